@@ -1,0 +1,3 @@
+//! Benchmarks over real sockets.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The agora binary: the daemons and what operators type.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What frameworks are written on.

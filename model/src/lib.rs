@@ -1,0 +1,19 @@
+//! Plain domain types that every other crate speaks in.
+//!
+//! Nothing here does IO, reads a clock or knows of a wire format. A value of one of these types is
+//! well formed: what cannot be is refused when it is made, so nobody has to check again.
+
+pub mod amount;
+pub mod call;
+pub mod event;
+pub mod framework;
+pub mod ids;
+pub mod link;
+pub mod offer;
+pub mod payload;
+pub mod resources;
+pub mod rng;
+pub mod role;
+pub mod step;
+pub mod task;
+pub mod units;

@@ -1,0 +1,1 @@
+//! A cluster in one thread, with virtual time and seeded faults.

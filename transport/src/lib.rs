@@ -1,0 +1,1 @@
+//! One port, two protocols: serving and calling HTTP and gRPC.

@@ -1,0 +1,3 @@
+//! Project chores: ci, tidy, sim, bench.
+
+fn main() {}
