@@ -11,6 +11,7 @@ pub mod ids;
 pub mod link;
 pub mod offer;
 pub mod payload;
+pub mod registry;
 pub mod resources;
 pub mod rng;
 pub mod role;
