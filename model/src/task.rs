@@ -100,7 +100,18 @@ impl TaskState {
             // An agent that comes back brings its tasks in whatever state they are.
             Self::Unreachable => next != Self::Unreachable,
             // Running after running is a report too: a health check flipped.
-            _ => true,
+            Self::Staging
+            | Self::Starting
+            | Self::Running
+            | Self::Killing
+            | Self::Finished
+            | Self::Failed
+            | Self::Killed
+            | Self::Error
+            | Self::Lost
+            | Self::Dropped
+            | Self::Gone
+            | Self::GoneByOperator => true,
         }
     }
 

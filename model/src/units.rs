@@ -52,8 +52,10 @@ pub fn format_duration(duration: Duration) -> String {
     if nanos == 0 {
         return "0ns".to_owned();
     }
-    let (size, name) =
-        units.into_iter().find(|(size, _)| nanos % size == 0).expect("one nanosecond divides all");
+    let (size, name) = units
+        .into_iter()
+        .find(|(size, _)| nanos.is_multiple_of(*size))
+        .expect("one nanosecond divides all");
     format!("{}{name}", nanos / size)
 }
 
