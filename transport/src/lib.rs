@@ -1,1 +1,21 @@
 //! One port, two protocols: serving and calling HTTP and gRPC.
+//!
+//! What every daemon needs in front of its handlers: a server that speaks HTTP/1.1, HTTP/2 and gRPC
+//! on one port ([`server`]), the rules of the Mesos v1 HTTP API ([`http`], [`records`], [`paths`]),
+//! their gRPC counterpart ([`grpc`]), counters ([`metrics`]), and the client side that follows a
+//! leader ([`client`]). Nothing here knows what a call means.
+
+pub mod backoff;
+pub mod client;
+pub mod grpc;
+pub mod http;
+pub mod metrics;
+pub mod paths;
+pub mod records;
+pub mod server;
+
+/// Makes the process's TLS provider known. Done by whatever builds a client; repeats are harmless.
+pub fn install_tls_provider() {
+    // An error means that somebody was faster, which is just as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

@@ -1,0 +1,95 @@
+//! What gRPC services and their clients share.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use crate::http::Refused;
+
+/// Bytes of one gRPC message, both ways. An agent that comes back brings all its tasks in one; ten
+/// thousand of them with their environments stay below.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// Where a refusal says who leads.
+pub const LEADER_METADATA: &str = "agora-leader";
+
+/// How long a connection attempt may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often a silent peer is asked whether it is there, and how long it may take to answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// "Ask the leader": with its address if it is known.
+pub fn not_leader(leader: Option<&str>) -> Status {
+    let Some(leader) = leader else {
+        return Status::unavailable("No leader elected");
+    };
+    let mut status =
+        Status::failed_precondition(format!("this master does not lead; ask {leader}"));
+    if let Ok(value) = leader.parse() {
+        status.metadata_mut().insert(LEADER_METADATA, value);
+    }
+    status
+}
+
+/// The leader's address that [`not_leader`] put in.
+pub fn leader_of(status: &Status) -> Option<&str> {
+    status.metadata().get(LEADER_METADATA)?.to_str().ok()
+}
+
+/// The same refusal in gRPC's terms.
+pub fn status(refused: &Refused) -> Status {
+    Status::new(code(refused.status), refused.text.clone())
+}
+
+fn code(status: StatusCode) -> Code {
+    match status {
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::CONFLICT => Code::Aborted,
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
+        StatusCode::NOT_IMPLEMENTED => Code::Unimplemented,
+        StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+        status if status.is_server_error() => Code::Internal,
+        _ => Code::InvalidArgument,
+    }
+}
+
+/// A channel to `address` (`host:port`). It connects when it is first used, and again when it has
+/// to.
+pub fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
+    crate::install_tls_provider();
+    Ok(Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT_WITHIN)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true)
+        .http2_adaptive_window(true)
+        .connect_lazy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leads_travels_with_the_refusal() {
+        let status = not_leader(Some("m2.example:5050"));
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert_eq!(leader_of(&status), Some("m2.example:5050"));
+        let status = not_leader(None);
+        assert_eq!((status.code(), leader_of(&status)), (Code::Unavailable, None));
+    }
+
+    #[test]
+    fn refusals_keep_their_text_and_kind() {
+        let refused = Refused::new(StatusCode::FORBIDDEN, "Framework is not subscribed");
+        let status = status(&refused);
+        assert_eq!(status.code(), Code::PermissionDenied);
+        assert_eq!(status.message(), "Framework is not subscribed");
+    }
+}
