@@ -1,3 +1,57 @@
-//! Project chores: ci, tidy, sim, bench.
+//! Project chores: `cargo xtask ci`, `tidy`, `sim`, `bench`.
 
-fn main() {}
+mod ci;
+mod command;
+mod python;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+/// Project chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Project chores")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Everything that must hold before a change lands: format, lints, docs, tidy, simulation, tests
+    Ci,
+    /// Check the rules that no lint knows: who depends on whom, limits, banned words, dead paths
+    Tidy {
+        /// Write the present sizes of files over the limit as the ratchet to hold
+        #[arg(long)]
+        update_ratchet: bool,
+    },
+    /// Run the simulator over many seeds (arguments are handed on; see --help of it)
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Handed to the simulator
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run the benchmarks in a release build (arguments are handed on; see --help of it)
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Handed to the benchmarks
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().chore {
+        Chore::Ci => ci::run(),
+        Chore::Tidy { update_ratchet } => tidy::run(update_ratchet),
+        Chore::Sim { args } => {
+            command::cargo(&["run", "--quiet", "--release", "-p", "sim", "--"], &args)
+        }
+        Chore::Bench { args } => {
+            // The agora binary is measured too, so it must be as new as the benchmarks.
+            command::cargo(&["build", "--quiet", "--release", "-p", "cli"], &[])?;
+            command::cargo(&["run", "--quiet", "--release", "-p", "bench", "--"], &args)
+        }
+    }
+}

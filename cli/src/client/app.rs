@@ -1,0 +1,257 @@
+//! `agora app`: long-running apps, through Marathon.
+
+use super::show::{amount, items, number, print, print_json, table, text};
+use super::{Cluster, Failure};
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How often a deployment is looked at while waiting for its end.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What can be done with apps.
+#[derive(Subcommand, Debug)]
+pub(crate) enum AppCommand {
+    /// Create an app from its JSON definition, or from --cmd
+    ///
+    /// Example: agora app create --id /web --cmd 'python3 -m http.server $PORT0' --instances 3
+    Create(Create),
+    /// List all apps
+    List,
+    /// Show one app with its tasks
+    Show {
+        /// The app's id, such as /web
+        id: String,
+    },
+    /// Set how many instances of an app run
+    Scale {
+        /// The app's id
+        id: String,
+        /// How many are to run
+        instances: u32,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Replace every instance of an app, by its upgrade strategy
+    Restart {
+        /// The app's id
+        id: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Delete an app and end all its instances
+    Delete {
+        /// The app's id
+        id: String,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+/// How a change is made.
+#[derive(Args, Debug)]
+pub(crate) struct Change {
+    /// Override a deployment that has the app locked
+    #[arg(long)]
+    force: bool,
+    /// Return at once instead of when the deployment is done
+    #[arg(long)]
+    detach: bool,
+    /// Give up waiting after so long; the deployment goes on
+    #[arg(long, value_parser = model::units::parse_duration, default_value = "5mins")]
+    timeout: Duration,
+}
+
+/// What an app is to be.
+#[derive(Args, Debug)]
+pub(crate) struct Create {
+    /// File with the app's JSON; - for standard input
+    #[arg(required_unless_present = "id", conflicts_with_all = ["id", "cmd"])]
+    file: Option<PathBuf>,
+    /// The app's id, such as /web
+    #[arg(long, requires = "cmd")]
+    id: Option<String>,
+    /// The command that each instance runs in a shell; $PORT0 is its port
+    #[arg(long, requires = "id")]
+    cmd: Option<String>,
+    /// How many instances run
+    #[arg(long, default_value_t = 1)]
+    instances: u32,
+    /// Cores of each instance
+    #[arg(long, default_value_t = 0.1)]
+    cpus: f64,
+    /// Memory of each instance in MiB
+    #[arg(long, default_value_t = 64.0)]
+    mem: f64,
+    #[command(flatten)]
+    change: Change,
+}
+
+/// Carries out `command`.
+pub(crate) async fn run(command: AppCommand, cluster: &Cluster) -> Result<(), Failure> {
+    match command {
+        AppCommand::Create(create) => self::create(create, cluster).await,
+        AppCommand::List => list(cluster).await,
+        AppCommand::Show { id } => show(&id, cluster).await,
+        AppCommand::Scale { id, instances, change } => {
+            let body = json!({ "instances": instances });
+            let path = app_path(&id, "", change.force);
+            let answer = cluster.change(Method::PUT, &path, Some(&body)).await?;
+            finish(cluster, &answer, &change, &format!("{id} scaled to {instances}")).await
+        }
+        AppCommand::Restart { id, change } => {
+            let path = app_path(&id, "/restart", change.force);
+            let answer = cluster.change(Method::POST, &path, None).await?;
+            finish(cluster, &answer, &change, &format!("{id} restarted")).await
+        }
+        AppCommand::Delete { id, change } => {
+            let path = app_path(&id, "", change.force);
+            let answer = cluster.change(Method::DELETE, &path, None).await?;
+            finish(cluster, &answer, &change, &format!("{id} deleted")).await
+        }
+    }
+}
+
+fn app_path(id: &str, verb: &str, force: bool) -> String {
+    format!("/v2/apps/{}{verb}?force={force}", id.trim_start_matches('/'))
+}
+
+async fn create(create: Create, cluster: &Cluster) -> Result<(), Failure> {
+    let app = match (&create.file, &create.id, &create.cmd) {
+        (Some(file), _, _) => read_json(file)?,
+        (None, Some(id), Some(cmd)) => json!({
+            "id": id, "cmd": cmd, "instances": create.instances,
+            "cpus": create.cpus, "mem": create.mem,
+        }),
+        (None, _, _) => return Err(Failure::Local("give a file, or --id and --cmd".to_owned())),
+    };
+    let path = format!("/v2/apps?force={}", create.change.force);
+    let answer = cluster.change(Method::POST, &path, Some(&app)).await?;
+    let id = text(&answer, "/id");
+    finish(cluster, &answer, &create.change, &format!("{id} created")).await
+}
+
+fn read_json(file: &Path) -> Result<Value, Failure> {
+    let shown = file.display();
+    let mut body = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut body).map(|_| ())
+    } else {
+        std::fs::read_to_string(file).map(|read| body = read)
+    };
+    read.map_err(|error| Failure::Local(format!("cannot read {shown}: {error}")))?;
+    serde_json::from_str(&body).map_err(|error| Failure::Local(format!("{shown} is not JSON: {error}")))
+}
+
+async fn list(cluster: &Cluster) -> Result<(), Failure> {
+    let answer = cluster.marathon("/v2/apps").await?;
+    if cluster.json {
+        print_json(&answer);
+        return Ok(());
+    }
+    let mut table = table(["ID", "RUNNING", "HEALTHY", "STAGED", "CPUS", "MEM", "DEPLOYING"]);
+    for app in items(&answer, "/apps") {
+        table.add_row([
+            text(app, "/id"),
+            format!("{}/{}", text(app, "/tasksRunning"), text(app, "/instances")),
+            text(app, "/tasksHealthy"),
+            text(app, "/tasksStaged"),
+            amount(number(app, "/cpus")),
+            amount(number(app, "/mem")),
+            (if items(app, "/deployments").is_empty() { "no" } else { "yes" }).to_owned(),
+        ]);
+    }
+    print(&table);
+    Ok(())
+}
+
+async fn show(id: &str, cluster: &Cluster) -> Result<(), Failure> {
+    let answer = cluster.marathon(&format!("/v2/apps/{}", id.trim_start_matches('/'))).await?;
+    if cluster.json {
+        print_json(&answer["app"]);
+        return Ok(());
+    }
+    let app = &answer["app"];
+    println!("id        {}", text(app, "/id"));
+    println!("command   {}", text(app, "/cmd"));
+    println!("instances {} wanted, {} running", text(app, "/instances"), text(app, "/tasksRunning"));
+    println!("each      {} cpus, {} MiB", amount(number(app, "/cpus")), amount(number(app, "/mem")));
+    println!("version   {}", text(app, "/version"));
+    if let Some(failure) = app.get("lastTaskFailure") {
+        println!(
+            "failed    {} on {}: {} ({})",
+            text(failure, "/timestamp"),
+            text(failure, "/host"),
+            text(failure, "/message"),
+            text(failure, "/state"),
+        );
+    }
+    println!();
+    let mut table = table(["TASK", "STATE", "HOST", "PORTS", "STARTED"]);
+    for task in items(app, "/tasks") {
+        let ports: Vec<_> = items(task, "/ports").iter().map(ToString::to_string).collect();
+        table.add_row([
+            text(task, "/id"),
+            text(task, "/state"),
+            text(task, "/host"),
+            ports.join(","),
+            text(task, "/startedAt"),
+        ]);
+    }
+    print(&table);
+    Ok(())
+}
+
+/// Waits for the deployment that `answer` names, unless told not to, and says `done`.
+async fn finish(
+    cluster: &Cluster,
+    answer: &Value,
+    change: &Change,
+    done: &str,
+) -> Result<(), Failure> {
+    let id = answer
+        .get("deploymentId")
+        .or_else(|| answer.pointer("/deployments/0/id"))
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    if !change.detach && !id.is_empty() {
+        wait(cluster, &id, change.timeout).await?;
+    }
+    if cluster.json {
+        print_json(answer);
+    } else if change.detach {
+        println!("{done}: deployment {id} is under way");
+    } else {
+        println!("{done}");
+    }
+    Ok(())
+}
+
+async fn wait(cluster: &Cluster, id: &str, timeout: Duration) -> Result<(), Failure> {
+    let start = Instant::now();
+    let progress = indicatif::ProgressBar::new_spinner();
+    loop {
+        let running = cluster.marathon("/v2/deployments").await?;
+        let all = items(&running, "");
+        let Some(mine) = all.iter().find(|one| text(one, "/id") == id) else {
+            progress.finish_and_clear();
+            return Ok(());
+        };
+        let step = format!("step {} of {}", text(mine, "/currentStep"), text(mine, "/totalSteps"));
+        if start.elapsed() > timeout {
+            progress.finish_and_clear();
+            return Err(Failure::Refused(format!(
+                "deployment {id} is still at {step} after {}; it goes on. See what it waits for with \
+                 'agora app show', or the queue at /v2/queue.",
+                model::units::format_duration(timeout)
+            )));
+        }
+        progress.set_message(format!("deployment {id}: {step}, {} s", start.elapsed().as_secs()));
+        progress.tick();
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

@@ -1,0 +1,208 @@
+//! Asking masters, agents and Marathon over HTTP, and saying well what went wrong.
+
+use clap::Args;
+use serde_json::Value;
+use std::time::Duration;
+
+/// The longest a cluster may take to answer one question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Which cluster is meant.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ClusterArgs {
+    /// Masters, as host:port with commas between them; any one that is up will do
+    #[arg(long, env = "AGORA_MASTER", default_value = "127.0.0.1:5050", global = true)]
+    pub(crate) master: String,
+    /// Marathon, as host:port with commas between them
+    #[arg(long, env = "AGORA_MARATHON", default_value = "127.0.0.1:8080", global = true)]
+    pub(crate) marathon: String,
+    /// Print JSON for programs instead of tables for people
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// Why a verb could not be carried out. Each kind has its own exit code.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Nobody answered: exit code 3.
+    #[error("no {role} answers at {tried}: {cause}\nIs it running? Name it with --{flag} or AGORA_{env}.")]
+    Unreachable { role: &'static str, flag: &'static str, env: String, tried: String, cause: String },
+    /// The cluster said no: exit code 1.
+    #[error("{0}")]
+    Refused(String),
+    /// What was named is not there: exit code 4.
+    #[error("{0}")]
+    NotFound(String),
+    /// The cluster answered what cannot be understood: exit code 1.
+    #[error("cannot read the answer of {url}: {cause}")]
+    Answer { url: String, cause: String },
+    /// Something on this machine failed: exit code 1.
+    #[error("{0}")]
+    Local(String),
+}
+
+impl Failure {
+    /// The exit code of the program.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(_) | Self::Answer { .. } | Self::Local(_) => 1,
+            Self::Unreachable { .. } => 3,
+            Self::NotFound(_) => 4,
+        }
+    }
+}
+
+/// A cluster to ask.
+pub(crate) struct Cluster {
+    client: reqwest::Client,
+    masters: Vec<String>,
+    marathons: Vec<String>,
+    /// Whether answers are for programs.
+    pub(crate) json: bool,
+}
+
+impl Cluster {
+    /// A cluster by its addresses. Nothing is asked yet.
+    pub(crate) fn new(args: &ClusterArgs) -> Result<Self, Failure> {
+        let client = reqwest::Client::builder()
+            .timeout(ANSWER_TIMEOUT)
+            .user_agent(concat!("agora/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Failure::Local(format!("cannot set up an HTTP client: {error}")))?;
+        let list = |text: &str| text.split(',').map(|one| one.trim().to_owned()).collect();
+        Ok(Self {
+            client,
+            masters: list(&args.master),
+            marathons: list(&args.marathon),
+            json: args.json,
+        })
+    }
+
+    /// Reads `path` of the leading master; redirects are followed.
+    pub(crate) async fn master(&self, path: &str) -> Result<Value, Failure> {
+        let (url, answer) = self.first(&self.masters, "master", "master", |client, base| {
+            client.get(format!("{base}{path}"))
+        })
+        .await?;
+        read(&url, answer).await
+    }
+
+    /// Reads `path` of Marathon.
+    pub(crate) async fn marathon(&self, path: &str) -> Result<Value, Failure> {
+        self.change(reqwest::Method::GET, path, None).await
+    }
+
+    /// Asks Marathon to change something.
+    pub(crate) async fn change(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let (url, answer) = self
+            .first(&self.marathons, "Marathon", "marathon", |client, base| {
+                let request = client.request(method.clone(), format!("{base}{path}"));
+                match body {
+                    Some(body) => request.json(body),
+                    None => request,
+                }
+            })
+            .await?;
+        read(&url, answer).await
+    }
+
+    /// Reads `url` of an agent.
+    pub(crate) async fn agent(&self, address: &str, path: &str) -> Result<Value, Failure> {
+        let bases = [address.to_owned()];
+        let (url, answer) = self
+            .first(&bases, "agent", "master", |client, base| client.get(format!("{base}{path}")))
+            .await?;
+        read(&url, answer).await
+    }
+
+    /// The first of `addresses` that takes a connection answers.
+    async fn first(
+        &self,
+        addresses: &[String],
+        role: &'static str,
+        flag: &'static str,
+        request: impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder,
+    ) -> Result<(String, reqwest::Response), Failure> {
+        let mut cause = "no address given".to_owned();
+        for address in addresses {
+            let base = if address.contains("://") {
+                address.trim_end_matches('/').to_owned()
+            } else {
+                format!("http://{address}")
+            };
+            match request(&self.client, &base).send().await {
+                Ok(answer) if answer.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE => {
+                    cause = answer.text().await.unwrap_or_default();
+                }
+                Ok(answer) => return Ok((base, answer)),
+                Err(error) => cause = root_cause(&error),
+            }
+        }
+        let tried = addresses.join(", ");
+        Err(Failure::Unreachable { role, flag, env: flag.to_uppercase(), tried, cause })
+    }
+}
+
+async fn read(url: &str, answer: reqwest::Response) -> Result<Value, Failure> {
+    let status = answer.status();
+    let text = answer
+        .text()
+        .await
+        .map_err(|error| Failure::Answer { url: url.to_owned(), cause: root_cause(&error) })?;
+    if status.is_success() {
+        if text.trim().is_empty() {
+            return Ok(Value::Null);
+        }
+        return serde_json::from_str(&text)
+            .map_err(|error| Failure::Answer { url: url.to_owned(), cause: error.to_string() });
+    }
+    let message = said(&text).unwrap_or_else(|| format!("{url} answered {status}"));
+    if status == reqwest::StatusCode::NOT_FOUND {
+        return Err(Failure::NotFound(message));
+    }
+    Err(Failure::Refused(message))
+}
+
+/// The message of an error body: Marathon's JSON with its details, or the bare text.
+fn said(body: &str) -> Option<String> {
+    let Ok(value) = serde_json::from_str::<Value>(body) else {
+        let text = body.trim();
+        return (!text.is_empty()).then(|| text.to_owned());
+    };
+    let mut text = value.get("message")?.as_str()?.to_owned();
+    if let Some(details) = value.get("details").and_then(Value::as_array) {
+        for detail in details {
+            let path = detail.get("path").and_then(Value::as_str).unwrap_or("/");
+            for error in detail.get("errors").and_then(Value::as_array).into_iter().flatten() {
+                text.push_str(&format!("\n  {path}: {}", error.as_str().unwrap_or_default()));
+            }
+        }
+    }
+    Some(text)
+}
+
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_of_a_refusal_are_shown_by_path() {
+        let body = r#"{"message":"Object is not valid","details":[{"path":"/cpus","errors":["must be positive"]}]}"#;
+        assert_eq!(said(body).as_deref(), Some("Object is not valid\n  /cpus: must be positive"));
+        assert_eq!(said("No leader elected\n").as_deref(), Some("No leader elected"));
+        assert_eq!(said(""), None);
+    }
+}

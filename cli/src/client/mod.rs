@@ -1,0 +1,12 @@
+//! What operators type: verbs that ask a running cluster over its HTTP APIs.
+
+pub(crate) mod app;
+pub(crate) mod framework;
+mod http;
+pub(crate) mod logs;
+pub(crate) mod node;
+mod show;
+pub(crate) mod status;
+pub(crate) mod task;
+
+pub(crate) use http::{Cluster, ClusterArgs, Failure};

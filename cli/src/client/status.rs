@@ -1,0 +1,104 @@
+//! `agora status`: the cluster at a glance.
+
+use super::show::{amount, items, number, print_json, text};
+use super::{Cluster, Failure};
+use serde_json::{Value, json};
+
+/// Prints who leads, what there is and what runs.
+pub(crate) async fn run(cluster: &Cluster) -> Result<(), Failure> {
+    let state = cluster.master("/state").await?;
+    let apps = cluster.marathon("/v2/apps").await.ok();
+    let summary = summarise(&state, apps.as_ref());
+    if cluster.json {
+        print_json(&summary);
+        return Ok(());
+    }
+    let s = &summary;
+    println!("leader     {} (version {})", text(s, "/leader"), text(s, "/version"));
+    println!(
+        "agents     {} active, {} inactive, {} unreachable, {} recovered",
+        text(s, "/agents/active"),
+        text(s, "/agents/inactive"),
+        text(s, "/agents/unreachable"),
+        text(s, "/agents/recovered"),
+    );
+    println!("frameworks {}", text(s, "/frameworks"));
+    println!("tasks      {} live, {} unreachable", text(s, "/tasks/live"), text(s, "/tasks/unreachable"));
+    for kind in ["cpus", "mem", "disk"] {
+        println!(
+            "{kind:<10} {} of {} used",
+            amount(number(s, &format!("/used/{kind}"))),
+            amount(number(s, &format!("/total/{kind}"))),
+        );
+    }
+    match apps {
+        Some(_) => println!(
+            "apps       {} ({} of {} instances running)",
+            text(s, "/apps/count"),
+            text(s, "/apps/running"),
+            text(s, "/apps/wanted"),
+        ),
+        None => println!("apps       Marathon does not answer"),
+    }
+    Ok(())
+}
+
+fn summarise(state: &Value, apps: Option<&Value>) -> Value {
+    let agents = items(state, "/slaves");
+    let frameworks = items(state, "/frameworks");
+    let sum = |group: &str, kind: &str| -> f64 {
+        agents.iter().map(|agent| number(agent, &format!("/{group}/{kind}"))).sum()
+    };
+    let count = |list: &str| -> usize {
+        frameworks.iter().map(|framework| items(framework, &format!("/{list}")).len()).sum()
+    };
+    let kinds = |group: &str| {
+        json!({ "cpus": sum(group, "cpus"), "mem": sum(group, "mem"), "disk": sum(group, "disk") })
+    };
+    let apps = apps.map(|apps| {
+        let all = items(apps, "/apps");
+        let total = |field: &str| all.iter().map(|app| number(app, field)).sum::<f64>();
+        json!({
+            "count": all.len(),
+            "wanted": total("/instances"),
+            "running": total("/tasksRunning"),
+        })
+    });
+    json!({
+        "leader": text(state, "/leader"),
+        "version": text(state, "/version"),
+        "agents": {
+            "active": number(state, "/activated_slaves"),
+            "inactive": number(state, "/deactivated_slaves"),
+            "unreachable": number(state, "/unreachable_slaves"),
+            "recovered": items(state, "/recovered_slaves").len(),
+        },
+        "frameworks": frameworks.len(),
+        "tasks": { "live": count("tasks"), "unreachable": count("unreachable_tasks") },
+        "total": kinds("resources"),
+        "used": kinds("used_resources"),
+        "apps": apps,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_adds_up_agents_and_frameworks() {
+        let state = json!({
+            "leader": "master@h:1", "version": "0.1.0", "activated_slaves": 2.0,
+            "slaves": [
+                {"resources": {"cpus": 2.0}, "used_resources": {"cpus": 0.5}},
+                {"resources": {"cpus": 4.0}, "used_resources": {"cpus": 1.0}},
+            ],
+            "frameworks": [{"tasks": [1, 2]}, {"tasks": [3], "unreachable_tasks": [4]}],
+        });
+        let summary = summarise(&state, None);
+        assert_eq!(summary["total"]["cpus"], 6.0);
+        assert_eq!(summary["used"]["cpus"], 1.5);
+        assert_eq!(summary["tasks"], json!({"live": 3, "unreachable": 1}));
+        assert_eq!(summary["apps"], Value::Null);
+    }
+}

@@ -1,0 +1,113 @@
+//! `agora task`: what runs.
+
+use super::show::{amount, items, number, print, print_json, table, text};
+use super::{Cluster, Failure, logs};
+use clap::Subcommand;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// What can be done with tasks.
+#[derive(Subcommand, Debug)]
+pub(crate) enum TaskCommand {
+    /// List the tasks of all frameworks
+    List {
+        /// Also those that are over
+        #[arg(long)]
+        all: bool,
+    },
+    /// End a task of a Marathon app; it is replaced, unless --scale is given
+    Kill {
+        /// The task's id, or the beginning of it
+        id: String,
+        /// Lower the app's instances by one, so that nothing replaces the task
+        #[arg(long)]
+        scale: bool,
+    },
+    /// Print what a task has written
+    Logs(logs::Logs),
+}
+
+/// Carries out `command`.
+pub(crate) async fn run(command: TaskCommand, cluster: &Cluster) -> Result<(), Failure> {
+    match command {
+        TaskCommand::List { all } => list(all, cluster).await,
+        TaskCommand::Kill { id, scale } => kill(&id, scale, cluster).await,
+        TaskCommand::Logs(logs) => logs::run(&logs, cluster).await,
+    }
+}
+
+/// Every task the master knows, newest first.
+async fn tasks(cluster: &Cluster) -> Result<Value, Failure> {
+    cluster.master("/tasks?limit=-1").await
+}
+
+/// The one task that `id` means: its id, or the only one that begins so.
+pub(super) async fn find(id: &str, cluster: &Cluster) -> Result<Value, Failure> {
+    let answer = tasks(cluster).await?;
+    let all = items(&answer, "/tasks");
+    if let Some(task) = all.iter().find(|task| text(task, "/id") == id) {
+        return Ok(task.clone());
+    }
+    let alike: Vec<_> = all.iter().filter(|task| text(task, "/id").starts_with(id)).collect();
+    match alike.as_slice() {
+        [task] => Ok((*task).clone()),
+        [] => Err(Failure::NotFound(format!(
+            "no task is called {id}; 'agora task list --all' shows those there are"
+        ))),
+        several => Err(Failure::Refused(format!(
+            "{} tasks begin with {id}: {}",
+            several.len(),
+            several.iter().map(|task| text(task, "/id")).collect::<Vec<_>>().join(", "),
+        ))),
+    }
+}
+
+async fn list(all: bool, cluster: &Cluster) -> Result<(), Failure> {
+    let answer = tasks(cluster).await?;
+    let shown: Vec<_> =
+        items(&answer, "/tasks").iter().filter(|task| all || is_live(task)).cloned().collect();
+    if cluster.json {
+        print_json(&Value::Array(shown));
+        return Ok(());
+    }
+    let mut table = table(["ID", "NAME", "STATE", "HEALTHY", "AGENT", "CPUS", "MEM"]);
+    for task in &shown {
+        let healthy = items(task, "/statuses").last().and_then(|status| status.get("healthy"));
+        table.add_row([
+            text(task, "/id"),
+            text(task, "/name"),
+            text(task, "/state"),
+            healthy.map_or("-", |yes| if yes == true { "yes" } else { "no" }).to_owned(),
+            text(task, "/slave_id"),
+            amount(number(task, "/resources/cpus")),
+            amount(number(task, "/resources/mem")),
+        ]);
+    }
+    print(&table);
+    Ok(())
+}
+
+fn is_live(task: &Value) -> bool {
+    let live =
+        ["TASK_STAGING", "TASK_STARTING", "TASK_RUNNING", "TASK_KILLING", "TASK_UNREACHABLE"];
+    live.contains(&text(task, "/state").as_str())
+}
+
+async fn kill(id: &str, scale: bool, cluster: &Cluster) -> Result<(), Failure> {
+    let task = find(id, cluster).await?;
+    let id = text(&task, "/id");
+    let body = json!({ "ids": [id] });
+    let path = format!("/v2/tasks/delete?scale={scale}");
+    let answer = cluster.change(Method::POST, &path, Some(&body)).await?;
+    if !scale && items(&answer, "/tasks").is_empty() {
+        return Err(Failure::NotFound(format!(
+            "{id} is not a task of a Marathon app; ask its own framework to end it"
+        )));
+    }
+    if cluster.json {
+        print_json(&answer);
+    } else {
+        println!("{id} is being killed");
+    }
+    Ok(())
+}
