@@ -12,15 +12,11 @@ const LEFTOVERS: &[(&str, &str)] = &[
     (concat!("FIX", "ME"), "mend it"),
     (concat!("#[ign", "ore"), "a test that does not run tests nothing"),
     (concat!("#[should_", "panic"), "compare a value instead"),
-    (concat!("thread::", "sleep("), "wait for the condition, not for time"),
 ];
 
-/// Where one leftover may stand, with the reason.
-const EXCEPTIONS: &[(&str, &str)] = &[
-    // Polls of a condition outside, with a bound, need a pause between two looks.
-    ("cli/tests/", concat!("thread::", "sleep(")),
-    ("bench/src/", concat!("thread::", "sleep(")),
-];
+/// How a test may pause: only between two looks at the condition it waits for, in a function
+/// whose name says so.
+const PAUSES: [&str; 2] = [concat!("thread::", "sleep("), concat!("time::", "sleep(")];
 
 /// Documents whose code words name paths of the tree.
 const MAPS: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"];
@@ -29,15 +25,11 @@ const MAPS: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"];
 pub(super) fn check(tree: &Tree, findings: &mut Findings) {
     for (path, text) in tree.with_extension("rs") {
         for (leftover, instead) in LEFTOVERS {
-            let is_allowed =
-                EXCEPTIONS.iter().any(|(place, what)| path.starts_with(place) && what == leftover);
-            if is_allowed {
-                continue;
-            }
             for (at, _) in text.lines().enumerate().filter(|(_, line)| line.contains(leftover)) {
                 findings.push(format!("{}:{}: {leftover}: {instead}", path.display(), at + 1));
             }
         }
+        sleeping_tests(path, text, findings);
     }
     for (path, text) in tree.with_extension("md") {
         let is_map = MAPS.iter().any(|map| path == Path::new(map))
@@ -49,6 +41,26 @@ pub(super) fn check(tree: &Tree, findings: &mut Findings) {
     for (path, text) in tree.with_extension("txt") {
         if path.starts_with("sim/scenarios") && !text.starts_with("# ") {
             findings.push(format!("{}: say in a first line '# …' what it shows", path.display()));
+        }
+    }
+}
+
+/// A test that waits for time passes on a quick machine and fails on a busy one.
+fn sleeping_tests(path: &Path, text: &str, findings: &mut Findings) {
+    let mut is_test = path.components().any(|part| part.as_os_str() == "tests");
+    let mut function = "";
+    for (at, line) in text.lines().enumerate() {
+        is_test |= line.starts_with("#[cfg(test)]");
+        if let Some((_, rest)) = line.split_once("fn ") {
+            function = rest;
+        }
+        let waits_for_condition = function.contains("until") || function.contains("eventually");
+        if is_test && !waits_for_condition && PAUSES.iter().any(|pause| line.contains(pause)) {
+            findings.push(format!(
+                "{}:{}: a test that sleeps: poll the condition in a function named …until…",
+                path.display(),
+                at + 1
+            ));
         }
     }
 }
