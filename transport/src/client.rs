@@ -16,9 +16,6 @@ const TRIES_MAX: usize = 12;
 /// How long a connection attempt may take. A dead host must not hold up the search for the leader.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 
-/// Bytes of one record that we read. The largest is the snapshot at the start of an event stream.
-pub const RECORD_BYTES_MAX: usize = 256 << 20;
-
 /// Why a call could not be made, or its answer not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -55,8 +52,8 @@ pub enum RecordError {
     #[error("the connection was lost")]
     Lost(#[source] reqwest::Error),
     /// What came is no stream of records.
-    #[error("malformed record stream: {0}")]
-    Malformed(String),
+    #[error("malformed record stream")]
+    Malformed(#[source] proto::recordio::RecordError),
 }
 
 /// Several addresses of one service, of which one leads.
@@ -189,8 +186,7 @@ pub fn location_address(location: &str) -> Option<String> {
 pub struct RecordStream {
     body: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
     decoder: proto::recordio::Decoder,
-    ready: std::collections::VecDeque<Bytes>,
-    failed: bool,
+    ended: bool,
 }
 
 impl RecordStream {
@@ -198,9 +194,8 @@ impl RecordStream {
     pub fn new(answer: reqwest::Response) -> Self {
         Self {
             body: answer.bytes_stream().boxed(),
-            decoder: proto::recordio::Decoder::new(RECORD_BYTES_MAX),
-            ready: std::collections::VecDeque::new(),
-            failed: false,
+            decoder: proto::recordio::Decoder::default(),
+            ended: false,
         }
     }
 }
@@ -210,28 +205,24 @@ impl Stream for RecordStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(record) = self.ready.pop_front() {
-                return Poll::Ready(Some(Ok(record)));
-            }
-            if self.failed {
+            if self.ended {
                 return Poll::Ready(None);
             }
+            match self.decoder.next() {
+                Ok(Some(record)) => return Poll::Ready(Some(Ok(record))),
+                Ok(None) => {}
+                Err(error) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(RecordError::Malformed(error))));
+                }
+            }
             match std::task::ready!(self.body.as_mut().poll_next(cx)) {
-                Some(Ok(chunk)) => match self.decoder.decode(&chunk) {
-                    Ok(records) => self.ready.extend(records),
-                    Err(error) => {
-                        self.failed = true;
-                        return Poll::Ready(Some(Err(RecordError::Malformed(error.to_string()))));
-                    }
-                },
+                Some(Ok(chunk)) => self.decoder.push(&chunk),
                 Some(Err(error)) => {
-                    self.failed = true;
+                    self.ended = true;
                     return Poll::Ready(Some(Err(RecordError::Lost(error))));
                 }
-                None => {
-                    self.failed = true;
-                    return Poll::Ready(None);
-                }
+                None => self.ended = true,
             }
         }
     }

@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, http};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use proto::json::JsonError;
+use proto::schema::Described;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::Predicate;
 use tower_http::decompression::RequestDecompressionLayer;
@@ -47,9 +47,9 @@ impl Encoding {
     }
 
     /// `message` in this encoding.
-    pub fn encode<M: prost::Message + Serialize>(self, message: &M) -> Bytes {
+    pub fn encode<M: Described>(self, message: &M) -> Bytes {
         match self {
-            Self::Json => ascii(proto::json::to_vec(message)).into(),
+            Self::Json => proto::json::to_vec(message).into(),
             Self::Protobuf => message.encode_to_vec().into(),
         }
     }
@@ -180,10 +180,10 @@ pub async fn read_body_up_to(body: Body, bytes_max: usize) -> Result<Bytes, Refu
 /// Reads one call: checks method and content type, reads the body and decodes it.
 ///
 /// `name` is the message's short name, as it stands in the refusals.
-pub async fn read_call<M>(request: Request, name: &str) -> Result<(Parts, Encoding, M), Refused>
-where
-    M: prost::Message + Default + DeserializeOwned + proto::required::Required,
-{
+pub async fn read_call<M: Described>(
+    request: Request,
+    name: &str,
+) -> Result<(Parts, Encoding, M), Refused> {
     post_only(request.method())?;
     let encoding = content_type(request.headers())?;
     let (parts, body) = request.into_parts();
@@ -192,33 +192,27 @@ where
     Ok((parts, encoding, call))
 }
 
-/// Decodes one message.
-pub fn decode<M>(encoding: Encoding, body: &[u8], name: &str) -> Result<M, Refused>
-where
-    M: prost::Message + Default + DeserializeOwned + proto::required::Required,
-{
-    match encoding {
-        Encoding::Protobuf => {
-            let bad = || Refused::bad_request(format!("Failed to parse body into {name} protobuf"));
-            let message = M::decode(body).map_err(|_| bad())?;
-            if message.missing_required().is_some() { Err(bad()) } else { Ok(message) }
-        }
-        Encoding::Json => {
-            // The two kinds of mistake have texts of their own, so the syntax is looked at first.
-            if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(body) {
-                let text = format!("Failed to parse body into JSON: {error}");
-                return Err(Refused::bad_request(text));
+/// Decodes one message and makes sure that what must be there is.
+pub fn decode<M: Described>(encoding: Encoding, body: &[u8], name: &str) -> Result<M, Refused> {
+    let text = match encoding {
+        Encoding::Protobuf => match proto::wire::decode(body) {
+            Ok(message) => return Ok(message),
+            // Nothing is told of what was wrong, as Mesos does not.
+            Err(_) => format!("Failed to parse body into {name} protobuf"),
+        },
+        Encoding::Json => match proto::json::from_slice(body) {
+            Ok(message) => return Ok(message),
+            Err(JsonError::Syntax(detail)) => format!("Failed to parse body into JSON: {detail}"),
+            Err(JsonError::Conversion(detail)) => {
+                format!("Failed to convert JSON into {name} protobuf: {detail}")
             }
-            proto::json::from_slice(body, name).map_err(|detail| {
-                let text = format!("Failed to convert JSON into {name} protobuf: {detail}");
-                Refused::bad_request(text)
-            })
-        }
-    }
+        },
+    };
+    Err(Refused::bad_request(text))
 }
 
 /// An answer with one message in it.
-pub fn answer<M: prost::Message + Serialize>(encoding: Encoding, message: &M) -> Response {
+pub fn answer<M: Described>(encoding: Encoding, message: &M) -> Response {
     ([(header::CONTENT_TYPE, encoding.mime())], encoding.encode(message)).into_response()
 }
 
