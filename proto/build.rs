@@ -1,11 +1,15 @@
 //! Compiles the .proto files: messages, gRPC services, and the tables that the JSON mapping reads.
 
+use std::collections::BTreeMap;
 use std::error::Error;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use heck::{ToSnakeCase as _, ToUpperCamelCase as _};
 use prost::Message as _;
-use prost_types::{DescriptorProto, FileDescriptorSet};
+use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut files = Vec::new();
@@ -18,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), without_comments(&set).encode_to_vec())?;
+    fs::write(out.join("tables.rs"), Tables::of(&set).to_rust())?;
 
     // On the wire a oneof is no more than optional fields, and in Mesos's JSON too. Plain fields
     // make the messages of both APIs alike.
@@ -63,4 +68,170 @@ fn drop_oneofs(message: &mut DescriptorProto) {
         field.oneof_index = None;
     }
     message.nested_type.iter_mut().for_each(drop_oneofs);
+}
+
+/// The messages and enums that have a JSON form, by full name with a leading dot.
+#[derive(Default)]
+struct Tables<'a> {
+    messages: BTreeMap<String, Entry<'a>>,
+    enums: BTreeMap<String, &'a EnumDescriptorProto>,
+}
+
+struct Entry<'a> {
+    message: &'a DescriptorProto,
+    rust_path: String,
+    /// Whether it, or anything in it, has required fields.
+    checked: bool,
+}
+
+impl<'a> Tables<'a> {
+    fn of(set: &'a FileDescriptorSet) -> Self {
+        let mut tables = Self::default();
+        for file in &set.file {
+            let package = file.package();
+            if !package.starts_with("mesos.") && package != "google.protobuf" {
+                continue;
+            }
+            let name = format!(".{package}");
+            let path = format!("crate::{}", package.replace('.', "::"));
+            for message in &file.message_type {
+                tables.add(&name, &path, message);
+            }
+            for descriptor in &file.enum_type {
+                tables.enums.insert(format!("{name}.{}", descriptor.name()), descriptor);
+            }
+        }
+        tables.mark_checked();
+        tables
+    }
+
+    fn add(&mut self, scope: &str, path: &str, message: &'a DescriptorProto) {
+        let name = format!("{scope}.{}", message.name());
+        let inner_path = format!("{path}::{}", message.name().to_snake_case());
+        for nested in &message.nested_type {
+            self.add(&name, &inner_path, nested);
+        }
+        for descriptor in &message.enum_type {
+            self.enums.insert(format!("{name}.{}", descriptor.name()), descriptor);
+        }
+        let rust_path = format!("{path}::{}", message.name().to_upper_camel_case());
+        self.messages.insert(name, Entry { message, rust_path, checked: false });
+    }
+
+    fn mark_checked(&mut self) {
+        loop {
+            let more: Vec<_> = self
+                .messages
+                .iter()
+                .filter(|(_, entry)| !entry.checked)
+                .filter(|(_, entry)| {
+                    entry.message.field.iter().any(|field| {
+                        field.label() == Label::Required
+                            || self.messages.get(field.type_name()).is_some_and(|of| of.checked)
+                    })
+                })
+                .map(|(name, _)| name.clone())
+                .collect();
+            if more.is_empty() {
+                return;
+            }
+            for name in more {
+                self.messages.get_mut(&name).expect("just listed").checked = true;
+            }
+        }
+    }
+
+    fn to_rust(&self) -> String {
+        let mut rust = String::new();
+        for (at, descriptor) in self.enums.values().enumerate() {
+            let values: Vec<_> =
+                descriptor.value.iter().map(|value| (value.name(), value.number())).collect();
+            writeln!(rust, "static E{at}: Enum = Enum {{ values: &{values:?} }};").expect("text");
+        }
+        for (at, (name, entry)) in self.messages.iter().enumerate() {
+            self.message_to_rust(at, name, entry, &mut rust);
+        }
+        let all: Vec<_> = (0..self.messages.len()).map(|at| format!("&M{at}")).collect();
+        let all = all.join(", ");
+        writeln!(rust, "pub(super) static ALL: &[&Message] = &[{all}];").expect("text");
+        rust
+    }
+
+    fn message_to_rust(&self, at: usize, name: &str, entry: &Entry<'_>, rust: &mut String) {
+        let declared = &entry.message.field;
+        let mut fields: Vec<_> = declared.iter().collect();
+        fields.sort_by_key(|field| field.number());
+        let mut by_name: Vec<_> = (0..fields.len()).collect();
+        by_name.sort_by_key(|&index| fields[index].name());
+        let required: Vec<_> = declared
+            .iter()
+            .filter(|field| field.label() == Label::Required)
+            .map(|field| fields.iter().position(|other| other.number() == field.number()))
+            .map(|index| index.expect("the same fields"))
+            .collect();
+        assert!(fields.len() <= 128, "wire::is_complete counts fields in 128 bits");
+        let lines: String = fields.iter().map(|field| self.field_to_rust(field)).collect();
+        let (name, checked) = (&name[1..], entry.checked);
+        writeln!(
+            rust,
+            "static M{at}: Message = Message {{ name: {name:?}, fields: &[{lines}], \
+             by_name: &{by_name:?}, required: &{required:?}, checked: {checked} }};"
+        )
+        .expect("text");
+        if !entry.message.options.as_ref().is_some_and(|options| options.map_entry()) {
+            writeln!(
+                rust,
+                "impl Described for {} {{ fn schema() -> &'static Message {{ &M{at} }} }}",
+                entry.rust_path
+            )
+            .expect("text");
+        }
+    }
+
+    fn field_to_rust(&self, field: &FieldDescriptorProto) -> String {
+        let is_map = self
+            .messages
+            .get(field.type_name())
+            .and_then(|entry| entry.message.options.as_ref())
+            .is_some_and(|options| options.map_entry());
+        let kind = match field.r#type() {
+            Type::Message if is_map => {
+                format!("Map(&M{})", index_of(self.messages.keys(), field.type_name()))
+            }
+            Type::Message => {
+                format!("Message(&M{})", index_of(self.messages.keys(), field.type_name()))
+            }
+            Type::Enum => format!("Enum(&E{})", index_of(self.enums.keys(), field.type_name())),
+            other => format!("{other:?}"),
+        };
+        let rule = match field.label() {
+            Label::Required => "Required",
+            Label::Repeated => "Repeated",
+            Label::Optional => "Optional",
+        };
+        format!(
+            "Field {{ number: {}, name: {:?}, rule: Rule::{rule}, kind: Kind::{kind}, \
+             default: {:?}, oneof: {:?} }},",
+            field.number(),
+            field.name(),
+            json_default(field),
+            field.oneof_index.map(|index| index.unsigned_abs()),
+        )
+    }
+}
+
+fn index_of<'a>(mut names: impl Iterator<Item = &'a String>, name: &str) -> usize {
+    names.position(|other| other == name).expect("a type of the set")
+}
+
+/// The default as JSON text; empty where none is written for a field that is not set.
+fn json_default(field: &FieldDescriptorProto) -> String {
+    let deprecated = field.options.as_ref().is_some_and(|options| options.deprecated());
+    match (&field.default_value, field.r#type()) {
+        (Some(value), _) if deprecated || value.is_empty() => String::new(),
+        (Some(value), Type::String | Type::Enum) => format!("{value:?}"),
+        (Some(value), Type::Double) if !value.contains('.') => format!("{value}.0"),
+        (Some(value), _) => value.clone(),
+        (None, _) => String::new(),
+    }
 }

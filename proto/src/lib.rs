@@ -1,5 +1,10 @@
 //! The wire: messages, their JSON mapping, RecordIO, and the way to and from the model.
 
+pub mod json;
+pub mod recordio;
+pub mod schema;
+pub mod wire;
+
 #[allow(
     missing_docs,
     clippy::all,
