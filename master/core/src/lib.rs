@@ -1,1 +1,20 @@
 //! The deciding half of the master.
+//!
+//! [`Master`] takes inputs and says what is to be done. It decides who is a member of the cluster, who
+//! is offered what, what may be launched, and what frameworks are told. It does not talk to anybody:
+//! its driver does. [`registry::Registry`] is what masters agree on; a leader acts on a change of it
+//! only when the change has come back as applied.
+
+pub mod config;
+pub mod io;
+mod master;
+pub mod note;
+pub mod registry;
+pub mod view;
+
+pub use allocator::{MinAllocatable, Weight};
+pub use config::Config;
+pub use io::{CloseReason, Done, Input, Output, Refusal, StreamClaim};
+pub use master::Master;
+pub use note::Note;
+pub use registry::Registry;

@@ -1,0 +1,162 @@
+//! What the allocator is told once, at its start.
+
+use model::amount::Milli;
+use model::resources::{BadResources, Resources};
+use model::role::Role;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How much of its parent's share a role is due, against its siblings. In millionths.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Weight(u64);
+
+impl Weight {
+    /// The weight of a role that none was set for.
+    pub const ONE: Self = Self(1_000_000);
+
+    /// The nearest weight; absent unless it is a positive, finite number of a sensible size.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range was checked"
+    )]
+    pub fn from_f64(value: f64) -> Option<Self> {
+        let millionths = (value * 1e6).round();
+        (1.0..=1e15).contains(&millionths).then_some(Self(millionths as u64))
+    }
+
+    /// The weight as the wire writes it.
+    #[expect(clippy::cast_precision_loss, reason = "at most 1e15, which fits in 53 bits")]
+    pub fn as_f64(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+
+    /// In millionths.
+    pub(crate) fn millionths(self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self::ONE
+    }
+}
+
+/// The least that is worth an offer: any one of several sets of amounts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MinAllocatable(Vec<Vec<(Arc<str>, Milli)>>);
+
+impl MinAllocatable {
+    /// Anything at all is worth an offer.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Reads the flag form: sets with `|` between them, such as `cpus:0.01|mem:32`.
+    pub fn parse(text: &str) -> Result<Self, BadSetting> {
+        let mut sets = Vec::new();
+        for part in text.split('|').map(str::trim).filter(|part| !part.is_empty()) {
+            let amounts = Resources::parse(part, &Role::any())?;
+            let set: Vec<_> = amounts.scalar_totals().into_iter().collect();
+            if set.is_empty() || set.len() != amounts.iter().count() {
+                return Err(BadSetting::NotScalar(part.to_owned()));
+            }
+            sets.push(set);
+        }
+        Ok(Self(sets))
+    }
+
+    /// Whether `resources` hold at least one of the sets.
+    pub fn is_met_by(&self, resources: &Resources) -> bool {
+        if resources.is_empty() {
+            return false;
+        }
+        self.0.is_empty()
+            || self
+                .0
+                .iter()
+                .any(|set| set.iter().all(|(name, least)| resources.scalar(name) >= *least))
+    }
+}
+
+impl Default for MinAllocatable {
+    /// A hundredth of a core, or 32 MiB: less runs nothing.
+    fn default() -> Self {
+        Self(vec![vec![("cpus".into(), Milli(10))], vec![("mem".into(), Milli::units(32))]])
+    }
+}
+
+/// Why a setting cannot be read.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadSetting {
+    /// Not even resources.
+    #[error(transparent)]
+    Resources(#[from] BadResources),
+    /// Ranges and sets have no least amount.
+    #[error("'{0}' must name amounts only, such as cpus:0.01")]
+    NotScalar(String),
+}
+
+/// What the allocator is told once, at its start.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// How often everything is looked at again, beside what changed.
+    pub interval: Duration,
+    /// How long changes are gathered before they are acted on.
+    pub batching: Duration,
+    /// The least that is worth an offer.
+    pub min_allocatable: MinAllocatable,
+    /// Weights of roles; those not named have [`Weight::ONE`].
+    pub weights: BTreeMap<Role, Weight>,
+    /// Names of resources that do not count as a share.
+    pub excluded_from_shares: BTreeSet<Arc<str>>,
+    /// Whether agents with GPUs are kept for frameworks that ask for such.
+    pub keeps_gpus_apart: bool,
+    /// Decides the order in which agents are handed out.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            batching: Duration::from_millis(20),
+            min_allocatable: MinAllocatable::default(),
+            weights: BTreeMap::new(),
+            excluded_from_shares: BTreeSet::new(),
+            keeps_gpus_apart: true,
+            seed: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_is_any_one_of_the_sets() {
+        let least = MinAllocatable::parse("cpus:0.01;gpus:1 | mem:32").expect("well formed");
+        let some = |text| Resources::parse(text, &Role::any()).expect("well formed");
+        assert!(least.is_met_by(&some("mem:32")));
+        assert!(least.is_met_by(&some("cpus:1;gpus:1")));
+        assert!(!least.is_met_by(&some("cpus:1;mem:31")));
+        assert!(MinAllocatable::parse("ports:[1-2]").is_err());
+        assert!(MinAllocatable::none().is_met_by(&some("cpus:0.001")));
+        assert!(!MinAllocatable::none().is_met_by(&Resources::none()));
+        assert_eq!(
+            MinAllocatable::parse("cpus:0.01|mem:32").expect("well formed"),
+            MinAllocatable::default()
+        );
+    }
+
+    #[test]
+    fn weights_are_positive() {
+        assert_eq!(Weight::from_f64(1.0), Some(Weight::ONE));
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(Weight::from_f64(bad), None, "{bad}");
+        }
+    }
+}

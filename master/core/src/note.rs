@@ -1,0 +1,146 @@
+//! What happened, for whoever watches. The name of a note is its log line, its counter and, where
+//! the operator API has one, its event.
+
+use crate::view::{AgentView, FrameworkView, TaskView};
+use model::ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId, Term};
+use model::task::{Status, TaskState};
+use std::sync::Arc;
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Note {
+    /// A reign began here.
+    ReignBegan {
+        /// Its term.
+        term: Term,
+        /// Agents that are to come back.
+        agents: usize,
+        /// Frameworks that are to come back.
+        frameworks: usize,
+    },
+    /// The reign is over.
+    ReignEnded,
+    /// A framework is here that was not (`FRAMEWORK_ADDED`).
+    FrameworkAdded(Arc<FrameworkView>),
+    /// A framework is back, or has changed (`FRAMEWORK_UPDATED`).
+    FrameworkUpdated(Arc<FrameworkView>),
+    /// A framework's stream has ended.
+    FrameworkDisconnected(FrameworkId),
+    /// A framework is over (`FRAMEWORK_REMOVED`).
+    FrameworkRemoved(Arc<FrameworkView>),
+    /// A subscription was turned down by an event.
+    SubscribeRefused {
+        /// What the framework was told.
+        why: String,
+    },
+    /// An agent is here that was not (`AGENT_ADDED`).
+    AgentAdded(Arc<AgentView>),
+    /// An agent that was here all the time has a new link.
+    AgentReregistered(AgentId),
+    /// An agent's link has ended.
+    AgentDisconnected(AgentId),
+    /// An agent is out of contact.
+    AgentUnreachable(AgentId),
+    /// An agent is gone for good (`AGENT_REMOVED`).
+    AgentRemoved(AgentId),
+    /// An agent was not let in.
+    AgentRefused {
+        /// The agent, if it said.
+        agent: Option<AgentId>,
+        /// What it was told.
+        why: String,
+    },
+    /// A task is here that was not (`TASK_ADDED`).
+    TaskAdded(Arc<TaskView>),
+    /// A task has a new state (`TASK_UPDATED`).
+    TaskUpdated {
+        /// Of which framework.
+        framework: FrameworkId,
+        /// The report.
+        status: Status,
+        /// The latest state known, which may be later than the report's.
+        latest: TaskState,
+    },
+    /// An executor has ended.
+    ExecutorRemoved {
+        /// Of which framework.
+        framework: FrameworkId,
+        /// On which agent.
+        agent: AgentId,
+        /// Which.
+        executor: ExecutorId,
+    },
+    /// Offers went out to a framework.
+    OffersSent {
+        /// To whom.
+        framework: FrameworkId,
+        /// How many.
+        count: usize,
+    },
+    /// An offer was taken back.
+    OfferRescinded(OfferId),
+    /// A framework asked for what could not be done and is not told so.
+    CallDropped {
+        /// Who asked.
+        framework: FrameworkId,
+        /// The call's name on the wire.
+        call: &'static str,
+        /// Why nothing was done.
+        why: String,
+    },
+    /// A task was not launched; its framework is told by an update.
+    TaskRefused {
+        /// Of which framework.
+        framework: FrameworkId,
+        /// The task's id as it was given.
+        task: TaskId,
+        /// Why.
+        why: String,
+    },
+    /// A framework is sent an update that a report of an agent stands behind.
+    UpdateForwarded {
+        /// Whose.
+        framework: FrameworkId,
+        /// Of which task.
+        task: TaskId,
+        /// Which state it tells.
+        state: TaskState,
+    },
+    /// An agent said what cannot be handled and is not told so.
+    AgentMessageDropped {
+        /// Which agent, if it is known.
+        agent: Option<AgentId>,
+        /// Why nothing was done.
+        why: String,
+    },
+}
+
+impl Note {
+    /// What the note is called in logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ReignBegan { .. } => "reign_began",
+            Self::ReignEnded => "reign_ended",
+            Self::FrameworkAdded(_) => "framework_added",
+            Self::FrameworkUpdated(_) => "framework_updated",
+            Self::FrameworkDisconnected(_) => "framework_disconnected",
+            Self::FrameworkRemoved(_) => "framework_removed",
+            Self::SubscribeRefused { .. } => "subscribe_refused",
+            Self::AgentAdded(_) => "agent_added",
+            Self::AgentReregistered(_) => "agent_reregistered",
+            Self::AgentDisconnected(_) => "agent_disconnected",
+            Self::AgentUnreachable(_) => "agent_unreachable",
+            Self::AgentRemoved(_) => "agent_removed",
+            Self::AgentRefused { .. } => "agent_refused",
+            Self::TaskAdded(_) => "task_added",
+            Self::TaskUpdated { .. } => "task_updated",
+            Self::ExecutorRemoved { .. } => "executor_removed",
+            Self::OffersSent { .. } => "offers_sent",
+            Self::OfferRescinded(_) => "offer_rescinded",
+            Self::CallDropped { .. } => "call_dropped",
+            Self::TaskRefused { .. } => "task_refused",
+            Self::UpdateForwarded { .. } => "update_forwarded",
+            Self::AgentMessageDropped { .. } => "agent_message_dropped",
+        }
+    }
+}

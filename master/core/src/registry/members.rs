@@ -1,0 +1,127 @@
+//! Who belongs to the cluster.
+
+use model::ids::{AgentId, FrameworkId};
+use model::registry::{AgentEntry, FrameworkEntry, Record};
+use model::step::Timestamp;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many frameworks that are over are remembered, so that they are not let in again. The same on
+/// all masters, since it decides what a record does.
+pub const COMPLETED_FRAMEWORKS_MAX: usize = 200;
+
+/// How many agents out of contact are remembered, and as many declared dead.
+pub const FORMER_AGENTS_MAX: usize = 102_400;
+
+/// For how long agents out of contact or declared dead are remembered: two weeks.
+pub const FORMER_AGENT_AGE_MAX: Duration = Duration::from_secs(14 * 86_400);
+
+/// An agent out of contact.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnreachableAgent {
+    /// As it was admitted.
+    pub entry: Arc<AgentEntry>,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// Who belongs to the cluster.
+///
+/// An agent is in at most one of `agents`, `unreachable` and `gone`; a framework in at most one of
+/// `frameworks` and `completed`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Members {
+    /// Agents admitted.
+    pub agents: BTreeMap<AgentId, Arc<AgentEntry>>,
+    /// Agents out of contact.
+    pub unreachable: BTreeMap<AgentId, UnreachableAgent>,
+    /// Agents declared dead, and since when.
+    pub gone: BTreeMap<AgentId, Timestamp>,
+    /// Frameworks.
+    pub frameworks: BTreeMap<FrameworkId, Arc<FrameworkEntry>>,
+    /// Frameworks that are over, and since when, oldest first.
+    pub completed: VecDeque<(Arc<FrameworkEntry>, Timestamp)>,
+}
+
+impl Members {
+    /// Applies a record about members; says whether it changed anything. Other records do nothing.
+    pub fn apply(&mut self, record: &Record) -> bool {
+        match record {
+            Record::PutAgent(entry) => self.put_agent(entry),
+            Record::MarkUnreachable { agent, at } => self.mark_unreachable(agent, *at),
+            Record::MarkGone { agent, at } => self.mark_gone(agent, *at),
+            Record::RemoveAgent { agent, at: _ } => {
+                self.agents.remove(agent).is_some() || self.unreachable.remove(agent).is_some()
+            }
+            Record::PutFramework(entry) => self.put_framework(entry),
+            Record::CompleteFramework { framework, at } => self.complete(framework, *at),
+            Record::BeginReign { .. }
+            | Record::StoreCommit(_)
+            | Record::LeaseAcquire(_)
+            | Record::LeaseRelease { .. } => false,
+        }
+    }
+
+    /// Whether the framework is over.
+    pub fn is_completed(&self, framework: &FrameworkId) -> bool {
+        self.completed.iter().any(|(entry, _)| entry.framework.id.as_ref() == Some(framework))
+    }
+
+    fn put_agent(&mut self, entry: &AgentEntry) -> bool {
+        if self.gone.contains_key(&entry.id) {
+            return false;
+        }
+        self.unreachable.remove(&entry.id);
+        self.agents.insert(entry.id.clone(), Arc::new(entry.clone()));
+        true
+    }
+
+    fn mark_unreachable(&mut self, agent: &AgentId, at: Timestamp) -> bool {
+        let Some(entry) = self.agents.remove(agent) else { return false };
+        self.unreachable.insert(agent.clone(), UnreachableAgent { entry, at });
+        forget_old(&mut self.unreachable, at, |agent| agent.at);
+        true
+    }
+
+    fn mark_gone(&mut self, agent: &AgentId, at: Timestamp) -> bool {
+        let was_there =
+            self.agents.remove(agent).is_some() || self.unreachable.remove(agent).is_some();
+        if was_there {
+            self.gone.insert(agent.clone(), at);
+            forget_old(&mut self.gone, at, |at| *at);
+        }
+        was_there
+    }
+
+    fn put_framework(&mut self, entry: &FrameworkEntry) -> bool {
+        let Some(id) = &entry.framework.id else { return false };
+        if self.is_completed(id) {
+            return false;
+        }
+        self.frameworks.insert(id.clone(), Arc::new(entry.clone()));
+        true
+    }
+
+    fn complete(&mut self, framework: &FrameworkId, at: Timestamp) -> bool {
+        let Some(entry) = self.frameworks.remove(framework) else { return false };
+        self.completed.push_back((entry, at));
+        if self.completed.len() > COMPLETED_FRAMEWORKS_MAX {
+            self.completed.pop_front();
+        }
+        true
+    }
+}
+
+/// Keeps a list of former agents within its bounds.
+fn forget_old<T>(former: &mut BTreeMap<AgentId, T>, now: Timestamp, at: impl Fn(&T) -> Timestamp) {
+    if former.len() <= FORMER_AGENTS_MAX {
+        return;
+    }
+    former.retain(|_, agent| now.since(at(agent)) <= FORMER_AGENT_AGE_MAX);
+    while former.len() > FORMER_AGENTS_MAX {
+        let oldest = former.iter().min_by_key(|&(id, agent)| (at(agent), id));
+        let oldest = oldest.map(|(id, _)| id.clone()).expect("more than the limit is not none");
+        former.remove(&oldest);
+    }
+}

@@ -1,0 +1,105 @@
+use super::*;
+use model::payload::Payload;
+use model::registry::{LeaseAcquire, StoreCommit};
+use std::time::Duration;
+
+fn commit(conditions: &[(&str, u64)], writes: &[(&str, Option<&str>)]) -> StoreCommit {
+    StoreCommit {
+        namespace: "marathon".into(),
+        conditions: conditions.iter().map(|&(key, revision)| (key.into(), revision)).collect(),
+        writes: writes
+            .iter()
+            .map(|&(key, value)| (key.into(), value.map(|value| Payload::new(value.as_bytes()))))
+            .collect(),
+        lease: None,
+        at: Timestamp(0),
+    }
+}
+
+fn acquire(holder: &str, at: u64, ttl: u64) -> Record {
+    Record::LeaseAcquire(LeaseAcquire {
+        namespace: "marathon".into(),
+        name: "leader".into(),
+        holder: holder.into(),
+        ttl: Duration::from_micros(ttl),
+        note: Payload::default(),
+        at: Timestamp(at),
+    })
+}
+
+fn keys(registry: &Registry, prefix: &str, after: &str) -> Vec<String> {
+    let found = registry.store.list("marathon", prefix, after);
+    found.map(|(key, _)| key.to_string()).collect()
+}
+
+#[test]
+fn a_commit_is_all_or_nothing() {
+    let mut registry = Registry::default();
+    let first = commit(&[("a", 0)], &[("a", Some("1")), ("b", Some("2"))]);
+    assert_eq!(registry.apply(&Record::StoreCommit(first)), Outcome::Committed(1));
+    let stale = commit(&[("a", 1), ("b", 0)], &[("a", None), ("c", Some("3"))]);
+    assert_eq!(
+        registry.apply(&Record::StoreCommit(stale)),
+        Outcome::Refused(StoreRefusal::RevisionDiffers { key: "b".into(), wanted: 0, found: 1 })
+    );
+    assert_eq!(keys(&registry, "", ""), ["a", "b"]);
+    let second = commit(&[("a", 1)], &[("a", None), ("app/1", Some("x")), ("app/2", Some("y"))]);
+    assert_eq!(registry.apply(&Record::StoreCommit(second)), Outcome::Committed(2));
+    assert_eq!(keys(&registry, "app/", ""), ["app/1", "app/2"]);
+    assert_eq!(keys(&registry, "app/", "app/1"), ["app/2"]);
+    assert_eq!(keys(&registry, "", "b").len(), 0);
+    assert_eq!(registry.store.get("marathon", "b").map(|stored| stored.revision), Some(1));
+}
+
+#[test]
+fn a_commit_beyond_the_limits_is_refused() {
+    let mut registry = Registry::default();
+    let long_key = "k".repeat(KEY_BYTES_MAX + 1);
+    let long_value = "v".repeat(VALUE_BYTES_MAX + 1);
+    for bad in [
+        commit(&[], &[("", Some("1"))]),
+        commit(&[], &[(&long_key, Some("1"))]),
+        commit(&[], &[("a", Some(&long_value))]),
+    ] {
+        assert!(matches!(registry.apply(&Record::StoreCommit(bad)), Outcome::Refused(_)));
+    }
+    let value = "v".repeat(VALUE_BYTES_MAX);
+    let five: Vec<_> = ["a", "b", "c", "d", "e"].map(|key| (key, Some(&*value))).to_vec();
+    let too_long = registry.apply(&Record::StoreCommit(commit(&[], &five)));
+    assert!(matches!(too_long, Outcome::Refused(StoreRefusal::CommitTooLong { .. })));
+    assert_eq!(registry, Registry::default());
+}
+
+#[test]
+fn a_lease_fences_its_former_holder_off() {
+    let mut registry = Registry::default();
+    let lease = |registry: &mut Registry, record: &Record| match registry.apply(record) {
+        Outcome::Lease(view) => (view.is_acquired, view.token, view.holder.to_string()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(lease(&mut registry, &acquire("m1", 100, 50)), (true, 1, "m1".to_owned()));
+    assert_eq!(lease(&mut registry, &acquire("m2", 149, 50)), (false, 1, "m1".to_owned()));
+    assert_eq!(lease(&mut registry, &acquire("m1", 149, 50)), (true, 1, "m1".to_owned()));
+    assert_eq!(lease(&mut registry, &acquire("m2", 199, 50)), (true, 2, "m2".to_owned()));
+    let mut write = commit(&[], &[("a", Some("1"))]);
+    write.at = Timestamp(200);
+    write.lease = Some(("leader".into(), 1));
+    let refused = registry.apply(&Record::StoreCommit(write.clone()));
+    assert!(matches!(refused, Outcome::Refused(StoreRefusal::LeaseLost { .. })));
+    write.lease = Some(("leader".into(), 2));
+    assert_eq!(registry.apply(&Record::StoreCommit(write)), Outcome::Committed(1));
+    let release =
+        Record::LeaseRelease { namespace: "marathon".into(), name: "leader".into(), token: 2 };
+    assert_eq!(registry.apply(&release), Outcome::Applied);
+    assert_eq!(registry.apply(&release), Outcome::Void);
+    assert_eq!(lease(&mut registry, &acquire("m1", 201, 50)), (true, 3, "m1".to_owned()));
+}
+
+#[test]
+fn a_registry_is_the_same_after_a_snapshot() {
+    let mut registry = Registry::default();
+    registry.apply(&Record::BeginReign { reign: Reign([1; 16]), at: Timestamp(1) });
+    registry.apply(&Record::StoreCommit(commit(&[], &[("a", Some("1"))])));
+    registry.apply(&acquire("m1", 1, 10));
+    assert_eq!(Registry::from_parts(registry.to_parts()), registry);
+}
