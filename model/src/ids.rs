@@ -107,6 +107,13 @@ string_id! {
     OperationId
 }
 
+impl TaskId {
+    /// A text that was given as a task's id and may be none. Only for telling whoever gave it so.
+    pub fn as_given(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+}
+
 impl FrameworkId {
     /// The `n`th framework of a reign.
     pub fn numbered(reign: &Reign, n: u64) -> Self {

@@ -217,8 +217,10 @@ pub struct Status {
     pub uuid: Option<UpdateId>,
     /// The latest verdict of the task's health check; absent without one.
     pub healthy: Option<bool>,
+    /// Since when the task's agent is out of contact, where it is.
+    pub unreachable_at: Option<Timestamp>,
     /// An encoded `mesos.v1.TaskStatus` for the fields not told here (data, labels, container
-    /// status, check status, limitation, unreachable time). Where both have a field, this struct holds.
+    /// status, check status, limitation). Where both have a field, this struct holds.
     pub rest: Payload,
 }
 
@@ -236,6 +238,7 @@ impl Status {
             at,
             uuid: None,
             healthy: None,
+            unreachable_at: None,
             rest: Payload::default(),
         }
     }
