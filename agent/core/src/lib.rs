@@ -1,1 +1,25 @@
 //! The deciding half of the agent.
+//!
+//! [`Agent`] takes in what the master says, what executors call and what becomes of containers, and
+//! says what is to be recorded, sent, launched and destroyed. It does nothing of that itself.
+
+mod agent;
+mod due;
+mod executor_calls;
+mod executors;
+pub mod input;
+mod master_messages;
+pub mod output;
+pub mod record;
+mod recovery;
+mod runtime_events;
+mod state;
+mod updates;
+
+pub use agent::{Agent, Config};
+pub use input::Input;
+pub use output::Output;
+pub use record::Record;
+
+#[cfg(test)]
+mod tests;

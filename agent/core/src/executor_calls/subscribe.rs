@@ -1,0 +1,137 @@
+//! SUBSCRIBE: an executor wants events, for the first time or again.
+
+use crate::agent::{Agent, Phase};
+use crate::executor_calls::update;
+use crate::input::Subscribe;
+use crate::master_messages::launch;
+use crate::output::{Event, ExecutorEvent, Output, Refusal};
+use crate::record::{ExecutorRecord, Record};
+use crate::recovery;
+use crate::state::{End, ExecutorState};
+use crate::updates;
+use model::ids::{ConnectionId, ExecutorId, FrameworkId, TaskId};
+use model::step::Now;
+use model::task::{Reason, TaskState};
+
+pub(crate) fn apply(agent: &mut Agent, call: Subscribe, now: Now, out: &mut Vec<Output>) {
+    let (framework, executor) = (&call.framework, &call.executor);
+    let answer = check(agent, framework, executor);
+    out.push(Output::AnswerExecutor { request: call.request, answer });
+    if answer.is_err() {
+        return;
+    }
+    let connection = call.connection;
+    let Some(state) = agent.frameworks.get_mut(framework) else { return };
+    let Some(it) = state.executors.get_mut(executor) else { return };
+    if let Some(earlier) = it.connection.replace(connection) {
+        agent.connections.remove(&earlier);
+        out.push(Output::CloseExecutor { connection: earlier });
+    }
+    agent.connections.insert(connection, (framework.clone(), executor.clone()));
+    if matches!(it.state, ExecutorState::Ending { .. }) {
+        out.push(Output::ToExecutor { connection, event: ExecutorEvent::Shutdown });
+        out.push(Output::CloseExecutor { connection });
+        it.connection = None;
+        agent.connections.remove(&connection);
+        return;
+    }
+    it.state = ExecutorState::Running;
+    if !it.has_subscribed {
+        it.has_subscribed = true;
+        out.push(Output::Append(Record::Executor(ExecutorRecord {
+            framework: framework.clone(),
+            spec: it.spec.clone(),
+            container: it.container.clone(),
+            is_command: it.is_command,
+            has_subscribed: true,
+        })));
+    }
+    welcome(agent, framework, executor, connection, out);
+    for status in call.unacknowledged_updates {
+        update::take(agent, framework, executor, status, now, out);
+    }
+    drop_unheard(agent, framework, executor, &call.unacknowledged_tasks, now, out);
+    launch::hand_over(agent, framework, executor, connection, out);
+    repeat_kills(agent, framework, executor, connection, out);
+    recovery::finish_if_all_back(agent, now, out);
+}
+
+fn check(agent: &Agent, framework: &FrameworkId, executor: &ExecutorId) -> Result<(), Refusal> {
+    if agent.phase == Phase::Starting {
+        return Err(Refusal::Recovering);
+    }
+    let state = agent.frameworks.get(framework).ok_or(Refusal::FrameworkUnknown)?;
+    state.executors.get(executor).map(|_| ()).ok_or(Refusal::ExecutorUnknown)
+}
+
+fn welcome(
+    agent: &Agent,
+    framework: &FrameworkId,
+    executor: &ExecutorId,
+    connection: ConnectionId,
+    out: &mut Vec<Output>,
+) {
+    let Some(state) = agent.frameworks.get(framework) else { return };
+    let Some(it) = state.executors.get(executor) else { return };
+    let Some(id) = &agent.id else { return };
+    out.push(Output::Note(Event::ExecutorSubscribed {
+        framework: framework.clone(),
+        executor: executor.clone(),
+    }));
+    let command = it.is_command.then(|| state.live_tasks_of(executor).next()).flatten();
+    let event = ExecutorEvent::Subscribed {
+        executor: it.spec.clone(),
+        framework: state.framework.clone(),
+        agent: id.clone(),
+        container: it.container.clone(),
+        command: command.map(|(_, task)| Box::new(task.spec.clone())),
+    };
+    out.push(Output::ToExecutor { connection, event });
+}
+
+/// Tasks that were sent to the executor and never reached it: it does not name them, and no report
+/// of them came.
+fn drop_unheard(
+    agent: &mut Agent,
+    framework: &FrameworkId,
+    executor: &ExecutorId,
+    heard: &[TaskId],
+    now: Now,
+    out: &mut Vec<Output>,
+) {
+    let Some(state) = agent.frameworks.get(framework) else { return };
+    let unheard: Vec<TaskId> = state
+        .live_tasks_of(executor)
+        .filter(|(id, task)| {
+            task.is_delivered && task.state == TaskState::Staging && !heard.contains(id)
+        })
+        .map(|(id, _)| id.clone())
+        .collect();
+    let why = "The task did not reach the executor before the agent or the connection failed";
+    let end = End::new(state.word(TaskState::Dropped), Reason::AgentRestarted, why);
+    for task in unheard {
+        let mut status = updates::own(agent, &task, &end, now);
+        status.executor = Some(executor.clone());
+        updates::report(agent, framework, status, now, out);
+    }
+}
+
+/// Kills that came while the executor was out of contact.
+fn repeat_kills(
+    agent: &mut Agent,
+    framework: &FrameworkId,
+    executor: &ExecutorId,
+    connection: ConnectionId,
+    out: &mut Vec<Output>,
+) {
+    let Some(state) = agent.frameworks.get_mut(framework) else { return };
+    for (id, task) in &mut state.tasks {
+        if task.executor != *executor || task.state.is_terminal() {
+            continue;
+        }
+        if let Some(grace) = task.kill.take() {
+            let event = ExecutorEvent::Kill { task: id.clone(), grace };
+            out.push(Output::ToExecutor { connection, event });
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What an agent's driver must do.
+
+use crate::record::Record;
+use model::framework::Framework;
+use model::ids::{
+    AgentId, ConnectionId, ContainerId, ExecutorId, FrameworkId, RequestId, TaskId, Term, UpdateId,
+};
+use model::link::FromAgent;
+use model::payload::Payload;
+use model::resources::Resources;
+use model::step::Timestamp;
+use model::task::{ExecutorSpec, Reason, Status, TaskSpec, TaskState};
+use std::time::Duration;
+
+/// What the driver must do, in this order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Output {
+    /// Write to the store. What comes after it waits until it is on disk.
+    Append(Record),
+    /// Find the leading master and keep a link to it from now on.
+    Connect,
+    /// Give up the present link, if there is one, and look for the leading master again.
+    Reconnect,
+    /// Say it to the master. Lost if there is no link.
+    ToMaster(FromAgent),
+    /// Answer an executor's call.
+    AnswerExecutor {
+        /// Which call.
+        request: RequestId,
+        /// What is answered.
+        answer: Result<(), Refusal>,
+    },
+    /// Send an event to an executor.
+    ToExecutor {
+        /// On which stream.
+        connection: ConnectionId,
+        /// The event.
+        event: ExecutorEvent,
+    },
+    /// End an executor's event stream once all is sent.
+    CloseExecutor {
+        /// Which stream.
+        connection: ConnectionId,
+    },
+    /// Start an executor. Answered by `Launched` or `LaunchFailed`, later by `Exited`.
+    LaunchContainer(Box<ContainerLaunch>),
+    /// Change what a container may take.
+    UpdateContainer {
+        /// Which.
+        container: ContainerId,
+        /// What it may take from now on.
+        resources: Resources,
+    },
+    /// End all processes of a container at once. Answered by `Exited`, or by `LaunchFailed` if the
+    /// launch was not over yet.
+    DestroyContainer {
+        /// Which.
+        container: ContainerId,
+    },
+    /// Tell whoever watches: log and metrics.
+    Note(Event),
+    /// What can be read of this agent has changed.
+    View(Change),
+    /// All is done here: end the program.
+    Exit {
+        /// Why, for people.
+        why: String,
+    },
+}
+
+/// A container to be started.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ContainerLaunch {
+    /// Its id.
+    pub container: ContainerId,
+    /// This agent.
+    pub agent: AgentId,
+    /// Whose it is.
+    pub framework: Framework,
+    /// The executor in it. Of a command task its description is empty: it is the built-in one.
+    pub executor: ExecutorSpec,
+    /// Whether it is a command task's own executor.
+    pub is_command: bool,
+    /// What it is started for. Of a command task exactly that one.
+    pub tasks: Vec<TaskSpec>,
+    /// What the container may take: the executor and its tasks.
+    pub resources: Resources,
+}
+
+/// What an executor is told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ExecutorEvent {
+    /// It is known.
+    Subscribed {
+        /// What it is.
+        executor: ExecutorSpec,
+        /// Whose it is.
+        framework: Framework,
+        /// Where it is.
+        agent: AgentId,
+        /// Which container it is in.
+        container: ContainerId,
+        /// Its task, if it is a command task's own executor and the task is not over.
+        command: Option<Box<TaskSpec>>,
+    },
+    /// Run a task.
+    Launch(Box<TaskSpec>),
+    /// Run several tasks together.
+    LaunchGroup(Vec<TaskSpec>),
+    /// End a task.
+    Kill {
+        /// Which.
+        task: TaskId,
+        /// How long it may take; absent: as the task says.
+        grace: Option<Duration>,
+    },
+    /// A report was taken.
+    Acknowledged {
+        /// Of which task.
+        task: TaskId,
+        /// Which report.
+        uuid: UpdateId,
+    },
+    /// Bytes of the scheduler.
+    Message(Payload),
+    /// End all tasks and exit.
+    Shutdown,
+}
+
+/// Why an executor's call is not carried out. The text is what clients know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// The agent has just been started.
+    #[error("Agent has not finished recovery")]
+    Recovering,
+    /// No such framework has anything here.
+    #[error("Framework cannot be found")]
+    FrameworkUnknown,
+    /// The framework has no such executor here.
+    #[error("Executor cannot be found")]
+    ExecutorUnknown,
+    /// SUBSCRIBE comes first.
+    #[error("Executor is not subscribed")]
+    NotSubscribed,
+}
+
+/// What happened, for log and metrics.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "fields name the thing they are about")]
+pub enum Event {
+    /// Recovery is over.
+    RecoveryFinished { executors: usize, tasks: usize },
+    /// A master has admitted this agent.
+    Registered { agent: AgentId, term: Term },
+    /// A master knows this agent again.
+    Reregistered { agent: AgentId, term: Term },
+    /// The master is out of contact.
+    Disconnected,
+    /// The master did not ping in time.
+    PingTimedOut,
+    /// A message of a deposed master was ignored.
+    StaleTerm { term: Term, seen: Term },
+    /// Tasks were accepted.
+    TaskAccepted { framework: FrameworkId, task: TaskId },
+    /// A task was not started.
+    TaskDropped { framework: FrameworkId, task: TaskId, reason: Reason },
+    /// A task has a new state.
+    TaskReported { framework: FrameworkId, task: TaskId, state: TaskState, reason: Option<Reason> },
+    /// A report that cannot be was dropped.
+    UpdateIgnored { framework: FrameworkId, task: TaskId, state: TaskState },
+    /// A report was sent again.
+    UpdateRepeated { framework: FrameworkId, task: TaskId },
+    /// An executor is being started.
+    ExecutorStarting { framework: FrameworkId, executor: ExecutorId, container: ContainerId },
+    /// An executor has subscribed.
+    ExecutorSubscribed { framework: FrameworkId, executor: ExecutorId },
+    /// An executor did not subscribe in time.
+    ExecutorTimedOut { framework: FrameworkId, executor: ExecutorId },
+    /// An executor is over.
+    ExecutorEnded {
+        framework: FrameworkId,
+        executor: ExecutorId,
+        container: ContainerId,
+        status: Option<i32>,
+        reason: Option<Reason>,
+    },
+    /// A message between scheduler and executor was lost, which is allowed.
+    MessageDropped { framework: FrameworkId, executor: ExecutorId },
+    /// A kill for what is not here.
+    KillIgnored { framework: FrameworkId, task: TaskId },
+    /// The agent ends all it runs and goes away.
+    Ending { why: String },
+}
+
+/// What has changed in what can be read of an agent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "fields name the thing they are about")]
+pub enum Change {
+    /// Recovery is over.
+    Ready,
+    /// It has this id.
+    Identity { agent: AgentId },
+    /// Whether a master has it as registered.
+    Connected(bool),
+    /// A framework is new, or described anew.
+    Framework(Framework),
+    /// A framework has nothing here any more.
+    FrameworkOver(FrameworkId),
+    /// An executor is new.
+    Executor {
+        framework: FrameworkId,
+        executor: ExecutorSpec,
+        container: ContainerId,
+        is_command: bool,
+    },
+    /// An executor is over.
+    ExecutorOver { framework: FrameworkId, executor: ExecutorId },
+    /// A task is new.
+    Task {
+        framework: FrameworkId,
+        executor: ExecutorId,
+        spec: Box<TaskSpec>,
+        accepted_at: Timestamp,
+    },
+    /// The executor was given a task.
+    TaskDelivered { framework: FrameworkId, task: TaskId },
+    /// A task has a new report.
+    TaskStatus { framework: FrameworkId, status: Status },
+}

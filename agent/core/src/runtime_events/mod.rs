@@ -1,0 +1,5 @@
+//! What becomes of containers, one file per event.
+
+pub(crate) mod exited;
+pub(crate) mod launch_failed;
+pub(crate) mod launched;
