@@ -1,1 +1,6 @@
 //! The acting half of the agent: links, containers, the built-in executor, files.
+
+pub mod containerizer;
+pub mod detect;
+pub mod launcher;
+pub mod sandbox;

@@ -1,0 +1,163 @@
+//! Which isolators there are, by the names that `--isolation` takes.
+
+use std::time::Duration;
+use std::{io, path::PathBuf};
+
+use super::cgroups::hierarchy::Mounts;
+pub use super::cgroups::hierarchy::NoController;
+use super::cgroups::{Cpu, Memory, Pids, Tracking};
+use super::isolator::Isolator;
+use super::{filesystem, namespaces, posix};
+
+/// All names, in the order in which isolators prepare. They clean up in reverse.
+pub const NAMES: [&str; 9] = [
+    "cgroups/cpu",
+    "cgroups/mem",
+    "cgroups/pids",
+    "namespaces/pid",
+    "namespaces/ipc",
+    "filesystem/linux",
+    "filesystem/posix",
+    "posix/cpu",
+    "posix/mem",
+];
+
+/// Names of isolators that are always there or come with another one, so that a list written for
+/// Mesos keeps working.
+const IMPLIED: [&str; 3] = ["cgroups/cpuacct", "namespaces/uts", "posix/rlimits"];
+
+/// What root isolates by when it is not told.
+pub const DEFAULT_ROOT: &str =
+    "cgroups/cpu,cgroups/mem,cgroups/pids,namespaces/pid,namespaces/ipc,filesystem/linux";
+
+/// What others isolate by: nothing. Use is counted.
+pub const DEFAULT_UNPRIVILEGED: &str = "posix/cpu,posix/mem,filesystem/posix";
+
+/// A list of isolator names that all exist, in the order of [`NAMES`], each once.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Isolation(Vec<&'static str>);
+
+/// A name that no isolator has.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("there is no isolator '{name}'; there are {}", NAMES.join(", "))]
+pub struct UnknownIsolator {
+    /// The name as it was given.
+    pub name: String,
+}
+
+/// Why isolation cannot be set up on this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum IsolationError {
+    /// A cgroup controller is missing or forbidden.
+    #[error(transparent)]
+    Controller(#[from] NoController),
+    /// The mounts could not be read.
+    #[error("cannot read /proc/self/mountinfo")]
+    Mounts(#[source] io::Error),
+    /// Namespaces take rights that this process does not have.
+    #[error(
+        "isolator {name} needs root; run the agent as root, or with --isolation={DEFAULT_UNPRIVILEGED}"
+    )]
+    NeedsRoot {
+        /// Which one.
+        name: &'static str,
+    },
+}
+
+impl Isolation {
+    /// Reads a list such as `cgroups/cpu,namespaces/pid`.
+    pub fn parse(list: &str) -> Result<Self, UnknownIsolator> {
+        let mut chosen = Vec::new();
+        for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            match NAMES.into_iter().find(|&known| known == name) {
+                Some(known) => chosen.push(known),
+                None if IMPLIED.contains(&name) => {}
+                None => return Err(UnknownIsolator { name: name.to_owned() }),
+            }
+        }
+        Ok(Self(NAMES.into_iter().filter(|name| chosen.contains(name)).collect()))
+    }
+
+    /// What this process can do when it is not told what to.
+    pub fn default_here() -> Self {
+        let root = nix::unistd::geteuid().is_root();
+        Self::parse(if root { DEFAULT_ROOT } else { DEFAULT_UNPRIVILEGED })
+            .expect("the defaults are names")
+    }
+
+    /// The chosen names.
+    pub fn names(&self) -> &[&'static str] {
+        &self.0
+    }
+
+    /// Whether anything is limited or hidden at all.
+    pub fn isolates(&self) -> bool {
+        self.0.iter().any(|name| needs_root(name))
+    }
+}
+
+fn needs_root(name: &str) -> bool {
+    !name.starts_with("posix/") && name != "filesystem/posix"
+}
+
+/// What isolators are made with.
+pub(super) struct Setup<'a> {
+    pub(super) cgroups_root: &'a str,
+    pub(super) cpu_quota_always: bool,
+    pub(super) pids_default: u64,
+    pub(super) kill_within: Duration,
+    pub(super) containers: PathBuf,
+}
+
+/// Makes the isolators of a list.
+pub(super) fn build(
+    isolation: &Isolation,
+    setup: &Setup<'_>,
+) -> Result<Vec<Box<dyn Isolator>>, IsolationError> {
+    let root = nix::unistd::geteuid().is_root();
+    if let Some(name) = isolation.0.iter().find(|name| !root && needs_root(name)) {
+        return Err(IsolationError::NeedsRoot { name });
+    }
+    let mounts = Mounts::detect().map_err(IsolationError::Mounts)?;
+    let group = setup.cgroups_root;
+    let mut made: Vec<Box<dyn Isolator>> = Vec::new();
+    if isolation.0.iter().any(|name| name.starts_with("cgroups/")) {
+        // First in, so that it is last out: the others have their files until then.
+        made.push(Box::new(Tracking::new(&mounts, group, setup.kill_within)?));
+    }
+    for &name in &isolation.0 {
+        made.push(match name {
+            "cgroups/cpu" => Box::new(Cpu::new(&mounts, group, setup.cpu_quota_always)?),
+            "cgroups/mem" => Box::new(Memory::new(&mounts, group)?),
+            "cgroups/pids" => Box::new(Pids::new(&mounts, group, setup.pids_default)?),
+            "namespaces/pid" => Box::new(namespaces::Pid),
+            "namespaces/ipc" => Box::new(namespaces::Ipc),
+            "filesystem/linux" => Box::new(filesystem::Linux),
+            "filesystem/posix" => Box::new(filesystem::Posix),
+            "posix/cpu" => Box::new(posix::Cpu { containers: setup.containers.clone() }),
+            "posix/mem" => Box::new(posix::Memory { containers: setup.containers.clone() }),
+            other => unreachable!("'{other}' is in the list of names and not made here"),
+        });
+    }
+    Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_refused_with_the_list() {
+        let refused = Isolation::parse("cgroups/cpu,cgroups/moon").expect_err("there is none");
+        let text = refused.to_string();
+        assert!(text.starts_with("there is no isolator 'cgroups/moon'; there are cgroups/cpu, "));
+    }
+
+    #[test]
+    fn the_order_of_a_list_does_not_matter() {
+        let list = Isolation::parse(" namespaces/pid,cgroups/mem,cgroups/mem ").expect("names");
+        assert_eq!(list.names(), ["cgroups/mem", "namespaces/pid"]);
+        assert!(list.isolates());
+        assert!(!Isolation::parse(DEFAULT_UNPRIVILEGED).expect("names").isolates());
+    }
+}

@@ -1,0 +1,114 @@
+//! What an isolator is: one aspect of a container, set up before it runs and undone after it.
+//!
+//! Every method but `prepare` may be called at any time, for containers that are half launched, half
+//! destroyed or unknown: it does what there is to do and is content with nothing.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use model::ids::ContainerId;
+
+use super::{Limitation, Limits, Usage};
+use crate::launcher::Plan;
+
+/// What isolators know of the container that is to be launched.
+#[derive(Clone, Debug)]
+pub(crate) struct Container {
+    /// Which one.
+    pub(crate) id: ContainerId,
+    /// What it may use.
+    pub(crate) limits: Limits,
+}
+
+/// One aspect of isolation.
+pub(crate) trait Isolator: fmt::Debug + Send + Sync {
+    /// Its name in `--isolation`.
+    fn name(&self) -> &'static str;
+
+    /// Sets up what must be there before the first process, and adds to `plan` what the launcher is
+    /// to do.
+    fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError>;
+
+    /// Does what needs the first process to be there.
+    fn isolate(&self, _container: &str, _pid: i32) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    /// Changes the limits of a running container.
+    fn update(&self, _container: &str, _limits: &Limits) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    /// Fills in what it knows of what the container uses.
+    fn usage(&self, _container: &str, _usage: &mut Usage) {}
+
+    /// Which of its limits the container broke, if it did.
+    fn limitation(&self, _container: &str) -> Option<Limitation> {
+        None
+    }
+
+    /// Something that becomes readable when [`Isolator::limitation`] may have an answer.
+    fn watch(&self, _container: &str) -> Option<OwnedFd> {
+        None
+    }
+
+    /// Ends all processes of the container, if it knows them.
+    fn kill(&self, _container: &str) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    /// Undoes `prepare` and `isolate`. All processes have ended.
+    fn cleanup(&self, _container: &str) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+/// What an isolator was about to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// Setting up.
+    Prepare,
+    /// Setting limits.
+    Limit,
+    /// Ending processes.
+    Kill,
+    /// Clearing away.
+    Cleanup,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Prepare => "set up",
+            Self::Limit => "set the limits in",
+            Self::Kill => "end the processes of",
+            Self::Cleanup => "clear away",
+        })
+    }
+}
+
+/// An isolator could not do its part.
+#[derive(Debug, thiserror::Error)]
+#[error("isolator {isolator} cannot {step} {}: {source}", path.display())]
+pub struct StepError {
+    /// Which one.
+    pub isolator: &'static str,
+    /// What it was about to do.
+    pub step: Step,
+    /// To what.
+    pub path: PathBuf,
+    /// Why it could not.
+    pub source: io::Error,
+}
+
+/// Makes a [`StepError`] of an error.
+pub(super) fn failed(
+    isolator: &'static str,
+    step: Step,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> StepError + use<> {
+    let path = path.to_owned();
+    move |source| StepError { isolator, step, path, source }
+}

@@ -1,0 +1,576 @@
+//! Containers: launched, watched, found again after a restart, and cleared away.
+//!
+//! A container is a command with its processes, set apart by a list of isolators. Its launcher
+//! ([`crate::launcher`]) is its parent and outlives the agent, so nothing here is lost with this
+//! process: what is needed to find a container again lies in the runtime directory, one directory a
+//! container. What runs there is decided elsewhere.
+//!
+//! A launch is a list of steps (record, isolators in order, launcher), and destroying undoes them
+//! in reverse, however many were done. When a command ends by itself, all of it is undone at once.
+
+mod cgroups;
+mod filesystem;
+mod isolation;
+mod isolator;
+mod namespaces;
+mod posix;
+mod supervise;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::ids::ContainerId;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use self::isolation::{
+    DEFAULT_ROOT, DEFAULT_UNPRIVILEGED, Isolation, IsolationError, NAMES, NoController,
+    UnknownIsolator,
+};
+use self::isolator::{Container, Isolator};
+pub use self::isolator::{Step, StepError};
+use crate::launcher::{Files, Identity, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically};
+
+/// Processes and threads a container may have when nobody says otherwise.
+///
+/// A large Java server has about a thousand threads; a fork bomb would have millions and, before,
+/// take the machine's last free number.
+pub const PIDS_DEFAULT: u64 = 4_096;
+
+/// How long destroying a container may wait for its processes to die. They do at once, unless the
+/// kernel waits for a disk or a file server on their behalf.
+pub const DESTROY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+/// Ends of containers remembered for those who ask late. Who wants to know asks at the launch.
+const ENDED_MAX: usize = 1_024;
+
+/// How containers are run on this machine.
+#[derive(Clone, Debug)]
+pub struct ContainerizerOptions {
+    /// Holds one directory per container. Belongs to one agent alone and outlives it.
+    pub runtime_dir: PathBuf,
+    /// The program that has the launcher in it, and the arguments that select it.
+    pub launcher: (PathBuf, Vec<OsString>),
+    /// Which isolators to use.
+    pub isolation: Isolation,
+    /// The directory below which containers' cgroups are made (`--cgroups_root`).
+    pub cgroups_root: String,
+    /// Whether CPUs asked for are also the most a container gets (`--cgroups_enable_cfs`).
+    pub cgroups_enable_cfs: bool,
+    /// Processes and threads a container may have by default.
+    pub pids_default: u64,
+    /// How long destroying may wait (`--cgroups_destroy_timeout`).
+    pub destroy_timeout: Duration,
+}
+
+impl ContainerizerOptions {
+    /// Defaults, with the two paths that have none.
+    pub fn new(runtime_dir: impl Into<PathBuf>, launcher: (PathBuf, Vec<OsString>)) -> Self {
+        Self {
+            runtime_dir: runtime_dir.into(),
+            launcher,
+            isolation: Isolation::default_here(),
+            cgroups_root: "mesos".to_owned(),
+            cgroups_enable_cfs: false,
+            pids_default: PIDS_DEFAULT,
+            destroy_timeout: DESTROY_TIMEOUT_DEFAULT,
+        }
+    }
+}
+
+/// Why containers cannot be run on this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// An isolator cannot work here.
+    #[error(transparent)]
+    Isolation(#[from] IsolationError),
+    /// The runtime directory cannot be made.
+    #[error("cannot create runtime directory {}", path.display())]
+    RuntimeDir {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What a container executes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum CommandLine {
+    /// A line for `/bin/sh -c`.
+    Shell(String),
+    /// A program, searched for in the `PATH` of the environment unless it has a slash in it, and its
+    /// argument vector, whose first element is its own name.
+    Program {
+        /// What to execute.
+        path: String,
+        /// Its arguments, its own name first.
+        arguments: Vec<String>,
+    },
+}
+
+/// What a container may use.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Limits {
+    /// CPUs asked for, in thousandths: its weight against others.
+    pub cpus_milli: u64,
+    /// The most CPUs, in thousandths. Absent: as `--cgroups_enable_cfs` says.
+    pub cpus_limit_milli: Option<u64>,
+    /// Memory asked for.
+    pub mem_bytes: u64,
+    /// The most memory, [`Limits::UNLIMITED`] for all there is. Absent: as much as asked for.
+    pub mem_limit_bytes: Option<u64>,
+    /// The most processes and threads. Absent: the agent's default.
+    pub pids: Option<u64>,
+}
+
+impl Limits {
+    /// A limit that is none.
+    pub const UNLIMITED: u64 = u64::MAX;
+}
+
+/// Everything about one launch.
+#[derive(Clone, Debug)]
+pub struct LaunchSpec {
+    /// Its id, new on this agent.
+    pub container: ContainerId,
+    /// Where the command starts and its output goes; it exists.
+    pub sandbox: PathBuf,
+    /// What to execute.
+    pub command: CommandLine,
+    /// The whole environment.
+    pub environment: Vec<(String, String)>,
+    /// Whom to run as. Absent: as the agent.
+    pub user: Option<String>,
+    /// What it may use.
+    pub limits: Limits,
+    /// The host name it sees. Absent: the machine's.
+    pub hostname: Option<String>,
+}
+
+/// A container that runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Launched {
+    /// Its first process, numbered as the agent sees it.
+    pub pid: i32,
+}
+
+/// Why a container does not run. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The id is in use.
+    #[error("there is a container {container} already")]
+    Exists {
+        /// Which one.
+        container: ContainerId,
+    },
+    /// It was destroyed before it ran.
+    #[error("container {container} was destroyed while it was being launched")]
+    Destroyed {
+        /// Which one.
+        container: ContainerId,
+    },
+    /// There is no such user.
+    #[error(transparent)]
+    User(#[from] UnknownUser),
+    /// An isolator could not do its part.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// Its runtime directory could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Record {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The launcher could not be executed.
+    #[error("cannot execute the launcher {}: {source}", path.display())]
+    Launcher {
+        /// What was executed.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The launcher could not start the command.
+    #[error("{reason}")]
+    Refused {
+        /// Why, in its words.
+        reason: String,
+    },
+}
+
+/// A limit that a container broke.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Limitation {
+    /// The kernel killed for memory.
+    Memory,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Termination {
+    /// The command's status in the form of wait(2). Absent: nobody knows.
+    pub status: Option<i32>,
+    /// The limit that it broke.
+    pub limitation: Option<Limitation>,
+    /// Whether it was ended by [`Containerizer::destroy`].
+    pub destroyed: bool,
+    /// What could not be cleared away, for people. Empty: nothing is left.
+    pub leftovers: String,
+}
+
+/// What a container uses.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// CPU time in programs.
+    pub cpus_user: Duration,
+    /// CPU time in the kernel.
+    pub cpus_system: Duration,
+    /// CPU periods with work to do.
+    pub cpu_periods: u64,
+    /// Those in which the quota ran out.
+    pub cpu_throttled_periods: u64,
+    /// Time spent waiting for quota.
+    pub cpu_throttled: Duration,
+    /// Memory. Absent: nobody counts.
+    pub mem_bytes: Option<u64>,
+    /// Processes and threads. Absent: nobody counts.
+    pub pids: Option<u64>,
+}
+
+/// What was found of the containers an agent knows.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Recovered {
+    /// Still running; [`Containerizer::wait`] tells their end.
+    pub running: Vec<ContainerId>,
+    /// Ended meanwhile; [`Containerizer::wait`] tells how.
+    pub ended: Vec<ContainerId>,
+    /// Nothing is known of them: never launched, or lost in a reboot.
+    pub missing: Vec<ContainerId>,
+    /// Containers that nobody knows and that were destroyed.
+    pub orphans: Vec<ContainerId>,
+}
+
+/// Runs containers. Dropping it leaves them running, to be recovered by another one.
+#[derive(Debug)]
+pub struct Containerizer {
+    inner: Arc<Inner>,
+}
+
+/// What the supervising tasks share.
+#[derive(Debug)]
+struct Inner {
+    options: ContainerizerOptions,
+    isolators: Vec<Box<dyn Isolator>>,
+    containers: Mutex<Table>,
+    /// Ends supervision, not containers.
+    stopped: CancellationToken,
+}
+
+/// Containers that are not over yet, and the ends of the last of those that are.
+#[derive(Debug, Default)]
+struct Table {
+    live: BTreeMap<ContainerId, Arc<Entry>>,
+    ended: BTreeMap<ContainerId, Termination>,
+    ended_order: VecDeque<ContainerId>,
+}
+
+/// One container that is not over.
+#[derive(Debug)]
+struct Entry {
+    destroy: CancellationToken,
+    termination: watch::Sender<Option<Termination>>,
+}
+
+impl Entry {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { destroy: CancellationToken::new(), termination: watch::Sender::new(None) })
+    }
+}
+
+impl Drop for Containerizer {
+    fn drop(&mut self) {
+        self.inner.stopped.cancel();
+    }
+}
+
+impl Containerizer {
+    /// Sets up isolation on this machine.
+    pub fn new(options: ContainerizerOptions) -> Result<Self, SetupError> {
+        let containers = options.runtime_dir.join("containers");
+        // Plans hold environments, and those hold secrets.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&containers)
+            .map_err(|source| SetupError::RuntimeDir { path: containers.clone(), source })?;
+        let setup = isolation::Setup {
+            cgroups_root: &options.cgroups_root,
+            cpu_quota_always: options.cgroups_enable_cfs,
+            pids_default: options.pids_default,
+            kill_within: options.destroy_timeout,
+            containers,
+        };
+        let isolators = isolation::build(&options.isolation, &setup)?;
+        if !options.isolation.isolates() {
+            tracing::warn!(
+                isolation = options.isolation.names().join(","),
+                "tasks are not isolated: they share all of this machine and none of their limits is kept"
+            );
+        }
+        let inner = Inner {
+            options,
+            isolators,
+            containers: Mutex::default(),
+            stopped: CancellationToken::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Launches a container and waits until its command runs. Launches may overlap.
+    ///
+    /// If it fails, or is destroyed meanwhile, nothing is left of it. Giving up waiting does not
+    /// stop the launch.
+    pub async fn launch(&self, spec: LaunchSpec) -> Result<Launched, LaunchError> {
+        let container = spec.container.clone();
+        let entry = Entry::new();
+        {
+            let mut table = self.inner.containers.lock();
+            if table.live.contains_key(&container) || table.ended.contains_key(&container) {
+                return Err(LaunchError::Exists { container });
+            }
+            table.live.insert(container, Arc::clone(&entry));
+        }
+        let inner = Arc::clone(&self.inner);
+        // A task of its own: the caller may lose interest, the container's record may not.
+        tokio::spawn(supervise::launch(inner, spec, entry))
+            .await
+            .expect("a launch does not panic, and nobody aborts it")
+    }
+
+    /// Waits until a container is over and cleared away, and says how it ended; for a container that
+    /// nobody knows, at once.
+    pub async fn wait(&self, container: &ContainerId) -> Termination {
+        let entry = {
+            let table = self.inner.containers.lock();
+            if let Some(termination) = table.ended.get(container) {
+                return termination.clone();
+            }
+            table.live.get(container).cloned()
+        };
+        let Some(entry) = entry else { return Termination::default() };
+        let mut watched = entry.termination.subscribe();
+        let seen = watched.wait_for(Option::is_some).await.map(|seen| seen.clone());
+        seen.ok().flatten().unwrap_or_default()
+    }
+
+    /// Changes what a running container may use.
+    pub async fn update(&self, container: &ContainerId, limits: Limits) -> Result<(), StepError> {
+        let container = container.clone();
+        self.blocking(move |inner| {
+            inner.isolators.iter().try_for_each(|each| each.update(container.as_str(), &limits))
+        })
+        .await
+    }
+
+    /// Ends a container whatever it is doing, and clears it away. One that is over is as good.
+    pub async fn destroy(&self, container: &ContainerId) -> Termination {
+        let entry = self.inner.containers.lock().live.get(container).cloned();
+        if let Some(entry) = entry {
+            entry.destroy.cancel();
+        }
+        self.wait(container).await
+    }
+
+    /// What a container uses now.
+    pub async fn usage(&self, container: &ContainerId) -> Usage {
+        let container = container.clone();
+        self.blocking(move |inner| {
+            let mut usage = Usage::default();
+            for isolator in &inner.isolators {
+                isolator.usage(container.as_str(), &mut usage);
+            }
+            usage
+        })
+        .await
+    }
+
+    /// Which limit a container has broken, if it has. To be asked when its executor reports the end
+    /// of a task: the executor may be quicker than this agent's own watch.
+    pub async fn limitation(&self, container: &ContainerId) -> Option<Limitation> {
+        if let Some(ended) = self.inner.containers.lock().ended.get(container) {
+            return ended.limitation;
+        }
+        let container = container.clone();
+        self.blocking(move |inner| inner.limitation(container.as_str())).await
+    }
+
+    /// Drops the record of a container that is over. Until then its end can be learnt again, also
+    /// after a restart.
+    pub async fn forget(&self, container: &ContainerId) {
+        {
+            let mut table = self.inner.containers.lock();
+            if table.live.contains_key(container) {
+                return;
+            }
+            table.ended.remove(container);
+            table.ended_order.retain(|ended| ended != container);
+        }
+        let container = container.clone();
+        self.blocking(move |inner| {
+            // A record that stays is found and removed by the next recovery.
+            let _ = fs::remove_dir_all(inner.files(container.as_str()).dir());
+        })
+        .await;
+    }
+
+    /// Takes back the containers in `known`, the agent's own record, and destroys all others.
+    pub async fn recover(&self, known: &[ContainerId]) -> io::Result<Recovered> {
+        supervise::recover(&self.inner, known).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> T + Send + 'static,
+    ) -> T {
+        blocking(&self.inner, work).await
+    }
+}
+
+/// Runs `work` where it may block.
+async fn blocking<T: Send + 'static>(
+    inner: &Arc<Inner>,
+    work: impl FnOnce(&Inner) -> T + Send + 'static,
+) -> T {
+    let inner = Arc::clone(inner);
+    tokio::task::spawn_blocking(move || work(&inner)).await.expect("it does not panic")
+}
+
+impl Inner {
+    fn containers_dir(&self) -> PathBuf {
+        self.options.runtime_dir.join("containers")
+    }
+
+    fn files(&self, container: &str) -> Files {
+        Files::new(self.containers_dir().join(container))
+    }
+
+    fn limitation(&self, container: &str) -> Option<Limitation> {
+        self.isolators.iter().find_map(|isolator| isolator.limitation(container))
+    }
+
+    /// The first part of a launch: all steps up to the launcher's start. Blocks.
+    fn start(&self, spec: LaunchSpec) -> Result<Child, LaunchError> {
+        let files = self.files(spec.container.as_str());
+        // The record comes first: whatever is set up from here on can be found and cleared away.
+        DirBuilder::new()
+            .mode(0o700)
+            .create(files.dir())
+            .map_err(|source| LaunchError::Record { path: files.dir().to_owned(), source })?;
+        let container = Container { id: spec.container.clone(), limits: spec.limits };
+        let mut plan = plan(spec)?;
+        for isolator in &self.isolators {
+            isolator.prepare(&container, &mut plan)?;
+        }
+        let text = serde_json::to_vec(&plan).expect("a plan is plain strings and numbers");
+        write_atomically(&files.plan(), &text)
+            .map_err(|source| LaunchError::Record { path: files.plan(), source })?;
+        let (program, arguments) = &self.options.launcher;
+        Command::new(program)
+            .args(arguments)
+            .arg(files.dir())
+            // The agent's own environment is nothing for processes that outlive it.
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|source| LaunchError::Launcher { path: program.clone(), source })
+    }
+
+    /// The second part: the launcher's answer, and what isolators do to a running container. Blocks.
+    fn answer(&self, container: &str, launcher: &mut Child) -> Result<Launched, LaunchError> {
+        let mut line = String::new();
+        let mut stdout = launcher.stdout.take().expect("its output is piped");
+        // An answer that breaks off is none.
+        let _ = stdout.read_to_string(&mut line);
+        let line = line.trim();
+        if let Some(pid) = line.strip_prefix(LAUNCHED).and_then(|pid| pid.parse().ok()) {
+            for isolator in &self.isolators {
+                isolator.isolate(container, pid)?;
+            }
+            return Ok(Launched { pid });
+        }
+        let reason = line.strip_prefix(REFUSED).unwrap_or("the launcher died").to_owned();
+        Err(LaunchError::Refused { reason })
+    }
+
+    /// Ends what runs of a container and undoes all that was set up for it, however much that is.
+    /// Says what could not be undone. Blocks.
+    fn undo(&self, container: &str) -> Vec<String> {
+        let files = self.files(container);
+        let mut left = Vec::new();
+        // From here on a launcher that starts late does nothing.
+        if let Err(error) = mark(&files.destroyed())
+            && files.dir().exists()
+        {
+            left.push(format!("cannot write {}: {error}", files.destroyed().display()));
+        }
+        left.extend(supervise::end_launcher(&files, self.options.destroy_timeout, || {
+            self.isolators.iter().filter_map(|each| each.kill(container).err()).collect()
+        }));
+        for isolator in self.isolators.iter().rev() {
+            if let Err(error) = isolator.cleanup(container) {
+                left.push(error.to_string());
+            }
+        }
+        left
+    }
+}
+
+fn mark(path: &Path) -> io::Result<()> {
+    fs::write(path, "")
+}
+
+/// What the launcher is told before isolators have their say.
+fn plan(spec: LaunchSpec) -> Result<Plan, LaunchError> {
+    let identity = spec.user.as_deref().map(Identity::of).transpose()?;
+    let (programs, arguments) = match spec.command {
+        CommandLine::Shell(line) => {
+            (vec!["/bin/sh".into()], vec!["sh".to_owned(), "-c".to_owned(), line])
+        }
+        CommandLine::Program { path, arguments } => {
+            (candidates(&path, &spec.environment), arguments)
+        }
+    };
+    Ok(Plan {
+        sandbox: spec.sandbox,
+        programs,
+        arguments,
+        environment: spec.environment,
+        identity,
+        hostname: spec.hostname,
+        ..Plan::default()
+    })
+}
+
+/// Where a program may be: as given if it has a slash in it, else in each directory of `PATH`.
+fn candidates(program: &str, environment: &[(String, String)]) -> Vec<PathBuf> {
+    if program.contains('/') {
+        return vec![program.into()];
+    }
+    let path = environment.iter().find(|(name, _)| name == "PATH");
+    let path = path.map_or("/usr/local/bin:/usr/bin:/bin", |(_, path)| path);
+    path.split(':').map(|directory| Path::new(directory).join(program)).collect()
+}

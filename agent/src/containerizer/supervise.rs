@@ -1,0 +1,357 @@
+//! One task per container: from its launch, or from when it was found again, to its end.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Child;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::ids::ContainerId;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::isolator::StepError;
+use super::{
+    ENDED_MAX, Entry, Inner, LaunchError, LaunchSpec, Launched, Recovered, Termination, blocking,
+};
+use crate::launcher::{self, Files, Process, write_atomically};
+
+/// How long a launcher may take to end once nothing runs below it, before it is killed.
+const LAUNCHER_GRACE: Duration = Duration::from_secs(5);
+
+/// How long to wait between two looks at whether a launcher has ended.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A launcher that runs, ours or an earlier agent's.
+struct Launcher {
+    /// Becomes readable when it ends. Absent: it has ended.
+    process: Option<AsyncFd<OwnedFd>>,
+    /// To be reaped, if it is a child of this agent.
+    child: Option<Child>,
+}
+
+/// Launches a container, and has it supervised if that went well.
+pub(super) async fn launch(
+    inner: Arc<Inner>,
+    spec: LaunchSpec,
+    entry: Arc<Entry>,
+) -> Result<Launched, LaunchError> {
+    let container = spec.container.clone();
+    let name = container.clone();
+    let destroy = entry.destroy.clone();
+    let outcome = blocking(&inner, move |inner| {
+        if destroy.is_cancelled() {
+            return Err((None, LaunchError::Destroyed { container: name }));
+        }
+        let mut child = inner.start(spec).map_err(|error| (None, error))?;
+        match inner.answer(name.as_str(), &mut child) {
+            Ok(launched) => Ok((child, launched)),
+            Err(error) => Err((Some(child), error)),
+        }
+    })
+    .await;
+    match outcome {
+        Ok((child, launched)) => {
+            let id = i32::try_from(child.id()).expect("process numbers are small");
+            // It cannot have been reaped, so the number is its own.
+            let parent = Launcher { process: watch(id), child: Some(child) };
+            let destroyed = entry.destroy.is_cancelled();
+            tokio::spawn(supervise(inner, container.clone(), entry, parent));
+            if destroyed { Err(LaunchError::Destroyed { container }) } else { Ok(launched) }
+        }
+        Err((child, error)) => {
+            let taken = matches!(&error, LaunchError::Record { source, .. }
+                if source.kind() == io::ErrorKind::AlreadyExists);
+            let name = container.clone();
+            let leftovers = blocking(&inner, move |inner| {
+                if taken {
+                    // The record is of an earlier container, which is not ours to undo.
+                    return Vec::new();
+                }
+                let left = inner.undo(name.as_str());
+                if let Some(mut child) = child {
+                    let _ = child.wait();
+                }
+                let _ = fs::remove_dir_all(inner.files(name.as_str()).dir());
+                left
+            })
+            .await;
+            let destroyed = entry.destroy.is_cancelled();
+            let leftovers = leftovers.join("; ");
+            let termination = Termination { destroyed, leftovers, ..Termination::default() };
+            end(&inner, &container, &entry, termination);
+            Err(if destroyed { LaunchError::Destroyed { container } } else { error })
+        }
+    }
+}
+
+/// Waits for a container's end, or brings it about, and clears up.
+async fn supervise(
+    inner: Arc<Inner>,
+    container: ContainerId,
+    entry: Arc<Entry>,
+    mut launcher: Launcher,
+) {
+    let id = container.as_str();
+    let watches: Vec<AsyncFd<OwnedFd>> = inner
+        .isolators
+        .iter()
+        .filter_map(|isolator| isolator.watch(id))
+        .filter_map(readable)
+        .collect();
+    tokio::select! {
+        () = ended(launcher.process.as_ref()) => {}
+        () = entry.destroy.cancelled() => {}
+        () = limited(&inner, id, watches) => {}
+        () = inner.stopped.cancelled() => return,
+    }
+    let name = container.clone();
+    let asked = entry.destroy.is_cancelled();
+    let termination = blocking(&inner, move |inner| {
+        let files = inner.files(name.as_str());
+        let by_itself = files.exit_status().exists();
+        // Asked before anything is killed on purpose, and again after: the last kill may be it.
+        let limitation = inner.limitation(name.as_str());
+        let mut termination =
+            Termination { destroyed: asked && !by_itself, limitation, ..Termination::default() };
+        // An agent that dies in the middle of clearing up must not forget what it knew.
+        record(&files, &termination);
+        let left = inner.undo(name.as_str());
+        if let Some(mut child) = launcher.child.take() {
+            let _ = child.wait();
+        }
+        termination.status = status(&files);
+        termination.leftovers = left.join("; ");
+        record(&files, &termination);
+        termination
+    })
+    .await;
+    if !termination.leftovers.is_empty() {
+        tracing::error!(%container, leftovers = termination.leftovers, "a container is not cleared away");
+    }
+    end(&inner, &container, &entry, termination);
+}
+
+/// Tells everybody who waits that a container is over.
+fn end(inner: &Inner, container: &ContainerId, entry: &Entry, termination: Termination) {
+    let mut table = inner.containers.lock();
+    table.live.remove(container);
+    table.ended.insert(container.clone(), termination.clone());
+    table.ended_order.push_back(container.clone());
+    if table.ended_order.len() > ENDED_MAX
+        && let Some(oldest) = table.ended_order.pop_front()
+    {
+        table.ended.remove(&oldest);
+    }
+    entry.termination.send_replace(Some(termination));
+}
+
+fn record(files: &Files, termination: &Termination) {
+    let text = serde_json::to_vec(termination).expect("plain strings and numbers");
+    if let Err(error) = write_atomically(&files.termination(), &text) {
+        tracing::warn!(path = %files.termination().display(), %error, "cannot record how a container ended");
+    }
+}
+
+fn status(files: &Files) -> Option<i32> {
+    fs::read_to_string(files.exit_status()).ok()?.trim().parse().ok()
+}
+
+/// Opens what becomes readable when process `pid` ends. Absent: it has.
+fn watch(pid: i32) -> Option<AsyncFd<OwnedFd>> {
+    let process = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    readable(process)
+}
+
+#[expect(deprecated, reason = "an owned descriptor is all that the unsafe successor asks for")]
+fn readable(fd: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, Interest::READABLE).ok()
+}
+
+async fn ended(process: Option<&AsyncFd<OwnedFd>>) {
+    if let Some(process) = process {
+        // An error would be the runtime's end, and then nobody waits.
+        let _ = process.readable().await;
+    }
+}
+
+/// Waits until an isolator says that a limit is broken.
+async fn limited(inner: &Arc<Inner>, container: &str, watches: Vec<AsyncFd<OwnedFd>>) {
+    // Of today's isolators only one watches; with more, the first one speaks for all.
+    let Some(watch) = watches.into_iter().next() else {
+        return std::future::pending().await;
+    };
+    loop {
+        let Ok(mut ready) = watch.readable().await else {
+            return std::future::pending().await;
+        };
+        let mut drained = [0; 4_096];
+        let _ = ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut drained)?));
+        if inner.limitation(container).is_some() {
+            return;
+        }
+        // The news comes when memory runs out, which is just before the kernel kills for it.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        if inner.limitation(container).is_some() {
+            return;
+        }
+    }
+}
+
+/// Kills what runs below a launcher, by `kill` and by asking the launcher, until it has ended.
+///
+/// Without a launcher there is still what `kill` knows of.
+pub(super) fn end_launcher(
+    files: &Files,
+    within: Duration,
+    kill: impl Fn() -> Vec<StepError>,
+) -> Vec<String> {
+    let until = Instant::now() + within.max(LAUNCHER_GRACE);
+    let force_at = Instant::now() + LAUNCHER_GRACE;
+    let mut asked = false;
+    let mut problems: Vec<String>;
+    loop {
+        problems = kill().iter().map(ToString::to_string).collect();
+        let Some(process) = launcher(files) else { break };
+        if !asked {
+            first_process_ends(files);
+            let _ = pidfd_send_signal(&process, Signal::TERM);
+            asked = true;
+        } else if Instant::now() >= force_at {
+            let _ = pidfd_send_signal(&process, Signal::KILL);
+        }
+        if Instant::now() >= until {
+            problems.push("its launcher does not end".to_owned());
+            break;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    problems
+}
+
+/// The process that holds the launcher's lock, if one does.
+fn launcher(files: &Files) -> Option<OwnedFd> {
+    let pid = launcher::find(files)?;
+    let process = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    // If it still has the lock now, the handle is surely its own and not a later process's.
+    (launcher::find(files) == Some(pid)).then_some(process)
+}
+
+/// Kills the container's first process, which in a PID namespace is all of them.
+fn first_process_ends(files: &Files) {
+    let Some(first) = first_process(files) else { return };
+    if let Some(pid) = Pid::from_raw(first.pid)
+        && let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
+        && first.is_there()
+    {
+        let _ = pidfd_send_signal(&process, Signal::KILL);
+    }
+}
+
+fn first_process(files: &Files) -> Option<Process> {
+    serde_json::from_slice(&fs::read(files.pid()).ok()?).ok()
+}
+
+/// Takes back what is known, destroys what is not.
+pub(super) async fn recover(inner: &Arc<Inner>, known: &[ContainerId]) -> io::Result<Recovered> {
+    let dir = inner.containers_dir();
+    let found = blocking(inner, move |_| list(&dir)).await?;
+    let mut recovered = Recovered::default();
+    let mut orphans = Vec::new();
+    for container in found {
+        if inner.containers.lock().live.contains_key(&container) {
+            continue;
+        }
+        if known.contains(&container) {
+            take_back(inner, container, &mut recovered).await;
+        } else {
+            let name = container.clone();
+            let destroyed = blocking_task(inner, move |inner| destroy_orphan(inner, name.as_str()));
+            orphans.push((container, destroyed));
+        }
+    }
+    for (container, destroyed) in orphans {
+        let left = destroyed.await.expect("it does not panic");
+        if !left.is_empty() {
+            tracing::error!(%container, leftovers = left.join("; "), "an orphan is not cleared away");
+        }
+        recovered.orphans.push(container);
+    }
+    for container in known {
+        let table = inner.containers.lock();
+        if !table.live.contains_key(container) && !table.ended.contains_key(container) {
+            recovered.missing.push(container.clone());
+        }
+    }
+    Ok(recovered)
+}
+
+fn blocking_task<T: Send + 'static>(
+    inner: &Arc<Inner>,
+    work: impl FnOnce(&Inner) -> T + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    let inner = Arc::clone(inner);
+    tokio::task::spawn_blocking(move || work(&inner))
+}
+
+fn destroy_orphan(inner: &Inner, container: &str) -> Vec<String> {
+    let left = inner.undo(container);
+    if left.is_empty() {
+        // Else the record stays, for the next recovery to try again.
+        let _ = fs::remove_dir_all(inner.files(container).dir());
+    }
+    left
+}
+
+async fn take_back(inner: &Arc<Inner>, container: ContainerId, recovered: &mut Recovered) {
+    let files = inner.files(container.as_str());
+    let ours = files.clone();
+    let (process, never_ran) = blocking(inner, move |_| {
+        let process = launcher(&ours);
+        (process, !ours.pid().exists())
+    })
+    .await;
+    let entry = Entry::new();
+    if process.is_some() && !files.destroyed().exists() && !never_ran {
+        let process = process.and_then(readable);
+        inner.containers.lock().live.insert(container.clone(), Arc::clone(&entry));
+        let launcher = Launcher { process, child: None };
+        tokio::spawn(supervise(Arc::clone(inner), container.clone(), entry, launcher));
+        recovered.running.push(container);
+        return;
+    }
+    // It is over, or was about to be. What could still tell how is read before it is cleared away.
+    let name = container.clone();
+    let termination = blocking(inner, move |inner| {
+        let earlier = fs::read(files.termination()).ok();
+        let earlier = earlier.and_then(|text| serde_json::from_slice::<Termination>(&text).ok());
+        let mut termination = earlier.unwrap_or_default();
+        termination.limitation = termination.limitation.or_else(|| inner.limitation(name.as_str()));
+        record(&files, &termination);
+        let left = inner.undo(name.as_str());
+        termination.status = status(&files).or(termination.status);
+        termination.leftovers = left.join("; ");
+        record(&files, &termination);
+        termination
+    })
+    .await;
+    end(inner, &container, &entry, termination);
+    if never_ran { recovered.missing.push(container) } else { recovered.ended.push(container) }
+}
+
+/// The containers that have a runtime directory.
+fn list(dir: &Path) -> io::Result<Vec<ContainerId>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        if let Some(name) = entry?.file_name().to_str()
+            && let Ok(container) = ContainerId::new(name)
+        {
+            found.push(container);
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,295 @@
+//! The container's side of a launch: from the clone to the exec.
+//!
+//! The launcher has one thread, so its copy may do whatever it could do.
+
+#![expect(unsafe_code, reason = "clone, fork, signal resets and raw wait have no safe form")]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::exit;
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::CloneFlags;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::WaitPidFlag;
+use nix::unistd::{ForkResult, Gid, Pid, Uid};
+
+use super::{Plan, Streams, number};
+
+/// The kernel's flag to be born in a cgroup. The `libc` crate has it cut off to 32 bits.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Both ends of a pipe, for reading and for writing.
+type Pipe = (OwnedFd, OwnedFd);
+
+/// A container's first process.
+pub(super) struct Started {
+    /// Its number, seen from outside.
+    pub(super) pid: Pid,
+    /// Whether it was born in the plan's v2 cgroup.
+    pub(super) in_cgroup: bool,
+}
+
+/// Who has ended.
+pub(super) enum Reaped {
+    /// The one asked about, with its wait status.
+    First(i32),
+    /// Somebody else.
+    Other,
+    /// Nobody, and there are some who will.
+    NotYet,
+    /// Nobody, and there is nobody left.
+    Nobody,
+}
+
+/// Clones the container's first process. It waits until something is written to `gate`, says on
+/// `refusal` what it could not do, and closes that when the command runs.
+pub(super) fn start(
+    plan: &Plan,
+    output: &Streams,
+    gate: &Pipe,
+    refusal: &Pipe,
+    status: &Pipe,
+) -> Result<Started, String> {
+    let (pid, in_cgroup) = clone(plan).map_err(|errno| {
+        format!("cannot clone into new namespaces: {errno}; run the agent as root, or with --isolation=posix/cpu,posix/mem")
+    })?;
+    if let Some(pid) = pid {
+        return Ok(Started { pid, in_cgroup });
+    }
+    // From here on this is the new process. Let go of the ends that belong to the launcher: as
+    // long as they are open here, nobody would see them close there.
+    for end in [&gate.1, &refusal.0, &status.0] {
+        let _ = nix::unistd::close(number(end));
+    }
+    let error = match first(plan, output, &gate.0, &refusal.1, &status.1) {
+        Ok(code) => exit(code),
+        Err(error) => error,
+    };
+    if let Ok(mut refusal) = refusal.1.try_clone().map(File::from) {
+        let _ = refusal.write_all(error.as_bytes());
+    }
+    exit(1)
+}
+
+/// Forks into the plan's namespaces, and into its v2 cgroup where the kernel can. `None` is the new
+/// process's answer.
+fn clone(plan: &Plan) -> Result<(Option<Pid>, bool), Errno> {
+    let wanted = &plan.namespaces;
+    let mut flags = CloneFlags::empty();
+    flags.set(CloneFlags::CLONE_NEWNS, wanted.mount);
+    flags.set(CloneFlags::CLONE_NEWPID, wanted.pid);
+    flags.set(CloneFlags::CLONE_NEWIPC, wanted.ipc);
+    flags.set(CloneFlags::CLONE_NEWUTS, wanted.uts);
+    let flags = u64::from(flags.bits().cast_unsigned());
+    if let Some(group) = &plan.cgroup_into {
+        let directory = std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY)
+            .open(group)
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL)))?;
+        match clone3(flags, Some(&directory)) {
+            // An older kernel, or a filter around this agent that does not know the call: join
+            // the cgroup after birth.
+            Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM | Errno::E2BIG) => {}
+            Ok(pid) => return Ok((pid, true)),
+            Err(errno) => return Err(errno),
+        }
+    }
+    match clone3(flags, None) {
+        Err(Errno::ENOSYS) => {}
+        other => return other.map(|pid| (pid, false)),
+    }
+    // SAFETY: without CLONE_VM and with no stack given this is fork with flags; the process has
+    // one thread, so the copy finds no lock held.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone, flags | u64::from(libc::SIGCHLD.cast_unsigned()), 0, 0, 0, 0)
+    };
+    answer(pid).map(|pid| (pid, false))
+}
+
+fn clone3(flags: u64, group: Option<&File>) -> Result<Option<Pid>, Errno> {
+    // SAFETY: all fields are integers, for which zero means "not used".
+    let mut wanted: libc::clone_args = unsafe { std::mem::zeroed() };
+    wanted.flags = flags;
+    wanted.exit_signal = libc::SIGCHLD.cast_unsigned().into();
+    if let Some(group) = group {
+        wanted.flags |= CLONE_INTO_CGROUP;
+        wanted.cgroup = group.as_raw_fd().cast_unsigned().into();
+    }
+    // SAFETY: as for clone above; the structure outlives the call and its size is told.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone3, &raw const wanted, size_of::<libc::clone_args>())
+    };
+    answer(pid)
+}
+
+fn answer(returned: libc::c_long) -> Result<Option<Pid>, Errno> {
+    let pid = Errno::result(returned)?;
+    let pid = i32::try_from(pid).expect("process numbers are small");
+    Ok((pid != 0).then(|| Pid::from_raw(pid)))
+}
+
+/// What the container's first process does. Returns the exit code of an init, or why the command
+/// does not run; where there is no init it does not return from a good start.
+fn first(
+    plan: &Plan,
+    output: &Streams,
+    gate: &OwnedFd,
+    refusal: &OwnedFd,
+    status: &OwnedFd,
+) -> Result<i32, String> {
+    // A container without its launcher has nobody to say how it ended: it goes with it.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed("tie it to the launcher"))?;
+    let mut go = [0];
+    let gate = gate.try_clone().map_err(|error| error.to_string())?;
+    File::from(gate).read_exact(&mut go).map_err(|_| "the launcher gave up".to_owned())?;
+
+    let _ = nix::unistd::setsid();
+    furnish(plan)?;
+    nix::unistd::dup2_stdin(&output.input).map_err(failed("set up its input"))?;
+    nix::unistd::dup2_stdout(&output.output).map_err(failed("set up its output"))?;
+    nix::unistd::dup2_stderr(&output.error).map_err(failed("set up its output"))?;
+    if !plan.namespaces.pid {
+        return command(plan).map(|never| match never {});
+    }
+    // SAFETY: this process has one thread.
+    match unsafe { nix::unistd::fork() }.map_err(failed("fork"))? {
+        ForkResult::Child => command(plan).map(|never| match never {}),
+        ForkResult::Parent { child } => {
+            let _ = nix::unistd::close(number(refusal));
+            let _ = nix::unistd::chdir("/");
+            let seen = init(child);
+            if let Ok(mut status) = status.try_clone().map(File::from) {
+                let _ = status.write_all(seen.to_string().as_bytes());
+            }
+            // With the first process of its namespace the kernel ends all the others.
+            Ok(0)
+        }
+    }
+}
+
+/// The first process of a PID namespace: it reaps whoever lost its parent, and ends with the
+/// command. The command itself is not first, since the kernel keeps signals from that one.
+fn init(command: Pid) -> i32 {
+    loop {
+        match reap(command, WaitPidFlag::empty()) {
+            Reaped::First(status) => return status,
+            Reaped::Nobody => return libc::SIGKILL,
+            Reaped::Other | Reaped::NotYet => {}
+        }
+    }
+}
+
+/// Makes the new namespaces what the plan says.
+fn furnish(plan: &Plan) -> Result<(), String> {
+    const NONE: Option<&str> = None;
+    let hidden = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    if plan.namespaces.mount {
+        // Nothing mounted in here gets out; what the host mounts and, above all, unmounts still
+        // gets in, so that no container keeps a disk of the host busy.
+        mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE)
+            .map_err(failed("make its mounts its own"))?;
+        if plan.namespaces.pid {
+            mount(Some("proc"), "/proc", Some("proc"), hidden, NONE)
+                .map_err(failed("mount its /proc"))?;
+        }
+        if plan.namespaces.ipc && Path::new("/dev/shm").is_dir() {
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+            mount(Some("tmpfs"), "/dev/shm", Some("tmpfs"), flags, Some("mode=1777"))
+                .map_err(failed("mount its /dev/shm"))?;
+        }
+    }
+    if let Some(hostname) = plan.hostname.as_ref().filter(|_| plan.namespaces.uts) {
+        nix::unistd::sethostname(hostname).map_err(failed("set its host name"))?;
+    }
+    Ok(())
+}
+
+/// What cannot be: an exec that returns is an error.
+enum Never {}
+
+/// Becomes the command.
+fn command(plan: &Plan) -> Result<Never, String> {
+    // In a PID namespace the init is the parent, and this is tied to it by the namespace. Else the
+    // user switch below would undo an earlier request, so it is made again there.
+    if let Some(identity) = &plan.identity {
+        let groups: Vec<Gid> = identity.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
+        let gid = Gid::from_raw(identity.gid);
+        let uid = Uid::from_raw(identity.uid);
+        if nix::unistd::geteuid().is_root() {
+            nix::unistd::setgroups(&groups).map_err(failed("set its groups"))?;
+        }
+        nix::unistd::setresgid(gid, gid, gid).map_err(failed("set its group"))?;
+        nix::unistd::setresuid(uid, uid, uid).map_err(failed("set its user"))?;
+        if !plan.namespaces.pid {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+                .map_err(failed("tie it to the launcher"))?;
+        }
+    }
+    nix::unistd::chdir(&plan.sandbox).map_err(failed("enter the sandbox"))?;
+    reset_signals();
+    // What this program or a library of it left open and unmarked must not reach the task.
+    // SAFETY: the call changes marks of descriptors only, and nothing here is used after exec.
+    unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+
+    let text = |what: &[u8]| {
+        CString::new(what).map_err(|_| "the command has a zero byte in it".to_owned())
+    };
+    let arguments = plan.arguments.iter().map(|argument| text(argument.as_bytes()));
+    let arguments: Vec<CString> = arguments.collect::<Result<_, _>>()?;
+    let environment = plan.environment.iter().map(|(k, v)| text(format!("{k}={v}").as_bytes()));
+    let environment: Vec<CString> = environment.collect::<Result<_, _>>()?;
+    let mut last = Errno::ENOENT;
+    for program in &plan.programs {
+        let program = text(program.as_os_str().as_bytes())?;
+        let Err(errno) = nix::unistd::execve(&program, &arguments, &environment);
+        // "Permission denied" says more than "not found" in the next directory of the path.
+        if last == Errno::ENOENT {
+            last = errno;
+        }
+    }
+    let name = plan.arguments.first().map_or("", String::as_str);
+    Err(format!("cannot execute '{name}': {last}"))
+}
+
+/// Gives the command the signals as a fresh process has them: Rust programs ignore SIGPIPE, and the
+/// launcher blocks some.
+fn reset_signals() {
+    for signal in Signal::iterator() {
+        // SAFETY: the default action runs no code of this process.
+        let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) };
+    }
+    let _ = SigSet::empty().thread_set_mask();
+}
+
+/// Waits for a child, with the status as the kernel gives it: what is reported later is exactly that.
+pub(super) fn reap(first: Pid, how: WaitPidFlag) -> Reaped {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is a valid place for the one integer that is written.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, how.bits()) };
+        match Errno::result(pid) {
+            Ok(0) => return Reaped::NotYet,
+            Ok(pid) if pid == first.as_raw() => return Reaped::First(status),
+            Ok(_) => return Reaped::Other,
+            Err(Errno::EINTR) => {}
+            Err(_) => return Reaped::Nobody,
+        }
+    }
+}
+
+/// Ends one process. One that has ended already is as good.
+pub(super) fn kill(pid: Pid) {
+    let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+}
+
+fn failed(what: &'static str) -> impl Fn(Errno) -> String {
+    move |errno| format!("cannot {what}: {errno}")
+}

@@ -1,0 +1,260 @@
+//! The launcher: a small process of its own that starts one container and waits for its end.
+//!
+//! The agent has many threads, and a process with threads cannot safely be cloned into new
+//! namespaces. So the agent executes this same program again in another mode, which has one thread,
+//! reads a [`Plan`], starts the container and stays outside it as its parent. It does not need the agent
+//! to live on: what it finds out it leaves in the container's runtime directory ([`Files`]).
+//!
+//! The launcher tells the agent on its standard output how the start went, in one line, and closes it.
+
+mod child;
+mod plan;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::WaitPidFlag;
+use nix::unistd::Pid;
+
+pub use self::plan::{Files, Identity, Namespaces, Plan, Process, UnknownUser, write_atomically};
+
+/// How the launcher's line on its standard output begins when the container runs. The number of its
+/// first process follows.
+pub const LAUNCHED: &str = "launched ";
+
+/// How the line begins when nothing could be started. The reason follows.
+pub const REFUSED: &str = "refused ";
+
+/// Runs the launcher for the container whose runtime directory is the first argument, and ends the
+/// process. To be called before any thread is started.
+pub fn main(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> ! {
+    let Some(dir) = arguments.next() else {
+        eprintln!("the launcher is started by the agent, with a container's runtime directory");
+        std::process::exit(2);
+    };
+    let code = match run(&Files::new(PathBuf::from(dir))) {
+        Ok(()) => 0,
+        Err(reason) => {
+            // Nobody may be reading any more; then there is nobody to tell.
+            let _ = writeln!(io::stdout(), "{REFUSED}{}", reason.replace('\n', " "));
+            1
+        }
+    };
+    std::process::exit(code)
+}
+
+/// Which process holds a container's launcher lock, if one does.
+pub fn find(files: &Files) -> Option<i32> {
+    let file = File::open(files.lock()).ok()?;
+    let mut lock = write_lock();
+    fcntl(&file, FcntlArg::F_GETLK(&mut lock)).ok()?;
+    (i32::from(lock.l_type) != libc::F_UNLCK && lock.l_pid > 0).then_some(lock.l_pid)
+}
+
+fn write_lock() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK.try_into().expect("a small constant"),
+        l_whence: libc::SEEK_SET.try_into().expect("a small constant"),
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+/// Starts the container and waits for its end. An error means that nothing runs.
+fn run(files: &Files) -> Result<(), String> {
+    // A session of its own: what is typed at the agent's terminal does not end the container.
+    // It fails only for the leader of a group, who has no need of it.
+    let _ = nix::unistd::setsid();
+    let plan = fs::read(files.plan()).map_err(|error| format!("cannot read the plan: {error}"))?;
+    let plan: Plan = serde_json::from_slice(&plan).map_err(|error| format!("bad plan: {error}"))?;
+
+    // Held until this process ends, by the kernel's doing.
+    let lock = lock(files)?;
+    // Looked at under the lock: either the agent sees the lock, or this sees the mark.
+    if files.destroyed().exists() {
+        return Err("the container is to be destroyed already".to_owned());
+    }
+
+    let signals = block_signals()?;
+    let output = Streams::open(&plan.sandbox)?;
+    // Whoever loses its parent inside comes to this process, which can then end it too.
+    nix::sys::prctl::set_child_subreaper(true).map_err(failed("become the reaper"))?;
+    let gate = pipe()?;
+    let refusal = pipe()?;
+    let status = pipe()?;
+
+    let started = child::start(&plan, &output, &gate, &refusal, &status)?;
+    let (gate_read, gate_write) = gate;
+    let (refusal_read, refusal_write) = refusal;
+    let (status_read, status_write) = status;
+    drop((gate_read, refusal_write, status_write, output));
+
+    let opened = open_gate(files, &plan, &started, gate_write);
+    let refused = read_to_end(refusal_read);
+    if opened.is_err() || !refused.is_empty() {
+        child::kill(started.pid);
+        reap_all(started.pid);
+        opened?;
+        return Err(refused);
+    }
+    tell(&format!("{LAUNCHED}{}\n", started.pid));
+
+    let seen = wait(started.pid, &signals);
+    // An init between tells what the command's status was; without one it was the command itself.
+    let told = read_to_end(status_read);
+    let status =
+        if plan.namespaces.pid { told.trim().parse().unwrap_or(libc::SIGKILL) } else { seen };
+    write_atomically(&files.exit_status(), status.to_string().as_bytes())
+        .map_err(|error| format!("cannot write the exit status: {error}"))?;
+    drop(lock);
+    Ok(())
+}
+
+/// Puts the new process where it belongs, writes down which it is, and lets it go on.
+fn open_gate(
+    files: &Files,
+    plan: &Plan,
+    started: &child::Started,
+    gate: OwnedFd,
+) -> Result<(), String> {
+    let process = Process::find(started.pid.as_raw())
+        .ok_or_else(|| "the container's first process died at once".to_owned())?;
+    let text = serde_json::to_vec(&process).map_err(|error| error.to_string())?;
+    write_atomically(&files.pid(), &text)
+        .map_err(|error| format!("cannot write the pid file: {error}"))?;
+    let into = plan.cgroup_into.iter().filter(|_| !started.in_cgroup);
+    for group in plan.cgroups_joined.iter().chain(into) {
+        fs::write(group.join("cgroup.procs"), started.pid.to_string())
+            .map_err(|error| format!("cannot join cgroup {}: {error}", group.display()))?;
+    }
+    File::from(gate).write_all(b"x").map_err(|error| format!("the container is gone: {error}"))
+}
+
+fn lock(files: &Files) -> Result<File, String> {
+    let path = files.lock();
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| format!("cannot open {}: {error}", path.display()))?;
+    fcntl(&file, FcntlArg::F_SETLK(&write_lock()))
+        .map_err(|errno| format!("another launcher is at work in {}: {errno}", path.display()))?;
+    Ok(file)
+}
+
+/// Where the container's output goes.
+struct Streams {
+    input: OwnedFd,
+    output: OwnedFd,
+    error: OwnedFd,
+}
+
+impl Streams {
+    fn open(sandbox: &Path) -> Result<Self, String> {
+        let append = |name: &str| {
+            let path = sandbox.join(name);
+            fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o644)
+                // The sandbox belongs to the task's user: a link there may lead anywhere.
+                .custom_flags(libc::O_NOFOLLOW)
+                .open(&path)
+                .map(OwnedFd::from)
+                .map_err(|error| format!("cannot open {}: {error}", path.display()))
+        };
+        let input = File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
+        Ok(Self { input: input.into(), output: append("stdout")?, error: append("stderr")? })
+    }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), String> {
+    nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(failed("open a pipe"))
+}
+
+fn read_to_end(from: OwnedFd) -> String {
+    let mut text = String::new();
+    // What cannot be read counts as not written.
+    let _ = File::from(from).read_to_string(&mut text);
+    text
+}
+
+/// Writes the one line the agent waits for and closes the way to it.
+fn tell(line: &str) {
+    let mut stdout = io::stdout();
+    // The agent may have died meanwhile. The container runs, and the next agent will find it.
+    let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
+    if let Ok(null) = fs::OpenOptions::new().write(true).open("/dev/null") {
+        let _ = nix::unistd::dup2_stdout(&null);
+    }
+}
+
+/// Keeps the signals this process acts on from interrupting anything: they are waited for.
+fn block_signals() -> Result<SigSet, String> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGCHLD);
+    signals.add(Signal::SIGTERM);
+    signals.thread_block().map_err(failed("block signals"))?;
+    Ok(signals)
+}
+
+/// Waits until `first` and all that came of it have ended; gives the wait status of `first`.
+///
+/// SIGTERM asks for a quick end: everything below is killed.
+fn wait(first: Pid, signals: &SigSet) -> i32 {
+    loop {
+        match child::reap(first, WaitPidFlag::WNOHANG) {
+            child::Reaped::First(status) => {
+                reap_all(first);
+                return status;
+            }
+            child::Reaped::Other => {}
+            child::Reaped::Nobody => return libc::SIGKILL,
+            child::Reaped::NotYet => {
+                if signals.wait() == Ok(Signal::SIGTERM) {
+                    child::kill(first);
+                    kill_children();
+                }
+            }
+        }
+    }
+}
+
+/// Ends what is left below this process and waits for it.
+fn reap_all(first: Pid) {
+    loop {
+        kill_children();
+        if matches!(child::reap(first, WaitPidFlag::empty()), child::Reaped::Nobody) {
+            return;
+        }
+    }
+}
+
+/// Kills the processes whose parent is this one. Their children then come to this one.
+fn kill_children() {
+    let own = std::process::id();
+    let Ok(listed) = fs::read_to_string(format!("/proc/{own}/task/{own}/children")) else {
+        return;
+    };
+    for pid in listed.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
+        child::kill(Pid::from_raw(pid));
+    }
+}
+
+fn failed(what: &'static str) -> impl Fn(Errno) -> String {
+    move |errno| format!("cannot {what}: {errno}")
+}
+
+/// The numbers of the open ends that a child must let go of, so that the other side sees them close.
+fn number(fd: &OwnedFd) -> i32 {
+    fd.as_raw_fd()
+}

@@ -1,0 +1,196 @@
+//! What the launcher is told: everything about one container's start, decided beforehand.
+//!
+//! A plan leaves nothing to choose to the launcher, which has no configuration of its own.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// How one container is to be started.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Plan {
+    /// Where the command starts, and where its output goes.
+    pub sandbox: PathBuf,
+    /// What to execute: each is tried in turn until one exists.
+    pub programs: Vec<PathBuf>,
+    /// The argument vector, the program's name first.
+    pub arguments: Vec<String>,
+    /// The whole environment: nothing is inherited.
+    pub environment: Vec<(String, String)>,
+    /// Whom to run as. Absent: as the agent does.
+    pub identity: Option<Identity>,
+    /// Which namespaces are new.
+    pub namespaces: Namespaces,
+    /// The host name inside a new UTS namespace. Absent: as outside.
+    pub hostname: Option<String>,
+    /// A cgroup v2 directory to start in.
+    pub cgroup_into: Option<PathBuf>,
+    /// Cgroup directories (v1) to be moved into before anything runs.
+    pub cgroups_joined: Vec<PathBuf>,
+}
+
+/// The namespaces that a container has of its own.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "one yes or no for each kind the kernel has")]
+pub struct Namespaces {
+    /// Mounts made inside are not seen outside.
+    pub mount: bool,
+    /// Processes outside are not seen inside. Needs `mount`, for `/proc`.
+    pub pid: bool,
+    /// Shared memory and semaphores, and `/dev/shm` where `mount` is set.
+    pub ipc: bool,
+    /// The host name.
+    pub uts: bool,
+}
+
+/// A user with its groups, looked up by the agent.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Identity {
+    /// User id.
+    pub uid: u32,
+    /// Main group id.
+    pub gid: u32,
+    /// Supplementary group ids.
+    pub groups: Vec<u32>,
+}
+
+impl Identity {
+    /// Looks up a user of this machine by name, or by number.
+    pub fn of(user: &str) -> Result<Self, UnknownUser> {
+        let found = match user.parse::<u32>() {
+            Ok(uid) => nix::unistd::User::from_uid(uid.into()),
+            Err(_) => nix::unistd::User::from_name(user),
+        };
+        let unknown = || UnknownUser { user: user.to_owned() };
+        let entry = found.ok().flatten().ok_or_else(unknown)?;
+        let name = std::ffi::CString::new(entry.name).map_err(|_| unknown())?;
+        let groups = nix::unistd::getgrouplist(&name, entry.gid).map_err(|_| unknown())?;
+        Ok(Self {
+            uid: entry.uid.as_raw(),
+            gid: entry.gid.as_raw(),
+            groups: groups.into_iter().map(nix::unistd::Gid::as_raw).collect(),
+        })
+    }
+}
+
+/// A task is to run as somebody this machine does not know.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("user '{user}' does not exist on this machine; create it or name another user")]
+pub struct UnknownUser {
+    /// The name as it was given.
+    pub user: String,
+}
+
+/// The files of one container in the runtime directory. The launcher writes them, the agent reads
+/// them, and they outlive both.
+#[derive(Clone, Debug)]
+pub struct Files {
+    dir: PathBuf,
+}
+
+impl Files {
+    /// The files in `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// The directory itself.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The plan. Written before the launcher starts.
+    pub fn plan(&self) -> PathBuf {
+        self.dir.join("plan")
+    }
+
+    /// Locked by the launcher as long as it lives, so that whoever cannot lock it knows that, and
+    /// by which process.
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("lock")
+    }
+
+    /// The container's first process. Written before that process may do anything.
+    pub fn pid(&self) -> PathBuf {
+        self.dir.join("pid")
+    }
+
+    /// The wait status of the command. Written when it is over.
+    pub fn exit_status(&self) -> PathBuf {
+        self.dir.join("exit_status")
+    }
+
+    /// There once the container is to go: a launcher that starts late does nothing.
+    pub fn destroyed(&self) -> PathBuf {
+        self.dir.join("destroyed")
+    }
+
+    /// How it all ended. Written by the agent before it clears away what would tell.
+    pub fn termination(&self) -> PathBuf {
+        self.dir.join("termination")
+    }
+}
+
+/// A process that a later one of the same number is not mistaken for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// When it started, in the kernel's ticks since boot.
+    pub started: u64,
+}
+
+impl Process {
+    /// The process that has the number `pid` now, if any has.
+    pub fn find(pid: i32) -> Option<Self> {
+        started(pid).map(|started| Self { pid, started })
+    }
+
+    /// Whether it is still the one there.
+    pub fn is_there(self) -> bool {
+        started(self.pid) == Some(self.started)
+    }
+}
+
+/// When process `pid` started, if there is one.
+fn started(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything, so count from its end: the start
+    // time is the 22nd field, the state after the name the third.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Writes `bytes` to `path` so that a reader finds all of them or no file.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let partial = path.with_extension("partial");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(&partial)?.write_all(bytes)?;
+    std::fs::rename(&partial, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_told_from_a_later_one_of_its_number() {
+        let pid = i32::try_from(std::process::id()).expect("pids are small");
+        let this = Process::find(pid).expect("this process is there");
+        assert!(this.is_there());
+        assert!(!Process { started: this.started + 1, ..this }.is_there());
+    }
+
+    #[test]
+    fn users_are_found_by_name_and_number() {
+        let root = Identity::of("root").expect("there is a root");
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert_eq!(Identity::of("0"), Ok(root));
+        let text = Identity::of("no-such-user").expect_err("nobody is called that").to_string();
+        assert!(text.starts_with("user 'no-such-user' does not exist"), "{text}");
+    }
+}
