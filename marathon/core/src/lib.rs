@@ -1,1 +1,20 @@
-//! The deciding half of Marathon.
+//! The deciding half of Marathon: which tasks run where so that every app has what it wants.
+//!
+//! [`Marathon`] takes [`io::Input`] and gives [`io::Output`]; [`view::View`] is what reads are
+//! answered from. Nothing here does IO or reads a clock.
+
+pub mod app;
+pub mod clock;
+pub mod environment;
+pub mod event;
+pub mod ids;
+pub mod instance;
+pub mod io;
+pub mod launch_queue;
+pub mod matcher;
+pub mod planner;
+mod queue_json;
+pub mod scheduler;
+pub mod view;
+
+pub use scheduler::Marathon;

@@ -1,0 +1,177 @@
+//! Instances: wanted copies of an app, each with one task after another.
+
+use crate::app::App;
+use crate::ids::{AppId, InstanceId};
+use model::ids::{AgentId, TaskId};
+use model::step::Timestamp;
+use model::task::TaskState;
+use std::sync::Arc;
+
+/// How an instance is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Condition {
+    /// It waits for an offer.
+    Scheduled,
+    /// An offer was accepted for it; nothing was heard yet.
+    Provisioned,
+    /// Its task is on its way.
+    Staging,
+    /// Its executor is starting it.
+    Starting,
+    /// It runs.
+    Running,
+    /// Its task was asked to end.
+    Killing,
+    /// Its agent is out of contact. It still counts.
+    Unreachable,
+    /// Its agent is out of contact for so long that it was replaced.
+    UnreachableInactive,
+}
+
+impl Condition {
+    /// Every one there is.
+    pub const ALL: [Self; 8] = [
+        Self::Scheduled,
+        Self::Provisioned,
+        Self::Staging,
+        Self::Starting,
+        Self::Running,
+        Self::Killing,
+        Self::Unreachable,
+        Self::UnreachableInactive,
+    ];
+
+    /// Its name in events and in the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scheduled => "Scheduled",
+            Self::Provisioned => "Provisioned",
+            Self::Staging => "Staging",
+            Self::Starting => "Starting",
+            Self::Running => "Running",
+            Self::Killing => "Killing",
+            Self::Unreachable => "Unreachable",
+            Self::UnreachableInactive => "UnreachableInactive",
+        }
+    }
+
+    /// What the API shows as the state of the task.
+    pub fn task_state(self) -> TaskState {
+        match self {
+            Self::Scheduled | Self::Provisioned | Self::Staging => TaskState::Staging,
+            Self::Starting => TaskState::Starting,
+            Self::Running => TaskState::Running,
+            Self::Killing => TaskState::Killing,
+            Self::Unreachable | Self::UnreachableInactive => TaskState::Unreachable,
+        }
+    }
+}
+
+/// What is wanted of an instance.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Goal {
+    /// That it runs: when its task ends it gets another one.
+    Running,
+    /// That it goes: when its task has ended it is forgotten.
+    Decommissioned,
+}
+
+/// One wanted copy of an app.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// What is wanted of it.
+    pub goal: Goal,
+    /// How it is.
+    pub condition: Condition,
+    /// The definition its task was, or will be, launched from.
+    pub app: Arc<App>,
+    /// How many tasks it has had, the present one included.
+    pub incarnation: u64,
+    /// When it was first wanted.
+    pub since: Timestamp,
+    /// Its present task. Absent iff it is [`Condition::Scheduled`].
+    pub task: Option<Task>,
+}
+
+/// The present task of an instance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// Where it was placed.
+    pub place: Place,
+    /// Host ports, in the order of [`App::wanted_ports`].
+    pub ports: Vec<u16>,
+    /// When its offer was accepted.
+    pub staged_at: Timestamp,
+    /// When it first ran.
+    pub started_at: Option<Timestamp>,
+    /// When its agent went out of contact; absent while it is reachable.
+    pub unreachable_at: Option<Timestamp>,
+    /// Addresses of its container, as reported.
+    pub addresses: Vec<Arc<str>>,
+    /// What its health check says.
+    pub health: Health,
+}
+
+/// What is known of a task's health. Not stored: reconciliation brings it back.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Health {
+    /// The latest verdict; absent before the first one.
+    pub is_healthy: Option<bool>,
+    /// Verdicts of "unhealthy" since the last good one.
+    pub consecutive_failures: u32,
+    /// When it was first found healthy.
+    pub first_success: Option<Timestamp>,
+    /// When it was last found healthy.
+    pub last_success: Option<Timestamp>,
+    /// When it was last found unhealthy.
+    pub last_failure: Option<Timestamp>,
+    /// What was wrong then.
+    pub last_failure_cause: Option<Arc<str>>,
+}
+
+/// Where a task is: what constraints compare.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its host name.
+    pub host: Arc<str>,
+    /// Its region, where it has one.
+    pub region: Option<Arc<str>>,
+    /// Its zone, where it has one.
+    pub zone: Option<Arc<str>>,
+    /// Its attributes, written out as constraints compare them.
+    pub attributes: Vec<(Arc<str>, Arc<str>)>,
+}
+
+impl Instance {
+    /// The app it is of.
+    pub fn app_id(&self) -> &AppId {
+        &self.app.id
+    }
+
+    /// Whether it holds a place among those that are wanted.
+    pub fn is_counted(&self) -> bool {
+        self.goal == Goal::Running && self.condition != Condition::UnreachableInactive
+    }
+
+    /// Whether it does its work: it runs, it is to stay and, if it is checked, it was found healthy.
+    pub fn is_serving(&self) -> bool {
+        self.goal == Goal::Running && self.condition == Condition::Running && self.is_healthy()
+    }
+
+    /// Whether nothing speaks against its health: it is not checked, or was found healthy.
+    pub fn is_healthy(&self) -> bool {
+        let verdict = self.task.as_ref().and_then(|task| task.health.is_healthy);
+        self.app.health_checks.is_empty() || verdict == Some(true)
+    }
+
+    /// Whether it is of the launch-relevant definition of `app`.
+    pub fn is_current(&self, app: &App) -> bool {
+        self.app.version_info.last_config_change_at == app.version_info.last_config_change_at
+    }
+}

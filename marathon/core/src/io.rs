@@ -1,0 +1,381 @@
+//! What can happen to Marathon and what it can ask for.
+//!
+//! Outputs are done in order, and what depends on stored state comes out only after the write was
+//! confirmed: the shell may act on every output at once.
+
+use crate::app::App;
+use crate::event::Event;
+use crate::ids::{AppId, InstanceId, WriteId};
+use crate::view::Change;
+use model::ids::{AgentId, FrameworkId, OfferId, RequestId, TaskId, UpdateId};
+use model::offer::Offer;
+use model::resources::{Attributes, Resources};
+use model::step::Timestamp;
+use model::task::Status;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One key of the framework store.
+pub type Key = String;
+
+/// What can happen.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// This process leads from now on. `stored` is everything in the framework store.
+    Lead {
+        /// All keys with their values.
+        stored: Vec<(Key, Vec<u8>)>,
+    },
+    /// This process no longer leads. All is forgotten; nothing more is asked for.
+    Depose,
+    /// The master has let us in, for the first time or again.
+    Subscribed {
+        /// Our id there.
+        framework: FrameworkId,
+        /// Where the master is, for the events.
+        master: Arc<str>,
+    },
+    /// The connection to the master is gone. The shell tries again by itself.
+    Disconnected,
+    /// Offers came in.
+    Offers(Vec<OfferView>),
+    /// An offer was taken back.
+    Rescind(OfferId),
+    /// A status report came in.
+    Update(UpdateView),
+    /// An agent is gone. Its tasks are reported on one by one, so this decides nothing.
+    AgentLost(AgentId),
+    /// A write is safe.
+    Committed {
+        /// Which.
+        write: WriteId,
+    },
+    /// A write failed or may have failed: somebody else leads, or nobody. The core steps down.
+    CommitFailed {
+        /// Which.
+        write: WriteId,
+    },
+    /// A user asks for something.
+    Ask(Ask),
+}
+
+/// An offer with what constraints need of its opaque parts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OfferView {
+    /// The offer.
+    pub offer: Offer,
+    /// Attributes of its agent.
+    pub attributes: Attributes,
+    /// Region of its agent, where it has one.
+    pub region: Option<Arc<str>>,
+    /// Zone of its agent, where it has one.
+    pub zone: Option<Arc<str>>,
+}
+
+/// A status report with what is needed of its opaque parts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct UpdateView {
+    /// The report.
+    pub status: Status,
+    /// Addresses of the container.
+    pub addresses: Vec<Arc<str>>,
+}
+
+/// A user's request.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Which one is answered.
+    pub request: RequestId,
+    /// Address of the client, for the events.
+    pub client: Arc<str>,
+    /// Path of the request, for the events.
+    pub uri: Arc<str>,
+    /// What is wanted.
+    pub command: Command,
+}
+
+/// What a user can want changed. Bodies are any JSON; what is wrong with one is the answer.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// `POST /v2/apps`.
+    CreateApp {
+        /// The app.
+        body: Value,
+        /// Whether deployments in the way are cancelled.
+        force: bool,
+    },
+    /// `PUT` and `PATCH /v2/apps/{id}`.
+    PutApp {
+        /// Which.
+        id: AppId,
+        /// The fields, or the whole app.
+        body: Value,
+        /// Whether absent fields keep their value.
+        partial: bool,
+        /// Whether a missing app is made (`PUT`) or refused (`PATCH`).
+        create: bool,
+        /// Whether deployments in the way are cancelled.
+        force: bool,
+    },
+    /// `PUT` and `PATCH /v2/apps`: an array, one deployment.
+    PutApps {
+        /// The apps.
+        body: Value,
+        /// Whether absent fields keep their value.
+        partial: bool,
+        /// Whether missing apps are made (`PUT`) or refused (`PATCH`).
+        create: bool,
+        /// Whether deployments in the way are cancelled.
+        force: bool,
+    },
+    /// `DELETE /v2/apps/{id}`.
+    DeleteApp {
+        /// Which.
+        id: AppId,
+        /// Whether deployments in the way are cancelled.
+        force: bool,
+    },
+    /// `POST /v2/apps/{id}/restart`.
+    RestartApp {
+        /// Which.
+        id: AppId,
+        /// Whether deployments in the way are cancelled.
+        force: bool,
+    },
+    /// `POST /v2/tasks/delete`.
+    KillTasks {
+        /// `{"ids": [...]}`: tasks or instances.
+        body: Value,
+        /// How.
+        how: KillHow,
+    },
+    /// `DELETE /v2/apps/{id}/tasks`.
+    KillAppTasks {
+        /// Of which app.
+        id: AppId,
+        /// Only those on this host; absent or `*` means all.
+        host: Option<String>,
+        /// How.
+        how: KillHow,
+    },
+    /// `DELETE /v2/apps/{id}/tasks/{task}`.
+    KillTask {
+        /// Of which app.
+        id: AppId,
+        /// The task or instance.
+        task: String,
+        /// How.
+        how: KillHow,
+    },
+    /// `DELETE /v2/deployments/{id}`.
+    CancelDeployment {
+        /// Which.
+        id: String,
+        /// Whether it is only stopped (and not reverted).
+        force: bool,
+    },
+    /// `DELETE /v2/queue/{id}/delay`.
+    ResetDelay {
+        /// Of which app.
+        id: AppId,
+    },
+    /// `DELETE /v2/groups/{id}`: every app below it.
+    DeleteGroup {
+        /// Which; the root means everything.
+        id: AppId,
+        /// Whether deployments in the way are cancelled.
+        force: bool,
+    },
+}
+
+/// How tasks are killed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct KillHow {
+    /// Whether the app is scaled down by as many.
+    pub scale: bool,
+    /// Whether the instance is forgotten with all it holds, and a new one made.
+    pub wipe: bool,
+    /// Whether deployments in the way are cancelled (with `scale`).
+    pub force: bool,
+}
+
+/// What the shell must do, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Write to the framework store, all or nothing, and say when it is safe.
+    Store {
+        /// Which write is confirmed.
+        write: WriteId,
+        /// Keys with their new values; absent means the key goes.
+        puts: Vec<(Key, Option<Vec<u8>>)>,
+    },
+    /// Stop leading: what is in memory no longer follows from the store. Comes with nothing after it.
+    StepDown,
+    /// Connect to the master, with this id if there is one.
+    Subscribe {
+        /// Our id of old.
+        framework: Option<FrameworkId>,
+    },
+    /// Launch on an offer, and give the rest of it back.
+    Accept {
+        /// The offer, unanswered so far.
+        offer: OfferId,
+        /// Its agent.
+        agent: AgentId,
+        /// What to launch. Not empty.
+        launches: Vec<Launch>,
+        /// The filter on the rest.
+        refuse_for: Duration,
+    },
+    /// Give offers back.
+    Decline {
+        /// Which.
+        offers: Vec<OfferId>,
+        /// The filter on them.
+        refuse_for: Duration,
+    },
+    /// Ask for offers again, without filters.
+    Revive,
+    /// Ask for no more offers.
+    Suppress,
+    /// End a task.
+    Kill {
+        /// Which.
+        task: TaskId,
+        /// Where it is, if known.
+        agent: Option<AgentId>,
+        /// How long it may take; absent means the executor's own.
+        grace: Option<Duration>,
+    },
+    /// Tell the agent that a report was kept. Only reports with an id are acknowledged.
+    Acknowledge {
+        /// The agent that waits for it.
+        agent: AgentId,
+        /// The task reported on.
+        task: TaskId,
+        /// The report.
+        uuid: UpdateId,
+    },
+    /// Ask the master about tasks; an empty list asks about all it knows.
+    Reconcile(Vec<(TaskId, Option<AgentId>)>),
+    /// Answer a user.
+    Answer {
+        /// Whom.
+        request: RequestId,
+        /// With what.
+        answer: Result<Answer, Refusal>,
+    },
+    /// Tell whoever watches.
+    Event(Event),
+    /// Change what reads are answered from.
+    View(Change),
+}
+
+/// One task to launch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// The instance it is for.
+    pub instance: InstanceId,
+    /// Its id.
+    pub task: TaskId,
+    /// What it runs.
+    pub app: Arc<App>,
+    /// Host of the agent.
+    pub host: Arc<str>,
+    /// Host ports, in the order of [`App::wanted_ports`].
+    pub ports: Vec<u16>,
+    /// What it takes out of the offer, ports included.
+    pub resources: Resources,
+}
+
+/// What a user's request led to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// 200, 201, 202 or 204.
+    pub status: u16,
+    /// The body; absent for none.
+    pub body: Option<Value>,
+    /// For the header `Marathon-Deployment-Id`.
+    pub deployment: Option<String>,
+    /// For the header `Location`.
+    pub location: Option<String>,
+}
+
+/// Why a user's request is not carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// `message` and, for some, `details` or `deployments`.
+    pub body: Value,
+}
+
+/// What Marathon is told once.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What instance and deployment ids are drawn from. Must differ from process to process.
+    pub seed: u64,
+    /// The role Marathon is in.
+    pub role: Arc<str>,
+    /// The network that container networks without a name mean.
+    pub default_network: Option<Arc<str>>,
+    /// Filter on offers that were not used.
+    pub decline_for: Duration,
+    /// Least time between two revives.
+    pub revive_interval: Duration,
+    /// How long nothing may be heard of an accepted launch.
+    pub launch_confirm_timeout: Duration,
+    /// How long a task may take from staging to running.
+    pub launch_timeout: Duration,
+    /// Time between two reconciliations of everything.
+    pub reconcile_interval: Duration,
+    /// Time between two kills of one task.
+    pub kill_retry: Duration,
+    /// Deployments that may run at once.
+    pub deployments_max: usize,
+    /// Launches on one offer.
+    pub instances_per_offer_max: usize,
+    /// Service ports that are assigned, both ends included.
+    pub service_ports: (u16, u16),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            role: "*".into(),
+            default_network: None,
+            decline_for: Duration::from_secs(120),
+            revive_interval: Duration::from_millis(100),
+            launch_confirm_timeout: Duration::from_secs(300),
+            launch_timeout: Duration::from_secs(300),
+            reconcile_interval: Duration::from_secs(600),
+            kill_retry: Duration::from_secs(10),
+            deployments_max: 100,
+            instances_per_offer_max: 100,
+            service_ports: (10_000, 20_000),
+        }
+    }
+}
+
+/// A task that ended badly: what `lastTaskFailure` shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskFailure {
+    /// Of which app.
+    pub app: AppId,
+    /// Its host.
+    pub host: Arc<str>,
+    /// What was said about it.
+    pub message: Arc<str>,
+    /// How it ended, by the name on the wire.
+    pub state: &'static str,
+    /// The task.
+    pub task: TaskId,
+    /// Its agent.
+    pub agent: AgentId,
+    /// When.
+    pub at: Timestamp,
+    /// The version of the app it was launched from.
+    pub version: Timestamp,
+}

@@ -1,0 +1,214 @@
+//! The launch queue: instances that wait for an offer, and since when, and why.
+
+use crate::app::App;
+use crate::ids::{AppId, InstanceId};
+use crate::io::OfferView;
+use crate::matcher::{Mismatch, Reason};
+use model::ids::AgentId;
+use model::step::{Now, Time, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Agents whose last refused offer is remembered for each app.
+///
+/// It answers "why does it not start" on any cluster a person reads through; of more agents the
+/// counters tell.
+const UNUSED_MAX: usize = 100;
+
+/// What waits of one app, for `/v2/queue`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// What will be launched.
+    pub app: Arc<App>,
+    /// How many wait.
+    pub count: usize,
+    /// Since when something waits.
+    pub since: Timestamp,
+    /// When the next one is due; absent when one is due already.
+    pub due_at: Option<Timestamp>,
+    /// What came of offers so far.
+    pub offers: Offers,
+}
+
+/// What came of offers for one app.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Offers {
+    /// Offers looked at.
+    pub processed: u32,
+    /// Of them not used.
+    pub unused: u32,
+    /// When one was last not used.
+    pub last_unused_at: Option<Timestamp>,
+    /// When one was last used.
+    pub last_used_at: Option<Timestamp>,
+    /// How often each reason was the first that spoke against an offer.
+    pub reasons: BTreeMap<Reason, u32>,
+    /// The last unused offer of each agent.
+    pub last_unused: BTreeMap<AgentId, Arc<Unused>>,
+}
+
+/// An offer that was not used, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unused {
+    /// The offer.
+    pub offer: OfferView,
+    /// What spoke against it.
+    pub why: Mismatch,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How long an instance that keeps failing waits.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Backoff {
+    /// The present delay; zero without a failure.
+    delay: Duration,
+    /// When the next launch is due.
+    until: Time,
+}
+
+/// Who waits, of every app.
+#[derive(Debug, Default)]
+pub struct LaunchQueue {
+    apps: BTreeMap<AppId, Waiting>,
+    /// By slot and not by app: one bad instance does not hold up the others. Kept while the slot
+    /// runs too, since the next failure builds on it.
+    backoffs: BTreeMap<InstanceId, Backoff>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    instances: BTreeSet<InstanceId>,
+    since: Timestamp,
+    offers: Offers,
+}
+
+impl LaunchQueue {
+    /// `instance` waits from now on.
+    pub fn add(&mut self, app: &AppId, instance: InstanceId, now: Now) {
+        let waiting = self.apps.entry(app.clone()).or_insert_with(|| Waiting {
+            instances: BTreeSet::new(),
+            since: now.wall,
+            offers: Offers::default(),
+        });
+        waiting.instances.insert(instance);
+    }
+
+    /// `instance` waits no longer: it is launched, or not wanted any more.
+    pub fn remove(&mut self, app: &AppId, instance: &InstanceId) {
+        if let Some(waiting) = self.apps.get_mut(app) {
+            waiting.instances.remove(instance);
+            if waiting.instances.is_empty() {
+                self.apps.remove(app);
+            }
+        }
+    }
+
+    /// `instance` is gone for good.
+    pub fn forget(&mut self, app: &AppId, instance: &InstanceId) {
+        self.remove(app, instance);
+        self.backoffs.remove(instance);
+    }
+
+    /// The task of `instance` failed after it had run for `ran_for`: its next launch has to wait.
+    ///
+    /// A task that ran well for as long as the longest delay has made up for what was before; its slot
+    /// starts over with the first delay.
+    pub fn failed(&mut self, app: &App, instance: &InstanceId, ran_for: Duration, now: Now) {
+        let backoff = self.backoffs.entry(instance.clone()).or_default();
+        let starts_over = backoff.delay.is_zero() || ran_for >= app.max_launch_delay;
+        let grown = if starts_over {
+            app.backoff
+        } else {
+            let millis = u64::try_from(backoff.delay.as_millis()).unwrap_or(u64::MAX);
+            let grown = u128::from(millis) * u128::from(app.backoff_factor.0) / 1_000_000;
+            Duration::from_millis(u64::try_from(grown).unwrap_or(u64::MAX))
+        };
+        backoff.delay = grown.min(app.max_launch_delay);
+        backoff.until = now.time + backoff.delay;
+    }
+
+    /// Makes every waiting instance of `app` due at once. False if none waits.
+    pub fn reset(&mut self, app: &AppId) -> bool {
+        let Some(waiting) = self.apps.get(app) else { return false };
+        for instance in &waiting.instances {
+            self.backoffs.remove(instance);
+        }
+        true
+    }
+
+    /// Whether `instance` may be launched at `time`.
+    pub fn is_due(&self, instance: &InstanceId, time: Time) -> bool {
+        self.backoffs.get(instance).is_none_or(|backoff| backoff.until <= time)
+    }
+
+    /// When `instance` may be launched, if it has to wait for that.
+    pub fn due_at(&self, instance: &InstanceId) -> Option<Time> {
+        self.backoffs.get(instance).map(|backoff| backoff.until)
+    }
+
+    /// Apps of which something waits.
+    pub fn apps(&self) -> impl Iterator<Item = &AppId> {
+        self.apps.keys()
+    }
+
+    /// Instances of `app` that wait.
+    pub fn of(&self, app: &AppId) -> impl Iterator<Item = &InstanceId> {
+        self.apps.get(app).into_iter().flat_map(|waiting| &waiting.instances)
+    }
+
+    /// The instance of each app that is next, of those that are due at `time`.
+    pub fn next_of(&self, app: &AppId, time: Time) -> Option<&InstanceId> {
+        self.of(app).find(|instance| self.is_due(instance, time))
+    }
+
+    /// Whether anything is due at `time`.
+    pub fn has_due(&self, time: Time) -> bool {
+        self.apps.values().flat_map(|waiting| &waiting.instances).any(|it| self.is_due(it, time))
+    }
+
+    /// Notes that an offer was used for `app`, or why not.
+    pub fn note(
+        &mut self,
+        app: &AppId,
+        offer: &OfferView,
+        outcome: Result<(), Mismatch>,
+        now: Now,
+    ) {
+        let Some(waiting) = self.apps.get_mut(app) else { return };
+        let offers = &mut waiting.offers;
+        offers.processed += 1;
+        match outcome {
+            Ok(()) => {
+                offers.last_used_at = Some(now.wall);
+                offers.last_unused.remove(&offer.offer.agent);
+            }
+            Err(why) => {
+                offers.unused += 1;
+                offers.last_unused_at = Some(now.wall);
+                *offers.reasons.entry(why.reason()).or_default() += 1;
+                let agent = offer.offer.agent.clone();
+                let is_known = offers.last_unused.contains_key(&agent);
+                if is_known || offers.last_unused.len() < UNUSED_MAX {
+                    let unused = Unused { offer: offer.clone(), why, at: now.wall };
+                    offers.last_unused.insert(agent, Arc::new(unused));
+                }
+            }
+        }
+    }
+
+    /// What waits of `app`, for the API; absent when nothing does. `app` is what will be launched.
+    pub fn entry(&self, app: &Arc<App>, now: Now) -> Option<Entry> {
+        let waiting = self.apps.get(&app.id)?;
+        let until = waiting.instances.iter().map(|it| self.due_at(it).unwrap_or_default()).min()?;
+        let due_at = (until > now.time).then(|| now.wall.plus(until.since(now.time)));
+        Some(Entry {
+            app: app.clone(),
+            count: waiting.instances.len(),
+            since: waiting.since,
+            due_at,
+            offers: waiting.offers.clone(),
+        })
+    }
+}

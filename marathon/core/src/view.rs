@@ -1,0 +1,350 @@
+//! What reads are answered from: everything that was made visible, shared and never changed in place.
+
+use crate::app::{App, render};
+use crate::ids::{AppId, DeploymentId, InstanceId};
+use crate::instance::{Condition, Instance};
+use crate::io::TaskFailure;
+use crate::launch_queue::Entry;
+use crate::planner::Deployment;
+use crate::{clock, queue_json};
+use model::ids::FrameworkId;
+use model::step::Timestamp;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One change of a [`View`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Everything goes: this process starts to lead, or no longer does.
+    Clear {
+        /// Whether it leads from now on.
+        is_leading: bool,
+    },
+    /// Our id at the master is known.
+    Framework(FrameworkId),
+    /// An app is new, changed or gone.
+    App(AppId, Option<Arc<App>>),
+    /// A stored version of an app is new or gone.
+    Version(AppId, Timestamp, Option<Arc<App>>),
+    /// An instance is new, changed or gone.
+    Instance(AppId, InstanceId, Option<Arc<Instance>>),
+    /// A deployment is new, one step on, or over.
+    Deployment(DeploymentId, Option<Arc<Deployment>>),
+    /// What waits of an app has changed.
+    Queue(AppId, Option<Arc<Entry>>),
+    /// A task of an app has ended badly, or the app is gone.
+    Failure(AppId, Option<Arc<TaskFailure>>),
+}
+
+/// What is visible. Cloning copies the tables and shares what is in them.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// Whether this process leads. If not, all else is empty.
+    pub is_leading: bool,
+    /// Marathon's own role, for apps that name none.
+    pub role: Arc<str>,
+    /// Our id at the master, once known.
+    pub framework: Option<FrameworkId>,
+    /// Every app.
+    pub apps: BTreeMap<AppId, Arc<App>>,
+    /// Stored versions of every app.
+    pub versions: BTreeMap<AppId, BTreeMap<Timestamp, Arc<App>>>,
+    /// Instances by app, also of apps that are gone.
+    pub instances: BTreeMap<AppId, BTreeMap<InstanceId, Arc<Instance>>>,
+    /// Running deployments.
+    pub deployments: BTreeMap<DeploymentId, Arc<Deployment>>,
+    /// What waits to be launched.
+    pub queue: BTreeMap<AppId, Arc<Entry>>,
+    /// The last failure of each app.
+    pub failures: BTreeMap<AppId, Arc<TaskFailure>>,
+}
+
+/// What is added to an app.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent wish of a client")]
+pub struct Embed {
+    /// `tasks`.
+    pub tasks: bool,
+    /// `tasksStaged` and its kin.
+    pub counts: bool,
+    /// `deployments`.
+    pub deployments: bool,
+    /// `readinessCheckResults`.
+    pub readiness: bool,
+    /// `lastTaskFailure`.
+    pub last_task_failure: bool,
+    /// `taskStats`.
+    pub task_stats: bool,
+}
+
+impl Embed {
+    /// What a list of apps always has.
+    pub const LIST: Self = Self {
+        tasks: false,
+        counts: true,
+        deployments: true,
+        readiness: false,
+        last_task_failure: false,
+        task_stats: false,
+    };
+
+    /// What a single app always has.
+    pub const SINGLE: Self = Self { tasks: true, last_task_failure: true, ..Self::LIST };
+
+    /// Adds what an `embed` parameter asks for: bare or after `app.`, `apps.` or `group.apps.`. What is
+    /// not known adds nothing.
+    #[must_use]
+    pub fn and(mut self, text: &str) -> Self {
+        let prefixes = ["group.apps.", "apps.", "app."];
+        let name = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
+        match name {
+            "tasks" => (self.tasks, self.deployments) = (true, true),
+            "counts" => self.counts = true,
+            "deployments" => self.deployments = true,
+            "readiness" => self.readiness = true,
+            "lastTaskFailure" => self.last_task_failure = true,
+            "taskStats" => self.task_stats = true,
+            "failures" => {
+                (self.tasks, self.deployments, self.last_task_failure) = (true, true, true);
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
+impl View {
+    /// An empty one of a Marathon in `role`.
+    pub fn new(role: Arc<str>) -> Self {
+        Self { role, ..Self::default() }
+    }
+
+    /// Takes in one change.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Clear { is_leading } => {
+                *self = Self { is_leading, ..Self::new(self.role.clone()) };
+            }
+            Change::Framework(id) => self.framework = Some(id),
+            Change::App(id, app) => put(&mut self.apps, id, app),
+            Change::Version(id, version, app) => {
+                put_below(&mut self.versions, id, version, app);
+            }
+            Change::Instance(app, id, instance) => {
+                put_below(&mut self.instances, app, id, instance);
+            }
+            Change::Deployment(id, deployment) => put(&mut self.deployments, id, deployment),
+            Change::Queue(id, entry) => put(&mut self.queue, id, entry),
+            Change::Failure(id, failure) => put(&mut self.failures, id, failure),
+        }
+    }
+
+    /// Instances of `app`.
+    pub fn instances_of(&self, app: &AppId) -> impl Iterator<Item = &Arc<Instance>> {
+        self.instances.get(app).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// An app with what `embed` adds; absent when there is none of that id.
+    pub fn app(&self, id: &AppId, embed: Embed) -> Option<Value> {
+        self.apps.get(id).map(|app| self.render(app, embed))
+    }
+
+    /// Every app that `keep` says yes to, with what `embed` adds.
+    pub fn apps(&self, embed: Embed, keep: impl Fn(&App) -> bool) -> Vec<Value> {
+        let kept = self.apps.values().filter(|app| keep(app));
+        kept.map(|app| self.render(app, embed)).collect()
+    }
+
+    fn render(&self, app: &App, embed: Embed) -> Value {
+        let mut out = render::app(app);
+        if embed.counts {
+            let counts = self.counts(&app.id);
+            out["tasksStaged"] = counts.staged.into();
+            out["tasksRunning"] = counts.running.into();
+            out["tasksHealthy"] = counts.healthy.into();
+            out["tasksUnhealthy"] = counts.unhealthy.into();
+        }
+        if embed.deployments {
+            let affecting =
+                self.deployments.values().filter(|it| it.originals.contains_key(&app.id));
+            out["deployments"] = render::deployment_ids(affecting.map(|it| &it.id));
+        }
+        if embed.tasks {
+            out["tasks"] = self.tasks_of(&app.id).into();
+        }
+        if embed.readiness {
+            out["readinessCheckResults"] = json!([]);
+        }
+        if embed.last_task_failure
+            && let Some(failure) = self.failures.get(&app.id)
+        {
+            out["lastTaskFailure"] = render::failure(failure);
+        }
+        if embed.task_stats {
+            out["taskStats"] = self.stats(app);
+        }
+        out
+    }
+
+    /// The tasks of one app.
+    pub fn tasks_of(&self, app: &AppId) -> Vec<Value> {
+        let tasks = self.instances_of(app);
+        tasks.filter_map(|instance| render::task(instance, &self.role, false)).collect()
+    }
+
+    /// Every task in one of `states` (empty means any), with its service ports.
+    pub fn tasks(&self, states: &[TaskFilter]) -> Vec<Value> {
+        let all = self.instances.values().flat_map(BTreeMap::values);
+        all.filter(|it| states.is_empty() || states.iter().any(|state| state.takes(it.condition)))
+            .filter_map(|instance| render::task(instance, &self.role, true))
+            .collect()
+    }
+
+    /// Every running deployment.
+    pub fn deployments(&self) -> Vec<Value> {
+        self.deployments.values().map(|deployment| render::deployment(deployment)).collect()
+    }
+
+    /// What waits to be launched, with the delays as of `now`.
+    pub fn queue(&self, now: Timestamp, with_last_unused_offers: bool) -> Value {
+        let entries = self.queue.values();
+        let entries: Vec<_> =
+            entries.map(|it| queue_json::entry(it, now, with_last_unused_offers)).collect();
+        json!({"queue": entries})
+    }
+
+    /// Stored versions of an app, newest first; absent when there is no such app.
+    pub fn versions(&self, app: &AppId) -> Option<Vec<String>> {
+        self.apps.get(app)?;
+        let versions = self.versions.get(app).into_iter().flat_map(BTreeMap::keys);
+        Some(versions.rev().map(|version| clock::format(*version)).collect())
+    }
+
+    /// One stored version of an app.
+    pub fn version(&self, app: &AppId, version: Timestamp) -> Option<Value> {
+        self.versions.get(app)?.get(&version).map(|app| render::app(app))
+    }
+
+    /// How many tasks of `app` are in which state.
+    fn counts(&self, app: &AppId) -> Counts {
+        Counts::of(self.instances_of(app).map(|instance| &**instance))
+    }
+
+    fn stats(&self, app: &App) -> Value {
+        let all: Vec<&Instance> = self.instances_of(&app.id).map(|it| &**it).collect();
+        let info = app.version_info;
+        let started_after = |it: &&Instance| {
+            it.task.as_ref().is_some_and(|task| task.staged_at > info.last_scaling_at)
+        };
+        let members = [
+            ("startedAfterLastScaling", all.iter().copied().filter(started_after).collect()),
+            ("withLatestConfig", all.iter().copied().filter(|it| it.is_current(app)).collect()),
+            ("withOutdatedConfig", all.iter().copied().filter(|it| !it.is_current(app)).collect()),
+            ("totalSummary", all.clone()),
+        ];
+        let mut out = json!({});
+        for (name, some) in members {
+            let some: Vec<&Instance> = some;
+            if some.iter().any(|it| it.task.is_some()) {
+                let counts = Counts::of(some.iter().copied());
+                out[name] = json!({"stats": {"counts": {
+                    "staged": counts.staged,
+                    "running": counts.running,
+                    "healthy": counts.healthy,
+                    "unhealthy": counts.unhealthy,
+                }}});
+            }
+        }
+        out
+    }
+}
+
+/// A value of the `status` parameter of `/v2/tasks`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TaskFilter {
+    /// Tasks that run.
+    Running,
+    /// Tasks on their way to run.
+    Staging,
+}
+
+impl TaskFilter {
+    /// Reads a value; absent when it is unknown, and then to be ignored.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "running" => Some(Self::Running),
+            "staging" => Some(Self::Staging),
+            _ => None,
+        }
+    }
+
+    fn takes(self, condition: Condition) -> bool {
+        match self {
+            Self::Running => condition == Condition::Running,
+            Self::Staging => matches!(
+                condition,
+                Condition::Provisioned | Condition::Staging | Condition::Starting
+            ),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    staged: u32,
+    running: u32,
+    healthy: u32,
+    unhealthy: u32,
+}
+
+impl Counts {
+    fn of<'a>(instances: impl Iterator<Item = &'a Instance>) -> Self {
+        let mut counts = Self::default();
+        for instance in instances {
+            match instance.condition {
+                Condition::Provisioned | Condition::Staging | Condition::Starting => {
+                    counts.staged += 1;
+                }
+                Condition::Running => {
+                    counts.running += 1;
+                    match instance.task.as_ref().and_then(|task| task.health.is_healthy) {
+                        Some(true) => counts.healthy += 1,
+                        Some(false) => counts.unhealthy += 1,
+                        None => {}
+                    }
+                }
+                Condition::Scheduled
+                | Condition::Killing
+                | Condition::Unreachable
+                | Condition::UnreachableInactive => {}
+            }
+        }
+        counts
+    }
+}
+
+fn put<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => table.insert(key, value),
+        None => table.remove(&key),
+    };
+}
+
+fn put_below<A: Ord, K: Ord, V>(
+    table: &mut BTreeMap<A, BTreeMap<K, V>>,
+    above: A,
+    key: K,
+    value: Option<V>,
+) {
+    let Some(value) = value else {
+        if let Some(below) = table.get_mut(&above) {
+            below.remove(&key);
+            if below.is_empty() {
+                table.remove(&above);
+            }
+        }
+        return;
+    };
+    table.entry(above).or_default().insert(key, value);
+}
