@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use heck::{ToSnakeCase as _, ToUpperCamelCase as _};
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet};
+use prost_types::{
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FieldOptions, FileDescriptorSet,
+    MessageOptions,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut files = Vec::new();
@@ -178,7 +181,7 @@ impl<'a> Tables<'a> {
              by_name: &{by_name:?}, required: &{required:?}, checked: {checked} }};"
         )
         .expect("text");
-        if !entry.message.options.as_ref().is_some_and(|options| options.map_entry()) {
+        if !is_map_entry(entry) {
             writeln!(
                 rust,
                 "impl Described for {} {{ fn schema() -> &'static Message {{ &M{at} }} }}",
@@ -189,11 +192,7 @@ impl<'a> Tables<'a> {
     }
 
     fn field_to_rust(&self, field: &FieldDescriptorProto) -> String {
-        let is_map = self
-            .messages
-            .get(field.type_name())
-            .and_then(|entry| entry.message.options.as_ref())
-            .is_some_and(|options| options.map_entry());
+        let is_map = self.messages.get(field.type_name()).is_some_and(is_map_entry);
         let kind = match field.r#type() {
             Type::Message if is_map => {
                 format!("Map(&M{})", index_of(self.messages.keys(), field.type_name()))
@@ -202,7 +201,22 @@ impl<'a> Tables<'a> {
                 format!("Message(&M{})", index_of(self.messages.keys(), field.type_name()))
             }
             Type::Enum => format!("Enum(&E{})", index_of(self.enums.keys(), field.type_name())),
-            other => format!("{other:?}"),
+            Type::Double
+            | Type::Int32
+            | Type::Int64
+            | Type::Uint32
+            | Type::Uint64
+            | Type::Bool
+            | Type::String
+            | Type::Bytes => format!("{:?}", field.r#type()),
+            Type::Float
+            | Type::Fixed32
+            | Type::Fixed64
+            | Type::Sfixed32
+            | Type::Sfixed64
+            | Type::Sint32
+            | Type::Sint64
+            | Type::Group => panic!("schema::Kind has no {:?} yet", field.r#type()),
         };
         let rule = match field.label() {
             Label::Required => "Required",
@@ -215,9 +229,13 @@ impl<'a> Tables<'a> {
             field.number(),
             field.name(),
             json_default(field),
-            field.oneof_index.map(|index| index.unsigned_abs()),
+            field.oneof_index.map(i32::unsigned_abs),
         )
     }
+}
+
+fn is_map_entry(entry: &Entry<'_>) -> bool {
+    entry.message.options.as_ref().is_some_and(MessageOptions::map_entry)
 }
 
 fn index_of<'a>(mut names: impl Iterator<Item = &'a String>, name: &str) -> usize {
@@ -226,7 +244,7 @@ fn index_of<'a>(mut names: impl Iterator<Item = &'a String>, name: &str) -> usiz
 
 /// The default as JSON text; empty where none is written for a field that is not set.
 fn json_default(field: &FieldDescriptorProto) -> String {
-    let deprecated = field.options.as_ref().is_some_and(|options| options.deprecated());
+    let deprecated = field.options.as_ref().is_some_and(FieldOptions::deprecated);
     match (&field.default_value, field.r#type()) {
         (Some(value), _) if deprecated || value.is_empty() => String::new(),
         (Some(value), Type::String | Type::Enum) => format!("{value:?}"),

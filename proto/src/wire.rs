@@ -148,7 +148,7 @@ pub(crate) fn in_order<'a>(
         }
         let value = match raw {
             Raw::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes)),
-            plain => Value::Plain(plain),
+            Raw::Varint(_) | Raw::Fixed64(_) => Value::Plain(raw),
         };
         match earlier[index].map(|at: usize| &mut fields[at].1) {
             Some(earlier) if field.rule != Rule::Repeated => match (field.kind, earlier, value) {

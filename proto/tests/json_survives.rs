@@ -1,9 +1,12 @@
 //! Any message of any type survives protobuf → JSON → protobuf, and the JSON is what an unrelated
 //! implementation writes when it is told of the dialect.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "the enums are another crate's")]
+
 use model::rng::Rng;
 use proptest::prelude::*;
 use prost::Message as _;
+use prost_reflect::prost_types::FieldOptions;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor,
     ReflectMessage as _, SerializeOptions, Value,
@@ -68,7 +71,10 @@ fn random_value(field: &FieldDescriptor, rng: &mut Rng, depth: usize) -> Value {
         Kind::Uint64 => Value::U64(bits),
         Kind::Bool => Value::Bool(bits & 1 == 1),
         Kind::String => Value::String(random_text(rng)),
-        Kind::Bytes => Value::Bytes(rng.uuid()[..usize::from(bits as u8 % 17)].to_vec().into()),
+        Kind::Bytes => {
+            let length = usize::try_from(bits % 17).expect("small");
+            Value::Bytes(rng.uuid()[..length].to_vec().into())
+        }
         Kind::Enum(of) => {
             let values: Vec<_> = of.values().map(|value| value.number()).collect();
             let nth = rng.below(values.len() as u64);
@@ -95,7 +101,7 @@ fn with_defaults(message: &DynamicMessage) -> DynamicMessage {
     let mut filled = message.clone();
     for field in message.descriptor().fields() {
         let raw = field.field_descriptor_proto();
-        let deprecated = raw.options.as_ref().is_some_and(|options| options.deprecated());
+        let deprecated = raw.options.as_ref().is_some_and(FieldOptions::deprecated);
         if !message.has_field(&field) {
             if raw.default_value.is_some() && !deprecated {
                 filled.set_field(&field, field.default_value());

@@ -1,7 +1,10 @@
 //! The numbers of the Mesos API never change: what is compiled is compared with a list of them.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "the enums are another crate's")]
+
 use std::fmt::Write as _;
 
+use prost_reflect::prost_types::{EnumValueOptions, FieldOptions};
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind};
 
 #[test]
@@ -17,7 +20,7 @@ fn messages_and_enums_are_those_of_the_public_wire() {
         for value in declared.values() {
             let mut line = format!("{} {} {}", declared.full_name(), value.name(), value.number());
             let options = value.enum_value_descriptor_proto().options.as_ref();
-            if options.is_some_and(prost_types_deprecated) {
+            if options.is_some_and(EnumValueOptions::deprecated) {
                 line.push_str(" deprecated");
             }
             found.push(line);
@@ -30,10 +33,6 @@ fn messages_and_enums_are_those_of_the_public_wire() {
         assert_eq!(found, wanted);
     }
     assert_eq!(found.len(), wanted.len());
-}
-
-fn prost_types_deprecated(options: &prost_reflect::prost_types::EnumValueOptions) -> bool {
-    options.deprecated()
 }
 
 /// `mesos.v1.TaskInfo name 1 required string`
@@ -52,7 +51,7 @@ fn fact(field: &FieldDescriptor) -> String {
     if let Some(default) = &raw.default_value {
         write!(line, " default={default}").expect("text");
     }
-    if raw.options.as_ref().is_some_and(|options| options.deprecated()) {
+    if raw.options.as_ref().is_some_and(FieldOptions::deprecated) {
         line.push_str(" deprecated");
     }
     if let Some(oneof) = field.containing_oneof() {

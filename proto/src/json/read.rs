@@ -27,12 +27,28 @@ pub(super) fn message(schema: &'static Message, json: &[u8]) -> Result<Vec<u8>, 
 enum Node<'a> {
     Null,
     Bool(bool),
-    Unsigned(u64),
-    Signed(i64),
-    Float(f64),
+    Number(Number),
     String(Cow<'a, str>),
     Array(Vec<Node<'a>>),
     Object(Vec<(Cow<'a, str>, Node<'a>)>),
+}
+
+/// A number, as exact as it was written.
+#[derive(Clone, Copy, Debug)]
+enum Number {
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsigned(value) => value.fmt(f),
+            Self::Signed(value) => value.fmt(f),
+            Self::Float(value) => value.fmt(f),
+        }
+    }
 }
 
 /// Writes the members that are fields, in order of field numbers. Of several with one name the last
@@ -72,31 +88,40 @@ fn put_field(field: &'static Field, node: &Node<'_>, out: &mut Vec<u8>) -> Resul
             items.iter().try_for_each(|item| put_field(field, item, out))
         }
         Node::Array(_) => Err(unexpected("array", field)),
-        Node::Bool(value) => match field.kind {
-            Kind::Bool => {
-                put_varint_field(field, u64::from(*value), out);
-                Ok(())
+        Node::Bool(value) => {
+            if !matches!(field.kind, Kind::Bool) {
+                return Err(unexpected("boolean", field));
             }
-            _ => Err(unexpected("boolean", field)),
-        },
-        Node::Unsigned(_) | Node::Signed(_) | Node::Float(_) => put_number(field, node, out),
+            put_varint_field(field, u64::from(*value), out);
+            Ok(())
+        }
+        Node::Number(number) => put_number(field, *number, out),
         Node::String(text) => put_string(field, text, out),
-        Node::Object(members) => match field.kind {
-            Kind::Message(schema) => {
+        Node::Object(members) => {
+            if let Kind::Message(schema) = field.kind {
                 put_nested(field, out, |out| put_members(schema, members, out))
+            } else if let Kind::Map(entry) = field.kind {
+                put_entries(field, entry, members, out)
+            } else {
+                Err(unexpected("object", field))
             }
-            Kind::Map(entry) => members.iter().try_for_each(|(key, value)| {
-                if matches!(value, Node::Null) {
-                    return Ok(());
-                }
-                put_nested(field, out, |out| {
-                    put_bytes_field(&entry.fields[0], key.as_bytes(), out);
-                    put_field(&entry.fields[1], value, out)
-                })
-            }),
-            _ => Err(unexpected("object", field)),
-        },
+        }
     }
+}
+
+fn put_entries(
+    field: &'static Field,
+    entry: &'static Message,
+    members: &[(Cow<'_, str>, Node<'_>)],
+    out: &mut Vec<u8>,
+) -> Result<(), String> {
+    for (key, value) in members.iter().filter(|(_, value)| !matches!(value, Node::Null)) {
+        put_nested(field, out, |out| {
+            put_bytes_field(&entry.fields[0], key.as_bytes(), out);
+            put_field(&entry.fields[1], value, out)
+        })?;
+    }
+    Ok(())
 }
 
 fn unexpected(what: &str, field: &Field) -> String {
@@ -142,12 +167,9 @@ fn put_string(field: &'static Field, text: &str, out: &mut Vec<u8>) -> Result<()
                 put_double_field(field, value, out);
                 return Ok(());
             }
-            let node = serde_json::from_str::<Node<'_>>(text);
-            match node {
-                Ok(Node::Unsigned(_) | Node::Signed(_) | Node::Float(_)) => {
-                    put_number(field, &node.expect("just seen"), out)?;
-                }
-                _ => return Err(no_number(text, field, "not a number")),
+            match serde_json::from_str(text) {
+                Ok(Node::Number(number)) => put_number(field, number, out)?,
+                Ok(_) | Err(_) => return Err(no_number(text, field, "not a number")),
             }
         }
         Kind::Message(_) | Kind::Map(_) => return Err(unexpected("string", field)),
@@ -159,27 +181,31 @@ fn no_number(text: impl fmt::Display, field: &Field, why: &str) -> String {
     format!("Failed to parse '{text}' as a JSON number for field '{}': {why}", field.name)
 }
 
-fn put_number(field: &'static Field, node: &Node<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+fn put_number(field: &'static Field, number: Number, out: &mut Vec<u8>) -> Result<(), String> {
     let range = match field.kind {
         Kind::Double => {
-            put_double_field(field, as_double(node), out);
+            put_double_field(field, as_double(number), out);
             return Ok(());
         }
         Kind::Int32 => i128::from(i32::MIN)..=i128::from(i32::MAX),
         Kind::Int64 => i128::from(i64::MIN)..=i128::from(i64::MAX),
         Kind::Uint32 => 0..=i128::from(u32::MAX),
         Kind::Uint64 => 0..=i128::from(u64::MAX),
-        _ => return Err(unexpected("number", field)),
+        Kind::Bool
+        | Kind::String
+        | Kind::Bytes
+        | Kind::Enum(_)
+        | Kind::Message(_)
+        | Kind::Map(_) => return Err(unexpected("number", field)),
     };
-    let whole = match *node {
-        Node::Unsigned(value) => Some(i128::from(value)),
-        Node::Signed(value) => Some(i128::from(value)),
-        Node::Float(value) => whole(value),
-        _ => None,
+    let whole = match number {
+        Number::Unsigned(value) => Some(i128::from(value)),
+        Number::Signed(value) => Some(i128::from(value)),
+        Number::Float(value) => whole(value),
     };
     let value = whole
         .filter(|value| range.contains(value))
-        .ok_or_else(|| no_number(shown(node), field, "not a whole number in range"))?;
+        .ok_or_else(|| no_number(number, field, "not a whole number in range"))?;
     #[expect(
         clippy::cast_possible_truncation,
         reason = "in range; negative ones are sign-extended"
@@ -189,21 +215,12 @@ fn put_number(field: &'static Field, node: &Node<'_>, out: &mut Vec<u8>) -> Resu
     Ok(())
 }
 
-fn shown(node: &Node<'_>) -> String {
-    match node {
-        Node::Unsigned(value) => value.to_string(),
-        Node::Signed(value) => value.to_string(),
-        other => as_double(other).to_string(),
-    }
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a double was asked for")]
-fn as_double(node: &Node<'_>) -> f64 {
-    match *node {
-        Node::Unsigned(value) => value as f64,
-        Node::Signed(value) => value as f64,
-        Node::Float(value) => value,
-        _ => f64::NAN,
+fn as_double(number: Number) -> f64 {
+    match number {
+        Number::Unsigned(value) => value as f64,
+        Number::Signed(value) => value as f64,
+        Number::Float(value) => value,
     }
 }
 
@@ -288,15 +305,15 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Node<'de>, E> {
-        Ok(Node::Unsigned(value))
+        Ok(Node::Number(Number::Unsigned(value)))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Node<'de>, E> {
-        Ok(Node::Signed(value))
+        Ok(Node::Number(Number::Signed(value)))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Node<'de>, E> {
-        Ok(Node::Float(value))
+        Ok(Node::Number(Number::Float(value)))
     }
 
     fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Node<'de>, E> {
@@ -329,9 +346,10 @@ struct Name<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Node::deserialize(deserializer)? {
-            Node::String(name) => Ok(Self(name)),
-            _ => Err(serde::de::Error::custom("a member without a name")),
+        if let Node::String(name) = Node::deserialize(deserializer)? {
+            Ok(Self(name))
+        } else {
+            Err(serde::de::Error::custom("a member without a name"))
         }
     }
 }
