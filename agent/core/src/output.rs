@@ -91,18 +91,7 @@ pub struct ContainerLaunch {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ExecutorEvent {
     /// It is known.
-    Subscribed {
-        /// What it is.
-        executor: ExecutorSpec,
-        /// Whose it is.
-        framework: Framework,
-        /// Where it is.
-        agent: AgentId,
-        /// Which container it is in.
-        container: ContainerId,
-        /// Its task, if it is a command task's own executor and the task is not over.
-        command: Option<Box<TaskSpec>>,
-    },
+    Subscribed(Box<Subscribed>),
     /// Run a task.
     Launch(Box<TaskSpec>),
     /// Run several tasks together.
@@ -125,6 +114,21 @@ pub enum ExecutorEvent {
     Message(Payload),
     /// End all tasks and exit.
     Shutdown,
+}
+
+/// What an executor learns of itself when it subscribes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Subscribed {
+    /// What it is.
+    pub executor: ExecutorSpec,
+    /// Whose it is.
+    pub framework: Framework,
+    /// Where it is.
+    pub agent: AgentId,
+    /// Which container it is in.
+    pub container: ContainerId,
+    /// Its task, if it is a command task's own executor and the task is not over.
+    pub command: Option<TaskSpec>,
 }
 
 /// Why an executor's call is not carried out. The text is what clients know.

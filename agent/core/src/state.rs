@@ -54,8 +54,13 @@ pub(crate) struct Task {
     /// Whether its executor was given it.
     pub(crate) is_delivered: bool,
     /// A kill that the executor may not have heard of: it was out of contact.
-    pub(crate) kill: Option<Option<Duration>>,
+    pub(crate) kill: Option<KillAsked>,
     pub(crate) accepted_at: Timestamp,
+}
+
+/// A kill that was asked for: how long the task may take, where that was said.
+pub(crate) struct KillAsked {
+    pub(crate) grace: Option<Duration>,
 }
 
 /// What is said of a task that the agent itself declares over.

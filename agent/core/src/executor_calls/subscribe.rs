@@ -4,10 +4,10 @@ use crate::agent::{Agent, Phase};
 use crate::executor_calls::update;
 use crate::input::Subscribe;
 use crate::master_messages::launch;
-use crate::output::{Event, ExecutorEvent, Output, Refusal};
+use crate::output::{Event, ExecutorEvent, Output, Refusal, Subscribed};
 use crate::record::{ExecutorRecord, Record};
 use crate::recovery;
-use crate::state::{End, ExecutorState};
+use crate::state::{End, ExecutorState, KillAsked};
 use crate::updates;
 use model::ids::{ConnectionId, ExecutorId, FrameworkId, TaskId};
 use model::step::Now;
@@ -79,13 +79,14 @@ fn welcome(
         executor: executor.clone(),
     }));
     let command = it.is_command.then(|| state.live_tasks_of(executor).next()).flatten();
-    let event = ExecutorEvent::Subscribed {
+    let event = Subscribed {
         executor: it.spec.clone(),
         framework: state.framework.clone(),
         agent: id.clone(),
         container: it.container.clone(),
-        command: command.map(|(_, task)| Box::new(task.spec.clone())),
+        command: command.map(|(_, task)| task.spec.clone()),
     };
+    let event = ExecutorEvent::Subscribed(Box::new(event));
     out.push(Output::ToExecutor { connection, event });
 }
 
@@ -129,7 +130,7 @@ fn repeat_kills(
         if task.executor != *executor || task.state.is_terminal() {
             continue;
         }
-        if let Some(grace) = task.kill.take() {
+        if let Some(KillAsked { grace }) = task.kill.take() {
             let event = ExecutorEvent::Kill { task: id.clone(), grace };
             out.push(Output::ToExecutor { connection, event });
         }

@@ -3,7 +3,7 @@
 use crate::agent::Agent;
 use crate::executors;
 use crate::output::{Event, ExecutorEvent, Output};
-use crate::state::{End, ExecutorState};
+use crate::state::{End, ExecutorState, KillAsked};
 use crate::updates;
 use model::ids::{ExecutorId, FrameworkId, TaskId};
 use model::step::Now;
@@ -48,7 +48,7 @@ pub(crate) fn apply(
         }
         // It hears of it when it is back in contact.
         (ExecutorState::Running | ExecutorState::Registering { .. }, true, _) => {
-            it.kill = Some(grace);
+            it.kill = Some(KillAsked { grace });
         }
         (ExecutorState::Running | ExecutorState::Registering { .. }, false, _) => {
             before_delivery(agent, framework, task, &executor_id, now, out);

@@ -34,23 +34,22 @@ pub(crate) fn apply(agent: &mut Agent, launch: Launch, now: Now, out: &mut Vec<O
     if tasks.is_empty() {
         return;
     }
-    match refused(agent, &framework, &spec, &tasks, launch.starts_executor) {
-        Some(end) => drop_all(agent, &framework, &tasks, &end, now, out),
-        None => {
-            let exists = agent
-                .frameworks
-                .get(&framework)
-                .is_some_and(|state| state.executors.contains_key(&spec.id));
-            if !exists {
-                add_executor(agent, &framework, &spec, is_command, out);
-            }
-            accept(agent, &framework, &spec.id, &tasks, launch.is_group, now, out);
-            if exists {
-                deliver(agent, &framework, &spec.id, out);
-            } else {
-                start(agent, &framework, &spec.id, tasks, out);
-            }
-        }
+    if let Some(end) = refused(agent, &framework, &spec, &tasks, launch.starts_executor) {
+        drop_all(agent, &framework, &tasks, &end, now, out);
+        return;
+    }
+    let exists = agent
+        .frameworks
+        .get(&framework)
+        .is_some_and(|state| state.executors.contains_key(&spec.id));
+    if !exists {
+        add_executor(agent, &framework, &spec, is_command, out);
+    }
+    accept(agent, &framework, &spec.id, &tasks, launch.is_group, now, out);
+    if exists {
+        deliver(agent, &framework, &spec.id, out);
+    } else {
+        start(agent, &framework, &spec.id, tasks, out);
     }
 }
 

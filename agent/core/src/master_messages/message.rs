@@ -18,14 +18,11 @@ pub(crate) fn apply(
         .and_then(|state| state.executors.get(&message.executor))
         .filter(|executor| executor.state == ExecutorState::Running)
         .and_then(|executor| executor.connection);
-    match connection {
-        Some(connection) => {
-            let event = ExecutorEvent::Message(message.data);
-            out.push(Output::ToExecutor { connection, event });
-        }
-        None => {
-            let executor = message.executor;
-            out.push(Output::Note(Event::MessageDropped { framework, executor }));
-        }
+    if let Some(connection) = connection {
+        let event = ExecutorEvent::Message(message.data);
+        out.push(Output::ToExecutor { connection, event });
+    } else {
+        let executor = message.executor;
+        out.push(Output::Note(Event::MessageDropped { framework, executor }));
     }
 }
