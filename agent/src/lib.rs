@@ -2,5 +2,6 @@
 
 pub mod containerizer;
 pub mod detect;
+pub mod fetcher;
 pub mod launcher;
 pub mod sandbox;
