@@ -2,8 +2,17 @@
 //!
 //! The allocator knows which agents have what, which frameworks want offers in which roles, and what
 //! is given to whom. Asked to allocate, it hands what is free on each agent to the framework that is
-//! furthest behind its fair share and may have it. It has no clock and no randomness of its own.
+//! furthest behind its fair share and may have it. It has no clock, and its only randomness is the
+//! order in which agents are handed out, which its seed decides.
 
+mod allocator;
+mod amounts;
+mod filters;
+mod gates;
+mod roles;
 mod settings;
+mod slab;
 
+pub use allocator::{Allocation, Allocator, FrameworkWish};
+pub use gates::Why;
 pub use settings::{BadSetting, MinAllocatable, Settings, Weight};
