@@ -115,7 +115,7 @@ impl Allocator {
     /// A framework is there, or wants other things than before. It is active afterwards.
     ///
     /// Filters of roles that it is not in any more, or that it no longer suppresses, are forgotten.
-    pub fn put_framework(&mut self, id: &FrameworkId, wish: FrameworkWish, now: Time) {
+    pub fn put_framework(&mut self, id: &FrameworkId, wish: &FrameworkWish, now: Time) {
         let at = self.framework_place(id);
         let framework = self.frameworks.get_mut(at);
         framework.capabilities = wish.capabilities;

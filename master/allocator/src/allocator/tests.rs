@@ -54,7 +54,7 @@ fn give_back(allocator: &mut Allocator, who: &str, what: &str, refuse_for: Optio
 fn what_is_new_is_offered_when_the_batching_window_ends() {
     let mut allocator = allocator();
     assert_eq!(allocator.next_run(), None);
-    allocator.put_framework(&framework("f"), wish(&["*"]), at(0));
+    allocator.put_framework(&framework("f"), &wish(&["*"]), at(0));
     assert_eq!(allocator.next_run(), None, "there is nothing to offer");
     add_agent(&mut allocator, "a", "cpus:2;mem:64;ports:[1-5]", at(5));
     assert_eq!(allocator.next_run(), Some(at(20)));
@@ -68,14 +68,14 @@ fn what_is_new_is_offered_when_the_batching_window_ends() {
 #[test]
 fn a_declined_offer_goes_to_another_and_comes_back_when_its_filter_ends() {
     let mut allocator = allocator();
-    allocator.put_framework(&framework("f"), wish(&["*"]), at(0));
+    allocator.put_framework(&framework("f"), &wish(&["*"]), at(0));
     add_agent(&mut allocator, "a", "cpus:2;mem:64", at(0));
     assert_eq!(run(&mut allocator, at(20)), ["f * a cpus:2; mem:64"]);
     give_back(&mut allocator, "f", "cpus:2;mem:64", Some(5), at(100));
     assert_eq!(run(&mut allocator, at(120)).len(), 0);
     let why = allocator.why_not(&framework("f"), &role("*"), &agent("a"), at(120));
     assert_eq!(why, Some(Why::Filtered(at(5_100))));
-    allocator.put_framework(&framework("g"), wish(&["*"]), at(200));
+    allocator.put_framework(&framework("g"), &wish(&["*"]), at(200));
     assert_eq!(run(&mut allocator, at(220)), ["g * a cpus:2; mem:64"]);
     give_back(&mut allocator, "g", "cpus:2;mem:64", Some(60), at(300));
     assert_eq!(run(&mut allocator, at(1_100)).len(), 0);
@@ -86,7 +86,7 @@ fn a_declined_offer_goes_to_another_and_comes_back_when_its_filter_ends() {
 #[test]
 fn more_than_was_declined_passes_the_filter() {
     let mut allocator = allocator();
-    allocator.put_framework(&framework("f"), wish(&["*"]), at(0));
+    allocator.put_framework(&framework("f"), &wish(&["*"]), at(0));
     add_agent(&mut allocator, "a", "cpus:2;mem:64", at(0));
     run(&mut allocator, at(20));
     give_back(&mut allocator, "f", "cpus:1", Some(60), at(100));
@@ -98,7 +98,7 @@ fn more_than_was_declined_passes_the_filter() {
 #[test]
 fn a_decline_for_no_time_holds_until_the_next_full_pass() {
     let mut allocator = allocator();
-    allocator.put_framework(&framework("f"), wish(&["*"]), at(0));
+    allocator.put_framework(&framework("f"), &wish(&["*"]), at(0));
     add_agent(&mut allocator, "a", "cpus:2", at(0));
     run(&mut allocator, at(20));
     give_back(&mut allocator, "f", "cpus:2", Some(0), at(100));
@@ -109,7 +109,7 @@ fn a_decline_for_no_time_holds_until_the_next_full_pass() {
 #[test]
 fn suppressed_roles_get_nothing_until_revived() {
     let mut allocator = allocator();
-    allocator.put_framework(&framework("f"), wish(&["x", "y"]), at(0));
+    allocator.put_framework(&framework("f"), &wish(&["x", "y"]), at(0));
     allocator.suppress(&framework("f"), &BTreeSet::new());
     add_agent(&mut allocator, "a", "cpus:2", at(0));
     assert_eq!(run(&mut allocator, at(20)).len(), 0);
@@ -125,8 +125,8 @@ fn suppressed_roles_get_nothing_until_revived() {
 #[test]
 fn reservations_go_to_their_role_and_those_below_only() {
     let mut allocator = allocator();
-    allocator.put_framework(&framework("f"), wish(&["eng/web"]), at(0));
-    allocator.put_framework(&framework("g"), wish(&["ops"]), at(0));
+    allocator.put_framework(&framework("f"), &wish(&["eng/web"]), at(0));
+    allocator.put_framework(&framework("g"), &wish(&["ops"]), at(0));
     add_agent(&mut allocator, "a", "cpus(eng):2;mem(ops):64", at(0));
     assert_eq!(run(&mut allocator, at(20)), ["f eng/web a cpus(eng):2", "g ops a mem(ops):64"]);
 }
@@ -134,14 +134,14 @@ fn reservations_go_to_their_role_and_those_below_only() {
 #[test]
 fn agents_with_gpus_are_kept_for_those_who_can_use_them() {
     let mut allocator = allocator();
-    allocator.put_framework(&framework("f"), wish(&["*"]), at(0));
+    allocator.put_framework(&framework("f"), &wish(&["*"]), at(0));
     add_agent(&mut allocator, "a", "cpus:2;gpus:1", at(0));
     assert_eq!(run(&mut allocator, at(20)).len(), 0);
     let why = allocator.why_not(&framework("f"), &role("*"), &agent("a"), at(20));
     assert_eq!(why, Some(Why::GpuAgent));
     let mut can = wish(&["*"]);
     can.capabilities.gpu_resources = true;
-    allocator.put_framework(&framework("f"), can, at(30));
+    allocator.put_framework(&framework("f"), &can, at(30));
     assert_eq!(run(&mut allocator, at(50)), ["f * a cpus:2; gpus:1"]);
 }
 
@@ -153,7 +153,7 @@ fn divide(weights: &[(&str, f64)], frameworks: &[(&str, &str)], agents: usize) -
     let settings = Settings { weights: weights.collect(), ..Settings::default() };
     let mut allocator = Allocator::new(settings, Time::ZERO);
     for (name, role) in frameworks {
-        allocator.put_framework(&framework(name), wish(&[role]), at(0));
+        allocator.put_framework(&framework(name), &wish(&[role]), at(0));
     }
     for n in 0..agents {
         add_agent(&mut allocator, &format!("a{n}"), "cpus:2;mem:64", at(0));
@@ -180,8 +180,8 @@ fn dominant_shares_become_equal() {
     // The fair-sharing paper's example, in agents of one kind each: who takes memory only and who
     // takes cpus only do not wait for each other.
     let mut allocator = allocator();
-    allocator.put_framework(&framework("f"), wish(&["x"]), at(0));
-    allocator.put_framework(&framework("g"), wish(&["y"]), at(0));
+    allocator.put_framework(&framework("f"), &wish(&["x"]), at(0));
+    allocator.put_framework(&framework("g"), &wish(&["y"]), at(0));
     add_agent(&mut allocator, "a", "cpus:9", at(0));
     add_agent(&mut allocator, "b", "mem:9000", at(0));
     let got = run(&mut allocator, at(20));
@@ -193,7 +193,7 @@ fn dominant_shares_become_equal() {
 fn a_very_deep_role_is_walked_without_falling() {
     let deep = vec!["r"; 5_000].join("/");
     let mut allocator = allocator();
-    allocator.put_framework(&framework("f"), wish(&[&deep]), at(0));
+    allocator.put_framework(&framework("f"), &wish(&[&deep]), at(0));
     add_agent(&mut allocator, "a", "cpus:2", at(0));
     assert_eq!(run(&mut allocator, at(20)).len(), 1);
     allocator.remove_framework(&framework("f"), at(30));
@@ -261,10 +261,10 @@ impl Books {
     }
 }
 
-fn play(step: Step, allocator: &mut Allocator, books: &mut Books, now: &mut Time) {
+fn play(step: &Step, allocator: &mut Allocator, books: &mut Books, now: &mut Time) {
     let framework_n = |n: u8| framework(&format!("f{n}"));
     let agent_n = |n: u8| agent(&format!("a{n}"));
-    match step {
+    match *step {
         Step::PutAgent(n, cpus, kind) => {
             let id = agent_n(n);
             let extra = ["", ";cpus(x):1;ports:[1-9]", ";gpus:1;mem(x/a):64"][usize::from(kind)];
@@ -283,7 +283,7 @@ fn play(step: Step, allocator: &mut Allocator, books: &mut Books, now: &mut Time
         Step::PutFramework(n, roles, can) => {
             let mut wish = FrameworkWish { roles: roles_of(roles), ..Default::default() };
             wish.capabilities.gpu_resources = can;
-            allocator.put_framework(&framework_n(n), wish, *now);
+            allocator.put_framework(&framework_n(n), &wish, *now);
         }
         Step::DeactivateFramework(n) => allocator.deactivate_framework(&framework_n(n)),
         Step::RemoveFramework(n) => {
@@ -320,7 +320,7 @@ proptest! {
     fn nothing_is_given_twice_and_nothing_is_lost(steps in prop::collection::vec(a_step(), 1..60)) {
         let (mut allocator, mut books, mut now) = (allocator(), Books::default(), Time::ZERO);
         for step in steps {
-            play(step, &mut allocator, &mut books, &mut now);
+            play(&step, &mut allocator, &mut books, &mut now);
             books.check(&allocator)?;
         }
     }
@@ -333,11 +333,12 @@ proptest! {
         let (mut books, mut now) = (Books::default(), Time::ZERO);
         for step in steps {
             // A decline for no time holds until the next full pass, which never comes here.
-            let step = match step {
-                Step::GiveBack(n, keep, Some(0)) => Step::GiveBack(n, keep, Some(1)),
-                other => other,
+            let step = if let Step::GiveBack(n, keep, Some(0)) = step {
+                Step::GiveBack(n, keep, Some(1))
+            } else {
+                step
             };
-            play(step, &mut allocator, &mut books, &mut now);
+            play(&step, &mut allocator, &mut books, &mut now);
         }
         now = now + Duration::from_secs(1);
         allocator.allocate(now);
@@ -353,7 +354,7 @@ proptest! {
     fn no_filter_outlives_its_time(steps in prop::collection::vec(a_step(), 1..60)) {
         let (mut allocator, mut books, mut now) = (allocator(), Books::default(), Time::ZERO);
         for step in steps {
-            play(step, &mut allocator, &mut books, &mut now);
+            play(&step, &mut allocator, &mut books, &mut now);
         }
         now = now + Duration::from_secs(10);
         allocator.allocate(now);
@@ -370,8 +371,8 @@ proptest! {
 #[test]
 fn shares_follow_what_is_given_and_given_back() {
     let mut allocator = allocator();
-    allocator.put_framework(&framework("f"), wish(&["x"]), at(0));
-    allocator.put_framework(&framework("g"), wish(&["y"]), at(0));
+    allocator.put_framework(&framework("f"), &wish(&["x"]), at(0));
+    allocator.put_framework(&framework("g"), &wish(&["y"]), at(0));
     let used = [(framework("f"), role("x"), Resources::scalars([("cpus", Milli::units(3))]))];
     allocator.put_agent(&agent("a"), some("cpus:4"), used, at(0));
     assert_eq!(run(&mut allocator, at(20)), ["g y a cpus:1"], "f has more");
