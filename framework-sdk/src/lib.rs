@@ -1,1 +1,13 @@
 //! What frameworks are written on.
+//!
+//! [`client`] keeps a framework subscribed, over HTTP or gRPC, wherever the leading master is.
+//! [`calls`], [`builders`] and [`matching`] make what it sends. [`store`] is for frameworks that
+//! keep their state with the masters. `examples/hello.rs` shows all of it but the store.
+
+pub mod builders;
+pub mod calls;
+pub mod client;
+pub mod matching;
+pub mod store;
+
+pub use client::{CallError, Client, ClientOptions, EventStream, Handle, Protocol, SessionEvent};

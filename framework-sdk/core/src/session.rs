@@ -232,6 +232,17 @@ impl Session {
     }
 
     fn failed(&mut self, failure: Failure, now: Now, out: &mut Vec<Output>) {
+        if matches!(self.state, State::Subscribed { .. }) {
+            // Deposed, and it says by whom: the id is good, so nothing here is final.
+            let why = match &failure {
+                Failure::Redirected(leader) => format!("{leader} leads now"),
+                Failure::Unavailable(why) | Failure::Rejected(why) => why.clone(),
+            };
+            let Failure::Redirected(leader) = failure else { return self.lost(why, now, out) };
+            out.push(Output::Disconnected { why });
+            self.connect(Some(leader), now, out);
+            return;
+        }
         match failure {
             Failure::Redirected(leader) if self.redirects < REDIRECTS_MAX => {
                 self.redirects += 1;
@@ -544,6 +555,16 @@ mod tests {
         let (waited, out) = story.wait();
         assert!(waited <= Duration::from_millis(100) && !waited.is_zero());
         connect_of(&out);
+    }
+
+    #[test]
+    fn a_deposed_master_names_the_next_one() {
+        let mut story = Story::new(&["a", "b"]);
+        let attempt = story.subscribe();
+        let failure = Failure::Redirected("b".into());
+        let out = story.tell(Input::Failed { attempt, failure });
+        assert_eq!(out[0], Output::Disconnected { why: "b leads now".into() });
+        assert_eq!(connect_of(&out).1, "b");
     }
 
     #[test]

@@ -1,0 +1,97 @@
+//! What both protocols have in common: one try to subscribe, and what comes of it.
+
+use framework_core::session::Failure;
+use proto::mesos::v1::scheduler::{Call, Event};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::{CallError, Protocol, Request, grpc, http};
+
+/// Calls that wait for one connection.
+const CALLS_WAITING_MAX: usize = 16_384;
+
+/// What a connection tells the driver.
+pub(crate) enum Incoming {
+    /// An event, of the try with this number.
+    Event(u64, Box<Event>),
+    /// The subscription failed.
+    Failed(u64, Failure),
+    /// The stream has ended.
+    Closed(u64, String),
+}
+
+/// One try to subscribe and, if it succeeds, the connection. Dropping it closes it.
+pub(crate) struct Connection {
+    pub(crate) attempt: u64,
+    pub(crate) master: String,
+    calls: mpsc::Sender<Request>,
+    task: JoinHandle<()>,
+}
+
+impl Connection {
+    pub(crate) fn open(
+        protocol: Protocol,
+        http: &reqwest::Client,
+        attempt: u64,
+        master: &str,
+        subscribe: Call,
+        incoming: mpsc::Sender<Incoming>,
+    ) -> Self {
+        let (calls, calls_rx) = mpsc::channel(CALLS_WAITING_MAX);
+        let link = Link { attempt, master: master.to_owned(), incoming };
+        let task = match protocol {
+            Protocol::HttpJson => {
+                let encoding = transport::http::Encoding::Json;
+                tokio::spawn(http::run(http.clone(), encoding, link, subscribe, calls_rx))
+            }
+            Protocol::HttpProtobuf => {
+                let encoding = transport::http::Encoding::Protobuf;
+                tokio::spawn(http::run(http.clone(), encoding, link, subscribe, calls_rx))
+            }
+            Protocol::Grpc => tokio::spawn(grpc::run(link, subscribe, calls_rx)),
+        };
+        Self { attempt, master: master.to_owned(), calls, task }
+    }
+
+    /// Queues a call for this connection.
+    pub(crate) fn send(&self, request: Request) {
+        if let Err(error) = self.calls.try_send(request) {
+            let (why, request) = match error {
+                mpsc::error::TrySendError::Full(request) => (CallError::Overloaded, request),
+                mpsc::error::TrySendError::Closed(request) => (CallError::NotConnected, request),
+            };
+            // Nobody may be waiting for it.
+            let _ = request.answer.send(Err(why));
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A connection's way to the driver.
+pub(crate) struct Link {
+    pub(crate) attempt: u64,
+    pub(crate) master: String,
+    incoming: mpsc::Sender<Incoming>,
+}
+
+impl Link {
+    /// Hands an event over; whether anybody took it.
+    pub(crate) async fn event(&self, event: Event) -> bool {
+        self.incoming.send(Incoming::Event(self.attempt, Box::new(event))).await.is_ok()
+    }
+
+    pub(crate) async fn failed(&self, failure: Failure) {
+        // A driver that is gone does not care.
+        let _ = self.incoming.send(Incoming::Failed(self.attempt, failure)).await;
+    }
+
+    pub(crate) async fn closed(&self, why: String) {
+        // A driver that is gone does not care.
+        let _ = self.incoming.send(Incoming::Closed(self.attempt, why)).await;
+    }
+}

@@ -1,0 +1,187 @@
+//! The subscription over the Mesos HTTP API: events on one connection, calls on another.
+
+use std::time::Duration;
+
+use framework_core::session::Failure;
+use futures::StreamExt;
+use proto::mesos::v1::scheduler::{Call, Event};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::{Response, StatusCode};
+use tokio::sync::{mpsc, watch};
+use transport::client::{RecordStream, location_address};
+use transport::http::Encoding;
+
+use super::connection::Link;
+use super::{CallError, Request};
+
+const PATH: &str = "/api/v1/scheduler";
+const STREAM_ID: &str = "Mesos-Stream-Id";
+
+/// How long a call may take to be answered. Masters answer before they act.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long the answer to the last call may take once the stream has ended: TEARDOWN ends both.
+const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// Subscribes, and carries events and calls until the stream ends.
+pub(crate) async fn run(
+    client: reqwest::Client,
+    encoding: Encoding,
+    link: Link,
+    subscribe: Call,
+    calls: mpsc::Receiver<Request>,
+) {
+    let caller = Caller { client, encoding, url: format!("http://{}{PATH}", link.master) };
+    let answer = caller.request(&subscribe, None, None).await;
+    let (stream, stream_id) = match answer {
+        Err(error) => {
+            let why = format!("{} cannot be reached: {}", link.master, root_of(&error));
+            return link.failed(Failure::Unavailable(why)).await;
+        }
+        Ok(answer) if answer.status() == StatusCode::OK => {
+            let stream_id = answer.headers().get(STREAM_ID).cloned();
+            (RecordStream::new(answer), stream_id)
+        }
+        Ok(answer) => return link.failed(failure(&link.master, answer).await).await,
+    };
+    let (closing, closed) = watch::channel(false);
+    let mut calling = std::pin::pin!(caller.carry(calls, stream_id, closed));
+    let why = tokio::select! {
+        why = read(stream, encoding, &link) => why,
+        () = &mut calling => return,
+    };
+    // Nobody else waits for the change: an error means that the caller has ended.
+    let _ = closing.send(true);
+    // Past the limit whoever waits for an answer hears that the call was interrupted.
+    let _ = tokio::time::timeout(LAST_ANSWER_WITHIN, calling).await;
+    link.closed(why).await;
+}
+
+/// Why SUBSCRIBE was not answered with a stream.
+async fn failure(master: &str, answer: Response) -> Failure {
+    let status = answer.status();
+    if status == StatusCode::TEMPORARY_REDIRECT {
+        let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        if let Some(leader) = location.and_then(location_address) {
+            return Failure::Redirected(leader.into());
+        }
+    }
+    let text = answer.text().await.unwrap_or_default();
+    let text = format!("{master} answers {}: {}", status.as_u16(), text.trim());
+    let is_final = status.is_client_error()
+        && status != StatusCode::NOT_FOUND
+        && status != StatusCode::REQUEST_TIMEOUT
+        && status != StatusCode::TOO_MANY_REQUESTS;
+    if is_final { Failure::Rejected(text) } else { Failure::Unavailable(text) }
+}
+
+/// Reads events until there are no more. Returns why.
+async fn read(mut stream: RecordStream, encoding: Encoding, link: &Link) -> String {
+    while let Some(record) = stream.next().await {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => return error.to_string(),
+        };
+        // Some servers send empty records to keep the connection warm.
+        if record.is_empty() {
+            continue;
+        }
+        match decode(encoding, &record) {
+            Ok(event) => {
+                if !link.event(event).await {
+                    return "the session is over".to_owned();
+                }
+            }
+            Err(why) => return format!("{} sent what is no event: {why}", link.master),
+        }
+    }
+    "the master has ended the stream".to_owned()
+}
+
+fn decode(encoding: Encoding, record: &[u8]) -> Result<Event, String> {
+    match encoding {
+        Encoding::Json => proto::json::from_slice(record).map_err(|error| error.to_string()),
+        Encoding::Protobuf => proto::wire::decode(record).map_err(|error| error.to_string()),
+    }
+}
+
+/// Sends calls.
+struct Caller {
+    client: reqwest::Client,
+    encoding: Encoding,
+    url: String,
+}
+
+impl Caller {
+    async fn request(
+        &self,
+        call: &Call,
+        stream_id: Option<&HeaderValue>,
+        within: Option<Duration>,
+    ) -> reqwest::Result<Response> {
+        let mut request = self
+            .client
+            .post(&self.url)
+            .header(CONTENT_TYPE, self.encoding.mime())
+            .header(ACCEPT, self.encoding.mime())
+            .body(self.encoding.encode(call));
+        if let Some(stream_id) = stream_id {
+            request = request.header(STREAM_ID, stream_id);
+        }
+        if let Some(within) = within {
+            request = request.timeout(within);
+        }
+        request.send().await
+    }
+
+    /// Sends one call after the other, so that they arrive in order.
+    async fn carry(
+        &self,
+        mut calls: mpsc::Receiver<Request>,
+        stream_id: Option<HeaderValue>,
+        mut closed: watch::Receiver<bool>,
+    ) {
+        loop {
+            let request = tokio::select! {
+                biased;
+                _ = closed.wait_for(|closed| *closed) => return,
+                request = calls.recv() => request,
+            };
+            let Some(Request { call, answer }) = request else { return };
+            let outcome = self.request(&call, stream_id.as_ref(), Some(ANSWER_WITHIN)).await;
+            let outcome = match outcome {
+                Ok(response) => outcome_of(response).await,
+                Err(error) if error.is_connect() => Err(CallError::NotConnected),
+                Err(_) => Err(CallError::Interrupted),
+            };
+            if let Err(error) = &outcome {
+                tracing::debug!(%error, kind = ?call.r#type(), "a call was not taken");
+            }
+            // Nobody may be waiting for it.
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+async fn outcome_of(response: Response) -> Result<(), CallError> {
+    let status = response.status();
+    if status.is_success() {
+        // Read to its end, so that the connection can be used again.
+        let _ = response.bytes().await;
+        return Ok(());
+    }
+    if status == StatusCode::TEMPORARY_REDIRECT || status == StatusCode::SERVICE_UNAVAILABLE {
+        return Err(CallError::NotConnected);
+    }
+    let reason = response.text().await.unwrap_or_default();
+    Err(CallError::Refused { status: status.as_u16(), reason })
+}
+
+/// The innermost cause, which is what says something.
+fn root_of(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

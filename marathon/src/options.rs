@@ -1,0 +1,95 @@
+//! What Marathon is told when it starts.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+/// Settings of one Marathon instance, already parsed. Names are those of Marathon's flags.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The masters, `host:port` each, in any order. At least one.
+    pub masters: Vec<String>,
+    /// Address to listen on (`--http_address`).
+    pub http_address: IpAddr,
+    /// Port to listen on; 0 takes a free one (`--http_port`).
+    pub http_port: u16,
+    /// Name or address that other instances and clients reach this one by (`--hostname`). Absent:
+    /// the address it listens on.
+    pub hostname: Option<String>,
+    /// Port that others reach this one by, if it is not the one it listens on.
+    pub advertise_port: Option<u16>,
+    /// Name of the framework, for people (`--framework_name`). Instances that share their state
+    /// must agree on it: it is also the name the state is kept under.
+    pub framework_name: String,
+    /// The role apps run in that name none (`--mesos_role`).
+    pub mesos_role: String,
+    /// The user tasks run as whose app names none (`--mesos_user`).
+    pub mesos_user: String,
+    /// How long tasks outlive the absence of every instance (`--failover_timeout`).
+    pub failover_timeout: Duration,
+    /// Whether tasks outlive a restart of their agent (`--checkpoint`).
+    pub checkpoint: bool,
+    /// Where a person finds this Marathon (`--webui_url`). Absent: its own address.
+    pub webui_url: Option<String>,
+    /// The network that container networks without a name mean (`--default_network_name`).
+    pub default_network_name: Option<String>,
+    /// How long an instance keeps leading after it was last heard of by the masters. The others take
+    /// over after that at the latest.
+    pub leader_lease: Duration,
+    /// Deployments that may run at once (`--max_running_deployments`).
+    pub max_running_deployments: usize,
+    /// Launches on one offer (`--max_instances_per_offer`). As many as fit, within reason.
+    pub max_instances_per_offer: usize,
+    /// How long an offer that was not used is not to come again (`--decline_offer_duration`).
+    pub decline_offer_duration: Duration,
+    /// Least time between two requests for offers (`--min_revive_offers_interval`).
+    pub min_revive_offers_interval: Duration,
+    /// How long nothing may be heard of a launch (`--task_launch_confirm_timeout`).
+    pub task_launch_confirm_timeout: Duration,
+    /// How long a task may take from staging to running (`--task_launch_timeout`).
+    pub task_launch_timeout: Duration,
+    /// Time between two reconciliations of everything (`--reconciliation_interval`).
+    pub reconciliation_interval: Duration,
+    /// Service ports that are assigned, both ends included (`--local_port_min`, `--local_port_max`).
+    pub local_ports: (u16, u16),
+    /// Origins that browsers may call from (`--access_control_allow_origin`); `*` means any.
+    pub access_control_allow_origin: Vec<String>,
+    /// Messages that may wait for one reader of events
+    /// (`--event_stream_max_outstanding_messages`).
+    pub event_stream_max_outstanding_messages: usize,
+    /// All flags as text, for `/v2/info`. Nothing secret may be in it.
+    pub flags: BTreeMap<String, String>,
+}
+
+impl Default for Options {
+    /// On a free port of the loopback address, with a master on this machine.
+    fn default() -> Self {
+        let core = marathon_core::io::Config::default();
+        Self {
+            masters: vec!["127.0.0.1:5050".to_owned()],
+            http_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            http_port: 0,
+            hostname: None,
+            advertise_port: None,
+            framework_name: "marathon".to_owned(),
+            mesos_role: core.role.to_string(),
+            mesos_user: "root".to_owned(),
+            failover_timeout: Duration::from_secs(604_800),
+            checkpoint: true,
+            webui_url: None,
+            default_network_name: None,
+            leader_lease: Duration::from_secs(3),
+            max_running_deployments: core.deployments_max,
+            max_instances_per_offer: core.instances_per_offer_max,
+            decline_offer_duration: core.decline_for,
+            min_revive_offers_interval: core.revive_interval,
+            task_launch_confirm_timeout: core.launch_confirm_timeout,
+            task_launch_timeout: core.launch_timeout,
+            reconciliation_interval: core.reconcile_interval,
+            local_ports: core.service_ports,
+            access_control_allow_origin: Vec::new(),
+            event_stream_max_outstanding_messages: 1_024,
+            flags: BTreeMap::new(),
+        }
+    }
+}
