@@ -1,1 +1,3 @@
 //! The acting half of the master: Raft, links, APIs.
+
+pub mod raft;

@@ -1,0 +1,426 @@
+//! The store on disk: log, votes, snapshot, and who this master is.
+//!
+//! One thread uses it, after it was read once at the start. Whatever belongs together is written in
+//! one transaction, so a crash leaves either all of a batch or nothing.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use protobuf2::Message as _;
+use raft::eraftpb::{Entry, HardState, Message, Snapshot, SnapshotMetadata};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    TableDefinition,
+};
+use uuid::Uuid;
+
+use super::error::RaftError;
+use super::members::{Members, raft_id};
+
+/// Where every log begins: founders write the same snapshot there, so that nobody's log starts
+/// without a list of members.
+pub(crate) const FOUNDED_AT: u64 = 1;
+
+/// The term of that snapshot; the first reign has the next one.
+pub(crate) const FOUNDED_IN: u64 = 1;
+
+/// Raised when what is stored changes in a way that older programs cannot read.
+const FORMAT: u64 = 1;
+
+/// Memory for redb's cache. The store is read once, at the start.
+const CACHE_BYTES: usize = 16 << 20;
+
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+const MET: TableDefinition<'_, u64, &str> = TableDefinition::new("met");
+
+const KEY_FORMAT: &str = "format";
+const KEY_CLUSTER: &str = "cluster_id";
+const KEY_DATA_ID: &str = "data_id";
+const KEY_RAFT_ID: &str = "raft_id";
+const KEY_MEMBERS: &str = "members";
+const KEY_HARD_STATE: &str = "hard_state";
+const KEY_SNAPSHOT: &str = "snapshot_metadata";
+const KEY_SNAPSHOT_DATA: &str = "snapshot_data";
+
+/// Who this master is; made with the data directory, and the same as long as it exists.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::struct_field_names, reason = "three ids are what it is")]
+pub(crate) struct Identity {
+    pub(crate) cluster_id: String,
+    pub(crate) data_id: String,
+    pub(crate) raft_id: u64,
+}
+
+/// All that was on disk.
+pub(crate) struct Found {
+    pub(crate) identity: Identity,
+    pub(crate) hard_state: HardState,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) entries: Vec<Entry>,
+    /// Data ids of the other masters, by raft id.
+    pub(crate) met: BTreeMap<u64, String>,
+}
+
+/// A snapshot to be stored.
+pub(crate) enum Stored {
+    /// It came from the leader and replaces the log.
+    Received(Snapshot),
+    /// It was made here; entries up to `compacted` go.
+    Made { snapshot: Snapshot, compacted: u64 },
+}
+
+/// What is to become durable, and what must wait for that.
+#[derive(Default)]
+pub(crate) struct Write {
+    /// The protocol's number, to be acknowledged; 0 if it does not know of this write.
+    pub(crate) number: u64,
+    pub(crate) snapshot: Option<Stored>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) hard_state: Option<HardState>,
+    /// A master that was met for the first time: its raft id and data id.
+    pub(crate) met: Option<(u64, String)>,
+    /// Whether it must be on disk before it is acknowledged. What need not be is a commit index,
+    /// which is written with the next batch that must.
+    pub(crate) sync: bool,
+    /// To be sent afterwards.
+    pub(crate) messages: Vec<Message>,
+}
+
+/// The store, open.
+pub(crate) struct Disk {
+    database: Database,
+    /// Not yet written.
+    hard_state: Option<HardState>,
+    last: u64,
+}
+
+impl Disk {
+    /// Opens the store in `dir`, or founds one for `members`.
+    pub(crate) fn open(
+        dir: &Path,
+        own: &str,
+        members: &Members,
+    ) -> Result<(Self, Found), RaftError> {
+        let directory = |source| RaftError::Directory { path: dir.to_owned(), source };
+        fs::create_dir_all(dir).map_err(directory)?;
+        let path = dir.join("raft.redb");
+        let open = |source| RaftError::Open { path: path.clone(), source: Box::new(source) };
+        let database =
+            Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(open)?;
+        // Or else a crash of the machine could lose the file's name, and with it all promises.
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(directory)?;
+        let mut disk = Self { database, hard_state: None, last: 0 };
+        disk.found(own, members).map_err(|source| storage("make", source))?;
+        let found = disk.read(&path, members)?;
+        disk.last = found.entries.last().map_or(0, |entry| entry.index);
+        Ok((disk, found))
+    }
+
+    /// Makes the beginning of a log, unless there is one.
+    fn found(&self, own: &str, members: &Members) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut meta = transaction.open_table(META)?;
+            transaction.open_table(LOG)?;
+            transaction.open_table(MET)?;
+            if !meta.is_empty()? {
+                return Ok(());
+            }
+            let data_id = Uuid::new_v4().to_string();
+            let (cluster_id, id) = if members.is_alone() {
+                (Uuid::new_v4().to_string(), raft_id(&data_id))
+            } else {
+                (members.cluster_id(), raft_id(own))
+            };
+            let mut founding = SnapshotMetadata { index: FOUNDED_AT, ..Default::default() };
+            founding.term = FOUNDED_IN;
+            founding.mut_conf_state().voters = if members.is_alone() {
+                vec![id]
+            } else {
+                members.addresses().into_keys().collect()
+            };
+            let state = HardState { term: FOUNDED_IN, commit: FOUNDED_AT, ..Default::default() };
+            meta.insert(KEY_FORMAT, &FORMAT.to_le_bytes()[..])?;
+            meta.insert(KEY_CLUSTER, cluster_id.as_bytes())?;
+            meta.insert(KEY_DATA_ID, data_id.as_bytes())?;
+            meta.insert(KEY_RAFT_ID, &id.to_le_bytes()[..])?;
+            meta.insert(KEY_MEMBERS, members.text().as_bytes())?;
+            meta.insert(KEY_HARD_STATE, &encoded(&state)[..])?;
+            meta.insert(KEY_SNAPSHOT, &encoded(&founding)[..])?;
+            meta.insert(KEY_SNAPSHOT_DATA, &[][..])?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn read(&self, path: &Path, members: &Members) -> Result<Found, RaftError> {
+        let raw = self.read_raw().map_err(|source| storage("read", source))?;
+        raw.understand(path, members)
+    }
+
+    fn read_raw(&self) -> Result<Raw, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let mut raw = Raw::default();
+        for item in transaction.open_table(META)?.iter()? {
+            let (key, value) = item?;
+            raw.meta.insert(key.value().to_owned(), value.value().to_vec());
+        }
+        for item in transaction.open_table(LOG)?.iter()? {
+            let (index, entry) = item?;
+            raw.log.push((index.value(), entry.value().to_vec()));
+        }
+        for item in transaction.open_table(MET)?.iter()? {
+            let (id, data_id) = item?;
+            raw.met.insert(id.value(), data_id.value().to_owned());
+        }
+        Ok(raw)
+    }
+
+    /// Writes a batch, in order. What must be durable is when this returns.
+    pub(crate) fn write(&mut self, batch: &[Write]) -> Result<(), RaftError> {
+        for write in batch {
+            if let Some(hard_state) = &write.hard_state {
+                self.hard_state = Some(hard_state.clone());
+            }
+        }
+        let needed = |write: &Write| write.sync || write.snapshot.is_some() || write.met.is_some();
+        if !batch.iter().any(needed) {
+            return Ok(());
+        }
+        self.transact(batch).map_err(|source| storage("write", source))
+    }
+
+    fn transact(&mut self, batch: &[Write]) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut meta = transaction.open_table(META)?;
+            let mut log = transaction.open_table(LOG)?;
+            for write in batch {
+                if let Some((id, data_id)) = &write.met {
+                    transaction.open_table(MET)?.insert(id, data_id.as_str())?;
+                }
+                let stored = match &write.snapshot {
+                    Some(Stored::Received(snapshot)) => {
+                        log.retain_in::<u64, _>(.., |_, _| false)?;
+                        self.last = 0;
+                        Some(snapshot)
+                    }
+                    Some(Stored::Made { snapshot, compacted }) => {
+                        log.retain_in::<u64, _>(..=*compacted, |_, _| false)?;
+                        Some(snapshot)
+                    }
+                    None => None,
+                };
+                if let Some(snapshot) = stored {
+                    meta.insert(KEY_SNAPSHOT, &encoded(snapshot.get_metadata())[..])?;
+                    meta.insert(KEY_SNAPSHOT_DATA, &snapshot.data[..])?;
+                }
+                if let Some(last) = write.entries.last() {
+                    if self.last > last.index {
+                        log.retain_in::<u64, _>(last.index + 1.., |_, _| false)?;
+                    }
+                    self.last = last.index;
+                }
+                for entry in &write.entries {
+                    log.insert(entry.index, &encoded(entry)[..])?;
+                }
+            }
+            if let Some(hard_state) = self.hard_state.take() {
+                meta.insert(KEY_HARD_STATE, &encoded(&hard_state)[..])?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+/// What was read, as bytes.
+#[derive(Default)]
+struct Raw {
+    meta: BTreeMap<String, Vec<u8>>,
+    log: Vec<(u64, Vec<u8>)>,
+    met: BTreeMap<u64, String>,
+}
+
+impl Raw {
+    fn understand(self, path: &Path, members: &Members) -> Result<Found, RaftError> {
+        let doubt = Doubt { path, meta: &self.meta };
+        let format = doubt.number(KEY_FORMAT)?;
+        if format != FORMAT {
+            return Err(doubt.damaged(format!("its format is {format}, this program's {FORMAT}")));
+        }
+        let stored = doubt.text(KEY_MEMBERS)?;
+        if stored != members.text() {
+            let shown = |text: String| if text.is_empty() { "one master".into() } else { text };
+            return Err(RaftError::OtherMembers {
+                path: path.to_owned(),
+                stored: shown(stored),
+                configured: shown(members.text()),
+            });
+        }
+        let mut hard_state = HardState::default();
+        doubt.message(KEY_HARD_STATE, &mut hard_state)?;
+        let mut snapshot = Snapshot::default();
+        doubt.message(KEY_SNAPSHOT, snapshot.mut_metadata())?;
+        snapshot.data = doubt.bytes(KEY_SNAPSHOT_DATA)?.to_vec().into();
+        let covered = snapshot.get_metadata().index;
+        let mut entries = Vec::with_capacity(self.log.len());
+        let mut next = None;
+        for (index, bytes) in &self.log {
+            let mut entry = Entry::default();
+            let read = entry.merge_from_bytes(bytes);
+            if read.is_err() || entry.index != *index || next.is_some_and(|next| next != *index) {
+                return Err(doubt.damaged(format!("entry {index} is not what it should be")));
+            }
+            next = Some(index + 1);
+            entries.push(entry);
+        }
+        let first = entries.first().map_or(covered + 1, |entry| entry.index);
+        if first > covered + 1 || next.is_some_and(|next| next <= covered) {
+            return Err(doubt.damaged(format!("the log does not join the snapshot at {covered}")));
+        }
+        let identity = Identity {
+            cluster_id: doubt.text(KEY_CLUSTER)?,
+            data_id: doubt.text(KEY_DATA_ID)?,
+            raft_id: doubt.number(KEY_RAFT_ID)?,
+        };
+        Ok(Found { identity, hard_state, snapshot, entries, met: self.met })
+    }
+}
+
+/// Reads values that must be there and be right.
+struct Doubt<'a> {
+    path: &'a Path,
+    meta: &'a BTreeMap<String, Vec<u8>>,
+}
+
+impl Doubt<'_> {
+    fn damaged(&self, what: String) -> RaftError {
+        RaftError::Damaged { path: PathBuf::from(self.path), what }
+    }
+
+    fn bytes(&self, key: &str) -> Result<&[u8], RaftError> {
+        let bytes = self.meta.get(key).map(Vec::as_slice);
+        bytes.ok_or_else(|| self.damaged(format!("{key} is missing")))
+    }
+
+    fn text(&self, key: &str) -> Result<String, RaftError> {
+        String::from_utf8(self.bytes(key)?.to_vec())
+            .map_err(|_| self.damaged(format!("{key} is no text")))
+    }
+
+    fn number(&self, key: &str) -> Result<u64, RaftError> {
+        let bytes = self.bytes(key)?.try_into();
+        Ok(u64::from_le_bytes(bytes.map_err(|_| self.damaged(format!("{key} is no number")))?))
+    }
+
+    fn message(&self, key: &str, into: &mut impl protobuf2::Message) -> Result<(), RaftError> {
+        into.merge_from_bytes(self.bytes(key)?)
+            .map_err(|_| self.damaged(format!("{key} cannot be read")))
+    }
+}
+
+fn encoded(message: &impl protobuf2::Message) -> Vec<u8> {
+    message.write_to_bytes().expect("messages without required fields can always be written")
+}
+
+fn storage(doing: &'static str, source: redb::Error) -> RaftError {
+    RaftError::Storage { doing, source: Box::new(source) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry { index, term, data: vec![1; 8].into(), ..Entry::default() }
+    }
+
+    fn alone() -> Members {
+        Members::new("a:1", &[]).expect("valid")
+    }
+
+    fn entries(numbers: impl IntoIterator<Item = (u64, u64)>) -> Write {
+        let entries = numbers.into_iter().map(|(index, term)| entry(index, term)).collect();
+        Write { entries, sync: true, ..Write::default() }
+    }
+
+    fn reopened(dir: &Path) -> Found {
+        Disk::open(dir, "a:1", &alone()).expect("opens").1
+    }
+
+    fn numbers(found: &Found) -> Vec<(u64, u64)> {
+        found.entries.iter().map(|entry| (entry.index, entry.term)).collect()
+    }
+
+    #[test]
+    fn what_was_written_is_found_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut disk, first) = Disk::open(dir.path(), "a:1", &alone()).expect("opens");
+        assert_eq!(first.snapshot.get_metadata().index, FOUNDED_AT);
+        let hard_state = HardState { term: 7, vote: 3, commit: 2, ..HardState::default() };
+        let met = Write { met: Some((9, "x".into())), ..Write::default() };
+        let vote = Write { hard_state: Some(hard_state.clone()), sync: true, ..Write::default() };
+        let batch =
+            [entries([(2, 2), (3, 2), (4, 2)]), met, vote, entries([(3, 7)]), entries([(4, 7)])];
+        disk.write(&batch).expect("is written");
+        drop(disk);
+        let found = reopened(dir.path());
+        assert_eq!(found.identity, first.identity);
+        assert_eq!(found.hard_state, hard_state);
+        assert_eq!(numbers(&found), [(2, 2), (3, 7), (4, 7)]);
+        assert_eq!(found.met, BTreeMap::from([(9, "x".to_owned())]));
+    }
+
+    #[test]
+    fn a_received_snapshot_replaces_the_log_and_a_made_one_trims_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut disk, first) = Disk::open(dir.path(), "a:1", &alone()).expect("opens");
+        let mut snapshot = first.snapshot.clone();
+        snapshot.mut_metadata().index = 5;
+        snapshot.data = vec![5; 5].into();
+        let made = Stored::Made { snapshot: snapshot.clone(), compacted: 3 };
+        disk.write(&[
+            entries((2..=6).map(|index| (index, 2))),
+            Write { snapshot: Some(made), ..Write::default() },
+        ])
+        .expect("is written");
+        drop(disk);
+        let found = reopened(dir.path());
+        assert_eq!(numbers(&found), [(4, 2), (5, 2), (6, 2)]);
+        assert_eq!(&found.snapshot.data[..], [5; 5]);
+
+        let (mut disk, _) = Disk::open(dir.path(), "a:1", &alone()).expect("opens");
+        snapshot.mut_metadata().index = 50;
+        let received = Stored::Received(snapshot);
+        disk.write(&[
+            Write { snapshot: Some(received), sync: true, ..Write::default() },
+            entries([(51, 4)]),
+        ])
+        .expect("is written");
+        drop(disk);
+        let found = reopened(dir.path());
+        assert_eq!(numbers(&found), [(51, 4)]);
+        assert_eq!(found.snapshot.get_metadata().index, 50);
+    }
+
+    #[test]
+    fn a_directory_of_other_masters_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        reopened(dir.path());
+        let peers = ["a:1", "b:1", "c:1"].map(str::to_owned);
+        let members = Members::new("a:1", &peers).expect("valid");
+        let Err(error) = Disk::open(dir.path(), "a:1", &members) else { panic!("must fail") };
+        assert!(error.to_string().contains("belongs to a cluster of one master"), "{error}");
+    }
+
+    #[test]
+    fn a_second_master_in_one_directory_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let _first = Disk::open(dir.path(), "a:1", &alone()).expect("opens");
+        let second = Disk::open(dir.path(), "a:1", &alone());
+        assert!(matches!(second, Err(RaftError::Open { .. })));
+    }
+}

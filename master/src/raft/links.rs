@@ -1,0 +1,410 @@
+//! The ways to the other masters.
+//!
+//! One task per master keeps a stream to it and sends what is queued. Messages that find the queue
+//! full, or no connection, are dropped: the protocol sends again what matters. Snapshots go by a
+//! call of their own, one at a time for each receiver.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use proto::agora::v1::raft_client::RaftClient;
+use proto::agora::v1::{RaftBatch, RaftEnvelope, SnapshotChunk};
+use protobuf2::Message as _;
+use raft::eraftpb::{Message, MessageType};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::transport::Channel;
+use transport::grpc::MESSAGE_BYTES_MAX;
+
+use super::disk::Identity;
+use super::meters::Meters;
+use super::node::Input;
+use super::threads::{Mail, Mailbox};
+
+/// Messages waiting for one master. More than a leader sends before it waits for answers.
+const QUEUE_MAX: usize = 1_024;
+
+/// Messages in one batch.
+const BATCH_MAX: usize = 256;
+
+/// Bytes after which a batch is closed. One message more may be in it, and none is larger than an
+/// entry by much, so it stays below what a receiver takes.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Batches handed to the connection ahead.
+const BATCHES_AHEAD: usize = 2;
+
+/// Bytes of a snapshot sent at once.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// How long sending a snapshot may take before it is given up. The receiver gets nothing else
+/// meanwhile.
+const SNAPSHOT_WITHIN: Duration = Duration::from_secs(300);
+
+/// The wait before the next try to connect doubles up to this. It bounds how long a master that is
+/// back waits to be heard of, and must stay below the shortest election.
+const RETRY_MAX: Duration = Duration::from_millis(400);
+
+/// The wait after the other side has refused us, which a person has to settle.
+const REFUSED_RETRY: Duration = Duration::from_secs(2);
+
+/// Lines logged about strangers before it is enough.
+const STRANGERS_TOLD_MAX: usize = 64;
+
+/// Who the masters are, and which data directories they have been seen with.
+pub(crate) struct Book {
+    pub(crate) identity: Identity,
+    own: String,
+    addresses: BTreeMap<u64, String>,
+    met: Mutex<BTreeMap<u64, String>>,
+    told: Mutex<BTreeSet<(u64, String)>>,
+}
+
+/// What an envelope shows.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Sender {
+    Known,
+    /// Met for the first time, to be remembered.
+    New,
+}
+
+impl Book {
+    pub(crate) fn new(
+        identity: Identity,
+        own: String,
+        addresses: BTreeMap<u64, String>,
+        met: BTreeMap<u64, String>,
+    ) -> Self {
+        let (met, told) = (Mutex::new(met), Mutex::default());
+        Self { identity, own, addresses, met, told }
+    }
+
+    /// What this master writes on a batch for `to`.
+    fn envelope(&self, to: u64) -> RaftEnvelope {
+        RaftEnvelope {
+            cluster_id: self.identity.cluster_id.clone(),
+            sender_id: self.identity.raft_id,
+            sender_address: self.own.clone(),
+            sender_data_id: self.identity.data_id.clone(),
+            receiver_id: to,
+            receiver_data_id: self.met.lock().get(&to).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Whether `envelope` comes from a master of this cluster and is for this one; or else why not.
+    pub(crate) fn check(&self, envelope: &RaftEnvelope) -> Result<Sender, String> {
+        let own = &self.identity;
+        let (sender, address) = (envelope.sender_id, &envelope.sender_address);
+        if envelope.cluster_id != own.cluster_id {
+            return Err(format!(
+                "{address} is of another cluster: do all masters have the same list of peers?"
+            ));
+        }
+        if envelope.receiver_id != own.raft_id {
+            return Err(format!("{address} takes this master ({}) for another one", self.own));
+        }
+        if sender == own.raft_id || !self.addresses.contains_key(&sender) {
+            return Err(format!("{address} is not among the peers of {}", self.own));
+        }
+        let expected = &envelope.receiver_data_id;
+        if !expected.is_empty() && *expected != own.data_id {
+            return Err(format!(
+                "{address} knows {} with another data directory, which was lost or replaced; \
+                 this master has forgotten its votes and must not take part",
+                self.own
+            ));
+        }
+        let mut met = self.met.lock();
+        match met.get(&sender) {
+            None => {
+                met.insert(sender, envelope.sender_data_id.clone());
+                Ok(Sender::New)
+            }
+            Some(known) if *known == envelope.sender_data_id => Ok(Sender::Known),
+            Some(_) => Err(format!(
+                "{address} came back with another data directory than before; it has forgotten \
+                 its votes and must not take part: restore its directory"
+            )),
+        }
+    }
+
+    /// Whether this was not logged before, so that a stranger who tries again and again does not
+    /// fill the log.
+    pub(crate) fn is_news(&self, envelope: &RaftEnvelope) -> bool {
+        let mut told = self.told.lock();
+        let stranger = (envelope.sender_id, envelope.sender_data_id.clone());
+        told.len() < STRANGERS_TOLD_MAX && told.insert(stranger)
+    }
+}
+
+/// The queues to all other masters.
+pub(crate) struct Links {
+    queues: BTreeMap<u64, mpsc::Sender<Message>>,
+    mailbox: Mailbox,
+    meters: Meters,
+}
+
+impl Links {
+    /// Starts a task for each other master.
+    pub(crate) fn start(
+        book: &Arc<Book>,
+        mailbox: &Mailbox,
+        meters: &Meters,
+        stopping: &CancellationToken,
+        snapshot_bytes_max: u64,
+        tick: Duration,
+    ) -> Self {
+        let mut queues = BTreeMap::new();
+        for (&id, address) in &book.addresses {
+            if id == book.identity.raft_id {
+                continue;
+            }
+            let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+            queues.insert(id, queue);
+            let link = Link {
+                id,
+                address: address.clone(),
+                book: book.clone(),
+                mailbox: mailbox.clone(),
+                meters: meters.clone(),
+                stopping: stopping.clone(),
+                snapshot_bytes_max,
+                retry_first: tick,
+                snapshot_under_way: Arc::default(),
+            };
+            tokio::spawn(async move {
+                let stopping = link.stopping.clone();
+                stopping.run_until_cancelled(link.run(waiting)).await;
+            });
+        }
+        Self { queues, mailbox: mailbox.clone(), meters: meters.clone() }
+    }
+
+    /// Queues messages; never waits.
+    pub(crate) fn send(&self, messages: Vec<Message>) {
+        for message in messages {
+            let (to, kind) = (message.to, message.get_msg_type());
+            let sent = self.queues.get(&to).is_some_and(|queue| queue.try_send(message).is_ok());
+            if !sent {
+                self.meters.dropped.increment(1);
+                if kind == MessageType::MsgSnapshot {
+                    // Or else the protocol would wait for ever to hear of it.
+                    let _ =
+                        self.mailbox.send(Mail::Input(Input::SnapshotSent { to, arrived: false }));
+                }
+            }
+        }
+    }
+}
+
+/// The way to one master.
+#[derive(Clone)]
+struct Link {
+    id: u64,
+    address: String,
+    book: Arc<Book>,
+    mailbox: Mailbox,
+    meters: Meters,
+    stopping: CancellationToken,
+    snapshot_bytes_max: u64,
+    retry_first: Duration,
+    snapshot_under_way: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Link {
+    async fn run(self, mut queued: mpsc::Receiver<Message>) {
+        let mut wait = self.retry_first;
+        let mut up = true;
+        loop {
+            let began = tokio::time::Instant::now();
+            let status = match transport::grpc::channel(&self.address) {
+                Ok(channel) => self.stream(client(channel), &mut queued).await,
+                Err(error) => Status::invalid_argument(error.to_string()),
+            };
+            let refused = status.code() == tonic::Code::FailedPrecondition;
+            let lasted = began.elapsed() > RETRY_MAX * 4;
+            if lasted || up {
+                let reason = status.message();
+                if refused {
+                    tracing::error!(master = self.address, reason, "refused by another master");
+                } else {
+                    tracing::info!(master = self.address, reason, "no connection to a master");
+                }
+            }
+            up = false;
+            self.tell(Input::Unreachable(self.id));
+            while let Ok(message) = queued.try_recv() {
+                self.meters.dropped.increment(1);
+                if message.get_msg_type() == MessageType::MsgSnapshot {
+                    self.tell(Input::SnapshotSent { to: self.id, arrived: false });
+                }
+            }
+            wait = if lasted { self.retry_first } else { (wait * 2).min(RETRY_MAX) };
+            tokio::time::sleep(if refused { REFUSED_RETRY } else { wait }).await;
+        }
+    }
+
+    /// Sends until the connection ends.
+    async fn stream(
+        &self,
+        mut client: RaftClient<Channel>,
+        queued: &mut mpsc::Receiver<Message>,
+    ) -> Status {
+        let (batches, stream) = mpsc::channel(BATCHES_AHEAD);
+        let snapshots = client.clone();
+        let mut call = pin!(client.deliver(ReceiverStream::new(stream)));
+        loop {
+            let place = tokio::select! {
+                ended = &mut call => return status_of(ended),
+                place = batches.reserve() => place,
+            };
+            let Ok(place) = place else { return status_of(call.await) };
+            let first = tokio::select! {
+                ended = &mut call => return status_of(ended),
+                first = queued.recv() => first,
+            };
+            let Some(first) = first else { return Status::cancelled("stopping") };
+            let mut batch = RaftBatch { envelope: None, messages: Vec::new() };
+            let mut bytes = 0;
+            let mut next = Some(first);
+            while let Some(message) = next {
+                if message.get_msg_type() == MessageType::MsgSnapshot {
+                    self.spawn_snapshot(snapshots.clone(), message);
+                } else {
+                    let encoded = encoded(&message);
+                    bytes += encoded.len();
+                    batch.messages.push(encoded);
+                }
+                let full = bytes >= BATCH_BYTES || batch.messages.len() >= BATCH_MAX;
+                next = if full { None } else { queued.try_recv().ok() };
+            }
+            batch.envelope = Some(self.book.envelope(self.id));
+            place.send(batch);
+        }
+    }
+
+    fn spawn_snapshot(&self, client: RaftClient<Channel>, message: Message) {
+        let link = self.clone();
+        tokio::spawn(async move {
+            let stopping = link.stopping.clone();
+            stopping.run_until_cancelled(link.snapshot(client, message)).await;
+        });
+    }
+
+    async fn snapshot(&self, client: RaftClient<Channel>, message: Message) {
+        let Ok(sending) = self.snapshot_under_way.clone().try_lock_owned() else {
+            // The protocol does not ask for a second one while it waits for the first, unless a
+            // reign has ended meanwhile. It will ask again.
+            return self.tell(Input::SnapshotSent { to: self.id, arrived: false });
+        };
+        let bytes = message.get_snapshot().data.len();
+        let sent = if bytes as u64 > self.snapshot_bytes_max {
+            Err(Status::resource_exhausted("it is larger than what may be sent"))
+        } else {
+            let send = send_snapshot(client, self.book.envelope(self.id), message);
+            timeout(SNAPSHOT_WITHIN, send)
+                .await
+                .unwrap_or_else(|_| Err(Status::deadline_exceeded("it took too long")))
+        };
+        match &sent {
+            Ok(()) => {
+                self.meters.snapshots_sent.increment(1);
+                tracing::info!(master = self.address, bytes, "sent a snapshot");
+            }
+            Err(status) => {
+                let reason = status.message();
+                tracing::warn!(master = self.address, bytes, reason, "cannot send a snapshot");
+                // It is asked for again at once.
+                tokio::time::sleep(RETRY_MAX).await;
+            }
+        }
+        drop(sending);
+        self.tell(Input::SnapshotSent { to: self.id, arrived: sent.is_ok() });
+    }
+
+    fn tell(&self, input: Input) {
+        // The thread may have ended; then nobody needs to know.
+        let _ = self.mailbox.send(Mail::Input(input));
+    }
+}
+
+async fn send_snapshot(
+    mut client: RaftClient<Channel>,
+    envelope: RaftEnvelope,
+    mut message: Message,
+) -> Result<(), Status> {
+    let data: Bytes = std::mem::take(&mut message.mut_snapshot().data);
+    let first = SnapshotChunk {
+        envelope: Some(envelope),
+        message: encoded(&message),
+        total_bytes: data.len() as u64,
+        data: Bytes::new(),
+    };
+    let rest = (0..data.len()).step_by(CHUNK_BYTES).map(move |start| SnapshotChunk {
+        data: data.slice(start..data.len().min(start + CHUNK_BYTES)),
+        ..SnapshotChunk::default()
+    });
+    let chunks = tokio_stream::iter(std::iter::once(first).chain(rest));
+    client.install_snapshot(chunks).await.map(|_| ())
+}
+
+fn client(channel: Channel) -> RaftClient<Channel> {
+    RaftClient::new(channel).max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+fn encoded(message: &Message) -> Bytes {
+    message.write_to_bytes().expect("messages without required fields can always be written").into()
+}
+
+fn status_of<T>(ended: Result<T, Status>) -> Status {
+    ended.err().unwrap_or_else(|| Status::unavailable("the stream was ended"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book(raft_id: u64, data_id: &str) -> Book {
+        let identity =
+            Identity { cluster_id: "c".to_owned(), data_id: data_id.to_owned(), raft_id };
+        let addresses = (1..=3).map(|id| (id, format!("m{id}:1"))).collect();
+        Book::new(identity, format!("m{raft_id}:1"), addresses, BTreeMap::new())
+    }
+
+    #[test]
+    fn a_master_that_lost_its_directory_is_refused_by_those_that_knew_it() {
+        let (one, two, lost) = (book(1, "one"), book(2, "two"), book(2, "new"));
+        assert_eq!(one.check(&two.envelope(1)), Ok(Sender::New));
+        assert_eq!(one.check(&two.envelope(1)), Ok(Sender::Known));
+        let error = one.check(&lost.envelope(1)).expect_err("it has forgotten");
+        assert!(error.contains("m2:1 came back with another data directory"), "{error}");
+        // And it refuses them, so that it does not vote.
+        let error = lost.check(&one.envelope(2)).expect_err("it has forgotten");
+        assert!(error.contains("must not take part"), "{error}");
+        assert_eq!(lost.check(&book(3, "three").envelope(2)), Ok(Sender::New));
+    }
+
+    #[test]
+    fn strangers_are_refused() {
+        let own = book(1, "one");
+        let good = book(2, "two").envelope(1);
+        for (envelope, why) in [
+            (RaftEnvelope { cluster_id: "d".into(), ..good.clone() }, "another cluster"),
+            (RaftEnvelope { receiver_id: 3, ..good.clone() }, "for another one"),
+            (RaftEnvelope { sender_id: 9, ..good.clone() }, "not among the peers"),
+            (RaftEnvelope { sender_id: 1, ..good.clone() }, "not among the peers"),
+        ] {
+            let error = own.check(&envelope).expect_err(why);
+            assert!(error.contains(why), "{error}");
+        }
+        assert!(own.is_news(&good));
+        assert!(!own.is_news(&good));
+    }
+}

@@ -1,0 +1,155 @@
+//! What the masters agree on: a replicated log, and a state machine that is fed from it.
+//!
+//! One thread owns the consensus protocol ([`node`]) and the state machine; a second one owns the
+//! store on disk ([`disk`]); tasks of the runtime carry messages to the other masters ([`links`])
+//! and from them ([`RaftService`]). Nothing here knows what an entry means.
+//!
+//! # What happens in which order
+//!
+//! These rules are what safety rests on; each is kept in one place.
+//!
+//! 1. *One inbox.* Messages, proposals and the disk's acknowledgements reach the thread through one
+//!    first-in-first-out queue. The disk acknowledges a batch before it sends the messages that waited
+//!    for it, so no answer to such a message can be handled before the acknowledgement.
+//! 2. *Durable before visible.* An entry is applied once a majority has it on disk and this master too;
+//!    a vote leaves after it is on disk. Only the leader's own messages may leave earlier, which the
+//!    protocol allows.
+//! 3. *Memory first.* Entries are readable in memory before the protocol is told that they are being
+//!    written. The disk is read once, at the start.
+//! 4. *A snapshot stands still.* From when a received snapshot is handed to the disk until it is there,
+//!    all other input waits.
+//! 5. *One transaction.* Snapshot, entries and votes of a batch become durable together or not at all,
+//!    so a crash leaves no half of it.
+//! 6. *Events stand between applications.* [`StateMachine::apply`] and the event callback are called by
+//!    the same thread. [`RaftEvent::Following`] comes before the first entry of the next leader is
+//!    applied, [`RaftEvent::Leading`] after everything that was agreed before the reign has been.
+//! 7. *A proposal is answered after it was applied here*, or when this master ceases to lead.
+//! 8. *A failure is the end.* When the disk or the state machine fails, or the protocol finds a
+//!    contradiction, [`RaftEvent::Failed`] is the last event, and the process must stop.
+//!
+//! # Leases
+//!
+//! A leader that was confirmed by a majority knows that nobody else can be elected for a while: who
+//! confirmed will not vote before an election timeout has passed, and a master that has just been
+//! started, which remembers no confirmation, does not vote for as long either. So reads are answered
+//! locally while [`Handle::is_leader_with_lease`] holds; [`Handle::read_barrier`] gets a confirmation
+//! if there is none at the moment.
+//!
+//! # Who is who
+//!
+//! A master's raft id comes from its address in the list of peers, so all of them find the same ids
+//! without talking. Each data directory has a random id besides. Masters remember each other's, and
+//! refuse one that comes back with an empty directory: it has forgotten its votes and what it
+//! acknowledged, and to take it in under its old id could undo what was agreed. What cannot be
+//! detected: a directory that was lost before the master had ever talked to any of the others that
+//! are now up, or one that was replaced by an old copy of itself.
+
+mod disk;
+mod error;
+mod handle;
+mod links;
+mod log;
+mod logger;
+mod members;
+mod meters;
+mod node;
+mod service;
+#[cfg(test)]
+mod tests;
+mod threads;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use error::{ProposeError, RaftError};
+pub use handle::{Handle, Proposal, Status};
+pub use service::RaftService;
+pub use threads::start;
+
+/// What the log's entries are applied to. The raft thread owns it.
+pub trait StateMachine: Send + 'static {
+    /// Applies the entry at `index`, proposed in `term`. Every master applies the same entries in the
+    /// same order. Empty entries are not shown.
+    fn apply(&mut self, index: u64, term: u64, entry: &[u8]);
+
+    /// All of the state, as of the last entry applied.
+    fn snapshot(&self) -> Vec<u8>;
+
+    /// Replaces all of the state. An error says why `snapshot` means nothing, and ends the process.
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), String>;
+}
+
+/// Who leads.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LeaderInfo {
+    /// Its raft id.
+    pub raft_id: u64,
+    /// Where it is reached: host:port, as in the list of peers.
+    pub address: String,
+}
+
+/// What the owner of the state machine is told, between applications.
+#[derive(Debug)]
+pub enum RaftEvent {
+    /// This master leads, and has applied everything that was agreed before.
+    Leading {
+        /// The number of the reign.
+        term: u64,
+    },
+    /// This master does not lead, or not yet. Told again when `leader` or `term` changes.
+    Following {
+        /// Who does, where that is known.
+        leader: Option<LeaderInfo>,
+        /// The term that this is true of.
+        term: u64,
+    },
+    /// It is over: the process must stop. Nothing comes after it.
+    Failed {
+        /// What happened.
+        error: RaftError,
+    },
+}
+
+/// How a master takes part.
+#[derive(Clone, Debug)]
+pub struct RaftOptions {
+    /// Where the store is; made if missing.
+    pub dir: PathBuf,
+    /// The own address, host:port, as the others know it.
+    pub own: String,
+    /// The addresses of all masters, the own one among them. Empty: this one is alone.
+    pub peers: Vec<String>,
+    /// The protocol's unit of time.
+    pub tick: Duration,
+    /// A follower that hears nothing for one to two times as many ticks calls an election. At least 5.
+    pub election_ticks: u32,
+    /// The leader lets itself be heard every so many ticks.
+    pub heartbeat_ticks: u32,
+    /// A snapshot is made, and the log trimmed, after so many entries.
+    pub snapshot_every: u64,
+    /// Entries before the snapshot that are kept, so that a follower that was away for a moment needs
+    /// no snapshot.
+    pub snapshot_tail: u64,
+    /// Longest entry that may be proposed, in bytes.
+    pub entry_bytes_max: usize,
+    /// Largest snapshot that is sent or taken, in bytes.
+    pub snapshot_bytes_max: u64,
+}
+
+impl RaftOptions {
+    /// The usual ones, for a master alone.
+    pub fn new(dir: impl Into<PathBuf>, own: impl Into<String>) -> Self {
+        Self {
+            dir: dir.into(),
+            own: own.into(),
+            peers: Vec::new(),
+            tick: Duration::from_millis(50),
+            election_ticks: 10,
+            heartbeat_ticks: 2,
+            snapshot_every: 10_000,
+            snapshot_tail: 1_000,
+            entry_bytes_max: 8 << 20,
+            snapshot_bytes_max: 1 << 30,
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The two threads around the node and the disk, and how everything is started and ended.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::disk::{Disk, Write};
+use super::error::RaftError;
+use super::handle::{Handle, PROPOSED_BYTES_MAX, Published, Shared};
+use super::links::{Book, Links};
+use super::members::Members;
+use super::meters::Meters;
+use super::node::{Input, Node, Output};
+use super::service::RaftService;
+use super::{RaftEvent, RaftOptions, StateMachine};
+
+/// Inputs taken in before outputs are done, so that one write to the disk serves them all.
+const BATCH_MAX: usize = 8_192;
+
+/// Writes joined to one transaction.
+const WRITES_MAX: usize = 256;
+
+/// What is put into the one inbox.
+pub(crate) enum Mail {
+    Input(Input),
+    /// The disk failed.
+    Failed(RaftError),
+    Stop,
+}
+
+/// The way into the inbox. It is not bounded itself: whoever fills it holds room taken elsewhere.
+pub(crate) type Mailbox = Sender<Mail>;
+
+/// The running threads.
+pub(crate) struct Threads {
+    raft: JoinHandle<()>,
+    disk: JoinHandle<()>,
+    crashed: Arc<AtomicBool>,
+}
+
+impl Threads {
+    /// Has what waits for the disk left undone.
+    pub(crate) fn crash(&self) {
+        self.crashed.store(true, Ordering::Release);
+    }
+
+    /// Waits until both have ended.
+    pub(crate) fn join(self) {
+        for thread in [self.raft, self.disk] {
+            // Panics inside are caught and told as failures.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Takes part as `options` say, applying what is agreed on to `machine` and telling `events` who leads.
+///
+/// Reads all of the store first, so it may take a moment. `events` and `machine` are called by the raft
+/// thread and must not wait for anything. Must be called within a tokio runtime, which then carries
+/// the messages. The service must be served at the own address.
+pub fn start<M: StateMachine>(
+    options: RaftOptions,
+    machine: M,
+    events: impl FnMut(RaftEvent) + Send + 'static,
+) -> Result<(Handle, RaftService), RaftError> {
+    check(&options)?;
+    let members = Members::new(&options.own, &options.peers)?;
+    let (disk, mut found) = Disk::open(&options.dir, &options.own, &members)?;
+    let identity = found.identity.clone();
+    let mut addresses = members.addresses();
+    addresses.insert(identity.raft_id, options.own.clone());
+
+    let (mailbox, inbox) = channel();
+    let start = Instant::now();
+    let published = Arc::new(Published::default());
+    let meters = Meters::new(&options.own);
+    let stopping = CancellationToken::new();
+    let met = std::mem::take(&mut found.met);
+    let book = Arc::new(Book::new(identity, options.own.clone(), addresses.clone(), met));
+    let (entry_bytes_max, snapshot_bytes_max, tick) =
+        (options.entry_bytes_max, options.snapshot_bytes_max, options.tick);
+    let node = Node::new(
+        options,
+        found,
+        addresses,
+        machine,
+        Box::new(events),
+        published.clone(),
+        meters.clone(),
+    )?;
+    let links = Links::start(&book, &mailbox, &meters, &stopping, snapshot_bytes_max, tick);
+    let spawned = spawn(node, disk, inbox, &mailbox, links, start, meters.clone());
+    let threads = spawned.inspect_err(|_| stopping.cancel())?;
+    let shared = Arc::new(Shared {
+        start,
+        mailbox,
+        published,
+        room: Arc::new(Semaphore::new(PROPOSED_BYTES_MAX)),
+        entry_bytes_max,
+        meters,
+        stopping,
+        threads: Mutex::new(Some(threads)),
+    });
+    let service = RaftService::new(shared.clone(), book, snapshot_bytes_max);
+    Ok((Handle(shared), service))
+}
+
+fn check(options: &RaftOptions) -> Result<(), RaftError> {
+    let bad = |reason: &str| Err(RaftError::BadSetting { reason: reason.to_owned() });
+    if options.tick.is_zero() {
+        return bad("the tick must not be zero");
+    }
+    if options.election_ticks < 5 || options.heartbeat_ticks == 0 {
+        return bad("an election takes 5 ticks or more, and a heartbeat 1 or more");
+    }
+    if options.heartbeat_ticks * 2 > options.election_ticks {
+        return bad("two heartbeats must fit into the time of an election");
+    }
+    if options.entry_bytes_max > PROPOSED_BYTES_MAX / 2 {
+        return bad("entries are too long");
+    }
+    if options.snapshot_every == 0 {
+        return bad("a snapshot is made after 1 entry or more");
+    }
+    Ok(())
+}
+
+fn spawn<M: StateMachine>(
+    node: Node<M>,
+    disk: Disk,
+    inbox: Receiver<Mail>,
+    mailbox: &Mailbox,
+    links: Links,
+    start: Instant,
+    meters: Meters,
+) -> Result<Threads, RaftError> {
+    let crashed = Arc::new(AtomicBool::new(false));
+    let links = Arc::new(links);
+    let (writes, to_do) = channel();
+    let thread = |source| RaftError::Thread { source };
+    let disk_thread = Writer {
+        disk,
+        to_write: to_do,
+        mailbox: mailbox.clone(),
+        links: links.clone(),
+        crashed: crashed.clone(),
+        meters,
+    };
+    let disk = thread::Builder::new()
+        .name("raft-disk".to_owned())
+        .spawn(move || disk_thread.run())
+        .map_err(thread)?;
+    let looped = Loop { node, inbox, writes, links, start };
+    let raft = thread::Builder::new()
+        .name("raft".to_owned())
+        .spawn(move || looped.run())
+        .map_err(thread)?;
+    Ok(Threads { raft, disk, crashed })
+}
+
+/// The raft thread.
+struct Loop<M> {
+    node: Node<M>,
+    inbox: Receiver<Mail>,
+    writes: Sender<Write>,
+    links: Arc<Links>,
+    start: Instant,
+}
+
+impl<M: StateMachine> Loop<M> {
+    fn run(mut self) {
+        let ended = catch_unwind(AssertUnwindSafe(|| self.turns()));
+        let error = match ended {
+            Ok(Ok(())) => return self.node.withdraw_lease(),
+            Ok(Err(error)) => error,
+            Err(panic) => RaftError::Panicked { message: message_of(&*panic) },
+        };
+        self.node.fail(error);
+    }
+
+    fn turns(&mut self) -> Result<(), RaftError> {
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        loop {
+            let stop = !self.collect(&mut inputs)?;
+            self.node.turn(&mut inputs, self.start.elapsed(), &mut outputs)?;
+            for output in outputs.drain(..) {
+                match output {
+                    Output::Send(messages) => self.links.send(messages),
+                    // The writer ends early only after it has put its failure into the inbox.
+                    Output::Persist(write) => drop(self.writes.send(write)),
+                }
+            }
+            if stop {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for input, or until the node must be woken, and takes all there is. Whether to go on.
+    fn collect(&mut self, inputs: &mut Vec<Input>) -> Result<bool, RaftError> {
+        let wait = self.node.next_deadline().saturating_sub(self.start.elapsed());
+        let mut mail = match self.inbox.recv_timeout(wait) {
+            Ok(mail) => Some(mail),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return Ok(false),
+        };
+        while let Some(taken) = mail {
+            match taken {
+                Mail::Input(input) => inputs.push(input),
+                Mail::Failed(error) => return Err(error),
+                Mail::Stop => return Ok(false),
+            }
+            mail = if inputs.len() < BATCH_MAX { self.inbox.try_recv().ok() } else { None };
+        }
+        Ok(true)
+    }
+}
+
+/// The disk thread.
+struct Writer {
+    disk: Disk,
+    to_write: Receiver<Write>,
+    mailbox: Mailbox,
+    links: Arc<Links>,
+    crashed: Arc<AtomicBool>,
+    meters: Meters,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let ended = catch_unwind(AssertUnwindSafe(|| self.writes()));
+        let error = match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(panic) => RaftError::Panicked { message: message_of(&*panic) },
+        };
+        let _ = self.mailbox.send(Mail::Failed(error));
+    }
+
+    fn writes(&mut self) -> Result<(), RaftError> {
+        let mut batch = Vec::new();
+        while let Ok(first) = self.to_write.recv() {
+            batch.push(first);
+            while batch.len() < WRITES_MAX
+                && let Ok(more) = self.to_write.try_recv()
+            {
+                batch.push(more);
+            }
+            if self.crashed.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            let began = Instant::now();
+            self.disk.write(&batch)?;
+            self.meters.persist.record(began.elapsed());
+            // The acknowledgement first: what answers the messages must find it handled.
+            let number = batch.iter().map(|write| write.number).max().unwrap_or(0);
+            if number > 0 {
+                let _ = self.mailbox.send(Mail::Input(Input::Persisted(number)));
+            }
+            for write in batch.drain(..) {
+                self.links.send(write.messages);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
+}
