@@ -1,3 +1,122 @@
-//! The agora binary: the daemons and what operators type.
+//! The `agora` binary: the daemons, and what operators type.
 
-fn main() {}
+mod client;
+mod daemon;
+mod spelling;
+
+use clap::{Parser, Subcommand};
+use client::{Cluster, ClusterArgs, Failure};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Share the machines of a cluster between many users of it
+///
+/// Start with `agora local`: a whole cluster in one process. Flags may be written with _ or - between
+/// words, and each can be given by environment, as its help says. Durations are written like 15secs,
+/// 10mins or 1.5hrs; sizes like 64MB.
+///
+/// Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody answers, 4 not found.
+#[derive(Parser)]
+#[command(name = "agora", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run a whole cluster in one process: master, agent and Marathon
+    Local(Box<daemon::local::Flags>),
+    /// Run a master: offers the resources of agents to frameworks
+    Master(Box<daemon::master::Flags>),
+    /// Run an agent: runs tasks on this machine
+    Agent(Box<daemon::agent::Flags>),
+    /// Run Marathon: keeps apps running
+    Marathon(Box<daemon::marathon::Flags>),
+    /// Create, list, scale, restart and delete apps
+    App {
+        #[command(subcommand)]
+        command: client::app::AppCommand,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// List and kill tasks, and read their logs
+    Task {
+        #[command(subcommand)]
+        command: client::task::TaskCommand,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// List the machines of the cluster
+    Node {
+        #[command(subcommand)]
+        command: client::node::NodeCommand,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// List frameworks
+    Framework {
+        #[command(subcommand)]
+        command: client::framework::FrameworkCommand,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Show the cluster at a glance
+    Status {
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+}
+
+fn main() -> ExitCode {
+    // Agents start this binary again, as an executor and as the parent of containers. These are no
+    // verbs for people and must start quickly: they are told apart before anything else is set up.
+    if let Some(code) = daemon::inner::run_if_asked() {
+        return code;
+    }
+    // TLS needs to be told whose cryptography to use, once in a process.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse_from(spelling::normalise(std::env::args_os()));
+    match cli.verb {
+        Verb::Local(flags) => daemon::run(daemon::local::run(*flags)),
+        Verb::Master(flags) => daemon::run(daemon::master::run(*flags)),
+        Verb::Agent(flags) => daemon::run(daemon::agent::run(*flags)),
+        Verb::Marathon(flags) => daemon::run(daemon::marathon::run(*flags)),
+        Verb::App { command, cluster } => {
+            ask(&cluster, async |cluster| client::app::run(command, cluster).await)
+        }
+        Verb::Task { command, cluster } => {
+            ask(&cluster, async |cluster| client::task::run(command, cluster).await)
+        }
+        Verb::Node { command, cluster } => {
+            ask(&cluster, async |cluster| client::node::run(command, cluster).await)
+        }
+        Verb::Framework { command, cluster } => {
+            ask(&cluster, async |cluster| client::framework::run(command, cluster).await)
+        }
+        Verb::Status { cluster } => {
+            ask(&cluster, async |cluster| client::status::run(cluster).await)
+        }
+    }
+}
+
+/// Carries out a verb against a cluster.
+fn ask(args: &ClusterArgs, verb: impl AsyncFnOnce(&Cluster) -> Result<(), Failure>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async { verb(&Cluster::new(args)?).await });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -1,1 +1,79 @@
 //! A cluster in one thread, with virtual time and seeded faults.
+//!
+//! The real cores of masters, agents and Marathon run here; the world plays what is around them:
+//! network, disks, Raft, containers, executors and users. Everything that happens follows from the
+//! seed, so a failure is a seed, and running it again shows the same thing again.
+//!
+//! A run has two parts. In the first anything may break, and no law may be violated. Then all faults
+//! are healed, and the cluster must come to rest with everything as its users want it.
+
+mod agents;
+mod chaos;
+mod containers;
+mod laws;
+mod marathons;
+mod masters;
+mod network;
+mod users;
+mod world;
+
+use std::time::Duration;
+pub use world::World;
+
+/// What is simulated.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Decides everything else.
+    pub seed: u64,
+    /// Agents in the cluster.
+    pub agents: usize,
+    /// How long things break, in virtual time.
+    pub chaos_for: Duration,
+    /// How long the healed cluster may take to come to rest, in virtual time.
+    pub rest_within: Duration,
+    /// Whether every event is printed.
+    pub is_traced: bool,
+}
+
+impl Settings {
+    /// The usual run of one seed.
+    pub fn new(seed: u64, agents: usize) -> Self {
+        Self {
+            seed,
+            agents,
+            chaos_for: Duration::from_secs(300),
+            rest_within: Duration::from_secs(3_600),
+            is_traced: false,
+        }
+    }
+}
+
+/// What a run that broke no law came to.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Summary {
+    /// Events that happened.
+    pub events: u64,
+    /// Faults that were played.
+    pub faults: u64,
+    /// Tasks that were launched.
+    pub launches: u64,
+    /// Changes of the leading master.
+    pub reigns: u64,
+    /// A digest of all that happened, in order: equal seeds give equal digests.
+    pub digest: u64,
+}
+
+/// A law that was violated, and when.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Violation {
+    /// The law and what violates it.
+    pub what: String,
+    /// The virtual time.
+    pub at: Duration,
+}
+
+/// Runs one seed to its end.
+pub fn run(settings: &Settings) -> Result<Summary, Violation> {
+    let mut world = World::new(settings.clone());
+    world.run()
+}

@@ -1,0 +1,81 @@
+//! `agora agent`.
+
+use super::{addresses, asked_to_end, say_bound};
+use anyhow::Context;
+use clap::Args;
+use model::units::parse_duration;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How an agent runs.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Flags {
+    /// Address to listen on
+    #[arg(long, env = "AGORA_IP", default_value = "0.0.0.0")]
+    ip: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, env = "AGORA_PORT", default_value_t = 5051)]
+    port: u16,
+    /// Address that others are told to reach this agent at
+    #[arg(long, env = "AGORA_ADVERTISE_IP")]
+    advertise_ip: Option<IpAddr>,
+    /// Port that others are told to reach this agent at
+    #[arg(long, env = "AGORA_ADVERTISE_PORT")]
+    advertise_port: Option<u16>,
+    /// Host name that frameworks are told; by default this machine's
+    #[arg(long, env = "AGORA_HOSTNAME")]
+    hostname: Option<String>,
+    /// Masters as host:port with commas between them; any of them will do
+    #[arg(long, env = "AGORA_MASTER")]
+    master: String,
+    /// Directory for checkpoints and the sandboxes of tasks
+    #[arg(long, env = "AGORA_WORK_DIR")]
+    work_dir: PathBuf,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// What of this machine is used and how; `agora local` takes it as well.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Machine {
+    /// Directory for what only lives as long as the machine is up
+    #[arg(long, env = "AGORA_RUNTIME_DIR")]
+    runtime_dir: Option<PathBuf>,
+    /// What tasks may use, such as 'cpus:4;mem:1024;ports:[31000-32000]'; by default what is found
+    #[arg(long, env = "AGORA_RESOURCES")]
+    resources: Option<String>,
+    /// What frameworks may choose this agent by, such as 'rack:r1;level:2'
+    #[arg(long, env = "AGORA_ATTRIBUTES")]
+    attributes: Option<String>,
+    /// Role of resources that name none
+    #[arg(long, env = "AGORA_DEFAULT_ROLE", default_value = "*")]
+    default_role: String,
+    /// Isolators with commas between them; by default all that this machine can do
+    #[arg(long, env = "AGORA_ISOLATION")]
+    isolation: Option<String>,
+    /// Where cgroups are mounted
+    #[arg(long, env = "AGORA_CGROUPS_HIERARCHY", default_value = "/sys/fs/cgroup")]
+    cgroups_hierarchy: PathBuf,
+    /// Cgroup below which containers get theirs; agents of one machine must not share it
+    #[arg(long, env = "AGORA_CGROUPS_ROOT", default_value = "mesos")]
+    cgroups_root: String,
+    /// Hold tasks to their cpus even when the machine is idle
+    #[arg(long, env = "AGORA_CGROUPS_ENABLE_CFS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    cgroups_enable_cfs: bool,
+    /// How long to wait before the first registration, at random up to this; doubles with each try
+    #[arg(long, env = "AGORA_REGISTRATION_BACKOFF_FACTOR", value_parser = parse_duration, default_value = "100ms")]
+    registration_backoff_factor: Duration,
+    /// How long a started executor may take to subscribe
+    #[arg(long, env = "AGORA_EXECUTOR_REGISTRATION_TIMEOUT", value_parser = parse_duration, default_value = "1mins")]
+    executor_registration_timeout: Duration,
+    /// How long executors may take to come back after a restart of the agent
+    #[arg(long, env = "AGORA_EXECUTOR_REREGISTRATION_TIMEOUT", value_parser = parse_duration, default_value = "2secs")]
+    executor_reregistration_timeout: Duration,
+    /// How long an executor may take to end when asked
+    #[arg(long, env = "AGORA_EXECUTOR_SHUTDOWN_GRACE_PERIOD", value_parser = parse_duration, default_value = "5secs")]
+    executor_shutdown_grace_period: Duration,
+    /// How long executors wait for an agent that is away before they end themselves
+    #[arg(long, env = "AGORA_RECOVERY_TIMEOUT", value_parser = parse_duration, default_value = "15mins")]
+    recovery_timeout: Duration,
+}

@@ -1,0 +1,131 @@
+//! `agora master`.
+
+use super::{addresses, asked_to_end, say_bound};
+use anyhow::Context;
+use clap::Args;
+use model::units::parse_duration;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a master runs.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Flags {
+    /// Address to listen on
+    #[arg(long, env = "AGORA_IP", default_value = "0.0.0.0")]
+    ip: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, env = "AGORA_PORT", default_value_t = 5050)]
+    port: u16,
+    /// Address that others are told to reach this master at
+    #[arg(long, env = "AGORA_ADVERTISE_IP")]
+    advertise_ip: Option<IpAddr>,
+    /// Port that others are told to reach this master at
+    #[arg(long, env = "AGORA_ADVERTISE_PORT")]
+    advertise_port: Option<u16>,
+    /// Host name that clients are told and redirected to; by default the address
+    #[arg(long, env = "AGORA_HOSTNAME")]
+    hostname: Option<String>,
+    /// Directory for the Raft log and the registry
+    #[arg(long, env = "AGORA_WORK_DIR")]
+    work_dir: PathBuf,
+    /// All masters as host:port with commas between them, this one among them; 1, 3 or 5
+    ///
+    /// Without it this master is the only one.
+    #[arg(long, env = "AGORA_PEERS", default_value = "")]
+    peers: String,
+    /// Name of the cluster, for people
+    #[arg(long, env = "AGORA_CLUSTER")]
+    cluster: Option<String>,
+    #[command(flatten)]
+    tuning: Tuning,
+}
+
+/// What `agora local` takes as well.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Tuning {
+    /// How often all agents are looked at anew for offers; changes are acted on at once
+    #[arg(long, env = "AGORA_ALLOCATION_INTERVAL", value_parser = parse_duration, default_value = "1secs")]
+    allocation_interval: Duration,
+    /// How long changes are gathered before offers are made of them
+    #[arg(long, env = "AGORA_ALLOCATION_BATCHING_WINDOW", value_parser = parse_duration, default_value = "20ms")]
+    allocation_batching_window: Duration,
+    /// How often an agent is pinged, and how long it may take to answer
+    #[arg(long, env = "AGORA_AGENT_PING_TIMEOUT", value_parser = parse_duration, default_value = "15secs")]
+    agent_ping_timeout: Duration,
+    /// How many pings in a row may go unanswered before an agent is unreachable
+    #[arg(long, env = "AGORA_MAX_AGENT_PING_TIMEOUTS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    max_agent_ping_timeouts: u32,
+    /// How long a new leader waits for an agent it knows of before that is unreachable
+    #[arg(long, env = "AGORA_AGENT_REREGISTER_TIMEOUT", value_parser = parse_duration, default_value = "10mins")]
+    agent_reregister_timeout: Duration,
+    /// How long an offer may go unanswered before it is taken back; by default for ever
+    #[arg(long, env = "AGORA_OFFER_TIMEOUT", value_parser = parse_duration)]
+    offer_timeout: Option<Duration>,
+    /// Roles that frameworks may have, with commas between them; by default any
+    #[arg(long, env = "AGORA_ROLES")]
+    roles: Option<String>,
+    /// Weights of roles, such as web=2,batch=1; 1 for those not named
+    #[arg(long, env = "AGORA_WEIGHTS")]
+    weights: Option<String>,
+    /// Frameworks that are over and still shown
+    #[arg(long, env = "AGORA_MAX_COMPLETED_FRAMEWORKS", default_value_t = 50)]
+    max_completed_frameworks: usize,
+    /// Tasks of each framework that are over and still shown
+    #[arg(long, env = "AGORA_MAX_COMPLETED_TASKS_PER_FRAMEWORK", default_value_t = 1000)]
+    max_completed_tasks_per_framework: usize,
+    /// Unreachable tasks of each framework that are kept
+    #[arg(long, env = "AGORA_MAX_UNREACHABLE_TASKS_PER_FRAMEWORK", default_value_t = 1000)]
+    max_unreachable_tasks_per_framework: usize,
+}
+
+impl Tuning {
+    /// Sets these in `options`.
+    pub(crate) fn apply(self, options: &mut master::Options) -> anyhow::Result<()> {
+        options.allocation_interval = self.allocation_interval;
+        options.allocation_batch = self.allocation_batching_window;
+        options.agent_ping_timeout = self.agent_ping_timeout;
+        options.max_agent_ping_timeouts = self.max_agent_ping_timeouts;
+        options.agent_reregister_timeout = self.agent_reregister_timeout;
+        options.offer_timeout = self.offer_timeout;
+        options.roles = self.roles.as_deref().map(addresses);
+        for part in self.weights.as_deref().map(addresses).unwrap_or_default() {
+            let weight = part.split_once('=').and_then(|(role, weight)| {
+                Some((role.to_owned(), weight.parse::<f64>().ok().filter(|weight| *weight > 0.0)?))
+            });
+            let (role, weight) = weight.with_context(|| {
+                format!("--weights: '{part}' is not role=weight with a weight above 0, such as web=2")
+            })?;
+            options.weights.insert(role, weight);
+        }
+        options.max_completed_frameworks = self.max_completed_frameworks;
+        options.max_completed_tasks_per_framework = self.max_completed_tasks_per_framework;
+        options.max_unreachable_tasks_per_framework = self.max_unreachable_tasks_per_framework;
+        Ok(())
+    }
+}
+
+/// Runs a master until it is asked to end.
+pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
+    let mut options = master::Options {
+        ip: flags.ip,
+        port: flags.port,
+        advertise_ip: flags.advertise_ip,
+        advertise_port: flags.advertise_port,
+        hostname: flags.hostname,
+        work_dir: flags.work_dir,
+        peers: addresses(&flags.peers),
+        cluster: flags.cluster,
+        flags: super::flag_texts("master"),
+        ..master::Options::default()
+    };
+    flags.tuning.apply(&mut options)?;
+    let running = master::start(options).await.context("the master cannot start")?;
+    say_bound("master", running.address);
+    tokio::select! {
+        asked = asked_to_end() => asked?,
+        ended = running.wait() => ended.context("the master cannot go on")?,
+    }
+    running.stop().await;
+    Ok(())
+}

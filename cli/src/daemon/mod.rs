@@ -1,0 +1,92 @@
+//! Running the daemons: flags, logs, signals, and a clean end.
+
+pub(crate) mod agent;
+pub(crate) mod inner;
+pub(crate) mod local;
+pub(crate) mod marathon;
+pub(crate) mod master;
+
+use anyhow::Context;
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+/// Runs a daemon until it is asked to end, or cannot go on.
+pub(crate) fn run(daemon: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // A subscriber that is there already, of an embedding test, is as good.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(daemon);
+    // What still runs in the background has been told to end; it gets no say in when.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Completes when the process is asked to end: Ctrl-C or SIGTERM.
+pub(crate) async fn asked_to_end() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Prints where a daemon is reached, one line on stdout.
+pub(crate) fn say_bound(role: &str, address: SocketAddr) {
+    use std::io::Write;
+    // Whoever started us may not listen; that is no reason to end.
+    let _ = writeln!(std::io::stdout(), "{role} http://{address}");
+    let _ = std::io::stdout().flush();
+}
+
+/// Reads the list form of addresses, `host:port,host:port`.
+pub(crate) fn addresses(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|one| !one.is_empty()).map(ToOwned::to_owned).collect()
+}
+
+/// What this machine calls itself, for flags that default to it.
+pub(crate) fn advertised(hostname: Option<&String>, ip: Option<IpAddr>, bound: IpAddr) -> String {
+    hostname.cloned().unwrap_or_else(|| ip.unwrap_or(bound).to_string())
+}
+
+/// Every flag with its value as text, for the `/flags` endpoints. Names with `_`, as Mesos has them.
+pub(crate) fn flag_texts(command: &str) -> std::collections::BTreeMap<String, String> {
+    use clap::CommandFactory;
+    let args = crate::spelling::normalise(std::env::args_os());
+    let definition = crate::Cli::command();
+    let Ok(matches) = definition.clone().try_get_matches_from(args) else {
+        return std::collections::BTreeMap::new();
+    };
+    let (Some(given), Some(definition)) =
+        (matches.subcommand_matches(command), definition.find_subcommand(command))
+    else {
+        return std::collections::BTreeMap::new();
+    };
+    let text = |id: &clap::Id| {
+        let values = given.get_raw(id.as_str())?;
+        Some(values.map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(","))
+    };
+    definition
+        .get_arguments()
+        .filter_map(|argument| {
+            Some((argument.get_long()?.replace('-', "_"), text(argument.get_id())?))
+        })
+        .collect()
+}

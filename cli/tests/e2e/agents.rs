@@ -1,0 +1,72 @@
+//! Agents die and come back, or do not.
+
+use crate::harness::{Daemon, PATIENCE, World, listener, until_async, web_app};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+#[tokio::test]
+async fn tasks_run_on_while_their_agent_is_away_and_move_if_it_stays_away() {
+    let world = World::new();
+    let ports = crate::harness::free_ports(1);
+    let masters = format!("127.0.0.1:{}", ports[0]);
+    let flags = ["--agent_ping_timeout=1secs", "--max_agent_ping_timeouts=3"];
+    let master = world.start_master("master", ports[0], &masters, &flags).await;
+    let first = world.start_agent("agent-1", &masters, "31000-31499").await;
+    let marathon = world.start_marathon("marathon", &masters).await;
+    world.deploy(&marathon.address, &web_app("/web", 2)).await;
+    let addresses = world.answering(&marathon.address, "web", 2, Duration::from_secs(20)).await;
+    let pids: BTreeSet<i32> = addresses.iter().map(|address| listener(address)).collect();
+
+    // Back again: the same processes, and they are still managed.
+    let mut first = first;
+    first.kill();
+    for address in &addresses {
+        assert_eq!(world.get(address, "/").await.map(|answer| answer.0), Some(200));
+    }
+    let mut first = world.start_agent("agent-1", &masters, "31000-31499").await;
+    registered(&world, &master, 1).await;
+    let addresses = world.answering(&marathon.address, "web", 2, Duration::from_secs(20)).await;
+    let now: BTreeSet<i32> = addresses.iter().map(|address| listener(address)).collect();
+    assert_eq!(now, pids, "the processes are the same");
+    let ids = ids(&world, &marathon).await;
+    let body = serde_json::json!({ "ids": [ids.first()] });
+    let (status, answer) =
+        world.send(reqwest::Method::POST, &marathon.address, "/v2/tasks/delete", &body).await;
+    assert_eq!(status, 200, "{answer}");
+    until_async("a killed task of the restarted agent is replaced", PATIENCE, async || {
+        let tasks = self::ids(&world, &marathon).await;
+        (tasks.len() == 2 && !tasks.contains(ids.first()?)).then_some(())
+    })
+    .await;
+    world.answering(&marathon.address, "web", 2, Duration::from_secs(20)).await;
+
+    // Gone for good: the other agent takes over.
+    let _second = world.start_agent("agent-2", &masters, "31500-31999").await;
+    registered(&world, &master, 2).await;
+    first.kill();
+    until_async("all instances run on the other agent", PATIENCE, async || {
+        let tasks = world.tasks(&marathon.address, "web").await;
+        let moved = tasks.iter().filter(|task| {
+            task["state"] == "TASK_RUNNING"
+                && task["ports"][0].as_u64().is_some_and(|port| port >= 31_500)
+        });
+        (moved.count() == 2).then_some(())
+    })
+    .await;
+    let state = world.json(&master.address, "/state").await.expect("it leads");
+    assert_eq!(state["unreachable_slaves"], 1.0, "{state}");
+}
+
+async fn registered(world: &World, master: &Daemon, agents: u32) {
+    until_async("agents are registered", PATIENCE, async || {
+        let state = world.json(&master.address, "/state").await?;
+        (state["activated_slaves"] == f64::from(agents)).then_some(())
+    })
+    .await;
+}
+
+async fn ids(world: &World, marathon: &Daemon) -> BTreeSet<String> {
+    let tasks = world.tasks(&marathon.address, "web").await;
+    let running = tasks.iter().filter(|task| task["state"] == "TASK_RUNNING");
+    running.filter_map(|task| task["id"].as_str()).map(str::to_owned).collect()
+}

@@ -1,0 +1,13 @@
+//! Whole clusters of real processes and real containers, from the outside.
+//!
+//! Needs root, cgroups, and for the third-party clients the interpreter that `AGORA_TEST_PYTHON`
+//! names (`cargo xtask ci` prepares it).
+
+mod agents;
+mod bad_input;
+mod failover;
+mod harness;
+mod local;
+mod memory;
+mod protocols;
+mod third_party;

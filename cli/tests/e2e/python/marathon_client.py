@@ -1,0 +1,65 @@
+"""The life of an app through the `marathon` client library, which rejects keys it does not know."""
+import sys
+import time
+
+from marathon import MarathonClient
+from marathon.exceptions import NotFoundError
+from marathon.models import MarathonApp, MarathonHealthCheck
+
+
+def until(what, look):
+    deadline = time.time() + 60
+    while time.time() < deadline:
+        if look():
+            return
+        time.sleep(0.1)
+    raise SystemExit("not in time: " + what)
+
+
+def main(url):
+    client = MarathonClient(url)
+    assert client.ping() in ("pong", b"pong", '"pong"'), client.ping()
+    info = client.get_info()
+    assert info.framework_id, info
+    assert client.get_leader()
+
+    check = MarathonHealthCheck(protocol="MESOS_HTTP", path="/", port_index=0, interval_seconds=1,
+                                grace_period_seconds=30)
+    made = client.create_app("third-party", MarathonApp(
+        cmd="exec python3 -m http.server $PORT0 --bind 127.0.0.1", mem=64, cpus=0.1, instances=2,
+        labels={"made-by": "a client"}, health_checks=[check]))
+    assert made.id == "/third-party", made
+    app = lambda: client.get_app("third-party")
+    until("two run", lambda: app().tasks_running == 2)
+    until("two are healthy", lambda: app().tasks_healthy == 2)
+    until("the deployment is done", lambda: not client.list_deployments())
+
+    client.scale_app("third-party", instances=3)
+    until("three run", lambda: app().tasks_running == 3)
+    until("the deployment is done", lambda: not client.list_deployments())
+    assert [one.id for one in client.list_apps()] == ["/third-party"]
+    assert [one.id for one in client.list_apps(label="made-by==a client")] == ["/third-party"]
+    tasks = client.list_tasks("third-party")
+    assert len(tasks) == 3 and all(task.ports for task in tasks), tasks
+    assert client.list_versions("third-party")
+
+    victim = tasks[0].id
+    client.kill_task("third-party", victim)
+    until("the killed task is replaced", lambda: app().tasks_running == 3
+          and victim not in [task.id for task in client.list_tasks("third-party")])
+    client.restart_app("third-party")
+    until("the restart is done", lambda: not client.list_deployments())
+    assert client.list_queue() == []
+
+    client.delete_app("third-party")
+    until("the deletion is done", lambda: not client.list_deployments())
+    try:
+        client.get_app("third-party")
+    except NotFoundError:
+        return
+    raise SystemExit("the app is still there")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
+    print("done")

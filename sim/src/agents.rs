@@ -1,0 +1,202 @@
+//! Agents, and the disk that outlives them.
+
+use crate::containers::{Container, ContainerEvent};
+use crate::world::{Arrival, Event, Life, Node, World, deadline};
+use agent_core::input::Recovered;
+use agent_core::record::Key;
+use agent_core::{Agent, Config, Input, Output, Record};
+use model::ids::{ConnectionId, ContainerId};
+use model::link::AgentDescription;
+use model::payload::Payload;
+use model::resources::Resources;
+use model::role::Role;
+use model::step::Core;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A machine: the agent on it if it is up, its disk, its containers.
+#[derive(Default)]
+pub(crate) struct AgentNode {
+    pub(crate) core: Option<Agent>,
+    pub(crate) life: Life,
+    /// What is on disk.
+    pub(crate) records: BTreeMap<Key, Record>,
+    pub(crate) containers: BTreeMap<ContainerId, Container>,
+    pub(crate) link: Option<ConnectionId>,
+    /// Whether it keeps looking for a master.
+    is_connecting: bool,
+    /// Whether it is to crash in the middle of what it does next.
+    pub(crate) is_doomed: bool,
+    /// Whether the machine is booted before the agent starts again.
+    pub(crate) is_rebooting: bool,
+}
+
+impl World {
+    pub(crate) fn start_agent(&mut self, at: usize) {
+        if self.agents[at].core.is_some() {
+            return;
+        }
+        let resources =
+            Resources::parse("cpus:8;mem:4096;disk:4096;ports:[31000-31100]", &Role::any())
+                .expect("well formed");
+        let config = Config {
+            description: AgentDescription {
+                hostname: format!("host-{at}").into(),
+                address: format!("10.0.0.{at}:5051").into(),
+                resources,
+                version: "0.1.0".into(),
+                info: Payload::default(),
+            },
+            executor_registration_timeout: Duration::from_secs(60),
+            executor_reregistration_timeout: Duration::from_secs(2),
+            executor_shutdown_grace_period: Duration::from_secs(5),
+            registration_backoff_factor: Duration::from_millis(100),
+        };
+        let seed = self.ids.next_u64();
+        let node = &mut self.agents[at];
+        node.core = Some(Agent::new(config, seed));
+        node.is_connecting = false;
+        let rebooted = std::mem::take(&mut node.is_rebooting);
+        let mut recovered = Recovered { rebooted, ..Recovered::default() };
+        recovered.records = node.records.values().cloned().collect();
+        if rebooted {
+            node.containers.clear();
+        }
+        for (id, container) in &node.containers {
+            match &container.exit {
+                None => recovered.alive.push(id.clone()),
+                Some(exit) => recovered.exited.push((id.clone(), exit.clone())),
+            }
+        }
+        // What has ended was told just now.
+        node.containers.retain(|_, container| container.exit.is_none());
+        let life = node.life;
+        self.step_agent(at, life, Input::Recovered(recovered));
+        self.executors_look_again(at);
+    }
+
+    pub(crate) fn step_agent(&mut self, at: usize, life: Life, input: Input) {
+        let now = self.clocks();
+        let node = &mut self.agents[at];
+        if node.life != life {
+            return;
+        }
+        let Some(core) = &mut node.core else { return };
+        let mut out = Vec::new();
+        core.wake(now, &mut out);
+        core.step(input, now, &mut out);
+        self.after_agent(at, out);
+    }
+
+    pub(crate) fn wake_agent(&mut self, at: usize, life: Life) {
+        let now = self.clocks();
+        let node = &mut self.agents[at];
+        if node.life != life {
+            return;
+        }
+        let Some(core) = &mut node.core else { return };
+        let mut out = Vec::new();
+        core.wake(now, &mut out);
+        self.after_agent(at, out);
+    }
+
+    fn after_agent(&mut self, at: usize, mut out: Vec<Output>) {
+        let is_doomed = self.agents[at].is_doomed && !out.is_empty();
+        if is_doomed {
+            // Outputs are done in order, so any first part of them may have been done.
+            let done = self.faults.below(out.len() as u64 + 1);
+            out.truncate(usize::try_from(done).unwrap_or(0));
+        }
+        let life = self.agents[at].life;
+        for output in out {
+            if self.settings.is_traced && !matches!(output, Output::View(_)) {
+                println!("{:>12.6}   agent {at}: {output:?}", self.now.0.as_secs_f64());
+            }
+            self.perform_for_agent(at, life, output);
+        }
+        if is_doomed {
+            self.crash_agent(at);
+            let back = self.some_time(Duration::from_secs(20));
+            self.after(back, Event::Start(Node::Agent(at)));
+            return;
+        }
+        let wake = deadline(self.agents[at].core.as_ref());
+        self.schedule_wake(Node::Agent(at), life, wake);
+    }
+
+    fn perform_for_agent(&mut self, at: usize, life: Life, output: Output) {
+        match output {
+            Output::Append(record) => {
+                let disk = &mut self.agents[at].records;
+                if record.is_forget() {
+                    disk.remove(&record.key());
+                } else {
+                    disk.insert(record.key(), record);
+                }
+            }
+            Output::Connect => {
+                self.agents[at].is_connecting = true;
+                let wait = self.some_time(Duration::from_millis(50));
+                self.after(wait, Event::AgentDials(at, life));
+            }
+            Output::Reconnect => {
+                if let Some(link) = self.agents[at].link.take() {
+                    self.hang_up(link);
+                }
+                let wait = self.some_time(Duration::from_millis(500));
+                self.after(wait, Event::AgentDials(at, life));
+            }
+            Output::ToMaster(message) => {
+                let Some(connection) = self.agents[at].link else { return };
+                let term_seen = model::ids::Term(0);
+                let input = master_core::Input::FromAgent { connection, term_seen, message };
+                self.send(connection, Arrival::AtMaster(input), true);
+            }
+            Output::AnswerExecutor { request, answer } => {
+                self.executor_answered(at, request, answer.is_ok());
+            }
+            Output::ToExecutor { connection, event } => self.tell_executor(at, connection, event),
+            Output::CloseExecutor { connection } => self.executor_closed(at, connection),
+            Output::LaunchContainer(launch) => self.launch_container(at, &launch),
+            Output::DestroyContainer { container } => {
+                let wait = self.some_time(Duration::from_millis(100));
+                self.after(wait, Event::Container(at, container, ContainerEvent::Destroyed));
+            }
+            Output::UpdateContainer { .. } | Output::Note(_) | Output::View(_) => {}
+            Output::Exit { .. } => self.crash_agent(at),
+        }
+    }
+
+    /// Looks for the leading master, again and again until there is one.
+    pub(crate) fn agent_dials(&mut self, at: usize, life: Life) {
+        let node = &self.agents[at];
+        let is_up = node.life == life && node.core.is_some() && node.is_connecting;
+        let has_link = node.link.is_some_and(|link| self.network.wires.contains_key(&link));
+        if !is_up || has_link {
+            return;
+        }
+        let Some(connection) = self.connect(Node::Agent(at), life) else {
+            let wait = Duration::from_millis(100) + self.some_time(Duration::from_millis(900));
+            self.after(wait, Event::AgentDials(at, life));
+            return;
+        };
+        self.agents[at].link = Some(connection);
+        let hello = master_core::Input::AgentConnected { connection };
+        self.send(connection, Arrival::AtMaster(hello), true);
+        self.step_agent(at, life, Input::LinkUp { link: connection });
+    }
+
+    pub(crate) fn crash_agent(&mut self, at: usize) {
+        let node = &mut self.agents[at];
+        node.is_doomed = false;
+        if node.core.take().is_none() {
+            return;
+        }
+        node.life += 1;
+        node.link = None;
+        for container in node.containers.values_mut() {
+            container.connection = None;
+        }
+        self.break_all(Node::Agent(at));
+    }
+}

@@ -1,0 +1,154 @@
+//! What breaks: each seed has its own mix of faults.
+
+use crate::containers::ContainerEvent;
+use crate::world::{Event, MARATHONS, MASTERS, Node, World};
+use model::ids::ConnectionId;
+use std::time::Duration;
+
+/// Something that breaks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// A master ends at once, and comes back.
+    CrashMaster,
+    /// The leader leads no more, though it lives.
+    DeposeMaster,
+    /// An agent ends at once, and comes back.
+    CrashAgent,
+    /// An agent ends in the middle of what it does next.
+    CrashAgentInStep,
+    /// A whole machine goes down with all that runs on it, and comes back.
+    RebootMachine,
+    /// A Marathon ends at once, and comes back.
+    CrashMarathon,
+    /// The leading Marathon loses its lease, though it lives.
+    DeposeMarathon,
+    /// A connection breaks.
+    BreakConnection,
+    /// Nothing gets through between a node and a master for a while, one way or both.
+    Partition,
+    /// An executor ends badly.
+    KillExecutor,
+}
+
+const ALL: [Fault; 10] = [
+    Fault::CrashMaster,
+    Fault::DeposeMaster,
+    Fault::CrashAgent,
+    Fault::CrashAgentInStep,
+    Fault::RebootMachine,
+    Fault::CrashMarathon,
+    Fault::DeposeMarathon,
+    Fault::BreakConnection,
+    Fault::Partition,
+    Fault::KillExecutor,
+];
+
+impl World {
+    pub(crate) fn plan_next_fault(&mut self) {
+        // The seed says how rough the run is: from a fault a second to one a minute.
+        let pace = 1 + self.settings.seed % 7 * 8;
+        let wait = Duration::from_secs(3) + self.faults.up_to(Duration::from_secs(pace));
+        let kind = usize::try_from(self.faults.below(ALL.len() as u64)).unwrap_or(0);
+        self.after(wait, Event::Fault(ALL[kind]));
+    }
+
+    pub(crate) fn break_something(&mut self, fault: Fault) {
+        if !self.is_chaos {
+            return;
+        }
+        self.summary.faults += 1;
+        let agents = self.agents.len() as u64;
+        match fault {
+            Fault::CrashMaster => {
+                let at = self.pick(MASTERS as u64);
+                self.crash_master(at);
+                self.back_after(Node::Master(at), Duration::from_secs(20));
+            }
+            Fault::DeposeMaster => self.depose(),
+            Fault::CrashAgent => {
+                let at = self.pick(agents);
+                self.crash_agent(at);
+                self.back_after(Node::Agent(at), Duration::from_secs(60));
+            }
+            Fault::CrashAgentInStep => {
+                let at = self.pick(agents);
+                self.agents[at].is_doomed = true;
+            }
+            Fault::RebootMachine => {
+                let at = self.pick(agents);
+                self.crash_agent(at);
+                self.agents[at].containers.clear();
+                self.agents[at].is_rebooting = true;
+                self.back_after(Node::Agent(at), Duration::from_secs(60));
+            }
+            Fault::CrashMarathon => {
+                let at = self.pick(MARATHONS as u64);
+                self.crash_marathon(at);
+                self.back_after(Node::Marathon(at), Duration::from_secs(20));
+            }
+            Fault::DeposeMarathon => self.depose_marathon(),
+            Fault::BreakConnection => {
+                let wires: Vec<ConnectionId> = self.network.wires.keys().copied().collect();
+                if !wires.is_empty() {
+                    let at = self.pick(wires.len() as u64);
+                    self.break_connection(wires[at]);
+                }
+            }
+            Fault::Partition => self.partition(),
+            Fault::KillExecutor => self.kill_executor(),
+        }
+        self.plan_next_fault();
+    }
+
+    fn pick(&mut self, of: u64) -> usize {
+        usize::try_from(self.faults.below(of)).unwrap_or(0)
+    }
+
+    fn back_after(&mut self, node: Node, max: Duration) {
+        let wait = Duration::from_millis(100) + self.faults.up_to(max);
+        self.after(wait, Event::Start(node));
+    }
+
+    fn partition(&mut self) {
+        let client = match self.faults.below(5) {
+            0 => Node::Marathon(self.pick(MARATHONS as u64)),
+            _ => Node::Agent(self.pick(self.agents.len() as u64)),
+        };
+        let until = self.now + Duration::from_secs(1) + self.faults.up_to(Duration::from_secs(60));
+        let ways = self.faults.below(3);
+        for master in (0..MASTERS).map(Node::Master) {
+            if ways != 0 {
+                self.network.cuts.insert((client, master), until);
+            }
+            if ways != 1 {
+                self.network.cuts.insert((master, client), until);
+            }
+        }
+    }
+
+    fn kill_executor(&mut self) {
+        let at = self.pick(self.agents.len() as u64);
+        let ids: Vec<_> = self.agents[at].containers.keys().cloned().collect();
+        if !ids.is_empty() {
+            let id = &ids[self.pick(ids.len() as u64)];
+            let status = if self.faults.chance(50) { 9 } else { 256 };
+            self.container(at, id, ContainerEvent::Exits(status));
+        }
+    }
+
+    /// Ends all faults; whoever is down comes back.
+    pub(crate) fn heal(&mut self) {
+        self.is_chaos = false;
+        self.network.cuts.clear();
+        for agent in &mut self.agents {
+            agent.is_doomed = false;
+        }
+        let masters = (0..MASTERS).map(Node::Master);
+        let agents = (0..self.agents.len()).map(Node::Agent);
+        for node in masters.chain(agents).chain((0..MARATHONS).map(Node::Marathon)) {
+            self.after(Duration::from_millis(10), Event::Start(node));
+        }
+        self.after(Duration::from_secs(2), Event::Elect);
+        self.after(Duration::from_secs(6), Event::TakeLease);
+    }
+}

@@ -1,0 +1,357 @@
+//! Marathon: its sessions with the master, its store, and the lease by which one of it leads.
+
+use crate::world::{Arrival, Event, Life, MARATHONS, Node, World, deadline};
+use marathon_core::Marathon;
+use marathon_core::io::{Config, Input, Launch, OfferView, Output, UpdateView};
+use marathon_core::view::View;
+use model::call::{Accept, Acknowledge, Call, Decline, Kill, Operation, ReconcileTask, Subscribe};
+use model::event::SchedulerEvent;
+use model::framework::{Capabilities, Framework};
+use model::ids::{ConnectionId, FrameworkId, RequestId};
+use model::payload::Payload;
+use model::resources::Attributes;
+use model::role::Role;
+use model::step::Core;
+use model::task::{RunsBy, TaskSpec};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long a dead leader's lease holds before another one may lead.
+const LEASE: Duration = Duration::from_secs(3);
+
+/// A Marathon.
+#[derive(Default)]
+pub(crate) struct MarathonNode {
+    pub(crate) core: Option<Marathon>,
+    pub(crate) life: Life,
+    pub(crate) view: View,
+    token: u64,
+    connection: Option<ConnectionId>,
+    subscribing: Option<RequestId>,
+    framework: Option<FrameworkId>,
+    wants_session: bool,
+}
+
+/// A write to the store on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Write {
+    write: marathon_core::ids::WriteId,
+    token: u64,
+    puts: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl World {
+    pub(crate) fn start_marathon(&mut self, at: usize) {
+        if self.marathons[at].core.is_some() {
+            return;
+        }
+        let config = Config { seed: self.ids.next_u64(), ..Config::default() };
+        let role = config.role.clone();
+        let node = &mut self.marathons[at];
+        node.core = Some(Marathon::new(config));
+        node.view = View::new(role);
+        node.wants_session = false;
+        if self.lease.is_none() {
+            self.after(LEASE, Event::TakeLease);
+        }
+    }
+
+    /// Whoever lives leads, if nobody does.
+    pub(crate) fn take_lease(&mut self) {
+        if self.lease.is_some() {
+            return;
+        }
+        let living: Vec<usize> =
+            (0..MARATHONS).filter(|&at| self.marathons[at].core.is_some()).collect();
+        if living.is_empty() || self.raft.leader.is_none() {
+            self.after(Duration::from_secs(1), Event::TakeLease);
+            return;
+        }
+        let chosen = self.faults.below(living.len() as u64);
+        let at = living[usize::try_from(chosen).unwrap_or(0)];
+        self.lease = Some(at);
+        self.token += 1;
+        self.marathons[at].token = self.token;
+        let stored = self.store.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let life = self.marathons[at].life;
+        self.step_marathon(at, life, Input::Lead { stored });
+    }
+
+    pub(crate) fn step_marathon(&mut self, at: usize, life: Life, input: Input) {
+        let now = self.clocks();
+        let node = &mut self.marathons[at];
+        if node.life != life {
+            return;
+        }
+        let Some(core) = &mut node.core else { return };
+        let mut out = Vec::new();
+        core.wake(now, &mut out);
+        core.step(input, now, &mut out);
+        self.after_marathon(at, out);
+    }
+
+    pub(crate) fn wake_marathon(&mut self, at: usize, life: Life) {
+        let now = self.clocks();
+        let node = &mut self.marathons[at];
+        if node.life != life {
+            return;
+        }
+        let Some(core) = &mut node.core else { return };
+        let mut out = Vec::new();
+        core.wake(now, &mut out);
+        self.after_marathon(at, out);
+    }
+
+    fn after_marathon(&mut self, at: usize, out: Vec<Output>) {
+        let life = self.marathons[at].life;
+        for output in out {
+            if self.settings.is_traced && !matches!(output, Output::View(_)) {
+                println!("{:>12.6}   marathon {at}: {output:?}", self.now.0.as_secs_f64());
+            }
+            self.perform_for_marathon(at, life, output);
+        }
+        let wake = deadline(self.marathons[at].core.as_ref());
+        self.schedule_wake(Node::Marathon(at), life, wake);
+    }
+
+    fn perform_for_marathon(&mut self, at: usize, life: Life, output: Output) {
+        match output {
+            Output::Store { write, puts } => {
+                let token = self.marathons[at].token;
+                let wait = Duration::from_millis(1) + self.some_time(Duration::from_millis(20));
+                self.after(wait, Event::Write(at, life, Write { write, token, puts }));
+            }
+            Output::StepDown => self.marathon_steps_down(at),
+            Output::Subscribe { framework } => {
+                self.marathons[at].wants_session = true;
+                let wait = self.some_time(Duration::from_millis(50));
+                self.after(wait, Event::MarathonDials(at, life, framework));
+            }
+            Output::Accept { offer, agent, launches, refuse_for } => {
+                let spec = |launch: Launch| {
+                    Ok(TaskSpec {
+                        id: launch.task,
+                        name: launch.app.id.task_name().into(),
+                        agent: agent.clone(),
+                        resources: launch.resources,
+                        runs_by: RunsBy::Command,
+                        kill_grace: None,
+                        info: Payload::default(),
+                    })
+                };
+                let operations = vec![Operation::Launch(launches.into_iter().map(spec).collect())];
+                let offers = vec![offer.as_str().into()];
+                self.call(at, Call::Accept(Accept { offers, operations, refuse_for }));
+            }
+            Output::Decline { offers, refuse_for } => {
+                let offers = offers.into_iter().collect();
+                self.call(at, Call::Decline(Decline { offers, refuse_for }));
+            }
+            Output::Revive => self.call(at, Call::Revive(BTreeSet::new())),
+            Output::Suppress => self.call(at, Call::Suppress(BTreeSet::new())),
+            Output::Kill { task, agent, grace } => {
+                self.call(at, Call::Kill(Kill { task, agent, grace }));
+            }
+            Output::Acknowledge { agent, task, uuid } => {
+                self.call(at, Call::Acknowledge(Acknowledge { agent, task, uuid }));
+            }
+            Output::Reconcile(tasks) => {
+                let one = |(task, agent)| ReconcileTask { task, agent };
+                self.call(at, Call::Reconcile(tasks.into_iter().map(one).collect()));
+            }
+            Output::Answer { .. } | Output::Event(_) => {}
+            Output::View(change) => self.marathons[at].view.apply(change),
+        }
+    }
+
+    /// Calls the master, if there is a session; without one the call is lost.
+    fn call(&mut self, at: usize, call: Call) {
+        let request = self.new_request();
+        let node = &self.marathons[at];
+        let (Some(connection), Some(framework)) = (node.connection, node.framework.clone()) else {
+            return;
+        };
+        let stream = master_core::StreamClaim::Connection(connection);
+        let input = master_core::Input::Call { request, framework, stream, call, principal: None };
+        self.send(connection, Arrival::AtMaster(input), true);
+    }
+
+    /// Looks for the leading master, again and again until there is one.
+    pub(crate) fn marathon_dials(&mut self, at: usize, life: Life, id: Option<FrameworkId>) {
+        let node = &self.marathons[at];
+        let is_wanted = node.life == life && node.core.is_some() && node.wants_session;
+        if !is_wanted || node.connection.is_some() {
+            return;
+        }
+        let Some(connection) = self.connect(Node::Marathon(at), life) else {
+            let wait = Duration::from_millis(100) + self.some_time(Duration::from_millis(400));
+            self.after(wait, Event::MarathonDials(at, life, id));
+            return;
+        };
+        let request = self.new_request();
+        let node = &mut self.marathons[at];
+        node.connection = Some(connection);
+        node.subscribing = Some(request);
+        node.framework = id.clone();
+        let framework = Framework {
+            id,
+            name: "marathon".into(),
+            user: "root".into(),
+            roles: BTreeSet::from([Role::any()]),
+            capabilities: Capabilities {
+                partition_aware: true,
+                task_killing_state: true,
+                ..Capabilities::default()
+            },
+            failover_timeout: Duration::from_secs(604_800),
+            checkpoint: true,
+            principal: None,
+            info: Payload::default(),
+        };
+        let call = Subscribe { framework, suppressed: BTreeSet::new() };
+        let input = master_core::Input::Subscribe { connection, request, call, principal: None };
+        self.send(connection, Arrival::AtMaster(input), true);
+    }
+
+    /// A master has refused a subscription: try again.
+    pub(crate) fn subscribe_refused(&mut self, request: RequestId) {
+        let asked = |node: &MarathonNode| node.subscribing == Some(request);
+        let Some(at) = self.marathons.iter().position(asked) else { return };
+        if let Some(connection) = self.marathons[at].connection {
+            self.break_connection(connection);
+        }
+    }
+
+    /// An event arrives.
+    pub(crate) fn hear(
+        &mut self,
+        at: usize,
+        life: Life,
+        connection: ConnectionId,
+        event: SchedulerEvent,
+    ) {
+        if self.marathons[at].connection != Some(connection) {
+            return;
+        }
+        let input = match event {
+            SchedulerEvent::Subscribed { framework, .. } => {
+                self.marathons[at].subscribing = None;
+                self.marathons[at].framework = Some(framework.clone());
+                Input::Subscribed { framework, master: "master".into() }
+            }
+            SchedulerEvent::Offers(offers) => Input::Offers(
+                offers
+                    .into_iter()
+                    .map(|offer| OfferView {
+                        offer,
+                        attributes: Attributes::default(),
+                        region: None,
+                        zone: None,
+                    })
+                    .collect(),
+            ),
+            SchedulerEvent::Rescind(offer) => Input::Rescind(offer),
+            SchedulerEvent::Update(status) => {
+                self.laws.heard(&status);
+                Input::Update(UpdateView { status, addresses: Vec::new() })
+            }
+            SchedulerEvent::Failure { agent, executor: None } => Input::AgentLost(agent),
+            SchedulerEvent::Failure { .. }
+            | SchedulerEvent::Message(_)
+            | SchedulerEvent::Heartbeat => return,
+            SchedulerEvent::Error(why) => {
+                if why != "Framework failed over" {
+                    self.laws.broke(format!("truth: the master threw Marathon out: {why}"));
+                }
+                return;
+            }
+        };
+        self.step_marathon(at, life, input);
+    }
+
+    /// A session is broken, and its Marathon notices after a while.
+    pub(crate) fn session_lost(
+        &mut self,
+        at: usize,
+        life: Life,
+        connection: ConnectionId,
+        wait: Duration,
+    ) {
+        let node = &mut self.marathons[at];
+        if node.life != life || node.connection != Some(connection) {
+            return;
+        }
+        node.connection = None;
+        node.subscribing = None;
+        let id = node.framework.clone();
+        self.after(wait, Event::ToMarathon(at, life, Box::new(Input::Disconnected)));
+        let redial = Duration::from_millis(100) + self.some_time(Duration::from_millis(400));
+        self.after(wait + redial, Event::MarathonDials(at, life, id));
+    }
+
+    /// A write reaches the store: it is done if its writer still leads.
+    pub(crate) fn write(&mut self, at: usize, life: Life, write: Write) {
+        if self.raft.leader.is_none() {
+            // The client knows that it was not done, and tries again.
+            self.after(Duration::from_millis(200), Event::Write(at, life, write));
+            return;
+        }
+        let is_fenced = write.token != self.token || self.lease.is_none();
+        let is_doubtful = self.is_chaos && self.faults.below(1_000) < 2;
+        let is_done = !is_fenced && !(is_doubtful && self.faults.chance(50));
+        if is_done {
+            for (key, value) in &write.puts {
+                match value {
+                    Some(value) => self.store.insert(key.clone(), value.clone()),
+                    None => self.store.remove(key),
+                };
+            }
+        }
+        let write = write.write;
+        let input = if is_done && !is_doubtful {
+            Input::Committed { write }
+        } else {
+            Input::CommitFailed { write }
+        };
+        self.step_marathon(at, life, input);
+    }
+
+    /// Ends a Marathon's session, as its shell does when it leads no more.
+    fn end_session(&mut self, at: usize) {
+        let node = &mut self.marathons[at];
+        node.wants_session = false;
+        node.subscribing = None;
+        if let Some(connection) = node.connection.take() {
+            self.hang_up(connection);
+        }
+    }
+
+    fn marathon_steps_down(&mut self, at: usize) {
+        self.end_session(at);
+        if self.lease == Some(at) {
+            self.lease = None;
+            self.after(LEASE, Event::TakeLease);
+        }
+        let life = self.marathons[at].life;
+        self.after(Duration::ZERO, Event::ToMarathon(at, life, Box::new(Input::Depose)));
+    }
+
+    /// A leader loses its lease, though it lives.
+    pub(crate) fn depose_marathon(&mut self) {
+        if let Some(at) = self.lease {
+            self.marathon_steps_down(at);
+        }
+    }
+
+    pub(crate) fn crash_marathon(&mut self, at: usize) {
+        if self.marathons[at].core.take().is_none() {
+            return;
+        }
+        self.end_session(at);
+        self.marathons[at].life += 1;
+        if self.lease == Some(at) {
+            self.lease = None;
+            self.after(LEASE, Event::TakeLease);
+        }
+    }
+}

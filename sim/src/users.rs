@@ -1,0 +1,61 @@
+//! Users: they create, scale, restart and delete apps, and kill tasks.
+
+use crate::world::{Event, World};
+use marathon_core::ids::AppId;
+use marathon_core::io::{Ask, Command, Input, KillHow};
+use serde_json::json;
+use std::time::Duration;
+
+/// Apps that users know of.
+const APPS: u64 = 6;
+
+impl World {
+    /// A user wants something, and later something else.
+    pub(crate) fn user(&mut self) {
+        if !self.is_chaos {
+            return;
+        }
+        let wait = Duration::from_secs(1) + self.users.up_to(Duration::from_secs(12));
+        self.after(wait, Event::User);
+        let command = self.wish();
+        let Some(at) = self.lease else { return };
+        let request = self.new_request();
+        let ask = Ask { request, client: "user".into(), uri: "/v2/apps".into(), command };
+        let life = self.marathons[at].life;
+        self.step_marathon(at, life, Input::Ask(ask));
+    }
+
+    fn wish(&mut self) -> Command {
+        let name = format!("/app-{}", self.users.below(APPS));
+        let id = AppId::parse_app(&name).expect("well formed");
+        let instances = self.users.below(6);
+        let force = self.users.chance(30);
+        match self.users.below(10) {
+            0..=3 => Command::CreateApp {
+                body: json!({
+                    "id": name, "cmd": "sleep 1000", "instances": instances, "cpus": 0.5, "mem": 64,
+                    "backoffSeconds": 1, "maxLaunchDelaySeconds": 20,
+                    "upgradeStrategy": {
+                        "minimumHealthCapacity": if self.users.chance(50) { 1.0 } else { 0.5 },
+                        "maximumOverCapacity": 0.5,
+                    },
+                }),
+                force,
+            },
+            4..=5 => {
+                let body = json!({ "instances": instances });
+                Command::PutApp { id, body, partial: true, create: false, force }
+            }
+            6 => {
+                let body = json!({ "cmd": format!("sleep {}", 1_000 + self.users.below(9)) });
+                Command::PutApp { id, body, partial: true, create: false, force }
+            }
+            7 => Command::RestartApp { id, force },
+            8 => {
+                let how = KillHow { scale: self.users.chance(30), wipe: false, force };
+                Command::KillAppTasks { id, host: None, how }
+            }
+            _ => Command::DeleteApp { id, force: true },
+        }
+    }
+}
