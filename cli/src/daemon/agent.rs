@@ -1,8 +1,10 @@
 //! `agora agent`.
 
-use super::{addresses, asked_to_end, say_bound};
+use super::{addresses, asked_to_end, inner, say_bound};
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use model::resources::Attributes;
+use model::role::Role;
 use model::units::parse_duration;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -78,4 +80,77 @@ pub(crate) struct Machine {
     /// How long executors wait for an agent that is away before they end themselves
     #[arg(long, env = "AGORA_RECOVERY_TIMEOUT", value_parser = parse_duration, default_value = "15mins")]
     recovery_timeout: Duration,
+    /// What becomes of executors of an earlier run of the agent
+    #[arg(long, env = "AGORA_RECOVER", value_enum, default_value_t = Recover::Reconnect)]
+    recover: Recover,
+    /// Run tasks as the user they name
+    #[arg(long, env = "AGORA_SWITCH_USER", num_args = 0..=1, default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
+    switch_user: bool,
+    /// Executors of each framework that are over and still shown
+    #[arg(long, env = "AGORA_MAX_COMPLETED_EXECUTORS_PER_FRAMEWORK", default_value_t = 150)]
+    max_completed_executors_per_framework: usize,
+}
+
+/// What becomes of executors of an earlier run.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Recover {
+    /// They are taken back
+    Reconnect,
+    /// They are ended
+    Cleanup,
+}
+
+impl Machine {
+    /// Sets these in `options`.
+    pub(crate) fn apply(self, options: &mut agent::Options) -> anyhow::Result<()> {
+        options.runtime_dir = self.runtime_dir;
+        options.resources = self.resources;
+        if let Some(text) = &self.attributes {
+            options.attributes = Attributes::parse(text).context("--attributes")?;
+        }
+        options.default_role = Role::new(self.default_role).context("--default_role")?;
+        options.isolation = self.isolation;
+        options.cgroups_hierarchy = self.cgroups_hierarchy;
+        options.cgroups_root = self.cgroups_root;
+        options.cgroups_enable_cfs = self.cgroups_enable_cfs;
+        options.registration_backoff_factor = self.registration_backoff_factor;
+        options.executor_registration_timeout = self.executor_registration_timeout;
+        options.executor_reregistration_timeout = self.executor_reregistration_timeout;
+        options.executor_shutdown_grace_period = self.executor_shutdown_grace_period;
+        options.recovery_timeout = self.recovery_timeout;
+        options.recover = match self.recover {
+            Recover::Reconnect => agent::Recover::Reconnect,
+            Recover::Cleanup => agent::Recover::Cleanup,
+        };
+        options.switch_user = self.switch_user;
+        options.max_completed_executors_per_framework = self.max_completed_executors_per_framework;
+        let binary = std::env::current_exe().context("cannot find the own binary")?;
+        options.executor = (binary.clone(), vec![inner::EXECUTOR.into()]);
+        options.launcher = (binary, vec![inner::LAUNCHER.into()]);
+        Ok(())
+    }
+}
+
+/// Runs an agent until it is asked to end. Its tasks run on.
+pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
+    let mut options = agent::Options {
+        ip: flags.ip,
+        port: flags.port,
+        advertise_ip: flags.advertise_ip,
+        advertise_port: flags.advertise_port,
+        hostname: flags.hostname,
+        work_dir: flags.work_dir,
+        masters: addresses(&flags.master),
+        flags: super::flag_texts("agent"),
+        ..agent::Options::default()
+    };
+    flags.machine.apply(&mut options)?;
+    let running = agent::start(options).await.context("the agent cannot start")?;
+    say_bound("agent", running.address);
+    tokio::select! {
+        asked = asked_to_end() => asked?,
+        ended = running.wait() => ended.context("the agent cannot go on")?,
+    }
+    running.stop(agent::StopMode::KeepTasks).await;
+    Ok(())
 }

@@ -7,7 +7,8 @@ pub(crate) mod marathon;
 pub(crate) mod master;
 
 use anyhow::Context;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -61,9 +62,14 @@ pub(crate) fn addresses(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|one| !one.is_empty()).map(ToOwned::to_owned).collect()
 }
 
-/// What this machine calls itself, for flags that default to it.
-pub(crate) fn advertised(hostname: Option<&String>, ip: Option<IpAddr>, bound: IpAddr) -> String {
-    hostname.cloned().unwrap_or_else(|| ip.unwrap_or(bound).to_string())
+/// Writes where a daemon is reached to `<dir>/address`, whole or not at all.
+pub(crate) fn write_address(dir: &Path, address: SocketAddr) -> anyhow::Result<()> {
+    let write = || {
+        std::fs::create_dir_all(dir)?;
+        std::fs::write(dir.join("address.new"), format!("{address}\n"))?;
+        std::fs::rename(dir.join("address.new"), dir.join("address"))
+    };
+    write().with_context(|| format!("cannot write the address to {}", dir.display()))
 }
 
 /// Every flag with its value as text, for the `/flags` endpoints. Names with `_`, as Mesos has them.

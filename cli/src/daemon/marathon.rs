@@ -1,0 +1,123 @@
+//! `agora marathon`.
+
+use super::{addresses, asked_to_end, say_bound, write_address};
+use anyhow::Context;
+use clap::Args;
+use model::units::parse_duration;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How Marathon runs.
+///
+/// Several of them may run for one cluster: one leads, the others hand requests on to it.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Flags {
+    /// Masters as host:port with commas between them; any of them will do
+    #[arg(long, env = "AGORA_MASTER")]
+    master: String,
+    /// Address to listen on
+    #[arg(long, env = "AGORA_HTTP_ADDRESS", default_value = "0.0.0.0")]
+    http_address: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, env = "AGORA_HTTP_PORT", default_value_t = 8080)]
+    http_port: u16,
+    /// Name or address that others reach this Marathon by; by default the address
+    #[arg(long, env = "AGORA_HOSTNAME")]
+    hostname: Option<String>,
+    /// Directory to write the bound address to; state is kept by the masters, not here
+    #[arg(long, env = "AGORA_WORK_DIR")]
+    work_dir: Option<PathBuf>,
+    /// Name of the framework, and of its state: Marathons of one name share their apps
+    #[arg(long, env = "AGORA_FRAMEWORK_NAME", default_value = "marathon")]
+    framework_name: String,
+    /// Role of apps that name none
+    #[arg(long, env = "AGORA_MESOS_ROLE", default_value = "*")]
+    mesos_role: String,
+    /// User that tasks run as whose app names none
+    #[arg(long, env = "AGORA_MESOS_USER", default_value = "root")]
+    mesos_user: String,
+    /// How long tasks outlive the absence of every Marathon
+    #[arg(long, env = "AGORA_FAILOVER_TIMEOUT", value_parser = parse_seconds, default_value = "604800")]
+    failover_timeout: Duration,
+    /// Where a person finds this Marathon; by default its own address
+    #[arg(long, env = "AGORA_WEBUI_URL")]
+    webui_url: Option<String>,
+    /// How long a leading Marathon that is not heard of keeps the others waiting
+    #[arg(long, env = "AGORA_LEADER_LEASE", value_parser = parse_duration, default_value = "5secs")]
+    leader_lease: Duration,
+    /// Deployments that may run at once
+    #[arg(long, env = "AGORA_MAX_RUNNING_DEPLOYMENTS", default_value_t = 100)]
+    max_running_deployments: usize,
+    /// How long an offer that was not used is not to come again, in milliseconds
+    #[arg(long, env = "AGORA_DECLINE_OFFER_DURATION", value_parser = parse_millis, default_value = "120000")]
+    decline_offer_duration: Duration,
+    /// How long nothing may be heard of a launch, in milliseconds
+    #[arg(long, env = "AGORA_TASK_LAUNCH_CONFIRM_TIMEOUT", value_parser = parse_millis, default_value = "300000")]
+    task_launch_confirm_timeout: Duration,
+    /// How long a task may take from staging to running, in milliseconds
+    #[arg(long, env = "AGORA_TASK_LAUNCH_TIMEOUT", value_parser = parse_millis, default_value = "300000")]
+    task_launch_timeout: Duration,
+    /// Time between two reconciliations of all tasks, in milliseconds
+    #[arg(long, env = "AGORA_RECONCILIATION_INTERVAL", value_parser = parse_millis, default_value = "600000")]
+    reconciliation_interval: Duration,
+    /// Lowest service port that is assigned
+    #[arg(long, env = "AGORA_LOCAL_PORT_MIN", default_value_t = 10000)]
+    local_port_min: u16,
+    /// Highest service port that is assigned
+    #[arg(long, env = "AGORA_LOCAL_PORT_MAX", default_value_t = 20000)]
+    local_port_max: u16,
+    /// Origins that browsers may call from, with commas between them; * means any
+    #[arg(long, env = "AGORA_ACCESS_CONTROL_ALLOW_ORIGIN")]
+    access_control_allow_origin: Option<String>,
+}
+
+/// Marathon's flags of time are plain numbers, here of milliseconds; a unit may be given.
+fn parse_millis(text: &str) -> Result<Duration, model::units::BadUnit> {
+    text.parse().map(Duration::from_millis).or_else(|_| parse_duration(text))
+}
+
+/// The same in seconds.
+fn parse_seconds(text: &str) -> Result<Duration, model::units::BadUnit> {
+    text.parse().map(Duration::from_secs).or_else(|_| parse_duration(text))
+}
+
+/// Runs Marathon until it is asked to end. Its tasks run on.
+pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
+    let options = marathon::Options {
+        masters: addresses(&flags.master),
+        http_address: flags.http_address,
+        http_port: flags.http_port,
+        hostname: flags.hostname,
+        framework_name: flags.framework_name,
+        mesos_role: flags.mesos_role,
+        mesos_user: flags.mesos_user,
+        failover_timeout: flags.failover_timeout,
+        webui_url: flags.webui_url,
+        leader_lease: flags.leader_lease,
+        max_running_deployments: flags.max_running_deployments,
+        decline_offer_duration: flags.decline_offer_duration,
+        task_launch_confirm_timeout: flags.task_launch_confirm_timeout,
+        task_launch_timeout: flags.task_launch_timeout,
+        reconciliation_interval: flags.reconciliation_interval,
+        local_ports: (flags.local_port_min, flags.local_port_max),
+        access_control_allow_origin: flags
+            .access_control_allow_origin
+            .as_deref()
+            .map(addresses)
+            .unwrap_or_default(),
+        flags: super::flag_texts("marathon"),
+        ..marathon::Options::default()
+    };
+    let running = marathon::start(options).await.context("Marathon cannot start")?;
+    if let Some(dir) = &flags.work_dir {
+        write_address(dir, running.address)?;
+    }
+    say_bound("marathon", running.address);
+    tokio::select! {
+        asked = asked_to_end() => asked?,
+        ended = running.wait() => ended.context("Marathon cannot go on")?,
+    }
+    running.stop().await;
+    Ok(())
+}
