@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,6 +66,8 @@ pub(crate) struct Book {
     addresses: BTreeMap<u64, String>,
     met: Mutex<BTreeMap<u64, String>>,
     told: Mutex<BTreeSet<(u64, String)>>,
+    /// Whether another master knows this one with another data directory.
+    disowned: AtomicBool,
 }
 
 /// What an envelope shows.
@@ -83,7 +86,7 @@ impl Book {
         met: BTreeMap<u64, String>,
     ) -> Self {
         let (met, told) = (Mutex::new(met), Mutex::default());
-        Self { identity, own, addresses, met, told }
+        Self { identity, own, addresses, met, told, disowned: AtomicBool::new(false) }
     }
 
     /// What this master writes on a batch for `to`.
@@ -115,9 +118,13 @@ impl Book {
         }
         let expected = &envelope.receiver_data_id;
         if !expected.is_empty() && *expected != own.data_id {
+            // Those that have never met this master cannot know, so it must keep away from them too.
+            self.disowned.store(true, Ordering::Release);
+        }
+        if self.is_disowned() {
             return Err(format!(
-                "{address} knows {} with another data directory, which was lost or replaced; \
-                 this master has forgotten its votes and must not take part",
+                "{} was known with another data directory, which was lost or replaced; \
+                 it has forgotten its votes and must not take part: restore its directory",
                 self.own
             ));
         }
@@ -133,6 +140,17 @@ impl Book {
                  its votes and must not take part: restore its directory"
             )),
         }
+    }
+
+    /// Whether this master must not take part.
+    fn is_disowned(&self) -> bool {
+        self.disowned.load(Ordering::Acquire)
+    }
+
+    /// How many other masters have been met.
+    #[cfg(test)]
+    pub(crate) fn met_count(&self) -> usize {
+        self.met.lock().len()
     }
 
     /// Whether this was not logged before, so that a stranger who tries again and again does not
@@ -259,6 +277,10 @@ impl Link {
     ) -> Status {
         let (batches, stream) = mpsc::channel(BATCHES_AHEAD);
         let snapshots = client.clone();
+        // A greeting, so that all masters know each other's data directories, although followers
+        // have nothing to say to each other.
+        let greeting = RaftBatch { envelope: Some(self.book.envelope(self.id)), messages: vec![] };
+        let _ = batches.try_send(greeting);
         let mut call = pin!(client.deliver(ReceiverStream::new(stream)));
         loop {
             let place = tokio::select! {
@@ -271,6 +293,9 @@ impl Link {
                 first = queued.recv() => first,
             };
             let Some(first) = first else { return Status::cancelled("stopping") };
+            if self.book.is_disowned() {
+                return Status::failed_precondition("this master must not take part");
+            }
             let mut batch = RaftBatch { envelope: None, messages: Vec::new() };
             let mut bytes = 0;
             let mut next = Some(first);
@@ -385,10 +410,13 @@ mod tests {
         assert_eq!(one.check(&two.envelope(1)), Ok(Sender::Known));
         let error = one.check(&lost.envelope(1)).expect_err("it has forgotten");
         assert!(error.contains("m2:1 came back with another data directory"), "{error}");
-        // And it refuses them, so that it does not vote.
-        let error = lost.check(&one.envelope(2)).expect_err("it has forgotten");
-        assert!(error.contains("must not take part"), "{error}");
-        assert_eq!(lost.check(&book(3, "three").envelope(2)), Ok(Sender::New));
+        // And it refuses them, so that it does not vote, not even for one that never met it.
+        let stranger = book(3, "three").envelope(2);
+        assert_eq!(lost.check(&stranger), Ok(Sender::New));
+        for envelope in [one.envelope(2), stranger] {
+            let error = lost.check(&envelope).expect_err("it has forgotten");
+            assert!(error.contains("must not take part"), "{error}");
+        }
     }
 
     #[test]

@@ -40,9 +40,10 @@
 //! A master's raft id comes from its address in the list of peers, so all of them find the same ids
 //! without talking. Each data directory has a random id besides. Masters remember each other's, and
 //! refuse one that comes back with an empty directory: it has forgotten its votes and what it
-//! acknowledged, and to take it in under its old id could undo what was agreed. What cannot be
-//! detected: a directory that was lost before the master had ever talked to any of the others that
-//! are now up, or one that was replaced by an old copy of itself.
+//! acknowledged, and to take it in under its old id could undo what was agreed. It hears of that
+//! from them, and keeps away from all. What cannot be detected: a directory that was lost while
+//! nobody is up who has ever met the master, or one that was replaced by an old copy of itself; the
+//! latter ends the process as soon as a leader mentions an entry that it had acknowledged.
 
 mod disk;
 mod error;

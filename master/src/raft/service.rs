@@ -44,6 +44,12 @@ impl RaftService {
         RaftServer::new(self).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
+    /// How many other masters have been met.
+    #[cfg(test)]
+    pub(crate) fn met_count(&self) -> usize {
+        self.book.met_count()
+    }
+
     fn check(&self, envelope: Option<RaftEnvelope>) -> Result<u64, Status> {
         let envelope = envelope.ok_or_else(|| Status::invalid_argument("envelope is missing"))?;
         match self.book.check(&envelope) {

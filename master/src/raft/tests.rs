@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use transport::server::{Bound, Server, one_port};
 
-use super::{Handle, LeaderInfo, ProposeError, RaftEvent, RaftOptions, StateMachine, start};
+use super::{
+    Handle, LeaderInfo, ProposeError, RaftEvent, RaftOptions, RaftService, StateMachine, start,
+};
 
 /// Patience: far more than anything takes on an idle machine.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -59,6 +61,7 @@ enum Told {
 
 struct Master {
     handle: Handle,
+    service: RaftService,
     texts: Texts,
     told: Arc<Mutex<Vec<Told>>>,
     stop: CancellationToken,
@@ -133,9 +136,9 @@ impl Cluster {
         let (handle, service) =
             start(self.options(at), texts.clone(), events).expect("a master starts");
         let stop = CancellationToken::new();
-        let routes = tonic::service::Routes::new(service.into_server());
+        let routes = tonic::service::Routes::new(service.clone().into_server());
         let served = tokio::spawn(bound.serve(one_port(axum::Router::new(), routes), stop.clone()));
-        self.masters[at] = Some(Master { handle, texts, told, stop, served });
+        self.masters[at] = Some(Master { handle, service, texts, told, stop, served });
     }
 
     async fn restart(&mut self, at: usize) {
@@ -317,6 +320,11 @@ async fn nothing_acknowledged_is_lost_with_the_leader_and_it_catches_up_when_it_
     cluster.stop_all().await;
 }
 
+/// The latest snapshot's index, if it covers what was written while a master was away.
+fn snapshot_of(cluster: &Cluster, at: usize) -> Option<u64> {
+    Some(cluster.master(at).handle.status().snapshot).filter(|&index| index > 400)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_was_away_for_long_gets_a_snapshot() {
     let mut cluster = Cluster::with_snapshots(3, 50).await;
@@ -325,11 +333,11 @@ async fn a_follower_that_was_away_for_long_gets_a_snapshot() {
     cluster.end(away, true).await;
     write_many(&cluster, "b", 500).await;
     let leader = cluster.leader().await;
-    assert!(cluster.master(leader).handle.status().snapshot > 400);
+    until("a snapshot", || snapshot_of(&cluster, leader)).await;
     cluster.restart(away).await;
     let texts = cluster.agreed().await;
     assert_eq!(texts.len(), 520);
-    assert!(cluster.master(away).handle.status().snapshot > 400, "the log before is gone");
+    until("the snapshot's arrival", || snapshot_of(&cluster, away)).await;
     // What it took over is on disk too.
     write_many(&cluster, "c", 10).await;
     for at in 0..3 {
@@ -392,6 +400,10 @@ async fn a_master_with_an_empty_directory_is_kept_out() {
     let mut cluster = Cluster::new(3).await;
     write_many(&cluster, "a", 50).await;
     cluster.agreed().await;
+    until("all to know each other", || {
+        cluster.running().all(|(_, master)| master.service.met_count() == 2).then_some(())
+    })
+    .await;
     let lost = (cluster.leader().await + 1) % 3;
     cluster.end(lost, true).await;
     cluster.dirs[lost] = tempfile::tempdir().expect("a directory");
