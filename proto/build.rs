@@ -28,10 +28,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("tables.rs"), Tables::of(&set).to_rust())?;
 
     // On the wire a oneof is no more than optional fields, and in Mesos's JSON too. Plain fields
-    // make the messages of both APIs alike.
+    // make the messages of both APIs alike. And what is deprecated for clients must be served all
+    // the same: the compiler need not warn of it.
     for file in &mut set.file {
         if file.package().starts_with("mesos.") {
-            file.message_type.iter_mut().for_each(drop_oneofs);
+            file.message_type.iter_mut().for_each(make_plain);
         }
     }
     let mut config = prost_build::Config::new();
@@ -65,12 +66,18 @@ fn without_comments(set: &FileDescriptorSet) -> FileDescriptorSet {
     set
 }
 
-fn drop_oneofs(message: &mut DescriptorProto) {
+fn make_plain(message: &mut DescriptorProto) {
     message.oneof_decl.clear();
     for field in &mut message.field {
         field.oneof_index = None;
+        if let Some(options) = &mut field.options {
+            options.deprecated = None;
+        }
     }
-    message.nested_type.iter_mut().for_each(drop_oneofs);
+    for value in message.enum_type.iter_mut().flat_map(|declared| &mut declared.value) {
+        value.options = None;
+    }
+    message.nested_type.iter_mut().for_each(make_plain);
 }
 
 /// The messages and enums that have a JSON form, by full name with a leading dot.

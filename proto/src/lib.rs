@@ -1,5 +1,6 @@
 //! The wire: messages, their JSON mapping, RecordIO, and the way to and from the model.
 
+pub mod convert;
 pub mod json;
 pub mod recordio;
 pub mod schema;

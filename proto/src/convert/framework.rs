@@ -1,0 +1,216 @@
+//! What a framework says of itself.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::framework::{Capabilities, Framework};
+use model::ids::FrameworkId;
+use model::payload::Payload;
+use model::role::Role;
+
+use super::{Malformed, payload, unpack, unpack_own};
+use crate::mesos::v1::FrameworkInfo;
+use crate::mesos::v1::framework_info::Capability;
+use crate::mesos::v1::framework_info::capability::Type;
+
+/// Reads what a framework says of itself. What is wrong with it is told by an ERROR event.
+pub fn from_wire(mut info: FrameworkInfo) -> Result<Framework, Malformed> {
+    let capabilities = capabilities_from_wire(&info.capabilities);
+    let roles = roles_from_wire(&info, capabilities)?;
+    // An empty id is none: some clients always send one.
+    info.id = info.id.filter(|id| !id.value.is_empty());
+    let id = info
+        .id
+        .as_ref()
+        .map(FrameworkId::try_from)
+        .transpose()
+        .map_err(|why| Malformed(format!("Invalid 'FrameworkInfo.id': {why}")))?;
+    check_offer_filters(&info)?;
+    Ok(Framework {
+        id,
+        name: info.name.as_str().into(),
+        user: info.user.as_str().into(),
+        roles,
+        capabilities,
+        failover_timeout: failover_timeout(info.failover_timeout())?,
+        checkpoint: info.checkpoint(),
+        principal: info.principal.as_deref().map(Arc::from),
+        info: payload(&info),
+    })
+}
+
+/// As [`from_wire`], of an encoded message.
+pub fn from_payload(info: &Payload) -> Result<Framework, Malformed> {
+    from_wire(unpack(info)?)
+}
+
+/// All that is known of a framework, in the wire's form, with its id where it has one.
+pub fn to_wire(framework: &Framework) -> FrameworkInfo {
+    let mut info: FrameworkInfo = unpack_own(&framework.info);
+    if let Some(id) = &framework.id {
+        info.id = Some(id.into());
+    }
+    info
+}
+
+/// As [`to_wire`], encoded.
+pub fn to_payload(framework: &Framework) -> Payload {
+    payload(&to_wire(framework))
+}
+
+fn capabilities_from_wire(list: &[Capability]) -> Capabilities {
+    let mut all = Capabilities::default();
+    for capability in list {
+        match capability.r#type() {
+            Type::RevocableResources => all.revocable_resources = true,
+            Type::TaskKillingState => all.task_killing_state = true,
+            Type::GpuResources => all.gpu_resources = true,
+            Type::SharedResources => all.shared_resources = true,
+            Type::PartitionAware => all.partition_aware = true,
+            Type::MultiRole => all.multi_role = true,
+            Type::ReservationRefinement => all.reservation_refinement = true,
+            Type::RegionAware => all.region_aware = true,
+            Type::Unknown => {}
+        }
+    }
+    all
+}
+
+fn roles_from_wire(
+    info: &FrameworkInfo,
+    capabilities: Capabilities,
+) -> Result<BTreeSet<Role>, Malformed> {
+    let role = |text: &str| {
+        Role::new(text).map_err(|why| Malformed(format!("'{text}' is not a valid role: {why}")))
+    };
+    if !capabilities.multi_role {
+        if !info.roles.is_empty() {
+            let text = "'FrameworkInfo.roles' must not be set when the framework is not \
+                        MULTI_ROLE capable";
+            return Err(Malformed::new(text));
+        }
+        return Ok([role(info.role())?].into());
+    }
+    if info.role.is_some() {
+        let text = "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable";
+        return Err(Malformed::new(text));
+    }
+    let roles = info.roles.iter().map(|text| role(text)).collect::<Result<BTreeSet<_>, _>>()?;
+    if roles.len() < info.roles.len() {
+        let mut seen = BTreeSet::new();
+        let twice: BTreeSet<_> = info.roles.iter().filter(|role| !seen.insert(*role)).collect();
+        return Err(Malformed(format!(
+            "'FrameworkInfo.roles' contains duplicate items: {}",
+            in_braces(twice)
+        )));
+    }
+    Ok(roles)
+}
+
+/// `{ a, b }`, as clients know sets in messages.
+pub(super) fn in_braces<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+    format!("{{ {} }}", items.join(", "))
+}
+
+fn failover_timeout(secs: f64) -> Result<Duration, Malformed> {
+    // Longer ones overflow the nanoseconds that other masters count in.
+    if !secs.is_finite() || secs.abs() > 9.2e9 {
+        return Err(Malformed(format!(
+            "The framework's 'failover_timeout' ({secs}) is not a valid duration"
+        )));
+    }
+    Ok(Duration::try_from_secs_f64(secs.max(0.0)).expect("in range"))
+}
+
+fn check_offer_filters(info: &FrameworkInfo) -> Result<(), Malformed> {
+    for (role, filters) in &info.offer_filters {
+        let invalid = |why: &str| {
+            Err(Malformed(format!(
+                "Invalid 'FrameworkInfo.offer_filters' for role '{role}': {why}"
+            )))
+        };
+        let Some(minimum) = &filters.min_allocatable_resources else { continue };
+        for quantities in &minimum.quantities {
+            if quantities.quantities.is_empty() {
+                return invalid("resource quantities must not be empty");
+            }
+            let is_amount = |value: f64| value == 0.0 || value.is_normal() && value > 0.0;
+            if !quantities.quantities.values().all(|scalar| is_amount(scalar.value)) {
+                return invalid("resource quantities must be finite and not negative");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info() -> FrameworkInfo {
+        FrameworkInfo { user: "u".into(), name: "n".into(), ..FrameworkInfo::default() }
+    }
+
+    fn multi_role(roles: &[&str]) -> FrameworkInfo {
+        let capability = Capability { r#type: Some(Type::MultiRole.into()) };
+        FrameworkInfo {
+            capabilities: vec![capability],
+            roles: roles.iter().map(ToString::to_string).collect(),
+            ..info()
+        }
+    }
+
+    fn refusal(info: FrameworkInfo) -> String {
+        from_wire(info).expect_err("not well formed").0
+    }
+
+    #[test]
+    fn a_framework_without_roles_is_in_the_one_of_everybody() {
+        let framework = from_wire(info()).expect("well formed");
+        assert_eq!(framework.roles, [Role::any()].into());
+        assert_eq!(framework.failover_timeout, Duration::ZERO);
+        let none = from_wire(multi_role(&[])).expect("well formed");
+        assert_eq!(none.roles, BTreeSet::new(), "one of many roles may have none yet");
+    }
+
+    #[test]
+    fn an_empty_id_is_none() {
+        let id = crate::mesos::v1::FrameworkId { value: String::new() };
+        let framework = from_wire(FrameworkInfo { id: Some(id), ..info() }).expect("well formed");
+        assert_eq!(framework.id, None);
+        assert_eq!(to_wire(&framework), info());
+    }
+
+    #[test]
+    fn the_id_is_written_once_it_is_known() {
+        let mut framework = from_wire(info()).expect("well formed");
+        framework.id = Some(FrameworkId::new("f-0000").expect("an id"));
+        let wire = to_wire(&framework);
+        assert_eq!(wire.id.as_ref().map(|id| id.value.as_str()), Some("f-0000"));
+        let back = from_payload(&to_payload(&framework)).expect("well formed");
+        assert_eq!(back.id, framework.id);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_in_known_words() {
+        assert_eq!(
+            refusal(FrameworkInfo { role: Some("web".into()), ..multi_role(&[]) }),
+            "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable"
+        );
+        assert_eq!(
+            refusal(FrameworkInfo { roles: vec!["web".into()], ..info() }),
+            "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable"
+        );
+        assert_eq!(
+            refusal(multi_role(&["a", "b", "a"])),
+            "'FrameworkInfo.roles' contains duplicate items: { a }"
+        );
+        assert!(refusal(multi_role(&["a/"])).starts_with("'a/' is not a valid role: "));
+        assert!(
+            refusal(FrameworkInfo { failover_timeout: Some(f64::NAN), ..info() })
+                .contains("failover_timeout")
+        );
+    }
+}

@@ -1,0 +1,566 @@
+//! Calls of frameworks and the events they get: `scheduler.proto`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::call::{
+    Accept, Acknowledge, Call, Decline, Kill, Message, Operation, REFUSE_FOR_DEFAULT,
+    REFUSE_FOR_MAX, ReconcileTask, Shutdown, Subscribe,
+};
+use model::event::SchedulerEvent;
+use model::framework::Capabilities;
+use model::ids::{AgentId, ExecutorId, FrameworkId, OperationId, TaskId, UpdateId};
+use model::payload::Payload;
+use model::role::Role;
+use model::task::{InvalidTask, Source, TaskSpec};
+
+use super::framework::in_braces;
+use super::task::Launched;
+use super::{Malformed, duration, duration_info, framework, offer, task, update_id};
+use crate::mesos::v1::offer::Operation as WireOperation;
+use crate::mesos::v1::offer::operation::{self, Type as OperationType};
+use crate::mesos::v1::scheduler::call::{self, Type};
+use crate::mesos::v1::scheduler::{self, event};
+use crate::mesos::v1::{ExecutorInfo, Filters, KillPolicy, MasterInfo, TaskGroupInfo, TaskInfo};
+
+/// A call as it is understood.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SchedulerCall {
+    /// Subscribe.
+    Subscribe(Box<Subscribe>),
+    /// Subscribe, but not like that: answered by a stream with an ERROR event of this text, since
+    /// that is where clients look.
+    SubscribeRefused(String),
+    /// Anything else, of this framework.
+    Call(FrameworkId, Call),
+}
+
+/// Why a call is answered with an error status.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum CallError {
+    /// 400.
+    #[error("Failed to validate scheduler::Call: {0}")]
+    Invalid(String),
+    /// 400: an id that none can have.
+    #[error("Framework cannot be found")]
+    UnknownFramework,
+    /// 501.
+    #[error("{0} is not implemented")]
+    NotImplemented(&'static str),
+}
+
+/// Reads a call.
+pub fn call_from_wire(call: scheduler::Call) -> Result<SchedulerCall, CallError> {
+    // A type that nobody here knows reads as none.
+    let kind = call.r#type.and_then(|kind| Type::try_from(kind).ok());
+    let kind = kind.ok_or_else(|| invalid("Expecting 'type' to be present"))?;
+    if kind == Type::Subscribe {
+        return subscribe_from_wire(call);
+    }
+    let given = call.framework_id.as_ref().map_or("", |id| &id.value);
+    if given.is_empty() {
+        return Err(invalid("Expecting 'framework_id' to be present"));
+    }
+    let id = FrameworkId::new(given);
+    let understood = body_from_wire(kind, call, id.as_ref().ok())?;
+    match (understood, id) {
+        (_, Err(_)) => Err(CallError::UnknownFramework),
+        (understood, Ok(id)) => Ok(SchedulerCall::Call(id, understood)),
+    }
+}
+
+fn invalid(text: impl Into<String>) -> CallError {
+    CallError::Invalid(text.into())
+}
+
+fn body<T>(body: Option<T>, name: &str) -> Result<T, CallError> {
+    body.ok_or_else(|| invalid(format!("Expecting '{name}' to be present")))
+}
+
+fn subscribe_from_wire(call: scheduler::Call) -> Result<SchedulerCall, CallError> {
+    let subscribe = body(call.subscribe, "subscribe")?;
+    let outer = call.framework_id.map_or(String::new(), |id| id.value);
+    let inner = subscribe.framework_info.id.as_ref().map_or("", |id| &id.value);
+    if outer != inner {
+        return Err(invalid("'framework_id' differs from 'subscribe.framework_info.id'"));
+    }
+    Ok(match subscription(subscribe) {
+        Ok(subscribe) => SchedulerCall::Subscribe(Box::new(subscribe)),
+        Err(Malformed(why)) => SchedulerCall::SubscribeRefused(why),
+    })
+}
+
+fn subscription(wire: call::Subscribe) -> Result<Subscribe, Malformed> {
+    let framework = framework::from_wire(wire.framework_info)?;
+    let strange: BTreeSet<_> = wire
+        .suppressed_roles
+        .iter()
+        .filter(|role| !framework.roles.iter().any(|own| own.as_str() == role.as_str()))
+        .collect();
+    if !strange.is_empty() {
+        return Err(Malformed(format!(
+            "Suppressed roles {} are not contained in the set of roles",
+            in_braces(strange)
+        )));
+    }
+    if wire.offer_constraints.is_some_and(|all| !all.role_constraints.is_empty()) {
+        // Offers that break them would be worse than none.
+        return Err(Malformed::new(
+            "Offer constraints are not valid: not supported by this master",
+        ));
+    }
+    let suppressed = roles(&wire.suppressed_roles);
+    Ok(Subscribe { framework, suppressed: suppressed.expect("own roles are roles") })
+}
+
+/// The roles; absent if one of them is none.
+fn roles(texts: &[String]) -> Option<BTreeSet<Role>> {
+    texts.iter().map(|text| Role::new(text.as_str()).ok()).collect()
+}
+
+/// Ids that break the rules are the ids of nothing: such calls are accepted and without effect, as
+/// they would be for ids of what is long gone.
+fn body_from_wire(
+    kind: Type,
+    call: scheduler::Call,
+    framework: Option<&FrameworkId>,
+) -> Result<Call, CallError> {
+    Ok(match kind {
+        Type::Subscribe | Type::Unknown => return Err(CallError::NotImplemented("UNKNOWN")),
+        Type::Teardown => Call::Teardown,
+        Type::Accept => accept(body(call.accept, "accept")?, framework),
+        Type::Decline => {
+            let decline = body(call.decline, "decline")?;
+            Call::Decline(Decline {
+                offers: decline.offer_ids.iter().filter_map(|id| id.try_into().ok()).collect(),
+                refuse_for: refuse_for(decline.filters.as_ref()),
+            })
+        }
+        Type::Revive => {
+            roles(&call.revive.unwrap_or_default().roles).map_or(Call::Request, Call::Revive)
+        }
+        Type::Suppress => {
+            roles(&call.suppress.unwrap_or_default().roles).map_or(Call::Request, Call::Suppress)
+        }
+        Type::Kill => kill(&body(call.kill, "kill")?),
+        Type::Shutdown => {
+            let shutdown = body(call.shutdown, "shutdown")?;
+            match ((&shutdown.executor_id).try_into(), (&shutdown.agent_id).try_into()) {
+                (Ok(executor), Ok(agent)) => Call::Shutdown(Shutdown { executor, agent }),
+                _ => Call::Request,
+            }
+        }
+        Type::Acknowledge => acknowledge(&body(call.acknowledge, "acknowledge")?)?,
+        Type::Reconcile => Call::Reconcile(
+            body(call.reconcile, "reconcile")?.tasks.iter().map(reconcile_task).collect(),
+        ),
+        Type::Message => {
+            let message = body(call.message, "message")?;
+            match ((&message.executor_id).try_into(), (&message.agent_id).try_into()) {
+                (Ok(executor), Ok(agent)) => {
+                    let data = Payload::new(&message.data[..]);
+                    Call::Message(Message { agent, executor, data })
+                }
+                _ => Call::Request,
+            }
+        }
+        Type::Request => body(call.request, "request").map(|_| Call::Request)?,
+        // There are no inverse offers and no operations with feedback: nothing to answer.
+        Type::AcceptInverseOffers => {
+            body(call.accept_inverse_offers, "accept_inverse_offers").map(|_| Call::Request)?
+        }
+        Type::DeclineInverseOffers => {
+            body(call.decline_inverse_offers, "decline_inverse_offers").map(|_| Call::Request)?
+        }
+        Type::ReconcileOperations => {
+            body(call.reconcile_operations, "reconcile_operations").map(|_| Call::Request)?
+        }
+        Type::AcknowledgeOperationStatus => {
+            let name = "acknowledge_operation_status";
+            let acknowledge = body(call.acknowledge_operation_status, name)?;
+            uuid(&acknowledge.uuid)?;
+            body(acknowledge.agent_id, "agent_id").map(|_| Call::Request)?
+        }
+        Type::UpdateFramework => {
+            let update = body(call.update_framework, "update_framework")?;
+            let inner = update.framework_info.id.map(|id| id.value);
+            if inner != call.framework_id.map(|id| id.value) {
+                let text = "'framework_id' differs from 'update_framework.framework_info.id'";
+                return Err(invalid(text));
+            }
+            return Err(CallError::NotImplemented("UPDATE_FRAMEWORK"));
+        }
+    })
+}
+
+fn uuid(bytes: &[u8]) -> Result<UpdateId, CallError> {
+    update_id(bytes).ok_or_else(|| invalid("Not a valid UUID"))
+}
+
+fn acknowledge(wire: &call::Acknowledge) -> Result<Call, CallError> {
+    let uuid = uuid(&wire.uuid)?;
+    Ok(match ((&wire.agent_id).try_into(), (&wire.task_id).try_into()) {
+        (Ok(agent), Ok(task)) => Call::Acknowledge(Acknowledge { agent, task, uuid }),
+        _ => Call::Request,
+    })
+}
+
+fn kill(wire: &call::Kill) -> Call {
+    let agent = match agent_if_any(wire.agent_id.as_ref()) {
+        Ok(agent) => agent,
+        // The task cannot be there, wherever it is.
+        Err(()) => return Call::Request,
+    };
+    let grace = wire.kill_policy.as_ref().and_then(|policy| policy.grace_period.as_ref());
+    Call::Kill(Kill {
+        // A task of that name cannot be, and the answer will say so.
+        task: TaskId::as_given(wire.task_id.value.as_str()),
+        agent,
+        grace: grace.and_then(duration),
+    })
+}
+
+fn agent_if_any(wire: Option<&crate::mesos::v1::AgentId>) -> Result<Option<AgentId>, ()> {
+    match wire {
+        Some(id) if !id.value.is_empty() => AgentId::try_from(id).map(Some).map_err(|_| ()),
+        Some(_) | None => Ok(None),
+    }
+}
+
+fn reconcile_task(wire: &call::reconcile::Task) -> ReconcileTask {
+    ReconcileTask {
+        task: TaskId::as_given(wire.task_id.value.as_str()),
+        agent: agent_if_any(wire.agent_id.as_ref()).unwrap_or(None),
+    }
+}
+
+/// For how long what is declined, or left over, is not to be offered again.
+fn refuse_for(filters: Option<&Filters>) -> Duration {
+    let Some(secs) = filters.and_then(|filters| filters.refuse_seconds) else {
+        return REFUSE_FOR_DEFAULT;
+    };
+    Duration::try_from_secs_f64(secs)
+        .ok()
+        // Longer ones overflow the nanoseconds that other masters count in.
+        .filter(|refuse_for| refuse_for.as_secs() < 9_200_000_000)
+        .map_or(REFUSE_FOR_DEFAULT, |refuse_for| refuse_for.min(REFUSE_FOR_MAX))
+}
+
+fn accept(wire: call::Accept, framework: Option<&FrameworkId>) -> Call {
+    let Some(framework) = framework else { return Call::Request };
+    Call::Accept(Accept {
+        offers: wire.offer_ids.iter().map(|id| id.value.as_str().into()).collect(),
+        operations: wire
+            .operations
+            .into_iter()
+            .map(|operation| operation_from_wire(operation, framework))
+            .collect(),
+        refuse_for: refuse_for(wire.filters.as_ref()),
+    })
+}
+
+fn operation_from_wire(wire: WireOperation, framework: &FrameworkId) -> Operation {
+    let has_id = wire.id.is_some();
+    let kind = wire.r#type();
+    match kind {
+        OperationType::Launch => {
+            let tasks = wire.launch.unwrap_or_default().task_infos;
+            Operation::Launch(tasks_from_wire(tasks, has_id, framework, Launched::Alone))
+        }
+        OperationType::LaunchGroup => {
+            let group = wire.launch_group.unwrap_or_default();
+            group_from_wire(group, has_id, framework)
+        }
+        OperationType::Unknown
+        | OperationType::Reserve
+        | OperationType::Unreserve
+        | OperationType::Create
+        | OperationType::Destroy
+        | OperationType::GrowVolume
+        | OperationType::ShrinkVolume
+        | OperationType::CreateDisk
+        | OperationType::DestroyDisk => Operation::Unsupported {
+            kind: kind.as_str_name().into(),
+            id: wire.id.and_then(|id| OperationId::try_from(&id).ok()),
+        },
+    }
+}
+
+fn tasks_from_wire(
+    tasks: Vec<TaskInfo>,
+    has_id: bool,
+    framework: &FrameworkId,
+    launched: Launched,
+) -> Vec<Result<TaskSpec, InvalidTask>> {
+    let one = |info: TaskInfo| {
+        if has_id {
+            let why = "The 'id' of an operation that launches tasks must not be set".to_owned();
+            return Err(InvalidTask { id: info.task_id.value.into(), why });
+        }
+        task::from_wire(info, framework, launched)
+    };
+    tasks.into_iter().map(one).collect()
+}
+
+fn group_from_wire(
+    group: operation::LaunchGroup,
+    has_id: bool,
+    framework: &FrameworkId,
+) -> Operation {
+    let executor = task::executor_from_wire(group.executor, framework, Launched::InGroup)
+        .map_err(|Malformed(why)| why);
+    let shared: Option<ExecutorInfo> = executor.as_ref().ok().map(task::executor_to_wire);
+    let mut tasks = tasks_from_wire(group.task_group.tasks, has_id, framework, Launched::InGroup);
+    for member in &mut tasks {
+        if let (Ok(spec), Some(shared)) = (&*member, &shared)
+            && task::to_wire(spec).executor.is_some_and(|own| own != *shared)
+        {
+            let id: Arc<str> = spec.id.as_str().into();
+            let why = "The 'ExecutorInfo' of the task differs from that of its group".to_owned();
+            *member = Err(InvalidTask { id, why });
+        }
+    }
+    Operation::LaunchGroup { executor, tasks }
+}
+
+/// Writes an event for a framework of these capabilities, from the leading `master`.
+pub fn event_to_wire(
+    event: &SchedulerEvent,
+    capabilities: Capabilities,
+    master: &MasterInfo,
+) -> scheduler::Event {
+    use event::Type;
+    let of = |kind: Type| scheduler::Event { r#type: Some(kind.into()), ..Default::default() };
+    match event {
+        SchedulerEvent::Subscribed { framework, heartbeat } => scheduler::Event {
+            subscribed: Some(event::Subscribed {
+                framework_id: framework.into(),
+                heartbeat_interval_seconds: Some(heartbeat.as_secs_f64()),
+                master_info: Some(master.clone()),
+            }),
+            ..of(Type::Subscribed)
+        },
+        SchedulerEvent::Offers(offers) => {
+            let offers = offers.iter().map(|it| offer::to_wire(it, capabilities)).collect();
+            scheduler::Event { offers: Some(event::Offers { offers }), ..of(Type::Offers) }
+        }
+        SchedulerEvent::Rescind(id) => scheduler::Event {
+            rescind: Some(event::Rescind { offer_id: id.into() }),
+            ..of(Type::Rescind)
+        },
+        SchedulerEvent::Update(status) => {
+            let status = task::status_to_wire(status);
+            scheduler::Event { update: Some(event::Update { status }), ..of(Type::Update) }
+        }
+        SchedulerEvent::Message(message) => scheduler::Event {
+            message: Some(event::Message {
+                agent_id: (&message.agent).into(),
+                executor_id: (&message.executor).into(),
+                data: message.data.as_bytes().to_vec().into(),
+            }),
+            ..of(Type::Message)
+        },
+        SchedulerEvent::Failure { agent, executor } => scheduler::Event {
+            failure: Some(event::Failure {
+                agent_id: Some(agent.into()),
+                executor_id: executor.as_ref().map(|(id, _)| id.into()),
+                status: executor.as_ref().and_then(|(_, status)| *status),
+            }),
+            ..of(Type::Failure)
+        },
+        SchedulerEvent::Error(message) => scheduler::Event {
+            error: Some(event::Error { message: message.clone() }),
+            ..of(Type::Error)
+        },
+        SchedulerEvent::Heartbeat => of(Type::Heartbeat),
+    }
+}
+
+/// Reads an event, as a framework does. `role`: its role, if offers do not say for which they are.
+/// Absent for events that the model does not have.
+pub fn event_from_wire(
+    wire: scheduler::Event,
+    role: &Role,
+) -> Result<Option<SchedulerEvent>, Malformed> {
+    use event::Type;
+    fn part<T>(part: Option<T>) -> Result<T, Malformed> {
+        part.ok_or_else(|| Malformed::new("An event without what its type says"))
+    }
+    Ok(Some(match wire.r#type() {
+        Type::Subscribed => {
+            let it = part(wire.subscribed)?;
+            let secs = it.heartbeat_interval_seconds.unwrap_or(15.0);
+            let heartbeat = Duration::try_from_secs_f64(secs)
+                .map_err(|_| Malformed::new("No such heartbeat interval"))?;
+            SchedulerEvent::Subscribed { framework: (&it.framework_id).try_into()?, heartbeat }
+        }
+        Type::Offers => {
+            let offers = part(wire.offers)?.offers.into_iter();
+            let offers = offers.map(|it| offer::from_wire(it, role)).collect::<Result<_, _>>()?;
+            SchedulerEvent::Offers(offers)
+        }
+        Type::Rescind => SchedulerEvent::Rescind((&part(wire.rescind)?.offer_id).try_into()?),
+        Type::Update => {
+            let status = part(wire.update)?.status;
+            SchedulerEvent::Update(task::status_from_wire(status, Source::Master)?)
+        }
+        Type::Message => {
+            let it = part(wire.message)?;
+            SchedulerEvent::Message(Message {
+                agent: (&it.agent_id).try_into()?,
+                executor: (&it.executor_id).try_into()?,
+                data: Payload::new(&it.data[..]),
+            })
+        }
+        Type::Failure => {
+            let it = part(wire.failure)?;
+            let executor = it.executor_id.as_ref().map(ExecutorId::try_from).transpose()?;
+            SchedulerEvent::Failure {
+                agent: (&part(it.agent_id)?).try_into()?,
+                executor: executor.map(|id| (id, it.status)),
+            }
+        }
+        Type::Error => SchedulerEvent::Error(part(wire.error)?.message),
+        Type::Heartbeat => SchedulerEvent::Heartbeat,
+        Type::Unknown
+        | Type::InverseOffers
+        | Type::RescindInverseOffer
+        | Type::UpdateOperationStatus => return Ok(None),
+    }))
+}
+
+/// Writes a SUBSCRIBE, as a framework does.
+pub fn subscribe_to_wire(subscribe: &Subscribe) -> scheduler::Call {
+    let info = framework::to_wire(&subscribe.framework);
+    scheduler::Call {
+        framework_id: info.id.clone(),
+        r#type: Some(Type::Subscribe.into()),
+        subscribe: Some(call::Subscribe {
+            framework_info: info,
+            suppressed_roles: role_texts(&subscribe.suppressed),
+            offer_constraints: None,
+        }),
+        ..scheduler::Call::default()
+    }
+}
+
+fn role_texts(roles: &BTreeSet<Role>) -> Vec<String> {
+    roles.iter().map(ToString::to_string).collect()
+}
+
+/// Writes a call, as a framework does.
+pub fn call_to_wire(framework: &FrameworkId, call: &Call) -> scheduler::Call {
+    let of = |kind: Type| scheduler::Call {
+        framework_id: Some(framework.into()),
+        r#type: Some(kind.into()),
+        ..scheduler::Call::default()
+    };
+    match call {
+        Call::Accept(it) => {
+            scheduler::Call { accept: Some(accept_to_wire(it)), ..of(Type::Accept) }
+        }
+        Call::Decline(it) => {
+            let offer_ids = it.offers.iter().map(Into::into).collect();
+            let decline = call::Decline { offer_ids, filters: Some(filters(it.refuse_for)) };
+            scheduler::Call { decline: Some(decline), ..of(Type::Decline) }
+        }
+        Call::Revive(roles) => {
+            let revive = call::Revive { roles: role_texts(roles) };
+            scheduler::Call { revive: Some(revive), ..of(Type::Revive) }
+        }
+        Call::Suppress(roles) => {
+            let suppress = call::Suppress { roles: role_texts(roles) };
+            scheduler::Call { suppress: Some(suppress), ..of(Type::Suppress) }
+        }
+        Call::Kill(it) => {
+            let kill = call::Kill {
+                task_id: (&it.task).into(),
+                agent_id: it.agent.as_ref().map(Into::into),
+                kill_policy: it.grace.map(kill_policy),
+            };
+            scheduler::Call { kill: Some(kill), ..of(Type::Kill) }
+        }
+        Call::Shutdown(it) => {
+            let shutdown =
+                call::Shutdown { executor_id: (&it.executor).into(), agent_id: (&it.agent).into() };
+            scheduler::Call { shutdown: Some(shutdown), ..of(Type::Shutdown) }
+        }
+        Call::Acknowledge(it) => {
+            let acknowledge = call::Acknowledge {
+                agent_id: (&it.agent).into(),
+                task_id: (&it.task).into(),
+                uuid: it.uuid.0.to_vec().into(),
+            };
+            scheduler::Call { acknowledge: Some(acknowledge), ..of(Type::Acknowledge) }
+        }
+        Call::Reconcile(tasks) => {
+            let one = |it: &ReconcileTask| call::reconcile::Task {
+                task_id: (&it.task).into(),
+                agent_id: it.agent.as_ref().map(Into::into),
+            };
+            let reconcile = call::Reconcile { tasks: tasks.iter().map(one).collect() };
+            scheduler::Call { reconcile: Some(reconcile), ..of(Type::Reconcile) }
+        }
+        Call::Message(it) => {
+            let message = call::Message {
+                agent_id: (&it.agent).into(),
+                executor_id: (&it.executor).into(),
+                data: it.data.as_bytes().to_vec().into(),
+            };
+            scheduler::Call { message: Some(message), ..of(Type::Message) }
+        }
+        Call::Teardown => of(Type::Teardown),
+        Call::Request => {
+            scheduler::Call { request: Some(call::Request::default()), ..of(Type::Request) }
+        }
+    }
+}
+
+/// How a task is to be ended.
+pub fn kill_policy(grace: Duration) -> KillPolicy {
+    KillPolicy { grace_period: Some(duration_info(grace)) }
+}
+
+fn filters(refuse_for: Duration) -> Filters {
+    Filters { refuse_seconds: Some(refuse_for.as_secs_f64()) }
+}
+
+fn accept_to_wire(accept: &Accept) -> call::Accept {
+    let offer_id = |id: &Arc<str>| crate::mesos::v1::OfferId { value: id.to_string() };
+    call::Accept {
+        offer_ids: accept.offers.iter().map(offer_id).collect(),
+        operations: accept.operations.iter().map(operation_to_wire).collect(),
+        filters: Some(filters(accept.refuse_for)),
+    }
+}
+
+/// Tasks and executors that are not well formed are left out: nobody makes such on purpose.
+fn operation_to_wire(operation: &Operation) -> WireOperation {
+    let infos = |tasks: &[Result<TaskSpec, InvalidTask>]| {
+        tasks.iter().flatten().map(task::to_wire).collect::<Vec<_>>()
+    };
+    match operation {
+        Operation::Launch(tasks) => WireOperation {
+            r#type: Some(OperationType::Launch.into()),
+            launch: Some(operation::Launch { task_infos: infos(tasks) }),
+            ..WireOperation::default()
+        },
+        Operation::LaunchGroup { executor, tasks } => WireOperation {
+            r#type: Some(OperationType::LaunchGroup.into()),
+            launch_group: Some(operation::LaunchGroup {
+                executor: executor.as_ref().map(task::executor_to_wire).unwrap_or_default(),
+                task_group: TaskGroupInfo { tasks: infos(tasks) },
+            }),
+            ..WireOperation::default()
+        },
+        Operation::Unsupported { kind, id } => WireOperation {
+            r#type: OperationType::from_str_name(kind).map(Into::into),
+            id: id.as_ref().map(Into::into),
+            ..WireOperation::default()
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
