@@ -2,6 +2,7 @@
 
 mod edges;
 mod files;
+mod licences;
 mod protos;
 mod texts;
 
@@ -18,6 +19,7 @@ pub(crate) fn run(update_ratchet: bool) -> anyhow::Result<()> {
     let tree = Tree::read()?;
     let mut findings = Findings::new();
     edges::check(&mut findings)?;
+    licences::check(&mut findings)?;
     files::check(&tree, update_ratchet, &mut findings)?;
     protos::check(&tree, &mut findings);
     texts::check(&tree, &mut findings);
