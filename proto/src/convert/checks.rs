@@ -22,8 +22,9 @@ pub(super) fn non_negative(wire: Option<&v1::DurationInfo>, field: &str) -> Chec
 
 fn seconds(value: Option<f64>, field: &str) -> Checked {
     match value {
-        // The comparison is written so that NaN fails it.
-        Some(secs) if !(secs >= 0.0) => refuse(format!("Expecting '{field}' to be non-negative")),
+        Some(secs) if secs.is_nan() || secs < 0.0 => {
+            refuse(format!("Expecting '{field}' to be non-negative"))
+        }
         Some(_) | None => Ok(()),
     }
 }

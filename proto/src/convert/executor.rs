@@ -115,7 +115,7 @@ fn update_from_wire(update: call::Update, executor: &str) -> Result<Body, CallEr
     if wire.uuid.is_none() {
         return Err(invalid("Expecting 'uuid' to be present"));
     }
-    if !wire.uuid.as_ref().is_some_and(|uuid| update_id(uuid).is_some()) {
+    if wire.uuid.as_ref().is_none_or(|uuid| update_id(uuid).is_none()) {
         return Err(invalid("Not a valid UUID"));
     }
     if let Some(own) = &wire.executor_id

@@ -275,9 +275,16 @@ fn put_nested(
     let at = out.len();
     out.push(0);
     content(out)?;
-    let mut length = Vec::new();
-    put_varint((out.len() - at - 1) as u64, &mut length);
-    out.splice(at..=at, length);
+    let length = out.len() - at - 1;
+    if let Ok(short) = u8::try_from(length)
+        && short < 0x80
+    {
+        out[at] = short;
+    } else {
+        let mut bytes = Vec::new();
+        put_varint(length as u64, &mut bytes);
+        out.splice(at..=at, bytes);
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
-use model::ids::OfferId;
+use model::ids::{ExecutorId, OfferId};
 use model::step::Timestamp;
-use model::task::{RunsBy, Status, TaskState};
+use model::task::{RunsBy, Source, Status, TaskState};
 use proptest::prelude::*;
 
 use super::*;
@@ -15,13 +15,9 @@ fn read(text: &str) -> Result<SchedulerCall, String> {
 fn call(kind: &str, inner: &str) -> Result<Call, String> {
     let comma = if inner.is_empty() { "" } else { "," };
     let text = format!(r#"{{"framework_id":{{"value":"f"}},"type":"{kind}"{comma}{inner}}}"#);
-    match read(&text)? {
-        SchedulerCall::Call(id, call) => {
-            assert_eq!(id.as_str(), "f");
-            Ok(call)
-        }
-        other => panic!("{other:?}"),
-    }
+    let SchedulerCall::Call(id, call) = read(&text)? else { panic!("{text}") };
+    assert_eq!(id.as_str(), "f");
+    Ok(call)
 }
 
 const TASK: &str = r#""name":"t","agent_id":{"value":"a"},"command":{"value":"true"},"resources":
@@ -173,10 +169,10 @@ fn a_group_shares_its_executor() {
             r#"{{"type":"LAUNCH_GROUP","launch_group":{{"executor":{{{executor}}},"task_group":
                 {{"tasks":[{{{TASK},"task_id":{{"value":"t"}}{task}}}]}}}}}}"#
         ));
-        match operation {
-            Operation::LaunchGroup { executor, mut tasks } => (executor, tasks.remove(0)),
-            other => panic!("{other:?}"),
-        }
+        let Operation::LaunchGroup { executor, mut tasks } = operation else {
+            panic!("{operation:?}")
+        };
+        (executor, tasks.remove(0))
     };
     let (executor, task) = group(EXECUTOR, "");
     assert!(executor.expect("well formed").is_default);
