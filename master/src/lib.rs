@@ -1,3 +1,21 @@
 //! The acting half of the master: Raft, links, APIs.
+//!
+//! [`start`] runs one master: it binds its port, takes part in the log, drives the core while it
+//! leads, and serves the world. Several may run in one process.
 
+mod api;
+mod connections;
+mod driver;
+mod facts;
+mod leadership;
+mod links;
+mod options;
 pub mod raft;
+mod registry;
+mod snapshot;
+mod start;
+mod view;
+
+pub use leadership::{Leadership, Leading};
+pub use options::Options;
+pub use start::{Running, StartError, start};

@@ -1,0 +1,143 @@
+//! What the master serves to the world on its port.
+//!
+//! Every path is written once here, without prefixes: `transport::paths` brings the many ways to
+//! write them into this one. What only the leading master can answer stands behind one check.
+
+mod metrics;
+mod operator;
+mod operator_events;
+mod scheduler;
+mod scheduler_grpc;
+mod scheduler_stream;
+mod store;
+mod v0;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use model::ids::{Reign, Term};
+use model::step::Timestamp;
+use proto::mesos::v1;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use transport::paths::Requested;
+
+use crate::driver::Handle;
+use crate::facts::Facts;
+use crate::leadership::{Leadership, NotServing, serving};
+use crate::links::Links;
+use crate::registry::Proposer;
+use crate::view::View;
+
+pub(crate) use metrics::declare as declare_metrics;
+pub(crate) use operator_events::Subscribers;
+
+/// What handlers share.
+pub(crate) type Api = Arc<Shared>;
+
+pub(crate) struct Shared {
+    pub facts: Facts,
+    pub view: Arc<View>,
+    pub driver: Handle,
+    pub proposer: Proposer,
+    pub leadership: watch::Receiver<Leadership>,
+    pub metrics: transport::metrics::Table,
+    pub subscribers: Subscribers,
+    /// Cancelled when the master stops: endless answers end.
+    pub stop: CancellationToken,
+}
+
+impl Shared {
+    /// The reign in which this master serves, or why it does not.
+    pub(crate) fn serving(&self) -> Result<(Term, Reign, Timestamp), NotServing> {
+        serving(&self.leadership)
+    }
+
+    /// This master, as the leading one it is.
+    pub(crate) fn master_info(&self) -> v1::MasterInfo {
+        let id = self.serving().map_or_else(|_| String::new(), |(_, reign, _)| reign.to_string());
+        self.facts.master_info(id)
+    }
+
+    /// Counts a call of a framework.
+    fn count_call(&self, call: &model::call::Call) {
+        if let Some(name) = metrics::call_counter(call) {
+            self.metrics.count(name);
+        }
+    }
+
+    /// When it began to lead.
+    pub(crate) fn elected_at(&self) -> Option<Timestamp> {
+        self.serving().ok().map(|(_, _, since)| since)
+    }
+}
+
+/// All of it: HTTP and gRPC. `raft` are the services that masters use among themselves.
+pub(crate) fn router(api: &Api, links: Links, raft: Routes) -> Router {
+    let of_leader = Router::new()
+        .route("/api/v1/scheduler", any(scheduler::call))
+        .route("/api/v1", any(operator::call))
+        // Longer paths than these lead to them too, as in Mesos.
+        .route("/api/v1/{*rest}", any(operator::call))
+        .merge(v0::of_leader())
+        .layer(from_fn_with_state(api.clone(), leader_only));
+    let http = Router::new()
+        .route("/redirect", any(redirect))
+        .merge(v0::of_any())
+        .merge(of_leader)
+        .with_state(api.clone());
+    let services = raft
+        .add_service(links.service())
+        .add_service(scheduler_grpc::service(api.clone()))
+        .add_service(store::service(api.clone()));
+    let router = transport::server::one_port(transport::http::compressed(http), services);
+    transport::paths::normalized(router, "master")
+}
+
+/// Lets a request through if this master leads, and says where to go if not.
+async fn leader_only(State(api): State<Api>, request: Request, next: Next) -> Response {
+    match api.serving() {
+        Ok(_) => next.run(request).await,
+        Err(NotServing::Later(why)) => NotServing::refused(why).into_response(),
+        Err(NotServing::Ask(leader)) => {
+            let uri = request
+                .extensions()
+                .get::<Requested>()
+                .map_or_else(|| request.uri().clone(), |Requested(uri)| uri.clone());
+            let path = uri.path_and_query().map_or("/", |path| path.as_str());
+            redirect_to(&format!("//{leader}{path}"))
+        }
+    }
+}
+
+/// Where the leading master is, itself if it is this one.
+async fn redirect(State(api): State<Api>) -> Response {
+    let leader = match &*api.leadership.borrow() {
+        Leadership::Electing => return NotServing::refused("No leader elected").into_response(),
+        Leadership::Following { leader } => leader.to_string(),
+        Leadership::Leading(_) => api.facts.public_address(),
+    };
+    redirect_to(&format!("//{leader}"))
+}
+
+/// Clients parse this by hand: no scheme, always a port, and no body.
+fn redirect_to(location: &str) -> Response {
+    (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()
+}
+
+/// The roles a framework is in, however it says so.
+fn roles_of(info: &v1::FrameworkInfo) -> Vec<&str> {
+    let multi_role = v1::framework_info::capability::Type::MultiRole as i32;
+    if info.capabilities.iter().any(|capability| capability.r#type == Some(multi_role)) {
+        info.roles.iter().map(String::as_str).collect()
+    } else {
+        let role = info.role.as_deref();
+        vec![role.unwrap_or("*")]
+    }
+}

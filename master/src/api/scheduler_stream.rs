@@ -1,0 +1,74 @@
+//! A framework's calls and its events, however they travel.
+//!
+//! The two bindings, HTTP and gRPC, come together here: one function subscribes, one carries out a
+//! call, one makes the messages of events.
+
+use axum::http::StatusCode;
+use master_core::{Done, Input, StreamClaim};
+use model::call::{Call, Subscribe};
+use model::event::SchedulerEvent;
+use model::framework::Capabilities;
+use model::ids::{FrameworkId, StreamId};
+use proto::convert::scheduler::{self as convert, CallError, SchedulerCall};
+use proto::mesos::v1::scheduler;
+use tokio::sync::mpsc;
+use transport::http::Refused;
+
+use super::Shared;
+use crate::driver::Subscribed;
+
+/// A call as it is understood.
+pub(super) fn understood(call: scheduler::Call) -> Result<SchedulerCall, Refused> {
+    convert::call_from_wire(call).map_err(|error| {
+        let status = match &error {
+            CallError::Invalid(_) | CallError::UnknownFramework => StatusCode::BAD_REQUEST,
+            CallError::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
+        };
+        Refused::new(status, error.to_string())
+    })
+}
+
+/// A subscription, and what its events are written for.
+pub(super) struct Subscription {
+    /// What the framework is to hear.
+    pub subscribed: Subscribed,
+    /// What it understands.
+    pub capabilities: Capabilities,
+}
+
+/// Carries out SUBSCRIBE.
+pub(super) async fn subscribe(api: &Shared, call: Subscribe) -> Result<Subscription, Refused> {
+    let capabilities = call.framework.capabilities;
+    let subscribed = api.driver.subscribe(call).await?;
+    Ok(Subscription { subscribed, capabilities })
+}
+
+/// The subscription that consists of an ERROR: clients look for it there.
+pub(super) fn error_only(why: String) -> Subscription {
+    let (sender, events) = mpsc::channel(1);
+    sender.try_send(SchedulerEvent::Error(why)).expect("there is room for one");
+    let stream = StreamId(*uuid::Uuid::new_v4().as_bytes());
+    let subscribed = Subscribed { connection: None, stream, events };
+    Subscription { subscribed, capabilities: Capabilities::default() }
+}
+
+/// Carries out any other call of a framework.
+pub(super) async fn call(
+    api: &Shared,
+    framework: FrameworkId,
+    call: Call,
+    stream: StreamClaim,
+) -> Result<Done, Refused> {
+    api.count_call(&call);
+    let input = |request| Input::Call { request, framework, stream, call, principal: None };
+    api.driver.call(input).await
+}
+
+/// The message of an event.
+pub(super) fn message(
+    api: &Shared,
+    event: &SchedulerEvent,
+    capabilities: Capabilities,
+) -> scheduler::Event {
+    convert::event_to_wire(event, capabilities, &api.master_info())
+}

@@ -1,0 +1,428 @@
+//! The read endpoints that tools know from before the v1 API.
+//!
+//! Everything here is answered from the published view; nothing asks the core.
+
+mod render;
+mod resources;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query, State as Extracted};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, post};
+use proto::mesos::v1;
+use serde_json::{Map, Value, json};
+use transport::http::Refused;
+
+use self::render::Belongings;
+use self::resources::{reserved_for, summary};
+use super::Api;
+use crate::facts::Facts;
+use crate::view::State;
+
+/// Tasks that `/tasks` lists unless told otherwise.
+const TASKS_LISTED: usize = 100;
+
+type Parameters = Query<HashMap<String, String>>;
+
+/// Endpoints that only the leading master answers.
+pub(super) fn of_leader() -> Router<Api> {
+    Router::new()
+        .route("/state", any(state))
+        .route("/state-summary", any(state_summary))
+        .route("/slaves", any(slaves))
+        .route("/slaves/{*agent}", any(slaves))
+        .route("/frameworks", any(frameworks))
+        .route("/frameworks/{*framework}", any(frameworks))
+        .route("/tasks", any(tasks))
+        .route("/roles", any(roles))
+        .route("/teardown", post(teardown))
+}
+
+/// Endpoints that every master answers for itself.
+pub(super) fn of_any() -> Router<Api> {
+    Router::new()
+        .route("/health", any(|| async { StatusCode::OK }))
+        .route("/version", any(version))
+        .route("/flags", any(flags))
+        .route("/metrics/snapshot", any(metrics_snapshot))
+        .route("/metrics", any(metrics_text))
+}
+
+/// Renders on a thread where it holds up nobody: a large cluster takes a while.
+async fn rendered(
+    api: Api,
+    Query(parameters): Parameters,
+    render: impl FnOnce(&Api, &State, &HashMap<String, String>) -> Value + Send + 'static,
+) -> Response {
+    let work = move || {
+        let value = render(&api, &api.view.state(), &parameters);
+        let body = serde_json::to_vec(&value).expect("values can be written");
+        let callback = parameters.get("jsonp").map(String::as_str);
+        transport::http::json(transport::http::ascii(body), callback)
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(response) => response,
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn state(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
+    rendered(api, parameters, |api, state, _| state_object(api, state)).await
+}
+
+async fn state_summary(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
+    rendered(api, parameters, |api, state, _| summary_object(api, state)).await
+}
+
+async fn slaves(
+    Extracted(api): Extracted<Api>,
+    path: Option<axum::extract::Path<String>>,
+    parameters: Parameters,
+) -> Response {
+    rendered(api, parameters, move |_, state, parameters| {
+        let wanted = path.map(|path| path.0).or_else(|| parameters.get("slave_id").cloned());
+        let is_wanted = |info: &v1::AgentInfo| {
+            wanted.as_ref().is_none_or(|id| info.id.as_ref().is_some_and(|is| is.value == *id))
+        };
+        let agents = state.agents.iter().filter(|agent| is_wanted(&agent.agent_info));
+        let recovered = state.recovered_agents.iter().filter(|info| is_wanted(info));
+        json!({
+            "slaves": agents.map(|agent| render::agent_in_full(agent)).collect::<Value>(),
+            "recovered_slaves": recovered
+                .map(|info| Value::Object(render::agent_info(info)))
+                .collect::<Value>(),
+        })
+    })
+    .await
+}
+
+async fn frameworks(
+    Extracted(api): Extracted<Api>,
+    path: Option<axum::extract::Path<String>>,
+    parameters: Parameters,
+) -> Response {
+    rendered(api, parameters, move |_, state, parameters| {
+        let wanted = path.map(|path| path.0).or_else(|| parameters.get("framework_id").cloned());
+        let (frameworks, completed) = framework_arrays(state, wanted.as_deref());
+        json!({
+            "frameworks": frameworks,
+            "completed_frameworks": completed,
+            "unregistered_frameworks": [],
+        })
+    })
+    .await
+}
+
+async fn tasks(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
+    for name in ["limit", "offset"] {
+        if let Some(text) = parameters.get(name)
+            && text.parse::<i64>().is_err()
+        {
+            let text = format!("Failed to parse '{name}': '{text}' is not a number");
+            return Refused::bad_request(text).into_response();
+        }
+    }
+    rendered(api, parameters, |_, state, parameters| tasks_object(state, parameters)).await
+}
+
+async fn roles(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
+    rendered(api, parameters, roles_object).await
+}
+
+/// What the form of `/teardown` says.
+#[derive(serde::Deserialize)]
+struct Teardown {
+    #[serde(rename = "frameworkId")]
+    framework_id: Option<String>,
+}
+
+async fn teardown(
+    Extracted(api): Extracted<Api>,
+    axum::extract::Form(form): axum::extract::Form<Teardown>,
+) -> Response {
+    let Some(id) = form.framework_id else {
+        let text = "Missing 'frameworkId' query parameter in the request body";
+        return Refused::bad_request(text).into_response();
+    };
+    super::operator::teardown(&api, &id).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn version(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
+    rendered(api, parameters, |_, _, _| Value::Object(build())).await
+}
+
+async fn flags(method: Method, Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
+    if method != Method::GET {
+        let text = format!(
+            "405 Method Not Allowed. Expecting one of {{ 'GET' }}, but received '{method}'."
+        );
+        let allow = [(axum::http::header::ALLOW, "GET")];
+        return (StatusCode::METHOD_NOT_ALLOWED, allow, text).into_response();
+    }
+    rendered(api, parameters, |api, _, _| json!({"flags": api.facts.flags})).await
+}
+
+async fn metrics_snapshot(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
+    rendered(api, parameters, |api, _, _| json!(super::metrics::snapshot(api))).await
+}
+
+async fn metrics_text(Extracted(api): Extracted<Api>) -> Response {
+    // Gauges are brought up to date first; counters are so by themselves.
+    super::metrics::snapshot(&api);
+    let mime = [(axum::http::header::CONTENT_TYPE, transport::metrics::PROMETHEUS_MIME)];
+    (mime, transport::metrics::prometheus_text()).into_response()
+}
+
+fn build() -> Map<String, Value> {
+    let version = Facts::version_info();
+    let mut object = Map::new();
+    object.insert("version".to_owned(), json!(version.version));
+    object.insert("build_date".to_owned(), json!(version.build_date));
+    object.insert("build_time".to_owned(), json!(version.build_time));
+    object.insert("build_user".to_owned(), json!(version.build_user));
+    object.insert("git_tag".to_owned(), json!(version.git_tag));
+    object
+}
+
+fn state_object(api: &Api, state: &State) -> Value {
+    let facts = &api.facts;
+    let master = api.master_info();
+    let pid = master.pid.clone().unwrap_or_default();
+    let active = state.agents.iter().filter(|agent| agent.active).count();
+    let (frameworks, completed) = framework_arrays(state, None);
+    let mut object = build();
+    let more = json!({
+        "start_time": facts.started_at.as_secs_f64(),
+        "elected_time": api.elected_at().map(model::step::Timestamp::as_secs_f64),
+        "id": master.id,
+        "pid": pid,
+        "hostname": facts.hostname,
+        "capabilities": crate::facts::CAPABILITIES.map(|kind| kind.as_str_name()),
+        "activated_slaves": active,
+        "deactivated_slaves": state.agents.len() - active,
+        "unreachable_slaves": state.unreachable_agents,
+        "leader": pid,
+        "leader_info": {
+            "id": master.id,
+            "pid": pid,
+            "port": master.port,
+            "hostname": facts.hostname,
+        },
+        "flags": facts.flags,
+        "slaves": state
+            .agents
+            .iter()
+            .map(|agent| Value::Object(render::agent(agent)))
+            .collect::<Value>(),
+        "recovered_slaves": state
+            .recovered_agents
+            .iter()
+            .map(|info| Value::Object(render::agent_info(info)))
+            .collect::<Value>(),
+        "frameworks": frameworks,
+        "completed_frameworks": completed,
+        "orphan_tasks": [],
+        "unregistered_frameworks": [],
+    });
+    if let Value::Object(more) = more {
+        object.extend(more);
+    }
+    if let Some(cluster) = &facts.cluster {
+        object.insert("cluster".to_owned(), json!(cluster));
+    }
+    Value::Object(object)
+}
+
+/// What each framework has, by its id.
+fn belongings(state: &State) -> HashMap<&str, Belongings<'_>> {
+    let mut by_framework: HashMap<&str, Belongings<'_>> = HashMap::new();
+    for task in &state.tasks {
+        by_framework.entry(&task.framework_id.value).or_default().tasks.push(task);
+    }
+    for task in &state.unreachable_tasks {
+        by_framework.entry(&task.framework_id.value).or_default().unreachable.push(task);
+    }
+    for task in &state.completed_tasks {
+        by_framework.entry(&task.framework_id.value).or_default().completed.push(task);
+    }
+    for executor in &state.executors {
+        if let Some(framework) = &executor.executor_info.framework_id {
+            by_framework.entry(&framework.value).or_default().executors.push(executor);
+        }
+    }
+    by_framework
+}
+
+/// The frameworks that are there and those that are over, both with all they have.
+fn framework_arrays(state: &State, wanted: Option<&str>) -> (Value, Value) {
+    let has = belongings(state);
+    let nothing = Belongings::default();
+    let all = |frameworks: &[Arc<v1::master::response::get_frameworks::Framework>]| {
+        let id = |framework: &v1::master::response::get_frameworks::Framework| {
+            framework.framework_info.id.as_ref().map_or_else(String::new, |id| id.value.clone())
+        };
+        let of = frameworks.iter().filter(|of| wanted.is_none_or(|wanted| id(of) == wanted));
+        of.map(|of| render::framework(of, has.get(id(of).as_str()).unwrap_or(&nothing)))
+            .collect::<Value>()
+    };
+    (all(&state.frameworks), all(&state.completed_frameworks))
+}
+
+fn summary_object(api: &Api, state: &State) -> Value {
+    let all = || {
+        let live = state.tasks.iter().chain(&state.unreachable_tasks);
+        live.chain(&state.completed_tasks).map(|task| &**task)
+    };
+    let mut by_agent: HashMap<&str, Vec<&v1::Task>> = HashMap::new();
+    let mut by_framework: HashMap<&str, Vec<&v1::Task>> = HashMap::new();
+    for task in all() {
+        by_agent.entry(&task.agent_id.value).or_default().push(task);
+        by_framework.entry(&task.framework_id.value).or_default().push(task);
+    }
+    let agents = state.agents.iter().map(|agent| {
+        let id = agent.agent_info.id.as_ref().map_or("", |id| &id.value);
+        let tasks = by_agent.get(id).map_or(&[][..], Vec::as_slice);
+        let mut object = render::agent(agent);
+        render::put_counts(&mut object, tasks.iter().copied());
+        let ids: BTreeSet<_> = tasks.iter().map(|task| &task.framework_id.value).collect();
+        object.insert("framework_ids".to_owned(), json!(ids));
+        Value::Object(object)
+    });
+    let frameworks = state.frameworks.iter().map(|framework| {
+        let id = framework.framework_info.id.as_ref().map_or("", |id| &id.value);
+        let tasks = by_framework.get(id).map_or(&[][..], Vec::as_slice);
+        let mut object = render::framework_summary(framework);
+        render::put_counts(&mut object, tasks.iter().copied());
+        let ids: BTreeSet<_> = tasks.iter().map(|task| &task.agent_id.value).collect();
+        object.insert("slave_ids".to_owned(), json!(ids));
+        Value::Object(object)
+    });
+    let mut object = json!({
+        "hostname": api.facts.hostname,
+        "slaves": agents.collect::<Value>(),
+        "frameworks": frameworks.collect::<Value>(),
+    });
+    if let Some(cluster) = &api.facts.cluster {
+        object["cluster"] = json!(cluster);
+    }
+    object
+}
+
+fn tasks_object(state: &State, parameters: &HashMap<String, String>) -> Value {
+    let number = |name: &str| parameters.get(name).and_then(|text| text.parse::<i64>().ok());
+    let offset = usize::try_from(number("offset").unwrap_or_default()).unwrap_or_default();
+    // A negative limit means none, for tools that want it all.
+    let limit = number("limit").map_or(TASKS_LISTED, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let mut tasks: Vec<&v1::Task> = state
+        .tasks
+        .iter()
+        .chain(&state.unreachable_tasks)
+        .chain(&state.completed_tasks)
+        .map(|task| &**task)
+        .filter(|task| {
+            parameters.get("framework_id").is_none_or(|id| task.framework_id.value == *id)
+                && parameters.get("task_id").is_none_or(|id| task.task_id.value == *id)
+        })
+        .collect();
+    let first = |task: &v1::Task| task.statuses.first().and_then(|s| s.timestamp).unwrap_or(0.0);
+    tasks.sort_by(|a, b| first(a).total_cmp(&first(b)));
+    if parameters.get("order").is_none_or(|order| order != "asc") {
+        tasks.reverse();
+    }
+    let page = tasks.into_iter().skip(offset).take(limit);
+    json!({"tasks": page.map(render::task).collect::<Value>()})
+}
+
+/// What is known of one role.
+#[derive(Default)]
+struct RoleParts<'a> {
+    frameworks: BTreeSet<&'a str>,
+    allocated: Vec<&'a v1::Resource>,
+    offered: Vec<&'a v1::Resource>,
+    reserved: Vec<&'a v1::Resource>,
+}
+
+fn roles_object(api: &Api, state: &State, _: &HashMap<String, String>) -> Value {
+    let parts = role_parts(api, state);
+    let roles = parts.into_iter().map(|(name, of)| {
+        let both = of.allocated.iter().chain(&of.offered).copied();
+        json!({
+            "name": name,
+            "weight": api.facts.weights.get(&name).copied().unwrap_or(1.0),
+            "quota": {"role": name, "guarantee": {}, "limit": {}, "consumed": {}},
+            "resources": summary(both),
+            "allocated": summary(of.allocated.iter().copied()),
+            "offered": summary(of.offered.iter().copied()),
+            "reserved": summary(of.reserved.iter().copied()),
+            "frameworks": of.frameworks,
+        })
+    });
+    json!({"roles": roles.collect::<Value>()})
+}
+
+/// The known roles: subscribed, allocated, reserved or weighted ones, and their ancestors; or those
+/// of the whitelist, where there is one.
+fn role_parts<'a>(api: &Api, state: &'a State) -> BTreeMap<String, RoleParts<'a>> {
+    let mut parts: BTreeMap<String, RoleParts<'a>> = BTreeMap::new();
+    let role_of = |resource: &v1::Resource| {
+        let allocated = resource.allocation_info.as_ref().and_then(|info| info.role.clone());
+        allocated.unwrap_or_else(|| "*".to_owned())
+    };
+    for framework in &state.frameworks {
+        let info = &framework.framework_info;
+        let id = info.id.as_ref().map_or("", |id| id.value.as_str());
+        for role in super::roles_of(info) {
+            parts.entry(role.to_owned()).or_default().frameworks.insert(id);
+        }
+        for resource in &framework.allocated_resources {
+            parts.entry(role_of(resource)).or_default().allocated.push(resource);
+        }
+        for resource in &framework.offered_resources {
+            parts.entry(role_of(resource)).or_default().offered.push(resource);
+        }
+    }
+    for agent in &state.agents {
+        for resource in &agent.total_resources {
+            if let Some(role) = reserved_for(resource) {
+                parts.entry(role.to_owned()).or_default().reserved.push(resource);
+            }
+        }
+    }
+    for role in api.facts.weights.keys() {
+        parts.entry(role.clone()).or_default();
+    }
+    let ancestors: BTreeSet<String> = parts
+        .keys()
+        .flat_map(|role| role.match_indices('/').map(|(at, _)| role[..at].to_owned()))
+        .collect();
+    for role in ancestors {
+        parts.entry(role).or_default();
+    }
+    if let Some(whitelist) = &api.facts.roles {
+        parts.retain(|role, _| whitelist.contains(role));
+        for role in whitelist {
+            parts.entry(role.clone()).or_default();
+        }
+    }
+    parts
+}
+
+/// The roles the operator API lists: the same ones.
+pub(super) fn role_messages(api: &Api, state: &State) -> Vec<v1::Role> {
+    let parts = role_parts(api, state);
+    let role = |(name, of): (String, RoleParts<'_>)| v1::Role {
+        weight: api.facts.weights.get(&name).copied().unwrap_or(1.0),
+        name,
+        frameworks: of
+            .frameworks
+            .iter()
+            .map(|id| v1::FrameworkId { value: (*id).to_owned() })
+            .collect(),
+        resources: of.allocated.iter().chain(&of.offered).map(|&one| one.clone()).collect(),
+    };
+    parts.into_iter().map(role).collect()
+}

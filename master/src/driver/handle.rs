@@ -1,0 +1,168 @@
+//! How the tasks around the core reach it.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use master_core::{Done, Input, Note, Refusal};
+use model::call::Subscribe;
+use model::event::SchedulerEvent;
+use model::ids::{ConnectionId, RequestId, StreamId};
+use model::link::ToAgent;
+use tokio::sync::{mpsc, oneshot};
+use transport::http::Refused;
+
+use crate::connections::{Connections, Numbers};
+use crate::view::Picture;
+
+/// Inputs that may wait for the core. It takes about a microsecond for each, so this is a fraction
+/// of a second; past it, calls are refused and links are slowed down.
+pub(super) const INPUTS_MAX: usize = 65_536;
+
+/// Events that may wait to be encoded for one framework: an implicit reconciliation sends one for
+/// each of its tasks in one go.
+const SCHEDULER_EVENTS_MAX: usize = 65_536;
+
+/// Messages that may wait to be encoded for one agent: the end of a framework kills all its tasks.
+const AGENT_MESSAGES_MAX: usize = 16_384;
+
+/// What reaches the driver.
+pub(super) enum Ask {
+    /// Something happened; nobody waits for an answer.
+    Input(Input),
+    /// A call, and who waits for how it went.
+    Call(RequestId, Input, oneshot::Sender<Result<Done, Refusal>>),
+    /// A subscription, and who waits for its stream's id.
+    Subscribe(RequestId, Input, oneshot::Sender<Result<StreamId, Refusal>>),
+    /// An operator that waits for the snapshot and the notes that follow it.
+    Watch(RequestId, oneshot::Sender<Watching>),
+}
+
+/// An operator's view of the cluster, without a gap between snapshot and notes.
+pub(crate) struct Watching {
+    /// What there is.
+    pub picture: Picture,
+    /// What happens from then on.
+    pub notes: mpsc::Receiver<Arc<Note>>,
+}
+
+/// A framework's subscription.
+pub(crate) struct Subscribed {
+    /// Which connection it is; absent if the core knows of none.
+    pub connection: Option<ConnectionId>,
+    /// What calls must carry.
+    pub stream: StreamId,
+    /// What the framework is to hear. Ends when the subscription does.
+    pub events: mpsc::Receiver<SchedulerEvent>,
+}
+
+/// Sends inputs to the core, and holds the queues of what it says.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    asks: mpsc::Sender<Ask>,
+    numbers: Arc<Numbers>,
+    pub(super) schedulers: Arc<Connections<SchedulerEvent>>,
+    pub(super) agents: Arc<Connections<ToAgent>>,
+}
+
+/// Why a call did not even reach the core.
+fn overloaded() -> Refused {
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, "The master is overloaded; try again later")
+}
+
+fn gone() -> Refused {
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, "No leader elected")
+}
+
+/// As clients read it.
+fn refused(refusal: &Refusal) -> Refused {
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    Refused::new(status, refusal.to_string())
+}
+
+impl Handle {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Ask>) {
+        let (asks, receiver) = mpsc::channel(INPUTS_MAX);
+        let handle = Self {
+            asks,
+            numbers: Arc::default(),
+            schedulers: Arc::new(Connections::new("scheduler", SCHEDULER_EVENTS_MAX)),
+            agents: Arc::new(Connections::new("agent", AGENT_MESSAGES_MAX)),
+        };
+        (handle, receiver)
+    }
+
+    /// How many inputs wait.
+    pub(crate) fn queued(&self) -> usize {
+        self.asks.max_capacity() - self.asks.capacity()
+    }
+
+    /// Tells the core; waits while it is busy. What is told to a core that is gone is lost.
+    pub(crate) async fn tell(&self, input: Input) {
+        let _ = self.asks.send(Ask::Input(input)).await;
+    }
+
+    /// Has the core carry out a call. `input` is made with the number of the request.
+    pub(crate) async fn call(
+        &self,
+        input: impl FnOnce(RequestId) -> Input,
+    ) -> Result<Done, Refused> {
+        let request = RequestId(self.numbers.next());
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask::Call(request, input(request), answer);
+        self.asks.try_send(ask).map_err(|_| overloaded())?;
+        let result = answered.await.map_err(|_| gone())?;
+        result.map_err(|refusal| refused(&refusal))
+    }
+
+    /// Subscribes a framework.
+    pub(crate) async fn subscribe(&self, call: Subscribe) -> Result<Subscribed, Refused> {
+        let request = RequestId(self.numbers.next());
+        let connection = ConnectionId(self.numbers.next());
+        // The queue must be there before the first event.
+        let events = self.schedulers.open(connection);
+        let input = Input::Subscribe { connection, request, call, principal: None };
+        let (answer, answered) = oneshot::channel();
+        let result = match self.asks.try_send(Ask::Subscribe(request, input, answer)) {
+            Ok(()) => match answered.await {
+                Ok(Ok(stream)) => {
+                    let connection = Some(connection);
+                    return Ok(Subscribed { connection, stream, events });
+                }
+                Ok(Err(refusal)) => Err(refused(&refusal)),
+                Err(_) => Err(gone()),
+            },
+            Err(_) => Err(overloaded()),
+        };
+        self.schedulers.close(connection);
+        result
+    }
+
+    /// Opens the link of an agent: its number, and what the agent is to hear.
+    pub(crate) async fn open_link(&self) -> (ConnectionId, mpsc::Receiver<ToAgent>) {
+        let connection = ConnectionId(self.numbers.next());
+        let messages = self.agents.open(connection);
+        self.tell(Input::AgentConnected { connection }).await;
+        (connection, messages)
+    }
+
+    /// A link has ended.
+    pub(crate) async fn close_link(&self, connection: ConnectionId) {
+        self.agents.close(connection);
+        self.tell(Input::AgentGone { connection }).await;
+    }
+
+    /// A framework's connection has ended.
+    pub(crate) async fn close_scheduler(&self, connection: Option<ConnectionId>) {
+        let Some(connection) = connection else { return };
+        self.schedulers.close(connection);
+        self.tell(Input::SchedulerGone { connection }).await;
+    }
+
+    /// Starts to watch.
+    pub(crate) async fn watch(&self) -> Result<Watching, Refused> {
+        let request = RequestId(self.numbers.next());
+        let (answer, answered) = oneshot::channel();
+        self.asks.try_send(Ask::Watch(request, answer)).map_err(|_| overloaded())?;
+        answered.await.map_err(|_| gone())
+    }
+}

@@ -1,0 +1,107 @@
+//! What a master is told when it starts.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of one master, already parsed.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Address to listen on.
+    pub ip: IpAddr,
+    /// Port to listen on; 0 takes a free one, which only a master without peers may do.
+    pub port: u16,
+    /// Address that others reach this master by, if it is not the one it listens on.
+    pub advertise_ip: Option<IpAddr>,
+    /// Port that others reach this master by, if it is not the one it listens on.
+    pub advertise_port: Option<u16>,
+    /// Host name for clients; without one, the advertised address.
+    pub hostname: Option<String>,
+    /// Where the log is kept. Made if it is not there.
+    pub work_dir: PathBuf,
+    /// All masters of the cluster, `host:port` each, this one among them. Empty: this one alone.
+    pub peers: Vec<String>,
+    /// Name of the cluster, for people.
+    pub cluster: Option<String>,
+    /// How long an offer that was declined for longer is checked again at the latest, and how often
+    /// everything is allocated anew.
+    pub allocation_interval: Duration,
+    /// How long changes are gathered before agents that changed are offered.
+    pub allocation_batch: Duration,
+    /// How long an agent may take to answer a ping.
+    pub agent_ping_timeout: Duration,
+    /// How many pings in a row an agent may miss before it counts as unreachable.
+    pub max_agent_ping_timeouts: u32,
+    /// How long an agent may take to come back after a change of leader.
+    pub agent_reregister_timeout: Duration,
+    /// How long an offer may stay unanswered; absent: for ever.
+    pub offer_timeout: Option<Duration>,
+    /// The only roles frameworks may have; absent: all.
+    pub roles: Option<Vec<String>>,
+    /// Shares of roles relative to others; 1 if not told.
+    pub weights: BTreeMap<String, f64>,
+    /// Whether frameworks may run tasks as root.
+    pub root_submissions: bool,
+    /// Frameworks that are over and are remembered.
+    pub max_completed_frameworks: usize,
+    /// Tasks that are over and are remembered, of each framework.
+    pub max_completed_tasks_per_framework: usize,
+    /// Unreachable tasks that are remembered, of each framework.
+    pub max_unreachable_tasks_per_framework: usize,
+    /// Operator event streams at once. The oldest is closed for a new one past it.
+    pub max_operator_event_stream_subscribers: usize,
+    /// All flags as text, for `/flags`. Nothing secret may be in it.
+    pub flags: BTreeMap<String, String>,
+}
+
+impl Default for Options {
+    /// A master alone on a free port of the loopback address, with Mesos's defaults.
+    fn default() -> Self {
+        Self {
+            ip: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            advertise_ip: None,
+            advertise_port: None,
+            hostname: None,
+            work_dir: PathBuf::new(),
+            peers: Vec::new(),
+            cluster: None,
+            allocation_interval: Duration::from_secs(1),
+            allocation_batch: Duration::from_millis(10),
+            agent_ping_timeout: Duration::from_secs(15),
+            max_agent_ping_timeouts: 5,
+            agent_reregister_timeout: Duration::from_secs(600),
+            offer_timeout: None,
+            roles: None,
+            weights: BTreeMap::new(),
+            root_submissions: true,
+            max_completed_frameworks: 50,
+            max_completed_tasks_per_framework: 1_000,
+            max_unreachable_tasks_per_framework: 1_000,
+            max_operator_event_stream_subscribers: 1_000,
+            flags: BTreeMap::new(),
+        }
+    }
+}
+
+impl Options {
+    /// The address others reach a master by that listens on `bound`.
+    pub(crate) fn advertised(&self, bound: SocketAddr) -> SocketAddr {
+        let mut ip = self.advertise_ip.unwrap_or(bound.ip());
+        if ip.is_unspecified() {
+            // Nobody can connect to "any address"; this machine's own is the best guess there is.
+            ip = local_ip().unwrap_or(Ipv4Addr::LOCALHOST.into());
+        }
+        SocketAddr::new(ip, self.advertise_port.unwrap_or(bound.port()))
+    }
+}
+
+/// The address this machine would use to reach others. Nothing is sent.
+fn local_ip() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    // An address for documentation: it need not exist, only the route to it is looked up.
+    socket.connect("192.0.2.1:9").ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified()).then_some(ip)
+}

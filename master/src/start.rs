@@ -1,0 +1,176 @@
+//! Starting and stopping a master.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use master_core::{Config, Master, Weight};
+use model::role::Role;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use transport::metrics::Table;
+use transport::server::{BindError, Server};
+
+use crate::api::{self, Shared};
+use crate::driver::Driver;
+use crate::facts::{Facts, wall_clock};
+use crate::leadership::Leadership;
+use crate::links::Links;
+use crate::options::Options;
+use crate::raft::{self, RaftError, RaftOptions};
+use crate::registry::{Applied, Machine, Proposer, tell};
+use crate::view::View;
+
+/// Why a master cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The work directory cannot be used.
+    #[error("cannot write to the work directory {}; give another with --work_dir", path.display())]
+    WorkDir {
+        /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A flag means nothing.
+    #[error("{0}")]
+    Flag(String),
+    /// The log cannot be opened or joined.
+    #[error(transparent)]
+    Raft(#[from] RaftError),
+    /// The system gives us no thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A master that runs.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    leadership: watch::Receiver<Leadership>,
+    stop: CancellationToken,
+    raft: raft::Handle,
+    served: JoinHandle<()>,
+    ended: oneshot::Receiver<String>,
+}
+
+impl Running {
+    /// Who leads, as this master knows it. Changes can be waited for.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Completes when the master cannot go on, with the reason. Until then it runs.
+    pub async fn wait(&mut self) -> String {
+        (&mut self.ended).await.unwrap_or_else(|_| "the master has been stopped".to_owned())
+    }
+
+    /// Ends it in good order: streams are closed, calls under way are answered, the log is written.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let _ = self.served.await;
+        self.raft.stop().await;
+    }
+}
+
+/// Starts a master. It serves once it or another one leads.
+pub async fn start(options: Options) -> Result<Running, StartError> {
+    transport::metrics::install();
+    let started_at = wall_clock();
+    let bound = Server::bind(SocketAddr::new(options.ip, options.port)).await?;
+    let address = bound.local_addr();
+    let facts = Facts::new(&options, options.advertised(address), started_at);
+    write_address(&options, address)?;
+
+    let (to_driver, from_log) = mpsc::unbounded_channel();
+    let applied = Applied::default();
+    let machine = Machine::new(applied.clone(), to_driver.clone());
+    let raft_options = RaftOptions {
+        peers: options.peers.clone(),
+        ..RaftOptions::new(options.work_dir.join("raft"), own_address(&options, &facts, address))
+    };
+    let (raft, raft_service) =
+        raft::start(raft_options, machine, move |event| tell(&to_driver, event))?;
+
+    let metrics = Table::new();
+    api::declare_metrics(&metrics);
+    let stop = CancellationToken::new();
+    let (leadership_told, leadership) = watch::channel(Leadership::Electing);
+    let (view, proposer) = (Arc::new(View::default()), Proposer::new(raft.clone(), applied));
+    let driver = Driver {
+        core: Master::new(config(&options)?),
+        view: view.clone(),
+        proposer: proposer.clone(),
+        from_log,
+        leadership: leadership_told,
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    };
+    let (handle, ended) = driver.start().map_err(StartError::Thread)?;
+    let links =
+        Links { driver: handle.clone(), leadership: leadership.clone(), stop: stop.clone() };
+    let shared = Arc::new(Shared {
+        facts,
+        view,
+        driver: handle,
+        proposer,
+        leadership: leadership.clone(),
+        metrics,
+        subscribers: api::Subscribers::new(options.max_operator_event_stream_subscribers),
+        stop: stop.clone(),
+    });
+    let router = api::router(&shared, links, Routes::new(raft_service.into_server()));
+    let served = tokio::spawn(bound.serve(router, stop.clone()));
+    Ok(Running { address, leadership, stop, raft, served, ended })
+}
+
+/// Tells scripts where the master listens, above all when it chose the port itself.
+fn write_address(options: &Options, address: SocketAddr) -> Result<(), StartError> {
+    let path = &options.work_dir;
+    let written = std::fs::create_dir_all(path)
+        .and_then(|()| std::fs::write(path.join("address"), format!("{address}\n")));
+    written.map_err(|source| StartError::WorkDir { path: path.clone(), source })
+}
+
+/// The name by which the others know this master: the one among the peers that it can be.
+fn own_address(options: &Options, facts: &Facts, bound: SocketAddr) -> String {
+    let known = [facts.address.to_string(), facts.public_address(), bound.to_string()];
+    let own = known.iter().find(|address| options.peers.contains(address));
+    own.unwrap_or(&known[0]).clone()
+}
+
+fn config(options: &Options) -> Result<Config, StartError> {
+    let role =
+        |name: &String| Role::new(name.as_str()).map_err(|bad| StartError::Flag(bad.to_string()));
+    let mut weights = std::collections::BTreeMap::new();
+    for (name, weight) in &options.weights {
+        let bad = || StartError::Flag(format!("the weight of role '{name}' must be above zero"));
+        weights.insert(role(name)?, Weight::from_f64(*weight).ok_or_else(bad)?);
+    }
+    let roles = match &options.roles {
+        Some(names) => Some(names.iter().map(role).collect::<Result<_, _>>()?),
+        None => None,
+    };
+    let (seed, _) = uuid::Uuid::new_v4().as_u64_pair();
+    Ok(Config {
+        agent_ping_timeout: options.agent_ping_timeout,
+        agent_ping_misses_max: options.max_agent_ping_timeouts,
+        agent_reregister_timeout: options.agent_reregister_timeout,
+        offer_timeout: options.offer_timeout,
+        allocation_interval: options.allocation_interval,
+        allocation_batching: options.allocation_batch,
+        roles,
+        weights,
+        completed_frameworks_max: options.max_completed_frameworks,
+        completed_tasks_max: options.max_completed_tasks_per_framework,
+        unreachable_tasks_max: options.max_unreachable_tasks_per_framework,
+        root_submissions: options.root_submissions,
+        seed,
+        ..Config::default()
+    })
+}

@@ -1,0 +1,181 @@
+//! What reads are answered from, so that no query waits in the core's line.
+//!
+//! The driver puts in what the core says has changed; any thread reads. An entry is turned into a
+//! message when it is first read, and not again until it changes.
+
+mod state;
+mod wire;
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, OnceLock};
+
+use dashmap::DashMap;
+use master_core::view::{
+    AgentCondition, AgentView, ExecutorKey, ExecutorView, FrameworkCondition, FrameworkView,
+    TaskKey, TaskList, TaskView, ViewChange,
+};
+use model::ids::{AgentId, FrameworkId, OfferId};
+use model::offer::Offer;
+use proto::mesos::v1;
+use proto::mesos::v1::master::response::get_agents::Agent;
+use proto::mesos::v1::master::response::get_executors::Executor;
+use proto::mesos::v1::master::response::get_frameworks::Framework;
+
+pub(crate) use state::State;
+
+/// An entry and, once somebody has read it, its message.
+struct Entry<T, W> {
+    model: Arc<T>,
+    wire: OnceLock<Arc<W>>,
+}
+
+type Table<K, T, W> = DashMap<K, Arc<Entry<T, W>>>;
+
+fn put<K: Eq + Hash, T, W>(table: &Table<K, T, W>, key: K, model: Arc<T>) {
+    table.insert(key, Arc::new(Entry { model, wire: OnceLock::new() }));
+}
+
+/// The entries, in an order that does not change from one read to the next.
+fn entries<K: Eq + Hash + Ord + Clone, T, W>(table: &Table<K, T, W>) -> Vec<Arc<Entry<T, W>>> {
+    let mut all: Vec<_> =
+        table.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect();
+    all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    all.into_iter().map(|(_, entry)| entry).collect()
+}
+
+impl<T, W> Entry<T, W> {
+    fn wire(&self, make: impl FnOnce(&T) -> W) -> Arc<W> {
+        self.wire.get_or_init(|| Arc::new(make(&self.model))).clone()
+    }
+}
+
+/// The cluster, as the leading master sees it. Empty on others.
+#[derive(Default)]
+pub(crate) struct View {
+    agents: Table<AgentId, AgentView, Agent>,
+    frameworks: Table<FrameworkId, FrameworkView, Framework>,
+    tasks: Table<TaskKey, TaskView, v1::Task>,
+    executors: Table<ExecutorKey, ExecutorView, Executor>,
+    offers: Table<OfferId, Offer, v1::Offer>,
+}
+
+impl View {
+    /// Puts one change in.
+    pub(crate) fn apply(&self, change: ViewChange) {
+        match change {
+            ViewChange::Clear => {
+                self.agents.clear();
+                self.frameworks.clear();
+                self.tasks.clear();
+                self.executors.clear();
+                self.offers.clear();
+            }
+            ViewChange::PutAgent(agent) => put(&self.agents, agent.id.clone(), agent),
+            ViewChange::RemoveAgent(id) => {
+                self.agents.remove(&id);
+            }
+            ViewChange::PutFramework(framework) => {
+                put(&self.frameworks, framework.id.clone(), framework);
+            }
+            ViewChange::RemoveFramework(id) => {
+                self.frameworks.remove(&id);
+            }
+            ViewChange::PutTask(task) => put(&self.tasks, task.key, task),
+            ViewChange::RemoveTask(key) => {
+                self.tasks.remove(&key);
+            }
+            ViewChange::PutExecutor(executor) => {
+                put(&self.executors, executor.key.clone(), executor);
+            }
+            ViewChange::RemoveExecutor(key) => {
+                self.executors.remove(&key);
+            }
+            ViewChange::PutOffer(offer) => put(&self.offers, offer.id.clone(), offer),
+            ViewChange::RemoveOffer(id) => {
+                self.offers.remove(&id);
+            }
+        }
+    }
+
+    /// All of it, as it is now. What changes meanwhile is in it as it was or as it is; each entry is
+    /// whole. Taken by the driver itself, between two changes, it is exact.
+    pub(crate) fn picture(&self) -> Picture {
+        Picture {
+            agents: entries(&self.agents),
+            frameworks: entries(&self.frameworks),
+            tasks: entries(&self.tasks),
+            executors: entries(&self.executors),
+            offers: entries(&self.offers),
+        }
+    }
+
+    /// All of it as messages. On a large cluster this takes a while the first time.
+    pub(crate) fn state(&self) -> State {
+        self.picture().state()
+    }
+}
+
+/// The entries there were at one moment. Cheap to take; [`Picture::state`] does the work.
+pub(crate) struct Picture {
+    agents: Vec<Arc<Entry<AgentView, Agent>>>,
+    frameworks: Vec<Arc<Entry<FrameworkView, Framework>>>,
+    tasks: Vec<Arc<Entry<TaskView, v1::Task>>>,
+    executors: Vec<Arc<Entry<ExecutorView, Executor>>>,
+    offers: Vec<Arc<Entry<Offer, v1::Offer>>>,
+}
+
+impl Picture {
+    /// As messages.
+    pub(crate) fn state(&self) -> State {
+        let mut state = State::default();
+        for agent in &self.agents {
+            match agent.model.condition {
+                AgentCondition::Connected | AgentCondition::Disconnected => {
+                    state.agents.push(agent.wire(wire::agent));
+                }
+                AgentCondition::Recovered => {
+                    state.recovered_agents.push(Arc::new(wire::agent_info(
+                        &agent.model.id,
+                        &agent.model.description,
+                    )));
+                }
+                AgentCondition::Unreachable(_) => state.unreachable_agents += 1,
+            }
+        }
+        let mut offers: HashMap<&FrameworkId, Vec<v1::Offer>> = HashMap::new();
+        for offer in &self.offers {
+            let message = v1::Offer::clone(&offer.wire(wire::offer));
+            offers.entry(&offer.model.framework).or_default().push(message);
+        }
+        for framework in &self.frameworks {
+            let completed = matches!(framework.model.condition, FrameworkCondition::Completed(_));
+            let message = framework.wire(wire::framework);
+            if completed {
+                state.completed_frameworks.push(message);
+                continue;
+            }
+            state.frameworks.push(match offers.remove(&framework.model.id) {
+                Some(offers) => Arc::new(Framework { offers, ..(*message).clone() }),
+                None => message,
+            });
+        }
+        // In the order they were heard of.
+        for task in &self.tasks {
+            let list = match task.model.list {
+                TaskList::Live => &mut state.tasks,
+                TaskList::Unreachable => &mut state.unreachable_tasks,
+                TaskList::Completed => &mut state.completed_tasks,
+            };
+            list.push(task.wire(wire::task));
+        }
+        state.executors =
+            self.executors.iter().map(|executor| executor.wire(wire::executor)).collect();
+        state
+    }
+}
+
+/// Messages of single entries, for events.
+pub(crate) use wire::{
+    agent as agent_message, framework as framework_message, task as task_message,
+};

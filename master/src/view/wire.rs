@@ -1,0 +1,126 @@
+//! Entries of the view as messages of the operator API.
+
+use master_core::view::{AgentView, ExecutorView, FrameworkCondition, FrameworkView, TaskView};
+use model::framework::Capabilities;
+use model::ids::AgentId;
+use model::link::AgentDescription;
+use model::offer::Offer;
+use model::payload::Payload;
+use proto::convert::resources::{self, Form};
+use proto::convert::{self, task as tasks, time_info as time};
+use proto::mesos::v1;
+use proto::mesos::v1::master::response::get_agents::Agent;
+use proto::mesos::v1::master::response::get_executors::Executor;
+use proto::mesos::v1::master::response::get_frameworks::Framework;
+
+/// What was carried, read. It was checked when it came in, so it is never nonsense.
+fn decoded<M: prost::Message + Default>(payload: &Payload) -> M {
+    M::decode(payload.as_bytes()).unwrap_or_default()
+}
+
+/// An agent's description under its id.
+pub(super) fn agent_info(id: &AgentId, description: &AgentDescription) -> v1::AgentInfo {
+    let mut info: v1::AgentInfo = decoded(&description.info);
+    info.id = Some(v1::AgentId { value: id.to_string() });
+    info
+}
+
+/// An agent.
+pub(crate) fn agent(agent: &AgentView) -> Agent {
+    let description = &agent.description;
+    Agent {
+        agent_info: agent_info(&agent.id, description),
+        active: agent.is_active(),
+        deactivated: Some(false),
+        version: description.version.to_string(),
+        // Tools build the paths of sandboxes from this.
+        pid: Some(format!("slave(1)@{}", description.address)),
+        registered_time: Some(time(agent.registered_at)),
+        reregistered_time: agent.reregistered_at.map(time),
+        total_resources: resources::to_wire(&description.resources, Form::Both, None),
+        allocated_resources: resources::to_wire(&agent.used, Form::Both, None),
+        offered_resources: resources::to_wire(&agent.offered, Form::Both, None),
+        capabilities: CAPABILITIES
+            .map(|kind| v1::agent_info::Capability { r#type: Some(kind as i32) })
+            .to_vec(),
+        ..Agent::default()
+    }
+}
+
+/// What our agents can do.
+const CAPABILITIES: [v1::agent_info::capability::Type; 3] = [
+    v1::agent_info::capability::Type::MultiRole,
+    v1::agent_info::capability::Type::HierarchicalRole,
+    v1::agent_info::capability::Type::ReservationRefinement,
+];
+
+/// A framework, without its offers.
+pub(crate) fn framework(framework: &FrameworkView) -> Framework {
+    let mut info: v1::FrameworkInfo = decoded(&framework.framework.info);
+    info.id = Some(v1::FrameworkId { value: framework.id.to_string() });
+    let unregistered = match framework.condition {
+        FrameworkCondition::Completed(at) => Some(time(at)),
+        FrameworkCondition::Recovered
+        | FrameworkCondition::Connected
+        | FrameworkCondition::Disconnected => None,
+    };
+    Framework {
+        framework_info: info,
+        active: framework.is_connected(),
+        connected: framework.is_connected(),
+        recovered: framework.is_recovered(),
+        registered_time: Some(time(framework.registered_at)),
+        reregistered_time: framework.reregistered_at.map(time),
+        unregistered_time: unregistered,
+        allocated_resources: resources::to_wire(&framework.used, Form::Both, None),
+        offered_resources: resources::to_wire(&framework.offered, Form::Both, None),
+        ..Framework::default()
+    }
+}
+
+/// A task.
+pub(crate) fn task(task: &TaskView) -> v1::Task {
+    let info: v1::TaskInfo = decoded(&task.spec.info);
+    let user = info.command.as_ref().and_then(|command| command.user.clone());
+    v1::Task {
+        name: task.spec.name.to_string(),
+        task_id: v1::TaskId { value: task.id().to_string() },
+        framework_id: v1::FrameworkId { value: task.framework.to_string() },
+        executor_id: task.executor.as_ref().map(|id| v1::ExecutorId { value: id.to_string() }),
+        agent_id: v1::AgentId { value: task.agent.to_string() },
+        state: task.state.number(),
+        resources: resources::to_wire(&task.spec.resources, Form::Both, Some(&task.role)),
+        statuses: task.statuses.iter().map(tasks::status_to_wire).collect(),
+        status_update_state: task.statuses.last().map(|status| status.state.number()),
+        status_update_uuid: task
+            .statuses
+            .last()
+            .and_then(|status| status.uuid)
+            .map(|uuid| uuid.0.to_vec().into()),
+        labels: info.labels,
+        discovery: info.discovery,
+        container: info.container,
+        health_check: info.health_check,
+        kill_policy: info.kill_policy,
+        user,
+        limits: info.limits,
+    }
+}
+
+/// An executor.
+pub(crate) fn executor(executor: &ExecutorView) -> Executor {
+    let mut info: v1::ExecutorInfo = decoded(&executor.spec.info);
+    info.executor_id = v1::ExecutorId { value: executor.key.executor.to_string() };
+    info.framework_id = Some(v1::FrameworkId { value: executor.key.framework.to_string() });
+    info.resources = resources::to_wire(&executor.spec.resources, Form::Both, Some(&executor.role));
+    Executor {
+        executor_info: info,
+        agent_id: v1::AgentId { value: executor.key.agent.to_string() },
+    }
+}
+
+/// An offer, with its role, which operators want to see.
+pub(crate) fn offer(offer: &Offer) -> v1::Offer {
+    let capabilities = Capabilities { multi_role: true, ..Capabilities::default() };
+    convert::offer::to_wire(offer, capabilities)
+}
