@@ -5,10 +5,16 @@ use std::borrow::Cow;
 
 use crate::schema::{Described, Field, Kind, Message, Rule};
 
-/// Messages may lie this deep in each other, as deep as prost decodes.
+/// Messages that are shown may lie this deep in each other, as deep as prost decodes.
 ///
 /// Bytes from the network must not decide how much stack is used.
 pub const DEPTH_MAX: usize = 100;
+
+/// Messages that come in may lie this deep in each other.
+///
+/// Real ones do about fifteen times. What is taken in is later shown within other messages, and must
+/// not be too deep then.
+pub const DEPTH_IN_MAX: usize = 48;
 
 /// Missing fields that are named. The rest is only counted: an answer must not be many times as large
 /// as the question.
@@ -60,7 +66,7 @@ fn is_complete(schema: &'static Message, bytes: &[u8], depth: usize) -> Result<b
     if !schema.checked {
         return Ok(true);
     }
-    if depth > DEPTH_MAX {
+    if depth > DEPTH_IN_MAX {
         return Err(WireError::Malformed);
     }
     let mut walk = Walk::new(schema, bytes);
@@ -89,7 +95,7 @@ fn list_missing(
     depth: usize,
     missing: &mut Vec<String>,
 ) -> Result<(), WireError> {
-    if depth > DEPTH_MAX {
+    if depth > DEPTH_IN_MAX {
         return Err(WireError::Malformed);
     }
     let fields = in_order(schema, bytes)?;
@@ -342,6 +348,23 @@ mod tests {
         bytes.extend_from_slice(&second);
         let call: scheduler::call::Subscribe = decode(&bytes).expect("complete when put together");
         assert_eq!(call.framework_info.name, "n");
+    }
+
+    #[test]
+    fn what_is_taken_in_can_be_shown_within_others() {
+        let nested = |depth: usize| {
+            let outermost = v1::ContainerId { value: "c".into(), parent: None };
+            (0..depth).fold(outermost, |parent, _| v1::ContainerId {
+                value: "c".into(),
+                parent: Some(Box::new(parent)),
+            })
+        };
+        let deep = nested(DEPTH_IN_MAX);
+        assert_eq!(decode(&deep.encode_to_vec()), Ok(deep.clone()));
+        let status = v1::ContainerStatus { container_id: Some(deep), ..Default::default() };
+        crate::json::to_value(&status);
+        let too_deep = nested(DEPTH_IN_MAX + 1).encode_to_vec();
+        assert_eq!(decode::<v1::ContainerId>(&too_deep), Err(WireError::Malformed));
     }
 
     #[test]
