@@ -56,6 +56,8 @@ mod meters;
 mod node;
 mod service;
 #[cfg(test)]
+mod stepped;
+#[cfg(test)]
 mod tests;
 mod threads;
 

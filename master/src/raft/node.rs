@@ -151,7 +151,9 @@ impl<M: StateMachine> Node<M> {
             read_only_option: ReadOnlyOption::Safe,
             max_size_per_msg: MESSAGE_BYTES,
             max_inflight_msgs: INFLIGHT_MAX,
-            batch_append: true,
+            // The library joins entries to a waiting message without any even when they do not follow
+            // its index, as after a rejection; the receiver then acknowledges what it does not have.
+            batch_append: false,
             max_uncommitted_size: PROPOSED_BYTES_MAX as u64,
             max_committed_size_per_ready: APPLIED_BYTES,
             ..Config::default()
