@@ -12,9 +12,12 @@ pub mod instance;
 pub mod io;
 pub mod launch_queue;
 pub mod matcher;
+mod outbox;
 pub mod planner;
 mod queue_json;
+pub mod rollout;
 pub mod scheduler;
+mod stored;
 pub mod view;
 
 pub use scheduler::Marathon;

@@ -1,5 +1,15 @@
 //! Whether one instance can start on an offer, with which resources and ports, and if not why not.
 
+use crate::app::{App, Constraint, Operator};
+use crate::instance::Place;
+use crate::io::OfferView;
+use model::amount::{Milli, Ranges};
+use model::resources::{Key, Resources, Value};
+use model::rng::Rng;
+use regex::Regex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 /// A test that an offer can fail, in the order they are made.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[expect(missing_docs, reason = "the names are Marathon's own and stand for themselves")]
@@ -68,9 +78,9 @@ pub enum Mismatch {
         /// Which resource.
         name: &'static str,
         /// How much is needed.
-        wanted: model::amount::Milli,
+        wanted: Milli,
         /// How much there is.
-        left: model::amount::Milli,
+        left: Milli,
     },
     /// A port that is needed is not there, or not enough are.
     #[error("{0}")]
@@ -92,4 +102,242 @@ impl Mismatch {
             Self::Ports(_) => Reason::InsufficientPorts,
         }
     }
+}
+
+/// What an instance takes out of an offer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fit {
+    /// Everything, ports included.
+    pub resources: Resources,
+    /// Host ports, in the order of [`App::wanted_ports`].
+    pub ports: Vec<u16>,
+}
+
+/// Says what one instance of `app` takes of `free`, what is left of `offer`, or why it cannot start there.
+///
+/// `own_role` is Marathon's, for apps that name none. `placed` are the instances that constraints
+/// compare with. `rng` chooses among free ports, so that a port just freed is rarely given out again
+/// while old clients still talk to it.
+pub fn matches(
+    app: &App,
+    own_role: &str,
+    offer: &OfferView,
+    free: &Resources,
+    placed: &[&Place],
+    rng: &mut Rng,
+) -> Result<Fit, Mismatch> {
+    let usable = usable(app, own_role, offer, free)?;
+    let place = place(offer);
+    for constraint in &app.constraints {
+        holds(constraint, &place, placed)?;
+    }
+    let mut taken = Resources::none();
+    let gpus = Milli::units(i64::from(app.gpus));
+    for (name, wanted) in [("cpus", app.cpus), ("mem", app.mem), ("disk", app.disk), ("gpus", gpus)]
+    {
+        take_scalar(&usable, name, wanted, &mut taken)?;
+    }
+    let ports = take_ports(&usable, &app.wanted_ports(), &mut taken, rng)?;
+    Ok(Fit { resources: taken, ports })
+}
+
+/// Where a task on `offer` would be.
+pub fn place(offer: &OfferView) -> Place {
+    let attributes = offer.attributes.0.iter();
+    Place {
+        agent: offer.offer.agent.clone(),
+        host: offer.offer.hostname.clone(),
+        region: offer.region.clone(),
+        zone: offer.zone.clone(),
+        attributes: attributes
+            .map(|(name, value)| (name.clone(), Arc::from(value.to_string().replace(", ", ","))))
+            .collect(),
+    }
+}
+
+/// The part of `free` that the app may take: of its role or nobody's, as it accepts.
+fn usable(
+    app: &App,
+    own_role: &str,
+    offer: &OfferView,
+    free: &Resources,
+) -> Result<Resources, Mismatch> {
+    let role = app.role.as_deref().unwrap_or(own_role);
+    let accepted = &app.accepted_resource_roles;
+    let accepts = |owner: &str| accepted.is_empty() || accepted.iter().any(|it| it == owner);
+    let mismatch = || {
+        let wanted = if accepted.is_empty() { role.to_owned() } else { accepted.join(", ") };
+        Mismatch::Role(wanted)
+    };
+    if role != offer.offer.role.as_str() {
+        return Err(mismatch());
+    }
+    let usable = free.filtered(|key, _| {
+        let kind = &key.kind;
+        let is_plain = !kind.is_revocable && !kind.is_shared && kind.disk.is_none();
+        is_plain && accepts(kind.reserved_for().map_or("*", |owner| owner.as_str()))
+    });
+    if usable.is_empty() && !free.is_empty() { Err(mismatch()) } else { Ok(usable) }
+}
+
+/// Takes `wanted` of `name`: reserved resources first, since nobody else can use them.
+fn take_scalar(
+    usable: &Resources,
+    name: &'static str,
+    wanted: Milli,
+    taken: &mut Resources,
+) -> Result<(), Mismatch> {
+    let mut keys: Vec<(&Key, Milli)> = usable
+        .iter()
+        .filter(|(key, _)| &*key.name == name)
+        .filter_map(|(key, value)| match value {
+            Value::Scalar(amount) => Some((key, *amount)),
+            Value::Ranges(_) | Value::Set(_) => None,
+        })
+        .collect();
+    keys.sort_by_key(|(key, _)| key.kind.reserved_for().is_none());
+    let mut missing = wanted;
+    for (key, amount) in keys {
+        if missing.is_nothing() {
+            break;
+        }
+        let part = missing.min(amount);
+        taken.insert(key.clone(), Value::Scalar(part));
+        missing -= part;
+    }
+    if missing.is_nothing() {
+        return Ok(());
+    }
+    Err(Mismatch::TooSmall { name, wanted, left: wanted - missing })
+}
+
+fn take_ports(
+    usable: &Resources,
+    wanted: &[u16],
+    taken: &mut Resources,
+    rng: &mut Rng,
+) -> Result<Vec<u16>, Mismatch> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut free = usable.ranges("ports");
+    for port in wanted.iter().filter(|port| **port != 0) {
+        let one = one_port(u64::from(*port));
+        if !free.contains(&one) {
+            return Err(Mismatch::Ports(format!("port {port} is not free")));
+        }
+        free.subtract(&one);
+    }
+    let any = wanted.iter().filter(|port| **port == 0).count() as u64;
+    let count = free.count();
+    if any > count {
+        return Err(Mismatch::Ports(format!("{any} ports wanted, {count} left")));
+    }
+    let mut next = rng.below(count);
+    let mut ports = Vec::with_capacity(wanted.len());
+    for port in wanted {
+        let number = if *port == 0 {
+            let number = nth(&free, next % count);
+            next += 1;
+            number
+        } else {
+            u64::from(*port)
+        };
+        let key = usable.iter().find_map(|(key, value)| match value {
+            Value::Ranges(ranges)
+                if &*key.name == "ports" && ranges.contains(&one_port(number)) =>
+            {
+                Some(key.clone())
+            }
+            Value::Scalar(_) | Value::Ranges(_) | Value::Set(_) => None,
+        });
+        let key = key.expect("the port is in the sum over all keys");
+        taken.insert(key, Value::Ranges(one_port(number)));
+        ports.push(
+            u16::try_from(number).map_err(|_| {
+                Mismatch::Ports(format!("the offer holds {number}, which is no port"))
+            })?,
+        );
+    }
+    Ok(ports)
+}
+
+fn one_port(port: u64) -> Ranges {
+    Ranges::one(port, port).expect("it begins where it ends")
+}
+
+/// The `n`th number of `ranges`.
+fn nth(ranges: &Ranges, n: u64) -> u64 {
+    let mut left = n;
+    for (begin, end) in ranges.iter() {
+        let count = end - begin + 1;
+        if left < count {
+            return begin + left;
+        }
+        left -= count;
+    }
+    unreachable!("n is below the count")
+}
+
+/// Whether `constraint` lets an instance go to `place`, with the others where they are.
+fn holds(constraint: &Constraint, place: &Place, placed: &[&Place]) -> Result<(), Mismatch> {
+    let found = value_of(place, &constraint.field);
+    let wanted = constraint.value.as_deref();
+    let same = |other: &&&Place| value_of(other, &constraint.field) == found;
+    let is_good = match (constraint.operator, found) {
+        (Operator::Unlike, found) => !is_full_match(wanted, found.unwrap_or_default()),
+        (_, None) => false,
+        (Operator::Unique, Some(_)) => !placed.iter().any(|other| same(&other)),
+        (Operator::Cluster, Some(found)) => match wanted.filter(|wanted| !wanted.is_empty()) {
+            Some(wanted) => wanted == found,
+            None => placed.iter().all(|other| same(&other)),
+        },
+        (Operator::Like, Some(found)) => is_full_match(wanted, found),
+        (Operator::Is, Some(found)) => wanted.unwrap_or_default() == found,
+        (Operator::MaxPer, Some(_)) => {
+            let max = wanted.and_then(|wanted| wanted.parse().ok()).unwrap_or(usize::MAX);
+            placed.iter().filter(same).count() < max
+        }
+        (Operator::GroupBy, Some(found)) => is_smallest_group(constraint, found, placed),
+    };
+    if is_good {
+        return Ok(());
+    }
+    let mut parts = vec![constraint.field.as_str(), constraint.operator.name()];
+    parts.extend(wanted);
+    Err(Mismatch::Constraint {
+        constraint: parts.join(":"),
+        found: found.unwrap_or_default().to_owned(),
+    })
+}
+
+fn value_of<'a>(place: &'a Place, field: &str) -> Option<&'a str> {
+    match field {
+        "hostname" | "@hostname" => Some(&place.host),
+        "@region" => place.region.as_deref(),
+        "@zone" => place.zone.as_deref(),
+        _ => {
+            let attribute = place.attributes.iter().find(|(name, _)| &**name == field);
+            attribute.map(|(_, value)| &**value)
+        }
+    }
+}
+
+/// Regular expressions were checked when the app was read: one that is none matches nothing.
+fn is_full_match(pattern: Option<&str>, value: &str) -> bool {
+    let pattern = pattern.unwrap_or_default();
+    Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(value))
+}
+
+/// A value not seen yet is always good; one that was seen only if as many were seen as are wanted, and
+/// none of them has fewer instances.
+fn is_smallest_group(constraint: &Constraint, found: &str, placed: &[&Place]) -> bool {
+    let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
+    for other in placed.iter().filter_map(|other| value_of(other, &constraint.field)) {
+        *groups.entry(other).or_default() += 1;
+    }
+    let Some(mine) = groups.get(found) else { return true };
+    let wanted = constraint.value.as_deref().and_then(|value| value.parse().ok()).unwrap_or(1);
+    let seen: BTreeSet<_> = groups.keys().collect();
+    seen.len() >= wanted && groups.values().min() == Some(mine)
 }

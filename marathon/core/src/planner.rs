@@ -103,3 +103,96 @@ impl Action {
         }
     }
 }
+
+/// What is to change: of each app, what it was and what it is to be; absent means not there.
+pub type Changes = BTreeMap<AppId, (Option<Arc<App>>, Option<Arc<App>>)>;
+
+/// The steps that carry out `changes`, or an app that depends on itself.
+///
+/// `apps` is every app as it is to be. `outdated` says whether an app has instances of another
+/// definition than its present one, left by a deployment that was cut short. `victims` go first where an
+/// app is scaled down.
+pub fn plan(
+    changes: &Changes,
+    apps: &BTreeMap<AppId, Arc<App>>,
+    outdated: impl Fn(&AppId) -> bool,
+    victims: &BTreeMap<AppId, BTreeSet<InstanceId>>,
+) -> Result<Plan, Cycle> {
+    let mut stops = Step::default();
+    let mut starts = Step::default();
+    let mut layers: BTreeMap<usize, Step> = BTreeMap::new();
+    let mut depths = Depths { apps, known: BTreeMap::new() };
+    for (id, (old, new)) in changes {
+        let Some(new) = new else {
+            stops.actions.push(Action::Stop { app: id.clone() });
+            continue;
+        };
+        let depth = depths.of(new)?;
+        let scale = || Action::Scale {
+            app: id.clone(),
+            to: new.instances,
+            victims: victims.get(id).cloned().unwrap_or_default(),
+        };
+        let action = match old {
+            None => {
+                starts.actions.push(Action::Start { app: id.clone() });
+                Some(scale())
+            }
+            Some(_) if new.instances == 0 => Some(scale()),
+            Some(old) => {
+                let configs = [old, new].map(|it| it.version_info.last_config_change_at);
+                let is_changed = configs[0] != configs[1] || outdated(id);
+                let is_scaled = old.instances != new.instances;
+                match (is_changed, is_scaled) {
+                    (true, _) => Some(Action::Restart { app: id.clone() }),
+                    (false, true) => Some(scale()),
+                    (false, false) => None,
+                }
+            }
+        };
+        layers.entry(depth).or_default().actions.extend(action);
+    }
+    let steps = [stops, starts].into_iter().chain(layers.into_values());
+    Ok(Plan { steps: steps.filter(|step| !step.actions.is_empty()).collect() })
+}
+
+/// An app that cannot be deployed before itself.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("Has cyclic dependencies: {0}")]
+pub struct Cycle(pub AppId);
+
+/// How many layers lie below each app.
+struct Depths<'a> {
+    apps: &'a BTreeMap<AppId, Arc<App>>,
+    /// Absent value: being counted just now, so that meeting it again is a cycle.
+    known: BTreeMap<AppId, Option<usize>>,
+}
+
+impl Depths<'_> {
+    fn of(&mut self, app: &App) -> Result<usize, Cycle> {
+        match self.known.get(&app.id) {
+            Some(Some(depth)) => return Ok(*depth),
+            Some(None) => return Err(Cycle(app.id.clone())),
+            None => {}
+        }
+        self.known.insert(app.id.clone(), None);
+        let mut depth = 0;
+        let apps = self.apps;
+        for dependency in &app.dependencies {
+            // A group means every app below it.
+            let prefix = format!("{}/", dependency.as_str().trim_end_matches('/'));
+            let named = apps.get(dependency).into_iter();
+            let below = apps
+                .range(dependency.clone()..)
+                .skip_while(|(id, _)| !id.as_str().starts_with(&prefix))
+                .take_while(|(id, _)| id.as_str().starts_with(&prefix));
+            for needed in named.chain(below.map(|(_, app)| app)) {
+                if needed.id != app.id {
+                    depth = depth.max(self.of(needed)? + 1);
+                }
+            }
+        }
+        self.known.insert(app.id.clone(), Some(depth));
+        Ok(depth)
+    }
+}

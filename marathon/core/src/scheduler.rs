@@ -1,18 +1,136 @@
 //! Marathon itself: apps, instances, deployments, offers and status reports brought together.
+//!
+//! [`Marathon::step`] only dispatches; each input is handled in a file of its own. After each,
+//! [`settle`] lets every app that was touched come closer to what it is to have.
 
+mod asks;
+mod books;
+mod change;
+mod due;
+mod kills;
+mod lead;
+mod offers;
+mod settle;
+mod updates;
+
+use crate::app::App;
+use crate::app::parse::Defaults;
+use crate::ids::{AppId, DeploymentId, InstanceId};
+use crate::instance::Instance;
 use crate::io::{Config, Input, Output};
-use model::step::{Core, Now, Time};
+use crate::launch_queue::LaunchQueue;
+use crate::outbox::Outbox;
+use crate::planner::Deployment;
+use crate::stored::Versions;
+use model::ids::FrameworkId;
+use model::rng::Rng;
+use model::step::{Core, Now, Time, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The deciding half of Marathon.
 #[derive(Debug)]
 pub struct Marathon {
     config: Config,
+    defaults: Defaults,
+    /// Ids of instances and deployments.
+    ids: Rng,
+    /// Choices among free ports.
+    ports: Rng,
+    outbox: Outbox,
+    /// Everything known while leading; empty otherwise.
+    books: Books,
+    is_leading: bool,
+}
+
+/// What is known while leading.
+#[derive(Debug, Default)]
+struct Books {
+    framework: Option<FrameworkId>,
+    is_connected: bool,
+    apps: BTreeMap<AppId, Arc<App>>,
+    versions: Versions,
+    instances: BTreeMap<AppId, BTreeMap<InstanceId, Arc<Instance>>>,
+    /// Of which app each instance is.
+    owners: BTreeMap<InstanceId, AppId>,
+    deployments: BTreeMap<DeploymentId, UnderWay>,
+    /// Which deployment each app is part of.
+    locks: BTreeMap<AppId, DeploymentId>,
+    queue: LaunchQueue,
+    timers: BTreeSet<(Time, Due)>,
+    /// Apps to look at before the turn ends.
+    touched: BTreeSet<AppId>,
+    /// Apps whose queue entry is to be shown anew before the turn ends.
+    queue_shown: BTreeSet<AppId>,
+    /// The latest version given out: versions are unique, and later ones are greater.
+    last_version: Timestamp,
+    asking: Asking,
+}
+
+/// Whether the master is asked for offers.
+#[derive(Debug, Default)]
+struct Asking {
+    is_suppressed: bool,
+    /// Whether something became due that refused offers could be right for.
+    is_revive_wanted: bool,
+    last_revive: Option<Time>,
+}
+
+/// A deployment, and who its present step waits for.
+#[derive(Debug)]
+struct UnderWay {
+    deployment: Arc<Deployment>,
+    waits_for: BTreeSet<AppId>,
+}
+
+/// What can fall due. A timer says when to look, not what will be found: if things have moved on, it
+/// does nothing.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Due {
+    /// The backoff of an instance is over.
+    Launch(InstanceId),
+    /// A task should have got further by now; its number.
+    Start(InstanceId, u64),
+    /// A kill should have ended by now; the number of its task.
+    Kill(InstanceId, u64),
+    /// An unreachable instance is to be replaced or forgotten.
+    Unreachable(InstanceId),
+    /// Everything is to be reconciled.
+    Reconcile,
+    /// Offers may be asked for again.
+    Revive,
 }
 
 impl Marathon {
     /// One that does not lead yet.
     pub fn new(config: Config) -> Self {
-        Self { config }
+        let defaults =
+            Defaults { role: config.role.clone(), network: config.default_network.clone() };
+        let mut seed = Rng::new(config.seed);
+        let ids = Rng::new(seed.next_u64());
+        let ports = Rng::new(seed.next_u64());
+        Self {
+            config,
+            defaults,
+            ids,
+            ports,
+            outbox: Outbox::default(),
+            books: Books::default(),
+            is_leading: false,
+        }
+    }
+
+    fn instance(&self, id: &InstanceId) -> Option<&Arc<Instance>> {
+        let app = self.books.owners.get(id)?;
+        self.books.instances.get(app)?.get(id)
+    }
+
+    fn instances_of(&self, app: &AppId) -> Vec<&Arc<Instance>> {
+        self.books.instances.get(app).into_iter().flat_map(BTreeMap::values).collect()
+    }
+
+    fn wake_at(&mut self, at: Time, due: Due) {
+        self.books.timers.insert((at, due));
     }
 }
 
@@ -20,13 +138,33 @@ impl Core for Marathon {
     type Input = Input;
     type Output = Output;
 
-    fn step(&mut self, _input: Input, _now: Now, _out: &mut Vec<Output>) {
-        let _ = &self.config;
+    fn step(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
+        match input {
+            Input::Lead { stored } => lead::lead(self, &stored, now, out),
+            Input::Depose => lead::depose(self, out),
+            Input::Subscribed { framework, master } => {
+                lead::subscribed(self, framework, master, now);
+            }
+            Input::Disconnected => lead::disconnected(self, now),
+            Input::Offers(offers) => offers::offers(self, offers, now),
+            Input::Update(update) => updates::update(self, &update, now),
+            // Unanswered offers are not kept, and tasks are reported on one by one.
+            Input::Rescind(_) | Input::AgentLost(_) => {}
+            Input::Committed { write } => self.outbox.committed(write, out),
+            Input::CommitFailed { write } => lead::commit_failed(self, write, out),
+            Input::Ask(ask) => asks::ask(self, ask, now),
+        }
+        settle::settle(self, now);
+        self.outbox.flush(out);
     }
 
-    fn wake(&mut self, _now: Now, _out: &mut Vec<Output>) {}
+    fn wake(&mut self, now: Now, out: &mut Vec<Output>) {
+        due::due(self, now);
+        settle::settle(self, now);
+        self.outbox.flush(out);
+    }
 
     fn next_deadline(&self) -> Option<Time> {
-        None
+        self.books.timers.first().map(|(at, _)| *at)
     }
 }

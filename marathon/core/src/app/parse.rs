@@ -1,1 +1,412 @@
-//! Reading apps.
+//! Reading apps: from clients, with the deprecated ways of saying things, and from the store.
+//!
+//! A body is first brought into the present form ([`legacy`]), then laid over the fields that stay
+//! ([`merged`]), then read and validated as a whole, so that an update is judged by what comes of it.
+
+mod container;
+mod health;
+mod legacy;
+mod reader;
+mod rules;
+
+use crate::app::{
+    App, Artifact, Constraint, KillSelection, Network, NetworkMode, Operator, PortDefinition,
+    UnreachableStrategy, UpgradeStrategy, VersionInfo, render,
+};
+use crate::clock;
+use crate::ids::AppId;
+use crate::io::Refusal;
+use model::amount::Milli;
+use model::step::Timestamp;
+use reader::{Errors, Reader};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Fields that are kept and shown but decide nothing.
+const KEPT: [&str; 5] = ["secrets", "resourceLimits", "executorResources", "check", "tty"];
+
+/// What is the cluster's and not the app's.
+#[derive(Clone, Debug, Default)]
+pub struct Defaults {
+    /// The role of apps that name none.
+    pub role: Arc<str>,
+    /// The network that container networks without a name mean.
+    pub network: Option<Arc<str>>,
+}
+
+/// What is wrong with a body, by the path of each field.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Invalid {
+    /// Fields of a wrong JSON type: the body means nothing.
+    pub malformed: BTreeMap<String, Vec<String>>,
+    /// Fields with a value that cannot be.
+    pub invalid: BTreeMap<String, Vec<String>>,
+}
+
+impl Invalid {
+    /// One thing that cannot be.
+    pub fn one(path: &str, error: impl Into<String>) -> Self {
+        let invalid = BTreeMap::from([(path.to_owned(), vec![error.into()])]);
+        Self { malformed: BTreeMap::new(), invalid }
+    }
+
+    /// The answer to the client: 400 for a wrong type, 422 for a wrong value.
+    pub fn refusal(&self) -> Refusal {
+        let details = |errors: &BTreeMap<String, Vec<String>>| -> Value {
+            errors.iter().map(|(path, errors)| json!({"path": path, "errors": errors})).collect()
+        };
+        if self.malformed.is_empty() {
+            let body = json!({"message": "Object is not valid", "details": details(&self.invalid)});
+            return Refusal { status: 422, body };
+        }
+        let body = json!({"message": "Invalid JSON", "details": details(&self.malformed)});
+        Refusal { status: 400, body }
+    }
+}
+
+/// The fields of an app as a client gave them, in the present form and without nulls.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Update(Map<String, Value>);
+
+impl Update {
+    /// Reads a body. `path` is where it stands in the request, empty if it is all of it.
+    pub fn read(body: &Value, path: &str) -> Result<Self, Invalid> {
+        let Value::Object(fields) = without_nulls(body.clone()) else {
+            let malformed =
+                BTreeMap::from([(path.to_owned(), vec!["error.expected.jsobject".to_owned()])]);
+            return Err(Invalid { malformed, invalid: BTreeMap::new() });
+        };
+        legacy::translate(fields).map(Self)
+    }
+
+    /// The id in the body, relative to the root; absent when there is none.
+    pub fn id(&self) -> Option<Result<AppId, Invalid>> {
+        let text = match self.0.get("id")? {
+            Value::String(text) => text,
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => {
+                let malformed = BTreeMap::from([(
+                    "/id".to_owned(),
+                    vec!["error.expected.jsstring".to_owned()],
+                )]);
+                return Some(Err(Invalid { malformed, invalid: BTreeMap::new() }));
+            }
+        };
+        Some(AppId::parse_app(text).map_err(|bad| Invalid::one("/id", bad.to_string())))
+    }
+
+    /// The stored version it asks to go back to; absent when it asks for something else.
+    pub fn rollback(&self) -> Option<Result<Timestamp, Invalid>> {
+        let version = self.0.get("version")?;
+        if self.0.keys().any(|name| name != "version" && name != "id") {
+            let text = "The 'version' field may only be combined with the 'id' field.";
+            return Some(Err(Invalid::one("/version", text)));
+        }
+        let version = version.as_str().and_then(clock::parse);
+        Some(version.ok_or_else(|| Invalid::one("/version", "must be a date-time")))
+    }
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let kept = members.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(kept.map(|(name, value)| (name, without_nulls(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}
+
+/// A new or wholly replaced app.
+pub fn whole(id: &AppId, update: &Update, defaults: &Defaults) -> Result<App, Invalid> {
+    let mut fields = update.0.clone();
+    fields.remove("version");
+    fields.remove("versionInfo");
+    app(id, &fields, defaults)
+}
+
+/// `old` with the top-level fields that `update` has.
+pub fn merged(old: &App, update: &Update, defaults: &Defaults) -> Result<App, Invalid> {
+    let Value::Object(mut fields) = render::app(old) else {
+        unreachable!("an app is rendered as an object")
+    };
+    let has = |name: &str| update.0.contains_key(name);
+    // What excludes each other: the newer wish takes the older one's place.
+    if has("cmd") && !has("args") {
+        fields.remove("args");
+    }
+    if has("args") && !has("cmd") {
+        fields.remove("cmd");
+    }
+    if has("networks") {
+        fields.remove("portDefinitions");
+        if let Some(Value::Object(container)) = fields.get_mut("container")
+            && is_host(update.0.get("networks"))
+        {
+            container.remove("portMappings");
+        }
+    }
+    fields.extend(update.0.clone());
+    fields.remove("version");
+    fields.remove("versionInfo");
+    app(&old.id, &fields, defaults)
+}
+
+fn is_host(networks: Option<&Value>) -> bool {
+    networks.and_then(Value::as_array).is_some_and(|all| {
+        all.iter().any(|network| network.get("mode").and_then(Value::as_str) == Some("host"))
+    })
+}
+
+/// What [`render::app`] wrote to the store.
+pub fn stored(value: &Value) -> Result<App, Invalid> {
+    let Value::Object(fields) = value else { return Err(Invalid::one("", "is no object")) };
+    let id = fields.get("id").and_then(Value::as_str).map(AppId::parse);
+    let Some(Ok(id)) = id else { return Err(Invalid::one("/id", "is no app id")) };
+    // What was valid once stays valid: roles are not judged again under another flag.
+    let role = fields.get("acceptedResourceRoles").and_then(Value::as_array).and_then(|roles| {
+        roles.iter().filter_map(Value::as_str).find(|role| *role != "*").map(Arc::from)
+    });
+    app(&id, fields, &Defaults { role: role.unwrap_or_else(|| "*".into()), network: None })
+}
+
+fn app(id: &AppId, fields: &Map<String, Value>, defaults: &Defaults) -> Result<App, Invalid> {
+    let errors = Errors::default();
+    let reader = Reader::new(fields, String::new(), &errors);
+    let app = read(id, &reader, defaults);
+    rules::check(&app, &reader, defaults);
+    errors.into_result(app)
+}
+
+fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App {
+    let networks = networks(reader, defaults);
+    let is_host = networks.iter().any(|network| network.mode == NetworkMode::Host);
+    let labels = reader.labels("labels");
+    let is_single = labels.get("MARATHON_SINGLE_INSTANCE_APP").is_some_and(|it| it == "true");
+    let seconds = |name, default| Duration::from_secs(reader.whole(name).unwrap_or(default));
+    App {
+        id: id.clone(),
+        cmd: reader.text("cmd"),
+        args: reader.texts("args"),
+        user: reader.text("user"),
+        env: env(reader),
+        instances: reader.count("instances").unwrap_or(1),
+        cpus: reader.amount("cpus").unwrap_or(Milli::units(1)),
+        mem: reader.amount("mem").unwrap_or(Milli::units(128)),
+        disk: reader.amount("disk").unwrap_or_default(),
+        gpus: reader.count("gpus").unwrap_or(0),
+        executor: reader.text("executor").unwrap_or_default(),
+        constraints: constraints(reader),
+        fetch: reader.objects("fetch").iter().map(artifact).collect(),
+        container: container::container(reader, &networks),
+        port_definitions: if is_host { port_definitions(reader) } else { Vec::new() },
+        networks,
+        require_ports: reader.flag("requirePorts").unwrap_or(false),
+        backoff: seconds("backoffSeconds", 1),
+        backoff_factor: reader
+            .millionths("backoffFactor", 1_000_000, u64::MAX)
+            .unwrap_or(crate::app::Millionths(1_150_000)),
+        max_launch_delay: seconds("maxLaunchDelaySeconds", 300),
+        health_checks: health::checks(reader),
+        readiness_checks: reader
+            .objects("readinessChecks")
+            .iter()
+            .map(health::readiness_check)
+            .collect(),
+        dependencies: dependencies(id, reader),
+        labels,
+        upgrade_strategy: upgrade_strategy(reader, is_single),
+        kill_selection: kill_selection(reader),
+        unreachable_strategy: unreachable_strategy(reader),
+        kill_grace: reader.whole("taskKillGracePeriodSeconds").map(Duration::from_secs),
+        accepted_resource_roles: reader.texts("acceptedResourceRoles"),
+        role: reader.text("role"),
+        extra: KEPT
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), reader.get(name)?.clone())))
+            .collect(),
+        version: time(reader, "version"),
+        version_info: reader.object("versionInfo").map_or_else(VersionInfo::default, |info| {
+            VersionInfo {
+                last_scaling_at: time(&info, "lastScalingAt"),
+                last_config_change_at: time(&info, "lastConfigChangeAt"),
+            }
+        }),
+    }
+}
+
+fn time(reader: &Reader<'_>, name: &str) -> Timestamp {
+    reader.get(name).and_then(Value::as_str).and_then(clock::parse).unwrap_or_default()
+}
+
+fn env(reader: &Reader<'_>) -> BTreeMap<String, Value> {
+    let Some(env) = reader.object("env") else { return BTreeMap::new() };
+    let mut out = BTreeMap::new();
+    for (name, value) in env.members() {
+        let is_secret = value.get("secret").is_some_and(Value::is_string);
+        if value.is_string() || is_secret {
+            out.insert(name.clone(), value.clone());
+        } else {
+            env.malformed(name, "error.expected.jsstring");
+        }
+    }
+    out
+}
+
+fn artifact(reader: &Reader<'_>) -> Artifact {
+    Artifact {
+        uri: reader.required_text("uri"),
+        extract: reader.flag("extract").unwrap_or(true),
+        executable: reader.flag("executable").unwrap_or(false),
+        cache: reader.flag("cache").unwrap_or(false),
+        dest_path: reader.text("destPath"),
+    }
+}
+
+fn constraints(reader: &Reader<'_>) -> Vec<Constraint> {
+    let mut out = Vec::new();
+    for (index, item) in reader.list("constraints").iter().enumerate() {
+        let at = format!("constraints({index})");
+        let parts: Option<Vec<&str>> =
+            item.as_array().and_then(|parts| parts.iter().map(Value::as_str).collect());
+        let Some(parts) = parts else {
+            reader.malformed(&at, "error.expected.jsarray");
+            continue;
+        };
+        let ([field, operator] | [field, operator, _]) = parts[..] else {
+            reader.wrong(&at, "must have either 2 or 3 fields");
+            continue;
+        };
+        let upper = operator.to_ascii_uppercase();
+        let Some(operator) = Operator::ALL.into_iter().find(|known| known.name() == upper) else {
+            let known = Operator::ALL.map(Operator::name).join(", ");
+            reader.wrong(&at, format!("operator must be one of the following {known}"));
+            continue;
+        };
+        if field.is_empty() {
+            reader.wrong(&at, "must not be empty");
+        }
+        let value = parts.get(2).map(|value| (*value).to_owned());
+        out.push(Constraint { field: field.to_owned(), operator, value });
+    }
+    out
+}
+
+fn networks(reader: &Reader<'_>, defaults: &Defaults) -> Vec<Network> {
+    let mut out = Vec::new();
+    for entry in reader.objects("networks") {
+        let mode = match entry.text("mode").as_deref() {
+            None | Some("container") => NetworkMode::Container,
+            Some("host") => NetworkMode::Host,
+            Some("container/bridge") => NetworkMode::Bridge,
+            Some(_) => {
+                entry.wrong("mode", "must be one of container, container/bridge, host");
+                continue;
+            }
+        };
+        let mut name = entry.text("name");
+        if mode == NetworkMode::Container {
+            name = name.or_else(|| defaults.network.as_deref().map(str::to_owned));
+            if name.is_none() {
+                entry
+                    .wrong("name", "a container network needs a name: there is no default network");
+            }
+        } else if name.take().is_some() {
+            entry.wrong("name", "may only be given for mode container");
+        }
+        out.push(Network { mode, name, labels: entry.labels("labels") });
+    }
+    if out.is_empty() {
+        out.push(Network { mode: NetworkMode::Host, name: None, labels: BTreeMap::new() });
+    }
+    out
+}
+
+fn port_definitions(reader: &Reader<'_>) -> Vec<PortDefinition> {
+    if reader.get("portDefinitions").is_none() {
+        return vec![PortDefinition {
+            port: 0,
+            protocol: "tcp".to_owned(),
+            name: Some("default".to_owned()),
+            labels: BTreeMap::new(),
+        }];
+    }
+    let read = |entry: &Reader<'_>| PortDefinition {
+        port: entry.port("port").unwrap_or(0),
+        protocol: entry.protocol("protocol"),
+        name: entry.text("name"),
+        labels: entry.labels("labels"),
+    };
+    reader.objects("portDefinitions").iter().map(read).collect()
+}
+
+fn dependencies(id: &AppId, reader: &Reader<'_>) -> Vec<AppId> {
+    let mut out = Vec::new();
+    for (index, text) in reader.texts("dependencies").iter().enumerate() {
+        match AppId::parse_in(&id.parent(), text) {
+            Ok(dependency) if dependency != *id => out.push(dependency),
+            Ok(_) => reader.wrong(&format!("dependencies({index})"), "must not be the app itself"),
+            Err(bad) => reader.wrong(&format!("dependencies({index})"), bad.to_string()),
+        }
+    }
+    out.sort();
+    out.dedup();
+    out
+}
+
+fn upgrade_strategy(reader: &Reader<'_>, is_single: bool) -> UpgradeStrategy {
+    let default = if is_single { 0 } else { 1_000_000 };
+    let strategy = reader.object("upgradeStrategy");
+    let part = |name| {
+        let given = strategy.as_ref().and_then(|it| it.millionths(name, 0, 1_000_000));
+        given.unwrap_or(crate::app::Millionths(default))
+    };
+    UpgradeStrategy {
+        minimum_health_capacity: part("minimumHealthCapacity"),
+        maximum_over_capacity: part("maximumOverCapacity"),
+    }
+}
+
+fn kill_selection(reader: &Reader<'_>) -> KillSelection {
+    match reader.text("killSelection").as_deref() {
+        None | Some("YOUNGEST_FIRST") => KillSelection::YoungestFirst,
+        Some("OLDEST_FIRST") => KillSelection::OldestFirst,
+        Some(_) => {
+            reader.wrong("killSelection", "must be one of YOUNGEST_FIRST, OLDEST_FIRST");
+            KillSelection::YoungestFirst
+        }
+    }
+}
+
+fn unreachable_strategy(reader: &Reader<'_>) -> UnreachableStrategy {
+    let disabled = UnreachableStrategy::Disabled;
+    match reader.get("unreachableStrategy") {
+        Some(Value::String(text)) if text == "disabled" => return disabled,
+        Some(Value::String(_)) => {
+            reader.wrong("unreachableStrategy", "must be an object or 'disabled'");
+            return disabled;
+        }
+        Some(
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_),
+        )
+        | None => {}
+    }
+    let strategy = reader.object("unreachableStrategy");
+    let seconds = |name| {
+        let given = strategy.as_ref().and_then(|it| it.whole(name));
+        Duration::from_secs(given.unwrap_or(0))
+    };
+    let inactive_after = seconds("inactiveAfterSeconds");
+    let expunge_after = seconds("expungeAfterSeconds");
+    if expunge_after < inactive_after {
+        let path = "unreachableStrategy/expungeAfterSeconds";
+        reader.wrong(path, "must not be less than inactiveAfterSeconds");
+    }
+    UnreachableStrategy::After { inactive_after, expunge_after }
+}

@@ -1,0 +1,139 @@
+//! What is to be done next so that an app gets what it is to have: whom to add, whom to stop.
+//!
+//! Nothing is remembered: each decision follows from the instances there are, so it can be taken
+//! again after a crash, and what went missing on the way is made up for.
+
+use crate::app::{App, KillSelection, Millionths};
+use crate::ids::InstanceId;
+use crate::instance::{Condition, Goal, Instance};
+use model::step::Timestamp;
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What is to be done now, and whether that was all.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Moves {
+    /// How many instances to add.
+    pub add: u32,
+    /// Whom to stop.
+    pub stop: Vec<InstanceId>,
+    /// Whether all is as it is to be, with nothing left on its way.
+    pub is_done: bool,
+}
+
+/// Brings the number of instances to `to`; `victims` go first.
+pub fn scale(
+    all: &[&Arc<Instance>],
+    to: u32,
+    victims: &BTreeSet<InstanceId>,
+    selection: KillSelection,
+) -> Moves {
+    let mut counted: Vec<_> = all.iter().copied().filter(|it| it.is_counted()).collect();
+    let wanted = to as usize;
+    let add = wanted.saturating_sub(counted.len());
+    order(&mut counted, victims, selection);
+    let surplus = counted.len().saturating_sub(wanted);
+    let stop: Vec<_> = counted.iter().take(surplus).map(|it| it.id.clone()).collect();
+    let is_done = add == 0
+        && stop.is_empty()
+        && all.iter().all(|it| it.is_serving() || it.condition == Condition::UnreachableInactive);
+    Moves { add: u32::try_from(add).unwrap_or(u32::MAX), stop, is_done }
+}
+
+/// Ends all of them.
+pub fn stop(all: &[&Arc<Instance>]) -> Moves {
+    let stop = all.iter().filter(|it| it.goal == Goal::Running).map(|it| it.id.clone()).collect();
+    Moves { add: 0, stop, is_done: all.is_empty() }
+}
+
+/// Replaces every instance that is not of the present definition of `app`, within its upgrade
+/// strategy.
+///
+/// At no time do fewer serve than the strategy says, if as many did before; at no time are there more than
+/// it says, those counted that are still on their way out.
+pub fn replace(all: &[&Arc<Instance>], app: &App) -> Moves {
+    let wanted = app.instances as usize;
+    let (healthy_min, count_max) = capacity(app);
+    let is_new = |it: &Instance| it.is_counted() && it.is_current(app);
+    let mut new: Vec<_> = all.iter().copied().filter(|it| is_new(it)).collect();
+    let old: Vec<&Arc<Instance>> =
+        all.iter().copied().filter(|it| it.goal == Goal::Running && !it.is_current(app)).collect();
+    let serving = all.iter().filter(|it| it.is_serving()).count();
+
+    // Who does not serve can go at once: that takes nothing away.
+    let (mut spare, idle): (Vec<&Arc<Instance>>, Vec<&Arc<Instance>>) =
+        old.into_iter().partition(|it| it.is_serving());
+    spare.sort_by_key(|it| (started_at(it), it.id.clone()));
+    let may_stop = serving.saturating_sub(healthy_min);
+    let mut stop: Vec<_> = idle.iter().map(|it| it.id.clone()).collect();
+    stop.extend(spare.iter().take(may_stop).map(|it| it.id.clone()));
+    let left_to_stop = may_stop.saturating_sub(spare.len());
+
+    // More new ones than wanted: an earlier deployment wanted more. Those that serve count.
+    order(&mut new, &BTreeSet::new(), app.kill_selection);
+    let mut surplus = new.len().saturating_sub(wanted);
+    let mut left = left_to_stop;
+    for it in &new {
+        if surplus > 0 && (!it.is_serving() || left > 0) {
+            left -= usize::from(it.is_serving());
+            surplus -= 1;
+            stop.push(it.id.clone());
+        }
+    }
+
+    // What waits for an offer holds no place once it is stopped; a task does until it has ended.
+    let gone_at_once = idle.iter().filter(|it| it.condition == Condition::Scheduled).count();
+    let holding = all.iter().filter(|it| it.condition != Condition::UnreachableInactive).count();
+    let room = count_max.saturating_sub(holding - gone_at_once);
+    let add = wanted.saturating_sub(new.len()).min(room);
+
+    let all_new = all.iter().all(|it| it.is_serving() && it.is_current(app));
+    let is_done = stop.is_empty() && new.len() == wanted && all.len() == wanted && all_new;
+    Moves { add: u32::try_from(add).unwrap_or(u32::MAX), stop, is_done }
+}
+
+/// The least that must serve and the most that may be there while `app` is replaced.
+pub fn capacity(app: &App) -> (usize, usize) {
+    let strategy = app.upgrade_strategy;
+    let healthy_min = strategy.minimum_health_capacity.of_rounded_up(app.instances) as usize;
+    let over = Millionths(strategy.maximum_over_capacity.0).of_rounded_down(app.instances);
+    let count_max = app.instances as usize + over as usize;
+    // Neither fewer nor more: nothing could ever move, so one more is let in.
+    if healthy_min >= count_max { (healthy_min, count_max + 1) } else { (healthy_min, count_max) }
+}
+
+/// Puts those first that go first: victims, then by how little is lost, then by age.
+fn order(
+    instances: &mut [&Arc<Instance>],
+    victims: &BTreeSet<InstanceId>,
+    selection: KillSelection,
+) {
+    instances.sort_by_cached_key(|it| {
+        let age = started_at(it).0;
+        let by_age = match selection {
+            KillSelection::YoungestFirst => Reverse(age),
+            KillSelection::OldestFirst => Reverse(u64::MAX - age),
+        };
+        (!victims.contains(&it.id), weight(it), by_age, it.id.clone())
+    });
+}
+
+/// How much is lost with an instance: nothing that waits, little that does not run yet.
+fn weight(instance: &Instance) -> u8 {
+    match instance.condition {
+        Condition::Scheduled => 0,
+        Condition::Unreachable | Condition::UnreachableInactive => 1,
+        Condition::Killing => 2,
+        Condition::Provisioned => 3,
+        Condition::Staging => 4,
+        Condition::Starting => 5,
+        Condition::Running if instance.is_healthy() => 7,
+        Condition::Running => 6,
+    }
+}
+
+fn started_at(instance: &Instance) -> Timestamp {
+    let task = instance.task.as_ref();
+    task.map_or(instance.since, |task| task.started_at.unwrap_or(task.staged_at))
+}

@@ -1,0 +1,346 @@
+//! What users ask for.
+
+use super::Marathon;
+use super::change::{self, Started, Wish};
+use crate::app::parse::{self, Update};
+use crate::app::{App, render};
+use crate::clock;
+use crate::event::Happening;
+use crate::ids::{AppId, DeploymentId, InstanceId};
+use crate::instance::{Condition, Goal, Instance};
+use crate::io::{Answer, Ask, Command, KillHow, Output, Refusal};
+use crate::outbox::not_leading;
+use model::step::Now;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+type Reply = Result<Answer, Refusal>;
+
+/// Does what is asked, or says why not.
+pub(super) fn ask(marathon: &mut Marathon, ask: Ask, now: Now) {
+    let request = ask.request;
+    let answer = if marathon.is_leading { answer(marathon, ask, now) } else { Err(not_leading()) };
+    marathon.outbox.push(Output::Answer { request, answer });
+}
+
+fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
+    let who = (ask.client, ask.uri);
+    match ask.command {
+        Command::CreateApp { body, force } => create_app(marathon, &who, &body, force, now),
+        Command::PutApp { id, body, partial, create, force } => {
+            let update = Update::read(&body, "").map_err(|invalid| invalid.refusal())?;
+            let is_new = !marathon.books.apps.contains_key(&id);
+            let app = wanted(marathon, &id, &update, partial, create)?;
+            if is_new {
+                return created(marathon, &who, app, force, now);
+            }
+            let wish = Wish { force, apps: one(&id, Some(app)), ..Wish::default() };
+            let started = change::deploy(marathon, wish, now)?;
+            tell_post(marathon, &who, &id, now);
+            Ok(result(&started))
+        }
+        Command::PutApps { body, partial, create, force } => {
+            put_apps(marathon, &who, &body, (partial, create, force), now)
+        }
+        Command::DeleteApp { id, force } => {
+            if !marathon.books.apps.contains_key(&id) {
+                return Err(no_app(&id));
+            }
+            let wish = Wish { force, apps: one(&id, None), ..Wish::default() };
+            change::deploy(marathon, wish, now).map(|started| result(&started))
+        }
+        Command::DeleteGroup { id, force } => delete_group(marathon, &id, force, now),
+        Command::RestartApp { id, force } => {
+            let app = marathon.books.apps.get(&id).ok_or_else(|| no_app(&id))?;
+            let apps = one(&id, Some((**app).clone()));
+            let restarts = BTreeSet::from([id]);
+            let wish = Wish { force, apps, restarts, ..Wish::default() };
+            change::deploy(marathon, wish, now).map(|started| result(&started))
+        }
+        Command::KillTasks { body, how } => kill_tasks(marathon, &body, how, now),
+        Command::KillAppTasks { id, host, how } => {
+            if !marathon.books.apps.contains_key(&id) {
+                return Err(no_app(&id));
+            }
+            let host = host.filter(|host| host != "*");
+            let on_host = |it: &&Arc<Instance>| {
+                let task = it.task.as_ref();
+                task.is_some_and(|it| host.as_deref().is_none_or(|host| *it.place.host == *host))
+            };
+            let victims = marathon.instances_of(&id).into_iter().filter(on_host).cloned().collect();
+            kill(marathon, victims, how, now)
+        }
+        Command::KillTask { id, task, how } => kill_task(marathon, &id, &task, how, now),
+        Command::CancelDeployment { id, force } => cancel(marathon, &id, force, now),
+        Command::ResetDelay { id } => {
+            if !marathon.books.queue.reset(&id) {
+                return Err(refusal(404, format!("Application {id} not found in tasks queue.")));
+            }
+            marathon.books.asking.is_revive_wanted = true;
+            marathon.books.queue_shown.insert(id);
+            Ok(Answer { status: 204, body: None, deployment: None, location: None })
+        }
+    }
+}
+
+type Who = (Arc<str>, Arc<str>);
+
+fn create_app(marathon: &mut Marathon, who: &Who, body: &Value, force: bool, now: Now) -> Reply {
+    let update = Update::read(body, "").map_err(|invalid| invalid.refusal())?;
+    let missing = || parse::Invalid::one("/id", "error.path.missing").refusal();
+    let id = update.id().ok_or_else(missing)?.map_err(|invalid| invalid.refusal())?;
+    if marathon.books.apps.contains_key(&id) {
+        return Err(refusal(409, format!("An app with id [{id}] already exists.")));
+    }
+    let app = wanted(marathon, &id, &update, false, true)?;
+    created(marathon, who, app, force, now)
+}
+
+fn created(marathon: &mut Marathon, who: &Who, app: App, force: bool, now: Now) -> Reply {
+    let id = app.id.clone();
+    let wish = Wish { force, apps: one(&id, Some(app)), ..Wish::default() };
+    let started = change::deploy(marathon, wish, now)?;
+    tell_post(marathon, who, &id, now);
+    let app = marathon.books.apps.get(&id).expect("it was just taken in");
+    let mut body = render::app(app);
+    body["tasks"] = json!([]);
+    for count in ["tasksStaged", "tasksRunning", "tasksHealthy", "tasksUnhealthy"] {
+        body[count] = 0.into();
+    }
+    body["deployments"] = render::deployment_ids([&started.id].into_iter());
+    Ok(Answer {
+        status: 201,
+        body: Some(body),
+        deployment: Some(started.id.to_string()),
+        location: Some(format!("/v2/apps{id}")),
+    })
+}
+
+/// What an update makes of the app `id`.
+fn wanted(
+    marathon: &Marathon,
+    id: &AppId,
+    update: &Update,
+    partial: bool,
+    create: bool,
+) -> Result<App, Refusal> {
+    let old = marathon.books.apps.get(id);
+    if let Some(version) = update.rollback() {
+        let version = version.map_err(|invalid| invalid.refusal())?;
+        let old = old.ok_or_else(|| no_app(id))?;
+        let stored = marathon.books.versions.get(id).and_then(|all| all.get(&version));
+        let no_version = || {
+            let version = clock::format(version);
+            refusal(404, format!("App '{id}' does not have the version {version}"))
+        };
+        let stored = stored.ok_or_else(no_version)?;
+        let info = old.version_info;
+        return Ok(App { version_info: info, ..(**stored).clone() });
+    }
+    let defaults = &marathon.defaults;
+    let parsed = match old {
+        Some(old) if partial => parse::merged(old, update, defaults),
+        Some(_) => parse::whole(id, update, defaults),
+        None if create => {
+            if let Err(bad) = AppId::parse_app(id.as_str()) {
+                return Err(parse::Invalid::one("/id", bad.to_string()).refusal());
+            }
+            if let Some(clash) = clash(marathon, id) {
+                return Err(refusal(409, clash));
+            }
+            parse::whole(id, update, defaults)
+        }
+        None => return Err(no_app(id)),
+    };
+    parsed.map_err(|invalid| invalid.refusal())
+}
+
+/// Why `id` cannot be the id of a new app: groups and apps share their names.
+fn clash(marathon: &Marathon, id: &AppId) -> Option<String> {
+    let apps = &marathon.books.apps;
+    let mut below = apps.range(id.clone()..).map(|(app, _)| app);
+    if below.any(|app| app.is_below(id)) {
+        return Some(format!("A group with id [{id}] already exists."));
+    }
+    let mut group = id.parent();
+    while !group.is_root() {
+        if apps.contains_key(&group) {
+            return Some(format!("An app with id [{group}] already exists, so it is no group."));
+        }
+        group = group.parent();
+    }
+    None
+}
+
+fn put_apps(
+    marathon: &mut Marathon,
+    who: &Who,
+    body: &Value,
+    (partial, create, force): (bool, bool, bool),
+    now: Now,
+) -> Reply {
+    let Value::Array(items) = body else {
+        let body = json!({"message": "Invalid JSON",
+                          "details": [{"path": "", "errors": ["error.expected.jsarray"]}]});
+        return Err(Refusal { status: 400, body });
+    };
+    let mut apps = BTreeMap::new();
+    for (index, item) in items.iter().enumerate() {
+        let path = format!("({index})");
+        let update = Update::read(item, &path).map_err(|invalid| invalid.refusal())?;
+        let missing = || parse::Invalid::one(&format!("{path}/id"), "error.path.missing").refusal();
+        let id = update.id().ok_or_else(missing)?.map_err(|invalid| invalid.refusal())?;
+        let app = wanted(marathon, &id, &update, partial, create)?;
+        apps.insert(id, Some(app));
+    }
+    let ids: Vec<AppId> = apps.keys().cloned().collect();
+    let started = change::deploy(marathon, Wish { force, apps, ..Wish::default() }, now)?;
+    for id in &ids {
+        tell_post(marathon, who, id, now);
+    }
+    Ok(result(&started))
+}
+
+fn delete_group(marathon: &mut Marathon, id: &AppId, force: bool, now: Now) -> Reply {
+    let below = marathon.books.apps.keys().filter(|app| app.is_below(id)).cloned();
+    let apps: BTreeMap<_, _> = below.map(|app| (app, None)).collect();
+    if apps.is_empty() && !id.is_root() {
+        return Err(refusal(404, format!("Group '{id}' does not exist")));
+    }
+    let wish = Wish { force, apps, ..Wish::default() };
+    change::deploy(marathon, wish, now).map(|started| result(&started))
+}
+
+fn kill_tasks(marathon: &mut Marathon, body: &Value, how: KillHow, now: Now) -> Reply {
+    let ids = body.get("ids").and_then(Value::as_array);
+    let ids: Option<Vec<&str>> = ids.and_then(|ids| ids.iter().map(Value::as_str).collect());
+    let Some(ids) = ids else {
+        let body = json!({"message": "Invalid JSON",
+                          "details": [{"path": "/ids", "errors": ["error.expected.jsarray"]}]});
+        return Err(Refusal { status: 400, body });
+    };
+    let mut victims = Vec::new();
+    for id in ids {
+        victims.extend(named(marathon, id)?);
+    }
+    kill(marathon, victims, how, now)
+}
+
+fn kill_task(marathon: &mut Marathon, app: &AppId, task: &str, how: KillHow, now: Now) -> Reply {
+    if !marathon.books.apps.contains_key(app) {
+        return Err(no_app(app));
+    }
+    let victim = named(marathon, task)?.filter(|it| it.app.id == *app);
+    let victim = victim.ok_or_else(|| refusal(404, format!("Task '{task}' does not exist")))?;
+    let mut answer = kill(marathon, vec![victim], how, now)?;
+    // One task was asked for, so one is answered.
+    let tasks = answer.body.as_mut().and_then(|body| body.get_mut("tasks")).map(Value::take);
+    if let Some(Value::Array(mut tasks)) = tasks {
+        answer.body = Some(json!({"task": tasks.pop()}));
+    }
+    Ok(answer)
+}
+
+/// The instance that `text` names, by its id or by that of its present task.
+fn named(marathon: &Marathon, text: &str) -> Result<Option<Arc<Instance>>, Refusal> {
+    let id = InstanceId::parse(text).or_else(|| InstanceId::of_task(text));
+    let id = id.ok_or_else(|| {
+        let message = format!(
+            "Invalid task id '{text}'. Expected <app>.instance-<uuid>, or that with ._app.<number>."
+        );
+        refusal(400, message)
+    })?;
+    let is_it = |it: &&Arc<Instance>| {
+        let task = it.task.as_ref();
+        text == it.id.as_str() || task.is_some_and(|task| task.id.as_str() == text)
+    };
+    Ok(marathon.instance(&id).filter(is_it).cloned())
+}
+
+fn kill(marathon: &mut Marathon, victims: Vec<Arc<Instance>>, how: KillHow, now: Now) -> Reply {
+    if how.scale && how.wipe {
+        return Err(refusal(400, "You cannot use scale and wipe at the same time."));
+    }
+    if how.scale {
+        return scale_down(marathon, &victims, how.force, now);
+    }
+    let role = marathon.config.role.clone();
+    let tasks: Vec<_> = victims.iter().filter_map(|it| render::task(it, &role, false)).collect();
+    for victim in victims {
+        let is_lost =
+            matches!(victim.condition, Condition::Unreachable | Condition::UnreachableInactive);
+        if how.wipe || is_lost {
+            marathon.decommission(&victim.id, now);
+        } else if victim.task.is_some() {
+            marathon.kill(&victim, victim.goal, now);
+        }
+    }
+    let body = Some(json!({"tasks": tasks}));
+    Ok(Answer { status: 200, body, deployment: None, location: None })
+}
+
+fn scale_down(marathon: &mut Marathon, victims: &[Arc<Instance>], force: bool, now: Now) -> Reply {
+    let mut by_app: BTreeMap<AppId, BTreeSet<InstanceId>> = BTreeMap::new();
+    for victim in victims.iter().filter(|it| it.goal == Goal::Running) {
+        by_app.entry(victim.app.id.clone()).or_default().insert(victim.id.clone());
+    }
+    let mut apps = BTreeMap::new();
+    for (id, victims) in &by_app {
+        if let Some(app) = marathon.books.apps.get(id) {
+            let fewer = u32::try_from(victims.len()).unwrap_or(u32::MAX);
+            let instances = app.instances.saturating_sub(fewer);
+            apps.insert(id.clone(), Some(App { instances, ..(**app).clone() }));
+        }
+    }
+    let wish = Wish { force, apps, victims: by_app, ..Wish::default() };
+    change::deploy(marathon, wish, now).map(|started| result(&started))
+}
+
+fn cancel(marathon: &mut Marathon, id: &str, force: bool, now: Now) -> Reply {
+    let key = DeploymentId::new(id);
+    let under_way = marathon.books.deployments.get(&key);
+    let no_plan = || refusal(404, format!("DeploymentPlan {id} does not exist"));
+    let deployment = under_way.ok_or_else(no_plan)?.deployment.clone();
+    if force {
+        change::cancel(marathon, &key, now);
+        return Ok(Answer { status: 202, body: None, deployment: None, location: None });
+    }
+    // Only what this deployment touched goes back; what others changed meanwhile stays.
+    let originals = deployment.originals.iter();
+    let apps =
+        originals.map(|(id, app)| (id.clone(), app.as_ref().map(|app| (**app).clone()))).collect();
+    let wish = Wish { apps, force: true, is_return: true, ..Wish::default() };
+    let started = change::deploy(marathon, wish, now)?;
+    // If there was nothing to take back, it has not been in its own way.
+    change::cancel(marathon, &key, now);
+    Ok(result(&started))
+}
+
+fn tell_post(marathon: &mut Marathon, (client, uri): &Who, id: &AppId, now: Now) {
+    if let Some(app) = marathon.books.apps.get(id).cloned() {
+        let what = Happening::ApiPost { client: client.clone(), uri: uri.clone(), app };
+        marathon.tell(what, now);
+    }
+}
+
+fn one(id: &AppId, app: Option<App>) -> BTreeMap<AppId, Option<App>> {
+    BTreeMap::from([(id.clone(), app)])
+}
+
+fn result(started: &Started) -> Answer {
+    Answer {
+        status: 200,
+        body: Some(render::result(&started.id, started.version)),
+        deployment: Some(started.id.to_string()),
+        location: None,
+    }
+}
+
+fn no_app(id: &AppId) -> Refusal {
+    refusal(404, format!("App '{id}' does not exist"))
+}
+
+fn refusal(status: u16, message: impl Into<String>) -> Refusal {
+    Refusal { status, body: json!({"message": message.into()}) }
+}

@@ -1,0 +1,174 @@
+//! Changing what is known: each change goes to the store, to the view and to the events at once.
+
+use super::{Due, Marathon};
+use crate::app::App;
+use crate::event::{Event, Happening};
+use crate::ids::{AppId, InstanceId};
+use crate::instance::{Condition, Goal, Instance};
+use crate::io::Output;
+use crate::stored;
+use crate::view::Change;
+use model::step::{Now, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Stored versions of one app. More than anybody goes back, and little to keep.
+const VERSIONS_MAX: usize = 50;
+
+impl Marathon {
+    pub(super) fn show(&mut self, change: Change) {
+        self.outbox.push(Output::View(change));
+    }
+
+    pub(super) fn tell(&mut self, what: Happening, now: Now) {
+        self.outbox.push(Output::Event(Event { at: now.wall, what }));
+    }
+
+    /// Takes in a new definition of an app.
+    pub(super) fn put_app(&mut self, app: Arc<App>) {
+        let (id, version) = (app.id.clone(), app.version);
+        self.outbox.put(stored::version_key(&id, version), Some(stored::version(&app)));
+        self.outbox.put(stored::app_key(&id), Some(stored::app(&app)));
+        self.show(Change::App(id.clone(), Some(app.clone())));
+        self.show(Change::Version(id.clone(), version, Some(app.clone())));
+        self.books.versions.entry(id.clone()).or_default().insert(version, app.clone());
+        self.books.apps.insert(id.clone(), app);
+        self.drop_old_versions(&id);
+        self.books.queue_shown.insert(id);
+    }
+
+    /// Takes an app out. Its versions stay while anybody needs them.
+    pub(super) fn remove_app(&mut self, id: &AppId) {
+        self.books.apps.remove(id);
+        self.outbox.put(stored::app_key(id), None);
+        self.show(Change::App(id.clone(), None));
+        self.show(Change::Failure(id.clone(), None));
+    }
+
+    fn drop_old_versions(&mut self, id: &AppId) {
+        let Some(versions) = self.books.versions.get(id) else { return };
+        let surplus = versions.len().saturating_sub(VERSIONS_MAX);
+        let old: Vec<Timestamp> = versions.keys().copied().take(surplus).collect();
+        for version in old {
+            if !self.is_version_needed(id, version) {
+                self.drop_version(id, version);
+            }
+        }
+    }
+
+    /// Forgets the versions of an app that is gone with all that was of it.
+    pub(super) fn drop_versions_if_gone(&mut self, id: &AppId) {
+        let is_wanted = self.books.apps.contains_key(id) || self.books.locks.contains_key(id);
+        if is_wanted || self.books.instances.contains_key(id) {
+            return;
+        }
+        let versions = self.books.versions.get(id);
+        let all: Vec<Timestamp> = versions.into_iter().flat_map(BTreeMap::keys).copied().collect();
+        for version in all {
+            self.drop_version(id, version);
+        }
+    }
+
+    fn drop_version(&mut self, id: &AppId, version: Timestamp) {
+        if let Some(versions) = self.books.versions.get_mut(id) {
+            versions.remove(&version);
+            if versions.is_empty() {
+                self.books.versions.remove(id);
+            }
+        }
+        self.outbox.put(stored::version_key(id, version), None);
+        self.show(Change::Version(id.clone(), version, None));
+    }
+
+    fn is_version_needed(&self, id: &AppId, version: Timestamp) -> bool {
+        let has = |app: &Arc<App>| app.version == version;
+        let original = self.books.locks.get(id).and_then(|it| self.books.deployments.get(it));
+        let original = original.and_then(|it| it.deployment.originals.get(id));
+        self.books.apps.get(id).is_some_and(has)
+            || original.is_some_and(|app| app.as_ref().is_some_and(has))
+            || self.instances_of(id).iter().any(|it| has(&it.app))
+    }
+
+    /// A new instance of `app` waits for an offer.
+    pub(super) fn add_instance(&mut self, app: Arc<App>, now: Now) {
+        let id = InstanceId::draw(&app.id, &mut self.ids);
+        let app_id = app.id.clone();
+        self.put_instance(
+            Instance {
+                id: id.clone(),
+                goal: Goal::Running,
+                condition: Condition::Scheduled,
+                app,
+                incarnation: 1,
+                since: now.wall,
+                task: None,
+            },
+            now,
+        );
+        self.enqueue(&app_id, id, now);
+    }
+
+    /// `instance` waits for an offer, now or once its backoff is over.
+    pub(super) fn enqueue(&mut self, app: &AppId, instance: InstanceId, now: Now) {
+        self.books.queue.add(app, instance.clone(), now);
+        self.books.queue_shown.insert(app.clone());
+        match self.books.queue.due_at(&instance).filter(|at| *at > now.time) {
+            Some(at) => self.wake_at(at, Due::Launch(instance)),
+            None => self.books.asking.is_revive_wanted = true,
+        }
+    }
+
+    /// Takes in a new state of an instance.
+    pub(super) fn put_instance(&mut self, instance: Instance, now: Now) {
+        let (app, id) = (instance.app.id.clone(), instance.id.clone());
+        let old = self.instance(&id).cloned();
+        let kept = stored::instance(&instance);
+        // A verdict repeated by the health check is news to nobody and costs no write.
+        if old.as_ref().is_none_or(|old| stored::instance(old) != kept) {
+            self.outbox.put(stored::instance_key(&id), Some(stored::encode(&kept)));
+        }
+        if old.as_ref().is_none_or(|old| old.condition != instance.condition) {
+            self.tell_condition(&instance, instance.condition.name(), now);
+        }
+        let instance = Arc::new(instance);
+        self.show(Change::Instance(app.clone(), id.clone(), Some(instance.clone())));
+        self.books.owners.insert(id.clone(), app.clone());
+        self.books.instances.entry(app.clone()).or_default().insert(id, instance);
+        self.books.touched.insert(app);
+    }
+
+    /// Forgets an instance that ended as `condition` says.
+    pub(super) fn remove_instance(&mut self, id: &InstanceId, condition: &'static str, now: Now) {
+        let Some(app) = self.books.owners.remove(id) else { return };
+        let Some(of_app) = self.books.instances.get_mut(&app) else { return };
+        let Some(instance) = of_app.remove(id) else { return };
+        if of_app.is_empty() {
+            self.books.instances.remove(&app);
+        }
+        self.books.queue.forget(&app, id);
+        self.books.queue_shown.insert(app.clone());
+        self.outbox.put(stored::instance_key(id), None);
+        self.tell_condition(&instance, condition, now);
+        self.show(Change::Instance(app.clone(), id.clone(), None));
+        self.drop_versions_if_gone(&app);
+        self.books.touched.insert(app);
+    }
+
+    pub(super) fn tell_condition(
+        &mut self,
+        instance: &Instance,
+        condition: &'static str,
+        now: Now,
+    ) {
+        let place = instance.task.as_ref().map(|task| &task.place);
+        let what = Happening::InstanceChanged {
+            instance: instance.id.clone(),
+            condition,
+            app: instance.app.id.clone(),
+            agent: place.map(|place| place.agent.as_str().into()),
+            host: place.map(|place| place.host.clone()),
+            version: instance.app.version,
+        };
+        self.tell(what, now);
+    }
+}

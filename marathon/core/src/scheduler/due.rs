@@ -1,0 +1,27 @@
+//! What falls due.
+
+use super::{Due, Marathon, lead, updates};
+use model::step::Now;
+
+/// Does everything that is due.
+pub(super) fn due(marathon: &mut Marathon, now: Now) {
+    while let Some((at, due)) = marathon.books.timers.first().cloned() {
+        if at > now.time {
+            return;
+        }
+        marathon.books.timers.pop_first();
+        match due {
+            Due::Launch(instance) => {
+                let app = marathon.books.owners.get(&instance).cloned();
+                marathon.books.queue_shown.extend(app);
+                marathon.books.asking.is_revive_wanted = true;
+            }
+            Due::Start(instance, incarnation) => marathon.start_due(&instance, incarnation, now),
+            Due::Kill(instance, incarnation) => marathon.kill_due(&instance, incarnation, now),
+            Due::Unreachable(instance) => updates::unreachable_due(marathon, &instance, now),
+            Due::Reconcile if marathon.books.is_connected => lead::reconcile(marathon, now),
+            // The next subscription reconciles anyway. What was to be revived shows on settling.
+            Due::Reconcile | Due::Revive => {}
+        }
+    }
+}

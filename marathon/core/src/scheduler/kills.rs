@@ -1,0 +1,139 @@
+//! Ending tasks, and keeping at it until they have ended.
+
+use super::{Due, Marathon};
+use crate::app::UnreachableStrategy;
+use crate::ids::InstanceId;
+use crate::instance::{Condition, Goal, Instance};
+use crate::io::Output;
+use model::ids::{AgentId, TaskId};
+use model::step::Now;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl Marathon {
+    /// Every instance that `keep` says yes to.
+    pub(super) fn all_instances(&self, keep: impl Fn(&Instance) -> bool) -> Vec<Arc<Instance>> {
+        let all = self.books.instances.values().flat_map(BTreeMap::values);
+        all.filter(|it| keep(it)).cloned().collect()
+    }
+
+    /// Sees to it that `id` goes for good.
+    pub(super) fn decommission(&mut self, id: &InstanceId, now: Now) {
+        let Some(instance) = self.instance(id).cloned() else { return };
+        match instance.condition {
+            Condition::Scheduled => self.remove_instance(id, "Killed", now),
+            // Nobody can end it now. Should it come back, it will be nobody's, and be ended then.
+            Condition::Unreachable | Condition::UnreachableInactive => {
+                self.remove_instance(id, instance.condition.name(), now);
+            }
+            Condition::Provisioned
+            | Condition::Staging
+            | Condition::Starting
+            | Condition::Running
+            | Condition::Killing => self.kill(&instance, Goal::Decommissioned, now),
+        }
+    }
+
+    /// Ends the task of `instance`; what becomes of the instance then is its goal.
+    pub(super) fn kill(&mut self, instance: &Instance, goal: Goal, now: Now) {
+        if instance.condition == Condition::Killing && instance.goal == goal {
+            return;
+        }
+        let mut changed = instance.clone();
+        changed.goal = goal;
+        changed.condition = Condition::Killing;
+        self.send_kill(&changed);
+        self.wake_at(
+            now.time + self.config.kill_retry,
+            Due::Kill(changed.id.clone(), changed.incarnation),
+        );
+        self.put_instance(changed, now);
+    }
+
+    /// Asks the agent once to end the task of `instance`.
+    pub(super) fn send_kill(&mut self, instance: &Instance) {
+        let Some(task) = &instance.task else { return };
+        // The grace may have changed since the launch; the app's present wish counts.
+        let app = self.books.apps.get(&instance.app.id).unwrap_or(&instance.app);
+        let (task, agent, grace) = (task.id.clone(), task.place.agent.clone(), app.kill_grace);
+        self.outbox.push(Output::Kill { task, agent: Some(agent), grace });
+    }
+
+    /// Ends a task that nobody wants.
+    pub(super) fn kill_orphan(&mut self, task: TaskId, agent: Option<AgentId>) {
+        self.outbox.push(Output::Kill { task, agent, grace: None });
+    }
+
+    /// A kill has not ended in time: ask again, and ask whether the task is still there.
+    pub(super) fn kill_due(&mut self, id: &InstanceId, incarnation: u64, now: Now) {
+        let Some(instance) = self.instance(id).cloned() else { return };
+        let is_same = instance.incarnation == incarnation;
+        let Some(task) = instance.task.as_ref().filter(|_| is_same) else { return };
+        if instance.condition != Condition::Killing {
+            return;
+        }
+        if self.books.is_connected {
+            self.send_kill(&instance);
+            let asked = vec![(task.id.clone(), Some(task.place.agent.clone()))];
+            self.outbox.push(Output::Reconcile(asked));
+        }
+        self.wake_at(now.time + self.config.kill_retry, Due::Kill(id.clone(), incarnation));
+    }
+
+    /// A task has not run in time: ask about it and, past the limit, end it.
+    pub(super) fn start_due(&mut self, id: &InstanceId, incarnation: u64, now: Now) {
+        let Some(instance) = self.instance(id).cloned() else { return };
+        let is_same = instance.incarnation == incarnation;
+        let Some(task) = instance.task.as_ref().filter(|_| is_same) else { return };
+        let limit = match instance.condition {
+            Condition::Provisioned => self.config.launch_confirm_timeout,
+            Condition::Staging | Condition::Starting => self.config.launch_timeout,
+            Condition::Scheduled
+            | Condition::Running
+            | Condition::Killing
+            | Condition::Unreachable
+            | Condition::UnreachableInactive => return,
+        };
+        if now.wall.since(task.staged_at) >= limit {
+            self.kill(&instance, instance.goal, now);
+            return;
+        }
+        if self.books.is_connected {
+            let asked = vec![(task.id.clone(), Some(task.place.agent.clone()))];
+            self.outbox.push(Output::Reconcile(asked));
+        }
+        self.watch(&instance, now);
+    }
+
+    /// Sets the timers that the condition of `instance` calls for.
+    pub(super) fn watch(&mut self, instance: &Instance, now: Now) {
+        let Some(task) = &instance.task else { return };
+        let (id, incarnation) = (instance.id.clone(), instance.incarnation);
+        match instance.condition {
+            Condition::Provisioned | Condition::Staging | Condition::Starting => {
+                // Asked about well before the limit: a launch that was lost on the way is
+                // known to be lost as soon as the master is asked.
+                let limit = self.config.launch_confirm_timeout.min(self.config.launch_timeout);
+                let pause = (limit / 20).max(self.config.kill_retry);
+                self.wake_at(now.time + pause, Due::Start(id, incarnation));
+            }
+            Condition::Killing => {
+                self.wake_at(now.time + self.config.kill_retry, Due::Kill(id, incarnation));
+            }
+            Condition::Unreachable | Condition::UnreachableInactive => {
+                let strategy = instance.app.unreachable_strategy;
+                if let UnreachableStrategy::After { inactive_after, expunge_after } = strategy {
+                    let since = now.wall.since(task.unreachable_at.unwrap_or(now.wall));
+                    let next = if instance.condition == Condition::Unreachable {
+                        inactive_after
+                    } else {
+                        expunge_after
+                    };
+                    let wait = next.saturating_sub(since);
+                    self.wake_at(now.time + wait, Due::Unreachable(id));
+                }
+            }
+            Condition::Scheduled | Condition::Running => {}
+        }
+    }
+}

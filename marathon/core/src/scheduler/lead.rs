@@ -1,0 +1,158 @@
+//! Coming into the lead and losing it, meeting the master and losing it.
+
+use super::{Books, Due, Marathon, UnderWay, settle};
+use crate::event::Happening;
+use crate::ids::WriteId;
+use crate::instance::Condition;
+use crate::io::{Key, Output};
+use crate::stored;
+use crate::view::Change;
+use model::ids::FrameworkId;
+use model::step::Now;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// This process leads: take up everything where it was left.
+pub(super) fn lead(
+    marathon: &mut Marathon,
+    stored: &[(Key, Vec<u8>)],
+    now: Now,
+    out: &mut Vec<Output>,
+) {
+    marathon.outbox.abandon(out);
+    let loaded = stored::load(stored);
+    marathon.books = Books::default();
+    marathon.is_leading = true;
+    marathon.show(Change::Clear { is_leading: true });
+    let framework = loaded.framework.clone();
+    if let Some(framework) = &framework {
+        marathon.show(Change::Framework(framework.clone()));
+    }
+    let books = &mut marathon.books;
+    books.framework.clone_from(&framework);
+    let versions = loaded.versions.values().flat_map(BTreeMap::keys);
+    let deployed = loaded.deployments.iter().map(|deployment| &deployment.version);
+    books.last_version = versions.chain(deployed).copied().max().unwrap_or_default();
+    books.apps = loaded.apps;
+    books.versions = loaded.versions;
+    show_apps(marathon);
+    for instance in loaded.instances {
+        let (app, id) = (instance.app.id.clone(), instance.id.clone());
+        let instance = Arc::new(instance);
+        marathon.show(Change::Instance(app.clone(), id.clone(), Some(instance.clone())));
+        marathon.books.owners.insert(id.clone(), app.clone());
+        marathon
+            .books
+            .instances
+            .entry(app.clone())
+            .or_default()
+            .insert(id.clone(), instance.clone());
+        if instance.condition == Condition::Scheduled {
+            marathon.enqueue(&app, id, now);
+        } else {
+            marathon.watch(&instance, now);
+        }
+        marathon.books.touched.insert(app);
+    }
+    for deployment in loaded.deployments {
+        for app in deployment.originals.keys() {
+            marathon.books.locks.insert(app.clone(), deployment.id.clone());
+        }
+        let id = deployment.id.clone();
+        let under_way = UnderWay { deployment: Arc::new(deployment), waits_for: BTreeSet::new() };
+        marathon.books.deployments.insert(id.clone(), under_way);
+        settle::begin_step(marathon, &id, now);
+    }
+    // Apps without instances are looked at too: they may want some.
+    let apps: Vec<_> = marathon.books.apps.keys().cloned().collect();
+    marathon.books.touched.extend(apps);
+    marathon.outbox.push(Output::Subscribe { framework });
+}
+
+fn show_apps(marathon: &mut Marathon) {
+    let apps: Vec<_> = marathon.books.apps.values().cloned().collect();
+    for app in apps {
+        marathon.show(Change::App(app.id.clone(), Some(app)));
+    }
+    let versions: Vec<_> =
+        marathon.books.versions.values().flat_map(|versions| versions.values().cloned()).collect();
+    for app in versions {
+        marathon.show(Change::Version(app.id.clone(), app.version, Some(app)));
+    }
+}
+
+/// Somebody else leads.
+pub(super) fn depose(marathon: &mut Marathon, out: &mut Vec<Output>) {
+    marathon.outbox.abandon(out);
+    marathon.books = Books::default();
+    marathon.is_leading = false;
+    out.push(Output::View(Change::Clear { is_leading: false }));
+}
+
+/// What is in memory does not follow from the store any more: give up the lead.
+pub(super) fn commit_failed(marathon: &mut Marathon, write: WriteId, out: &mut Vec<Output>) {
+    if marathon.outbox.is_under_way(write) {
+        depose(marathon, out);
+        out.push(Output::StepDown);
+    }
+}
+
+/// The master knows us: ask it about everything.
+pub(super) fn subscribed(
+    marathon: &mut Marathon,
+    framework: FrameworkId,
+    master: Arc<str>,
+    now: Now,
+) {
+    if !marathon.is_leading {
+        return;
+    }
+    let is_known = marathon.books.framework.as_ref() == Some(&framework);
+    let what = if is_known {
+        Happening::SchedulerReregistered { master }
+    } else {
+        Happening::SchedulerRegistered { framework: framework.as_str().into(), master }
+    };
+    if !is_known {
+        // Written before anything is launched under this id: a successor must come back under it.
+        marathon.outbox.put(stored::framework_key(), Some(stored::framework(&framework)));
+        marathon.show(Change::Framework(framework.clone()));
+        marathon.books.framework = Some(framework);
+    }
+    marathon.tell(what, now);
+    marathon.books.is_connected = true;
+    marathon.books.asking.is_suppressed = false;
+    marathon.books.asking.is_revive_wanted = true;
+    let killing: Vec<_> = marathon.all_instances(|it| it.condition == Condition::Killing);
+    for instance in killing {
+        marathon.send_kill(&instance);
+    }
+    reconcile(marathon, now);
+}
+
+/// Asks about every task there should be, and about all there are.
+pub(super) fn reconcile(marathon: &mut Marathon, now: Now) {
+    let next = now.time + marathon.config.reconcile_interval;
+    marathon.books.timers.retain(|(_, due)| *due != Due::Reconcile);
+    marathon.wake_at(next, Due::Reconcile);
+    let tasks: Vec<_> = marathon
+        .books
+        .instances
+        .values()
+        .flat_map(BTreeMap::values)
+        .filter_map(|it| it.task.as_ref())
+        .map(|task| (task.id.clone(), Some(task.place.agent.clone())))
+        .collect();
+    if !tasks.is_empty() {
+        marathon.outbox.push(Output::Reconcile(tasks));
+    }
+    marathon.outbox.push(Output::Reconcile(Vec::new()));
+}
+
+/// The connection is gone; the shell will make another.
+pub(super) fn disconnected(marathon: &mut Marathon, now: Now) {
+    if marathon.is_leading && marathon.books.is_connected {
+        marathon.books.is_connected = false;
+        marathon.tell(Happening::SchedulerDisconnected, now);
+    }
+}

@@ -1,0 +1,138 @@
+//! Using offers: who waits is matched with what there is.
+
+use super::Marathon;
+use crate::app::App;
+use crate::ids::{AppId, InstanceId};
+use crate::instance::{Condition, Health, Instance, Place, Task};
+use crate::io::{Launch, OfferView, Output};
+use crate::matcher::{self, Fit};
+use model::resources::Resources;
+use model::step::Now;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Uses each offer for whoever is due, one instance of each app in turn, and gives back the rest.
+pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) {
+    if !marathon.is_leading {
+        return;
+    }
+    let mut unused = Vec::new();
+    for offer in offers {
+        let launches = fill(marathon, &offer, now);
+        if launches.is_empty() {
+            unused.push(offer.offer.id);
+            continue;
+        }
+        let full = launches.len() >= marathon.config.instances_per_offer_max;
+        // An offer that still has room for more of the same must come back at once.
+        let refuse_for = if full { Duration::ZERO } else { marathon.config.decline_for };
+        marathon.outbox.push(Output::Accept {
+            offer: offer.offer.id,
+            agent: offer.offer.agent,
+            launches,
+            refuse_for,
+        });
+    }
+    if !unused.is_empty() {
+        let refuse_for = marathon.config.decline_for;
+        marathon.outbox.push(Output::Decline { offers: unused, refuse_for });
+    }
+}
+
+fn fill(marathon: &mut Marathon, offer: &OfferView, now: Now) -> Vec<Launch> {
+    let mut free = offer.offer.resources.clone();
+    let mut launches = Vec::new();
+    // What does not fit once does not fit later: an offer only shrinks.
+    let mut asking: BTreeSet<AppId> = marathon.books.queue.apps().cloned().collect();
+    while !asking.is_empty() {
+        for id in asking.clone() {
+            if launches.len() >= marathon.config.instances_per_offer_max {
+                return launches;
+            }
+            let next = marathon.books.queue.next_of(&id, now.time).cloned();
+            match next.and_then(|next| launch(marathon, &next, offer, &mut free, now)) {
+                Some(launch) => launches.push(launch),
+                None => {
+                    asking.remove(&id);
+                }
+            }
+        }
+    }
+    launches
+}
+
+fn launch(
+    marathon: &mut Marathon,
+    id: &InstanceId,
+    offer: &OfferView,
+    free: &mut Resources,
+    now: Now,
+) -> Option<Launch> {
+    let instance = marathon.instance(id)?.clone();
+    let app = latest(marathon, &instance);
+    let matched = find(marathon, &app, offer, free);
+    marathon.books.queue_shown.insert(app.id.clone());
+    let fit = match matched {
+        Ok(fit) => {
+            marathon.books.queue.note(&app.id, offer, Ok(()), now);
+            fit
+        }
+        Err(why) => {
+            marathon.books.queue.note(&app.id, offer, Err(why), now);
+            return None;
+        }
+    };
+    free.subtract(&fit.resources);
+    marathon.books.queue.remove(&app.id, id);
+    let mut changed = (*instance).clone();
+    changed.app = app.clone();
+    changed.condition = Condition::Provisioned;
+    let task = id.task(changed.incarnation);
+    changed.task = Some(Task {
+        id: task.clone(),
+        place: matcher::place(offer),
+        ports: fit.ports.clone(),
+        staged_at: now.wall,
+        started_at: None,
+        unreachable_at: None,
+        addresses: Vec::new(),
+        health: Health::default(),
+    });
+    marathon.watch(&changed, now);
+    marathon.put_instance(changed, now);
+    Some(Launch {
+        instance: id.clone(),
+        task,
+        app,
+        host: offer.offer.hostname.clone(),
+        ports: fit.ports,
+        resources: fit.resources,
+    })
+}
+
+/// The definition to launch `instance` from: its own, with what changed since and needs no restart.
+fn latest(marathon: &Marathon, instance: &Instance) -> Arc<App> {
+    let present = marathon.books.apps.get(&instance.app.id);
+    present.filter(|app| instance.is_current(app)).unwrap_or(&instance.app).clone()
+}
+
+fn find(
+    marathon: &mut Marathon,
+    app: &App,
+    offer: &OfferView,
+    free: &Resources,
+) -> Result<Fit, matcher::Mismatch> {
+    let placed: Vec<&Place> = if app.constraints.is_empty() {
+        Vec::new()
+    } else {
+        // Instances of another definition are on their way out and not compared with.
+        let of_app = marathon.books.instances.get(&app.id).into_iter().flat_map(|it| it.values());
+        of_app
+            .filter(|it| it.is_current(app))
+            .filter_map(|it| it.task.as_ref().map(|task| &task.place))
+            .collect()
+    };
+    let role = &marathon.config.role;
+    matcher::matches(app, role, offer, free, &placed, &mut marathon.ports)
+}

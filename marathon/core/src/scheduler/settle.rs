@@ -1,0 +1,211 @@
+//! Letting apps come closer to what they are to have, and deployments on with their steps.
+
+use super::{Due, Marathon};
+use crate::app::App;
+use crate::event::{Happening, deployment_info};
+use crate::ids::{AppId, DeploymentId, InstanceId};
+use crate::io::Output;
+use crate::planner::Action;
+use crate::rollout::{self, Moves};
+use crate::stored;
+use crate::view::Change;
+use model::step::Now;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What an app is to have just now.
+pub(super) enum Target {
+    /// No instances.
+    Nothing,
+    /// So many, whatever they are of; new ones are of `app`.
+    Scale { app: Arc<App>, to: u32, victims: BTreeSet<InstanceId> },
+    /// All of this definition.
+    Replace(Arc<App>),
+}
+
+/// Does all that follows from what happened in this turn.
+pub(super) fn settle(marathon: &mut Marathon, now: Now) {
+    if !marathon.is_leading {
+        return;
+    }
+    while let Some(app) = marathon.books.touched.pop_first() {
+        converge(marathon, &app, now);
+    }
+    show_queue(marathon, now);
+    ask_for_offers(marathon, now);
+}
+
+impl Marathon {
+    /// What `app` is to have just now: what the deployment it is part of says, as far as that has come.
+    pub(super) fn target(&self, app: &AppId) -> Target {
+        let present = self.books.apps.get(app);
+        let scale = |app: &Arc<App>| Target::Scale {
+            app: app.clone(),
+            to: app.instances,
+            victims: BTreeSet::new(),
+        };
+        let under_way = self.books.locks.get(app).and_then(|it| self.books.deployments.get(it));
+        let Some(deployment) = under_way.map(|it| &it.deployment) else {
+            return present.map_or(Target::Nothing, scale);
+        };
+        match (deployment.current_action(app), present) {
+            (Some(Action::Stop { .. } | Action::Start { .. }), _) | (Some(_), None) => {
+                Target::Nothing
+            }
+            (Some(Action::Restart { .. }), Some(present)) => Target::Replace(present.clone()),
+            (Some(Action::Scale { to, victims, .. }), Some(present)) => {
+                Target::Scale { app: present.clone(), to: *to, victims: victims.clone() }
+            }
+            // Its turn is still to come: it stays as it was.
+            (None, _) if deployment.is_to_come(app) => {
+                let original = deployment.originals.get(app).and_then(Option::as_ref);
+                original.map_or(Target::Nothing, scale)
+            }
+            (None, present) => present.map_or(Target::Nothing, scale),
+        }
+    }
+
+    fn moves(&self, app: &AppId) -> (Moves, Option<Arc<App>>) {
+        let all = self.instances_of(app);
+        match self.target(app) {
+            Target::Nothing => (rollout::stop(&all), None),
+            Target::Replace(app) => (rollout::replace(&all, &app), Some(app)),
+            Target::Scale { app, to, victims } => {
+                (rollout::scale(&all, to, &victims, app.kill_selection), Some(app))
+            }
+        }
+    }
+}
+
+fn converge(marathon: &mut Marathon, app: &AppId, now: Now) {
+    let (moves, definition) = marathon.moves(app);
+    for instance in &moves.stop {
+        marathon.decommission(instance, now);
+    }
+    if let Some(definition) = definition {
+        for _ in 0..moves.add {
+            marathon.add_instance(definition.clone(), now);
+        }
+    }
+    // Its own moves touch it once more; only then can it be done.
+    if !moves.is_done || marathon.books.touched.contains(app) {
+        if let Some(under_way) = under_way(marathon, app)
+            && under_way.deployment.current_action(app).is_some()
+        {
+            under_way.waits_for.insert(app.clone());
+        }
+        return;
+    }
+    let Some(id) = marathon.books.locks.get(app).cloned() else { return };
+    let Some(under_way) = under_way(marathon, app) else { return };
+    under_way.waits_for.remove(app);
+    if under_way.waits_for.is_empty() {
+        end_step(marathon, &id, now);
+    }
+}
+
+fn under_way<'a>(marathon: &'a mut Marathon, app: &AppId) -> Option<&'a mut super::UnderWay> {
+    let id = marathon.books.locks.get(app)?;
+    marathon.books.deployments.get_mut(id)
+}
+
+/// Starts the step a deployment stands at; ends the deployment when there is none left.
+pub(super) fn begin_step(marathon: &mut Marathon, id: &DeploymentId, now: Now) {
+    let Some(under_way) = marathon.books.deployments.get_mut(id) else { return };
+    let deployment = under_way.deployment.clone();
+    let Some(step) = deployment.plan.steps.get(deployment.step) else {
+        let what = Happening::DeploymentSuccess {
+            id: id.clone(),
+            version: deployment.version,
+            plan: deployment.plan.clone(),
+        };
+        end_deployment(marathon, id, what, now);
+        return;
+    };
+    under_way.waits_for = step.actions.iter().map(|action| action.app().clone()).collect();
+    let apps = under_way.waits_for.clone();
+    marathon.show(Change::Deployment(id.clone(), Some(deployment.clone())));
+    if let Some(what) = deployment_info(&deployment) {
+        marathon.tell(what, now);
+    }
+    marathon.books.touched.extend(apps);
+}
+
+fn end_step(marathon: &mut Marathon, id: &DeploymentId, now: Now) {
+    let Some(under_way) = marathon.books.deployments.get_mut(id) else { return };
+    let deployment = under_way.deployment.clone();
+    let Some(step) = deployment.plan.steps.get(deployment.step).cloned() else { return };
+    let mut next = (*deployment).clone();
+    next.step += 1;
+    under_way.deployment = Arc::new(next);
+    for action in &step.actions {
+        if let Action::Stop { app } = action {
+            marathon.tell(Happening::AppTerminated { app: app.clone() }, now);
+        }
+    }
+    let what = Happening::DeploymentStepSuccess {
+        id: id.clone(),
+        version: deployment.version,
+        plan: deployment.plan.clone(),
+        step,
+    };
+    marathon.tell(what, now);
+    begin_step(marathon, id, now);
+}
+
+/// Ends a deployment, as `what` tells.
+pub(super) fn end_deployment(
+    marathon: &mut Marathon,
+    id: &DeploymentId,
+    what: Happening,
+    now: Now,
+) {
+    let Some(under_way) = marathon.books.deployments.remove(id) else { return };
+    marathon.outbox.put(stored::deployment_key(id), None);
+    marathon.show(Change::Deployment(id.clone(), None));
+    marathon.tell(what, now);
+    for app in under_way.deployment.originals.keys() {
+        marathon.books.locks.remove(app);
+        marathon.drop_versions_if_gone(app);
+        marathon.books.touched.insert(app.clone());
+    }
+}
+
+fn show_queue(marathon: &mut Marathon, now: Now) {
+    for id in std::mem::take(&mut marathon.books.queue_shown) {
+        let waiting = marathon.books.queue.of(&id).next().cloned();
+        let of_instance = waiting.and_then(|it| marathon.instance(&it).map(|it| it.app.clone()));
+        let app = marathon.books.apps.get(&id).cloned().or(of_instance);
+        let entry = app.and_then(|app| marathon.books.queue.entry(&app, now)).map(Arc::new);
+        marathon.show(Change::Queue(id, entry));
+    }
+}
+
+/// Offers are wanted exactly while an instance is due.
+fn ask_for_offers(marathon: &mut Marathon, now: Now) {
+    if !marathon.books.is_connected {
+        return;
+    }
+    let has_due = marathon.books.queue.has_due(now.time);
+    let asking = &mut marathon.books.asking;
+    if !has_due {
+        asking.is_revive_wanted = false;
+        if !asking.is_suppressed {
+            asking.is_suppressed = true;
+            marathon.outbox.push(Output::Suppress);
+        }
+        return;
+    }
+    if !asking.is_revive_wanted && !asking.is_suppressed {
+        return;
+    }
+    let may_at = asking.last_revive.map(|at| at + marathon.config.revive_interval);
+    if let Some(at) = may_at.filter(|at| *at > now.time) {
+        marathon.wake_at(at, Due::Revive);
+        return;
+    }
+    asking.is_revive_wanted = false;
+    asking.is_suppressed = false;
+    asking.last_revive = Some(now.time);
+    marathon.outbox.push(Output::Revive);
+}

@@ -1,0 +1,344 @@
+//! Status reports: what they say of an instance, and what follows.
+
+use super::Marathon;
+use super::settle::Target;
+use crate::app::UnreachableStrategy;
+use crate::event::Happening;
+use crate::ids::InstanceId;
+use crate::instance::{Condition, Goal, Instance, Task};
+use crate::io::{Output, TaskFailure, UpdateView};
+use crate::view::Change;
+use model::step::Now;
+use model::task::{Reason, Status, TaskState};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Takes in one report.
+pub(super) fn update(marathon: &mut Marathon, update: &UpdateView, now: Now) {
+    if !marathon.is_leading {
+        return;
+    }
+    let status = &update.status;
+    let instance = InstanceId::of_task(status.task.as_str())
+        .and_then(|id| marathon.instance(&id).cloned())
+        .filter(|it| it.task.as_ref().is_some_and(|task| task.id == status.task));
+    match instance {
+        Some(instance) => known(marathon, &instance, update, now),
+        None => unknown(marathon, status, now),
+    }
+    // Last of all, so that it goes out only when what it led to is stored.
+    if let (Some(uuid), Some(agent)) = (status.uuid, status.agent.clone()) {
+        let task = status.task.clone();
+        marathon.outbox.push(Output::Acknowledge { agent, task, uuid });
+    }
+}
+
+/// A task that no instance has: ours of old, or nobody's. If it lives, it must not.
+fn unknown(marathon: &mut Marathon, status: &Status, now: Now) {
+    match status.state {
+        TaskState::Staging | TaskState::Starting | TaskState::Running => {
+            marathon.kill_orphan(status.task.clone(), status.agent.clone());
+        }
+        // On its way out already, or out of reach. If it comes back it is reported again.
+        TaskState::Killing | TaskState::Unreachable | TaskState::Unknown => {}
+        TaskState::Finished
+        | TaskState::Failed
+        | TaskState::Killed
+        | TaskState::Error
+        | TaskState::Lost
+        | TaskState::Dropped
+        | TaskState::Gone
+        | TaskState::GoneByOperator => {
+            if let Some(instance) = InstanceId::of_task(status.task.as_str()) {
+                let known = marathon.instance(&instance).map(|it| it.app.id.clone());
+                let safe = instance.as_str().split(".instance-").next().unwrap_or_default();
+                let app = known.or_else(|| crate::ids::AppId::parse(&safe.replace('_', "/")).ok());
+                let app = app.unwrap_or_else(crate::ids::AppId::root);
+                let condition = end_name(status.state);
+                let what = Happening::UnknownInstanceTerminated { instance, app, condition };
+                marathon.tell(what, now);
+            }
+        }
+    }
+}
+
+fn known(marathon: &mut Marathon, instance: &Arc<Instance>, update: &UpdateView, now: Now) {
+    let status = &update.status;
+    let state = status.state;
+    if state.is_terminal() || state == TaskState::Unknown {
+        tell_status(marathon, instance, update, now);
+        ended(marathon, instance, status, now);
+        return;
+    }
+    let was = instance.condition.task_state();
+    if was != state || instance.condition == Condition::Provisioned {
+        tell_status(marathon, instance, update, now);
+    }
+    if state == TaskState::Unreachable {
+        unreachable(marathon, instance, status, now);
+        return;
+    }
+    let mut changed = (**instance).clone();
+    let task = changed.task.as_mut().expect("it was found by its task");
+    task.unreachable_at = None;
+    if !update.addresses.is_empty() {
+        task.addresses.clone_from(&update.addresses);
+    }
+    changed.condition = match (instance.condition, state) {
+        // Asked to end, it stays so until it has ended, whatever it does meanwhile.
+        (Condition::Killing, _) | (_, TaskState::Killing) => Condition::Killing,
+        (_, TaskState::Running) => Condition::Running,
+        // Reports may come late or twice; a task never goes back.
+        (Condition::Running, _) => Condition::Running,
+        (_, TaskState::Starting) => Condition::Starting,
+        (Condition::Starting, _) => Condition::Starting,
+        (_, _) => Condition::Staging,
+    };
+    if state == TaskState::Running {
+        task.started_at = task.started_at.or(Some(status.at));
+    }
+    health(marathon, &mut changed, status, now);
+    if changed == **instance {
+        return;
+    }
+    if changed.condition != instance.condition {
+        marathon.watch(&changed, now);
+    }
+    marathon.put_instance(changed, now);
+}
+
+/// Takes in the verdict of the health check, if the report has one.
+fn health(marathon: &mut Marathon, instance: &mut Instance, status: &Status, now: Now) {
+    let (Some(is_healthy), Some(task)) = (status.healthy, instance.task.as_mut()) else { return };
+    let health = &mut task.health;
+    let was = health.is_healthy;
+    // Several reports say the same (one for each state); a failure counts when it was a check's.
+    let is_check = status.reason == Some(Reason::TaskHealthCheckStatusUpdated);
+    if was == Some(is_healthy) && (is_healthy || !is_check) {
+        return;
+    }
+    health.is_healthy = Some(is_healthy);
+    if is_healthy {
+        health.consecutive_failures = 0;
+        health.first_success = health.first_success.or(Some(status.at));
+        health.last_success = Some(status.at);
+    } else {
+        health.consecutive_failures += 1;
+        health.last_failure = Some(status.at);
+        health.last_failure_cause = status.message.clone();
+    }
+    if was != Some(is_healthy) {
+        let (app, id) = (instance.app.id.clone(), instance.id.clone());
+        let version = instance.app.version;
+        let what = Happening::InstanceHealthChanged {
+            instance: id.clone(),
+            app: app.clone(),
+            is_healthy,
+            version,
+        };
+        marathon.tell(what, now);
+        let what =
+            Happening::HealthStatusChanged { app, instance: id, version, is_alive: is_healthy };
+        marathon.tell(what, now);
+    }
+}
+
+/// The agent of an instance is out of contact.
+fn unreachable(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now: Now) {
+    let is_noted = instance.task.as_ref().is_some_and(|task| task.unreachable_at.is_some());
+    if is_noted {
+        return;
+    }
+    if instance.goal == Goal::Decommissioned {
+        marathon.remove_instance(&instance.id, Condition::Unreachable.name(), now);
+        return;
+    }
+    let mut changed = (**instance).clone();
+    changed.condition = Condition::Unreachable;
+    if let Some(task) = changed.task.as_mut() {
+        task.unreachable_at = Some(status.at.min(now.wall));
+    }
+    let id = changed.id.clone();
+    marathon.put_instance(changed, now);
+    unreachable_due(marathon, &id, now);
+}
+
+/// Does with an unreachable instance what its time has come for.
+pub(super) fn unreachable_due(marathon: &mut Marathon, id: &InstanceId, now: Now) {
+    let Some(instance) = marathon.instance(id).cloned() else { return };
+    let since = instance.task.as_ref().and_then(|task| task.unreachable_at);
+    let Some(since) = since else { return };
+    let strategy = instance.app.unreachable_strategy;
+    let UnreachableStrategy::After { inactive_after, expunge_after } = strategy else { return };
+    let passed = now.wall.since(since);
+    if passed >= expunge_after {
+        marathon.remove_instance(id, instance.condition.name(), now);
+        return;
+    }
+    if passed >= inactive_after && instance.condition == Condition::Unreachable {
+        let mut changed = (*instance).clone();
+        changed.condition = Condition::UnreachableInactive;
+        marathon.put_instance(changed.clone(), now);
+        marathon.watch(&changed, now);
+        return;
+    }
+    marathon.watch(&instance, now);
+}
+
+/// The task of an instance has ended: on with the next one, or with none.
+fn ended(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now: Now) {
+    let Some(task) = &instance.task else { return };
+    let was_asked = instance.condition == Condition::Killing;
+    let is_unhealthy = status.healthy == Some(false) || task.health.is_healthy == Some(false);
+    if is_unhealthy && !was_asked {
+        tell_unhealthy(marathon, instance, task, status, now);
+    }
+    note_failure(marathon, instance, task, status, now);
+    let app = instance.app.id.clone();
+    let end = end_name(status.state);
+    let target = marathon.target(&app);
+    let is_dropped = match &target {
+        Target::Nothing => true,
+        Target::Replace(app) => !instance.is_current(app),
+        Target::Scale { .. } => false,
+    };
+    let is_replaced = instance.condition == Condition::UnreachableInactive;
+    if instance.goal == Goal::Decommissioned || is_dropped || is_replaced {
+        marathon.remove_instance(&instance.id, end, now);
+        return;
+    }
+    marathon.tell_condition(instance, end, now);
+    if is_failure(status, was_asked, is_unhealthy) {
+        let ran_for = task.started_at.map_or(Duration::ZERO, |at| now.wall.since(at));
+        let (queue, id) = (&mut marathon.books.queue, &instance.id);
+        queue.failed(&instance.app, id, ran_for, now);
+    }
+    let mut changed = (**instance).clone();
+    changed.condition = Condition::Scheduled;
+    changed.incarnation += 1;
+    changed.task = None;
+    changed.app = match target {
+        Target::Scale { app, .. } | Target::Replace(app) => app,
+        Target::Nothing => changed.app,
+    };
+    let id = changed.id.clone();
+    marathon.put_instance(changed, now);
+    marathon.enqueue(&app, id, now);
+}
+
+/// Whether an end speaks against the app, so that the next launch has to wait.
+///
+/// What was asked for does not, and what befell the agent does not.
+fn is_failure(status: &Status, was_asked: bool, is_unhealthy: bool) -> bool {
+    if was_asked || status.reason == Some(Reason::AgentDraining) {
+        return false;
+    }
+    match status.state {
+        TaskState::Failed | TaskState::Error | TaskState::Finished => true,
+        TaskState::Killed => is_unhealthy,
+        TaskState::Dropped | TaskState::Lost => !matches!(
+            status.reason,
+            Some(
+                Reason::InvalidOffers
+                    | Reason::AgentRemoved
+                    | Reason::AgentDisconnected
+                    | Reason::AgentUnknown
+                    | Reason::AgentRemovedByOperator
+                    | Reason::AgentRestarted
+                    | Reason::MasterDisconnected
+                    | Reason::Reconciliation
+            )
+        ),
+        TaskState::Staging
+        | TaskState::Starting
+        | TaskState::Running
+        | TaskState::Killing
+        | TaskState::Unreachable
+        | TaskState::Gone
+        | TaskState::GoneByOperator
+        | TaskState::Unknown => false,
+    }
+}
+
+fn note_failure(
+    marathon: &mut Marathon,
+    instance: &Instance,
+    task: &Task,
+    status: &Status,
+    now: Now,
+) {
+    let is_bad = !matches!(status.state, TaskState::Killed | TaskState::Finished);
+    if !is_bad || !marathon.books.apps.contains_key(&instance.app.id) {
+        return;
+    }
+    let failure = TaskFailure {
+        app: instance.app.id.clone(),
+        host: task.place.host.clone(),
+        message: status.message.clone().unwrap_or_else(|| "".into()),
+        state: status.state.name(),
+        task: task.id.clone(),
+        agent: task.place.agent.clone(),
+        at: now.wall,
+        version: instance.app.version,
+    };
+    marathon.show(Change::Failure(instance.app.id.clone(), Some(Arc::new(failure))));
+}
+
+fn tell_unhealthy(
+    marathon: &mut Marathon,
+    instance: &Instance,
+    task: &Task,
+    status: &Status,
+    now: Now,
+) {
+    let what = Happening::UnhealthyInstanceKill {
+        app: instance.app.id.clone(),
+        task: task.id.as_str().into(),
+        instance: instance.id.clone(),
+        version: instance.app.version,
+        reason: status.message.clone().unwrap_or_else(|| "health check failed".into()),
+        host: task.place.host.clone(),
+        agent: task.place.agent.as_str().into(),
+    };
+    marathon.tell(what, now);
+}
+
+fn tell_status(marathon: &mut Marathon, instance: &Instance, update: &UpdateView, now: Now) {
+    let Some(task) = &instance.task else { return };
+    let status = &update.status;
+    let what = Happening::StatusUpdate {
+        agent: Some(task.place.agent.as_str().into()),
+        task: task.id.as_str().into(),
+        state: status.state,
+        message: status.message.clone().unwrap_or_else(|| "".into()),
+        app: instance.app.id.clone(),
+        host: task.place.host.clone(),
+        addresses: if update.addresses.is_empty() {
+            task.addresses.clone()
+        } else {
+            update.addresses.clone()
+        },
+        ports: task.ports.clone(),
+        version: instance.app.version,
+    };
+    marathon.tell(what, now);
+}
+
+/// How an ended instance is called in events.
+fn end_name(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Finished => "Finished",
+        TaskState::Failed => "Failed",
+        TaskState::Killed => "Killed",
+        TaskState::Error => "Error",
+        TaskState::Dropped => "Dropped",
+        TaskState::Gone | TaskState::GoneByOperator => "Gone",
+        TaskState::Lost
+        | TaskState::Unknown
+        | TaskState::Staging
+        | TaskState::Starting
+        | TaskState::Running
+        | TaskState::Killing
+        | TaskState::Unreachable => "Unknown",
+    }
+}

@@ -1,0 +1,332 @@
+//! What is kept in the framework store, and how: one small JSON document for each thing.
+//!
+//! Every document says its form, so that a later version can tell old ones apart.
+
+use crate::app::{App, parse, render};
+use crate::ids::{AppId, DeploymentId, InstanceId};
+use crate::instance::{Condition, Goal, Health, Instance, Place, Task};
+use crate::io::Key;
+use crate::planner::{Action, Deployment, Plan, Step};
+use model::ids::{AgentId, FrameworkId, TaskId};
+use model::step::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The form written today.
+const FORM: u32 = 1;
+
+/// Versions of every app.
+pub(crate) type Versions = BTreeMap<AppId, BTreeMap<Timestamp, Arc<App>>>;
+
+/// Everything that was stored, read.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    pub(crate) framework: Option<FrameworkId>,
+    pub(crate) apps: BTreeMap<AppId, Arc<App>>,
+    pub(crate) versions: Versions,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) deployments: Vec<Deployment>,
+}
+
+pub(crate) fn framework_key() -> Key {
+    "framework".to_owned()
+}
+
+pub(crate) fn app_key(id: &AppId) -> Key {
+    format!("app:{id}")
+}
+
+pub(crate) fn version_key(id: &AppId, version: Timestamp) -> Key {
+    format!("version:{id}@{}", version.0)
+}
+
+pub(crate) fn instance_key(id: &InstanceId) -> Key {
+    format!("instance:{id}")
+}
+
+pub(crate) fn deployment_key(id: &DeploymentId) -> Key {
+    format!("deployment:{id}")
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredFramework {
+    form: u32,
+    id: String,
+}
+
+pub(crate) fn framework(id: &FrameworkId) -> Vec<u8> {
+    encode(&StoredFramework { form: FORM, id: id.to_string() })
+}
+
+/// An app is stored as the number of its present version.
+#[derive(Serialize, Deserialize)]
+struct StoredApp {
+    form: u32,
+    id: String,
+    version: u64,
+}
+
+pub(crate) fn app(app: &App) -> Vec<u8> {
+    encode(&StoredApp { form: FORM, id: app.id.to_string(), version: app.version.0 })
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredVersion {
+    form: u32,
+    app: serde_json::Value,
+}
+
+pub(crate) fn version(app: &App) -> Vec<u8> {
+    encode(&StoredVersion { form: FORM, app: render::app(app) })
+}
+
+/// What outlives a crash of an instance.
+#[derive(Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredInstance {
+    form: u32,
+    id: String,
+    app: String,
+    version: u64,
+    goal: String,
+    condition: String,
+    incarnation: u64,
+    since: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<StoredTask>,
+}
+
+#[derive(Debug, Eq, PartialEq, Serialize, Deserialize)]
+struct StoredTask {
+    id: String,
+    agent: String,
+    host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
+    attributes: Vec<(String, String)>,
+    ports: Vec<u16>,
+    staged_at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreachable_at: Option<u64>,
+    addresses: Vec<String>,
+    /// Kept so that a deployment that is taken up again knows who serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    healthy: Option<bool>,
+}
+
+pub(crate) fn instance(instance: &Instance) -> StoredInstance {
+    let text = |text: &Arc<str>| text.to_string();
+    StoredInstance {
+        form: FORM,
+        id: instance.id.to_string(),
+        app: instance.app.id.to_string(),
+        version: instance.app.version.0,
+        goal: goal_name(instance.goal).to_owned(),
+        condition: instance.condition.name().to_owned(),
+        incarnation: instance.incarnation,
+        since: instance.since.0,
+        task: instance.task.as_ref().map(|task| StoredTask {
+            id: task.id.to_string(),
+            agent: task.place.agent.to_string(),
+            host: task.place.host.to_string(),
+            region: task.place.region.as_ref().map(text),
+            zone: task.place.zone.as_ref().map(text),
+            attributes: task
+                .place
+                .attributes
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
+            ports: task.ports.clone(),
+            staged_at: task.staged_at.0,
+            started_at: task.started_at.map(|at| at.0),
+            unreachable_at: task.unreachable_at.map(|at| at.0),
+            addresses: task.addresses.iter().map(text).collect(),
+            healthy: task.health.is_healthy,
+        }),
+    }
+}
+
+fn goal_name(goal: Goal) -> &'static str {
+    match goal {
+        Goal::Running => "Running",
+        Goal::Decommissioned => "Decommissioned",
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredDeployment {
+    form: u32,
+    id: String,
+    version: u64,
+    steps: Vec<Vec<StoredAction>>,
+    /// The version each app had; absent means it did not exist.
+    originals: BTreeMap<String, Option<u64>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "action")]
+enum StoredAction {
+    Start { app: String },
+    Stop { app: String },
+    Scale { app: String, to: u32, victims: Vec<String> },
+    Restart { app: String },
+}
+
+pub(crate) fn deployment(deployment: &Deployment) -> Vec<u8> {
+    let action = |action: &Action| match action {
+        Action::Start { app } => StoredAction::Start { app: app.to_string() },
+        Action::Stop { app } => StoredAction::Stop { app: app.to_string() },
+        Action::Restart { app } => StoredAction::Restart { app: app.to_string() },
+        Action::Scale { app, to, victims } => StoredAction::Scale {
+            app: app.to_string(),
+            to: *to,
+            victims: victims.iter().map(ToString::to_string).collect(),
+        },
+    };
+    let originals = deployment.originals.iter();
+    encode(&StoredDeployment {
+        form: FORM,
+        id: deployment.id.to_string(),
+        version: deployment.version.0,
+        steps: deployment
+            .plan
+            .steps
+            .iter()
+            .map(|step| step.actions.iter().map(action).collect())
+            .collect(),
+        originals: originals
+            .map(|(id, app)| (id.to_string(), app.as_ref().map(|app| app.version.0)))
+            .collect(),
+    })
+}
+
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain structs with text keys are JSON")
+}
+
+/// Reads everything back. What cannot be read is left out: a definition that nobody can use must not
+/// keep all others from running, and tasks without a record are ended when the master names them.
+pub(crate) fn load(stored: &[(Key, Vec<u8>)]) -> Loaded {
+    let mut loaded = Loaded::default();
+    for (key, value) in stored {
+        if key.starts_with("version:")
+            && let Some(app) =
+                decode::<StoredVersion>(value).and_then(|it| parse::stored(&it.app).ok())
+        {
+            loaded.versions.entry(app.id.clone()).or_default().insert(app.version, Arc::new(app));
+        }
+    }
+    for (key, value) in stored {
+        match key.split_once(':').map_or(key.as_str(), |(kind, _)| kind) {
+            "framework" => {
+                let id = decode::<StoredFramework>(value).map(|it| it.id);
+                loaded.framework = id.and_then(|id| FrameworkId::new(id).ok());
+            }
+            "app" => {
+                let app = decode::<StoredApp>(value)
+                    .and_then(|it| find(&loaded.versions, &AppId::parse(&it.id).ok()?, it.version));
+                loaded.apps.extend(app.map(|app| (app.id.clone(), app)));
+            }
+            "instance" => {
+                let instance = decode::<StoredInstance>(value);
+                loaded.instances.extend(instance.and_then(|it| instance_of(&it, &loaded.versions)));
+            }
+            "deployment" => {
+                let deployment = decode::<StoredDeployment>(value);
+                loaded
+                    .deployments
+                    .extend(deployment.and_then(|it| deployment_of(it, &loaded.versions)));
+            }
+            _ => {}
+        }
+    }
+    loaded
+}
+
+fn decode<T: for<'a> Deserialize<'a>>(value: &[u8]) -> Option<T> {
+    serde_json::from_slice(value).ok()
+}
+
+fn find(versions: &Versions, id: &AppId, version: u64) -> Option<Arc<App>> {
+    versions.get(id)?.get(&Timestamp(version)).cloned()
+}
+
+fn instance_of(stored: &StoredInstance, versions: &Versions) -> Option<Instance> {
+    let app = find(versions, &AppId::parse(&stored.app).ok()?, stored.version)?;
+    let condition = Condition::ALL.into_iter().find(|it| it.name() == stored.condition)?;
+    let goals = [Goal::Running, Goal::Decommissioned];
+    let task = match &stored.task {
+        Some(task) => Some(task_of(task)?),
+        None => None,
+    };
+    Some(Instance {
+        id: InstanceId::parse(&stored.id)?,
+        goal: goals.into_iter().find(|goal| goal_name(*goal) == stored.goal)?,
+        condition,
+        app,
+        incarnation: stored.incarnation,
+        since: Timestamp(stored.since),
+        task,
+    })
+}
+
+fn task_of(stored: &StoredTask) -> Option<Task> {
+    let text = |text: &String| Arc::from(text.as_str());
+    let attributes = stored.attributes.iter();
+    Some(Task {
+        id: TaskId::new(stored.id.as_str()).ok()?,
+        place: Place {
+            agent: AgentId::new(stored.agent.as_str()).ok()?,
+            host: text(&stored.host),
+            region: stored.region.as_ref().map(text),
+            zone: stored.zone.as_ref().map(text),
+            attributes: attributes.map(|(name, value)| (text(name), text(value))).collect(),
+        },
+        ports: stored.ports.clone(),
+        staged_at: Timestamp(stored.staged_at),
+        started_at: stored.started_at.map(Timestamp),
+        unreachable_at: stored.unreachable_at.map(Timestamp),
+        addresses: stored.addresses.iter().map(text).collect(),
+        health: Health { is_healthy: stored.healthy, ..Health::default() },
+    })
+}
+
+fn deployment_of(stored: StoredDeployment, versions: &Versions) -> Option<Deployment> {
+    let mut originals = BTreeMap::new();
+    for (id, version) in &stored.originals {
+        let id = AppId::parse(id).ok()?;
+        let app = version.and_then(|version| find(versions, &id, version));
+        originals.insert(id, app);
+    }
+    let mut steps = Vec::new();
+    for actions in &stored.steps {
+        let actions: Option<_> = actions.iter().map(action_of).collect();
+        steps.push(Step { actions: actions? });
+    }
+    Some(Deployment {
+        id: DeploymentId::new(&stored.id),
+        version: Timestamp(stored.version),
+        plan: Plan { steps },
+        originals,
+        step: 0,
+    })
+}
+
+fn action_of(stored: &StoredAction) -> Option<Action> {
+    let id = |text: &String| AppId::parse(text).ok();
+    Some(match stored {
+        StoredAction::Start { app } => Action::Start { app: id(app)? },
+        StoredAction::Stop { app } => Action::Stop { app: id(app)? },
+        StoredAction::Restart { app } => Action::Restart { app: id(app)? },
+        StoredAction::Scale { app, to, victims } => {
+            let victims: BTreeSet<_> =
+                victims.iter().filter_map(|id| InstanceId::parse(id)).collect();
+            Action::Scale { app: id(app)?, to: *to, victims }
+        }
+    })
+}
