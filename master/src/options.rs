@@ -24,10 +24,9 @@ pub struct Options {
     pub peers: Vec<String>,
     /// Name of the cluster, for people.
     pub cluster: Option<String>,
-    /// How long an offer that was declined for longer is checked again at the latest, and how often
-    /// everything is allocated anew.
+    /// How often all agents are looked at for offers, beside those where something has changed.
     pub allocation_interval: Duration,
-    /// How long changes are gathered before agents that changed are offered.
+    /// How long changes are gathered before offers are made of them.
     pub allocation_batch: Duration,
     /// How long an agent may take to answer a ping.
     pub agent_ping_timeout: Duration,
@@ -68,7 +67,7 @@ impl Default for Options {
             peers: Vec::new(),
             cluster: None,
             allocation_interval: Duration::from_secs(1),
-            allocation_batch: Duration::from_millis(10),
+            allocation_batch: Duration::from_millis(20),
             agent_ping_timeout: Duration::from_secs(15),
             max_agent_ping_timeouts: 5,
             agent_reregister_timeout: Duration::from_secs(600),

@@ -81,6 +81,7 @@ impl Running {
 /// Starts a master. It serves once it or another one leads.
 pub async fn start(options: Options) -> Result<Running, StartError> {
     transport::metrics::install();
+    transport::install_tls_provider();
     let started_at = wall_clock();
     let bound = Server::bind(SocketAddr::new(options.ip, options.port)).await?;
     let address = bound.local_addr();

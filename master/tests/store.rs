@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 
 use common::{Alone, SOON, serving};
 use master::{Leadership, Options, Running};
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tonic::Code;
 use tonic::transport::Channel;
 
-fn client(address: impl ToString) -> FrameworkStoreClient<Channel> {
+fn client(address: SocketAddr) -> FrameworkStoreClient<Channel> {
     let channel = transport::grpc::channel(&address.to_string()).expect("an address");
     FrameworkStoreClient::new(channel)
 }
@@ -128,10 +128,10 @@ async fn followers_redirect_to_the_leader_and_answer_for_themselves() {
         let options = Options { port, peers: peers.clone(), work_dir, ..Options::default() };
         masters.push(master::start(options).await.expect("it starts"));
     }
-    let (leader, _, _) = tokio::select! {
-        () = serving(&masters[0]) => (0, (), ()),
-        () = serving(&masters[1]) => (1, (), ()),
-        () = serving(&masters[2]) => (2, (), ()),
+    let leader = tokio::select! {
+        () = serving(&masters[0]) => 0,
+        () = serving(&masters[1]) => 1,
+        () = serving(&masters[2]) => 2,
     };
     let follower = &masters[(leader + 1) % 3];
     let follows = |now: &Leadership| matches!(now, Leadership::Following { .. });

@@ -26,8 +26,7 @@ pub fn not_leader(leader: Option<&str>) -> Status {
     let Some(leader) = leader else {
         return Status::unavailable("No leader elected");
     };
-    let mut status =
-        Status::failed_precondition(format!("this master does not lead; ask {leader}"));
+    let mut status = Status::unavailable(format!("this master does not lead; ask {leader}"));
     if let Ok(value) = leader.parse() {
         status.metadata_mut().insert(LEADER_METADATA, value);
     }
@@ -79,7 +78,7 @@ mod tests {
     #[test]
     fn who_leads_travels_with_the_refusal() {
         let status = not_leader(Some("m2.example:5050"));
-        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert_eq!(status.code(), Code::Unavailable);
         assert_eq!(leader_of(&status), Some("m2.example:5050"));
         let status = not_leader(None);
         assert_eq!((status.code(), leader_of(&status)), (Code::Unavailable, None));

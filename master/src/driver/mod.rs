@@ -154,6 +154,7 @@ impl Running {
     fn logged(&mut self, event: FromLog, now: Now, out: &mut Vec<Output>) -> Option<String> {
         match event {
             FromLog::Leading { term } => {
+                self.depose(now, out);
                 // Nothing is served until the reign's first record is applied: then all that other
                 // leaders agreed on before is applied too.
                 let reign = Reign(*uuid::Uuid::new_v4().as_bytes());
