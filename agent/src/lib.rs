@@ -1,7 +1,25 @@
 //! The acting half of the agent: links, containers, the built-in executor, files.
 
+mod api;
 pub mod containerizer;
+pub mod containers;
 pub mod detect;
+mod driver;
 pub mod fetcher;
+mod handle;
 pub mod launcher;
+mod link;
+mod mirror;
+mod options;
+mod real;
+mod running;
 pub mod sandbox;
+mod simulated;
+mod store;
+mod wire;
+
+pub use link::Channels;
+pub use options::{Options, Recover, StartError};
+pub use running::{Fate, Running, StopMode, start, start_simulated};
+pub use simulated::Imitation;
+pub use store::StoreError;

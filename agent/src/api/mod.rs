@@ -1,0 +1,69 @@
+//! What an agent answers on its port.
+
+mod executor;
+mod files;
+mod operator;
+mod read;
+mod state;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{any, get};
+use model::link::AgentDescription;
+use model::step::Timestamp;
+use parking_lot::RwLock;
+use proto::mesos::v1::AgentInfo;
+use tokio_util::sync::CancellationToken;
+use transport::metrics::Table;
+
+use crate::containers::Containers;
+use crate::handle::Handle;
+use crate::mirror::Mirror;
+use crate::options::Options;
+
+/// What handlers work with.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// As [`Api`], shared by all requests.
+pub(crate) struct Shared {
+    pub(crate) handle: Handle,
+    pub(crate) mirror: Arc<RwLock<Mirror>>,
+    pub(crate) containers: Arc<dyn Containers>,
+    pub(crate) metrics: Table,
+    pub(crate) options: Options,
+    pub(crate) address: SocketAddr,
+    pub(crate) description: AgentDescription,
+    pub(crate) info: AgentInfo,
+    /// The directory of all sandboxes, absolute and without links in it.
+    pub(crate) slaves: PathBuf,
+    pub(crate) started_at: Timestamp,
+    pub(crate) stop: CancellationToken,
+}
+
+/// All routes.
+pub(crate) fn router(api: Api) -> Router {
+    let routes = Router::new()
+        .route("/api/v1/executor", any(executor::call))
+        .route("/api/v1", any(operator::call))
+        .route("/api/v1/operator", any(operator::call))
+        .route("/health", any(|| async { axum::http::StatusCode::OK }))
+        .route("/version", any(read::version))
+        .route("/flags", any(read::flags))
+        .route("/state", any(read::state))
+        .route("/containers", any(read::containers))
+        .route("/monitor/statistics", any(read::statistics))
+        .route("/metrics/snapshot", any(read::metrics_snapshot))
+        .route("/metrics", get(read::metrics_text))
+        .route("/files/browse", any(files::browse))
+        .route("/files/read", any(files::read))
+        .route("/files/download", any(files::download))
+        .route("/files/debug", any(files::debug))
+        .with_state(api);
+    transport::paths::normalized(transport::http::compressed(routes), "slave(1)")
+}

@@ -1,0 +1,285 @@
+//! `POST /api/v1`: what operators and tools call.
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response as Answer};
+use model::task::RunsBy;
+use proto::convert;
+use proto::convert::resources::Form;
+use proto::mesos::v1::agent::call::Type;
+use proto::mesos::v1::agent::response::{self, get_containers, get_executors, get_frameworks};
+use proto::mesos::v1::agent::{Call, Response};
+use proto::mesos::v1::{
+    AgentInfo, ContainerStatus, ExecutorInfo, FileInfo, Flag, Metric, ResourceStatistics, Task,
+    TimeInfo, VersionInfo,
+};
+use transport::http::{Refused, accepted, answer, read_call};
+
+use super::{Api, files, read};
+use crate::driver::wall;
+use crate::mirror::{ExecutorView, FrameworkView, TaskView};
+use crate::wire;
+
+/// Answers one call.
+pub(super) async fn call(State(api): State<Api>, request: Request) -> Answer {
+    handled(&api, request).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
+    if !api.shared.mirror.read().is_ready {
+        let text = "Agent has not finished recovery";
+        return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, text));
+    }
+    transport::http::post_only(request.method())?;
+    let encoding = accepted(request.headers())?;
+    let (_, _, call) = read_call::<Call>(request, "Call").await?;
+    let kind = call.r#type.and_then(|kind| Type::try_from(kind).ok());
+    let kind = kind.ok_or_else(|| invalid("Expecting 'type' to be present"))?;
+    let of = |kind: response::Type| Response { r#type: Some(kind.into()), ..Response::default() };
+    let given = match kind {
+        Type::GetHealth => Response {
+            get_health: Some(response::GetHealth { healthy: true }),
+            ..of(response::Type::GetHealth)
+        },
+        Type::GetVersion => Response {
+            get_version: Some(response::GetVersion { version_info: version() }),
+            ..of(response::Type::GetVersion)
+        },
+        Type::GetFlags => Response {
+            get_flags: Some(response::GetFlags { flags: flags(api) }),
+            ..of(response::Type::GetFlags)
+        },
+        Type::GetMetrics => Response {
+            get_metrics: Some(response::GetMetrics { metrics: metrics(api) }),
+            ..of(response::Type::GetMetrics)
+        },
+        Type::GetAgent => Response {
+            get_agent: Some(response::GetAgent {
+                agent_info: Some(agent_info(api)),
+                ..response::GetAgent::default()
+            }),
+            ..of(response::Type::GetAgent)
+        },
+        Type::GetTasks => Response { get_tasks: Some(tasks(api)), ..of(response::Type::GetTasks) },
+        Type::GetExecutors => {
+            Response { get_executors: Some(executors(api)), ..of(response::Type::GetExecutors) }
+        }
+        Type::GetFrameworks => {
+            Response { get_frameworks: Some(frameworks(api)), ..of(response::Type::GetFrameworks) }
+        }
+        Type::GetState => Response {
+            get_state: Some(response::GetState {
+                get_tasks: Some(tasks(api)),
+                get_executors: Some(executors(api)),
+                get_frameworks: Some(frameworks(api)),
+            }),
+            ..of(response::Type::GetState)
+        },
+        Type::GetContainers => Response {
+            get_containers: Some(containers(api).await),
+            ..of(response::Type::GetContainers)
+        },
+        Type::ListFiles => {
+            let call = call.list_files.ok_or_else(|| missing("list_files"))?;
+            let list_files = Some(list_files(api, call.path).await?);
+            Response { list_files, ..of(response::Type::ListFiles) }
+        }
+        Type::ReadFile => {
+            let call = call.read_file.ok_or_else(|| missing("read_file"))?;
+            let part = files::part(api, call.path, call.offset, call.length).await?;
+            let read_file = Some(response::ReadFile { size: part.size, data: part.data.into() });
+            Response { read_file, ..of(response::Type::ReadFile) }
+        }
+        other @ (Type::Unknown
+        | Type::GetLoggingLevel
+        | Type::SetLoggingLevel
+        | Type::GetOperations
+        | Type::GetResourceProviders
+        | Type::LaunchNestedContainer
+        | Type::WaitNestedContainer
+        | Type::KillNestedContainer
+        | Type::RemoveNestedContainer
+        | Type::LaunchNestedContainerSession
+        | Type::AttachContainerInput
+        | Type::AttachContainerOutput
+        | Type::LaunchContainer
+        | Type::WaitContainer
+        | Type::KillContainer
+        | Type::RemoveContainer
+        | Type::AddResourceProviderConfig
+        | Type::UpdateResourceProviderConfig
+        | Type::RemoveResourceProviderConfig
+        | Type::MarkResourceProviderGone
+        | Type::PruneImages) => {
+            let text = format!("{} is not implemented", other.as_str_name());
+            return Err(Refused::new(StatusCode::NOT_IMPLEMENTED, text));
+        }
+    };
+    Ok(answer(encoding, &given))
+}
+
+fn invalid(why: impl std::fmt::Display) -> Refused {
+    Refused::bad_request(format!("Failed to validate agent::Call: {why}"))
+}
+
+fn missing(field: &str) -> Refused {
+    invalid(format!("Expecting '{field}' to be present"))
+}
+
+fn version() -> VersionInfo {
+    VersionInfo { version: env!("CARGO_PKG_VERSION").to_owned(), ..VersionInfo::default() }
+}
+
+fn flags(api: &Api) -> Vec<Flag> {
+    let flags = api.shared.options.flags.iter();
+    flags.map(|(name, value)| Flag { name: name.clone(), value: Some(value.clone()) }).collect()
+}
+
+fn metrics(api: &Api) -> Vec<Metric> {
+    read::measure(api);
+    let all = api.shared.metrics.snapshot().into_iter();
+    all.map(|(name, value)| Metric { name, value: Some(value) }).collect()
+}
+
+fn agent_info(api: &Api) -> AgentInfo {
+    let id = api.shared.mirror.read().agent.as_ref().map(Into::into);
+    AgentInfo { id, ..api.shared.info.clone() }
+}
+
+fn all_frameworks(api: &Api, mut each: impl FnMut(&FrameworkView, bool)) {
+    let mirror = api.shared.mirror.read();
+    mirror.frameworks.values().for_each(|it| each(it, false));
+    mirror.completed_frameworks.iter().for_each(|it| each(it, true));
+}
+
+fn frameworks(api: &Api) -> response::GetFrameworks {
+    let mut all = response::GetFrameworks::default();
+    all_frameworks(api, |view, is_over| {
+        let entry =
+            get_frameworks::Framework { framework_info: wire::framework_info(&view.framework) };
+        if is_over {
+            all.completed_frameworks.push(entry);
+        } else {
+            all.frameworks.push(entry);
+        }
+    });
+    all
+}
+
+fn executors(api: &Api) -> response::GetExecutors {
+    let entry = |it: &ExecutorView| get_executors::Executor {
+        executor_info: ExecutorInfo::clone(&it.info),
+    };
+    let mut all = response::GetExecutors::default();
+    all_frameworks(api, |view, _| {
+        all.executors.extend(view.executors.values().map(entry));
+        all.completed_executors.extend(view.completed_executors.iter().map(entry));
+    });
+    all
+}
+
+fn tasks(api: &Api) -> response::GetTasks {
+    let mut all = response::GetTasks::default();
+    all_frameworks(api, |view, _| {
+        for executor in view.executors.values() {
+            for it in executor.tasks.values() {
+                let entry = task(view, executor, it);
+                if it.is_delivered {
+                    all.launched_tasks.push(entry);
+                } else {
+                    all.queued_tasks.push(entry);
+                }
+            }
+        }
+        for executor in view.executors.values().chain(&view.completed_executors) {
+            let over = executor.completed_tasks.iter().map(|it| task(view, executor, it));
+            all.completed_tasks.extend(over);
+        }
+    });
+    all
+}
+
+fn task(framework: &FrameworkView, executor: &ExecutorView, it: &TaskView) -> Task {
+    let info = wire::task_info(&it.spec);
+    let is_command = it.spec.runs_by == RunsBy::Command;
+    Task {
+        name: it.spec.name.to_string(),
+        task_id: (&it.spec.id).into(),
+        framework_id: (&framework.id).into(),
+        executor_id: (!is_command).then(|| (&executor.spec.id).into()),
+        agent_id: (&it.spec.agent).into(),
+        state: it.state.number(),
+        resources: convert::resources::to_wire(&it.spec.resources, Form::Both, None),
+        statuses: it.statuses.iter().map(wire::task_status).collect(),
+        status_update_state: it.statuses.last().map(|status| status.state.number()),
+        status_update_uuid: it
+            .statuses
+            .last()
+            .and_then(|status| status.uuid)
+            .map(|uuid| uuid.0.to_vec().into()),
+        labels: info.labels,
+        discovery: info.discovery,
+        container: info.container,
+        health_check: info.health_check,
+        kill_policy: info.kill_policy,
+        user: info.command.and_then(|command| command.user),
+        limits: info.limits,
+    }
+}
+
+async fn containers(api: &Api) -> response::GetContainers {
+    let mut all = response::GetContainers::default();
+    for one in read::live(api) {
+        let usage = api.shared.containers.usage(one.container.clone()).await;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an amount of memory; the cast saturates"
+        )]
+        let mem_limit = one.mem_bytes as u64;
+        let statistics = usage.map(|usage| ResourceStatistics {
+            timestamp: wall().as_secs_f64(),
+            processes: usage.pids.and_then(|it| it.try_into().ok()),
+            cpus_user_time_secs: Some(usage.cpus_user.as_secs_f64()),
+            cpus_system_time_secs: Some(usage.cpus_system.as_secs_f64()),
+            cpus_limit: Some(one.cpus),
+            cpus_nr_periods: u32::try_from(usage.cpu_periods).ok(),
+            cpus_nr_throttled: u32::try_from(usage.cpu_throttled_periods).ok(),
+            cpus_throttled_time_secs: Some(usage.cpu_throttled.as_secs_f64()),
+            mem_total_bytes: usage.mem_bytes,
+            mem_rss_bytes: usage.mem_bytes,
+            mem_limit_bytes: Some(mem_limit),
+            ..ResourceStatistics::default()
+        });
+        let status = ContainerStatus {
+            container_id: Some((&one.container).into()),
+            ..ContainerStatus::default()
+        };
+        all.containers.push(get_containers::Container {
+            framework_id: Some(proto::mesos::v1::FrameworkId { value: one.framework }),
+            executor_id: Some(proto::mesos::v1::ExecutorId { value: one.executor }),
+            executor_name: Some(one.name),
+            container_id: (&one.container).into(),
+            container_status: Some(status),
+            resource_statistics: statistics,
+        });
+    }
+    all
+}
+
+async fn list_files(api: &Api, path: String) -> Result<response::ListFiles, Refused> {
+    let entries = files::list(api, path).await?;
+    let file_infos = entries
+        .into_iter()
+        .map(|it| FileInfo {
+            path: it.path,
+            nlink: Some(it.nlink.try_into().unwrap_or(i32::MAX)),
+            size: Some(it.size),
+            mtime: Some(TimeInfo { nanoseconds: it.mtime_secs.saturating_mul(1_000_000_000) }),
+            mode: Some(it.mode),
+            uid: Some(it.user),
+            gid: Some(it.group),
+        })
+        .collect();
+    Ok(response::ListFiles { file_infos })
+}

@@ -1,0 +1,53 @@
+//! What the driver needs of containers, whether they are real or imitated.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use agent_core::input::Exit;
+use agent_core::output::ContainerLaunch;
+use futures::future::BoxFuture;
+use model::ids::ContainerId;
+use model::resources::Resources;
+
+use crate::containerizer::Usage;
+
+/// Runs executors in containers.
+pub trait Containers: fmt::Debug + Send + Sync + 'static {
+    /// Finds the containers of an earlier run again, and ends those that are not `known`.
+    fn recover(&self, known: Vec<ContainerId>) -> BoxFuture<'_, io::Result<Found>>;
+
+    /// Starts an executor. An error says why, for people; then nothing is left of it.
+    fn launch(&self, launch: ContainerLaunch) -> BoxFuture<'_, Result<(), Arc<str>>>;
+
+    /// Waits for the end of a container and says how it came.
+    fn wait(&self, container: ContainerId) -> BoxFuture<'_, Exit>;
+
+    /// Changes what a container may take.
+    fn update(&self, container: ContainerId, resources: Resources) -> BoxFuture<'_, ()>;
+
+    /// Ends a container, also one that is still being started.
+    fn destroy(&self, container: ContainerId) -> BoxFuture<'_, ()>;
+
+    /// The end of a container is noted; nobody will ask for it any more.
+    fn forget(&self, container: ContainerId) -> BoxFuture<'_, ()>;
+
+    /// What a container uses; absent if nobody counts.
+    fn usage(&self, container: ContainerId) -> BoxFuture<'_, Option<Usage>>;
+
+    /// The limit that a container has broken, if it has. An executor may tell of its task's end
+    /// before the end of the container is noticed.
+    fn limitation(
+        &self,
+        container: ContainerId,
+    ) -> BoxFuture<'_, Option<agent_core::input::Limitation>>;
+}
+
+/// What was found of an earlier run.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Containers that still run.
+    pub alive: Vec<ContainerId>,
+    /// Containers that have ended and of which it is known how.
+    pub ended: Vec<ContainerId>,
+}

@@ -1,0 +1,248 @@
+//! The loop around the core: inputs in batches, records to disk, then everything else in order.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use agent_core::output::Event;
+use agent_core::{Agent, Input, Output};
+use model::ids::ContainerId;
+use model::step::{Core, Now, Time, Timestamp};
+use parking_lot::RwLock;
+use proto::mesos::v1::AgentInfo;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use transport::metrics::Table;
+
+use crate::containers::Containers;
+use crate::handle::Handle;
+use crate::link::Link;
+use crate::mirror::Mirror;
+use crate::store::{Store, StoreError};
+use crate::wire;
+
+/// Inputs taken in before outputs are performed, so that one write to disk serves them all.
+const BATCH_MAX: usize = 1_024;
+
+/// How long to sleep when the core waits for nothing. Any long time will do.
+const IDLE: Duration = Duration::from_secs(3_600);
+
+/// How often executors get a sign of life.
+const BEAT: Duration = Duration::from_secs(30 * 60);
+
+/// Everything outputs are performed on.
+pub(crate) struct Shell {
+    pub(crate) store: Store,
+    pub(crate) handle: Handle,
+    pub(crate) link: Link,
+    pub(crate) containers: Arc<dyn Containers>,
+    pub(crate) mirror: Arc<RwLock<Mirror>>,
+    pub(crate) metrics: Table,
+    /// How the agent describes itself to executors; the id is filled in.
+    pub(crate) info: AgentInfo,
+}
+
+/// Why the loop has ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It was told to.
+    Stopped,
+    /// The core has ended all and says why.
+    Over(String),
+    /// A promise cannot be kept.
+    Failed(StoreError),
+}
+
+/// Owns `core` until it is over or `stop` is given.
+pub(crate) async fn drive(
+    mut core: Agent,
+    mut inputs: mpsc::Receiver<Input>,
+    mut shell: Shell,
+    stop: CancellationToken,
+) -> Ended {
+    let start = Instant::now();
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    let mut beat_at = BEAT;
+    let ended = loop {
+        let due = core.next_deadline().map_or(start.elapsed() + IDLE, |at| at.0).min(beat_at);
+        tokio::select! {
+            taken = inputs.recv_many(&mut batch, BATCH_MAX) => if taken == 0 {
+                break Ended::Stopped;
+            },
+            () = tokio::time::sleep_until((start + due).into()) => {}
+            () = stop.cancelled() => break Ended::Stopped,
+        }
+        let now = Now { time: Time(start.elapsed()), wall: wall() };
+        if now.time.0 >= beat_at {
+            shell.handle.beat();
+            beat_at = now.time.0 + BEAT;
+        }
+        let mut out = Vec::new();
+        core.wake(now, &mut out);
+        for input in batch.drain(..) {
+            core.step(input, now, &mut out);
+        }
+        match shell.perform(out).await {
+            Ok(None) => {}
+            Ok(Some(why)) => break Ended::Over(why),
+            Err(error) => break Ended::Failed(error),
+        }
+    };
+    shell.handle.abandon();
+    ended
+}
+
+/// The wall clock.
+pub(crate) fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+impl Shell {
+    /// Does what the core asks. All records of the batch go first, in one write: they may be on disk
+    /// sooner than asked for, never later.
+    async fn perform(&mut self, out: Vec<Output>) -> Result<Option<String>, StoreError> {
+        let is_record = |output: &Output| matches!(output, Output::Append(_));
+        let (appends, rest): (Vec<_>, Vec<_>) = out.into_iter().partition(is_record);
+        let mut records = Vec::with_capacity(appends.len());
+        for output in appends {
+            if let Output::Append(record) = output {
+                records.push(record);
+            }
+        }
+        if !records.is_empty() && self.store.is_durable() {
+            let store = self.store.clone();
+            tokio::task::spawn_blocking(move || store.write(&records))
+                .await
+                .expect("writing does not panic, and nobody aborts it")?;
+        }
+        let mut over = None;
+        for output in rest {
+            match output {
+                Output::Append(_) => {}
+                Output::Connect => self.link.connect(),
+                Output::Reconnect => self.link.reconnect(),
+                Output::ToMaster(message) => self.link.send(message),
+                Output::AnswerExecutor { request, answer } => self.handle.answer(request, answer),
+                Output::ToExecutor { connection, event } => {
+                    self.handle.tell(connection, event, |event| wire::event(event, &self.info));
+                }
+                Output::CloseExecutor { connection } => self.handle.close(connection),
+                Output::LaunchContainer(launch) => self.launch(*launch),
+                Output::UpdateContainer { container, resources } => {
+                    let containers = self.containers.clone();
+                    tokio::spawn(async move { containers.update(container, resources).await });
+                }
+                Output::DestroyContainer { container } => {
+                    let containers = self.containers.clone();
+                    tokio::spawn(async move { containers.destroy(container).await });
+                }
+                Output::Note(event) => self.note(&event),
+                Output::View(change) => self.mirror.write().apply(change),
+                Output::Exit { why } => over = Some(why),
+            }
+        }
+        Ok(over)
+    }
+
+    fn launch(&self, launch: agent_core::output::ContainerLaunch) {
+        let (containers, handle) = (self.containers.clone(), self.handle.clone());
+        tokio::spawn(async move {
+            let container = launch.container.clone();
+            match containers.launch(launch).await {
+                Ok(()) => {
+                    handle.send(Input::Launched { container: container.clone() }).await;
+                    watch(containers, handle, container).await;
+                }
+                Err(why) => {
+                    handle.send(Input::LaunchFailed { container, why }).await;
+                }
+            }
+        });
+    }
+
+    /// One line in the log and one counter for what has happened.
+    fn note(&self, event: &Event) {
+        note(&self.metrics, event);
+        if let Event::ExecutorEnded { container, .. } = event {
+            let (containers, container) = (self.containers.clone(), container.clone());
+            tokio::spawn(async move { containers.forget(container).await });
+        }
+    }
+}
+
+/// Waits for a container's end and tells the core.
+pub(crate) async fn watch(containers: Arc<dyn Containers>, handle: Handle, container: ContainerId) {
+    let exit = containers.wait(container.clone()).await;
+    handle.send(Input::Exited { container, exit }).await;
+}
+
+fn note(metrics: &Table, event: &Event) {
+    match event {
+        Event::RecoveryFinished { executors, tasks } => {
+            tracing::info!(executors, tasks, "recovery finished");
+        }
+        Event::Registered { agent, term } => {
+            metrics.count("slave/registrations");
+            metrics.gauge("slave/registered").set(1.0);
+            tracing::info!(%agent, term = term.0, "registered");
+        }
+        Event::Reregistered { agent, term } => {
+            metrics.count("slave/reregistrations");
+            metrics.gauge("slave/registered").set(1.0);
+            tracing::info!(%agent, term = term.0, "reregistered");
+        }
+        Event::Disconnected => {
+            metrics.gauge("slave/registered").set(0.0);
+            tracing::info!("the master is out of contact; tasks go on");
+        }
+        Event::PingTimedOut => tracing::warn!("the master does not ping any more"),
+        Event::StaleTerm { term, seen } => {
+            tracing::warn!(term = term.0, seen = seen.0, "a deposed master was not obeyed");
+        }
+        Event::TaskAccepted { framework, task } => {
+            metrics.count("slave/tasks_accepted");
+            tracing::info!(%framework, %task, "task accepted");
+        }
+        Event::TaskDropped { framework, task, reason } => {
+            tracing::warn!(%framework, %task, reason = reason.name(), "task dropped");
+        }
+        Event::TaskReported { framework, task, state, reason } => {
+            metrics.count("slave/valid_status_updates");
+            let counted = state.name().trim_start_matches("TASK_").to_lowercase();
+            if state.is_terminal() {
+                metrics.count(&format!("slave/tasks_{counted}"));
+            }
+            let reason = reason.map_or("", model::task::Reason::name);
+            tracing::info!(%framework, %task, state = state.name(), reason, "task reported");
+        }
+        Event::UpdateIgnored { framework, task, state } => {
+            metrics.count("slave/invalid_status_updates");
+            tracing::warn!(%framework, %task, state = state.name(), "a report after the end was ignored");
+        }
+        Event::UpdateRepeated { framework, task } => {
+            tracing::debug!(%framework, %task, "report sent again");
+        }
+        Event::ExecutorStarting { framework, executor, container } => {
+            tracing::info!(%framework, %executor, %container, "executor starting");
+        }
+        Event::ExecutorSubscribed { framework, executor } => {
+            tracing::info!(%framework, %executor, "executor subscribed");
+        }
+        Event::ExecutorTimedOut { framework, executor } => {
+            tracing::warn!(%framework, %executor, "executor did not subscribe in time");
+        }
+        Event::ExecutorEnded { framework, executor, container, status, reason } => {
+            metrics.count("slave/executors_terminated");
+            let reason = reason.map_or("", model::task::Reason::name);
+            tracing::info!(%framework, %executor, %container, status, reason, "executor ended");
+        }
+        Event::MessageDropped { framework, executor } => {
+            metrics.count("slave/invalid_framework_messages");
+            tracing::debug!(%framework, %executor, "message dropped");
+        }
+        Event::KillIgnored { framework, task } => {
+            tracing::debug!(%framework, %task, "kill of what is not here");
+        }
+        Event::Ending { why } => tracing::warn!(why, "ending all tasks"),
+    }
+}

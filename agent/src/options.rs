@@ -1,0 +1,153 @@
+//! What an agent is told when it starts.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use model::resources::{Attributes, BadResources};
+use model::role::Role;
+use transport::server::BindError;
+
+use crate::containerizer::{SetupError, UnknownIsolator};
+use crate::detect::DetectError;
+use crate::store::StoreError;
+
+/// Settings of one agent, already parsed.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Address to listen on.
+    pub ip: IpAddr,
+    /// Port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// Address that others reach this agent by, if it is not the one it listens on.
+    pub advertise_ip: Option<IpAddr>,
+    /// Port that others reach this agent by, if it is not the one it listens on.
+    pub advertise_port: Option<u16>,
+    /// Host name for frameworks; without one, the machine's.
+    pub hostname: Option<String>,
+    /// Where checkpoints and sandboxes are kept. Made if it is not there.
+    pub work_dir: PathBuf,
+    /// What only lives as long as the machine is up. Made if it is not there; without one, `run` in
+    /// the work directory.
+    pub runtime_dir: Option<PathBuf>,
+    /// All masters, `host:port` each. Any of them will do to find the leading one.
+    pub masters: Vec<String>,
+    /// What is offered, in the flag form. What it does not name is detected.
+    pub resources: Option<String>,
+    /// What operators say of this agent.
+    pub attributes: Attributes,
+    /// The role of resources that name none.
+    pub default_role: Role,
+    /// Names of isolators with commas between them; without, all that this machine can do.
+    pub isolation: Option<String>,
+    /// Where cgroups are mounted. What the kernel says counts; it is shown in the flags only.
+    pub cgroups_hierarchy: PathBuf,
+    /// The cgroup below which containers get theirs.
+    pub cgroups_root: String,
+    /// Whether tasks are held to their CPUs even if the machine is idle.
+    pub cgroups_enable_cfs: bool,
+    /// The longest first wait before another try to find or ask a master. It doubles.
+    pub registration_backoff_factor: Duration,
+    /// How long an executor may take to subscribe.
+    pub executor_registration_timeout: Duration,
+    /// How long executors may take to come back after a restart of the agent.
+    pub executor_reregistration_timeout: Duration,
+    /// How long an executor may take to end when asked.
+    pub executor_shutdown_grace_period: Duration,
+    /// How long executors wait for an agent that is away.
+    pub recovery_timeout: Duration,
+    /// What becomes of executors of an earlier run.
+    pub recover: Recover,
+    /// Whether tasks run as the user they name, which only root may do.
+    pub switch_user: bool,
+    /// The program that has the built-in executor in it, and the arguments that select it.
+    pub executor: (PathBuf, Vec<OsString>),
+    /// The program that has the container launcher in it, and the arguments that select it.
+    pub launcher: (PathBuf, Vec<OsString>),
+    /// Executors that are over and are remembered, of each framework.
+    pub max_completed_executors_per_framework: usize,
+    /// All flags as text, for `/flags`. Nothing secret may be in it.
+    pub flags: BTreeMap<String, String>,
+}
+
+/// What becomes of executors of an earlier run of the agent.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Recover {
+    /// They are taken back.
+    #[default]
+    Reconnect,
+    /// They are ended.
+    Cleanup,
+}
+
+impl Default for Options {
+    /// An agent on a free port of the loopback address, with Mesos's defaults. Paths, masters and
+    /// programs are to be set.
+    fn default() -> Self {
+        Self {
+            ip: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            advertise_ip: None,
+            advertise_port: None,
+            hostname: None,
+            work_dir: PathBuf::new(),
+            runtime_dir: None,
+            masters: Vec::new(),
+            resources: None,
+            attributes: Attributes::default(),
+            default_role: Role::any(),
+            isolation: None,
+            cgroups_hierarchy: "/sys/fs/cgroup".into(),
+            cgroups_root: "mesos".to_owned(),
+            cgroups_enable_cfs: false,
+            registration_backoff_factor: Duration::from_millis(100),
+            executor_registration_timeout: Duration::from_secs(60),
+            executor_reregistration_timeout: Duration::from_secs(2),
+            executor_shutdown_grace_period: Duration::from_secs(5),
+            recovery_timeout: Duration::from_secs(15 * 60),
+            recover: Recover::Reconnect,
+            switch_user: true,
+            executor: (PathBuf::new(), vec!["executor".into()]),
+            launcher: (PathBuf::new(), vec!["launch".into()]),
+            max_completed_executors_per_framework: 150,
+            flags: BTreeMap::new(),
+        }
+    }
+}
+
+/// Why an agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port is not to be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A directory could not be made, or a file in it not written.
+    #[error("cannot create {}: {source}", path.display())]
+    WorkDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The resources make no sense.
+    #[error("--resources: {0}")]
+    Resources(#[from] BadResources),
+    /// An isolator that does not exist.
+    #[error("--isolation: {0}")]
+    Isolation(#[from] UnknownIsolator),
+    /// Containers cannot be run here.
+    #[error(transparent)]
+    Containers(#[from] SetupError),
+    /// The machine does not tell what it has.
+    #[error(transparent)]
+    Detect(#[from] DetectError),
+    /// The checkpoints cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was run before could not be found again.
+    #[error("cannot recover containers")]
+    Recover(#[source] io::Error),
+}

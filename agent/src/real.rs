@@ -1,0 +1,376 @@
+//! Executors in real containers: sandbox, files, environment, launch.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_core::input::{Exit, Limitation};
+use agent_core::output::ContainerLaunch;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use model::amount::Milli;
+use model::ids::ContainerId;
+use model::resources::Resources;
+use model::task::Reason;
+use model::units::format_duration;
+use parking_lot::Mutex;
+use proto::mesos::v1::{
+    CommandInfo, ExecutorInfo, Resource, TaskInfo, TaskResourceLimitation, TaskStatus, value,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::containerizer::{self, CommandLine, Containerizer, LaunchSpec, Limits, Usage};
+use crate::containers::{Containers, Found};
+use crate::fetcher::{Fetcher, Uri};
+use crate::launcher::Identity;
+use crate::sandbox::Run;
+use crate::wire;
+
+/// Where programs are looked for by executors that are not told.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What executors are told about their agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) work_dir: PathBuf,
+    pub(crate) address: SocketAddr,
+    pub(crate) executor: (PathBuf, Vec<OsString>),
+    pub(crate) recovery_timeout: Duration,
+    pub(crate) executor_shutdown_grace_period: Duration,
+    pub(crate) executor_reregistration_timeout: Duration,
+    pub(crate) switch_user: bool,
+}
+
+/// Runs executors in containers of this machine.
+#[derive(Debug)]
+pub(crate) struct Real {
+    containerizer: Containerizer,
+    fetcher: Fetcher,
+    around: Surroundings,
+    /// Launches that have not got as far as the containerizer.
+    preparing: Mutex<HashMap<ContainerId, CancellationToken>>,
+    /// What containers may take, to tell what they went past.
+    limits: Mutex<HashMap<ContainerId, Limits>>,
+}
+
+impl Real {
+    pub(crate) fn new(
+        containerizer: Containerizer,
+        fetcher: Fetcher,
+        around: Surroundings,
+    ) -> Self {
+        Self {
+            containerizer,
+            fetcher,
+            around,
+            preparing: Mutex::default(),
+            limits: Mutex::default(),
+        }
+    }
+
+    async fn start(&self, launch: ContainerLaunch) -> Result<(), String> {
+        let container = launch.container.clone();
+        let destroyed = CancellationToken::new();
+        self.preparing.lock().insert(container.clone(), destroyed.clone());
+        let prepared = tokio::select! {
+            prepared = self.prepare(&launch) => prepared,
+            () = destroyed.cancelled() => Err("the container was destroyed before it ran".to_owned()),
+        };
+        let spec = match prepared {
+            Ok(spec) => spec,
+            Err(why) => {
+                self.preparing.lock().remove(&container);
+                return Err(why);
+            }
+        };
+        self.limits.lock().insert(container.clone(), spec.limits);
+        // The containerizer knows of it at the first poll of this; from then on it can be told to
+        // destroy it.
+        let mut launching = Box::pin(self.containerizer.launch(spec));
+        let first = futures::poll!(&mut launching);
+        self.preparing.lock().remove(&container);
+        if destroyed.is_cancelled() {
+            self.containerizer.destroy(&container).await;
+        }
+        let launched = match first {
+            std::task::Poll::Ready(launched) => launched,
+            std::task::Poll::Pending => launching.await,
+        };
+        launched.map(|_| ()).map_err(|error| {
+            self.limits.lock().remove(&container);
+            error.to_string()
+        })
+    }
+
+    /// Makes the sandbox and puts into it what the executor wants there.
+    async fn prepare(&self, launch: &ContainerLaunch) -> Result<LaunchSpec, String> {
+        let framework = launch.framework.id.clone().ok_or("the framework has no id")?;
+        let infos: Vec<TaskInfo> = launch.tasks.iter().map(wire::task_info).collect();
+        let task = launch.tasks.first().filter(|_| launch.is_command);
+        let executor = wire::executor_info(&launch.executor, &framework, task);
+        let command = executor.command.clone().unwrap_or_default();
+        let user = self.user(&command, launch);
+        let owner = user.as_deref().map(Identity::of).transpose().map_err(|it| it.to_string())?;
+        let run = Run {
+            agent: launch.agent.clone(),
+            framework,
+            executor: launch.executor.id.clone(),
+            container: launch.container.clone(),
+        };
+        let sandbox = {
+            let (run, owner, work_dir) = (run.clone(), owner.clone(), self.around.work_dir.clone());
+            tokio::task::spawn_blocking(move || run.create(&work_dir, owner.as_ref()))
+                .await
+                .map_err(|error| error.to_string())?
+                .map_err(|error| format!("{error}: {}", error.source))?
+        };
+        let uris: Vec<Uri> = command.uris.iter().map(uri).collect();
+        if !uris.is_empty() {
+            self.fetcher.fetch(&uris, &sandbox, owner.as_ref()).await.map_err(|error| {
+                format!("Failed to fetch all URIs for container '{}': {error}", launch.container)
+            })?;
+        }
+        Ok(LaunchSpec {
+            container: launch.container.clone(),
+            environment: self.environment(launch, &run, &sandbox, &executor),
+            command: self.command_line(launch, &command),
+            sandbox,
+            user,
+            limits: limits(&launch.resources, &launch.executor.resources, &infos),
+            hostname: None,
+        })
+    }
+
+    /// Whom the executor runs as: the command says, else the framework.
+    fn user(&self, command: &CommandInfo, launch: &ContainerLaunch) -> Option<String> {
+        if !self.around.switch_user {
+            return None;
+        }
+        let of_framework = Some(launch.framework.user.to_string()).filter(|it| !it.is_empty());
+        command.user.clone().filter(|it| !it.is_empty()).or(of_framework)
+    }
+
+    fn command_line(&self, launch: &ContainerLaunch, command: &CommandInfo) -> CommandLine {
+        if launch.is_command || launch.executor.is_default {
+            let (program, arguments) = &self.around.executor;
+            let program = program.to_string_lossy().into_owned();
+            let rest = arguments.iter().map(|it| it.to_string_lossy().into_owned());
+            let arguments = [program.clone()].into_iter().chain(rest).collect();
+            return CommandLine::Program { path: program, arguments };
+        }
+        let value = command.value().to_owned();
+        if command.shell() {
+            CommandLine::Shell(value)
+        } else {
+            CommandLine::Program { path: value, arguments: command.arguments.clone() }
+        }
+    }
+
+    fn environment(
+        &self,
+        launch: &ContainerLaunch,
+        run: &Run,
+        sandbox: &Path,
+        executor: &ExecutorInfo,
+    ) -> Vec<(String, String)> {
+        let around = &self.around;
+        let sandbox = sandbox.display().to_string();
+        let grace = launch.executor.shutdown_grace.unwrap_or(around.executor_shutdown_grace_period);
+        let flag = |yes: bool| if yes { "1" } else { "0" }.to_owned();
+        let mut all = vec![
+            ("PATH", PATH.to_owned()),
+            ("MESOS_FRAMEWORK_ID", run.framework.to_string()),
+            ("MESOS_EXECUTOR_ID", run.executor.to_string()),
+            ("MESOS_AGENT_ENDPOINT", around.address.to_string()),
+            ("MESOS_SLAVE_ID", run.agent.to_string()),
+            ("MESOS_SLAVE_PID", format!("slave(1)@{}", around.address)),
+            ("MESOS_DIRECTORY", sandbox.clone()),
+            ("MESOS_SANDBOX", sandbox),
+            ("MESOS_CHECKPOINT", flag(launch.framework.checkpoint)),
+            ("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", format_duration(grace)),
+            ("MESOS_HTTP_COMMAND_EXECUTOR", flag(launch.is_command)),
+            ("LIBPROCESS_IP", around.address.ip().to_string()),
+            ("LIBPROCESS_PORT", "0".to_owned()),
+        ];
+        if launch.framework.checkpoint {
+            // Half of the time they have to come back, so that one drawn wait does not miss it.
+            let backoff = around.executor_reregistration_timeout / 2;
+            all.push(("MESOS_RECOVERY_TIMEOUT", format_duration(around.recovery_timeout)));
+            all.push(("MESOS_SUBSCRIPTION_BACKOFF_MAX", format_duration(backoff)));
+        }
+        let mut all: Vec<(String, String)> =
+            all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        // What the agent says of itself cannot be said otherwise. `PATH` can.
+        let wanted = executor.command.as_ref().and_then(|command| command.environment.as_ref());
+        for variable in wanted.into_iter().flat_map(|environment| &environment.variables) {
+            let value = variable.value().to_owned();
+            if let Some(known) = all.iter_mut().find(|(name, _)| *name == variable.name) {
+                if !known.0.starts_with("MESOS_") {
+                    known.1 = value;
+                }
+            } else {
+                all.push((variable.name.clone(), value));
+            }
+        }
+        all
+    }
+
+    fn explained(&self, container: &ContainerId, broken: containerizer::Limitation) -> Limitation {
+        let limits = self.limits.lock().get(container).copied();
+        match broken {
+            containerizer::Limitation::Memory => memory_limitation(limits),
+        }
+    }
+}
+
+impl Containers for Real {
+    fn recover(&self, known: Vec<ContainerId>) -> BoxFuture<'_, io::Result<Found>> {
+        async move {
+            let found = self.containerizer.recover(&known).await?;
+            for orphan in &found.orphans {
+                tracing::warn!(container = %orphan, "a container that nobody knows was destroyed");
+            }
+            Ok(Found { alive: found.running, ended: found.ended })
+        }
+        .boxed()
+    }
+
+    fn launch(&self, launch: ContainerLaunch) -> BoxFuture<'_, Result<(), Arc<str>>> {
+        async move { self.start(launch).await.map_err(Arc::from) }.boxed()
+    }
+
+    fn wait(&self, container: ContainerId) -> BoxFuture<'_, Exit> {
+        async move {
+            let end = self.containerizer.wait(&container).await;
+            if !end.leftovers.is_empty() {
+                tracing::warn!(%container, left = end.leftovers, "a container was not cleared away");
+            }
+            let limitation = end.limitation.map(|broken| self.explained(&container, broken));
+            Exit { status: end.status, limitation }
+        }
+        .boxed()
+    }
+
+    fn update(&self, container: ContainerId, resources: Resources) -> BoxFuture<'_, ()> {
+        async move {
+            let limits = limits(&resources, &Resources::none(), &[]);
+            self.limits.lock().insert(container.clone(), limits);
+            if let Err(error) = self.containerizer.update(&container, limits).await {
+                tracing::warn!(%container, %error, "the limits of a container were not changed");
+            }
+        }
+        .boxed()
+    }
+
+    fn destroy(&self, container: ContainerId) -> BoxFuture<'_, ()> {
+        async move {
+            let preparing = self.preparing.lock().get(&container).cloned();
+            match preparing {
+                Some(preparing) => preparing.cancel(),
+                None => {
+                    self.containerizer.destroy(&container).await;
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn forget(&self, container: ContainerId) -> BoxFuture<'_, ()> {
+        async move {
+            self.limits.lock().remove(&container);
+            self.containerizer.forget(&container).await;
+        }
+        .boxed()
+    }
+
+    fn usage(&self, container: ContainerId) -> BoxFuture<'_, Option<Usage>> {
+        async move { Some(self.containerizer.usage(&container).await) }.boxed()
+    }
+
+    fn limitation(&self, container: ContainerId) -> BoxFuture<'_, Option<Limitation>> {
+        async move {
+            let broken = self.containerizer.limitation(&container).await?;
+            Some(self.explained(&container, broken))
+        }
+        .boxed()
+    }
+}
+
+fn uri(wanted: &proto::mesos::v1::command_info::Uri) -> Uri {
+    Uri {
+        value: wanted.value.clone(),
+        executable: wanted.executable.unwrap_or(false),
+        extract: wanted.extract.unwrap_or(true),
+        output_file: wanted.output_file.clone(),
+    }
+}
+
+/// What a container may use: what it was given, and where its tasks name limits of their own, the
+/// sum of these and of what those without one have.
+fn limits(all: &Resources, executor: &Resources, tasks: &[TaskInfo]) -> Limits {
+    let mut limits = Limits {
+        cpus_milli: milli(all.scalar("cpus")),
+        mem_bytes: bytes(all.scalar("mem")),
+        ..Limits::default()
+    };
+    let sum = |name: &str, unit: f64| {
+        if !tasks.iter().any(|task| task.limits.contains_key(name)) {
+            return None;
+        }
+        let own = |task: &TaskInfo| {
+            let asked = task.resources.iter().filter(|it| it.name == name);
+            let asked: f64 = asked.filter_map(|it| it.scalar.as_ref()).map(|it| it.value).sum();
+            task.limits.get(name).map_or(asked, |limit| limit.value)
+        };
+        let sum: f64 = tasks.iter().map(own).sum::<f64>() + executor.scalar(name).as_f64();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "infinity is no limit, and the cast saturates"
+        )]
+        Some(if sum.is_finite() { (sum * unit) as u64 } else { Limits::UNLIMITED })
+    };
+    limits.cpus_limit_milli = sum("cpus", 1_000.0);
+    limits.mem_limit_bytes = sum("mem", MIB);
+    limits
+}
+
+/// Bytes in a mebibyte.
+const MIB: f64 = 1_048_576.0;
+
+fn milli(amount: Milli) -> u64 {
+    u64::try_from(amount.0).unwrap_or(0)
+}
+
+fn bytes(mebibytes: Milli) -> u64 {
+    milli(mebibytes).saturating_mul(1 << 20) / 1_000
+}
+
+fn memory_limitation(limits: Option<Limits>) -> Limitation {
+    let most = limits.map(|limits| limits.mem_limit_bytes.unwrap_or(limits.mem_bytes));
+    #[expect(clippy::cast_precision_loss, reason = "for people, in mebibytes")]
+    let most = most.filter(|most| *most != Limits::UNLIMITED).map(|most| most as f64 / MIB);
+    let message = match most {
+        Some(most) => format!("Memory limit exceeded: the container may take {most} MB"),
+        None => "Memory limit exceeded".to_owned(),
+    };
+    let resources = most.map(|most| Resource {
+        name: "mem".to_owned(),
+        r#type: value::Type::Scalar.into(),
+        scalar: Some(value::Scalar { value: most }),
+        ..Resource::default()
+    });
+    let status = TaskStatus {
+        limitation: Some(TaskResourceLimitation { resources: resources.into_iter().collect() }),
+        ..TaskStatus::default()
+    };
+    Limitation {
+        reason: Reason::ContainerLimitationMemory,
+        message: message.into(),
+        rest: proto::convert::payload(&status),
+    }
+}

@@ -1,0 +1,391 @@
+//! Starting an agent, and ending it.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_core::input::{Exit, Recovered};
+use agent_core::record::Record;
+use agent_core::{Agent, Config, Input};
+use model::amount::{Milli, Ranges};
+use model::link::AgentDescription;
+use model::resources::{PORTS_DEFAULT, Resources, Value, unreserved};
+use parking_lot::RwLock;
+use proto::convert;
+use proto::mesos::v1::AgentInfo;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use transport::metrics::Table;
+use transport::server::Server;
+
+use crate::api::{self, Api, Shared};
+use crate::containerizer::{Containerizer, ContainerizerOptions, Isolation};
+use crate::containers::Containers;
+use crate::detect::Machine;
+use crate::driver::{self, Ended, Shell, wall};
+use crate::fetcher::{Fetcher, FetcherOptions};
+use crate::handle::Handle;
+use crate::link::{self, Channels, Link};
+use crate::mirror::Mirror;
+use crate::options::{Options, Recover, StartError};
+use crate::real::{Real, Surroundings};
+use crate::simulated::{Imitation, Simulated};
+use crate::store::Store;
+
+/// The shortest wait before the agent asks a master again that took its question and has not
+/// answered: it is busy, and asking more often makes it busier.
+const ASK_AGAIN_MIN: Duration = Duration::from_secs(1);
+
+/// How long the last messages may take to leave.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// An agent that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// The address it listens on.
+    pub address: SocketAddr,
+    stop: CancellationToken,
+    handle: Handle,
+    ended: watch::Receiver<Option<Fate>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// How an agent has ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// As asked.
+    Stopped,
+    /// It has ended all it ran and is not to come back: the reason.
+    Dismissed(String),
+    /// It cannot go on: the reason.
+    Failed(String),
+}
+
+/// What becomes of tasks when an agent is stopped.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StopMode {
+    /// They go on, and the next run of the agent takes them back.
+    KeepTasks,
+    /// They are ended, and the agent leaves the cluster.
+    KillTasks,
+}
+
+impl Running {
+    /// Waits until the agent has ended by itself, which only happens for a reason.
+    pub async fn wait(&self) -> Fate {
+        let mut ended = self.ended.clone();
+        let fate = ended.wait_for(Option::is_some).await.map(|fate| fate.clone());
+        fate.ok().flatten().unwrap_or(Fate::Stopped)
+    }
+
+    /// Stops the agent.
+    pub async fn stop(self, mode: StopMode) {
+        if mode == StopMode::KillTasks && self.handle.send(Input::StopAsked).await {
+            self.wait().await;
+        }
+        self.stop.cancel();
+        for task in self.tasks {
+            // One that has panicked is over as well.
+            let _ = task.await;
+        }
+    }
+}
+
+/// Starts an agent.
+pub async fn start(options: Options) -> Result<Running, StartError> {
+    transport::metrics::install();
+    let work_dir = directory(&options.work_dir, 0o755)?;
+    let options = Options { work_dir: work_dir.clone(), ..options };
+    let machine = Machine::detect(&work_dir)?;
+    let bound = Server::bind(SocketAddr::new(options.ip, options.port)).await?;
+    let address = advertised(&options, bound.local_addr());
+    let info = describe(&options, &machine, address)?;
+    let description = description(&info, address);
+
+    let meta = directory(&work_dir.join("meta"), 0o700)?;
+    let (store, loaded) = Store::open(&meta.join("agent.redb"), &machine.boot_id)?;
+    let rebooted = loaded.boot_id.is_some_and(|before| before != machine.boot_id);
+
+    let (handle, inputs) = Handle::new();
+    let containers: Arc<dyn Containers> = Arc::new(real(&options, address)?);
+    let recovered =
+        recover(&containers, &handle, loaded.records, rebooted, options.recover).await?;
+
+    let slaves = directory(&work_dir.join("slaves"), 0o755)?;
+    write_address(&work_dir, bound.local_addr())?;
+    let mirror = Arc::new(RwLock::new(Mirror {
+        completed_executors_max: options.max_completed_executors_per_framework,
+        ..Mirror::default()
+    }));
+    let metrics = Table::new();
+    let stop = CancellationToken::new();
+    let shared = Shared {
+        handle: handle.clone(),
+        mirror: mirror.clone(),
+        containers: containers.clone(),
+        metrics: metrics.clone(),
+        options: options.clone(),
+        address,
+        description: description.clone(),
+        info: info.clone(),
+        slaves,
+        started_at: wall(),
+        stop: stop.clone(),
+    };
+    let router = api::router(Api { shared: Arc::new(shared) });
+    let served = tokio::spawn(bound.serve(router, stop.clone()));
+
+    let shell = Shell { store, handle, link: Link::default(), containers, mirror, metrics, info };
+    let parts = Parts { config: config(&options, description), shell, recovered, inputs };
+    let around =
+        Around { masters: options.masters, first_wait: options.registration_backoff_factor };
+    let mut running = run(parts, around, Channels::default(), stop).await;
+    running.address = address;
+    running.tasks.push(served);
+    Ok(running)
+}
+
+/// Starts an agent without a machine: its containers are imitated, it has no port and forgets
+/// everything when it ends. `info` describes it. Many share `channels`.
+pub async fn start_simulated(
+    info: AgentInfo,
+    masters: Vec<String>,
+    imitation: Imitation,
+    channels: Channels,
+) -> Running {
+    let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+    let options = Options::default();
+    let description = description(&info, address);
+    let (handle, inputs) = Handle::new();
+    let containers: Arc<dyn Containers> = Arc::new(Simulated::new(handle.clone(), imitation));
+    let shell = Shell {
+        store: Store::Nowhere,
+        handle,
+        link: Link::default(),
+        containers,
+        mirror: Arc::default(),
+        metrics: Table::new(),
+        info,
+    };
+    let config = config(&options, description);
+    let parts = Parts { config, shell, recovered: Recovered::default(), inputs };
+    let around = Around { masters, first_wait: options.registration_backoff_factor };
+    run(parts, around, channels, CancellationToken::new()).await
+}
+
+struct Parts {
+    config: Config,
+    shell: Shell,
+    recovered: Recovered,
+    inputs: tokio::sync::mpsc::Receiver<Input>,
+}
+
+struct Around {
+    masters: Vec<String>,
+    first_wait: Duration,
+}
+
+/// Sets the loop going.
+async fn run(parts: Parts, around: Around, channels: Channels, stop: CancellationToken) -> Running {
+    let Parts { config, shell, recovered, inputs } = parts;
+    let handle = shell.handle.clone();
+    let alive = recovered.alive.clone();
+    handle.send(Input::Recovered(recovered)).await;
+    for container in alive {
+        tokio::spawn(driver::watch(shell.containers.clone(), handle.clone(), container));
+    }
+    let (seed, other_seed) = uuid::Uuid::new_v4().as_u64_pair();
+    let linked = tokio::spawn(link::run(
+        shell.link.clone(),
+        handle.clone(),
+        around.masters,
+        channels,
+        around.first_wait,
+        other_seed,
+        stop.clone(),
+    ));
+    let (fate, ended) = watch::channel(None);
+    let core = Agent::new(config, seed);
+    let stopped = stop.clone();
+    let driven = tokio::spawn(async move {
+        let last = match driver::drive(core, inputs, shell, stopped).await {
+            Ended::Stopped => Fate::Stopped,
+            Ended::Over(why) => {
+                // The master should hear that the agent has left.
+                tokio::time::sleep(GOODBYE).await;
+                Fate::Dismissed(why)
+            }
+            Ended::Failed(error) => {
+                tracing::error!(%error, "the agent cannot go on");
+                Fate::Failed(error.to_string())
+            }
+        };
+        let _ = fate.send(Some(last));
+    });
+    let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+    Running { address, stop, handle, ended, tasks: vec![driven, linked] }
+}
+
+fn config(options: &Options, description: AgentDescription) -> Config {
+    Config {
+        description,
+        executor_registration_timeout: options.executor_registration_timeout,
+        executor_reregistration_timeout: options.executor_reregistration_timeout,
+        executor_shutdown_grace_period: options.executor_shutdown_grace_period,
+        registration_backoff_factor: options.registration_backoff_factor.max(ASK_AGAIN_MIN),
+    }
+}
+
+/// Makes a directory and says where it really is.
+fn directory(path: &Path, bits: u32) -> Result<PathBuf, StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = fs::DirBuilder::new().recursive(true).mode(bits).create(path);
+    made.and_then(|()| path.canonicalize())
+        .map_err(|source| StartError::WorkDir { path: path.to_owned(), source })
+}
+
+fn write_address(work_dir: &Path, address: SocketAddr) -> Result<(), StartError> {
+    let path = work_dir.join("address");
+    fs::write(&path, format!("{address}\n")).map_err(|source| StartError::WorkDir { path, source })
+}
+
+/// Where others reach this agent.
+fn advertised(options: &Options, bound: SocketAddr) -> SocketAddr {
+    let ip = options.advertise_ip.unwrap_or_else(|| {
+        if bound.ip().is_unspecified() { outward_ip(&options.masters) } else { bound.ip() }
+    });
+    SocketAddr::new(ip, options.advertise_port.unwrap_or(bound.port()))
+}
+
+/// The address from which this machine would speak to a master. Nothing is sent for it.
+fn outward_ip(masters: &[String]) -> IpAddr {
+    let ask = |master: &String| -> io::Result<IpAddr> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect(master)?;
+        Ok(socket.local_addr()?.ip())
+    };
+    let found = masters.iter().find_map(|master| ask(master).ok());
+    found.filter(|ip| !ip.is_unspecified()).unwrap_or(Ipv4Addr::LOCALHOST.into())
+}
+
+/// What is offered: as the flag says, and what it does not name as detected.
+fn resources(options: &Options, machine: &Machine) -> Result<Resources, StartError> {
+    let given = options.resources.as_deref().unwrap_or_default();
+    let mut all = Resources::parse(given, &options.default_role)?;
+    let named = |all: &Resources, name: &str| {
+        // An amount of nothing is named too, and then nothing is what was meant.
+        given.split(';').any(|part| part.trim_start().starts_with(name))
+            || all.iter().any(|(key, _)| &*key.name == name)
+    };
+    let mebibytes =
+        |bytes: u64| Milli::units(i64::try_from(bytes >> 20).unwrap_or(i64::MAX / 1_000));
+    let mut key = |name: &str, value: Value| {
+        let mut key = unreserved(name);
+        if !options.default_role.is_any() {
+            key.kind = Arc::new(model::resources::Kind::of_role(&options.default_role));
+        }
+        all.insert(key, value);
+    };
+    let missing: Vec<&str> = ["cpus", "mem", "disk", "ports"]
+        .into_iter()
+        .filter(|name| !named(&Resources::none(), name))
+        .collect();
+    for name in missing {
+        match name {
+            "cpus" => {
+                let cpus = i64::try_from(machine.cpus).unwrap_or(1);
+                key(name, Value::Scalar(Milli::units(cpus)));
+            }
+            "mem" => key(name, Value::Scalar(mebibytes(machine.memory_offered()))),
+            "disk" => key(name, Value::Scalar(mebibytes(machine.disk_offered()))),
+            _ => {
+                let (begin, end) = PORTS_DEFAULT;
+                key(name, Value::Ranges(Ranges::from_iter([(begin, end)])));
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn describe(
+    options: &Options,
+    machine: &Machine,
+    address: SocketAddr,
+) -> Result<AgentInfo, StartError> {
+    let resources = resources(options, machine)?;
+    Ok(AgentInfo {
+        hostname: options.hostname.clone().unwrap_or_else(|| machine.hostname.clone()),
+        port: Some(address.port().into()),
+        resources: convert::resources::to_wire(&resources, convert::resources::Form::Stack, None),
+        attributes: convert::resources::attributes_to_wire(&options.attributes),
+        ..AgentInfo::default()
+    })
+}
+
+fn description(info: &AgentInfo, address: SocketAddr) -> AgentDescription {
+    convert::link::describe(info, address.to_string(), env!("CARGO_PKG_VERSION"))
+        .expect("it was made of resources that are well formed")
+}
+
+fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
+    let runtime_dir = options.runtime_dir.clone().unwrap_or_else(|| options.work_dir.join("run"));
+    let isolation = match &options.isolation {
+        Some(names) => Isolation::parse(names)?,
+        None => Isolation::default_here(),
+    };
+    let containerizer = Containerizer::new(ContainerizerOptions {
+        isolation,
+        cgroups_root: options.cgroups_root.clone(),
+        cgroups_enable_cfs: options.cgroups_enable_cfs,
+        ..ContainerizerOptions::new(runtime_dir, options.launcher.clone())
+    })?;
+    let around = Surroundings {
+        work_dir: options.work_dir.clone(),
+        address,
+        executor: options.executor.clone(),
+        recovery_timeout: options.recovery_timeout,
+        executor_shutdown_grace_period: options.executor_shutdown_grace_period,
+        executor_reregistration_timeout: options.executor_reregistration_timeout,
+        switch_user: options.switch_user && nix::unistd::geteuid().is_root(),
+    };
+    Ok(Real::new(containerizer, Fetcher::new(FetcherOptions::default()), around))
+}
+
+/// Finds out what has become of the executors in the records.
+async fn recover(
+    containers: &Arc<dyn Containers>,
+    handle: &Handle,
+    records: Vec<Record>,
+    rebooted: bool,
+    mode: Recover,
+) -> Result<Recovered, StartError> {
+    let known: Vec<_> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Executor(executor) => Some(executor.container.clone()),
+            Record::Identity(_)
+            | Record::Framework(_)
+            | Record::Task(_)
+            | Record::Updates(_)
+            | Record::Forget(_) => None,
+        })
+        .collect();
+    let found = containers.recover(known).await.map_err(StartError::Recover)?;
+    let mut exited: Vec<(model::ids::ContainerId, Exit)> = Vec::new();
+    for container in found.ended {
+        let exit = containers.wait(container.clone()).await;
+        exited.push((container, exit));
+    }
+    let mut alive = found.alive;
+    if mode == Recover::Cleanup {
+        for container in alive.drain(..) {
+            containers.destroy(container).await;
+        }
+    }
+    let _ = handle;
+    Ok(Recovered { records, alive, exited, rebooted })
+}
