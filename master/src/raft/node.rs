@@ -201,12 +201,19 @@ impl<M: StateMachine> Node<M> {
 
     /// Tells the owner that it is over.
     pub(crate) fn fail(&mut self, error: RaftError) {
-        self.withdraw_lease();
+        self.end();
         (self.events)(RaftEvent::Failed { error });
     }
 
-    /// Gives the lease up: from now on nothing is known.
-    pub(crate) fn withdraw_lease(&mut self) {
+    /// Takes no further part: from now on nothing is known.
+    pub(crate) fn end(&mut self) {
+        self.withdraw_lease();
+        let mut status = self.published.status.write();
+        (status.leading, status.leader) = (false, None);
+        self.meters.leading.set(0.0);
+    }
+
+    fn withdraw_lease(&mut self) {
         self.published.lease_until.store(0, Ordering::Release);
     }
 

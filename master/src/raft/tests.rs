@@ -427,6 +427,42 @@ async fn a_master_with_an_empty_directory_is_kept_out() {
     cluster.stop_all().await;
 }
 
+/// A state machine with a bug.
+struct Broken;
+
+impl StateMachine for Broken {
+    fn apply(&mut self, _index: u64, _term: u64, _entry: &[u8]) {
+        panic!("a bug");
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_the_last_event_and_everything_is_refused_after_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let telling = told.clone();
+    let events = move |event| telling.lock().push(format!("{event:?}"));
+    let (handle, _service) =
+        start(RaftOptions::new(dir.path(), "a:1"), Broken, events).expect("starts");
+    until("a leader", || handle.status().leading.then_some(())).await;
+    assert_eq!(handle.propose(b"x".to_vec()).await, Err(ProposeError::Lost));
+    until("the failure", || told.lock().last().filter(|last| last.contains("a bug")).map(|_| ()))
+        .await;
+    assert_eq!(handle.propose(b"y".to_vec()).await, Err(ProposeError::Lost));
+    assert!(handle.read_barrier().await.is_err());
+    assert!(!handle.is_leader_with_lease() && !handle.status().leading);
+    handle.stop().await;
+    handle.stop().await;
+}
+
 /// Masters crash and come back at random while two writers go on. In the end all agree, and whatever
 /// was acknowledged is there, in its writer's order.
 #[tokio::test(flavor = "multi_thread")]

@@ -178,7 +178,7 @@ impl<M: StateMachine> Loop<M> {
     fn run(mut self) {
         let ended = catch_unwind(AssertUnwindSafe(|| self.turns()));
         let error = match ended {
-            Ok(Ok(())) => return self.node.withdraw_lease(),
+            Ok(Ok(())) => return self.node.end(),
             Ok(Err(error)) => error,
             Err(panic) => RaftError::Panicked { message: message_of(&*panic) },
         };
