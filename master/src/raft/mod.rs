@@ -1,7 +1,7 @@
 //! What the masters agree on: a replicated log, and a state machine that is fed from it.
 //!
-//! One thread owns the consensus protocol ([`node`]) and the state machine; a second one owns the
-//! store on disk ([`disk`]); tasks of the runtime carry messages to the other masters ([`links`])
+//! One thread owns the consensus protocol (`node`) and the state machine; a second one owns the
+//! store on disk (`disk`); tasks of the runtime carry messages to the other masters (`links`)
 //! and from them ([`RaftService`]). Nothing here knows what an entry means.
 //!
 //! # What happens in which order
