@@ -2,6 +2,10 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+mod agent;
+
+pub use agent::FakeAgent;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

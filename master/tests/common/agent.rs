@@ -1,0 +1,90 @@
+//! An agent that only talks.
+
+use std::net::SocketAddr;
+
+use model::ids::{AgentId, Term};
+use model::link::{FromAgent, ToAgent};
+use proto::agora::v1::agent_link_client::AgentLinkClient;
+use proto::agora::v1::{AgentFrame, MasterFrame};
+use proto::convert::link;
+use proto::mesos::v1::{AgentInfo, Resource, value};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use super::SOON;
+
+/// One end of a link.
+pub struct FakeAgent {
+    to_master: mpsc::Sender<AgentFrame>,
+    from_master: Streaming<MasterFrame>,
+    pub id: AgentId,
+    pub term: Term,
+}
+
+fn scalar(name: &str, amount: f64) -> Resource {
+    Resource {
+        name: name.to_owned(),
+        r#type: value::Type::Scalar as i32,
+        scalar: Some(value::Scalar { value: amount }),
+        ..Resource::default()
+    }
+}
+
+fn ports() -> Resource {
+    let range = vec![value::Range { begin: 31_000, end: 31_009 }];
+    Resource {
+        name: "ports".to_owned(),
+        r#type: value::Type::Ranges as i32,
+        ranges: Some(value::Ranges { range }),
+        ..Resource::default()
+    }
+}
+
+impl FakeAgent {
+    /// Registers at the leading master.
+    pub async fn registered(master: SocketAddr) -> Self {
+        let (to_master, frames) = mpsc::channel(16);
+        let channel = transport::grpc::channel(&master.to_string()).expect("an address");
+        let mut client = AgentLinkClient::new(channel);
+        let info = AgentInfo {
+            hostname: "localhost".to_owned(),
+            port: Some(5051),
+            resources: vec![scalar("cpus", 4.0), scalar("mem", 1_024.0), ports()],
+            ..AgentInfo::default()
+        };
+        let description = link::describe(&info, "127.0.0.1:5051", "1.11.0").expect("whole");
+        let register = link::agent_frame(&FromAgent::Register(description), Term(0));
+        to_master.send(register).await.expect("room");
+        let connected = client.connect(ReceiverStream::new(frames));
+        let connected = timeout(SOON, connected).await.expect("in time").expect("let in");
+        let mut from_master = connected.into_inner();
+        let (message, term) = next(&mut from_master).await.expect("an answer");
+        let ToAgent::Registered { agent: id, .. } = message else {
+            panic!("not registered: {message:?}");
+        };
+        Self { to_master, from_master, id, term }
+    }
+
+    /// Says something.
+    pub async fn say(&self, message: &FromAgent) {
+        let frame = link::agent_frame(message, self.term);
+        self.to_master.send(frame).await.expect("the link is up");
+    }
+
+    /// The next message that is no ping; pings are answered. `None`: the link has ended.
+    pub async fn hear(&mut self) -> Option<ToAgent> {
+        loop {
+            match next(&mut self.from_master).await?.0 {
+                ToAgent::Ping { .. } => self.say(&FromAgent::Pong).await,
+                message => return Some(message),
+            }
+        }
+    }
+}
+
+async fn next(from_master: &mut Streaming<MasterFrame>) -> Option<(ToAgent, Term)> {
+    let frame = timeout(SOON, from_master.message()).await.expect("in time");
+    Some(link::to_agent(frame.ok()??).expect("a message"))
+}
