@@ -1,0 +1,490 @@
+//! A master, agents, a store and a user in one: what Marathon asks for happens, in order.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use marathon_core::Marathon;
+use marathon_core::app::App;
+use marathon_core::ids::{AppId, InstanceId};
+use marathon_core::instance::{Condition, Instance};
+use marathon_core::io::{
+    Answer, Ask, Command, Config, Input, Launch, OfferView, Output, Refusal, UpdateView,
+};
+use marathon_core::view::View;
+use model::ids::{AgentId, FrameworkId, OfferId, RequestId, TaskId, UpdateId};
+use model::offer::Offer;
+use model::payload::Payload;
+use model::resources::{Attributes, Resources};
+use model::role::Role;
+use model::step::{Core, Now, Time, Timestamp};
+use model::task::{Reason, Source, Status, TaskState};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// 2026-01-01T00:00:00Z: when every story begins.
+pub const START: u64 = 1_767_225_600_000_000;
+
+/// What runs somewhere.
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub agent: usize,
+    pub launch: Launch,
+    pub state: TaskState,
+    pub is_killed: bool,
+}
+
+/// One machine.
+pub struct Agent {
+    pub id: AgentId,
+    pub host: String,
+    pub total: Resources,
+    pub attributes: Attributes,
+    pub is_up: bool,
+}
+
+pub struct World {
+    pub marathon: Marathon,
+    pub time: Duration,
+    pub store: BTreeMap<String, Vec<u8>>,
+    pub agents: Vec<Agent>,
+    pub tasks: BTreeMap<TaskId, Running>,
+    pub view: View,
+    pub events: Vec<Value>,
+    pub answers: BTreeMap<u64, Result<Answer, Refusal>>,
+    pub launched: BTreeSet<TaskId>,
+    pub acknowledged: u64,
+    pub is_suppressed: bool,
+    pub revives: u32,
+    pub declined: u32,
+    /// What the master has still to do, in order.
+    inbox: VecDeque<Output>,
+    /// Agents whose offers were refused since the last revive.
+    filtered: BTreeSet<usize>,
+    /// Whether tasks get to run as soon as they are launched.
+    pub is_starting: bool,
+    /// Whether kills are heard.
+    pub is_killing: bool,
+    pub most: BTreeMap<String, usize>,
+    offers: BTreeMap<OfferId, usize>,
+    requests: u64,
+    numbers: u64,
+}
+
+pub fn config(seed: u64) -> Config {
+    Config { seed, revive_interval: Duration::ZERO, ..Config::default() }
+}
+
+impl World {
+    /// A Marathon that leads and knows the master, with `agents` of 4 cores and 4 GiB.
+    pub fn new(agents: usize) -> Self {
+        let mut world = Self {
+            marathon: Marathon::new(config(7)),
+            time: Duration::ZERO,
+            store: BTreeMap::new(),
+            agents: Vec::new(),
+            tasks: BTreeMap::new(),
+            view: View::new("*".into()),
+            events: Vec::new(),
+            answers: BTreeMap::new(),
+            launched: BTreeSet::new(),
+            acknowledged: 0,
+            is_suppressed: false,
+            revives: 0,
+            declined: 0,
+            inbox: VecDeque::new(),
+            filtered: BTreeSet::new(),
+            is_starting: true,
+            is_killing: true,
+            most: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            requests: 0,
+            numbers: 0,
+        };
+        for n in 0..agents {
+            let rack = format!("rack:r{};level:{n}", n % 2);
+            world.add_agent(
+                &format!("host{n}"),
+                "cpus:4;mem:4096;disk:1000;ports:[31000-31999]",
+                &rack,
+            );
+        }
+        world.lead();
+        world
+    }
+
+    pub fn add_agent(&mut self, host: &str, resources: &str, attributes: &str) {
+        self.agents.push(Agent {
+            id: AgentId::new(format!("S{}", self.agents.len())).expect("an id"),
+            host: host.to_owned(),
+            total: Resources::parse(resources, &Role::any()).expect("resources"),
+            attributes: Attributes::parse(attributes).expect("attributes"),
+            is_up: true,
+        });
+    }
+
+    /// Takes the lead with what is stored, and meets the master.
+    pub fn lead(&mut self) {
+        let stored = self.store.clone().into_iter().collect();
+        self.step(Input::Lead { stored });
+        self.step(Input::Subscribed {
+            framework: FrameworkId::new("F-0000").expect("an id"),
+            master: "master:5050".into(),
+        });
+    }
+
+    /// Dies and comes back with another seed and what the store has.
+    pub fn crash(&mut self) {
+        self.numbers += 1;
+        self.marathon = Marathon::new(config(1_000 + self.numbers));
+        self.view = View::new("*".into());
+        self.inbox.clear();
+        self.offers.clear();
+        self.filtered.clear();
+        self.is_suppressed = false;
+        self.lead();
+    }
+
+    pub fn now(&self) -> Now {
+        let micros = u64::try_from(self.time.as_micros()).expect("stories are short");
+        Now { time: Time(self.time), wall: Timestamp(START + micros) }
+    }
+
+    /// Lets one thing happen, writes commit at once, and queues what the master has to do.
+    pub fn step(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.marathon.step(input, self.now(), &mut out);
+        self.take(out);
+    }
+
+    fn take(&mut self, out: Vec<Output>) {
+        let mut out = VecDeque::from(out);
+        while let Some(output) = out.pop_front() {
+            match output {
+                Output::Store { write, puts } => {
+                    for (key, value) in puts {
+                        match value {
+                            Some(value) => self.store.insert(key, value),
+                            None => self.store.remove(&key),
+                        };
+                    }
+                    let mut more = Vec::new();
+                    self.marathon.step(Input::Committed { write }, self.now(), &mut more);
+                    out.extend(more);
+                }
+                Output::View(change) => {
+                    self.view.apply(change);
+                    self.count();
+                }
+                Output::Event(event) => self.events.push(event.to_json(true)),
+                Output::Answer { request, answer } => {
+                    self.answers.insert(request.0, answer);
+                }
+                Output::Acknowledge { .. } => self.acknowledged += 1,
+                Output::Subscribe { .. } => {}
+                Output::StepDown => panic!("no write failed"),
+                Output::Accept { .. }
+                | Output::Decline { .. }
+                | Output::Revive
+                | Output::Suppress
+                | Output::Kill { .. }
+                | Output::Reconcile(_) => self.inbox.push_back(output),
+            }
+        }
+    }
+
+    /// Remembers how many tasks each app ever had at once.
+    fn count(&mut self) {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for task in self.tasks.values() {
+            *counts.entry(task.launch.app.id.to_string()).or_default() += 1;
+        }
+        for (app, count) in counts {
+            let most = self.most.entry(app).or_default();
+            *most = (*most).max(count);
+        }
+    }
+
+    /// Does one thing the master was asked for. False if there is none.
+    pub fn serve(&mut self) -> bool {
+        let Some(output) = self.inbox.pop_front() else { return false };
+        match output {
+            Output::Accept { offer, launches, .. } => {
+                let Some(agent) = self.offers.remove(&offer) else {
+                    for launch in launches {
+                        self.report_of(
+                            &launch.task,
+                            None,
+                            TaskState::Dropped,
+                            Some(Reason::InvalidOffers),
+                        );
+                    }
+                    return true;
+                };
+                for launch in launches {
+                    assert!(self.launched.insert(launch.task.clone()), "{} twice", launch.task);
+                    let task = launch.task.clone();
+                    let state = TaskState::Staging;
+                    self.tasks.insert(task, Running { agent, launch, state, is_killed: false });
+                    self.count();
+                }
+                for agent in 0..self.agents.len() {
+                    let used = self.used(agent);
+                    assert!(self.agents[agent].total.contains(&used), "too much: {used}");
+                }
+            }
+            Output::Decline { offers, .. } => {
+                for offer in offers {
+                    self.declined += 1;
+                    self.filtered.extend(self.offers.remove(&offer));
+                }
+            }
+            Output::Revive => {
+                self.is_suppressed = false;
+                self.revives += 1;
+                self.filtered.clear();
+            }
+            Output::Suppress => self.is_suppressed = true,
+            Output::Kill { task, .. } => {
+                if self.is_killing {
+                    match self.tasks.get_mut(&task) {
+                        Some(running) => running.is_killed = true,
+                        None => self.report_of(
+                            &task,
+                            None,
+                            TaskState::Unknown,
+                            Some(Reason::Reconciliation),
+                        ),
+                    }
+                }
+            }
+            Output::Reconcile(tasks) => {
+                let asked: Vec<TaskId> = if tasks.is_empty() {
+                    self.tasks.keys().cloned().collect()
+                } else {
+                    tasks.into_iter().map(|(task, _)| task).collect()
+                };
+                for task in asked {
+                    let known = self.tasks.get(&task).map(|it| (it.agent, it.state));
+                    let (agent, state) = match known {
+                        Some((agent, _)) if !self.agents[agent].is_up => {
+                            (Some(agent), TaskState::Unreachable)
+                        }
+                        Some((agent, state)) => (Some(agent), state),
+                        None => (None, TaskState::Unknown),
+                    };
+                    self.report_of(&task, agent, state, Some(Reason::Reconciliation));
+                }
+            }
+            Output::Store { .. }
+            | Output::StepDown
+            | Output::Subscribe { .. }
+            | Output::Acknowledge { .. }
+            | Output::Answer { .. }
+            | Output::Event(_)
+            | Output::View(_) => unreachable!("done at once"),
+        }
+        true
+    }
+
+    fn used(&self, agent: usize) -> Resources {
+        let mut used = Resources::none();
+        for task in self.tasks.values().filter(|it| it.agent == agent) {
+            used.add(&task.launch.resources);
+        }
+        used
+    }
+
+    /// Makes offers of all that is free and not refused. False if there is nothing to offer.
+    pub fn offer(&mut self) -> bool {
+        if self.is_suppressed {
+            return false;
+        }
+        let mut views = Vec::new();
+        for n in 0..self.agents.len() {
+            let is_out = self.offers.values().any(|agent| *agent == n);
+            if !self.agents[n].is_up || self.filtered.contains(&n) || is_out {
+                continue;
+            }
+            self.numbers += 1;
+            let agent = &self.agents[n];
+            let id = OfferId::new(format!("O{}", self.numbers)).expect("an id");
+            self.offers.insert(id.clone(), n);
+            views.push(OfferView {
+                offer: Offer {
+                    id,
+                    framework: FrameworkId::new("F-0000").expect("an id"),
+                    role: Role::any(),
+                    agent: agent.id.clone(),
+                    hostname: agent.host.as_str().into(),
+                    resources: agent.total.minus(&self.used(n)),
+                    executors: BTreeSet::new(),
+                    agent_info: Payload::default(),
+                    agent_address: "".into(),
+                },
+                attributes: agent.attributes.clone(),
+                region: None,
+                zone: None,
+            });
+        }
+        if views.is_empty() {
+            return false;
+        }
+        self.step(Input::Offers(views));
+        true
+    }
+
+    /// Lets one task get on. False if none does.
+    pub fn work(&mut self) -> bool {
+        let next = self.tasks.iter().find_map(|(id, task)| {
+            if !self.agents[task.agent].is_up {
+                return None;
+            }
+            if task.is_killed {
+                return Some((id.clone(), TaskState::Killed));
+            }
+            match task.state {
+                TaskState::Staging if self.is_starting => Some((id.clone(), TaskState::Running)),
+                _ => None,
+            }
+        });
+        let Some((task, state)) = next else { return false };
+        self.report(&task, state, None);
+        true
+    }
+
+    /// A task is in another state, and says so.
+    pub fn report(&mut self, task: &TaskId, state: TaskState, healthy: Option<bool>) {
+        let running = self.tasks.get_mut(task).expect("it runs");
+        running.state = state;
+        let agent = running.agent;
+        if state.is_terminal() {
+            self.tasks.remove(task);
+        }
+        self.numbers += 1;
+        let mut status = Status::new(task.clone(), state, Source::Executor, self.now().wall);
+        status.agent = Some(self.agents[agent].id.clone());
+        status.uuid = Some(UpdateId([u8::try_from(self.numbers % 256).expect("a byte"); 16]));
+        status.healthy = healthy;
+        if healthy.is_some() && state == TaskState::Running {
+            status.reason = Some(Reason::TaskHealthCheckStatusUpdated);
+        }
+        self.step(Input::Update(UpdateView { status, addresses: vec!["10.0.0.1".into()] }));
+        // What was freed is offered again, whatever was refused before.
+        if state.is_terminal() {
+            self.filtered.remove(&agent);
+        }
+    }
+
+    /// The master says what it knows of a task.
+    pub fn report_of(
+        &mut self,
+        task: &TaskId,
+        agent: Option<usize>,
+        state: TaskState,
+        reason: Option<Reason>,
+    ) {
+        let mut status = Status::new(task.clone(), state, Source::Master, self.now().wall);
+        status.agent = agent.map(|agent| self.agents[agent].id.clone());
+        status.reason = reason;
+        self.step(Input::Update(UpdateView { status, addresses: Vec::new() }));
+    }
+
+    /// Lets everything happen that follows, without time passing.
+    pub fn rest(&mut self) {
+        for _ in 0..20_000 {
+            if !(self.serve() || self.work() || self.offer()) {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    /// Lets time pass, with everything that falls due and follows.
+    pub fn pass(&mut self, secs: f64) {
+        let end = self.time + Duration::from_secs_f64(secs);
+        loop {
+            self.rest();
+            match self.marathon.next_deadline().filter(|at| at.0 <= end) {
+                None => break,
+                Some(at) => {
+                    self.time = self.time.max(at.0);
+                    let mut out = Vec::new();
+                    self.marathon.wake(self.now(), &mut out);
+                    self.take(out);
+                }
+            }
+        }
+        self.time = end;
+    }
+
+    /// Asks, and hands back the answer.
+    pub fn ask(&mut self, command: Command) -> Result<Answer, Refusal> {
+        self.requests += 1;
+        let request = self.requests;
+        self.step(Input::Ask(Ask {
+            request: RequestId(request),
+            client: "127.0.0.1".into(),
+            uri: "/v2/apps".into(),
+            command,
+        }));
+        self.answers.remove(&request).expect("every request is answered")
+    }
+
+    pub fn create(&mut self, body: Value) -> Answer {
+        self.ask(Command::CreateApp { body, force: false }).expect("created")
+    }
+
+    pub fn put(&mut self, id: &str, body: Value) -> Result<Answer, Refusal> {
+        self.ask(Command::PutApp { id: app(id), body, partial: true, create: true, force: false })
+    }
+
+    pub fn force(&mut self, id: &str, body: Value) -> Answer {
+        self.ask(Command::PutApp { id: app(id), body, partial: true, create: true, force: true })
+            .expect("forced")
+    }
+
+    pub fn delete(&mut self, id: &str) -> Answer {
+        self.ask(Command::DeleteApp { id: app(id), force: true }).expect("deleted")
+    }
+
+    pub fn instances(&self, id: &str) -> Vec<Arc<Instance>> {
+        self.view.instances_of(&app(id)).cloned().collect()
+    }
+
+    pub fn running(&self, id: &str) -> usize {
+        let all = self.instances(id);
+        all.iter().filter(|it| it.condition == Condition::Running).count()
+    }
+
+    pub fn tasks_of(&self, id: &str) -> Vec<TaskId> {
+        let of = self.tasks.iter().filter(|(_, task)| task.launch.app.id.as_str() == id);
+        of.map(|(id, _)| id.clone()).collect()
+    }
+
+    pub fn app(&self, id: &str) -> Arc<App> {
+        self.view.apps[&app(id)].clone()
+    }
+
+    /// Types of the events since the last time, without those of instances.
+    pub fn kinds(&mut self) -> Vec<String> {
+        let all = std::mem::take(&mut self.events);
+        let kinds = all.iter().map(|event| event["eventType"].as_str().expect("typed").to_owned());
+        kinds
+            .filter(|kind| !["instance_changed_event", "status_update_event"].contains(&&**kind))
+            .collect()
+    }
+}
+
+pub fn app(id: &str) -> AppId {
+    AppId::parse(id).expect("an id")
+}
+
+/// A plain app of `instances`.
+pub fn sleeper(id: &str, instances: u32) -> Value {
+    json!({"id": id, "cmd": "sleep 1000", "cpus": 0.1, "mem": 32, "instances": instances})
+}
+
+pub fn instance_of(task: &TaskId) -> InstanceId {
+    InstanceId::of_task(task.as_str()).expect("one of ours")
+}
