@@ -61,7 +61,7 @@ async fn main() -> ExitCode {
     while let Some(event) = events.next().await {
         match event {
             SessionEvent::Subscribed { framework, .. } => {
-                eprintln!("framework {}", framework.value)
+                eprintln!("framework {}", framework.value);
             }
             SessionEvent::Disconnected { why } => eprintln!("disconnected: {why}"),
             SessionEvent::Ended(end) => {

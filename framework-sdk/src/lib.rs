@@ -10,4 +10,6 @@ pub mod client;
 pub mod matching;
 pub mod store;
 
+pub use framework_core::session::End;
+
 pub use client::{CallError, Client, ClientOptions, EventStream, Handle, Protocol, SessionEvent};

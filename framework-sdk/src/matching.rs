@@ -74,7 +74,6 @@ impl Available {
     }
 }
 
-#[expect(deprecated, reason = "masters still send it to clients of the old form")]
 fn is_reserved(resource: &Resource) -> bool {
     let role = resource.role.as_deref().unwrap_or("*");
     !resource.reservations.is_empty() || role != "*"
@@ -159,7 +158,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(deprecated, reason = "the old form of a reservation is what is tested")]
     fn reserved_resources_go_first_and_keep_their_form() {
         let reserved = Resource { role: Some("web".into()), ..scalar("cpus", 1.0) };
         let mut available = Available::of(&offer(vec![scalar("cpus", 1.0), reserved]));

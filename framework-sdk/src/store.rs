@@ -134,7 +134,10 @@ impl StoreClient {
     /// The values of those of `keys` that exist, in order of key.
     pub async fn get(&self, keys: Vec<String>) -> Result<Vec<Entry>, StoreError> {
         let request = GetRequest { namespace: self.namespace.clone(), keys };
-        let answer = self.retry(async |client| client.get(self.within(request.clone())).await);
+        let answer = self.retry(|mut client| {
+            let request = self.within(request.clone());
+            async move { client.get(request).await }
+        });
         Ok(answer.await?.entries)
     }
 
@@ -150,7 +153,10 @@ impl StoreClient {
                 after: entries.last().map(|entry| entry.key.clone()).unwrap_or_default(),
                 limit: PAGE_KEYS_MAX,
             };
-            let page = self.retry(async |client| client.list(self.within(request.clone())).await);
+            let page = self.retry(|mut client| {
+                let request = self.within(request.clone());
+                async move { client.list(request).await }
+            });
             let page = page.await?;
             let has_more = page.has_more && !page.entries.is_empty();
             entries.extend(page.entries);
@@ -217,9 +223,10 @@ impl StoreClient {
         };
         // From before it is asked: the master counts from later, so ours ends first.
         let mut asked = Instant::now();
-        let answer = self.retry(async |client| {
+        let answer = self.retry(|mut client| {
             asked = Instant::now();
-            client.acquire_lease(self.within(request.clone())).await
+            let request = self.within(request.clone());
+            async move { client.acquire_lease(request).await }
         });
         let answer = answer.await?;
         Ok(Lease {
@@ -235,8 +242,10 @@ impl StoreClient {
     pub async fn release_lease(&self, name: &str, token: u64) -> Result<bool, StoreError> {
         let namespace = self.namespace.clone();
         let request = ReleaseLeaseRequest { namespace, name: name.to_owned(), token };
-        let answer =
-            self.retry(async |client| client.release_lease(self.within(request.clone())).await);
+        let answer = self.retry(|mut client| {
+            let request = self.within(request.clone());
+            async move { client.release_lease(request).await }
+        });
         Ok(answer.await?.released)
     }
 
@@ -247,17 +256,18 @@ impl StoreClient {
     }
 
     /// Asks until there is an answer, for what may be asked twice.
-    async fn retry<T>(
+    async fn retry<T, F>(
         &self,
-        mut ask: impl AsyncFnMut(
-            &mut FrameworkStoreClient<Channel>,
-        ) -> Result<tonic::Response<T>, Status>,
-    ) -> Result<T, StoreError> {
+        mut ask: impl FnMut(FrameworkStoreClient<Channel>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
         let give_up = Instant::now() + self.patience;
         let mut backoff = self.backoff();
         loop {
-            let mut client = self.client().map_err(StoreError::Unavailable)?;
-            let why = match ask(&mut client).await {
+            let client = self.client().map_err(StoreError::Unavailable)?;
+            let why = match ask(client).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => match self.failed(&status) {
                     Failed::NotDone(why) | Failed::Perhaps(why) => why,

@@ -18,7 +18,7 @@ use proto::agora::v1::{
     ReleaseLeaseResponse, SchedulerFrame,
 };
 use proto::mesos::v1::FrameworkId;
-use proto::mesos::v1::scheduler::{Event, call, event};
+use proto::mesos::v1::scheduler::{Call, Event, call, event};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
@@ -62,7 +62,7 @@ impl Master {
 
 fn answer(frame: &SchedulerFrame) -> Body {
     let sequence = frame.sequence;
-    let kind = frame.call.as_ref().map(|call| call.r#type()).expect("every frame has a call");
+    let kind = frame.call.as_ref().map(Call::r#type).expect("every frame has a call");
     if kind == call::Type::Subscribe {
         return Body::Event(Event {
             r#type: Some(event::Type::Subscribed.into()),

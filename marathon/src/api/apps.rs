@@ -1,0 +1,157 @@
+//! `/v2/apps`.
+
+use axum::http::{Method, StatusCode};
+use marathon_core::app::App;
+use marathon_core::clock;
+use marathon_core::ids::AppId;
+use marathon_core::io::Command;
+use marathon_core::view::Embed;
+use serde_json::{Value, json as object};
+
+use super::path::{app_id, no_app};
+use super::reply::{self, Refused, Reply, json, refuse};
+use super::selector::Selector;
+use super::tasks::{kill_how, no_task};
+use super::{Call, tasks};
+
+pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
+    match rest {
+        [] => all(call).await,
+        [group @ .., "*"] => below(call, group, "*"),
+        [group @ .., "*", "tasks"] => below(call, group, "tasks"),
+        [id @ .., "restart"] if !id.is_empty() => {
+            call.only(&[Method::POST])?;
+            let force = call.query.flag("force", false);
+            call.ask(Command::RestartApp { id: existing(call, id)?, force }).await
+        }
+        [id @ .., "tasks"] if !id.is_empty() => tasks_of(call, app_id(id)?).await,
+        [id @ .., "tasks", task] if !id.is_empty() => {
+            call.only(&[Method::DELETE])?;
+            let (id, how) = (existing(call, id)?, kill_how(call)?);
+            if !tasks::is_known(&call.view, &id, task) {
+                return Err(no_task(task));
+            }
+            call.ask(Command::KillTask { id, task: (*task).to_owned(), how }).await
+        }
+        [id @ .., "versions"] if !id.is_empty() => {
+            call.only(&[Method::GET])?;
+            let id = app_id(id)?;
+            let versions = call.view.versions(&id).ok_or_else(|| no_app(id.as_str()))?;
+            json(StatusCode::OK, &object!({"versions": versions}))
+        }
+        [id @ .., "versions", version] if !id.is_empty() => {
+            call.only(&[Method::GET])?;
+            one_version(call, &existing(call, id)?, version)
+        }
+        id => one(call, app_id(id)?).await,
+    }
+}
+
+/// The id, if there is such an app.
+fn existing(call: &Call<'_>, words: &[&str]) -> Result<AppId, Refused> {
+    let id = app_id(words)?;
+    if call.view.apps.contains_key(&id) { Ok(id) } else { Err(no_app(id.as_str())) }
+}
+
+fn embed(call: &Call<'_>, always: Embed) -> Embed {
+    call.query.all("embed").fold(always, Embed::and)
+}
+
+async fn all(call: &Call<'_>) -> Reply {
+    call.only(&[Method::GET, Method::POST, Method::PUT, Method::PATCH])?;
+    let force = call.query.flag("force", false);
+    match call.parts.method {
+        Method::POST => call.ask(Command::CreateApp { body: call.json()?, force }).await,
+        Method::PUT | Method::PATCH => {
+            let create = call.parts.method == Method::PUT;
+            let partial = !create || call.query.flag("partialUpdate", true);
+            call.ask(Command::PutApps { body: call.json()?, partial, create, force }).await
+        }
+        _ => {
+            let keep = filter(call)?;
+            let apps = call.view.apps(embed(call, Embed::LIST), keep);
+            json(StatusCode::OK, &object!({"apps": apps}))
+        }
+    }
+}
+
+/// What the parameters `cmd`, `id` and `label` leave.
+fn filter(call: &Call<'_>) -> Result<impl Fn(&App) -> bool, Refused> {
+    let lower = |name: &str| call.query.first(name).map(str::to_lowercase);
+    let (cmd, id) = (lower("cmd"), lower("id"));
+    let selector = match call.query.first("label") {
+        Some(text) => Some(Selector::parse(text).map_err(|why| {
+            let message = format!("The label selector '{text}' cannot be read: {why}");
+            reply::error(StatusCode::UNPROCESSABLE_ENTITY, &message)
+        })?),
+        None => None,
+    };
+    Ok(move |app: &App| {
+        let has_cmd = cmd.as_ref().is_none_or(|part| {
+            app.cmd.as_ref().is_some_and(|cmd| cmd.to_lowercase().contains(part.as_str()))
+        });
+        let has_id = id.as_ref().is_none_or(|part| app.id.as_str().contains(part.as_str()));
+        has_cmd && has_id && selector.as_ref().is_none_or(|it| it.selects(&app.labels))
+    })
+}
+
+async fn one(call: &Call<'_>, id: AppId) -> Reply {
+    call.only(&[Method::GET, Method::PUT, Method::PATCH, Method::DELETE])?;
+    match call.parts.method {
+        Method::PUT | Method::PATCH => {
+            let create = call.parts.method == Method::PUT;
+            let partial = !create || call.query.flag("partialUpdate", true);
+            let force = call.query.flag("force", false);
+            call.ask(Command::PutApp { id, body: call.json()?, partial, create, force }).await
+        }
+        Method::DELETE => {
+            // Unlike everywhere else: deleting is what one does with an app that is stuck.
+            let force = call.query.flag("force", true);
+            call.ask(Command::DeleteApp { id, force }).await
+        }
+        _ => {
+            let app = call.view.app(&id, embed(call, Embed::SINGLE));
+            let app = app.ok_or_else(|| no_app(id.as_str()))?;
+            json(StatusCode::OK, &object!({"app": app}))
+        }
+    }
+}
+
+/// Every app below a group, or all their tasks.
+fn below(call: &Call<'_>, group: &[&str], what: &str) -> Reply {
+    call.only(&[Method::GET])?;
+    let group = app_id(group)?;
+    let body = if what == "tasks" {
+        let ids = call.view.apps.keys().filter(|id| id.is_below(&group));
+        let tasks: Vec<Value> = ids.flat_map(|id| call.view.tasks_of(id)).collect();
+        object!({"tasks": tasks})
+    } else {
+        let embed = embed(call, Embed::SINGLE);
+        object!({"*": call.view.apps(embed, |app| app.id.is_below(&group))})
+    };
+    json(StatusCode::OK, &body)
+}
+
+async fn tasks_of(call: &Call<'_>, id: AppId) -> Reply {
+    call.only(&[Method::GET, Method::DELETE])?;
+    if !call.view.apps.contains_key(&id) {
+        return Err(no_app(id.as_str()));
+    }
+    if call.parts.method == Method::DELETE {
+        let host = call.query.first("host").map(str::to_owned);
+        let how = kill_how(call)?;
+        return call.ask(Command::KillAppTasks { id, host, how }).await;
+    }
+    json(StatusCode::OK, &object!({"tasks": call.view.tasks_of(&id)}))
+}
+
+fn one_version(call: &Call<'_>, id: &AppId, version: &str) -> Reply {
+    let Some(at) = clock::parse(version) else {
+        let message = format!("'{version}' is no timestamp such as 2019-04-02T09:08:07.000Z");
+        return refuse(StatusCode::UNPROCESSABLE_ENTITY, &message);
+    };
+    let message = || format!("App '{id}' does not exist in version {version}");
+    let app = call.view.version(id, at);
+    let app = app.ok_or_else(|| reply::error(StatusCode::NOT_FOUND, &message()))?;
+    json(StatusCode::OK, &app)
+}

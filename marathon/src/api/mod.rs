@@ -1,0 +1,309 @@
+//! The REST API.
+//!
+//! Ids of apps are paths, so the routes are not a fixed table: a path is cut into segments, and what
+//! comes last says what is meant. Reads are answered from the published view; what changes something
+//! goes to the core.
+
+mod apps;
+mod groups;
+mod info;
+mod path;
+mod proxy;
+mod query;
+mod reply;
+mod selector;
+mod tasks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use marathon_core::io::Command;
+use marathon_core::view::View;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use transport::server::Peer;
+
+use crate::driver;
+use crate::election::{Candidate, Leadership};
+use crate::events::Bus;
+use crate::options::Options;
+use crate::published::Reader;
+use query::Query;
+use reply::{Refused, Reply, json, refuse};
+
+pub(crate) use proxy::client;
+
+/// How long it is waited for an election that is under way, and how often it is looked.
+const UNCLEAR_FOR_MAX: Duration = Duration::from_millis(2_500);
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// How long a change may take to be stored. Elections of the masters are shorter.
+const CHANGE_WITHIN: Duration = Duration::from_secs(60);
+
+/// What every request needs.
+pub(crate) struct Shared {
+    /// Where this instance is reached: `host:port`.
+    pub(crate) own: String,
+    pub(crate) options: Options,
+    pub(crate) view: Reader,
+    pub(crate) candidate: Candidate,
+    pub(crate) requests: mpsc::Sender<driver::Request>,
+    pub(crate) bus: Bus,
+    pub(crate) http: reqwest::Client,
+}
+
+/// Where a request is answered.
+enum Where {
+    Here,
+    There(String),
+    Nowhere(&'static str),
+}
+
+/// All routes.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    let routes = Router::new().fallback(serve).with_state(shared);
+    transport::http::compressed(routes)
+}
+
+async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let segments = path::segments(request.uri().path());
+    let words: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let mut response = match dispatch(&shared, &words, request).await {
+        Ok(response) => response,
+        Err(Refused(response)) => *response,
+    };
+    finish(&shared, response.headers_mut());
+    response
+}
+
+async fn dispatch(shared: &Arc<Shared>, words: &[&str], request: Request) -> Reply {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_preflight = request.method() == Method::OPTIONS
+        && !shared.options.access_control_allow_origin.is_empty();
+    if is_preflight {
+        return reply::empty(StatusCode::OK);
+    }
+    if let ["ping" | "metrics"] | ["metrics", "prometheus"] = words {
+        return info::process(shared, words, &request);
+    }
+    if is_read && matches!(words, ["v2", "info" | "leader"]) {
+        return info::node(shared, words);
+    }
+    match place(shared).await {
+        Where::Here => {}
+        Where::There(leader) if matches!(words, ["v2", "events"]) => {
+            return proxy::redirect(&leader, request.uri());
+        }
+        Where::There(leader) => return proxy::forward(shared, &leader, request).await,
+        Where::Nowhere(why) => return refuse(StatusCode::BAD_GATEWAY, why),
+    }
+    if let ["v2", "events"] = words {
+        return events(shared, &request);
+    }
+    let (parts, body) = request.into_parts();
+    let body = transport::http::read_body(body).await;
+    let body = body.map_err(|refused| reply::error(refused.status, &refused.text))?;
+    let call = Call { shared, view: shared.view.load(), query: Query::of(&parts.uri), parts, body };
+    route(&call, words).await
+}
+
+/// A request that is answered here.
+struct Call<'a> {
+    shared: &'a Arc<Shared>,
+    view: Arc<View>,
+    query: Query,
+    parts: Parts,
+    body: Bytes,
+}
+
+async fn route(call: &Call<'_>, words: &[&str]) -> Reply {
+    match words {
+        ["v2", "apps", rest @ ..] => apps::route(call, rest).await,
+        ["v2", "tasks", rest @ ..] => tasks::route(call, rest).await,
+        ["v2", "groups", rest @ ..] => groups::route(call, rest).await,
+        ["v2", "deployments", rest @ ..] => deployments(call, rest).await,
+        ["v2", "queue", rest @ ..] => queue(call, rest).await,
+        ["v2", "leader"] => info::abdicate(call),
+        ["v2", "plugins"] => {
+            call.only(&[Method::GET])?;
+            json(StatusCode::OK, &serde_json::json!({"plugins": []}))
+        }
+        ["v2", "pods"] if call.parts.method == Method::GET => {
+            json(StatusCode::OK, &serde_json::json!([]))
+        }
+        ["v2", "pods", ..] => refuse(
+            StatusCode::NOT_IMPLEMENTED,
+            "Pods are not implemented; make an app of each container",
+        ),
+        _ => refuse(StatusCode::NOT_FOUND, "URI not found"),
+    }
+}
+
+impl Call<'_> {
+    /// Refuses other methods.
+    fn only(&self, allowed: &[Method]) -> Result<(), Refused> {
+        if allowed.contains(&self.parts.method) {
+            return Ok(());
+        }
+        let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
+        let names = names.join(", ");
+        let Refused(mut response) = reply::error(
+            StatusCode::METHOD_NOT_ALLOWED,
+            &format!("{} is not allowed here; use {names}", self.parts.method),
+        );
+        let allow = HeaderValue::from_str(&names).expect("names of methods are plain");
+        response.headers_mut().insert(header::ALLOW, allow);
+        Err(Refused(response))
+    }
+
+    /// The body as JSON.
+    fn json(&self) -> Result<Value, Refused> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let body = serde_json::json!({"message": "Invalid JSON", "details": error.to_string()});
+            Refused(Box::new(reply::value(StatusCode::BAD_REQUEST, &body)))
+        })
+    }
+
+    /// Has the core do something.
+    async fn ask(&self, command: Command) -> Reply {
+        let (answer, answered) = oneshot::channel();
+        let request = driver::Request {
+            command,
+            client: remote(&self.parts.headers, &self.parts.extensions).into(),
+            uri: self.parts.uri.path().into(),
+            answer,
+        };
+        if self.shared.requests.try_send(request).is_err() {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many requests wait; try again");
+        }
+        match tokio::time::timeout(CHANGE_WITHIN, answered).await {
+            Ok(Ok(Ok(answer))) => reply::answer(answer),
+            Ok(Ok(Err(refusal))) => {
+                let status = StatusCode::from_u16(refusal.status)
+                    .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                json(status, &refusal.body)
+            }
+            Ok(Err(_)) => refuse(
+                StatusCode::BAD_GATEWAY,
+                "This instance stopped leading before the change was stored; look whether it was made",
+            ),
+            Err(_) => refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The change was not stored in time; look whether it was made later",
+            ),
+        }
+    }
+}
+
+/// Where the request belongs. Waits for an election that is under way.
+async fn place(shared: &Shared) -> Where {
+    let give_up = tokio::time::Instant::now() + UNCLEAR_FOR_MAX;
+    loop {
+        let why = match &*shared.candidate.leadership.borrow() {
+            Leadership::Follows(leader) if *leader != shared.own => {
+                return Where::There(leader.clone());
+            }
+            Leadership::Leads(_) if shared.view.load().is_leading => return Where::Here,
+            Leadership::Leads(_) => "the leader is still reading its state; try again",
+            // A lease of an earlier process at this address is no leader.
+            Leadership::Follows(_) | Leadership::Unclear => "no current leader",
+        };
+        if tokio::time::Instant::now() >= give_up {
+            return Where::Nowhere(why);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn events(shared: &Shared, request: &Request) -> Reply {
+    let is_event_stream = transport::http::accepts(request.headers(), "text/event-stream");
+    if request.method() != Method::GET || !is_event_stream {
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, "Use GET, and accept 'text/event-stream'");
+    }
+    let query = Query::of(request.uri());
+    let kinds = query.all("event_type").map(str::to_owned).collect();
+    let is_light = query.first("plan-format") == Some("light");
+    let remote = remote(request.headers(), request.extensions());
+    let body = shared.bus.attach(remote, kinds, is_light, request.extensions());
+    let mut response = Response::new(body);
+    let kind = HeaderValue::from_static("text/event-stream;charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+async fn deployments(call: &Call<'_>, rest: &[&str]) -> Reply {
+    match rest {
+        [] => {
+            call.only(&[Method::GET])?;
+            json(StatusCode::OK, &call.view.deployments().into())
+        }
+        [id] => {
+            call.only(&[Method::DELETE])?;
+            let force = call.query.flag("force", false);
+            call.ask(Command::CancelDeployment { id: (*id).to_owned(), force }).await
+        }
+        _ => refuse(StatusCode::NOT_FOUND, "URI not found"),
+    }
+}
+
+async fn queue(call: &Call<'_>, rest: &[&str]) -> Reply {
+    match rest {
+        [] => {
+            call.only(&[Method::GET])?;
+            let with_offers = call.query.all("embed").any(|embed| embed == "lastUnusedOffers");
+            json(StatusCode::OK, &call.view.queue(crate::clock::wall(), with_offers))
+        }
+        [id @ .., "delay"] if !id.is_empty() => {
+            call.only(&[Method::DELETE])?;
+            let id = path::app_id(id)?;
+            call.ask(Command::ResetDelay { id }).await
+        }
+        _ => refuse(StatusCode::NOT_FOUND, "URI not found"),
+    }
+}
+
+/// Who sent the request.
+fn remote(headers: &HeaderMap, extensions: &axum::http::Extensions) -> String {
+    let forwarded = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
+    if let Some(first) = forwarded.and_then(|list| list.split(',').next()) {
+        return first.trim().to_owned();
+    }
+    extensions.get::<Peer>().map(|Peer(address)| address.ip().to_string()).unwrap_or_default()
+}
+
+/// Headers that every answer has.
+fn finish(shared: &Shared, headers: &mut HeaderMap) {
+    let leader = match &*shared.candidate.leadership.borrow() {
+        Leadership::Leads(_) => Some(shared.own.clone()),
+        Leadership::Follows(leader) => Some(leader.clone()),
+        Leadership::Unclear => None,
+    };
+    if let Some(leader) = leader.and_then(|leader| format!("http://{leader}").parse().ok()) {
+        headers.insert("x-marathon-leader", leader);
+    }
+    for (name, value) in [
+        ("cache-control", "no-cache, no-store, must-revalidate"),
+        ("pragma", "no-cache"),
+        ("expires", "0"),
+        ("x-frame-options", "DENY"),
+        ("x-xss-protection", "1; mode=block"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let origins = shared.options.access_control_allow_origin.join(" ");
+    if !origins.is_empty()
+        && let Ok(origins) = HeaderValue::from_str(&origins)
+    {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origins);
+        let methods = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        let allowed = HeaderValue::from_static("Content-Type, Authorization, Accept");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    }
+}

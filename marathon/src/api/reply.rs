@@ -1,0 +1,72 @@
+//! Answers.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use marathon_core::io::Answer;
+use serde_json::{Value, json as object};
+
+/// An answer, or why there is none.
+pub(super) type Reply = Result<Response, Refused>;
+
+/// Why there is none: an answer too. Boxed, since it is rare and large.
+pub(super) struct Refused(pub(super) Box<Response>);
+
+/// A JSON body.
+#[expect(clippy::unnecessary_wraps, reason = "what handlers end with")]
+pub(super) fn json(status: StatusCode, body: &Value) -> Reply {
+    Ok(value(status, body))
+}
+
+/// A refusal, as a reply.
+pub(super) fn refuse(status: StatusCode, message: &str) -> Reply {
+    Err(error(status, message))
+}
+
+/// A refusal.
+pub(super) fn error(status: StatusCode, message: &str) -> Refused {
+    Refused(Box::new(value(status, &object!({"message": message}))))
+}
+
+/// A JSON body, as a response.
+pub(super) fn value(status: StatusCode, body: &Value) -> Response {
+    with(status, "application/json", body.to_string())
+}
+
+/// A plain text.
+#[expect(clippy::unnecessary_wraps, reason = "what handlers end with")]
+pub(super) fn text(body: impl Into<String>) -> Reply {
+    Ok(with(StatusCode::OK, "text/plain; charset=utf-8", body.into()))
+}
+
+/// No body.
+#[expect(clippy::unnecessary_wraps, reason = "what handlers end with")]
+pub(super) fn empty(status: StatusCode) -> Reply {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+pub(super) fn with(status: StatusCode, kind: &'static str, body: String) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// What the core says.
+pub(super) fn answer(answer: Answer) -> Reply {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let mut response = match &answer.body {
+        Some(body) => value(status, body),
+        None => empty(status)?,
+    };
+    let headers = response.headers_mut();
+    if let Some(id) = answer.deployment.and_then(|id| HeaderValue::from_str(&id).ok()) {
+        headers.insert("marathon-deployment-id", id);
+    }
+    if let Some(location) = answer.location.and_then(|it| HeaderValue::from_str(&it).ok()) {
+        headers.insert(header::LOCATION, location);
+    }
+    Ok(response)
+}

@@ -1,0 +1,115 @@
+//! What comes of the master, as inputs.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use framework_sdk::{End, SessionEvent};
+use marathon_core::io::{Input, OfferView, UpdateView};
+use model::ids::{AgentId, FrameworkId, OfferId};
+use model::role::Role;
+use model::task::Source;
+use proto::convert;
+use proto::mesos::v1;
+use proto::mesos::v1::scheduler::Event;
+
+use super::{Driver, RECONNECT_AFTER};
+
+impl Driver {
+    pub(super) fn heard(&mut self, event: SessionEvent) {
+        match event {
+            SessionEvent::Subscribed { framework, master, address, .. } => {
+                let Ok(framework) = FrameworkId::try_from(&framework) else { return };
+                let master = master.and_then(|master| {
+                    let address = master.address?;
+                    Some(format!("{}:{}", address.hostname.or(address.ip)?, address.port))
+                });
+                let master: Arc<str> = master.unwrap_or(address).into();
+                self.step(Input::Subscribed { framework, master });
+            }
+            SessionEvent::Disconnected { why } => {
+                tracing::warn!(why, "the master is gone");
+                self.step(Input::Disconnected);
+            }
+            SessionEvent::Ended(end) => self.ended(end),
+            SessionEvent::Event(event) => self.event(*event),
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        if let Some(offers) = event.offers {
+            let role = &self.parts.role;
+            let views = offers.offers.into_iter().filter_map(|offer| view_of_offer(offer, role));
+            let views: Vec<_> = views.collect();
+            self.step(Input::Offers(views));
+        }
+        if let Some(update) = event.update {
+            match view_of_update(update.status) {
+                Ok(view) => self.step(Input::Update(view)),
+                Err(why) => tracing::warn!(%why, "a status update makes no sense"),
+            }
+        }
+        if let Some(rescind) = event.rescind
+            && let Ok(offer) = OfferId::try_from(&rescind.offer_id)
+        {
+            self.step(Input::Rescind(offer));
+        }
+        if let Some(failure) = event.failure
+            && failure.executor_id.is_none()
+            && let Some(agent) = failure.agent_id.and_then(|id| AgentId::try_from(&id).ok())
+        {
+            self.step(Input::AgentLost(agent));
+        }
+    }
+
+    fn ended(&mut self, end: End) {
+        self.step(Input::Disconnected);
+        let Some(lead) = &mut self.lead else { return };
+        let known = lead.session.take().and_then(|session| session.handle.framework_id());
+        let known = known.and_then(|id| FrameworkId::try_from(&id).ok());
+        match end {
+            End::FailedOver => {
+                tracing::warn!("another process subscribes as this framework");
+                self.turn.steps_down = true;
+            }
+            End::Removed => {
+                // Its tasks are gone with it: under a new id all of them are launched anew.
+                tracing::error!("the framework was removed from the cluster; it starts over");
+                self.reconnect = Some((Instant::now() + RECONNECT_AFTER, None));
+            }
+            End::Rejected(why) if why.contains("has been removed") => {
+                tracing::error!(why, "the framework was removed meanwhile; it starts over");
+                self.reconnect = Some((Instant::now() + RECONNECT_AFTER, None));
+            }
+            End::Rejected(why) => {
+                tracing::error!(why, "the master refuses us; see --mesos_role and --mesos_user");
+                self.reconnect = Some((Instant::now() + RECONNECT_AFTER, known));
+            }
+            End::Stopped => {}
+        }
+    }
+}
+
+fn view_of_offer(wire: v1::Offer, role: &Role) -> Option<OfferView> {
+    let domain = wire.domain.as_ref().and_then(|domain| domain.fault_domain.as_ref());
+    let region = domain.map(|domain| domain.region.name.as_str().into());
+    let zone = domain.map(|domain| domain.zone.name.as_str().into());
+    let attributes = convert::resources::attributes_from_wire(&wire.attributes);
+    let offer = convert::offer::from_wire(wire, role);
+    match (offer, attributes) {
+        (Ok(offer), Ok(attributes)) => Some(OfferView { offer, attributes, region, zone }),
+        (Err(why), _) | (_, Err(why)) => {
+            tracing::warn!(%why, "an offer makes no sense");
+            None
+        }
+    }
+}
+
+fn view_of_update(wire: v1::TaskStatus) -> Result<UpdateView, convert::Malformed> {
+    let networks = wire.container_status.iter().flat_map(|status| &status.network_infos);
+    let addresses = networks
+        .flat_map(|network| &network.ip_addresses)
+        .filter_map(|address| address.ip_address.as_deref().map(Arc::from))
+        .collect();
+    let status = convert::task::status_from_wire(wire, Source::Agent)?;
+    Ok(UpdateView { status, addresses })
+}

@@ -1,0 +1,145 @@
+//! Starting and stopping one instance.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use framework_sdk::builders;
+use framework_sdk::store::StoreClient;
+use marathon_core::Marathon;
+use marathon_core::io::Config;
+use marathon_core::view::View;
+use model::role::Role;
+use proto::mesos::v1::FrameworkInfo;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use transport::server::{BindError, Server};
+
+use crate::api::{self, Shared};
+use crate::clock::Clock;
+use crate::driver::{self, Parts};
+use crate::election::Election;
+use crate::events::Bus;
+use crate::options::Options;
+use crate::published::Publisher;
+
+/// Why an instance cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A flag means nothing.
+    #[error("{0}")]
+    Flag(String),
+}
+
+/// An instance that runs.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: CancellationToken,
+    driver: JoinHandle<()>,
+    election: JoinHandle<()>,
+    served: JoinHandle<()>,
+}
+
+impl Running {
+    /// Completes when the instance cannot go on, with the reason. Until then it runs.
+    pub async fn wait(&mut self) -> String {
+        match (&mut self.driver).await {
+            Ok(()) => "marathon has been stopped".to_owned(),
+            Err(error) => format!("marathon has failed: {error}"),
+        }
+    }
+
+    /// Ends it in good order: the lease is given back, so that another instance leads at once, and
+    /// the tasks run on.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if !self.driver.is_finished() {
+            let _ = self.driver.await;
+        }
+        let _ = self.election.await;
+        let _ = self.served.await;
+    }
+}
+
+/// Starts an instance. It serves once it or another one leads; the masters may come up later.
+pub async fn start(options: Options) -> Result<Running, StartError> {
+    if options.masters.is_empty() {
+        return Err(StartError::Flag("--master must name at least one master".to_owned()));
+    }
+    let role = Role::new(options.mesos_role.as_str())
+        .map_err(|why| StartError::Flag(format!("--mesos_role: {why}")))?;
+    transport::metrics::install();
+    transport::install_tls_provider();
+    let bound = Server::bind(SocketAddr::new(options.http_address, options.http_port)).await?;
+    let address = bound.local_addr();
+    let own = advertised(&options, address);
+
+    let stop = CancellationToken::new();
+    let store = StoreClient::new(options.masters.clone(), options.framework_name.clone());
+    let (election, candidate) =
+        Election::new(store.clone(), own.clone(), options.leader_lease, stop.clone());
+    let publisher = Publisher::new(View::new(options.mesos_role.as_str().into()));
+    let view = publisher.reader();
+    let bus = Bus::start(options.event_stream_max_outstanding_messages);
+    let (requests, driver) = driver::start(Parts {
+        core: Marathon::new(config(&options)),
+        clock: Clock::start(),
+        publisher,
+        bus: bus.clone(),
+        store,
+        candidate: candidate.clone(),
+        masters: options.masters.clone(),
+        framework: framework(&options, &own),
+        role,
+        stop: stop.clone(),
+    });
+    let election = tokio::spawn(election.run());
+    let shared = Shared { own, options, view, candidate, requests, bus, http: api::client() };
+    let router = api::router(Arc::new(shared));
+    let served = tokio::spawn(bound.serve(router, stop.clone()));
+    Ok(Running { address, stop, driver, election, served })
+}
+
+/// Where others reach this instance: `host:port`.
+fn advertised(options: &Options, bound: SocketAddr) -> String {
+    let port = options.advertise_port.unwrap_or(bound.port());
+    match &options.hostname {
+        Some(hostname) => format!("{hostname}:{port}"),
+        // Nobody can connect to the address that means all of them.
+        None if bound.ip().is_unspecified() => format!("127.0.0.1:{port}"),
+        None => SocketAddr::new(bound.ip(), port).to_string(),
+    }
+}
+
+fn config(options: &Options) -> Config {
+    Config {
+        seed: uuid::Uuid::new_v4().as_u64_pair().0,
+        role: options.mesos_role.as_str().into(),
+        default_network: options.default_network_name.as_deref().map(Arc::from),
+        decline_for: options.decline_offer_duration,
+        revive_interval: options.min_revive_offers_interval,
+        launch_confirm_timeout: options.task_launch_confirm_timeout,
+        launch_timeout: options.task_launch_timeout,
+        reconcile_interval: options.reconciliation_interval,
+        deployments_max: options.max_running_deployments,
+        instances_per_offer_max: options.max_instances_per_offer,
+        service_ports: options.local_ports,
+        ..Config::default()
+    }
+}
+
+fn framework(options: &Options, own: &str) -> FrameworkInfo {
+    let info =
+        builders::framework(&options.framework_name, &options.mesos_user, options.failover_timeout);
+    let webui = options.webui_url.clone().unwrap_or_else(|| format!("http://{own}"));
+    FrameworkInfo {
+        roles: vec![options.mesos_role.clone()],
+        checkpoint: Some(options.checkpoint),
+        hostname: own.rsplit_once(':').map(|(host, _)| host.to_owned()),
+        webui_url: Some(webui),
+        ..info
+    }
+}

@@ -1,0 +1,85 @@
+//! Health checks. Every kind runs at the agent, those too that Marathon used to run itself.
+
+use marathon_core::app::{App, HealthCheck, HealthProtocol};
+use proto::mesos::v1::network_info::Protocol;
+use proto::mesos::v1::{self, CommandInfo, health_check};
+
+/// The task's health check: an agent runs one for each task, so the first one counts.
+pub(super) fn health_check(app: &App, ports: &[u16]) -> Option<v1::HealthCheck> {
+    let check = app.health_checks.first()?;
+    let mut wire = v1::HealthCheck {
+        delay_seconds: Some(check.delay.as_secs_f64()),
+        interval_seconds: Some(check.interval.as_secs_f64()),
+        timeout_seconds: Some(check.timeout.as_secs_f64()),
+        grace_period_seconds: Some(check.grace_period.as_secs_f64()),
+        consecutive_failures: Some(failures(check)),
+        ..v1::HealthCheck::default()
+    };
+    let protocol = if check.ip_protocol == "IPv6" { Protocol::IPv6 } else { Protocol::IPv4 };
+    match check.protocol {
+        HealthProtocol::Command => {
+            wire.set_type(health_check::Type::Command);
+            wire.command = Some(CommandInfo {
+                shell: Some(true),
+                value: Some(check.command.clone()?),
+                ..CommandInfo::default()
+            });
+        }
+        HealthProtocol::Tcp | HealthProtocol::MesosTcp => {
+            wire.set_type(health_check::Type::Tcp);
+            wire.tcp = Some(health_check::TcpCheckInfo {
+                protocol: Some(protocol.into()),
+                port: port(app, check, ports)?.into(),
+            });
+        }
+        HealthProtocol::Http
+        | HealthProtocol::MesosHttp
+        | HealthProtocol::Https
+        | HealthProtocol::MesosHttps => {
+            let is_https =
+                matches!(check.protocol, HealthProtocol::Https | HealthProtocol::MesosHttps);
+            wire.set_type(health_check::Type::Http);
+            wire.http = Some(health_check::HttpCheckInfo {
+                protocol: Some(protocol.into()),
+                scheme: Some(if is_https { "https" } else { "http" }.to_owned()),
+                port: port(app, check, ports)?.into(),
+                path: Some(check.path.clone().unwrap_or_else(|| "/".to_owned())),
+                statuses: Vec::new(),
+            });
+        }
+    }
+    Some(wire)
+}
+
+/// For the kinds that Marathon used to run itself, zero means never to kill.
+fn failures(check: &HealthCheck) -> u32 {
+    let is_ours = matches!(
+        check.protocol,
+        HealthProtocol::Http | HealthProtocol::Https | HealthProtocol::Tcp
+    );
+    if is_ours && check.max_consecutive_failures == 0 {
+        u32::MAX
+    } else {
+        check.max_consecutive_failures
+    }
+}
+
+/// The port to probe, from where the task is: the one inside of a network of its own.
+fn port(app: &App, check: &HealthCheck, ports: &[u16]) -> Option<u16> {
+    if let Some(port) = check.port {
+        return Some(port);
+    }
+    let index = check.port_index.unwrap_or(0);
+    if app.is_host_networked() {
+        return ports.get(index).copied();
+    }
+    let mappings = app.port_mappings();
+    let mapping = mappings.get(index)?;
+    if mapping.container_port != 0 {
+        return Some(mapping.container_port);
+    }
+    // The same as outside: its place among those that have a port outside.
+    mapping.host_port?;
+    let before = mappings[..index].iter().filter(|mapping| mapping.host_port.is_some()).count();
+    ports.get(before).copied()
+}

@@ -1,0 +1,1 @@
+//! What launches become on the wire.
