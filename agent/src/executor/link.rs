@@ -1,0 +1,106 @@
+//! The executor's connections to its agent: one that events come on, one for each call.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// How long the agent may take to answer a call. It writes to disk before it does.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest event. A task group is the largest there is, and the agent has held it whole.
+const EVENT_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes shown of an answer that says why a call was refused.
+const REFUSAL_BYTES_MAX: usize = 1_024;
+
+const PROTOBUF: &str = "application/x-protobuf";
+
+/// Where the agent is, and what shows that this is its executor.
+#[derive(Clone, Debug)]
+pub(super) struct Agent {
+    /// `host:port`.
+    pub(super) endpoint: String,
+    pub(super) token: Option<String>,
+}
+
+/// The events of one subscription.
+pub(super) struct Events {
+    body: hyper::body::Incoming,
+    decoder: proto::recordio::Decoder,
+}
+
+impl Agent {
+    /// Subscribes; gives the events that follow.
+    pub(super) async fn subscribe(&self, call: Vec<u8>) -> Result<Events, String> {
+        let response = self.send(call).await?;
+        let decoder = proto::recordio::Decoder::new(EVENT_BYTES_MAX);
+        Ok(Events { body: response.into_body(), decoder })
+    }
+
+    /// Makes a call that is answered with nothing.
+    pub(super) async fn call(&self, call: Vec<u8>) -> Result<(), String> {
+        self.send(call).await.map(|_| ())
+    }
+
+    async fn send(&self, call: Vec<u8>) -> Result<Response<hyper::body::Incoming>, String> {
+        let answered = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(call)).await;
+        let response = answered
+            .map_err(|_| format!("{} does not answer", self.endpoint))?
+            .map_err(|error| format!("cannot reach {}: {error}", self.endpoint))?;
+        if matches!(response.status(), StatusCode::OK | StatusCode::ACCEPTED) {
+            return Ok(response);
+        }
+        let status = response.status();
+        let body = http_body_util::Limited::new(response.into_body(), REFUSAL_BYTES_MAX);
+        let text =
+            body.collect().await.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
+        Err(format!("{} answered {status}: {}", self.endpoint, String::from_utf8_lossy(&text)))
+    }
+
+    async fn exchange(
+        &self,
+        call: Vec<u8>,
+    ) -> Result<Response<hyper::body::Incoming>, Box<dyn std::error::Error + Send + Sync>> {
+        let stream = TcpStream::connect(&self.endpoint).await?;
+        stream.set_nodelay(true)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        // It ends with the answer's body, or when nobody reads that any more.
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri("/api/v1/executor")
+            .header(HOST, &self.endpoint)
+            .header(CONTENT_TYPE, PROTOBUF)
+            .header(ACCEPT, PROTOBUF);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        Ok(sender.send_request(request.body(Full::new(Bytes::from(call)))?).await?)
+    }
+}
+
+impl Events {
+    /// The next event, encoded. An error is the end.
+    pub(super) async fn next(&mut self) -> Result<Bytes, String> {
+        loop {
+            if let Some(record) = self.decoder.next().map_err(|error| error.to_string())? {
+                return Ok(record);
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.decoder.push(&data);
+                    }
+                }
+                Some(Err(error)) => return Err(error.to_string()),
+                None => return Err("the agent closed the connection".to_owned()),
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Processes of tasks and checks: started, signalled as a tree, waited for.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+
+use crate::launcher::Identity;
+
+/// Bytes that are read of what a check prints.
+const OUTPUT_BYTES_MAX: u64 = 1_024;
+
+/// Variables of the executor that are not for tasks.
+const HIDDEN: [&str; 1] = ["MESOS_EXECUTOR_AUTHENTICATION_TOKEN"];
+
+/// What to execute.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Program {
+    /// Searched for in `PATH` unless it has a slash in it.
+    pub path: String,
+    /// The argument vector, the program's own name first.
+    pub arguments: Vec<String>,
+    /// Added to the executor's own environment; of equal names the later one counts.
+    pub environment: Vec<(String, String)>,
+    /// Whom to run as. Absent: as the executor.
+    pub user: Option<Identity>,
+}
+
+impl Program {
+    fn command(&self) -> Command {
+        let mut command = std::process::Command::new(&self.path);
+        let mut arguments = self.arguments.iter();
+        if let Some(name) = arguments.next() {
+            std::os::unix::process::CommandExt::arg0(&mut command, name);
+        }
+        command.args(arguments).stdin(Stdio::null());
+        for name in HIDDEN {
+            command.env_remove(name);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(user) = &self.user {
+            std::os::unix::process::CommandExt::uid(&mut command, user.uid);
+            std::os::unix::process::CommandExt::gid(&mut command, user.gid);
+        }
+        // A group of its own, so that it can be signalled with all it starts.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command.into()
+    }
+
+    /// Starts it, with the executor's own output as its output.
+    pub(super) fn start(&self) -> std::io::Result<Child> {
+        self.command().spawn()
+    }
+}
+
+/// Runs a check's command; gives its exit code if it had one in time.
+pub(crate) async fn exit_code(program: &Program, timeout: Duration) -> Option<i32> {
+    let mut child = program.start().ok()?;
+    let ended = tokio::time::timeout(timeout, child.wait()).await;
+    if ended.is_err() {
+        end(&mut child).await;
+    }
+    ended.ok()?.ok()?.code()
+}
+
+/// Runs a check's command; gives what it printed if it ended in time.
+pub(crate) async fn output(program: &Program, timeout: Duration) -> Option<String> {
+    let mut child = program.command().stdout(Stdio::piped()).spawn().ok()?;
+    let mut text = String::new();
+    let stdout = child.stdout.take()?;
+    let read = tokio::time::timeout(timeout, async {
+        stdout.take(OUTPUT_BYTES_MAX).read_to_string(&mut text).await.ok()?;
+        child.wait().await.ok()
+    });
+    let ended = read.await;
+    if ended.is_err() {
+        end(&mut child).await;
+    }
+    ended.ok()?.map(|_| text)
+}
+
+async fn end(child: &mut Child) {
+    if let Some(pid) = child.id() {
+        signal_tree(pid.cast_signed(), Signal::SIGKILL);
+    }
+    let _ = child.wait().await;
+}
+
+/// Sends `signal` to a process that leads its group, to that group, and to all that descend from
+/// the process, also in other groups.
+pub(super) fn signal_tree(pid: i32, signal: Signal) {
+    // Looked up before anyone dies and leaves children whose descent cannot be seen any more.
+    let below = descendants(pid);
+    let _ = killpg(Pid::from_raw(pid), signal);
+    for descendant in below {
+        // Those in the group get it twice, which is no matter for the signals that end things.
+        let _ = kill(Pid::from_raw(descendant), signal);
+    }
+}
+
+fn descendants(of: i32) -> Vec<i32> {
+    let mut parents: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+        if let Some(parent) = parent(pid) {
+            parents.entry(parent).or_default().push(pid);
+        }
+    }
+    let mut found = Vec::new();
+    let mut next = vec![of];
+    while let Some(pid) = next.pop() {
+        let children = parents.remove(&pid).unwrap_or_default();
+        next.extend(&children);
+        found.extend(children);
+    }
+    found
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything, so count from its end.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// A wait status in words, after "Command ".
+pub(super) fn describe(status: i32) -> String {
+    let status = std::process::ExitStatus::from_raw(status);
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => {
+            let core = if status.core_dumped() { " (core dumped)" } else { "" };
+            format!("terminated with signal {}{core}", signal_name(signal))
+        }
+        (None, None) => "ended for a reason unknown".to_owned(),
+    }
+}
+
+/// A signal by the name that shells give it.
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        libc::SIGHUP => "Hangup",
+        libc::SIGINT => "Interrupt",
+        libc::SIGQUIT => "Quit",
+        libc::SIGILL => "Illegal instruction",
+        libc::SIGTRAP => "Trace/breakpoint trap",
+        libc::SIGABRT => "Aborted",
+        libc::SIGBUS => "Bus error",
+        libc::SIGFPE => "Floating point exception",
+        libc::SIGKILL => "Killed",
+        libc::SIGUSR1 => "User defined signal 1",
+        libc::SIGSEGV => "Segmentation fault",
+        libc::SIGUSR2 => "User defined signal 2",
+        libc::SIGPIPE => "Broken pipe",
+        libc::SIGALRM => "Alarm clock",
+        libc::SIGTERM => "Terminated",
+        libc::SIGXCPU => "CPU time limit exceeded",
+        libc::SIGXFSZ => "File size limit exceeded",
+        libc::SIGSYS => "Bad system call",
+        other => return format!("{other}"),
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_told_in_the_words_that_tools_look_for() {
+        for (status, text) in [
+            (0, "exited with status 0"),
+            (3 << 8, "exited with status 3"),
+            (libc::SIGKILL, "terminated with signal Killed"),
+            (libc::SIGTERM, "terminated with signal Terminated"),
+            (libc::SIGSEGV | 0x80, "terminated with signal Segmentation fault (core dumped)"),
+        ] {
+            assert_eq!(describe(status), text);
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Between the executor API's messages and what the executor thinks in.
+
+use std::time::Duration;
+
+use model::ids::{TaskId, UpdateId};
+use model::payload::Payload;
+use prost::Message as _;
+use proto::mesos::v1 as mesos;
+use proto::mesos::v1::executor::{Call, Event, call, event};
+
+use super::core::{Input, Report, Task};
+use super::process::Program;
+use crate::launcher::Identity;
+use crate::prober::{Answer, Patience, Schedule, Target};
+
+/// Who this executor is, as every call says.
+#[derive(Clone, Debug)]
+pub(super) struct Identification {
+    pub(super) framework: String,
+    pub(super) executor: String,
+}
+
+/// What a task executes and what is looked at to check it.
+#[derive(Clone, Debug)]
+pub(super) struct Runnable {
+    /// Or why it cannot be executed.
+    pub(super) program: Result<Program, String>,
+    pub(super) health: Option<(Target, Duration)>,
+    pub(super) check: Option<(Target, Duration)>,
+}
+
+/// An event of the agent, understood.
+pub(super) enum Heard {
+    /// For the core; with what to execute if it is a launch.
+    Input(Input, Vec<(TaskId, Runnable)>),
+    /// Nothing to do.
+    Nothing,
+    /// The agent refuses this executor.
+    Refused(String),
+}
+
+/// Reads an event.
+pub(super) fn hear(bytes: &[u8]) -> Result<Heard, String> {
+    let event: Event = proto::wire::decode(bytes).map_err(|error| error.to_string())?;
+    Ok(match event.r#type() {
+        event::Type::Subscribed => {
+            let framework = event.subscribed.unwrap_or_default().framework_info;
+            let wanted = i32::from(mesos::framework_info::capability::Type::TaskKillingState);
+            let tells_killing =
+                framework.capabilities.iter().any(|capability| capability.r#type == Some(wanted));
+            Heard::Input(Input::Subscribed { tells_killing }, Vec::new())
+        }
+        event::Type::Launch => launch(vec![event.launch.unwrap_or_default().task])?,
+        event::Type::LaunchGroup => {
+            launch(event.launch_group.unwrap_or_default().task_group.tasks)?
+        }
+        event::Type::Kill => {
+            let kill = event.kill.unwrap_or_default();
+            let grace = kill.kill_policy.and_then(grace);
+            Heard::Input(Input::Kill { task: task_id(&kill.task_id)?, grace }, Vec::new())
+        }
+        event::Type::Acknowledged => {
+            let acknowledged = event.acknowledged.unwrap_or_default();
+            let uuid: [u8; 16] =
+                acknowledged.uuid[..].try_into().map_err(|_| "a bad uuid".to_owned())?;
+            let task = task_id(&acknowledged.task_id)?;
+            Heard::Input(Input::Acknowledged { task, uuid: UpdateId(uuid) }, Vec::new())
+        }
+        event::Type::Shutdown => Heard::Input(Input::Shutdown, Vec::new()),
+        event::Type::Error => Heard::Refused(event.error.unwrap_or_default().message),
+        event::Type::Message | event::Type::Heartbeat | event::Type::Unknown => Heard::Nothing,
+    })
+}
+
+fn launch(infos: Vec<mesos::TaskInfo>) -> Result<Heard, String> {
+    let mut tasks = Vec::new();
+    let mut runnables = Vec::new();
+    for info in infos {
+        let id = task_id(&info.task_id)?;
+        runnables.push((id.clone(), runnable(&info)));
+        tasks.push(Task {
+            id,
+            payload: Payload::from(info.encode_to_vec()),
+            grace: info.kill_policy.and_then(grace),
+            max_completion: info.max_completion_time.map(duration),
+            health: info.health_check.as_ref().and_then(|check| {
+                health_target(check, &[])?;
+                Some((health_schedule(check), patience(check)))
+            }),
+            check: info.check.as_ref().and_then(|check| {
+                check_target(check, &[])?;
+                Some(check_schedule(check))
+            }),
+        });
+    }
+    Ok(Heard::Input(Input::Launch(tasks), runnables))
+}
+
+fn runnable(info: &mesos::TaskInfo) -> Runnable {
+    let mut environment = Vec::new();
+    let mut add = |name: &str, value: &str| environment.push((name.to_owned(), value.to_owned()));
+    add("MESOS_TASK_ID", &info.task_id.value);
+    let mut allocations = info.resources.iter().filter_map(|each| each.allocation_info.as_ref());
+    if let Some(role) = allocations.find_map(|allocation| allocation.role.as_deref()) {
+        add("MESOS_ALLOCATION_ROLE", role);
+    }
+    if let Ok(ip) = std::env::var("LIBPROCESS_IP") {
+        add("MESOS_CONTAINER_IP", &ip);
+    }
+    let program = match &info.command {
+        Some(command) => program(command, &environment),
+        None => Err("The task has no command for the built-in executor to run".to_owned()),
+    };
+    // Checks see what the task sees.
+    let around = program.as_ref().map_or(&[][..], |program| &program.environment);
+    let timed = |target: Option<Target>, schedule: Schedule| Some((target?, schedule.timeout));
+    let health = info.health_check.as_ref();
+    let health = health.and_then(|it| timed(health_target(it, around), health_schedule(it)));
+    let check = info.check.as_ref();
+    let check = check.and_then(|it| timed(check_target(it, around), check_schedule(it)));
+    Runnable { program, health, check }
+}
+
+fn program(command: &mesos::CommandInfo, around: &[(String, String)]) -> Result<Program, String> {
+    let mut environment = around.to_vec();
+    for variable in command.environment.iter().flat_map(|environment| &environment.variables) {
+        environment.push((variable.name.clone(), variable_value(variable)?));
+    }
+    let user = command.user.as_deref().filter(|user| !user.is_empty());
+    let user = user.map(Identity::of).transpose().map_err(|error| error.to_string())?;
+    // Whoever this executor is already, it need not and may not become.
+    let user = user.filter(|user| user.uid != nix::unistd::geteuid().as_raw());
+    let value = command.value.clone().unwrap_or_default();
+    if command.shell() {
+        let arguments = vec!["sh".to_owned(), "-c".to_owned(), value];
+        return Ok(Program { path: "/bin/sh".to_owned(), arguments, environment, user });
+    }
+    if value.is_empty() {
+        return Err("The task's command has neither a value nor is it for the shell".to_owned());
+    }
+    let mut arguments = command.arguments.clone();
+    if arguments.is_empty() {
+        arguments.push(value.clone());
+    }
+    Ok(Program { path: value, arguments, environment, user })
+}
+
+fn variable_value(variable: &mesos::environment::Variable) -> Result<String, String> {
+    if variable.r#type() != mesos::environment::variable::Type::Secret {
+        return Ok(variable.value.clone().unwrap_or_default());
+    }
+    let value = variable.secret.as_ref().and_then(|secret| secret.value.as_ref());
+    let value = value.and_then(|value| String::from_utf8(value.data.to_vec()).ok());
+    let name = &variable.name;
+    value.ok_or_else(|| format!("The secret for variable '{name}' cannot be resolved"))
+}
+
+fn health_target(check: &mesos::HealthCheck, around: &[(String, String)]) -> Option<Target> {
+    use mesos::health_check::Type;
+    let v6 = i32::from(mesos::network_info::Protocol::IPv6);
+    match check.r#type() {
+        Type::Command => Some(Target::Command(program(check.command.as_ref()?, around).ok()?)),
+        Type::Http => {
+            let http = check.http.as_ref()?;
+            Some(Target::Http {
+                tls: http.scheme.as_deref() == Some("https"),
+                ipv6: http.protocol == Some(v6),
+                port: u16::try_from(http.port).ok()?,
+                path: path(http.path.as_deref())?,
+            })
+        }
+        Type::Tcp => {
+            let tcp = check.tcp.as_ref()?;
+            Some(Target::Tcp {
+                ipv6: tcp.protocol == Some(v6),
+                port: u16::try_from(tcp.port).ok()?,
+            })
+        }
+        Type::Unknown => None,
+    }
+}
+
+fn check_target(check: &mesos::CheckInfo, around: &[(String, String)]) -> Option<Target> {
+    use mesos::check_info::Type;
+    match check.r#type() {
+        Type::Command => {
+            let command = &check.command.as_ref()?.command;
+            Some(Target::Command(program(command, around).ok()?))
+        }
+        Type::Http => {
+            let http = check.http.as_ref()?;
+            let port = u16::try_from(http.port).ok()?;
+            Some(Target::Http { tls: false, ipv6: false, port, path: path(http.path.as_deref())? })
+        }
+        Type::Tcp => {
+            let port = u16::try_from(check.tcp.as_ref()?.port).ok()?;
+            Some(Target::Tcp { ipv6: false, port })
+        }
+        Type::Unknown => None,
+    }
+}
+
+/// A path that stays one word of one line in a request.
+fn path(path: Option<&str>) -> Option<String> {
+    let path = path.unwrap_or_default();
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    path.chars().all(|c| c.is_ascii_graphic()).then_some(path)
+}
+
+fn health_schedule(check: &mesos::HealthCheck) -> Schedule {
+    Schedule {
+        delay: from_seconds(check.delay_seconds()),
+        interval: from_seconds(check.interval_seconds()),
+        timeout: timeout(check.timeout_seconds()),
+    }
+}
+
+fn patience(check: &mesos::HealthCheck) -> Patience {
+    Patience {
+        grace: from_seconds(check.grace_period_seconds()),
+        failures_max: check.consecutive_failures().max(1),
+    }
+}
+
+fn check_schedule(check: &mesos::CheckInfo) -> Schedule {
+    Schedule {
+        delay: from_seconds(check.delay_seconds()),
+        interval: from_seconds(check.interval_seconds()),
+        timeout: timeout(check.timeout_seconds()),
+    }
+}
+
+/// Zero means without limit.
+fn timeout(seconds: f64) -> Duration {
+    let timeout = from_seconds(seconds);
+    if timeout.is_zero() { Duration::from_secs(86_400) } else { timeout }
+}
+
+fn from_seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+fn grace(policy: mesos::KillPolicy) -> Option<Duration> {
+    policy.grace_period.map(duration)
+}
+
+fn duration(info: mesos::DurationInfo) -> Duration {
+    Duration::from_nanos(u64::try_from(info.nanoseconds).unwrap_or(0))
+}
+
+fn task_id(id: &mesos::TaskId) -> Result<TaskId, String> {
+    TaskId::new(id.value.as_str()).map_err(|error| error.to_string())
+}
+
+impl Identification {
+    /// The SUBSCRIBE call.
+    pub(super) fn subscribe(&self, tasks: &[Payload], reports: &[Report]) -> Vec<u8> {
+        let tasks = tasks.iter().filter_map(|task| mesos::TaskInfo::decode(task.as_bytes()).ok());
+        let reports = reports.iter().map(|report| call::Update { status: self.status(report) });
+        let subscribe = call::Subscribe {
+            unacknowledged_tasks: tasks.collect(),
+            unacknowledged_updates: reports.collect(),
+        };
+        Call { subscribe: Some(subscribe), ..self.call(call::Type::Subscribe) }.encode_to_vec()
+    }
+
+    /// An UPDATE call.
+    pub(super) fn update(&self, report: &Report) -> Vec<u8> {
+        let update = call::Update { status: self.status(report) };
+        Call { update: Some(update), ..self.call(call::Type::Update) }.encode_to_vec()
+    }
+
+    /// A HEARTBEAT call.
+    pub(super) fn heartbeat(&self) -> Vec<u8> {
+        self.call(call::Type::Heartbeat).encode_to_vec()
+    }
+
+    fn call(&self, kind: call::Type) -> Call {
+        Call {
+            executor_id: mesos::ExecutorId { value: self.executor.clone() },
+            framework_id: mesos::FrameworkId { value: self.framework.clone() },
+            r#type: Some(kind.into()),
+            ..Call::default()
+        }
+    }
+
+    fn status(&self, report: &Report) -> mesos::TaskStatus {
+        let status = &report.status;
+        mesos::TaskStatus {
+            task_id: mesos::TaskId { value: status.task.as_str().to_owned() },
+            state: status.state.number(),
+            message: status.message.as_deref().map(str::to_owned),
+            source: Some(status.source.number()),
+            reason: status.reason.map(model::task::Reason::number),
+            executor_id: Some(mesos::ExecutorId { value: self.executor.clone() }),
+            timestamp: Some(status.at.as_secs_f64()),
+            uuid: status.uuid.map(|uuid| uuid.0.to_vec().into()),
+            healthy: status.healthy,
+            check_status: report.check.map(check_status),
+            ..mesos::TaskStatus::default()
+        }
+    }
+}
+
+fn check_status(answer: Option<Answer>) -> mesos::CheckStatusInfo {
+    use mesos::check_info::Type;
+    use mesos::check_status_info::{Command, Http, Tcp};
+    let mut info = mesos::CheckStatusInfo::default();
+    match answer {
+        None => {}
+        Some(Answer::Command(exit_code)) => {
+            info.r#type = Some(Type::Command.into());
+            info.command = Some(Command { exit_code });
+        }
+        Some(Answer::Http(status)) => {
+            info.r#type = Some(Type::Http.into());
+            info.http = Some(Http { status_code: status.map(u32::from) });
+        }
+        Some(Answer::Tcp(succeeded)) => {
+            info.r#type = Some(Type::Tcp.into());
+            info.tcp = Some(Tcp { succeeded: Some(succeeded) });
+        }
+    }
+    info
+}
