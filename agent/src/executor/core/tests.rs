@@ -1,8 +1,10 @@
 //! Stories of an executor, told without processes and connections.
 
+use model::payload::Payload;
 use model::step::Timestamp;
 
 use super::*;
+use crate::prober::{Patience, Schedule};
 
 fn at(secs: u64) -> Now {
     Now { time: Time(Duration::from_secs(secs)), wall: Timestamp(secs * 1_000_000) }

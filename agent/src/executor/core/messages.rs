@@ -1,0 +1,137 @@
+//! What the executor's core is told and what it asks for.
+
+use std::time::Duration;
+
+use model::ids::{TaskId, UpdateId};
+use model::payload::Payload;
+use model::task::Status;
+
+use crate::prober::{Answer, Patience, Schedule};
+
+/// What the executor knows of a task.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// The encoded `TaskInfo`, to be shown to an agent that may have lost it.
+    pub payload: Payload,
+    /// Between SIGTERM and SIGKILL, if its own kill policy says.
+    pub grace: Option<Duration>,
+    /// How long it may take from its launch.
+    pub max_completion: Option<Duration>,
+    /// Its health check, if any.
+    pub health: Option<(Schedule, Patience)>,
+    /// Its check, if any.
+    pub check: Option<Schedule>,
+}
+
+/// How the executor is to behave.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long to live without the agent. Absent: not at all.
+    pub recovery_timeout: Option<Duration>,
+    /// The longest wait before subscribing again.
+    pub backoff_max: Duration,
+    /// How long the agent waits after it has said SHUTDOWN.
+    pub shutdown_grace: Duration,
+}
+
+/// A report, until it is acknowledged.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Report {
+    /// What it says.
+    pub status: Status,
+    /// The result of the task's check; absent without one. `Some(None)`: not looked yet.
+    pub check: Option<Option<Answer>>,
+    /// It is on its way, so it must come again only if the connection is lost.
+    pub(super) sent: bool,
+}
+
+/// What can happen.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The agent has accepted the subscription.
+    Subscribed {
+        /// The framework wants to hear of tasks that are about to end.
+        tells_killing: bool,
+    },
+    /// There is no connection to the agent any more, or none came about.
+    Disconnected,
+    /// Run these, which are one group if they are several.
+    Launch(Vec<Task>),
+    /// End this one.
+    Kill {
+        /// Which.
+        task: TaskId,
+        /// Instead of its own grace period.
+        grace: Option<Duration>,
+    },
+    /// The agent has kept a report.
+    Acknowledged {
+        /// Of which task.
+        task: TaskId,
+        /// Which.
+        uuid: UpdateId,
+    },
+    /// End everything.
+    Shutdown,
+    /// A task's process runs.
+    Started {
+        /// Whose.
+        task: TaskId,
+    },
+    /// A task's process could not be started.
+    StartFailed {
+        /// Whose.
+        task: TaskId,
+        /// Why.
+        message: String,
+    },
+    /// A task's process has ended.
+    Exited {
+        /// Whose.
+        task: TaskId,
+        /// As wait(2) has it.
+        status: i32,
+    },
+    /// A look for the health check is done.
+    HealthLooked {
+        /// At which task.
+        task: TaskId,
+        /// Whether it was well.
+        passed: bool,
+    },
+    /// A look for the check is done.
+    CheckLooked {
+        /// At which task.
+        task: TaskId,
+        /// What it showed.
+        answer: Answer,
+    },
+}
+
+/// What must be done, in this order.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Connect, with these as what is not acknowledged.
+    Subscribe {
+        /// Encoded `TaskInfo`s.
+        tasks: Vec<Payload>,
+        /// In the order in which they were made.
+        reports: Vec<Report>,
+    },
+    /// Send a report.
+    Send(Box<Report>),
+    /// Start a task's process.
+    Start(TaskId),
+    /// Ask a task's processes to end.
+    SignalTerm(TaskId),
+    /// Make a task's processes end.
+    SignalKill(TaskId),
+    /// Look at a task for its health check.
+    LookHealth(TaskId),
+    /// Look at a task for its check.
+    LookCheck(TaskId),
+    /// End the executor.
+    Exit(i32),
+}
