@@ -108,7 +108,10 @@ impl Handle {
 
     /// Ends a stream once all is read.
     pub(crate) fn close(&self, connection: ConnectionId) {
-        self.shared.streams.lock().remove(&connection);
+        // Whoever watches the stream holds a writer too, so dropping this one ends nothing.
+        if let Some(Sink::Http(records, _)) = self.shared.streams.lock().remove(&connection) {
+            records.end();
+        }
     }
 
     /// For the driver: a call's answer.
@@ -153,6 +156,10 @@ impl Handle {
     /// The driver has ended: no call gets an answer any more, and streams end.
     pub(crate) fn abandon(&self) {
         self.shared.answers.lock().clear();
-        self.shared.streams.lock().clear();
+        for (_, sink) in self.shared.streams.lock().drain() {
+            if let Sink::Http(records, _) = sink {
+                records.end();
+            }
+        }
     }
 }

@@ -22,6 +22,6 @@ mod wire;
 
 pub use link::Channels;
 pub use options::{Options, Recover, StartError};
-pub use running::{Fate, Running, StopMode, start, start_simulated};
+pub use running::{Running, StopMode, start, start_simulated};
 pub use simulated::Imitation;
 pub use store::StoreError;

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use transport::metrics::Table;
-use transport::server::Server;
+use transport::server::{BindError, Bound, Server};
 
 use crate::api::{self, Api, Shared};
 use crate::containerizer::{Containerizer, ContainerizerOptions, Isolation};
@@ -50,19 +50,8 @@ pub struct Running {
     pub address: SocketAddr,
     stop: CancellationToken,
     handle: Handle,
-    ended: watch::Receiver<Option<Fate>>,
+    ended: watch::Receiver<Option<String>>,
     tasks: Vec<JoinHandle<()>>,
-}
-
-/// How an agent has ended.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Fate {
-    /// As asked.
-    Stopped,
-    /// It has ended all it ran and is not to come back: the reason.
-    Dismissed(String),
-    /// It cannot go on: the reason.
-    Failed(String),
 }
 
 /// What becomes of tasks when an agent is stopped.
@@ -75,11 +64,11 @@ pub enum StopMode {
 }
 
 impl Running {
-    /// Waits until the agent has ended by itself, which only happens for a reason.
-    pub async fn wait(&self) -> Fate {
+    /// Completes when the agent cannot go on or is not to, with the reason. Until then it runs.
+    pub async fn wait(&self) -> String {
         let mut ended = self.ended.clone();
         let fate = ended.wait_for(Option::is_some).await.map(|fate| fate.clone());
-        fate.ok().flatten().unwrap_or(Fate::Stopped)
+        fate.ok().flatten().unwrap_or_else(|| "the agent has been stopped".to_owned())
     }
 
     /// Stops the agent.
@@ -98,10 +87,11 @@ impl Running {
 /// Starts an agent.
 pub async fn start(options: Options) -> Result<Running, StartError> {
     transport::metrics::install();
+    transport::install_tls_provider();
     let work_dir = directory(&options.work_dir, 0o755)?;
     let options = Options { work_dir: work_dir.clone(), ..options };
     let machine = Machine::detect(&work_dir)?;
-    let bound = Server::bind(SocketAddr::new(options.ip, options.port)).await?;
+    let bound = bind(&options).await?;
     let address = advertised(&options, bound.local_addr());
     let info = describe(&options, &machine, address)?;
     let description = description(&info, address);
@@ -213,15 +203,15 @@ async fn run(parts: Parts, around: Around, channels: Channels, stop: Cancellatio
     let stopped = stop.clone();
     let driven = tokio::spawn(async move {
         let last = match driver::drive(core, inputs, shell, stopped).await {
-            Ended::Stopped => Fate::Stopped,
+            Ended::Stopped => "the agent has been stopped".to_owned(),
             Ended::Over(why) => {
                 // The master should hear that the agent has left.
                 tokio::time::sleep(GOODBYE).await;
-                Fate::Dismissed(why)
+                why
             }
             Ended::Failed(error) => {
                 tracing::error!(%error, "the agent cannot go on");
-                Fate::Failed(error.to_string())
+                error.to_string()
             }
         };
         let _ = fate.send(Some(last));
@@ -246,6 +236,20 @@ fn directory(path: &Path, bits: u32) -> Result<PathBuf, StartError> {
     let made = fs::DirBuilder::new().recursive(true).mode(bits).create(path);
     made.and_then(|()| path.canonicalize())
         .map_err(|source| StartError::WorkDir { path: path.to_owned(), source })
+}
+
+/// Takes the port. Any free one is first of all that of the run before, if there was one: executors
+/// of that run look for their agent there.
+async fn bind(options: &Options) -> Result<Bound, BindError> {
+    let before = fs::read_to_string(options.work_dir.join("address")).ok();
+    let before = before.and_then(|text| text.trim().parse::<SocketAddr>().ok());
+    if options.port == 0
+        && let Some(before) = before
+        && let Ok(bound) = Server::bind(SocketAddr::new(options.ip, before.port())).await
+    {
+        return Ok(bound);
+    }
+    Server::bind(SocketAddr::new(options.ip, options.port)).await
 }
 
 fn write_address(work_dir: &Path, address: SocketAddr) -> Result<(), StartError> {

@@ -1,0 +1,158 @@
+//! Tasks from launch to end, over restarts of their agent.
+
+use std::time::{Duration, Instant};
+
+use model::link::{FromAgent, ToAgent};
+use model::task::{Reason, TaskState};
+use serde_json::{Value, json};
+
+use crate::master::{AGENT, framework_id};
+use crate::{PATIENCE, Site, command_task, executor_task, update};
+
+impl Site {
+    /// Asks for `path` until `is_so` says yes to the answer.
+    pub(crate) async fn until(&self, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let start = Instant::now();
+        loop {
+            let (status, text) = self.get(path).await;
+            let value = serde_json::from_str(&text).unwrap_or_default();
+            if status == 200 && is_so(&value) {
+                return value;
+            }
+            assert!(start.elapsed() < PATIENCE, "{path}: {status} {text}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until the agent knows `executor` and its processes have begun.
+    pub(crate) async fn launched(&self, executor: &str) {
+        self.until("/state", |state| {
+            let known = state["frameworks"][0]["executors"].as_array();
+            known.is_some_and(|all| all.iter().any(|it| it["id"] == executor))
+        })
+        .await;
+    }
+
+    /// A file in the sandbox of an executor, once there is something in it.
+    pub(crate) async fn sandbox_file(&self, executor: &str, name: &str) -> String {
+        let framework = framework_id();
+        let path = format!(
+            "/files/read?path=/frameworks/{framework}/executors/{executor}/runs/latest/{name}&offset=0"
+        );
+        let read = self.until(&path, |it| it["data"].as_str().is_some_and(|it| !it.is_empty()));
+        read.await["data"].as_str().expect("text").to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_command_task_runs_in_the_built_in_executor() {
+    let mut site = Site::new().await;
+    site.master.launch(command_task(AGENT, "t1", "echo hello; exit 3"));
+    let status = site.master.status_of(TaskState::Failed).await;
+    assert_eq!(status.message.as_deref(), Some("Command exited with status 3"));
+    let state = site
+        .until("/state", |state| {
+            state["completed_frameworks"].as_array().is_some_and(|all| !all.is_empty())
+        })
+        .await;
+    let executor = &state["completed_frameworks"][0]["completed_executors"][0];
+    assert_eq!(executor["name"], "Command Executor (Task: t1) (Command: sh -c 'echo hello; ...')");
+    assert_eq!(executor["source"], "t1");
+    assert!(site.sandbox_file("t1", "stdout").await.contains("hello\n"));
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_task_is_killed_by_its_executor_and_before_there_is_one() {
+    let mut site = Site::new().await;
+    site.master.launch(command_task(AGENT, "t1", "exec sleep 600"));
+    site.master.status_of(TaskState::Running).await;
+    site.master.kill("t1");
+    site.master.status_of(TaskState::Killed).await;
+    site.master.launch(executor_task(AGENT, "t2", "e2"));
+    site.launched("e2").await;
+    site.master.kill("t2");
+    let status = site.master.status_of(TaskState::Killed).await;
+    assert_eq!(status.reason, Some(Reason::TaskKilledDuringLaunch));
+    let FromAgent::ExecutorExited { executor, .. } = site.master.hear().await else {
+        panic!("its executor is ended")
+    };
+    assert_eq!(executor.as_str(), "e2");
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_restarted_agent_takes_its_tasks_back() {
+    let mut site = Site::new().await;
+    site.master.launch(command_task(AGENT, "t1", "exec sleep 600"));
+    site.master.status_of(TaskState::Running).await;
+    site.master.launch(executor_task(AGENT, "t2", "e2"));
+    site.launched("e2").await;
+    let mut events = site.subscribe("e2", json!({})).await;
+    events.expect("SUBSCRIBED").await;
+    events.expect("LAUNCH").await;
+    site.call(&update("e2", "t2", "TASK_RUNNING", 1)).await;
+    assert_eq!(site.master.status().await.state, TaskState::Running);
+    let before = site.get_json("/containers").await;
+
+    let mut site = site.restarted().await;
+    assert_eq!(
+        events.next_or_end().await,
+        Some(json!({"type": "ACKNOWLEDGED", "acknowledged": {
+        "task_id": {"value": "t2"}, "uuid": crate::uuid(1)}}))
+    );
+    assert_eq!(events.next_or_end().await, None, "the stream ended with the agent");
+    let mut events = site.subscribe("e2", json!({})).await;
+    events.expect("SUBSCRIBED").await;
+    let brought = site.master.reregister().await;
+    let tasks: Vec<_> = brought.tasks.iter().map(|it| (it.spec.id.as_str(), it.state)).collect();
+    assert_eq!(tasks, [("t1", TaskState::Running), ("t2", TaskState::Running)]);
+    let after = site.get_json("/containers").await;
+    let ids = |all: &Value| -> Vec<Value> {
+        all.as_array().expect("a list").iter().map(|it| it["container_id"].clone()).collect()
+    };
+    assert_eq!(ids(&before), ids(&after));
+    site.master.kill("t1");
+    site.master.status_of(TaskState::Killed).await;
+    site.master.say(&ToAgent::ShutdownExecutor {
+        framework: framework_id(),
+        executor: model::ids::ExecutorId::new("e2").expect("an id"),
+    });
+    events.expect("SHUTDOWN").await;
+    let status = site.master.status_of(TaskState::Failed).await;
+    assert_eq!(status.reason, Some(Reason::ExecutorTerminated), "it did not end by itself");
+    site.end().await;
+}
+
+#[tokio::test]
+async fn an_executor_that_does_not_come_back_is_ended() {
+    let mut site = Site::new().await;
+    site.master.launch(executor_task(AGENT, "t1", "e1"));
+    site.launched("e1").await;
+    let mut events = site.subscribe("e1", json!({})).await;
+    events.expect("SUBSCRIBED").await;
+    site.call(&update("e1", "t1", "TASK_RUNNING", 1)).await;
+    site.master.status().await;
+    let mut site = site.restarted().await;
+    site.master.reregister().await;
+    let status = site.master.status_of(TaskState::Gone).await;
+    assert_eq!(status.reason, Some(Reason::ExecutorReregistrationTimeout));
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_launch_that_fails_is_told_with_its_reason() {
+    let mut site = Site::new().await;
+    let mut task = command_task(AGENT, "t1", "true");
+    let uri = proto::mesos::v1::command_info::Uri {
+        value: "/no/such/file".to_owned(),
+        ..proto::mesos::v1::command_info::Uri::default()
+    };
+    task.command.get_or_insert_default().uris.push(uri);
+    site.master.launch(task);
+    let status = site.master.status_of(TaskState::Failed).await;
+    assert_eq!(status.reason, Some(Reason::ContainerLaunchFailed));
+    let message = status.message.expect("a message");
+    assert!(message.contains("/no/such/file"), "{message}");
+    site.end().await;
+}
