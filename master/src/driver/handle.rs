@@ -32,7 +32,7 @@ pub(super) enum Ask {
     /// A call, and who waits for how it went.
     Call(RequestId, Input, oneshot::Sender<Result<Done, Refusal>>),
     /// A subscription, and who waits for its stream's id.
-    Subscribe(RequestId, Input, oneshot::Sender<Result<StreamId, Refusal>>),
+    Subscribe(RequestId, ConnectionId, Input, oneshot::Sender<Result<StreamId, Refusal>>),
     /// An operator that waits for the snapshot and the notes that follow it.
     Watch(RequestId, oneshot::Sender<Watching>),
 }
@@ -122,7 +122,8 @@ impl Handle {
         let events = self.schedulers.open(connection);
         let input = Input::Subscribe { connection, request, call, principal: None };
         let (answer, answered) = oneshot::channel();
-        let result = match self.asks.try_send(Ask::Subscribe(request, input, answer)) {
+        let ask = Ask::Subscribe(request, connection, input, answer);
+        let result = match self.asks.try_send(ask) {
             Ok(()) => match answered.await {
                 Ok(Ok(stream)) => {
                     let connection = Some(connection);
@@ -137,12 +138,10 @@ impl Handle {
         result
     }
 
-    /// Opens the link of an agent: its number, and what the agent is to hear.
-    pub(crate) async fn open_link(&self) -> (ConnectionId, mpsc::Receiver<ToAgent>) {
+    /// A number for the link of an agent, and what the agent is to hear. The core is yet to be told.
+    pub(crate) fn new_link(&self) -> (ConnectionId, mpsc::Receiver<ToAgent>) {
         let connection = ConnectionId(self.numbers.next());
-        let messages = self.agents.open(connection);
-        self.tell(Input::AgentConnected { connection }).await;
-        (connection, messages)
+        (connection, self.agents.open(connection))
     }
 
     /// A link has ended.

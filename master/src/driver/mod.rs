@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use master_core::{Input, Master, Note, Output, Refusal};
-use model::ids::{Reign, RequestId, StreamId, Term};
+use model::ids::{ConnectionId, Reign, RequestId, StreamId, Term};
 use model::registry::Record;
 use model::step::{Core, Now, Time, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -55,7 +55,7 @@ struct Running {
     handle: Handle,
     notes: Notes,
     calls: HashMap<RequestId, Answer<master_core::Done>>,
-    subscriptions: HashMap<RequestId, Answer<StreamId>>,
+    subscriptions: HashMap<RequestId, (ConnectionId, Answer<StreamId>)>,
     watches: HashMap<RequestId, oneshot::Sender<Watching>>,
     watchers: Vec<mpsc::Sender<Arc<Note>>>,
     /// Inputs that came of performing outputs.
@@ -218,8 +218,8 @@ impl Running {
                 self.calls.insert(request, answer);
                 input
             }
-            Ask::Subscribe(request, input, answer) => {
-                self.subscriptions.insert(request, answer);
+            Ask::Subscribe(request, connection, input, answer) => {
+                self.subscriptions.insert(request, (connection, answer));
                 input
             }
             Ask::Watch(request, answer) => {
@@ -254,7 +254,7 @@ impl Running {
             Output::Propose(records) => self.propose(records),
             Output::OpenStream { connection, request, stream } => {
                 let answer = self.subscriptions.remove(&request);
-                let told = answer.is_some_and(|answer| answer.send(Ok(stream)).is_ok());
+                let told = answer.is_some_and(|(_, answer)| answer.send(Ok(stream)).is_ok());
                 if !told {
                     // The client went while it waited.
                     self.handle.schedulers.close(connection);
@@ -270,10 +270,11 @@ impl Running {
             Output::Answer { request, result } => {
                 if let Some(answer) = self.calls.remove(&request) {
                     let _ = answer.send(result);
-                } else if let Some(answer) = self.subscriptions.remove(&request)
-                    && let Err(refusal) = result
-                {
-                    let _ = answer.send(Err(refusal));
+                } else if let Some((connection, answer)) = self.subscriptions.remove(&request) {
+                    self.handle.schedulers.close(connection);
+                    if let Err(refusal) = result {
+                        let _ = answer.send(Err(refusal));
+                    }
                 } else {
                     self.watches.remove(&request);
                 }

@@ -46,7 +46,7 @@ impl AgentLink for Links {
         request: Request<Streaming<AgentFrame>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let (term, _, _) = serving(&self.leadership).map_err(|not| not.status())?;
-        let (connection, messages) = self.driver.open_link().await;
+        let (connection, messages) = self.driver.new_link();
         // Cancelled when either direction has ended, so that the other one ends too.
         let ended = CancellationToken::new();
         tokio::spawn(read(self.clone(), connection, request.into_inner(), ended.clone()));
@@ -69,6 +69,7 @@ async fn read(
     ended: CancellationToken,
 ) {
     let _guard = ended.clone().drop_guard();
+    links.driver.tell(Input::AgentConnected { connection }).await;
     loop {
         let frame = tokio::select! {
             frame = frames.message() => frame,

@@ -76,10 +76,11 @@ impl FakeAgent {
     /// The next message that is no ping; pings are answered. `None`: the link has ended.
     pub async fn hear(&mut self) -> Option<ToAgent> {
         loop {
-            match next(&mut self.from_master).await?.0 {
-                ToAgent::Ping { .. } => self.say(&FromAgent::Pong).await,
-                message => return Some(message),
+            let (message, _) = next(&mut self.from_master).await?;
+            if !matches!(message, ToAgent::Ping { .. }) {
+                return Some(message);
             }
+            self.say(&FromAgent::Pong).await;
         }
     }
 }
