@@ -254,7 +254,7 @@ async fn a_memory_hog_is_stopped_for_it_and_its_neighbour_is_not() {
 async fn a_fork_bomb_ends_at_its_limit() {
     let host = Host::new();
     let containerizer = host.containerizer();
-    let mut spec = host.spec("bomb", "bomb() { bomb | bomb & }; bomb; sleep 1000");
+    let mut spec = host.spec("bomb", "sleep 1000 & bomb() { bomb | bomb & }; bomb; wait");
     spec.limits.pids = Some(20);
     let container = spec.container.clone();
     containerizer.launch(spec).await.expect("it starts");
