@@ -31,7 +31,8 @@ mod tests {
     fn underscores_in_names_become_dashes_and_values_stay() {
         let given = ["agora", "master", "--work_dir=/a_b", "--offer_timeout", "a_b", "--", "--x_y"];
         let read = normalise(given.map(OsString::from));
-        let wanted = ["agora", "master", "--work-dir=/a_b", "--offer-timeout", "a_b", "--", "--x_y"];
+        let wanted =
+            ["agora", "master", "--work-dir=/a_b", "--offer-timeout", "a_b", "--", "--x_y"];
         assert_eq!(read, wanted.map(OsString::from));
     }
 }

@@ -143,7 +143,8 @@ fn read_json(file: &Path) -> Result<Value, Failure> {
         std::fs::read_to_string(file).map(|read| body = read)
     };
     read.map_err(|error| Failure::Local(format!("cannot read {shown}: {error}")))?;
-    serde_json::from_str(&body).map_err(|error| Failure::Local(format!("{shown} is not JSON: {error}")))
+    serde_json::from_str(&body)
+        .map_err(|error| Failure::Local(format!("{shown} is not JSON: {error}")))
 }
 
 async fn list(cluster: &Cluster) -> Result<(), Failure> {
@@ -177,8 +178,16 @@ async fn show(id: &str, cluster: &Cluster) -> Result<(), Failure> {
     let app = &answer["app"];
     println!("id        {}", text(app, "/id"));
     println!("command   {}", text(app, "/cmd"));
-    println!("instances {} wanted, {} running", text(app, "/instances"), text(app, "/tasksRunning"));
-    println!("each      {} cpus, {} MiB", amount(number(app, "/cpus")), amount(number(app, "/mem")));
+    println!(
+        "instances {} wanted, {} running",
+        text(app, "/instances"),
+        text(app, "/tasksRunning")
+    );
+    println!(
+        "each      {} cpus, {} MiB",
+        amount(number(app, "/cpus")),
+        amount(number(app, "/mem"))
+    );
     println!("version   {}", text(app, "/version"));
     if let Some(failure) = app.get("lastTaskFailure") {
         println!(

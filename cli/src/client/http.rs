@@ -25,8 +25,16 @@ pub(crate) struct ClusterArgs {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// Nobody answered: exit code 3.
-    #[error("no {role} answers at {tried}: {cause}\nIs it running? Name it with --{flag} or AGORA_{env}.")]
-    Unreachable { role: &'static str, flag: &'static str, env: String, tried: String, cause: String },
+    #[error(
+        "no {role} answers at {tried}: {cause}\nIs it running? Name it with --{flag} or AGORA_{env}."
+    )]
+    Unreachable {
+        role: &'static str,
+        flag: &'static str,
+        env: String,
+        tried: String,
+        cause: String,
+    },
     /// The cluster said no: exit code 1.
     #[error("{0}")]
     Refused(String),
@@ -80,10 +88,11 @@ impl Cluster {
 
     /// Reads `path` of the leading master; redirects are followed.
     pub(crate) async fn master(&self, path: &str) -> Result<Value, Failure> {
-        let (url, answer) = self.first(&self.masters, "master", "master", |client, base| {
-            client.get(format!("{base}{path}"))
-        })
-        .await?;
+        let (url, answer) = self
+            .first(&self.masters, "master", "master", |client, base| {
+                client.get(format!("{base}{path}"))
+            })
+            .await?;
         read(&url, answer).await
     }
 

@@ -74,7 +74,8 @@ async fn print_from(
 
 async fn is_over(task: &str, cluster: &Cluster) -> Result<bool, Failure> {
     let now = find(task, cluster).await?;
-    let over = ["TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST", "TASK_GONE"];
+    let over =
+        ["TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST", "TASK_GONE"];
     Ok(over.contains(&text(&now, "/state").as_str()))
 }
 

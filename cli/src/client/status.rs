@@ -23,7 +23,11 @@ pub(crate) async fn run(cluster: &Cluster) -> Result<(), Failure> {
         text(s, "/agents/recovered"),
     );
     println!("frameworks {}", text(s, "/frameworks"));
-    println!("tasks      {} live, {} unreachable", text(s, "/tasks/live"), text(s, "/tasks/unreachable"));
+    println!(
+        "tasks      {} live, {} unreachable",
+        text(s, "/tasks/live"),
+        text(s, "/tasks/unreachable")
+    );
     for kind in ["cpus", "mem", "disk"] {
         println!(
             "{kind:<10} {} of {} used",
@@ -52,9 +56,7 @@ fn summarise(state: &Value, apps: Option<&Value>) -> Value {
     let count = |list: &str| -> usize {
         frameworks.iter().map(|framework| items(framework, &format!("/{list}")).len()).sum()
     };
-    let kinds = |group: &str| {
-        json!({ "cpus": sum(group, "cpus"), "mem": sum(group, "mem"), "disk": sum(group, "disk") })
-    };
+    let kinds = |group: &str| json!({ "cpus": sum(group, "cpus"), "mem": sum(group, "mem"), "disk": sum(group, "disk") });
     let apps = apps.map(|apps| {
         let all = items(apps, "/apps");
         let total = |field: &str| all.iter().map(|app| number(app, field)).sum::<f64>();

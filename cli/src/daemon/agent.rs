@@ -149,7 +149,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     say_bound("agent", running.address);
     tokio::select! {
         asked = asked_to_end() => asked?,
-        ended = running.wait() => ended.context("the agent cannot go on")?,
+        why = running.wait() => anyhow::bail!("the agent cannot go on: {why}"),
     }
     running.stop(agent::StopMode::KeepTasks).await;
     Ok(())

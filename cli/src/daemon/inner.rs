@@ -13,7 +13,21 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next()?.to_str()? {
         LAUNCHER => agent::launcher::main(arguments),
-        EXECUTOR => Some(agent::executor::main()),
+        EXECUTOR => Some(executor()),
         _ => None,
+    }
+}
+
+fn executor() -> ExitCode {
+    let options = match agent::executor::ExecutorOptions::from_env() {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match u8::try_from(agent::executor::main(&options)) {
+        Ok(code) => ExitCode::from(code),
+        Err(_) => ExitCode::FAILURE,
     }
 }

@@ -53,7 +53,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         ..master::Options::default()
     };
     flags.tuning.apply(&mut options)?;
-    let master = master::start(options).await.context("the master cannot start")?;
+    let mut master = master::start(options).await.context("the master cannot start")?;
     let masters = vec![master.address.to_string()];
 
     let mut options = agent::Options {
@@ -76,7 +76,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         hostname: Some(flags.ip.to_string()),
         ..marathon::Options::default()
     };
-    let marathon = marathon::start(options).await.context("Marathon cannot start")?;
+    let mut marathon = marathon::start(options).await.context("Marathon cannot start")?;
 
     write_address(&work_dir.join("marathon"), marathon.address)?;
     say_bound("master  ", master.address);
@@ -85,17 +85,14 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     println!("state is kept in {}; end with Ctrl-C", work_dir.display());
     let ended = tokio::select! {
         asked = asked_to_end() => asked,
-        ended = master.wait() => ended.context("the master cannot go on"),
-        ended = agent.wait() => ended.context("the agent cannot go on"),
-        ended = marathon.wait() => ended.context("Marathon cannot go on"),
+        why = master.wait() => Err(anyhow::anyhow!("the master cannot go on: {why}")),
+        why = agent.wait() => Err(anyhow::anyhow!("the agent cannot go on: {why}")),
+        why = marathon.wait() => Err(anyhow::anyhow!("Marathon cannot go on: {why}")),
     };
     // From the outside in: who gives orders ends before who carries them out.
     marathon.stop().await;
-    let mode = if flags.keep_tasks {
-        agent::StopMode::KeepTasks
-    } else {
-        agent::StopMode::KillTasks
-    };
+    let mode =
+        if flags.keep_tasks { agent::StopMode::KeepTasks } else { agent::StopMode::KillTasks };
     agent.stop(mode).await;
     master.stop().await;
     ended

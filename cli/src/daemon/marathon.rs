@@ -109,14 +109,14 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         flags: super::flag_texts("marathon"),
         ..marathon::Options::default()
     };
-    let running = marathon::start(options).await.context("Marathon cannot start")?;
+    let mut running = marathon::start(options).await.context("Marathon cannot start")?;
     if let Some(dir) = &flags.work_dir {
         write_address(dir, running.address)?;
     }
     say_bound("marathon", running.address);
     tokio::select! {
         asked = asked_to_end() => asked?,
-        ended = running.wait() => ended.context("Marathon cannot go on")?,
+        why = running.wait() => anyhow::bail!("Marathon cannot go on: {why}"),
     }
     running.stop().await;
     Ok(())

@@ -94,7 +94,9 @@ impl Tuning {
                 Some((role.to_owned(), weight.parse::<f64>().ok().filter(|weight| *weight > 0.0)?))
             });
             let (role, weight) = weight.with_context(|| {
-                format!("--weights: '{part}' is not role=weight with a weight above 0, such as web=2")
+                format!(
+                    "--weights: '{part}' is not role=weight with a weight above 0, such as web=2"
+                )
             })?;
             options.weights.insert(role, weight);
         }
@@ -120,11 +122,11 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         ..master::Options::default()
     };
     flags.tuning.apply(&mut options)?;
-    let running = master::start(options).await.context("the master cannot start")?;
+    let mut running = master::start(options).await.context("the master cannot start")?;
     say_bound("master", running.address);
     tokio::select! {
         asked = asked_to_end() => asked?,
-        ended = running.wait() => ended.context("the master cannot go on")?,
+        why = running.wait() => anyhow::bail!("the master cannot go on: {why}"),
     }
     running.stop().await;
     Ok(())

@@ -72,7 +72,14 @@ async fn the_master_refuses_what_makes_no_sense() {
     };
     let known = json!({ "value": "no-such-framework" });
     let cases = [
-        raw("no content type", SCHEDULER, &[], b"{}", 400, "Expecting 'Content-Type' to be present"),
+        raw(
+            "no content type",
+            SCHEDULER,
+            &[],
+            b"{}",
+            400,
+            "Expecting 'Content-Type' to be present",
+        ),
         raw(
             "wrong content type",
             SCHEDULER,
@@ -161,10 +168,7 @@ async fn the_master_refuses_what_makes_no_sense() {
 
     let (status, text) = world.get(&local.master, SCHEDULER).await.expect("answered");
     assert_eq!(status, 405);
-    assert_eq!(
-        text,
-        "405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'."
-    );
+    assert_eq!(text, "405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.");
     bad_subscriptions(&world, &local).await;
     assert_eq!(world.get(&local.master, "/health").await.map(|answer| answer.0), Some(200));
 }
@@ -300,7 +304,10 @@ async fn a_task_cannot_lead_the_files_endpoint_or_the_fetcher_out_of_its_sandbox
     })
     .await;
     assert_eq!(failure["state"], "TASK_FAILED", "{failure}");
-    assert!(failure["message"].as_str().is_some_and(|text| text.contains("climbing.tar.gz")), "{failure}");
+    assert!(
+        failure["message"].as_str().is_some_and(|text| text.contains("climbing.tar.gz")),
+        "{failure}"
+    );
     assert!(!world.path("climbed").exists() && !std::path::Path::new("/tmp/climbed").exists());
 }
 

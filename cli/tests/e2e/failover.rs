@@ -22,8 +22,7 @@ async fn tasks_outlive_the_leading_master_and_it_catches_up() {
     let _first = world.start_agent("agent-1", &masters.peers, "31000-31499").await;
     let _second = world.start_agent("agent-2", &masters.peers, "31500-31999").await;
     let marathon = world.start_marathon("marathon", &masters.peers).await;
-    let sleepers =
-        json!({ "id": "/sleepers", "cmd": "exec sleep 10000", "instances": 20, "cpus": 0.1, "mem": 32 });
+    let sleepers = json!({ "id": "/sleepers", "cmd": "exec sleep 10000", "instances": 20, "cpus": 0.1, "mem": 32 });
     world.deploy(&marathon.address, &sleepers).await;
     let before = task_ids(&world.tasks(&marathon.address, "sleepers").await);
     assert_eq!(before.len(), 20);
@@ -59,7 +58,8 @@ async fn tasks_outlive_the_leading_master_and_it_catches_up() {
     let port = dead.address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let back = world.start_master(&dead.name, port, &masters.peers, &[]).await;
     until_async("the old leader follows", PATIENCE, async || {
-        let answer = world.http.get(format!("http://{}/redirect", back.address)).send().await.ok()?;
+        let answer =
+            world.http.get(format!("http://{}/redirect", back.address)).send().await.ok()?;
         let location = answer.headers().get("location")?.to_str().ok()?.to_owned();
         (location == format!("//{}", next.0)).then_some(())
     })

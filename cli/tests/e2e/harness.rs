@@ -154,7 +154,8 @@ impl World {
         let mut left = Vec::new();
         for cgroup in self.cgroups() {
             for pid in pids_in(&cgroup) {
-                let cmdline = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let cmdline =
+                    fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
                 left.push(format!("{}: {pid} {}", cgroup.display(), cmdline.replace('\0', " ")));
             }
         }

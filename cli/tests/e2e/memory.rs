@@ -7,7 +7,8 @@ use serde_json::json;
 async fn a_memory_hog_fails_with_the_reason_and_harms_nobody() {
     let world = World::new();
     let local = world.start_local().await;
-    let neighbour = json!({ "id": "/neighbour", "cmd": "exec sleep 10000", "cpus": 0.1, "mem": 32 });
+    let neighbour =
+        json!({ "id": "/neighbour", "cmd": "exec sleep 10000", "cpus": 0.1, "mem": 32 });
     world.deploy(&local.marathon, &neighbour).await;
     let before = world.tasks(&local.marathon, "neighbour").await;
     let hog = json!({
@@ -31,8 +32,7 @@ async fn a_memory_hog_fails_with_the_reason_and_harms_nobody() {
     let task = tasks["tasks"].as_array().into_iter().flatten().find(|task| task["id"] == id);
     assert_eq!(task.map(|task| task["state"].clone()), Some(json!("TASK_FAILED")), "{tasks}");
     let call = json!({ "type": "GET_TASKS" });
-    let (status, answer) =
-        world.send(reqwest::Method::POST, &local.master, "/api/v1", &call).await;
+    let (status, answer) = world.send(reqwest::Method::POST, &local.master, "/api/v1", &call).await;
     assert_eq!(status, 200);
     let reasons: Vec<_> = answer["get_tasks"]["completed_tasks"]
         .as_array()
