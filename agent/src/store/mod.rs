@@ -142,3 +142,6 @@ fn load(database: &Database, path: &Path, boot_id: &str) -> Result<Loaded, Store
     }
     Ok(Loaded { records, boot_id: boot_before })
 }
+
+#[cfg(test)]
+mod tests;

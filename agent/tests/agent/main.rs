@@ -1,10 +1,13 @@
 //! A whole agent over its sockets: the test plays the master, and the executor where it is a custom
 //! one. Containers are real, without isolation, so that this runs anywhere.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "what is not expected fails the test")]
+
 mod executor_api;
 mod files;
 mod life;
 mod master;
+mod simulated;
 
 use std::path::Path;
 use std::time::Duration;

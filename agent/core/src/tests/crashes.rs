@@ -155,10 +155,10 @@ impl World {
 
     /// Something happens, drawn at random; perhaps the agent dies over it.
     fn happen(&mut self) {
-        let crash_after = if self.rng.chance(25) { Some(self.rng.below(8) as usize) } else { None };
+        let crash_after = if self.rng.chance(25) { Some(below(&mut self.rng, 8)) } else { None };
         self.story.secs += self.rng.below(5);
         let containers: Vec<ContainerId> = self.alive.iter().cloned().collect();
-        let some = |rng: &mut Rng, len: usize| rng.below(len.max(1) as u64) as usize;
+        let some = |rng: &mut Rng, len: usize| below(rng, len.max(1));
         match self.rng.below(8) {
             0 | 1 => {
                 self.names += 1;
@@ -184,10 +184,14 @@ impl World {
                 let owner = self.story.agent.frameworks[&fid()].tasks[task].executor.clone();
                 let states = [TaskState::Running, TaskState::Finished, TaskState::Failed];
                 let state = states[some(&mut self.rng, states.len())];
-                let mut status = status(task.as_str(), state, 0);
-                status.uuid = Some(UpdateId(self.rng.uuid()));
-                let update =
-                    Input::Update { request: REQUEST, framework: fid(), executor: owner, status };
+                let mut report = status(task.as_str(), state, 0);
+                report.uuid = Some(UpdateId(self.rng.uuid()));
+                let update = Input::Update {
+                    request: REQUEST,
+                    framework: fid(),
+                    executor: owner,
+                    status: report,
+                };
                 self.input(update, crash_after);
             }
             5 => {
@@ -263,6 +267,10 @@ impl World {
         }
         assert!(self.taken.is_subset(&self.heard), "what was taken was passed on");
     }
+}
+
+fn below(rng: &mut Rng, bound: usize) -> usize {
+    usize::try_from(rng.below(bound as u64)).expect("below a size")
 }
 
 proptest! {

@@ -1,4 +1,5 @@
 //! Stories, and what holds over all of them.
+#![expect(clippy::wildcard_enum_match_arm, reason = "tests look at the outputs they are about")]
 
 mod crashes;
 mod stories;
@@ -162,8 +163,8 @@ impl Story {
     }
 
     /// An agent with a past.
-    pub(super) fn restarted(store: Vec<Record>, mut was: Recovered, seed: u64) -> Self {
-        let mut story = Self { agent: Agent::new(config(), seed), secs: 0, store };
+    pub(super) fn restarted(records: Vec<Record>, mut was: Recovered, seed: u64) -> Self {
+        let mut story = Self { agent: Agent::new(config(), seed), secs: 0, store: records };
         was.records.clone_from(&story.store);
         story.step(Input::Recovered(was));
         story

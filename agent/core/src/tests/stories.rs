@@ -314,10 +314,10 @@ fn an_agent_that_is_back_takes_its_executors_back() {
     story.subscribed("t");
     story.step(update("t", "t", TaskState::Running, 1));
     let container = story.container();
-    let store = story.store;
+    let records = story.store;
 
     let alive = Recovered { alive: vec![container.clone()], ..Recovered::default() };
-    let mut story = Story::restarted(store.clone(), alive.clone(), 2);
+    let mut story = Story::restarted(records.clone(), alive.clone(), 2);
     let early = story.step(update("t", "t", TaskState::Finished, 2));
     assert_eq!(short(&early), ["answer Err(Recovering)"]);
     let mut call = subscribe("t", STREAM);
@@ -335,7 +335,7 @@ fn an_agent_that_is_back_takes_its_executors_back() {
     );
 
     // One that does not come back in time is gone.
-    let mut story = Story::restarted(store, alive, 3);
+    let mut story = Story::restarted(records, alive, 3);
     assert_eq!(short(&story.wait(2)), ["destroy container", "Connect"]);
     let out = story.step(Input::Exited { container, exit: Exit::default() });
     assert_eq!(short(&out)[0], "append Updates(f, t)");
@@ -366,5 +366,50 @@ fn tasks_that_an_executor_never_heard_of_are_dropped() {
             "append Updates(f, b)",
             "update b Dropped REASON_AGENT_RESTARTED, latest Dropped"
         ]
+    );
+}
+
+#[test]
+fn without_checkpointing_nothing_outlives_the_agent() {
+    let mut story = Story::registered();
+    let mut order = command(task("t", 1_000));
+    if let ToAgent::Launch(launch) = &mut order {
+        launch.framework.checkpoint = false;
+    }
+    story.hear(order);
+    story.subscribed("t");
+    story.step(update("t", "t", TaskState::Running, 1));
+    let container = story.container();
+    let alive = Recovered { alive: vec![container.clone()], ..Recovered::default() };
+    let mut story = Story::restarted(story.store, alive, 2);
+    assert_eq!(story.agent.live_tasks().count(), 1, "until its processes are gone");
+    let out = story.step(Input::Exited { container, exit: Exit::default() });
+    assert_eq!(told(&out), []);
+    assert!(story.agent.is_idle());
+    assert_eq!(story.store.len(), 1, "the master has told the framework long ago");
+}
+
+#[test]
+fn after_a_boot_tasks_are_gone() {
+    let mut story = Story::registered();
+    story.hear(command(task("t", 1_000)));
+    story.subscribed("t");
+    story.step(update("t", "t", TaskState::Running, 1));
+    let was = Recovered { alive: vec![story.container()], rebooted: true, ..Recovered::default() };
+    let mut story = Story::restarted(story.store, was, 2);
+    story.step(Input::LinkUp { link: LINK });
+    let out = story.hear(ToAgent::Reregistered {
+        agent: aid(),
+        ping_timeout: Duration::from_secs(75),
+        expected: vec![(fid(), tid("t"))],
+        completed: Vec::new(),
+    });
+    assert_eq!(told(&out), [("t".to_owned(), TaskState::Running)]);
+    let ack = |uuid| ToAgent::Acknowledge { framework: fid(), task: tid("t"), uuid };
+    let out = story.hear(ack(UpdateId([1; 16])));
+    assert_eq!(
+        short(&out)[1],
+        "update t Gone REASON_AGENT_RESTARTED, latest Gone",
+        "after what was said before"
     );
 }

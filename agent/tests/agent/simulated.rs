@@ -1,0 +1,41 @@
+//! Agents without a machine, as benchmarks use them.
+
+use std::time::Duration;
+
+use agent::{Channels, Imitation, StopMode};
+use model::link::FromAgent;
+use model::task::TaskState;
+use proto::mesos::v1 as mesos;
+
+use crate::master::{AGENT, Master};
+use crate::{command_task, resources};
+
+#[tokio::test]
+async fn an_imitated_agent_runs_and_kills_imitated_tasks() {
+    let mut master = Master::start().await;
+    let info = mesos::AgentInfo {
+        hostname: "here".to_owned(),
+        resources: resources(4.0, 4_096.0),
+        ..mesos::AgentInfo::default()
+    };
+    let imitation = Imitation { runs_for: Some(Duration::ZERO) };
+    let masters = vec![master.address.to_string()];
+    let channels = Channels::default();
+    let quick =
+        agent::start_simulated(info.clone(), masters.clone(), imitation, channels.clone()).await;
+    master.register().await;
+    master.launch(command_task(AGENT, "t1", "true"));
+    assert_eq!(master.status().await.state, TaskState::Running);
+    assert_eq!(master.status().await.state, TaskState::Finished);
+    quick.stop(StopMode::KillTasks).await;
+    assert_eq!(master.hear().await, FromAgent::Unregister);
+
+    let imitation = Imitation { runs_for: None };
+    let patient = agent::start_simulated(info, masters, imitation, channels).await;
+    master.register().await;
+    master.launch(command_task(AGENT, "t2", "true"));
+    assert_eq!(master.status().await.state, TaskState::Running);
+    master.kill("t2");
+    assert_eq!(master.status().await.state, TaskState::Killed);
+    patient.stop(StopMode::KeepTasks).await;
+}
