@@ -156,3 +156,37 @@ async fn a_launch_that_fails_is_told_with_its_reason() {
     assert!(message.contains("/no/such/file"), "{message}");
     site.end().await;
 }
+
+/// As all tests of real isolation, this takes root.
+#[tokio::test]
+async fn a_task_past_its_memory_is_told_of_it() {
+    let root = format!("agora-agent-test-{}", std::process::id());
+    let mut site = Site::with(|options| {
+        options.isolation = None;
+        options.cgroups_root.clone_from(&root);
+    })
+    .await;
+    let hog = "x=xxxxxxxxxxxxxxxx; while true; do x=$x$x; done";
+    site.master.launch(command_task(AGENT, "t1", hog));
+    let status = site.master.status_of(TaskState::Failed).await;
+    assert_eq!(status.reason, Some(Reason::ContainerLimitationMemory), "{status:?}");
+    assert_eq!(
+        status.message.as_deref(),
+        Some("Memory limit exceeded: the container may take 64 MB")
+    );
+    let wire = proto::convert::task::status_to_wire(&status);
+    let limitation = wire.limitation.expect("it says which resource");
+    assert_eq!(limitation.resources[0].name, "mem");
+    site.master.launch(command_task(AGENT, "t2", "test $(hostname) && exit 0"));
+    site.master.status_of(TaskState::Finished).await;
+    site.end().await;
+    // Empty by now, or this would fail.
+    let mounts = std::fs::read_dir("/sys/fs/cgroup").expect("cgroups");
+    let mounts = mounts.map(|entry| entry.expect("an entry").path());
+    for hierarchy in mounts.chain(["/sys/fs/cgroup".into()]) {
+        let left = hierarchy.join(&root);
+        if left.exists() {
+            std::fs::remove_dir(left).expect("nothing is left in it");
+        }
+    }
+}

@@ -49,9 +49,16 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With `change`d options.
+    async fn with(change: impl FnOnce(&mut Options)) -> Self {
         let work_dir = tempfile::tempdir().expect("a directory");
         let mut master = Master::start().await;
-        let agent = agent::start(options(work_dir.path(), &master)).await.expect("it starts");
+        let mut options = options(work_dir.path(), &master);
+        change(&mut options);
+        let agent = agent::start(options).await.expect("it starts");
         master.register().await;
         Self { work_dir, master, agent }
     }
