@@ -5,14 +5,29 @@
 //! its driver does. [`registry::Registry`] is what masters agree on; a leader acts on a change of it
 //! only when the change has come back as applied.
 
+mod agent_messages;
+mod agent_messages;
+mod calls;
+mod calls;
 pub mod config;
+mod due;
+mod due;
 pub mod io;
 mod master;
 pub mod note;
+mod operator_calls;
+mod operator_calls;
+mod records;
+mod records;
 pub mod registry;
+mod reign;
+mod reign;
+mod state;
+mod state;
+mod streams;
 pub mod view;
 
-pub use allocator::{MinAllocatable, Weight};
+pub use allocator::{MinAllocatable, Weight, Why};
 pub use config::Config;
 pub use io::{CloseReason, Done, Input, Output, Refusal, StreamClaim};
 pub use master::Master;

@@ -1,24 +1,53 @@
 //! The master: which input is handled where. No decision is made here.
 
+use crate::agent_messages;
+use crate::calls::{self, subscribe};
 use crate::config::Config;
-use crate::io::{Input, Output};
+use crate::due;
+use crate::io::{CloseReason, Input, Output, Refusal};
+use crate::operator_calls::{mark_agent_gone, teardown_framework};
+use crate::records;
+use crate::reign;
+use crate::state::{Books, Turn};
+use allocator::Why;
+use model::ids::{AgentId, FrameworkId};
+use model::role::Role;
 use model::step::{Core, Now, Time};
 
 /// The deciding half of a master, leading or standing by.
 #[derive(Debug)]
 pub struct Master {
     config: Config,
+    /// Present while it leads.
+    books: Option<Box<Books>>,
 }
 
 impl Master {
     /// A master that stands by.
     pub fn new(config: Config) -> Self {
-        Self { config }
+        Self { config, books: None }
     }
 
     /// What it was told at its start.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Whether it leads.
+    pub fn is_leading(&self) -> bool {
+        self.books.is_some()
+    }
+
+    /// Why a framework is offered nothing of an agent for one of its roles; absent if it is, or will be
+    /// in a moment, or if this master does not lead.
+    pub fn why_not(
+        &self,
+        framework: &FrameworkId,
+        role: &Role,
+        agent: &AgentId,
+        now: Now,
+    ) -> Option<Why> {
+        self.books.as_ref()?.allocator.why_not(framework, role, agent, now.time)
     }
 }
 
@@ -26,11 +55,109 @@ impl Core for Master {
     type Input = Input;
     type Output = Output;
 
-    fn step(&mut self, _input: Input, _now: Now, _out: &mut Vec<Output>) {}
+    fn step(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
+        let turn = &mut Turn { now, out };
+        let input = match input {
+            Input::Lead { term, reign, registry } => {
+                if let Some(books) = self.books.take() {
+                    reign::end(*books, turn);
+                }
+                let mut books = reign::begin(&self.config, term, reign, registry, turn);
+                books.publish(turn);
+                self.books = Some(Box::new(books));
+                return;
+            }
+            Input::Depose => {
+                if let Some(books) = self.books.take() {
+                    reign::end(*books, turn);
+                }
+                return;
+            }
+            other => other,
+        };
+        match &mut self.books {
+            Some(books) => {
+                lead(books, input, turn);
+                books.publish(turn);
+            }
+            None => stand_by(&input, turn),
+        }
+    }
 
-    fn wake(&mut self, _now: Now, _out: &mut Vec<Output>) {}
+    fn wake(&mut self, now: Now, out: &mut Vec<Output>) {
+        let Some(books) = &mut self.books else { return };
+        let turn = &mut Turn { now, out };
+        while let Some(due) = books.timers.pop(now.time) {
+            due::apply(books, &due, turn);
+        }
+        if books.allocator.next_run().is_some_and(|at| at <= now.time) {
+            let allocations = books.allocator.allocate(now.time);
+            books.make_offers(allocations, turn);
+        }
+        books.publish(turn);
+    }
 
     fn next_deadline(&self) -> Option<Time> {
-        None
+        let books = self.books.as_ref()?;
+        [books.timers.next(), books.allocator.next_run()].into_iter().flatten().min()
+    }
+}
+
+/// What happens to a leader.
+fn lead(books: &mut Books, input: Input, turn: &mut Turn<'_>) {
+    match input {
+        Input::Applied(record) => records::applied(books, &record, turn),
+        Input::ProposalFailed(lost) => {
+            for record in &lost {
+                records::failed(books, record, turn);
+            }
+        }
+        Input::Subscribe { connection, request, call, principal } => {
+            subscribe::apply(books, connection, request, call, principal, turn);
+        }
+        Input::Call { request, framework, stream, call, principal } => {
+            let from = calls::From { request, framework, stream, principal };
+            calls::apply(books, &from, call, turn);
+        }
+        Input::SchedulerGone { connection } => {
+            subscribe::gone(books, connection, turn);
+        }
+        Input::AgentConnected { connection } => agent_messages::connected(books, connection),
+        Input::FromAgent { connection, term_seen, message } => {
+            agent_messages::apply(books, connection, term_seen, message, turn);
+        }
+        Input::AgentGone { connection } => agent_messages::gone::apply(books, connection, turn),
+        Input::TeardownFramework { request, framework } => {
+            teardown_framework::apply(books, request, &framework, turn);
+        }
+        Input::MarkAgentGone { request, agent } => {
+            mark_agent_gone::apply(books, request, agent, turn);
+        }
+        Input::Watch { request } => {
+            books.publish(turn);
+            turn.out.push(Output::OpenWatch { request });
+        }
+        Input::Lead { .. } | Input::Depose => unreachable!("the caller has handled these"),
+    }
+}
+
+/// What happens to a master that does not lead: nothing, and it says so.
+fn stand_by(input: &Input, turn: &mut Turn<'_>) {
+    match *input {
+        Input::Subscribe { request, .. }
+        | Input::Call { request, .. }
+        | Input::TeardownFramework { request, .. }
+        | Input::MarkAgentGone { request, .. }
+        | Input::Watch { request } => turn.answer(request, Err(Refusal::NotLeading)),
+        Input::AgentConnected { connection } => {
+            turn.close_agent(connection, CloseReason::NotLeading);
+        }
+        Input::Lead { .. }
+        | Input::Depose
+        | Input::Applied(_)
+        | Input::ProposalFailed(_)
+        | Input::SchedulerGone { .. }
+        | Input::FromAgent { .. }
+        | Input::AgentGone { .. } => {}
     }
 }

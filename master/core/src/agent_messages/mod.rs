@@ -1,0 +1,93 @@
+//! What agents say: one file for each message, and here the checks that all share.
+
+pub(crate) mod executor_exited;
+pub(crate) mod gone;
+pub(crate) mod message;
+pub(crate) mod pong;
+pub(crate) mod register;
+pub(crate) mod reregister;
+pub(crate) mod status_update;
+pub(crate) mod unregister;
+
+use crate::io::{CloseReason, Output};
+use crate::note::Note;
+use crate::state::agents::Link;
+use crate::state::{Books, Turn};
+use model::ids::{AgentId, ConnectionId, Term};
+use model::link::{FromAgent, ToAgent};
+
+/// A link is open; whose it is comes next.
+pub(crate) fn connected(books: &mut Books, connection: ConnectionId) {
+    books.links.insert(connection, Link::Unnamed);
+}
+
+/// Takes in what came on a link.
+pub(crate) fn apply(
+    books: &mut Books,
+    connection: ConnectionId,
+    term_seen: Term,
+    message: FromAgent,
+    turn: &mut Turn<'_>,
+) {
+    let Some(link) = books.links.get(&connection).cloned() else {
+        // Said before the link was closed from here.
+        return;
+    };
+    if term_seen > books.term {
+        turn.out.push(Output::Outdated { term: term_seen });
+        gone::apply(books, connection, turn);
+        turn.close_agent(connection, CloseReason::NotLeading);
+        return;
+    }
+    match (message, link) {
+        (FromAgent::Register(description), link) => {
+            register::apply(books, connection, &link, description, turn);
+        }
+        (FromAgent::Reregister(back), link) => {
+            reregister::apply(books, connection, &link, back, turn);
+        }
+        (FromAgent::Pong, Link::Agent(agent)) => pong::apply(books, &agent),
+        (FromAgent::StatusUpdate { framework, status, latest }, Link::Agent(agent)) => {
+            status_update::apply(books, &agent, &framework, status, latest, turn);
+        }
+        (FromAgent::ExecutorExited { framework, executor, status }, Link::Agent(agent)) => {
+            executor_exited::apply(books, &agent, &framework, executor, status, turn);
+        }
+        (FromAgent::Message { framework, message }, Link::Agent(agent)) => {
+            message::apply(books, &agent, &framework, message, turn);
+        }
+        (FromAgent::Unregister, Link::Agent(agent)) => unregister::apply(books, &agent, turn),
+        // An agent may answer a ping of before while it is being admitted.
+        (FromAgent::Pong, Link::Unnamed | Link::Admitting(_)) => {}
+        (
+            FromAgent::StatusUpdate { .. }
+            | FromAgent::ExecutorExited { .. }
+            | FromAgent::Message { .. }
+            | FromAgent::Unregister,
+            Link::Unnamed | Link::Admitting(_),
+        ) => {
+            drop_message(None, "it has not registered on this link".to_owned(), turn);
+            gone::apply(books, connection, turn);
+            turn.close_agent(connection, CloseReason::Confused);
+        }
+    }
+}
+
+/// Notes that a message was taken in and nothing done.
+pub(crate) fn drop_message(agent: Option<&AgentId>, why: String, turn: &mut Turn<'_>) {
+    turn.note(Note::AgentMessageDropped { agent: agent.cloned(), why });
+}
+
+/// Does not let an agent in, and has it end what it runs.
+pub(crate) fn turn_away(
+    books: &mut Books,
+    connection: ConnectionId,
+    agent: Option<AgentId>,
+    why: String,
+    turn: &mut Turn<'_>,
+) {
+    turn.note(Note::AgentRefused { agent, why: why.clone() });
+    turn.to_agent(connection, ToAgent::Shutdown { why });
+    books.links.remove(&connection);
+    turn.close_agent(connection, CloseReason::Removed);
+}

@@ -1,0 +1,60 @@
+//! An agent is new and wants an id. It has it when the masters have agreed on it.
+
+use crate::state::agents::{Link, Reach};
+use crate::state::{Admission, Books, Turn};
+use model::ids::{AgentId, ConnectionId};
+use model::link::{AgentDescription, ToAgent};
+use model::registry::{AgentEntry, Record};
+
+/// Has the agent admitted. One that was here before at the same address, and forgot, takes the place
+/// of its former self.
+pub(crate) fn apply(
+    books: &mut Books,
+    connection: ConnectionId,
+    link: &Link,
+    description: AgentDescription,
+    turn: &mut Turn<'_>,
+) {
+    match link {
+        Link::Unnamed => {}
+        Link::Admitting(_) => return,
+        Link::Agent(agent) => {
+            let agent = agent.clone();
+            greet(books, connection, agent, turn);
+            return;
+        }
+    }
+    let mut records = Vec::new();
+    if let Some(former) = books.agents_by_address.get(&description.address).cloned() {
+        let agent = books.agents.get_mut(&former).expect("addresses name known agents");
+        let ran_nothing = agent.tasks.is_empty() && agent.executors.is_empty();
+        if agent.reach == Reach::Disconnected
+            && ran_nothing
+            && !agent.is_leaving
+            && *agent.description == description
+        {
+            // Its link broke before it could keep its id.
+            books.connect_agent(&former, connection, turn);
+            books.recount_agent(&former, turn);
+            greet(books, connection, former, turn);
+            return;
+        }
+        if !agent.is_leaving {
+            agent.is_leaving = true;
+            records.push(Record::RemoveAgent { agent: former, at: turn.now.wall });
+        }
+    }
+    let id = AgentId::numbered(&books.reign, books.agents_made);
+    books.agents_made += 1;
+    let entry = AgentEntry { id: id.clone(), description, registered_at: turn.now.wall };
+    records.push(Record::PutAgent(entry));
+    books.links.insert(connection, Link::Admitting(id.clone()));
+    books.admissions.entry(id).or_default().push_back(Admission { connection, back: None });
+    turn.propose(records);
+}
+
+/// Tells an agent its id.
+pub(crate) fn greet(books: &Books, connection: ConnectionId, agent: AgentId, turn: &mut Turn<'_>) {
+    let ping_timeout = books.config.ping_patience();
+    turn.to_agent(connection, ToAgent::Registered { agent, ping_timeout });
+}

@@ -1,0 +1,165 @@
+//! ACCEPT: offers are used. They count as a set: if one is dead, nothing of the call is done.
+
+use super::{drop_call, launch};
+use crate::note::Note;
+use crate::state::{Books, Turn};
+use model::call::{Accept, Operation, REFUSE_FOR_MAX};
+use model::ids::{AgentId, FrameworkId, OfferId, TaskId};
+use model::offer::Offer;
+use model::resources::Resources;
+use model::role::Role;
+use model::task::{InvalidTask, Reason, Source, Status, TaskSpec, TaskState};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What the accepted offers are of, and what is left of them as operations use them up.
+pub(crate) struct Accepted {
+    pub(crate) framework: FrameworkId,
+    pub(crate) role: Role,
+    pub(crate) agent: AgentId,
+    pub(crate) left: Resources,
+}
+
+/// Carries the operations out in order, and gives back what they leave.
+pub(crate) fn apply(books: &mut Books, framework: &FrameworkId, call: Accept, turn: &mut Turn<'_>) {
+    let Accept { offers, operations, refuse_for } = call;
+    let ids = match check(books, framework, &offers) {
+        Ok(ids) => ids,
+        Err(why) => {
+            refuse(books, framework, &offers, operations, &why, turn);
+            return;
+        }
+    };
+    let mut accepted = take(books, &ids, turn);
+    let offered = accepted.left.clone();
+    for operation in operations {
+        match operation {
+            Operation::Launch(tasks) => launch::each(books, &mut accepted, tasks, turn),
+            Operation::LaunchGroup { executor, tasks } => {
+                launch::group(books, &mut accepted, executor, tasks, turn);
+            }
+            Operation::Unsupported { kind, id: _ } => {
+                drop_call(framework, "ACCEPT", format!("{kind} is not supported"), turn);
+            }
+        }
+    }
+    let Accepted { framework, role, agent, left } = accepted;
+    let refuse_for = refuse_for.min(REFUSE_FOR_MAX);
+    // Leftovers of a launch are free at once if the framework says so; an ACCEPT that used nothing is
+    // a decline in every respect.
+    let is_decline = left == offered;
+    let refuse_for = (is_decline || !refuse_for.is_zero()).then_some(refuse_for);
+    books.allocator.give_back(&framework, &role, &agent, &left, refuse_for, turn.now.time);
+}
+
+/// Whether the offers may be used together; the text says why not.
+fn check(
+    books: &Books,
+    framework: &FrameworkId,
+    offers: &[Arc<str>],
+) -> Result<BTreeSet<OfferId>, String> {
+    let mut ids = BTreeSet::new();
+    let mut first: Option<&Offer> = None;
+    if offers.is_empty() {
+        return Err("No offers specified".to_owned());
+    }
+    for given in offers {
+        let id = OfferId::new(given.clone()).ok();
+        if id.as_ref().is_some_and(|id| ids.contains(id)) {
+            return Err(format!("Offer {given} is listed twice"));
+        }
+        let offer = id.and_then(|id| books.offers.get(&id));
+        let offer = offer.filter(|offer| offer.framework == *framework);
+        let offer = offer.ok_or_else(|| format!("Offer {given} is no longer valid"))?;
+        let first = *first.get_or_insert(offer);
+        if offer.agent != first.agent {
+            return Err(format!(
+                "Offer {given} is of agent {}, but offer {} of agent {}; accept them apart",
+                offer.agent, first.id, first.agent
+            ));
+        }
+        if offer.role != first.role {
+            return Err(format!(
+                "Offer {given} is for role {}, but offer {} for role {}; accept them apart",
+                offer.role, first.id, first.role
+            ));
+        }
+        ids.insert(offer.id.clone());
+    }
+    Ok(ids)
+}
+
+/// Closes the offers and puts what they held together.
+fn take(books: &mut Books, ids: &BTreeSet<OfferId>, turn: &mut Turn<'_>) -> Accepted {
+    let mut all = ids.iter().filter_map(|id| books.take_offer(id, turn)).collect::<Vec<_>>();
+    let first = all.pop().expect("at least one offer was found valid");
+    let mut left = first.resources.clone();
+    for offer in all {
+        left.add(&offer.resources);
+    }
+    Accepted {
+        framework: first.framework.clone(),
+        role: first.role.clone(),
+        agent: first.agent.clone(),
+        left,
+    }
+}
+
+/// Gives back those offers that are the framework's, and tells it that nothing was launched.
+fn refuse(
+    books: &mut Books,
+    framework: &FrameworkId,
+    offers: &[Arc<str>],
+    operations: Vec<Operation>,
+    why: &str,
+    turn: &mut Turn<'_>,
+) {
+    for given in offers {
+        let Ok(id) = OfferId::new(given.clone()) else { continue };
+        if books.offers.get(&id).is_some_and(|offer| offer.framework == *framework) {
+            books.return_offer(&id, None, turn);
+        }
+    }
+    let mut told_any = false;
+    for operation in operations {
+        let tasks = match operation {
+            Operation::Launch(tasks) | Operation::LaunchGroup { tasks, .. } => tasks,
+            Operation::Unsupported { .. } => continue,
+        };
+        for task in &tasks {
+            told_any = true;
+            let message = format!("Task launched with invalid offers: {why}");
+            let reason = Reason::InvalidOffers;
+            refuse_task(books, framework, task, TaskState::Dropped, reason, message, turn);
+        }
+    }
+    if !told_any {
+        drop_call(framework, "ACCEPT", why.to_owned(), turn);
+    }
+}
+
+/// Tells a framework that a task was not launched.
+pub(crate) fn refuse_task(
+    books: &Books,
+    framework: &FrameworkId,
+    task: &Result<TaskSpec, InvalidTask>,
+    state: TaskState,
+    reason: Reason,
+    message: String,
+    turn: &mut Turn<'_>,
+) {
+    let (id, agent) = match task {
+        Ok(task) => (task.id.clone(), Some(task.agent.clone())),
+        Err(invalid) => (TaskId::as_given(invalid.id.clone()), None),
+    };
+    turn.note(Note::TaskRefused {
+        framework: framework.clone(),
+        task: id.clone(),
+        why: message.clone(),
+    });
+    let mut status = Status::new(id, state, Source::Master, turn.now.wall);
+    status.agent = agent;
+    status.reason = Some(reason);
+    status.message = Some(message.into());
+    books.tell_update(framework, status, turn);
+}

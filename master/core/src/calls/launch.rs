@@ -1,0 +1,249 @@
+//! Launching: the checks a task must pass, and what is booked when it does.
+
+use super::accept::{Accepted, refuse_task};
+use crate::state::agents::Executor;
+use crate::state::tasks::Task;
+use crate::state::{Books, Turn};
+use model::amount::Milli;
+use model::ids::{ExecutorId, TaskId};
+use model::link::{Launch, ToAgent};
+use model::resources::Resources;
+use model::task::{ExecutorSpec, InvalidTask, Reason, RunsBy, TaskSpec, TaskState};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The least an executor of a task group must have: less does not even start.
+const GROUP_EXECUTOR_CPUS_MIN: Milli = Milli(10);
+const GROUP_EXECUTOR_MEM_MIN: Milli = Milli::units(32);
+
+/// Launches tasks, each by itself: one that may not run does not hold up the others.
+pub(crate) fn each(
+    books: &mut Books,
+    accepted: &mut Accepted,
+    tasks: Vec<Result<TaskSpec, InvalidTask>>,
+    turn: &mut Turn<'_>,
+) {
+    for task in tasks {
+        let checked = match &task {
+            Ok(spec) => check_single(books, accepted, spec),
+            Err(invalid) => Err(invalid.why.clone()),
+        };
+        if let Err(why) = checked {
+            let (framework, reason) = (&accepted.framework, Reason::TaskInvalid);
+            refuse_task(books, framework, &task, TaskState::Error, reason, why, turn);
+        } else if let Ok(spec) = task {
+            let executor = match &spec.runs_by {
+                RunsBy::Executor(executor) => Some(executor.clone()),
+                RunsBy::Command | RunsBy::Group => None,
+            };
+            start(books, accepted, executor, vec![spec], false, turn);
+        }
+    }
+}
+
+/// Launches tasks on one executor, all or none.
+pub(crate) fn group(
+    books: &mut Books,
+    accepted: &mut Accepted,
+    executor: Result<ExecutorSpec, String>,
+    tasks: Vec<Result<TaskSpec, InvalidTask>>,
+    turn: &mut Turn<'_>,
+) {
+    if tasks.is_empty() {
+        return;
+    }
+    match check_group(books, accepted, &executor, &tasks) {
+        Ok((executor, specs)) => start(books, accepted, Some(executor), specs, true, turn),
+        Err(why) => {
+            for task in &tasks {
+                let (framework, reason) = (&accepted.framework, Reason::TaskGroupInvalid);
+                let why = why.clone();
+                refuse_task(books, framework, task, TaskState::Error, reason, why, turn);
+            }
+        }
+    }
+}
+
+fn check_single(books: &Books, accepted: &Accepted, task: &TaskSpec) -> Result<(), String> {
+    check_task(books, accepted, task)?;
+    let mut total = task.resources.clone();
+    match &task.runs_by {
+        RunsBy::Command => {}
+        RunsBy::Group => {
+            return Err("Task must have either a command or an executor".to_owned());
+        }
+        RunsBy::Executor(executor) if executor.is_default => {
+            return Err("The DEFAULT executor takes tasks by LAUNCH_GROUP only".to_owned());
+        }
+        RunsBy::Executor(executor) => {
+            if check_executor(books, accepted, executor)? {
+                total.add(&executor.resources);
+            }
+        }
+    }
+    check_fits(&total, accepted)
+}
+
+/// What every task must be like, whatever runs it. The first failure is the one that is told.
+fn check_task(books: &Books, accepted: &Accepted, task: &TaskSpec) -> Result<(), String> {
+    let framework = &books.frameworks[&accepted.framework];
+    if framework.tasks.contains_key(&task.id) {
+        return Err(format!("Task has duplicate ID: {}", task.id));
+    }
+    if framework.unreachable.contains_key(&task.id) {
+        return Err(format!("Task reuses the ID of an unreachable task: {}", task.id));
+    }
+    if task.agent != accepted.agent {
+        return Err(format!(
+            "Task is for agent {}, but the offers are of agent {}",
+            task.agent, accepted.agent
+        ));
+    }
+    if task.resources.is_empty() {
+        return Err("Task uses no resources".to_owned());
+    }
+    check_not_mixed("Task", &task.resources)
+}
+
+fn check_not_mixed(whose: &str, resources: &Resources) -> Result<(), String> {
+    let of_kind = |is_revocable| {
+        let chosen = resources.iter().filter(move |(key, _)| key.kind.is_revocable == is_revocable);
+        chosen.map(|(key, _)| key.name.clone()).collect::<BTreeSet<_>>()
+    };
+    let (firm, revocable) = (of_kind(false), of_kind(true));
+    match firm.intersection(&revocable).next() {
+        Some(name) => Err(format!("{whose} mixes revocable and non-revocable {name}")),
+        None => Ok(()),
+    }
+}
+
+/// Whether the executor must be started; an error if it cannot be the one that runs already.
+fn check_executor(
+    books: &Books,
+    accepted: &Accepted,
+    executor: &ExecutorSpec,
+) -> Result<bool, String> {
+    check_not_mixed("Executor", &executor.resources)?;
+    let key = (accepted.framework.clone(), executor.id.clone());
+    let Some(running) = books.agents[&accepted.agent].executors.get(&key) else {
+        return Ok(true);
+    };
+    let is_same = if running.is_launched_here {
+        *running.spec == *executor
+    } else {
+        // What an agent brings may be spelled differently, so only what decides is compared.
+        running.spec.resources == executor.resources
+            && running.spec.is_default == executor.is_default
+    };
+    if is_same {
+        Ok(false)
+    } else {
+        Err(format!("Executor {} runs already and is described differently", executor.id))
+    }
+}
+
+fn check_fits(total: &Resources, accepted: &Accepted) -> Result<(), String> {
+    if accepted.left.contains(total) {
+        return Ok(());
+    }
+    Err(format!(
+        "Resources {total} of task and executor together is more than available {}",
+        accepted.left
+    ))
+}
+
+fn check_group(
+    books: &Books,
+    accepted: &Accepted,
+    executor: &Result<ExecutorSpec, String>,
+    tasks: &[Result<TaskSpec, InvalidTask>],
+) -> Result<(ExecutorSpec, Vec<TaskSpec>), String> {
+    let mut ids: BTreeSet<&TaskId> = BTreeSet::new();
+    let mut total = Resources::none();
+    let mut specs = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let invalid = |why: &str, id: &str| format!("Task '{id}' is invalid: {why}");
+        let spec = task.as_ref().map_err(|task| invalid(&task.why, &task.id))?;
+        let bad = |why: String| invalid(&why, spec.id.as_str());
+        if !ids.insert(&spec.id) {
+            return Err(bad(format!("Task has duplicate ID: {}", spec.id)));
+        }
+        check_task(books, accepted, spec).map_err(bad)?;
+        if let (RunsBy::Executor(own), Ok(shared)) = (&spec.runs_by, executor)
+            && own != shared
+        {
+            return Err(bad("its executor is not that of its group".to_owned()));
+        }
+        total.add(&spec.resources);
+        specs.push(spec.clone());
+    }
+    let executor = executor.clone()?;
+    if executor.resources.scalar("cpus") < GROUP_EXECUTOR_CPUS_MIN {
+        return Err(format!("Executor needs at least cpus:{GROUP_EXECUTOR_CPUS_MIN}"));
+    }
+    if executor.resources.scalar("mem") < GROUP_EXECUTOR_MEM_MIN {
+        return Err(format!("Executor needs at least mem:{GROUP_EXECUTOR_MEM_MIN}"));
+    }
+    if executor.resources.scalar("disk").is_nothing() {
+        return Err("Executor needs some disk".to_owned());
+    }
+    if check_executor(books, accepted, &executor)? {
+        total.add(&executor.resources);
+    }
+    check_fits(&total, accepted)?;
+    Ok((executor, specs))
+}
+
+/// Books tasks that passed, and hands them to their agent.
+fn start(
+    books: &mut Books,
+    accepted: &mut Accepted,
+    executor: Option<ExecutorSpec>,
+    tasks: Vec<TaskSpec>,
+    is_group: bool,
+    turn: &mut Turn<'_>,
+) {
+    let Accepted { framework, role, agent, left } = accepted;
+    let executor_id: Option<ExecutorId> = executor.as_ref().map(|executor| executor.id.clone());
+    let mut starts_executor = true;
+    let mut used = Resources::none();
+    if let Some(spec) = &executor {
+        let key = (framework.clone(), spec.id.clone());
+        starts_executor = !books.agents[&*agent].executors.contains_key(&key);
+        if starts_executor {
+            used.add(&spec.resources);
+            let executor = Executor {
+                spec: Arc::new(spec.clone()),
+                role: role.clone(),
+                container: None,
+                is_launched_here: true,
+            };
+            books.insert_executor(agent, framework, executor, turn);
+        }
+    }
+    for spec in &tasks {
+        used.add(&spec.resources);
+        let task = Task {
+            key: books.task_key(),
+            spec: Arc::new(spec.clone()),
+            executor: executor_id.clone(),
+            agent: agent.clone(),
+            role: role.clone(),
+            state: TaskState::Staging,
+            reported: None,
+            statuses: Vec::new(),
+        };
+        books.insert_task(framework, task, turn);
+    }
+    left.take(&used).expect("it was just found to fit");
+    books.use_given(framework, role, agent, &used);
+    let launch = Launch {
+        framework: (*books.frameworks[&*framework].description).clone(),
+        executor,
+        starts_executor,
+        is_group,
+        tasks,
+        accepted_at: turn.now.wall,
+    };
+    books.send(agent, ToAgent::Launch(Box::new(launch)), turn);
+}

@@ -1,0 +1,220 @@
+//! SUBSCRIBE: a framework opens its stream. What is new about it is agreed on before it hears so.
+
+use super::{check_principal, list};
+use crate::io::{Output, Refusal};
+use crate::note::Note;
+use crate::state::frameworks::{Framework, Stream, Subscribing};
+use crate::state::timers::Due;
+use crate::state::{Books, Turn};
+use model::call::Subscribe;
+use model::event::SchedulerEvent;
+use model::framework::Framework as Description;
+use model::ids::{ConnectionId, FrameworkId, RequestId, StreamId};
+use model::link::ToAgent;
+use model::registry::{FrameworkEntry, Record};
+use model::role::Role;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Takes a subscription in.
+pub(crate) fn apply(
+    books: &mut Books,
+    connection: ConnectionId,
+    request: RequestId,
+    call: Subscribe,
+    principal: Option<Arc<str>>,
+    turn: &mut Turn<'_>,
+) {
+    let Subscribe { framework: mut description, suppressed } = call;
+    let stated = description.principal.as_ref();
+    if let Err(refusal) = check_principal(principal.as_ref(), stated) {
+        turn.answer(request, Err(refusal));
+        return;
+    }
+    description.principal = description.principal.or(principal);
+    if let Err(why) = check(books, &description, &suppressed) {
+        refuse(books, connection, request, why, turn);
+        return;
+    }
+    let id = description.id.clone().unwrap_or_else(|| {
+        let id = FrameworkId::numbered(&books.reign, books.frameworks_made);
+        books.frameworks_made += 1;
+        id
+    });
+    description.id = Some(id.clone());
+    let known = books.frameworks.get(&id);
+    if let Some(known) = known {
+        // These decide how running tasks were started, so they stay as they were.
+        description.user = known.description.user.clone();
+        description.checkpoint = known.description.checkpoint;
+    }
+    let registered_at = known.map_or(turn.now.wall, |known| known.registered_at);
+    let entry = Arc::new(FrameworkEntry { framework: description, registered_at });
+    let is_written = books.members.frameworks.get(&id) == Some(&entry);
+    let subscribing = Subscribing { connection, request, entry, suppressed, is_gone: false };
+    if is_written && known.is_some() && !books.subscribing.contains_key(&id) {
+        finish(books, &id, subscribing, turn);
+        return;
+    }
+    turn.propose(vec![Record::PutFramework((*subscribing.entry).clone())]);
+    books.subscribing.entry(id).or_default().push_back(subscribing);
+}
+
+/// The order of these is part of the protocol; each text is what the framework reads.
+fn check(
+    books: &Books,
+    description: &Description,
+    suppressed: &BTreeSet<Role>,
+) -> Result<(), String> {
+    if let Some(allowed) = &books.config.roles {
+        let foreign: BTreeSet<_> = description.roles.difference(allowed).cloned().collect();
+        if !foreign.is_empty() {
+            return Err(format!(
+                "Roles {} are not present in the master's --roles",
+                list(&foreign)
+            ));
+        }
+    }
+    if &*description.user == "root" && !books.config.root_submissions {
+        return Err(
+            "User 'root' is not allowed to run frameworks without '--root_submissions' set"
+                .to_owned(),
+        );
+    }
+    let known = description.id.as_ref().and_then(|id| books.frameworks.get(id));
+    if let Some(id) = &description.id
+        && (books.members.is_completed(id) || known.is_some_and(|known| known.is_ending))
+    {
+        return Err("Framework has been removed".to_owned());
+    }
+    let foreign: BTreeSet<_> = suppressed.difference(&description.roles).cloned().collect();
+    if !foreign.is_empty() {
+        let foreign = list(&foreign);
+        return Err(format!("Suppressed roles {foreign} are not contained in the set of roles"));
+    }
+    if known.is_some_and(|known| known.description.principal != description.principal) {
+        return Err("Changing framework's principal is not allowed.".to_owned());
+    }
+    Ok(())
+}
+
+/// Turns a subscription down by an event, which is how clients expect it.
+fn refuse(
+    books: &mut Books,
+    connection: ConnectionId,
+    request: RequestId,
+    why: String,
+    turn: &mut Turn<'_>,
+) {
+    let stream = StreamId(books.rng.uuid());
+    turn.out.push(Output::OpenStream { connection, request, stream });
+    turn.note(Note::SubscribeRefused { why: why.clone() });
+    turn.to_scheduler(connection, SchedulerEvent::Error(why));
+    turn.out.push(Output::CloseScheduler { connection });
+}
+
+/// A framework's record is applied: the first subscription that waits for it goes on.
+pub(crate) fn applied(books: &mut Books, id: &FrameworkId, is_void: bool, turn: &mut Turn<'_>) {
+    let Some(subscribing) = take_waiting(books, id) else { return };
+    if is_void {
+        // It ended while the record was under way.
+        if !subscribing.is_gone {
+            let Subscribing { connection, request, .. } = subscribing;
+            refuse(books, connection, request, "Framework has been removed".to_owned(), turn);
+        }
+        return;
+    }
+    finish(books, id, subscribing, turn);
+}
+
+/// A framework's record is lost: the subscription that waits for it must try again.
+pub(crate) fn failed(books: &mut Books, id: &FrameworkId, turn: &mut Turn<'_>) {
+    if let Some(subscribing) = take_waiting(books, id)
+        && !subscribing.is_gone
+    {
+        turn.answer(subscribing.request, Err(Refusal::NotAgreed));
+    }
+}
+
+fn take_waiting(books: &mut Books, id: &FrameworkId) -> Option<Subscribing> {
+    let waiting = books.subscribing.get_mut(id)?;
+    let first = waiting.pop_front();
+    if waiting.is_empty() {
+        books.subscribing.remove(id);
+    }
+    first
+}
+
+fn finish(books: &mut Books, id: &FrameworkId, subscribing: Subscribing, turn: &mut Turn<'_>) {
+    let Subscribing { connection, request, entry, suppressed, is_gone } = subscribing;
+    let is_new = !books.frameworks.contains_key(id);
+    if is_new {
+        let description = entry.framework.clone();
+        let mut framework = Framework::new(id.clone(), description, entry.registered_at);
+        framework.stream = Stream::Disconnected;
+        books.frameworks.insert(id.clone(), framework);
+        if is_gone {
+            // Whoever asked for it never heard of its id, so nobody can come back as it.
+            books.propose_end(id, turn);
+            return;
+        }
+    }
+    update(books, id, &entry.framework, turn);
+    if is_gone {
+        return;
+    }
+    let stream = StreamId(books.rng.uuid());
+    let framework = books.frameworks.get_mut(id).expect("it was just put there");
+    let before = framework.connection();
+    framework.stream = Stream::Connected { connection, stream };
+    if !is_new {
+        framework.reregistered_at = Some(turn.now.wall);
+    }
+    let wish = framework.wish(suppressed);
+    if let Some(before) = before {
+        books.streams.remove(&before);
+        let why = "Framework failed over".to_owned();
+        turn.to_scheduler(before, SchedulerEvent::Error(why));
+        turn.out.push(Output::CloseScheduler { connection: before });
+    }
+    books.discard_offers_of(id, turn);
+    books.streams.insert(connection, id.clone());
+    books.timers.cancel(&Due::Failover(id.clone()));
+    let heartbeat = books.config.heartbeat_interval;
+    books.timers.set(Due::Heartbeat(id.clone()), turn.now.time + heartbeat);
+    turn.out.push(Output::OpenStream { connection, request, stream });
+    let subscribed = SchedulerEvent::Subscribed { framework: id.clone(), heartbeat };
+    turn.to_scheduler(connection, subscribed);
+    // At once, since some clients see a record only when the next one begins.
+    turn.to_scheduler(connection, SchedulerEvent::Heartbeat);
+    books.allocator.put_framework(id, &wish, turn.now.time);
+    books.unpublished.framework(id);
+    let framework = &books.frameworks[id];
+    let view = Arc::new(framework.view(framework.condition()));
+    turn.note(if is_new { Note::FrameworkAdded(view) } else { Note::FrameworkUpdated(view) });
+}
+
+/// Takes over how a framework describes itself, and tells agents that run something of it.
+fn update(books: &mut Books, id: &FrameworkId, description: &Description, turn: &mut Turn<'_>) {
+    let framework = books.frameworks.get_mut(id).expect("it was just put there");
+    if *framework.description == *description {
+        return;
+    }
+    framework.description = Arc::new(description.clone());
+    books.unpublished.framework(id);
+    for agent in books.frameworks[id].agents() {
+        books.send(&agent, ToAgent::UpdateFramework(description.clone()), turn);
+    }
+}
+
+/// A stream has ended, of a framework or of a subscription that waits.
+pub(crate) fn gone(books: &mut Books, connection: ConnectionId, turn: &mut Turn<'_>) {
+    for waiting in books.subscribing.values_mut().flatten() {
+        if waiting.connection == connection {
+            waiting.is_gone = true;
+        }
+    }
+    if let Some(framework) = books.streams.remove(&connection) {
+        books.disconnect_framework(&framework, turn);
+    }
+}

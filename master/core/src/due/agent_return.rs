@@ -1,0 +1,19 @@
+//! An agent of an earlier reign has not come back in time: it is out of contact.
+
+use crate::state::{Books, Turn};
+use model::ids::AgentId;
+use model::registry::Record;
+
+/// Has the agent marked.
+pub(crate) fn apply(books: &mut Books, id: &AgentId, turn: &mut Turn<'_>) {
+    mark_unreachable(books, id, turn);
+}
+
+/// Has an agent marked as out of contact. Frameworks hear of it when the masters have agreed on it.
+pub(crate) fn mark_unreachable(books: &mut Books, id: &AgentId, turn: &mut Turn<'_>) {
+    let Some(agent) = books.agents.get_mut(id) else { return };
+    if !agent.is_leaving {
+        agent.is_leaving = true;
+        turn.propose(vec![Record::MarkUnreachable { agent: id.clone(), at: turn.now.wall }]);
+    }
+}

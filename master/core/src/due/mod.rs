@@ -1,0 +1,21 @@
+//! What has fallen due: one file for each.
+
+pub(crate) mod agent_return;
+pub(crate) mod failover;
+pub(crate) mod heartbeat;
+pub(crate) mod offer_timeout;
+pub(crate) mod ping;
+
+use crate::state::timers::Due;
+use crate::state::{Books, Turn};
+
+/// Does one thing that is due.
+pub(crate) fn apply(books: &mut Books, due: &Due, turn: &mut Turn<'_>) {
+    match due {
+        Due::Heartbeat(framework) => heartbeat::apply(books, framework, turn),
+        Due::Failover(framework) => failover::apply(books, framework, turn),
+        Due::OfferTimeout(offer) => offer_timeout::apply(books, offer, turn),
+        Due::Ping(agent) => ping::apply(books, agent, turn),
+        Due::AgentReturn(agent) => agent_return::apply(books, agent, turn),
+    }
+}

@@ -1,0 +1,28 @@
+//! MARK_AGENT_GONE: an operator vouches that an agent is dead. Its id never comes back.
+
+use crate::io::{Done, Refusal};
+use crate::state::{Books, Turn};
+use model::ids::{AgentId, RequestId};
+use model::registry::Record;
+
+/// Has the agent marked; answered when the masters have agreed on it.
+pub(crate) fn apply(books: &mut Books, request: RequestId, agent: AgentId, turn: &mut Turn<'_>) {
+    if books.members.gone.contains_key(&agent) {
+        turn.answer(request, Ok(Done::Ok));
+        return;
+    }
+    let known = books.agents.get_mut(&agent);
+    let is_leaving = known.as_ref().is_some_and(|known| known.is_leaving);
+    if is_leaving || books.gone_requests.contains_key(&agent) {
+        turn.answer(request, Err(Refusal::AgentInTransition));
+        return;
+    }
+    if let Some(known) = known {
+        known.is_leaving = true;
+    } else if !books.members.unreachable.contains_key(&agent) {
+        turn.answer(request, Err(Refusal::NoSuchAgent));
+        return;
+    }
+    books.gone_requests.insert(agent.clone(), request);
+    turn.propose(vec![Record::MarkGone { agent, at: turn.now.wall }]);
+}

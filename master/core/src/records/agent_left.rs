@@ -1,0 +1,169 @@
+//! An agent is not among the agents any more: out of contact, gone or removed.
+
+use crate::io::{CloseReason, Done};
+use crate::note::Note;
+use crate::state::agents::Agent;
+use crate::state::{Books, Turn};
+use crate::view::{AgentCondition, ViewChange};
+use model::event::SchedulerEvent;
+use model::ids::{AgentId, FrameworkId, TaskId};
+use model::link::ToAgent;
+use model::step::Timestamp;
+use model::task::{Reason, Status, TaskState};
+use std::sync::Arc;
+
+/// How an agent left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Left {
+    /// Out of contact, since when. It may come back.
+    Unreachable(Timestamp),
+    /// Declared dead by an operator.
+    Gone,
+    /// By itself, or pushed out by its successor at the same address.
+    Removed,
+}
+
+impl Left {
+    fn task_state(self) -> TaskState {
+        match self {
+            Self::Unreachable(_) => TaskState::Unreachable,
+            Self::Gone => TaskState::GoneByOperator,
+            Self::Removed => TaskState::Lost,
+        }
+    }
+
+    fn explain(self, status: &mut Status) {
+        let (reason, message) = match self {
+            Self::Unreachable(_) => (Reason::AgentRemoved, "The agent is out of contact"),
+            Self::Gone => (Reason::AgentRemovedByOperator, "The agent was marked gone"),
+            Self::Removed => (Reason::AgentRemoved, "The agent was removed"),
+        };
+        status.reason = Some(reason);
+        status.message = Some(message.into());
+        if let Self::Unreachable(at) = self {
+            status.unreachable_at = Some(at);
+        }
+    }
+}
+
+/// Takes the agent out of the books, and tells everybody who has something there.
+pub(crate) fn apply(books: &mut Books, id: &AgentId, left: Left, turn: &mut Turn<'_>) {
+    if let Some(request) = books.gone_requests.remove(id) {
+        turn.answer(request, Ok(Done::Ok));
+    }
+    if left == Left::Gone {
+        end_unreachable(books, id, left, turn);
+    }
+    if !books.agents.contains_key(id) {
+        // It was out of contact before, or was never let in.
+        match left {
+            Left::Gone | Left::Removed => turn.view(ViewChange::RemoveAgent(id.clone())),
+            Left::Unreachable(_) => {}
+        }
+        return;
+    }
+    books.rescind_offers_on(id, turn);
+    let tasks: Vec<_> = books.agents[id].tasks.iter().cloned().collect();
+    for (framework, task) in tasks {
+        match left {
+            Left::Unreachable(_) => lose_contact(books, &framework, &task, left, turn),
+            Left::Gone | Left::Removed => {
+                let explain = |status: &mut Status| left.explain(status);
+                books.end_task(&framework, &task, left.task_state(), turn, explain);
+            }
+        }
+    }
+    let executors: Vec<_> = books.agents[id].executors.keys().cloned().collect();
+    for (framework, executor) in executors {
+        books.remove_executor(id, &framework, &executor, turn);
+    }
+    books.forget_used(id);
+    let agent = books.remove_agent(id).expect("it was just there");
+    close(books, &agent, left, turn);
+    show(&agent, left, turn);
+    let told: Vec<_> = books.frameworks.values().filter_map(|owner| owner.connection()).collect();
+    for connection in told {
+        let event = SchedulerEvent::Failure { agent: id.clone(), executor: None };
+        turn.to_scheduler(connection, event);
+    }
+}
+
+/// Moves a task to those out of contact. One that had ended keeps its end.
+fn lose_contact(
+    books: &mut Books,
+    framework: &FrameworkId,
+    id: &TaskId,
+    left: Left,
+    turn: &mut Turn<'_>,
+) {
+    let Some(mut task) = books.take_task(framework, id) else { return };
+    if !task.state.is_terminal() {
+        task.state = TaskState::Unreachable;
+        let mut status = task.report(task.state, turn);
+        left.explain(&mut status);
+        task.keep(status.clone());
+        let note_status = status.clone();
+        turn.note(Note::TaskUpdated {
+            framework: framework.clone(),
+            status: note_status,
+            latest: task.state,
+        });
+        books.tell_update(framework, status, turn);
+    }
+    books.insert_unreachable(framework, task, turn);
+}
+
+/// Ends the tasks that went out of contact with an agent that is now declared dead.
+fn end_unreachable(books: &mut Books, id: &AgentId, left: Left, turn: &mut Turn<'_>) {
+    let mut ended = Vec::new();
+    for (framework, owner) in &mut books.frameworks {
+        let on_it: Vec<_> = owner
+            .unreachable
+            .iter()
+            .filter(|(_, task)| task.agent == *id)
+            .map(|(task, _)| task.clone())
+            .collect();
+        for task in on_it {
+            let task = owner.unreachable.remove(&task).expect("it was just found");
+            ended.push((framework.clone(), task));
+        }
+    }
+    for (framework, mut task) in ended {
+        if !task.state.is_terminal() {
+            task.state = left.task_state();
+            let mut status = task.report(task.state, turn);
+            left.explain(&mut status);
+            task.keep(status.clone());
+            books.tell_update(&framework, status, turn);
+        }
+        books.complete_task(&framework, &task, turn);
+    }
+}
+
+fn close(books: &mut Books, agent: &Agent, left: Left, turn: &mut Turn<'_>) {
+    let Some(connection) = agent.connection() else { return };
+    books.links.remove(&connection);
+    match left {
+        Left::Unreachable(_) => turn.close_agent(connection, CloseReason::Unreachable),
+        Left::Gone => {
+            let why = "The agent was marked gone by an operator".to_owned();
+            turn.to_agent(connection, ToAgent::Shutdown { why });
+            turn.close_agent(connection, CloseReason::Removed);
+        }
+        Left::Removed => turn.close_agent(connection, CloseReason::Removed),
+    }
+}
+
+fn show(agent: &Agent, left: Left, turn: &mut Turn<'_>) {
+    match left {
+        Left::Unreachable(at) => {
+            let view = agent.view(AgentCondition::Unreachable(at));
+            turn.view(ViewChange::PutAgent(Arc::new(view)));
+            turn.note(Note::AgentUnreachable(agent.id.clone()));
+        }
+        Left::Gone | Left::Removed => {
+            turn.view(ViewChange::RemoveAgent(agent.id.clone()));
+            turn.note(Note::AgentRemoved(agent.id.clone()));
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What the masters have agreed on, or not: one file for each kind of record that a leader acts on.
+
+pub(crate) mod agent_left;
+pub(crate) mod complete_framework;
+pub(crate) mod put_agent;
+
+use crate::calls::subscribe;
+use crate::io::{CloseReason, Refusal};
+use crate::state::timers::Due;
+use crate::state::{Books, Turn};
+use agent_left::Left;
+use model::ids::AgentId;
+use model::registry::Record;
+
+/// A record is applied.
+pub(crate) fn applied(books: &mut Books, record: &Record, turn: &mut Turn<'_>) {
+    let is_void = !books.members.apply(record);
+    match record {
+        Record::PutAgent(entry) => put_agent::apply(books, &entry.id, is_void, turn),
+        Record::PutFramework(entry) => {
+            if let Some(id) = &entry.framework.id {
+                subscribe::applied(books, id, is_void, turn);
+            }
+        }
+        Record::MarkUnreachable { agent, at } => {
+            agent_left::apply(books, agent, Left::Unreachable(*at), turn);
+        }
+        Record::MarkGone { agent, .. } => agent_left::apply(books, agent, Left::Gone, turn),
+        Record::RemoveAgent { agent, .. } => agent_left::apply(books, agent, Left::Removed, turn),
+        Record::CompleteFramework { framework, at } => {
+            complete_framework::apply(books, framework, *at, turn);
+        }
+        // The driver answers whoever asked for these.
+        Record::BeginReign { .. }
+        | Record::StoreCommit(_)
+        | Record::LeaseAcquire(_)
+        | Record::LeaseRelease { .. } => {}
+    }
+}
+
+/// A proposal is lost. Whoever waits for it is told to try again, and what fell due falls due again.
+pub(crate) fn failed(books: &mut Books, record: &Record, turn: &mut Turn<'_>) {
+    let again_at = turn.now.time + books.config.agent_ping_timeout;
+    match record {
+        Record::PutAgent(entry) => {
+            if let Some(admission) = put_agent::take_waiting(books, &entry.id)
+                && books.links.remove(&admission.connection).is_some()
+            {
+                turn.close_agent(admission.connection, CloseReason::NotAgreed);
+            }
+        }
+        Record::PutFramework(entry) => {
+            if let Some(id) = &entry.framework.id {
+                subscribe::failed(books, id, turn);
+            }
+        }
+        Record::MarkUnreachable { agent, .. }
+        | Record::MarkGone { agent, .. }
+        | Record::RemoveAgent { agent, .. } => stay(books, agent, turn),
+        Record::CompleteFramework { framework, .. } => {
+            let Some(known) = books.frameworks.get_mut(framework) else { return };
+            known.is_ending = false;
+            for (request, _) in std::mem::take(&mut known.teardowns) {
+                turn.answer(request, Err(Refusal::NotAgreed));
+            }
+            if known.connection().is_none() {
+                books.timers.set(Due::Failover(framework.clone()), again_at);
+            }
+        }
+        Record::BeginReign { .. }
+        | Record::StoreCommit(_)
+        | Record::LeaseAcquire(_)
+        | Record::LeaseRelease { .. } => {}
+    }
+}
+
+/// An agent that was to leave does not, for now.
+fn stay(books: &mut Books, id: &AgentId, turn: &mut Turn<'_>) {
+    if let Some(request) = books.gone_requests.remove(id) {
+        turn.answer(request, Err(Refusal::NotAgreed));
+    }
+    let Some(agent) = books.agents.get_mut(id) else { return };
+    agent.is_leaving = false;
+    // Whichever way it came to leaving, its silence is counted from here.
+    books.timers.set(Due::Ping(id.clone()), turn.now.time + books.config.agent_ping_timeout);
+}

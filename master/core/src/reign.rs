@@ -1,0 +1,77 @@
+//! A reign begins or ends here.
+
+use crate::config::Config;
+use crate::io::{CloseReason, Output, Refusal};
+use crate::note::Note;
+use crate::registry::{Registry, id_of};
+use crate::state::agents::{Agent, Reach};
+use crate::state::frameworks::Framework;
+use crate::state::timers::Due;
+use crate::state::{Books, Turn};
+use crate::view::{AgentCondition, FrameworkCondition, ViewChange};
+use model::ids::{Reign, RequestId, Term};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Lists all members at once, and gives them time to come back.
+pub(crate) fn begin(
+    config: &Config,
+    term: Term,
+    reign: Reign,
+    registry: Registry,
+    turn: &mut Turn<'_>,
+) -> Books {
+    let members = registry.members;
+    turn.view(ViewChange::Clear);
+    turn.note(Note::ReignBegan {
+        term,
+        agents: members.agents.len(),
+        frameworks: members.frameworks.len(),
+    });
+    let mut books = Books::new(config, term, reign, members.clone(), turn.now);
+    for entry in members.agents.values() {
+        let return_by = turn.now.time + config.agent_reregister_timeout;
+        books.timers.set(Due::AgentReturn(entry.id.clone()), return_by);
+        books.insert_agent(Agent::new(entry, Reach::Recovered));
+    }
+    for away in members.unreachable.values() {
+        let agent = Agent::new(&away.entry, Reach::Disconnected);
+        let view = agent.view(AgentCondition::Unreachable(away.at));
+        turn.view(ViewChange::PutAgent(Arc::new(view)));
+    }
+    for entry in members.frameworks.values() {
+        let id = id_of(entry).clone();
+        let framework = Framework::new(id, entry.framework.clone(), entry.registered_at);
+        books.recover_framework(framework, turn);
+    }
+    let too_many = members.completed.len().saturating_sub(config.completed_frameworks_max);
+    for (entry, at) in members.completed.iter().skip(too_many) {
+        let id = id_of(entry).clone();
+        let framework = Framework::new(id, entry.framework.clone(), entry.registered_at);
+        let view = framework.view(FrameworkCondition::Completed(*at));
+        books.show_completed(view, VecDeque::new(), turn);
+    }
+    books
+}
+
+/// Lets everybody go, who will find the next leader.
+pub(crate) fn end(books: Books, turn: &mut Turn<'_>) {
+    let subscribing = books.subscribing.into_values().flatten();
+    let subscribing = subscribing.filter(|one| !one.is_gone).map(|one| one.request);
+    let teardowns = books.frameworks.into_values().flat_map(|framework| framework.teardowns);
+    let waiting: Vec<RequestId> = subscribing
+        .chain(teardowns.map(|(request, _)| request))
+        .chain(books.gone_requests.into_values())
+        .collect();
+    for request in waiting {
+        turn.answer(request, Err(Refusal::NotLeading));
+    }
+    for connection in books.streams.into_keys() {
+        turn.out.push(Output::CloseScheduler { connection });
+    }
+    for connection in books.links.into_keys() {
+        turn.close_agent(connection, CloseReason::NotLeading);
+    }
+    turn.view(ViewChange::Clear);
+    turn.note(Note::ReignEnded);
+}

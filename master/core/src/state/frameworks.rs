@@ -1,0 +1,198 @@
+//! The frameworks.
+
+use super::tasks::Task;
+use super::timers::Due;
+use super::{Books, Completed, Turn};
+use crate::io::Done;
+use crate::note::Note;
+use crate::view::{FrameworkCondition, FrameworkView, TaskKey, ViewChange};
+use allocator::FrameworkWish;
+use model::framework::Framework as Description;
+use model::ids::{AgentId, ConnectionId, FrameworkId, OfferId, RequestId, StreamId, TaskId};
+use model::registry::{FrameworkEntry, Record};
+use model::resources::Resources;
+use model::role::Role;
+use model::step::Timestamp;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// How a framework is reached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stream {
+    /// Not yet, under this leader.
+    Recovered,
+    /// By its stream.
+    Connected {
+        /// The connection.
+        connection: ConnectionId,
+        /// What its calls carry.
+        stream: StreamId,
+    },
+    /// Not any more; its failover time runs.
+    Disconnected,
+}
+
+/// A framework that is not over.
+#[derive(Debug)]
+pub(crate) struct Framework {
+    pub(crate) id: FrameworkId,
+    pub(crate) description: Arc<Description>,
+    pub(crate) registered_at: Timestamp,
+    pub(crate) reregistered_at: Option<Timestamp>,
+    pub(crate) stream: Stream,
+    /// Whether the record that ends it is under way.
+    pub(crate) is_ending: bool,
+    /// Who waits for its end, and how they are answered.
+    pub(crate) teardowns: Vec<(RequestId, Done)>,
+    pub(crate) offers: BTreeSet<OfferId>,
+    /// What runs, or has ended and is not acknowledged.
+    pub(crate) tasks: BTreeMap<TaskId, Task>,
+    pub(crate) unreachable: BTreeMap<TaskId, Task>,
+    /// What is over and still shown, oldest first.
+    pub(crate) completed: VecDeque<TaskKey>,
+    /// Amounts only.
+    pub(crate) used: Resources,
+    /// Amounts only.
+    pub(crate) offered: Resources,
+}
+
+/// A subscription whose record is under way.
+#[derive(Debug)]
+pub(crate) struct Subscribing {
+    pub(crate) connection: ConnectionId,
+    pub(crate) request: RequestId,
+    pub(crate) entry: Arc<FrameworkEntry>,
+    pub(crate) suppressed: BTreeSet<Role>,
+    /// Whether the other end has gone meanwhile.
+    pub(crate) is_gone: bool,
+}
+
+impl Framework {
+    pub(crate) fn new(id: FrameworkId, description: Description, registered_at: Timestamp) -> Self {
+        Self {
+            id,
+            description: Arc::new(description),
+            registered_at,
+            reregistered_at: None,
+            stream: Stream::Recovered,
+            is_ending: false,
+            teardowns: Vec::new(),
+            offers: BTreeSet::new(),
+            tasks: BTreeMap::new(),
+            unreachable: BTreeMap::new(),
+            completed: VecDeque::new(),
+            used: Resources::none(),
+            offered: Resources::none(),
+        }
+    }
+
+    pub(crate) fn connection(&self) -> Option<ConnectionId> {
+        match self.stream {
+            Stream::Connected { connection, .. } => Some(connection),
+            Stream::Recovered | Stream::Disconnected => None,
+        }
+    }
+
+    pub(crate) fn is_partition_aware(&self) -> bool {
+        self.description.capabilities.partition_aware
+    }
+
+    /// The role that resources were most likely offered for, where nobody remembers.
+    pub(crate) fn likely_role(&self) -> Role {
+        self.description.roles.first().cloned().unwrap_or_else(Role::any)
+    }
+
+    pub(crate) fn wish(&self, suppressed: BTreeSet<Role>) -> FrameworkWish {
+        FrameworkWish {
+            roles: self.description.roles.clone(),
+            suppressed,
+            capabilities: self.description.capabilities,
+        }
+    }
+
+    pub(crate) fn view(&self, condition: FrameworkCondition) -> FrameworkView {
+        FrameworkView {
+            id: self.id.clone(),
+            condition,
+            framework: self.description.clone(),
+            registered_at: self.registered_at,
+            reregistered_at: self.reregistered_at,
+            used: self.used.clone(),
+            offered: self.offered.clone(),
+        }
+    }
+
+    pub(crate) fn condition(&self) -> FrameworkCondition {
+        match self.stream {
+            Stream::Recovered => FrameworkCondition::Recovered,
+            Stream::Connected { .. } => FrameworkCondition::Connected,
+            Stream::Disconnected => FrameworkCondition::Disconnected,
+        }
+    }
+
+    /// The agents that run something of it.
+    pub(crate) fn agents(&self) -> BTreeSet<AgentId> {
+        self.tasks.values().map(|task| task.agent.clone()).collect()
+    }
+}
+
+impl Books {
+    /// Puts a framework in the books that is known from the registry or an agent, and gives it time
+    /// to come back.
+    pub(crate) fn recover_framework(&mut self, framework: Framework, turn: &Turn<'_>) {
+        // Whoever has no failover time at all must still be given the chance to find the new leader.
+        let wait = framework.description.failover_timeout.max(self.config.agent_reregister_timeout);
+        self.timers.set(Due::Failover(framework.id.clone()), turn.now.time + wait);
+        self.unpublished.framework(&framework.id);
+        self.frameworks.insert(framework.id.clone(), framework);
+    }
+
+    /// Has a framework ended: as soon as all masters know.
+    pub(crate) fn propose_end(&mut self, id: &FrameworkId, turn: &mut Turn<'_>) {
+        let Some(framework) = self.frameworks.get_mut(id) else { return };
+        if framework.is_ending {
+            return;
+        }
+        framework.is_ending = true;
+        self.timers.cancel(&Due::Failover(id.clone()));
+        turn.propose(vec![Record::CompleteFramework { framework: id.clone(), at: turn.now.wall }]);
+    }
+
+    /// A framework's stream is gone: no offers, and its failover time begins.
+    pub(crate) fn disconnect_framework(&mut self, id: &FrameworkId, turn: &mut Turn<'_>) {
+        let Some(framework) = self.frameworks.get_mut(id) else { return };
+        if let Some(connection) = framework.connection() {
+            self.streams.remove(&connection);
+        }
+        framework.stream = Stream::Disconnected;
+        let wait = framework.description.failover_timeout;
+        self.timers.cancel(&Due::Heartbeat(id.clone()));
+        self.discard_offers_of(id, turn);
+        self.allocator.deactivate_framework(id);
+        self.unpublished.framework(id);
+        turn.note(Note::FrameworkDisconnected(id.clone()));
+        if wait.is_zero() {
+            self.propose_end(id, turn);
+        } else {
+            self.timers.set(Due::Failover(id.clone()), turn.now.time + wait);
+        }
+    }
+
+    /// Shows a framework among those that are over.
+    pub(crate) fn show_completed(
+        &mut self,
+        view: FrameworkView,
+        tasks: VecDeque<TaskKey>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.completed.push_back(Completed { framework: view.id.clone(), tasks });
+        turn.view(ViewChange::PutFramework(Arc::new(view)));
+        while self.completed.len() > self.config.completed_frameworks_max {
+            let oldest = self.completed.pop_front().expect("there are more than the limit");
+            for task in oldest.tasks {
+                turn.view(ViewChange::RemoveTask(task));
+            }
+            turn.view(ViewChange::RemoveFramework(oldest.framework));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What a leading master knows. Handlers decide; what is here keeps the books consistent.
+
+pub(crate) mod agents;
+pub(crate) mod frameworks;
+pub(crate) mod offers;
+pub(crate) mod publish;
+pub(crate) mod resources;
+pub(crate) mod tasks;
+pub(crate) mod timers;
+
+use crate::config::Config;
+use crate::io::{CloseReason, Done, Output, Refusal};
+use crate::note::Note;
+use crate::registry::Members;
+use crate::view::{TaskKey, ViewChange};
+use agents::{Agent, Link};
+use allocator::Allocator;
+use frameworks::{Framework, Subscribing};
+use model::event::SchedulerEvent;
+use model::ids::{AgentId, ConnectionId, FrameworkId, OfferId, Reign, RequestId, Term};
+use model::link::ToAgent;
+use model::offer::Offer;
+use model::registry::Record;
+use model::rng::Rng;
+use model::step::Now;
+use publish::Unpublished;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use timers::Timers;
+
+/// One turn of the core: when it is, and what comes of it.
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Now,
+    pub(crate) out: &'a mut Vec<Output>,
+}
+
+impl Turn<'_> {
+    pub(crate) fn propose(&mut self, records: Vec<Record>) {
+        self.out.push(Output::Propose(records));
+    }
+
+    pub(crate) fn answer(&mut self, request: RequestId, result: Result<Done, Refusal>) {
+        self.out.push(Output::Answer { request, result });
+    }
+
+    pub(crate) fn to_scheduler(&mut self, connection: ConnectionId, event: SchedulerEvent) {
+        self.out.push(Output::ToScheduler { connection, event });
+    }
+
+    pub(crate) fn to_agent(&mut self, connection: ConnectionId, message: ToAgent) {
+        self.out.push(Output::ToAgent { connection, message });
+    }
+
+    pub(crate) fn close_agent(&mut self, connection: ConnectionId, why: CloseReason) {
+        self.out.push(Output::CloseAgent { connection, why });
+    }
+
+    pub(crate) fn note(&mut self, note: Note) {
+        self.out.push(Output::Note(note));
+    }
+
+    pub(crate) fn view(&mut self, change: ViewChange) {
+        self.out.push(Output::View(change));
+    }
+}
+
+/// An agent that waits for its record.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) connection: ConnectionId,
+    /// What it brings; absent if it is new.
+    pub(crate) back: Option<Box<model::link::Reregister>>,
+}
+
+/// A framework that is over, as it is shown.
+#[derive(Debug)]
+pub(crate) struct Completed {
+    pub(crate) framework: FrameworkId,
+    pub(crate) tasks: VecDeque<TaskKey>,
+}
+
+/// All that a leading master knows.
+///
+/// Invariants: `offers` holds exactly those that agents and frameworks name; a task is in exactly one
+/// list of one framework, and named by its agent iff it is in the live one; what agents count as
+/// used and offered is what the allocator has as given.
+#[derive(Debug)]
+pub(crate) struct Books {
+    pub(crate) config: Config,
+    pub(crate) term: Term,
+    pub(crate) reign: Reign,
+    pub(crate) members: Members,
+    pub(crate) agents: BTreeMap<AgentId, Agent>,
+    pub(crate) agents_by_address: BTreeMap<Arc<str>, AgentId>,
+    pub(crate) links: BTreeMap<ConnectionId, Link>,
+    /// Agents whose record is under way, first proposed first.
+    pub(crate) admissions: BTreeMap<AgentId, VecDeque<Admission>>,
+    /// Operators who wait until an agent is marked gone.
+    pub(crate) gone_requests: BTreeMap<AgentId, RequestId>,
+    pub(crate) frameworks: BTreeMap<FrameworkId, Framework>,
+    pub(crate) streams: BTreeMap<ConnectionId, FrameworkId>,
+    /// Subscriptions whose record is under way, first proposed first.
+    pub(crate) subscribing: BTreeMap<FrameworkId, VecDeque<Subscribing>>,
+    /// Frameworks that are over, oldest first.
+    pub(crate) completed: VecDeque<Completed>,
+    pub(crate) offers: BTreeMap<OfferId, Arc<Offer>>,
+    pub(crate) allocator: Allocator,
+    pub(crate) timers: Timers,
+    pub(crate) unpublished: Unpublished,
+    /// Draws stream ids.
+    pub(crate) rng: Rng,
+    pub(crate) frameworks_made: u64,
+    pub(crate) agents_made: u64,
+    pub(crate) offers_made: u64,
+    pub(crate) tasks_seen: u64,
+}
+
+impl Books {
+    pub(crate) fn new(
+        config: &Config,
+        term: Term,
+        reign: Reign,
+        members: Members,
+        now: Now,
+    ) -> Self {
+        // Each reign draws other numbers, also if one process leads twice.
+        let mut rng = Rng::new(config.seed ^ term.0.rotate_left(32));
+        let allocator = Allocator::new(config.allocator_settings(rng.next_u64()), now.time);
+        Self {
+            config: config.clone(),
+            term,
+            reign,
+            members,
+            agents: BTreeMap::new(),
+            agents_by_address: BTreeMap::new(),
+            links: BTreeMap::new(),
+            admissions: BTreeMap::new(),
+            gone_requests: BTreeMap::new(),
+            frameworks: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            subscribing: BTreeMap::new(),
+            completed: VecDeque::new(),
+            offers: BTreeMap::new(),
+            allocator,
+            timers: Timers::default(),
+            unpublished: Unpublished::default(),
+            rng,
+            frameworks_made: 0,
+            agents_made: 0,
+            offers_made: 0,
+            tasks_seen: 0,
+        }
+    }
+
+    /// Sends an event to a framework if it is connected.
+    pub(crate) fn tell(&self, framework: &FrameworkId, event: SchedulerEvent, turn: &mut Turn<'_>) {
+        let framework = self.frameworks.get(framework);
+        if let Some(connection) = framework.and_then(Framework::connection) {
+            turn.to_scheduler(connection, event);
+        }
+    }
+
+    /// Sends a message to an agent if it is connected; says whether it was.
+    pub(crate) fn send(&self, agent: &AgentId, message: ToAgent, turn: &mut Turn<'_>) -> bool {
+        let connection = self.agents.get(agent).and_then(Agent::connection);
+        if let Some(connection) = connection {
+            turn.to_agent(connection, message);
+        }
+        connection.is_some()
+    }
+}

@@ -1,0 +1,58 @@
+//! What readers do not see yet. Entries that changed in a turn are published once, at its end.
+
+use super::{Books, Turn};
+use crate::view::{TaskList, ViewChange};
+use model::ids::{AgentId, FrameworkId, TaskId};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What changed since it was last published.
+#[derive(Debug, Default)]
+pub(crate) struct Unpublished {
+    agents: BTreeSet<AgentId>,
+    frameworks: BTreeSet<FrameworkId>,
+    tasks: BTreeSet<(FrameworkId, TaskId)>,
+}
+
+impl Unpublished {
+    pub(crate) fn agent(&mut self, id: &AgentId) {
+        if !self.agents.contains(id) {
+            self.agents.insert(id.clone());
+        }
+    }
+
+    pub(crate) fn framework(&mut self, id: &FrameworkId) {
+        if !self.frameworks.contains(id) {
+            self.frameworks.insert(id.clone());
+        }
+    }
+
+    /// Marks a live task. Other lists publish when something enters them.
+    pub(crate) fn task(&mut self, framework: &FrameworkId, id: &TaskId) {
+        self.tasks.insert((framework.clone(), id.clone()));
+    }
+}
+
+impl Books {
+    /// Publishes what changed. What is not in the books any more was published when it left.
+    pub(crate) fn publish(&mut self, turn: &mut Turn<'_>) {
+        for id in std::mem::take(&mut self.unpublished.agents) {
+            if let Some(agent) = self.agents.get(&id) {
+                turn.view(ViewChange::PutAgent(Arc::new(agent.view(agent.condition()))));
+            }
+        }
+        for id in std::mem::take(&mut self.unpublished.frameworks) {
+            if let Some(framework) = self.frameworks.get(&id) {
+                let view = framework.view(framework.condition());
+                turn.view(ViewChange::PutFramework(Arc::new(view)));
+            }
+        }
+        for (framework, id) in std::mem::take(&mut self.unpublished.tasks) {
+            let owner = self.frameworks.get(&framework);
+            if let Some(task) = owner.and_then(|owner| owner.tasks.get(&id)) {
+                let view = task.view(&framework, TaskList::Live);
+                turn.view(ViewChange::PutTask(Arc::new(view)));
+            }
+        }
+    }
+}

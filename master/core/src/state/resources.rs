@@ -1,0 +1,103 @@
+//! Who uses what: one place where agents, frameworks and the allocator are kept alike.
+
+use super::{Books, Turn};
+use model::ids::{AgentId, FrameworkId};
+use model::resources::{Resources, Value};
+use model::role::Role;
+
+/// The scalars of `resources`: what adds up over machines.
+pub(crate) fn amounts(resources: &Resources) -> Resources {
+    resources.filtered(|_, value| match value {
+        Value::Scalar(_) => true,
+        Value::Ranges(_) | Value::Set(_) => false,
+    })
+}
+
+impl Books {
+    /// Books what was given by an offer as used.
+    pub(crate) fn use_given(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        agent: &AgentId,
+        what: &Resources,
+    ) {
+        if let Some(agent) = self.agents.get_mut(agent) {
+            agent.used.entry((framework.clone(), role.clone())).or_default().add(what);
+        }
+        if let Some(framework) = self.frameworks.get_mut(framework) {
+            framework.used.add(&amounts(what));
+        }
+        self.unpublished.agent(agent);
+        self.unpublished.framework(framework);
+    }
+
+    /// Books what was used as free again, and has it offered.
+    pub(crate) fn free_used(
+        &mut self,
+        framework: &FrameworkId,
+        role: &Role,
+        agent: &AgentId,
+        what: &Resources,
+        turn: &Turn<'_>,
+    ) {
+        if let Some(agent) = self.agents.get_mut(agent) {
+            let key = (framework.clone(), role.clone());
+            if let Some(used) = agent.used.get_mut(&key) {
+                used.subtract(what);
+                if used.is_empty() {
+                    agent.used.remove(&key);
+                }
+            }
+        }
+        if let Some(framework) = self.frameworks.get_mut(framework) {
+            framework.used.subtract(&amounts(what));
+        }
+        self.allocator.give_back(framework, role, agent, what, None, turn.now.time);
+        self.unpublished.agent(agent);
+        self.unpublished.framework(framework);
+    }
+
+    /// Counts anew what is used on an agent, from its tasks and executors, and tells the allocator
+    /// all of it. For agents that are back: there must be no offers of it.
+    pub(crate) fn recount_agent(&mut self, id: &AgentId, turn: &Turn<'_>) {
+        self.forget_used(id);
+        let agent = self.agents.get_mut(id).expect("it was just put there");
+        for ((framework, _), executor) in &agent.executors {
+            let key = (framework.clone(), executor.role.clone());
+            agent.used.entry(key).or_default().add(&executor.spec.resources);
+        }
+        for (framework, task) in &agent.tasks {
+            let task = self.frameworks.get(framework).and_then(|owner| owner.tasks.get(task));
+            let task = task.expect("agents name live tasks only");
+            if task.uses_resources() {
+                let key = (framework.clone(), task.role.clone());
+                agent.used.entry(key).or_default().add(&task.spec.resources);
+            }
+        }
+        agent.used.retain(|_, used| !used.is_empty());
+        for ((framework, _), used) in &agent.used {
+            if let Some(owner) = self.frameworks.get_mut(framework) {
+                owner.used.add(&amounts(used));
+            }
+            self.unpublished.framework(framework);
+        }
+        let used = agent.used.iter();
+        let used =
+            used.map(|((framework, role), used)| (framework.clone(), role.clone(), used.clone()));
+        let total = agent.description.resources.clone();
+        self.allocator.put_agent(id, total, used, turn.now.time);
+        self.unpublished.agent(id);
+    }
+
+    /// Books nothing as used on an agent; the allocator is told by whoever calls.
+    pub(crate) fn forget_used(&mut self, id: &AgentId) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        for ((framework, _), used) in std::mem::take(&mut agent.used) {
+            if let Some(owner) = self.frameworks.get_mut(&framework) {
+                owner.used.subtract(&amounts(&used));
+            }
+            self.unpublished.framework(&framework);
+        }
+    }
+}
