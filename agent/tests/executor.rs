@@ -204,6 +204,14 @@ fn any_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
+async fn until_there(path: &std::path::Path) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !path.exists() {
+        assert!(tokio::time::Instant::now() < deadline, "{} does not come", path.display());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 async fn ended(mut executor: Child) -> Option<i32> {
     let ended = tokio::time::timeout(PATIENCE, executor.wait()).await.expect("it ends");
     ended.expect("it was waited for").code()
@@ -249,22 +257,14 @@ async fn a_kill_reaches_the_whole_process_tree() {
     let command = "setsid sh -c 'trap \"touch asked; exit\" TERM; touch up; while :; do sleep 0.01; done' & wait; wait";
     agent.launch(task("t", command)).await;
     agent.expect_states(&[TaskStarting, TaskRunning]).await;
-    let exists = |name| sandbox.path().join(name).exists();
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !exists("up") {
-        assert!(tokio::time::Instant::now() < deadline, "it does not come up");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_there(&sandbox.path().join("up")).await;
     agent.kill("t").await;
     assert_eq!(agent.update().await.state(), TaskKilling);
     let status = agent.update().await;
     assert_eq!(status.state(), TaskKilled);
     assert_eq!(status.message.as_deref(), Some("Command terminated with signal Terminated"));
     assert_eq!(ended(executor).await, Some(0));
-    while !exists("asked") {
-        assert!(tokio::time::Instant::now() < deadline, "the signal does not come");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_there(&sandbox.path().join("asked")).await;
 }
 
 #[tokio::test]

@@ -27,7 +27,10 @@ pub const PATIENCE_DEFAULT: Duration = Duration::from_secs(15);
 /// How long one try may take. An election lasts a second or two.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
+/// The pause before a second try; it doubles with each further one.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+
+/// The longest pause between tries: a new leader is found within about a second of its election.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 /// Keys a page of a listing has at most.

@@ -10,9 +10,10 @@ use tokio::sync::mpsc;
 
 use crate::election::LEASE;
 
-/// Writes put into one commit, and their bytes: one round through the masters' log carries many
-/// small changes, and stays far below what a log entry may have.
+/// Writes put into one commit: one round through the masters' log carries many small changes.
 const WRITES_MAX: usize = 512;
+
+/// Bytes put into one commit, far below what an entry of the masters' log may have.
 const BYTES_MAX: usize = 1 << 20;
 
 /// Pause before the store is asked again after it could not be reached.

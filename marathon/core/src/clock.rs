@@ -30,10 +30,8 @@ pub fn parse(text: &str) -> Option<Timestamp> {
     let mut clock = clock.splitn(3, ':');
     let hour: u64 = clock.next()?.parse().ok()?;
     let minute: u64 = clock.next()?.parse().ok()?;
-    let (second, fraction) = clock.next().unwrap_or("0").split_once('.').map_or_else(
-        || (time[..offset_at].splitn(3, ':').nth(2).unwrap_or("0"), "0"),
-        |parts| parts,
-    );
+    let second = clock.next().unwrap_or("0");
+    let (second, fraction) = second.split_once('.').unwrap_or((second, "0"));
     let (second, micros): (u64, u64) = (second.parse().ok()?, micros(fraction)?);
     if !(1970..=9_999).contains(&year)
         || !(1..=12).contains(&month)

@@ -143,7 +143,6 @@ impl Event {
         body
     }
 
-    #[expect(clippy::too_many_lines, reason = "one arm for each kind of event")]
     fn fields(&self, light: bool) -> Value {
         let time = |at: &Timestamp| clock::format(*at);
         match &self.what {

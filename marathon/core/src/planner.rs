@@ -152,8 +152,8 @@ pub fn plan(
         };
         layers.entry(depth).or_default().actions.extend(action);
     }
-    let steps = [stops, starts].into_iter().chain(layers.into_values());
-    Ok(Plan { steps: steps.filter(|step| !step.actions.is_empty()).collect() })
+    let all = [stops, starts].into_iter().chain(layers.into_values());
+    Ok(Plan { steps: all.filter(|step| !step.actions.is_empty()).collect() })
 }
 
 /// An app that cannot be deployed before itself.

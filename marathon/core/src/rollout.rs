@@ -85,8 +85,14 @@ pub fn replace(all: &[&Arc<Instance>], app: &App) -> Moves {
     // What waits for an offer holds no place once it is stopped; a task does until it has ended.
     let gone_at_once = idle.iter().filter(|it| it.condition == Condition::Scheduled).count();
     let holding = all.iter().filter(|it| it.condition != Condition::UnreachableInactive).count();
-    let room = count_max.saturating_sub(holding - gone_at_once);
+    let holding = holding - gone_at_once;
+    let room = count_max.saturating_sub(holding);
     let add = wanted.saturating_sub(new.len()).min(room);
+    // The strategy may have become stricter since they were added.
+    let waiting = new.iter().filter(|it| it.condition == Condition::Scheduled);
+    let waiting = waiting.filter(|it| !stop.contains(&it.id)).map(|it| it.id.clone());
+    let too_many: Vec<_> = waiting.take(holding.saturating_sub(count_max)).collect();
+    stop.extend(too_many);
 
     let all_new = all.iter().all(|it| it.is_serving() && it.is_current(app));
     let is_done = stop.is_empty() && new.len() == wanted && all.len() == wanted && all_new;

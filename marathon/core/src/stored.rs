@@ -240,7 +240,7 @@ pub(crate) fn load(stored: &[(Key, Vec<u8>)]) -> Loaded {
                 let deployment = decode::<StoredDeployment>(value);
                 loaded
                     .deployments
-                    .extend(deployment.and_then(|it| deployment_of(it, &loaded.versions)));
+                    .extend(deployment.and_then(|it| deployment_of(&it, &loaded.versions)));
             }
             _ => {}
         }
@@ -296,7 +296,7 @@ fn task_of(stored: &StoredTask) -> Option<Task> {
     })
 }
 
-fn deployment_of(stored: StoredDeployment, versions: &Versions) -> Option<Deployment> {
+fn deployment_of(stored: &StoredDeployment, versions: &Versions) -> Option<Deployment> {
     let mut originals = BTreeMap::new();
     for (id, version) in &stored.originals {
         let id = AppId::parse(id).ok()?;

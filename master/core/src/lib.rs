@@ -6,25 +6,17 @@
 //! only when the change has come back as applied.
 
 mod agent_messages;
-mod agent_messages;
-mod calls;
 mod calls;
 pub mod config;
-mod due;
 mod due;
 pub mod io;
 mod master;
 pub mod note;
 mod operator_calls;
-mod operator_calls;
-mod records;
 mod records;
 pub mod registry;
 mod reign;
-mod reign;
 mod state;
-mod state;
-mod streams;
 pub mod view;
 
 pub use allocator::{MinAllocatable, Weight, Why};

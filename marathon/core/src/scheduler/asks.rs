@@ -35,8 +35,8 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
             if is_new {
                 return created(marathon, &who, app, force, now);
             }
-            let wish = Wish { force, apps: one(&id, Some(app)), ..Wish::default() };
-            let started = change::deploy(marathon, wish, now)?;
+            let wish = Wish { apps: one(&id, Some(app)), force, ..Wish::default() };
+            let started = change::deploy(marathon, &wish, now)?;
             tell_post(marathon, &who, &id, now);
             Ok(result(&started))
         }
@@ -47,16 +47,16 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
             if !marathon.books.apps.contains_key(&id) {
                 return Err(no_app(&id));
             }
-            let wish = Wish { force, apps: one(&id, None), ..Wish::default() };
-            change::deploy(marathon, wish, now).map(|started| result(&started))
+            let wish = Wish { apps: one(&id, None), force, ..Wish::default() };
+            change::deploy(marathon, &wish, now).map(|started| result(&started))
         }
         Command::DeleteGroup { id, force } => delete_group(marathon, &id, force, now),
         Command::RestartApp { id, force } => {
             let app = marathon.books.apps.get(&id).ok_or_else(|| no_app(&id))?;
             let apps = one(&id, Some((**app).clone()));
             let restarts = BTreeSet::from([id]);
-            let wish = Wish { force, apps, restarts, ..Wish::default() };
-            change::deploy(marathon, wish, now).map(|started| result(&started))
+            let wish = Wish { apps, restarts, force, ..Wish::default() };
+            change::deploy(marathon, &wish, now).map(|started| result(&started))
         }
         Command::KillTasks { body, how } => kill_tasks(marathon, &body, how, now),
         Command::KillAppTasks { id, host, how } => {
@@ -99,8 +99,8 @@ fn create_app(marathon: &mut Marathon, who: &Who, body: &Value, force: bool, now
 
 fn created(marathon: &mut Marathon, who: &Who, app: App, force: bool, now: Now) -> Reply {
     let id = app.id.clone();
-    let wish = Wish { force, apps: one(&id, Some(app)), ..Wish::default() };
-    let started = change::deploy(marathon, wish, now)?;
+    let wish = Wish { apps: one(&id, Some(app)), force, ..Wish::default() };
+    let started = change::deploy(marathon, &wish, now)?;
     tell_post(marathon, who, &id, now);
     let app = marathon.books.apps.get(&id).expect("it was just taken in");
     let mut body = render::app(app);
@@ -195,7 +195,7 @@ fn put_apps(
         apps.insert(id, Some(app));
     }
     let ids: Vec<AppId> = apps.keys().cloned().collect();
-    let started = change::deploy(marathon, Wish { force, apps, ..Wish::default() }, now)?;
+    let started = change::deploy(marathon, &Wish { apps, force, ..Wish::default() }, now)?;
     for id in &ids {
         tell_post(marathon, who, id, now);
     }
@@ -208,8 +208,8 @@ fn delete_group(marathon: &mut Marathon, id: &AppId, force: bool, now: Now) -> R
     if apps.is_empty() && !id.is_root() {
         return Err(refusal(404, format!("Group '{id}' does not exist")));
     }
-    let wish = Wish { force, apps, ..Wish::default() };
-    change::deploy(marathon, wish, now).map(|started| result(&started))
+    let wish = Wish { apps, force, ..Wish::default() };
+    change::deploy(marathon, &wish, now).map(|started| result(&started))
 }
 
 fn kill_tasks(marathon: &mut Marathon, body: &Value, how: KillHow, now: Now) -> Reply {
@@ -293,8 +293,8 @@ fn scale_down(marathon: &mut Marathon, victims: &[Arc<Instance>], force: bool, n
             apps.insert(id.clone(), Some(App { instances, ..(**app).clone() }));
         }
     }
-    let wish = Wish { force, apps, victims: by_app, ..Wish::default() };
-    change::deploy(marathon, wish, now).map(|started| result(&started))
+    let wish = Wish { apps, victims: by_app, force, ..Wish::default() };
+    change::deploy(marathon, &wish, now).map(|started| result(&started))
 }
 
 fn cancel(marathon: &mut Marathon, id: &str, force: bool, now: Now) -> Reply {
@@ -311,7 +311,7 @@ fn cancel(marathon: &mut Marathon, id: &str, force: bool, now: Now) -> Reply {
     let apps =
         originals.map(|(id, app)| (id.clone(), app.as_ref().map(|app| (**app).clone()))).collect();
     let wish = Wish { apps, force: true, is_return: true, ..Wish::default() };
-    let started = change::deploy(marathon, wish, now)?;
+    let started = change::deploy(marathon, &wish, now)?;
     // If there was nothing to take back, it has not been in its own way.
     change::cancel(marathon, &key, now);
     Ok(result(&started))

@@ -34,9 +34,9 @@ pub(super) struct Started {
 }
 
 /// Starts the deployment that fulfils `wish`. On a refusal nothing has changed.
-pub(super) fn deploy(marathon: &mut Marathon, wish: Wish, now: Now) -> Result<Started, Refusal> {
+pub(super) fn deploy(marathon: &mut Marathon, wish: &Wish, now: Now) -> Result<Started, Refusal> {
     let version = next_version(marathon, now);
-    let changes = changes(marathon, &wish, version);
+    let changes = changes(marathon, wish, version);
     let in_the_way: BTreeSet<DeploymentId> =
         changes.keys().filter_map(|app| marathon.books.locks.get(app)).cloned().collect();
     if !in_the_way.is_empty() && !wish.force {

@@ -87,11 +87,9 @@ fn known(marathon: &mut Marathon, instance: &Arc<Instance>, update: &UpdateView,
     changed.condition = match (instance.condition, state) {
         // Asked to end, it stays so until it has ended, whatever it does meanwhile.
         (Condition::Killing, _) | (_, TaskState::Killing) => Condition::Killing,
-        (_, TaskState::Running) => Condition::Running,
         // Reports may come late or twice; a task never goes back.
-        (Condition::Running, _) => Condition::Running,
-        (_, TaskState::Starting) => Condition::Starting,
-        (Condition::Starting, _) => Condition::Starting,
+        (_, TaskState::Running) | (Condition::Running, _) => Condition::Running,
+        (_, TaskState::Starting) | (Condition::Starting, _) => Condition::Starting,
         (_, _) => Condition::Staging,
     };
     if state == TaskState::Running {
@@ -125,7 +123,7 @@ fn health(marathon: &mut Marathon, instance: &mut Instance, status: &Status, now
     } else {
         health.consecutive_failures += 1;
         health.last_failure = Some(status.at);
-        health.last_failure_cause = status.message.clone();
+        health.last_failure_cause.clone_from(&status.message);
     }
     if was != Some(is_healthy) {
         let (app, id) = (instance.app.id.clone(), instance.id.clone());

@@ -54,7 +54,8 @@ fn networks(app: &App, reader: &Reader<'_>) {
     let names: BTreeSet<_> = app.networks.iter().map(|network| &network.name).collect();
     let is_alone = modes.len() == 1;
     let are_containers = modes.iter().all(|mode| *mode == NetworkMode::Container);
-    if !is_alone && !(are_containers && names.len() == modes.len()) {
+    let are_distinct = are_containers && names.len() == modes.len();
+    if !(is_alone || are_distinct) {
         let error = "must be one host network, one bridge network, or container networks with \
                      different names";
         reader.wrong("networks", error);
@@ -94,7 +95,7 @@ fn constraints(app: &App, reader: &Reader<'_>) {
                 wrong("Value was specified but is not a number".to_owned());
             }
             Operator::MaxPer if !is_count => {
-                wrong("Value was not specified or is not a number".to_owned())
+                wrong("Value was not specified or is not a number".to_owned());
             }
             Operator::Like | Operator::Unlike => match value.map(Regex::new) {
                 None => wrong("A regular expression value must be provided".to_owned()),
