@@ -132,7 +132,8 @@ async fn one_task(master: &Alone, mut framework: Framework) -> Vec<String> {
     let Some(ToAgent::Launch(launch)) = agent.hear().await else { panic!("no launch") };
     let Launch { framework: of, tasks, .. } = *launch;
     assert_eq!(of.id.as_ref().map(ToString::to_string), Some(id.clone()));
-    let tasks_shown = master.get("/tasks").await;
+    // Others, of earlier frameworks, are over and still shown.
+    let tasks_shown = master.get(&format!("/tasks?framework_id={id}")).await;
     assert_eq!(tasks_shown["tasks"][0]["state"], "TASK_STAGING");
 
     for (n, state) in [(1, TaskState::Running), (2, TaskState::Finished)] {

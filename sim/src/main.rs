@@ -67,12 +67,11 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Option<Arguments
         if flag == "--help" || flag == "-h" {
             return Ok(None);
         }
-        let (flag, value) = match flag.split_once('=') {
-            Some((flag, value)) => (flag.to_owned(), value.to_owned()),
-            None => {
-                let value = given.next().ok_or_else(|| format!("{flag} wants a number"))?;
-                (flag, value)
-            }
+        let (flag, value) = if let Some((flag, value)) = flag.split_once('=') {
+            (flag.to_owned(), value.to_owned())
+        } else {
+            let value = given.next().ok_or_else(|| format!("{flag} wants a number"))?;
+            (flag, value)
         };
         let number: u64 = value.parse().map_err(|_| format!("{flag}: {value} is not a number"))?;
         match flag.as_str() {

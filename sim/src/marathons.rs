@@ -35,7 +35,7 @@ pub(crate) struct MarathonNode {
 /// A write to the store on its way.
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
-    write: marathon_core::ids::WriteId,
+    id: marathon_core::ids::WriteId,
     token: u64,
     puts: Vec<(String, Option<Vec<u8>>)>,
 }
@@ -119,7 +119,7 @@ impl World {
             Output::Store { write, puts } => {
                 let token = self.marathons[at].token;
                 let wait = Duration::from_millis(1) + self.some_time(Duration::from_millis(20));
-                self.after(wait, Event::Write(at, life, Write { write, token, puts }));
+                self.after(wait, Event::Write(at, life, Write { id: write, token, puts }));
             }
             Output::StepDown => self.marathon_steps_down(at),
             Output::Subscribe { framework } => {
@@ -192,7 +192,7 @@ impl World {
         let node = &mut self.marathons[at];
         node.connection = Some(connection);
         node.subscribing = Some(request);
-        node.framework = id.clone();
+        node.framework.clone_from(&id);
         let framework = Framework {
             id,
             name: "marathon".into(),
@@ -298,7 +298,8 @@ impl World {
         }
         let is_fenced = write.token != self.token || self.lease.is_none();
         let is_doubtful = self.is_chaos && self.faults.below(1_000) < 2;
-        let is_done = !is_fenced && !(is_doubtful && self.faults.chance(50));
+        let is_lost = is_doubtful && self.faults.chance(50);
+        let is_done = !(is_fenced || is_lost);
         if is_done {
             for (key, value) in &write.puts {
                 match value {
@@ -307,7 +308,7 @@ impl World {
                 };
             }
         }
-        let write = write.write;
+        let write = write.id;
         let input = if is_done && !is_doubtful {
             Input::Committed { write }
         } else {

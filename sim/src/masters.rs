@@ -83,7 +83,6 @@ impl World {
                         self.after(wait, Event::Commit);
                     }
                 }
-                Output::OpenStream { .. } | Output::Answer { result: Ok(_), .. } => {}
                 Output::Answer { request, result: Err(_) } => self.subscribe_refused(request),
                 Output::ToScheduler { connection, event } => {
                     self.send(connection, Arrival::AtMarathon(event), false);
@@ -98,7 +97,10 @@ impl World {
                     self.send(connection, Arrival::AtAgent(input), false);
                 }
                 Output::Outdated { .. } => self.depose(),
-                Output::OpenWatch { .. } | Output::Note(_) => {}
+                Output::OpenStream { .. }
+                | Output::Answer { result: Ok(_), .. }
+                | Output::OpenWatch { .. }
+                | Output::Note(_) => {}
                 Output::View(change) => self.laws.master_shows(change),
             }
         }

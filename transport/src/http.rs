@@ -13,6 +13,8 @@ use axum::{Router, http};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use proto::json::JsonError;
 use proto::schema::Described;
+use std::time::Duration;
+use tokio::time::timeout;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::Predicate;
 use tower_http::decompression::RequestDecompressionLayer;
@@ -20,6 +22,13 @@ use tower_http::decompression::RequestDecompressionLayer;
 /// Bytes of a request's body, after decompression. The largest calls are launches of many tasks
 /// with their whole environment; a megabyte is rare. Past it the call is refused with 413.
 pub const BODY_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes of a refused body that are read past the limit, so that its sender comes to hear why. Whoever
+/// sends more than this by mistake is cut off instead.
+const REST_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
+
+/// How long the rest of a refused body may take.
+const REST_WITHIN: Duration = Duration::from_secs(10);
 
 /// Whole answers from this size on are compressed if the client takes it. Below, it costs more than
 /// it saves.
@@ -166,14 +175,29 @@ pub async fn read_body(body: Body) -> Result<Bytes, Refused> {
 }
 
 /// Reads a body up to `bytes_max`.
-pub async fn read_body_up_to(body: Body, bytes_max: usize) -> Result<Bytes, Refused> {
-    match Limited::new(body, bytes_max).collect().await {
+pub async fn read_body_up_to(mut body: Body, bytes_max: usize) -> Result<Bytes, Refused> {
+    match Limited::new(&mut body, bytes_max).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refused::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("The request body is larger than {bytes_max} bytes; split the call"),
-        )),
+        Err(error) if error.is::<LengthLimitError>() => {
+            // Whoever is still sending does not listen: an answer now would be lost with the
+            // connection. How the rest ends does not matter any more.
+            let _ = timeout(REST_WITHIN, pass_over(body)).await;
+            Err(Refused::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("The request body is larger than {bytes_max} bytes; split the call"),
+            ))
+        }
         Err(error) => Err(Refused::bad_request(format!("Failed to read the body: {error}"))),
+    }
+}
+
+/// Reads what is left of a body and forgets it, up to [`REST_BYTES_MAX`].
+async fn pass_over(mut body: Body) {
+    let mut passed = 0;
+    while passed <= REST_BYTES_MAX
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        passed += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 

@@ -188,7 +188,10 @@ fn said(body: &str) -> Option<String> {
         for detail in details {
             let path = detail.get("path").and_then(Value::as_str).unwrap_or("/");
             for error in detail.get("errors").and_then(Value::as_array).into_iter().flatten() {
-                text.push_str(&format!("\n  {path}: {}", error.as_str().unwrap_or_default()));
+                text.push_str("\n  ");
+                text.push_str(path);
+                text.push_str(": ");
+                text.push_str(error.as_str().unwrap_or_default());
             }
         }
     }

@@ -116,7 +116,11 @@ fn escape(path: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            escaped.push('%');
+            for half in [byte >> 4, byte & 15] {
+                let digit = char::from_digit(half.into(), 16).expect("four bits");
+                escaped.push(digit.to_ascii_uppercase());
+            }
         }
     }
     escaped

@@ -65,13 +65,19 @@ async fn check(world: &World, address: &str, cases: &[Bad]) {
 async fn the_master_refuses_what_makes_no_sense() {
     let world = World::new();
     let local = world.start_local().await;
-    let framework = |more: Value| {
-        let mut info = json!({ "user": "root", "name": "bad" });
-        info.as_object_mut().expect("an object").extend(more.as_object().expect("one").clone());
-        json!({ "type": "SUBSCRIBE", "subscribe": { "framework_info": info } })
-    };
-    let known = json!({ "value": "no-such-framework" });
-    let cases = [
+    check(&world, &local.master, &unreadable()).await;
+    check(&world, &local.master, &senseless()).await;
+
+    let (status, text) = world.get(&local.master, SCHEDULER).await.expect("answered");
+    assert_eq!(status, 405);
+    assert_eq!(text, "405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.");
+    bad_subscriptions(&world, &local).await;
+    assert_eq!(world.get(&local.master, "/health").await.map(|answer| answer.0), Some(200));
+}
+
+/// Bodies that are no calls.
+fn unreadable() -> Vec<Bad> {
+    vec![
         raw(
             "no content type",
             SCHEDULER,
@@ -105,6 +111,14 @@ async fn the_master_refuses_what_makes_no_sense() {
             400,
             "Failed to convert JSON into Call protobuf: Expecting a JSON object",
         ),
+        raw("a body past the limit", SCHEDULER, &[JSON], &vec![b' '; 80 << 20], 413, "…"),
+    ]
+}
+
+/// Calls that cannot be carried out.
+fn senseless() -> Vec<Bad> {
+    let known = json!({ "value": "no-such-framework" });
+    vec![
         bad(
             "missing required fields",
             SCHEDULER,
@@ -142,7 +156,7 @@ async fn the_master_refuses_what_makes_no_sense() {
             "a stream id on SUBSCRIBE",
             SCHEDULER,
             &[JSON, ("mesos-stream-id", "x")],
-            &framework(json!({})),
+            &subscribe(&json!({})),
             400,
             "Subscribe calls should not include the 'Mesos-Stream-Id' header",
         ),
@@ -150,11 +164,10 @@ async fn the_master_refuses_what_makes_no_sense() {
             "an unacceptable answer type",
             SCHEDULER,
             &[JSON, ("accept", "text/html")],
-            &framework(json!({})),
+            &subscribe(&json!({})),
             406,
             "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'",
         ),
-        raw("a body past the limit", SCHEDULER, &[JSON], &vec![b' '; 80 << 20], 413, "…"),
         bad(
             "an operator call without its body",
             "/api/v1",
@@ -163,14 +176,14 @@ async fn the_master_refuses_what_makes_no_sense() {
             400,
             "Failed to validate master::Call: Expecting 'get_metrics' to be present",
         ),
-    ];
-    check(&world, &local.master, &cases).await;
+    ]
+}
 
-    let (status, text) = world.get(&local.master, SCHEDULER).await.expect("answered");
-    assert_eq!(status, 405);
-    assert_eq!(text, "405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.");
-    bad_subscriptions(&world, &local).await;
-    assert_eq!(world.get(&local.master, "/health").await.map(|answer| answer.0), Some(200));
+/// A subscription with `more` in its framework.
+fn subscribe(more: &Value) -> Value {
+    let mut info = json!({ "user": "root", "name": "bad" });
+    info.as_object_mut().expect("an object").extend(more.as_object().expect("one").clone());
+    json!({ "type": "SUBSCRIBE", "subscribe": { "framework_info": info } })
 }
 
 /// What is well formed and cannot be is an ERROR event on a stream that then ends.
@@ -184,9 +197,7 @@ async fn bad_subscriptions(world: &World, local: &Local) {
         ),
     ];
     for (more, error) in cases {
-        let mut info = json!({ "user": "root", "name": "bad" });
-        info.as_object_mut().expect("an object").extend(more.as_object().expect("one").clone());
-        let call = json!({ "type": "SUBSCRIBE", "subscribe": { "framework_info": info } });
+        let call = subscribe(&more);
         let answer = world
             .http
             .post(format!("http://{}{SCHEDULER}", local.master))

@@ -52,12 +52,10 @@ impl World {
     pub(crate) async fn start(&self, name: &str, args: &[&str]) -> Daemon {
         let work_dir = self.path(name);
         fs::create_dir_all(&work_dir).expect("a directory");
-        let address_file = match args[0] {
-            "local" => work_dir.join("marathon/address"),
-            _ => work_dir.join("address"),
-        };
-        // A file of an earlier life must not be taken for this one's.
-        let _ = fs::remove_file(&address_file);
+        // The line by which a daemon says where it is; of `local`, the last one it says.
+        let role = if args[0] == "local" { "marathon" } else { args[0] };
+        // What an earlier life of it has said is not this one's.
+        let said_before = self.log(name).len();
         let log = fs::File::options()
             .append(true)
             .create(true)
@@ -77,9 +75,10 @@ impl World {
             if let Ok(Some(status)) = daemon.child.try_wait() {
                 panic!("{name} ended: {status}\n{}", self.log(name));
             }
-            let text = fs::read_to_string(&address_file).ok()?;
-            let text = text.trim();
-            (!text.is_empty()).then(|| text.to_owned())
+            let log = self.log(name);
+            let (said, _) = log.get(said_before..)?.rsplit_once('\n')?;
+            let told = said.lines().find_map(|line| line.strip_prefix(role))?;
+            Some(told.trim().strip_prefix("http://")?.to_owned())
         })
         .await;
         daemon

@@ -1,7 +1,7 @@
 //! Marathon itself: apps, instances, deployments, offers and status reports brought together.
 //!
 //! [`Marathon::step`] only dispatches; each input is handled in a file of its own. After each,
-//! [`settle`] lets every app that was touched come closer to what it is to have.
+//! `settle` lets every app that was touched come closer to what it is to have.
 
 mod asks;
 mod books;

@@ -57,30 +57,20 @@ impl Core for Master {
 
     fn step(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
         let turn = &mut Turn { now, out };
-        let input = match input {
-            Input::Lead { term, reign, registry } => {
-                if let Some(books) = self.books.take() {
-                    reign::end(*books, turn);
-                }
-                let mut books = reign::begin(&self.config, term, reign, registry, turn);
-                books.publish(turn);
-                self.books = Some(Box::new(books));
-                return;
-            }
-            Input::Depose => {
-                if let Some(books) = self.books.take() {
-                    reign::end(*books, turn);
-                }
-                return;
-            }
-            other => other,
-        };
-        match &mut self.books {
-            Some(books) => {
-                lead(books, input, turn);
-                books.publish(turn);
-            }
-            None => stand_by(&input, turn),
+        if matches!(input, Input::Lead { .. } | Input::Depose)
+            && let Some(books) = self.books.take()
+        {
+            reign::end(*books, turn);
+        }
+        if let Input::Lead { term, reign, registry } = input {
+            let mut books = reign::begin(&self.config, term, reign, registry, turn);
+            books.publish(turn);
+            self.books = Some(Box::new(books));
+        } else if let Some(books) = &mut self.books {
+            lead(books, input, turn);
+            books.publish(turn);
+        } else {
+            stand_by(&input, turn);
         }
     }
 
@@ -137,7 +127,8 @@ fn lead(books: &mut Books, input: Input, turn: &mut Turn<'_>) {
             books.publish(turn);
             turn.out.push(Output::OpenWatch { request });
         }
-        Input::Lead { .. } | Input::Depose => unreachable!("the caller has handled these"),
+        // Handled before: by the time anything comes here, the reign is this one.
+        Input::Lead { .. } | Input::Depose => {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading apps: from clients, with the deprecated ways of saying things, and from the store.
 //!
-//! A body is first brought into the present form ([`legacy`]), then laid over the fields that stay
+//! A body is first brought into the present form (`legacy`), then laid over the fields that stay
 //! ([`merged`]), then read and validated as a whole, so that an update is judged by what comes of it.
 
 mod container;

@@ -87,7 +87,7 @@ pub(crate) fn turn_away(
     turn: &mut Turn<'_>,
 ) {
     turn.note(Note::AgentRefused { agent, why: why.clone() });
-    turn.to_agent(connection, ToAgent::Shutdown { why });
+    turn.tell_agent(connection, ToAgent::Shutdown { why });
     books.links.remove(&connection);
     turn.close_agent(connection, CloseReason::Removed);
 }

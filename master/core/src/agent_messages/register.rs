@@ -56,5 +56,5 @@ pub(crate) fn apply(
 /// Tells an agent its id.
 pub(crate) fn greet(books: &Books, connection: ConnectionId, agent: AgentId, turn: &mut Turn<'_>) {
     let ping_timeout = books.config.ping_patience();
-    turn.to_agent(connection, ToAgent::Registered { agent, ping_timeout });
+    turn.tell_agent(connection, ToAgent::Registered { agent, ping_timeout });
 }

@@ -299,13 +299,13 @@ fn answer(
         .collect();
     let ping_timeout = books.config.ping_patience();
     let agent = id.clone();
-    turn.to_agent(connection, ToAgent::Reregistered { agent, ping_timeout, expected, completed });
+    turn.tell_agent(connection, ToAgent::Reregistered { agent, ping_timeout, expected, completed });
     for ((framework, task), grace) in kills {
-        turn.to_agent(connection, ToAgent::Kill { framework, task, grace });
+        turn.tell_agent(connection, ToAgent::Kill { framework, task, grace });
     }
     for (framework, task) in strays {
         let grace = Some(Duration::ZERO);
-        turn.to_agent(connection, ToAgent::Kill { framework, task, grace });
+        turn.tell_agent(connection, ToAgent::Kill { framework, task, grace });
     }
 }
 

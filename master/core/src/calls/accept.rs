@@ -36,7 +36,7 @@ pub(crate) fn apply(books: &mut Books, framework: &FrameworkId, call: Accept, tu
         match operation {
             Operation::Launch(tasks) => launch::each(books, &mut accepted, tasks, turn),
             Operation::LaunchGroup { executor, tasks } => {
-                launch::group(books, &mut accepted, executor, tasks, turn);
+                launch::group(books, &mut accepted, &executor, &tasks, turn);
             }
             Operation::Unsupported { kind, id: _ } => {
                 drop_call(framework, "ACCEPT", format!("{kind} is not supported"), turn);

@@ -45,17 +45,17 @@ pub(crate) fn each(
 pub(crate) fn group(
     books: &mut Books,
     accepted: &mut Accepted,
-    executor: Result<ExecutorSpec, String>,
-    tasks: Vec<Result<TaskSpec, InvalidTask>>,
+    executor: &Result<ExecutorSpec, String>,
+    tasks: &[Result<TaskSpec, InvalidTask>],
     turn: &mut Turn<'_>,
 ) {
     if tasks.is_empty() {
         return;
     }
-    match check_group(books, accepted, &executor, &tasks) {
+    match check_group(books, accepted, executor, tasks) {
         Ok((executor, specs)) => start(books, accepted, Some(executor), specs, true, turn),
         Err(why) => {
-            for task in &tasks {
+            for task in tasks {
                 let (framework, reason) = (&accepted.framework, Reason::TaskGroupInvalid);
                 let why = why.clone();
                 refuse_task(books, framework, task, TaskState::Error, reason, why, turn);

@@ -109,7 +109,7 @@ fn refuse(
     let stream = StreamId(books.rng.uuid());
     turn.out.push(Output::OpenStream { connection, request, stream });
     turn.note(Note::SubscribeRefused { why: why.clone() });
-    turn.to_scheduler(connection, SchedulerEvent::Error(why));
+    turn.tell_scheduler(connection, SchedulerEvent::Error(why));
     turn.out.push(Output::CloseScheduler { connection });
 }
 
@@ -174,7 +174,7 @@ fn finish(books: &mut Books, id: &FrameworkId, subscribing: Subscribing, turn: &
     if let Some(before) = before {
         books.streams.remove(&before);
         let why = "Framework failed over".to_owned();
-        turn.to_scheduler(before, SchedulerEvent::Error(why));
+        turn.tell_scheduler(before, SchedulerEvent::Error(why));
         turn.out.push(Output::CloseScheduler { connection: before });
     }
     books.discard_offers_of(id, turn);
@@ -184,9 +184,9 @@ fn finish(books: &mut Books, id: &FrameworkId, subscribing: Subscribing, turn: &
     books.timers.set(Due::Heartbeat(id.clone()), turn.now.time + heartbeat);
     turn.out.push(Output::OpenStream { connection, request, stream });
     let subscribed = SchedulerEvent::Subscribed { framework: id.clone(), heartbeat };
-    turn.to_scheduler(connection, subscribed);
+    turn.tell_scheduler(connection, subscribed);
     // At once, since some clients see a record only when the next one begins.
-    turn.to_scheduler(connection, SchedulerEvent::Heartbeat);
+    turn.tell_scheduler(connection, SchedulerEvent::Heartbeat);
     books.allocator.put_framework(id, &wish, turn.now.time);
     books.unpublished.framework(id);
     let framework = &books.frameworks[id];

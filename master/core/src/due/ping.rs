@@ -18,7 +18,7 @@ pub(crate) fn apply(books: &mut Books, id: &AgentId, turn: &mut Turn<'_>) {
     // Without a link the ping is not sent, and so is not answered.
     agent.pings_unanswered += 1;
     if let Some(connection) = agent.connection() {
-        turn.to_agent(connection, ToAgent::Ping { connected: true });
+        turn.tell_agent(connection, ToAgent::Ping { connected: true });
     }
     books.timers.set(Due::Ping(id.clone()), turn.now.time + books.config.agent_ping_timeout);
 }

@@ -3,6 +3,7 @@
 use crate::io::{CloseReason, Done};
 use crate::note::Note;
 use crate::state::agents::Agent;
+use crate::state::frameworks::Framework;
 use crate::state::{Books, Turn};
 use crate::view::{AgentCondition, ViewChange};
 use model::event::SchedulerEvent;
@@ -81,10 +82,10 @@ pub(crate) fn apply(books: &mut Books, id: &AgentId, left: Left, turn: &mut Turn
     let agent = books.remove_agent(id).expect("it was just there");
     close(books, &agent, left, turn);
     show(&agent, left, turn);
-    let told: Vec<_> = books.frameworks.values().filter_map(|owner| owner.connection()).collect();
+    let told: Vec<_> = books.frameworks.values().filter_map(Framework::connection).collect();
     for connection in told {
         let event = SchedulerEvent::Failure { agent: id.clone(), executor: None };
-        turn.to_scheduler(connection, event);
+        turn.tell_scheduler(connection, event);
     }
 }
 
@@ -147,7 +148,7 @@ fn close(books: &mut Books, agent: &Agent, left: Left, turn: &mut Turn<'_>) {
         Left::Unreachable(_) => turn.close_agent(connection, CloseReason::Unreachable),
         Left::Gone => {
             let why = "The agent was marked gone by an operator".to_owned();
-            turn.to_agent(connection, ToAgent::Shutdown { why });
+            turn.tell_agent(connection, ToAgent::Shutdown { why });
             turn.close_agent(connection, CloseReason::Removed);
         }
         Left::Removed => turn.close_agent(connection, CloseReason::Removed),

@@ -43,11 +43,11 @@ impl Turn<'_> {
         self.out.push(Output::Answer { request, result });
     }
 
-    pub(crate) fn to_scheduler(&mut self, connection: ConnectionId, event: SchedulerEvent) {
+    pub(crate) fn tell_scheduler(&mut self, connection: ConnectionId, event: SchedulerEvent) {
         self.out.push(Output::ToScheduler { connection, event });
     }
 
-    pub(crate) fn to_agent(&mut self, connection: ConnectionId, message: ToAgent) {
+    pub(crate) fn tell_agent(&mut self, connection: ConnectionId, message: ToAgent) {
         self.out.push(Output::ToAgent { connection, message });
     }
 
@@ -156,7 +156,7 @@ impl Books {
     pub(crate) fn tell(&self, framework: &FrameworkId, event: SchedulerEvent, turn: &mut Turn<'_>) {
         let framework = self.frameworks.get(framework);
         if let Some(connection) = framework.and_then(Framework::connection) {
-            turn.to_scheduler(connection, event);
+            turn.tell_scheduler(connection, event);
         }
     }
 
@@ -164,7 +164,7 @@ impl Books {
     pub(crate) fn send(&self, agent: &AgentId, message: ToAgent, turn: &mut Turn<'_>) -> bool {
         let connection = self.agents.get(agent).and_then(Agent::connection);
         if let Some(connection) = connection {
-            turn.to_agent(connection, message);
+            turn.tell_agent(connection, message);
         }
         connection.is_some()
     }
