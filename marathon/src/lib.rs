@@ -1,6 +1,6 @@
 //! The acting half of Marathon: REST, events, store, and the way to the masters.
 //!
-//! [`start`] runs one instance. Several instances with the same masters and framework name share
+//! [`start()`] runs one instance. Several instances with the same masters and framework name share
 //! their state: one of them leads, by a lease in the masters' framework store, the others pass
 //! requests on to it.
 

@@ -1,6 +1,6 @@
 //! The acting half of the master: Raft, links, APIs.
 //!
-//! [`start`] runs one master: it binds its port, takes part in the log, drives the core while it
+//! [`start()`] runs one master: it binds its port, takes part in the log, drives the core while it
 //! leads, and serves the world. Several may run in one process.
 
 mod api;

@@ -185,7 +185,6 @@ fn an_upgrade_stays_within_its_strategy() {
         assert_eq!(world.running("/web"), 4, "{case}");
         assert!(old.iter().all(|task| !world.tasks.contains_key(task)), "{case}");
         assert!(world.most["/web"] <= most, "{case}: {:?} were there at once", world.most);
-        #[expect(clippy::cast_precision_loss, reason = "small")]
         let floor = 4.0 * minimum;
         assert!(least as f64 >= floor, "{case}: only {least} were running");
         assert!(world.view.deployments.is_empty(), "{case}");

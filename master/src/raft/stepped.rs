@@ -294,7 +294,7 @@ impl World {
 
     fn turn(&mut self, at: usize) {
         let Some(running) = &mut self.running[at] else { return };
-        let now = self.now - running.started;
+        let now = self.now.saturating_sub(running.started);
         let idle = running.inbox.is_empty() && running.node.next_deadline() > now;
         if idle || running.paused_until > self.now {
             return;
@@ -327,7 +327,7 @@ impl World {
         // Whoever may answer reads knows all that anybody was told.
         for running in self.running.iter().flatten() {
             let until = Duration::from_nanos(running.published.lease_until.load(Ordering::Acquire));
-            if self.now - running.started < until {
+            if self.now.saturating_sub(running.started) < until {
                 let applied = running.published.status.read().applied;
                 assert!(applied >= self.acknowledged, "a stale read at {:?}", self.now);
             }

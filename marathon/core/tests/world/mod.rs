@@ -23,61 +23,61 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// 2026-01-01T00:00:00Z: when every story begins.
-pub const START: u64 = 1_767_225_600_000_000;
+pub(crate) const START: u64 = 1_767_225_600_000_000;
 
 /// What runs somewhere.
 #[derive(Clone, Debug)]
-pub struct Running {
-    pub agent: usize,
-    pub launch: Launch,
-    pub state: TaskState,
-    pub is_killed: bool,
+pub(crate) struct Running {
+    pub(crate) agent: usize,
+    pub(crate) launch: Launch,
+    pub(crate) state: TaskState,
+    pub(crate) is_killed: bool,
 }
 
 /// One machine.
-pub struct Agent {
-    pub id: AgentId,
-    pub host: String,
-    pub total: Resources,
-    pub attributes: Attributes,
-    pub is_up: bool,
+pub(crate) struct Agent {
+    pub(crate) id: AgentId,
+    pub(crate) host: String,
+    pub(crate) total: Resources,
+    pub(crate) attributes: Attributes,
+    pub(crate) is_up: bool,
 }
 
-pub struct World {
-    pub marathon: Marathon,
-    pub time: Duration,
-    pub store: BTreeMap<String, Vec<u8>>,
-    pub agents: Vec<Agent>,
-    pub tasks: BTreeMap<TaskId, Running>,
-    pub view: View,
-    pub events: Vec<Value>,
-    pub answers: BTreeMap<u64, Result<Answer, Refusal>>,
-    pub launched: BTreeSet<TaskId>,
-    pub acknowledged: u64,
-    pub is_suppressed: bool,
-    pub revives: u32,
-    pub declined: u32,
+pub(crate) struct World {
+    pub(crate) marathon: Marathon,
+    pub(crate) time: Duration,
+    pub(crate) store: BTreeMap<String, Vec<u8>>,
+    pub(crate) agents: Vec<Agent>,
+    pub(crate) tasks: BTreeMap<TaskId, Running>,
+    pub(crate) view: View,
+    pub(crate) events: Vec<Value>,
+    pub(crate) answers: BTreeMap<u64, Result<Answer, Refusal>>,
+    pub(crate) launched: BTreeSet<TaskId>,
+    pub(crate) acknowledged: u64,
+    pub(crate) is_suppressed: bool,
+    pub(crate) revives: u32,
+    pub(crate) declined: u32,
     /// What the master has still to do, in order.
     inbox: VecDeque<Output>,
     /// Agents whose offers were refused since the last revive.
     filtered: BTreeSet<usize>,
     /// Whether tasks get to run as soon as they are launched.
-    pub is_starting: bool,
+    pub(crate) is_starting: bool,
     /// Whether kills are heard.
-    pub is_killing: bool,
-    pub most: BTreeMap<String, usize>,
+    pub(crate) is_killing: bool,
+    pub(crate) most: BTreeMap<String, usize>,
     offers: BTreeMap<OfferId, usize>,
     requests: u64,
     numbers: u64,
 }
 
-pub fn config(seed: u64) -> Config {
+pub(crate) fn config(seed: u64) -> Config {
     Config { seed, revive_interval: Duration::ZERO, ..Config::default() }
 }
 
 impl World {
     /// A Marathon that leads and knows the master, with `agents` of 4 cores and 4 GiB.
-    pub fn new(agents: usize) -> Self {
+    pub(crate) fn new(agents: usize) -> Self {
         let mut world = Self {
             marathon: Marathon::new(config(7)),
             time: Duration::ZERO,
@@ -113,7 +113,7 @@ impl World {
         world
     }
 
-    pub fn add_agent(&mut self, host: &str, resources: &str, attributes: &str) {
+    pub(crate) fn add_agent(&mut self, host: &str, resources: &str, attributes: &str) {
         self.agents.push(Agent {
             id: AgentId::new(format!("S{}", self.agents.len())).expect("an id"),
             host: host.to_owned(),
@@ -124,7 +124,7 @@ impl World {
     }
 
     /// Takes the lead with what is stored, and meets the master.
-    pub fn lead(&mut self) {
+    pub(crate) fn lead(&mut self) {
         let stored = self.store.clone().into_iter().collect();
         self.step(Input::Lead { stored });
         self.step(Input::Subscribed {
@@ -134,7 +134,7 @@ impl World {
     }
 
     /// Dies and comes back with another seed and what the store has.
-    pub fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.numbers += 1;
         self.marathon = Marathon::new(config(1_000 + self.numbers));
         self.view = View::new("*".into());
@@ -145,13 +145,13 @@ impl World {
         self.lead();
     }
 
-    pub fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         let micros = u64::try_from(self.time.as_micros()).expect("stories are short");
         Now { time: Time(self.time), wall: Timestamp(START + micros) }
     }
 
     /// Lets one thing happen, writes commit at once, and queues what the master has to do.
-    pub fn step(&mut self, input: Input) {
+    pub(crate) fn step(&mut self, input: Input) {
         let mut out = Vec::new();
         self.marathon.step(input, self.now(), &mut out);
         self.take(out);
@@ -206,7 +206,7 @@ impl World {
     }
 
     /// Does one thing the master was asked for. False if there is none.
-    pub fn serve(&mut self) -> bool {
+    pub(crate) fn serve(&mut self) -> bool {
         let Some(output) = self.inbox.pop_front() else { return false };
         match output {
             Output::Accept { offer, launches, .. } => {
@@ -296,7 +296,7 @@ impl World {
     }
 
     /// Makes offers of all that is free and not refused. False if there is nothing to offer.
-    pub fn offer(&mut self) -> bool {
+    pub(crate) fn offer(&mut self) -> bool {
         if self.is_suppressed {
             return false;
         }
@@ -335,7 +335,7 @@ impl World {
     }
 
     /// Lets one task get on. False if none does.
-    pub fn work(&mut self) -> bool {
+    pub(crate) fn work(&mut self) -> bool {
         let next = self.tasks.iter().find_map(|(id, task)| {
             if !self.agents[task.agent].is_up {
                 return None;
@@ -343,10 +343,8 @@ impl World {
             if task.is_killed {
                 return Some((id.clone(), TaskState::Killed));
             }
-            match task.state {
-                TaskState::Staging if self.is_starting => Some((id.clone(), TaskState::Running)),
-                _ => None,
-            }
+            let starts = self.is_starting && task.state == TaskState::Staging;
+            starts.then(|| (id.clone(), TaskState::Running))
         });
         let Some((task, state)) = next else { return false };
         self.report(&task, state, None);
@@ -354,7 +352,7 @@ impl World {
     }
 
     /// A task is in another state, and says so.
-    pub fn report(&mut self, task: &TaskId, state: TaskState, healthy: Option<bool>) {
+    pub(crate) fn report(&mut self, task: &TaskId, state: TaskState, healthy: Option<bool>) {
         let running = self.tasks.get_mut(task).expect("it runs");
         running.state = state;
         let agent = running.agent;
@@ -377,7 +375,7 @@ impl World {
     }
 
     /// The master says what it knows of a task.
-    pub fn report_of(
+    pub(crate) fn report_of(
         &mut self,
         task: &TaskId,
         agent: Option<usize>,
@@ -391,7 +389,7 @@ impl World {
     }
 
     /// Lets everything happen that follows, without time passing.
-    pub fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         for _ in 0..20_000 {
             if !(self.serve() || self.work() || self.offer()) {
                 return;
@@ -401,7 +399,7 @@ impl World {
     }
 
     /// Lets time pass, with everything that falls due and follows.
-    pub fn pass(&mut self, secs: f64) {
+    pub(crate) fn pass(&mut self, secs: f64) {
         let end = self.time + Duration::from_secs_f64(secs);
         loop {
             self.rest();
@@ -419,7 +417,7 @@ impl World {
     }
 
     /// Asks, and hands back the answer.
-    pub fn ask(&mut self, command: Command) -> Result<Answer, Refusal> {
+    pub(crate) fn ask(&mut self, command: Command) -> Result<Answer, Refusal> {
         self.requests += 1;
         let request = self.requests;
         self.step(Input::Ask(Ask {
@@ -431,43 +429,43 @@ impl World {
         self.answers.remove(&request).expect("every request is answered")
     }
 
-    pub fn create(&mut self, body: Value) -> Answer {
+    pub(crate) fn create(&mut self, body: Value) -> Answer {
         self.ask(Command::CreateApp { body, force: false }).expect("created")
     }
 
-    pub fn put(&mut self, id: &str, body: Value) -> Result<Answer, Refusal> {
+    pub(crate) fn put(&mut self, id: &str, body: Value) -> Result<Answer, Refusal> {
         self.ask(Command::PutApp { id: app(id), body, partial: true, create: true, force: false })
     }
 
-    pub fn force(&mut self, id: &str, body: Value) -> Answer {
+    pub(crate) fn force(&mut self, id: &str, body: Value) -> Answer {
         self.ask(Command::PutApp { id: app(id), body, partial: true, create: true, force: true })
             .expect("forced")
     }
 
-    pub fn delete(&mut self, id: &str) -> Answer {
+    pub(crate) fn delete(&mut self, id: &str) -> Answer {
         self.ask(Command::DeleteApp { id: app(id), force: true }).expect("deleted")
     }
 
-    pub fn instances(&self, id: &str) -> Vec<Arc<Instance>> {
+    pub(crate) fn instances(&self, id: &str) -> Vec<Arc<Instance>> {
         self.view.instances_of(&app(id)).cloned().collect()
     }
 
-    pub fn running(&self, id: &str) -> usize {
+    pub(crate) fn running(&self, id: &str) -> usize {
         let all = self.instances(id);
         all.iter().filter(|it| it.condition == Condition::Running).count()
     }
 
-    pub fn tasks_of(&self, id: &str) -> Vec<TaskId> {
+    pub(crate) fn tasks_of(&self, id: &str) -> Vec<TaskId> {
         let of = self.tasks.iter().filter(|(_, task)| task.launch.app.id.as_str() == id);
         of.map(|(id, _)| id.clone()).collect()
     }
 
-    pub fn app(&self, id: &str) -> Arc<App> {
+    pub(crate) fn app(&self, id: &str) -> Arc<App> {
         self.view.apps[&app(id)].clone()
     }
 
     /// Types of the events since the last time, without those of instances.
-    pub fn kinds(&mut self) -> Vec<String> {
+    pub(crate) fn kinds(&mut self) -> Vec<String> {
         let all = std::mem::take(&mut self.events);
         let kinds = all.iter().map(|event| event["eventType"].as_str().expect("typed").to_owned());
         kinds
@@ -476,15 +474,15 @@ impl World {
     }
 }
 
-pub fn app(id: &str) -> AppId {
+pub(crate) fn app(id: &str) -> AppId {
     AppId::parse(id).expect("an id")
 }
 
 /// A plain app of `instances`.
-pub fn sleeper(id: &str, instances: u32) -> Value {
+pub(crate) fn sleeper(id: &str, instances: u32) -> Value {
     json!({"id": id, "cmd": "sleep 1000", "cpus": 0.1, "mem": 32, "instances": instances})
 }
 
-pub fn instance_of(task: &TaskId) -> InstanceId {
+pub(crate) fn instance_of(task: &TaskId) -> InstanceId {
     InstanceId::of_task(task.as_str()).expect("one of ours")
 }
