@@ -138,13 +138,18 @@ fn old_ways_to_say_things_are_brought_into_the_present_form() {
     assert_eq!(app["container"]["portMappings"][0]["containerPort"], 80);
 }
 
+/// What an app is refused with, for one thing that is wrong with it.
+fn assert_refused(body: &Value, message: &str, path: &str, error: &str) {
+    let refused = read(body.clone()).expect_err("refused");
+    let expected = json!({"message": message, "details": [{"path": path, "errors": [error]}]});
+    assert_eq!(refused, expected, "{body}");
+}
+
 #[test]
-fn what_cannot_be_is_refused_with_its_path() {
+fn what_is_no_app_is_refused_with_its_path() {
     let invalid = "Object is not valid";
     let malformed = "Invalid JSON";
     let neither = "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'.";
-    let bad_index = "Health check port indices must address an element of the ports array or \
-                     container port mappings.";
     for (body, message, path, error) in [
         (json!({}), invalid, "", neither),
         (json!({"cmd": "x", "args": ["y"]}), invalid, "", neither),
@@ -155,102 +160,87 @@ fn what_cannot_be_is_refused_with_its_path() {
         (json!({"cmd": "x", "instances": 1.5}), malformed, "/instances", "error.expected.int"),
         (json!({"cmd": "x", "env": {"A": 1}}), malformed, "/env/A", "error.expected.jsstring"),
         (json!({"cmd": "x", "labels": ["a"]}), malformed, "/labels", "error.expected.jsobject"),
+    ] {
+        assert_refused(&body, message, path, error);
+    }
+    assert_eq!(Update::read(&json!([]), "").expect_err("no object").refusal().status, 400);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_its_path() {
+    let bad_index = "Health check port indices must address an element of the ports array or \
+                     container port mappings.";
+    for (body, path, error) in [
         (
             json!({"cmd": "x", "constraints": [["a", "NEAR"]]}),
-            invalid,
             "/constraints(0)",
             "operator must be one of the following UNIQUE, CLUSTER, GROUP_BY, LIKE, UNLIKE, MAX_PER, IS",
         ),
         (
             json!({"cmd": "x", "constraints": [["a", "LIKE", "("]]}),
-            invalid,
             "/constraints(0)",
             "'(' is not a valid regular expression",
         ),
         (
             json!({"cmd": "x", "constraints": [["a", "MAX_PER"]]}),
-            invalid,
             "/constraints(0)",
             "Value was not specified or is not a number",
         ),
-        (
-            json!({"cmd": "x", "healthChecks": [{"portIndex": 3}]}),
-            invalid,
-            "/healthChecks(0)",
-            bad_index,
-        ),
+        (json!({"cmd": "x", "healthChecks": [{"portIndex": 3}]}), "/healthChecks(0)", bad_index),
         (
             json!({"cmd": "x", "portDefinitions": [{"port": 70000}]}),
-            invalid,
             "/portDefinitions(0)/port",
             "got 70000, expected 65535 or less",
         ),
         (
             json!({"cmd": "x", "portDefinitions": [{"port": 1}, {"port": 1}]}),
-            invalid,
             "/portDefinitions",
             "Ports must be unique",
         ),
         (
             json!({"cmd": "x", "networks": [{"mode": "container/bridge"}], "portDefinitions": [{"port": 1}]}),
-            invalid,
             "/portDefinitions",
             "portDefinitions are only allowed with host-networking",
         ),
         (
             json!({"container": {"type": "MESOS", "portMappings": [{"containerPort": 1}]}}),
-            invalid,
             "/container/portMappings",
             "portMappings are not allowed with host-networking",
         ),
-        (
-            json!({"cmd": "x", "container": {"type": "DOCKER"}}),
-            invalid,
-            "/container/docker",
-            "not defined",
-        ),
+        (json!({"cmd": "x", "container": {"type": "DOCKER"}}), "/container/docker", "not defined"),
         (
             json!({"cmd": "x", "uris": ["a"], "fetch": [{"uri": "b"}]}),
-            invalid,
             "/uris",
             "may not be set in conjunction with fetch",
         ),
         (
             json!({"cmd": "x", "upgradeStrategy": {"minimumHealthCapacity": 1.5}}),
-            invalid,
             "/upgradeStrategy/minimumHealthCapacity",
             "got 1.5, expected between 0 and 1",
         ),
         (
             json!({"cmd": "x", "backoffFactor": 0.5}),
-            invalid,
             "/backoffFactor",
             "got 0.5, expected 1 or more",
         ),
         (
             json!({"cmd": "x", "acceptedResourceRoles": ["web"]}),
-            invalid,
             "/acceptedResourceRoles(0)",
             "acceptedResourceRoles can only contain '*' and '*'",
         ),
         (
             json!({"cmd": "x", "unreachableStrategy": {"inactiveAfterSeconds": 5}}),
-            invalid,
             "/unreachableStrategy/expungeAfterSeconds",
             "must not be less than inactiveAfterSeconds",
         ),
         (
             json!({"cmd": "x", "instances": 2, "labels": {"MARATHON_SINGLE_INSTANCE_APP": "true"}}),
-            invalid,
             "/instances",
             "got 2, expected 1 or less for a single-instance app",
         ),
     ] {
-        let refused = read(body.clone()).expect_err("refused");
-        let expected = json!({"message": message, "details": [{"path": path, "errors": [error]}]});
-        assert_eq!(refused, expected, "{body}");
+        assert_refused(&body, "Object is not valid", path, error);
     }
-    assert_eq!(Update::read(&json!([]), "").expect_err("no object").refusal().status, 400);
 }
 
 #[test]

@@ -81,8 +81,8 @@ fn set_agent(world: &mut World, agent: usize, is_up: bool) {
     }
 }
 
-fn play(world: &mut World, act: Act) {
-    match act {
+fn play(world: &mut World, act: &Act) {
+    match *act {
         Act::Create { app, instances, checked } => {
             let mut body = sleeper(&name(app), instances);
             if checked {
@@ -212,7 +212,7 @@ proptest! {
     fn whatever_happens_every_app_gets_what_it_wants(acts in acts(true)) {
         let mut world = World::new(2);
         for act in acts {
-            play(&mut world, act);
+            play(&mut world, &act);
         }
         heal(&mut world);
         check_converged(&world);
@@ -229,7 +229,7 @@ proptest! {
         let mut world = World::new(2);
         for act in acts {
             let known = world.launched.len();
-            play(&mut world, act);
+            play(&mut world, &act);
             if world.launched.len() == known {
                 continue;
             }
