@@ -73,9 +73,10 @@ fn a_commit_beyond_the_limits_is_refused() {
 #[test]
 fn a_lease_fences_its_former_holder_off() {
     let mut registry = Registry::default();
-    let lease = |registry: &mut Registry, record: &Record| match registry.apply(record) {
-        Outcome::Lease(view) => (view.is_acquired, view.token, view.holder.to_string()),
-        other => panic!("{other:?}"),
+    let lease = |registry: &mut Registry, record: &Record| {
+        let outcome = registry.apply(record);
+        let Outcome::Lease(view) = outcome else { panic!("{outcome:?}") };
+        (view.is_acquired, view.token, view.holder.to_string())
     };
     assert_eq!(lease(&mut registry, &acquire("m1", 100, 50)), (true, 1, "m1".to_owned()));
     assert_eq!(lease(&mut registry, &acquire("m2", 149, 50)), (false, 1, "m1".to_owned()));
