@@ -1,3 +1,86 @@
-//! Benchmarks over real sockets.
+//! Benchmarks: what the system costs, measured over real sockets and on real processes.
+//!
+//! Each measure is one file. All of them print medians with minimum and maximum, and the command
+//! that repeats them.
 
-fn main() {}
+mod idle;
+mod load;
+mod process;
+mod real_launches;
+mod report;
+mod simulated_agents;
+mod wire_launches;
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use report::Report;
+
+/// Measure what Agora costs
+///
+/// Builds nothing: run it by `cargo xtask bench`, which builds the release binaries first. Real
+/// containers are started, for which it must be root.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench")]
+struct Arguments {
+    /// What to measure; everything if nothing is named
+    #[arg(value_enum)]
+    measures: Vec<Measure>,
+    /// How often each measure is taken
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+    /// Simulated agents
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    agents: u32,
+    /// Tasks launched over simulated agents in each run
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
+    tasks: u32,
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing to measure.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Measure {
+    /// From ACCEPT to TASK_RUNNING of a real `true` task on one agent, one after the other
+    RealLaunches,
+    /// Offers and launches per second over simulated agents
+    WireLaunches,
+    /// Memory of an idle master, agent and executor
+    Idle,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut report = Report::new(arguments.json);
+    match run(&arguments, &mut report) {
+        Ok(()) => {
+            report.print();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            report.print();
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
+    transport::install_tls_provider();
+    let wanted = |measure| arguments.measures.is_empty() || arguments.measures.contains(&measure);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runs = arguments.runs;
+    if wanted(Measure::Idle) {
+        runtime.block_on(idle::measure(runs, report))?;
+    }
+    if wanted(Measure::RealLaunches) {
+        runtime.block_on(real_launches::measure(runs, report))?;
+    }
+    if wanted(Measure::WireLaunches) {
+        let size = wire_launches::Size { agents: arguments.agents, tasks: arguments.tasks };
+        runtime.block_on(wire_launches::measure(size, runs, report))?;
+    }
+    Ok(())
+}

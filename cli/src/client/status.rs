@@ -59,7 +59,7 @@ fn summarise(state: &Value, apps: Option<&Value>) -> Value {
     let kinds = |group: &str| json!({ "cpus": sum(group, "cpus"), "mem": sum(group, "mem"), "disk": sum(group, "disk") });
     let apps = apps.map(|apps| {
         let all = items(apps, "/apps");
-        let total = |field: &str| all.iter().map(|app| number(app, field)).sum::<f64>();
+        let total = |field: &str| all.iter().map(|app| whole(app, field)).sum::<u64>();
         json!({
             "count": all.len(),
             "wanted": total("/instances"),
@@ -70,9 +70,9 @@ fn summarise(state: &Value, apps: Option<&Value>) -> Value {
         "leader": text(state, "/leader"),
         "version": text(state, "/version"),
         "agents": {
-            "active": number(state, "/activated_slaves"),
-            "inactive": number(state, "/deactivated_slaves"),
-            "unreachable": number(state, "/unreachable_slaves"),
+            "active": whole(state, "/activated_slaves"),
+            "inactive": whole(state, "/deactivated_slaves"),
+            "unreachable": whole(state, "/unreachable_slaves"),
             "recovered": items(state, "/recovered_slaves").len(),
         },
         "frameworks": frameworks.len(),
@@ -81,6 +81,12 @@ fn summarise(state: &Value, apps: Option<&Value>) -> Value {
         "used": kinds("used_resources"),
         "apps": apps,
     })
+}
+
+/// The count at `path`: the master writes counts as it writes amounts, `2.0`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count is whole")]
+fn whole(value: &Value, path: &str) -> u64 {
+    number(value, path).max(0.0) as u64
 }
 
 #[cfg(test)]
@@ -98,6 +104,7 @@ mod tests {
             "frameworks": [{"tasks": [1, 2]}, {"tasks": [3], "unreachable_tasks": [4]}],
         });
         let summary = summarise(&state, None);
+        assert_eq!(summary["agents"]["active"], 2, "a count is shown as one");
         assert_eq!(summary["total"]["cpus"], 6.0);
         assert_eq!(summary["used"]["cpus"], 1.5);
         assert_eq!(summary["tasks"], json!({"live": 3, "unreachable": 1}));

@@ -67,8 +67,8 @@ async fn tasks_outlive_the_leading_master_and_it_catches_up() {
     until_async("the old leader has caught up", PATIENCE, async || {
         let metrics = |text: String| {
             text.lines()
-                .find_map(|line| line.strip_prefix("agora_raft_applied_index "))
-                .and_then(|value| value.trim().parse::<f64>().ok())
+                .find(|line| line.starts_with("agora_raft_applied_index{"))
+                .and_then(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
         };
         let mine = metrics(world.get(&back.address, "/metrics").await?.1)?;
         let leading = metrics(world.get(&next.0, "/metrics").await?.1)?;

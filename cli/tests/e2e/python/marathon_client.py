@@ -1,6 +1,11 @@
 """The life of an app through the `marathon` client library, which rejects keys it does not know."""
+import collections
+import collections.abc
 import sys
 import time
+
+# The library uses a name that Python 3.10 took away; it itself stays as it was published.
+collections.Iterable = collections.abc.Iterable
 
 from marathon import MarathonClient
 from marathon.exceptions import NotFoundError
@@ -18,7 +23,7 @@ def until(what, look):
 
 def main(url):
     client = MarathonClient(url)
-    assert client.ping() in ("pong", b"pong", '"pong"'), client.ping()
+    assert client.ping() == b'"pong"', client.ping()
     info = client.get_info()
     assert info.framework_id, info
     assert client.get_leader()
@@ -27,7 +32,7 @@ def main(url):
                                 grace_period_seconds=30)
     made = client.create_app("third-party", MarathonApp(
         cmd="exec python3 -m http.server $PORT0 --bind 127.0.0.1", mem=64, cpus=0.1, instances=2,
-        labels={"made-by": "a client"}, health_checks=[check]))
+        labels={"made-by": "client"}, health_checks=[check]))
     assert made.id == "/third-party", made
     app = lambda: client.get_app("third-party")
     until("two run", lambda: app().tasks_running == 2)
@@ -38,7 +43,7 @@ def main(url):
     until("three run", lambda: app().tasks_running == 3)
     until("the deployment is done", lambda: not client.list_deployments())
     assert [one.id for one in client.list_apps()] == ["/third-party"]
-    assert [one.id for one in client.list_apps(label="made-by==a client")] == ["/third-party"]
+    assert [one.id for one in client.list_apps(label="made-by==client")] == ["/third-party"]
     tasks = client.list_tasks("third-party")
     assert len(tasks) == 3 and all(task.ports for task in tasks), tasks
     assert client.list_versions("third-party")

@@ -27,8 +27,8 @@ class Squares(Scheduler):
             left = {one.name: one.scalar.value for one in offer.resources if one.type == "SCALAR"}
             tasks = []
             if self.launched == 0:
-                left["cpus"] -= self.executor.resources[0].scalar.value
-                left["mem"] -= self.executor.resources[1].scalar.value
+                left["cpus"] -= self.executor.resources[0]["scalar"]["value"]
+                left["mem"] -= self.executor.resources[1]["scalar"]["value"]
             while self.launched < TASKS and left.get("cpus", 0) >= 0.1 and left.get("mem", 0) >= 16:
                 task = Dict()
                 task.task_id.value = "square-%d" % self.launched

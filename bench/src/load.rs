@@ -1,0 +1,80 @@
+//! A framework that puts load on a master.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use framework_sdk::builders::framework;
+use framework_sdk::{Client, ClientOptions, EventStream, Handle, SessionEvent};
+use proto::mesos::v1::scheduler::Event;
+use proto::mesos::v1::{TaskState, TaskStatus};
+use tokio::time::timeout;
+
+use crate::process::PATIENCE;
+
+/// A framework that is subscribed.
+pub(crate) struct Framework {
+    pub(crate) handle: Handle,
+    events: EventStream,
+}
+
+impl Framework {
+    /// Subscribes to the master at `address`.
+    pub(crate) async fn subscribe(address: &str) -> anyhow::Result<Self> {
+        let info = framework("bench", "root", Duration::ZERO);
+        let (handle, events) = Client::connect(ClientOptions::new(vec![address.to_owned()], info));
+        let mut framework = Self { handle, events };
+        loop {
+            let event = timeout(PATIENCE, framework.events.next()).await;
+            match event.context("the master does not take the framework")? {
+                Some(SessionEvent::Subscribed { .. }) => return Ok(framework),
+                Some(SessionEvent::Disconnected { .. } | SessionEvent::Event(_)) => {}
+                Some(SessionEvent::Ended(end)) => bail!("the subscription has ended: {end}"),
+                None => bail!("the subscription has ended"),
+            }
+        }
+    }
+
+    /// The next event.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Event> {
+        let event = timeout(PATIENCE, self.events.next()).await;
+        match event.context("the master says nothing any more")? {
+            Some(SessionEvent::Event(event)) => Ok(*event),
+            Some(SessionEvent::Disconnected { why }) => bail!("the master is gone: {why}"),
+            Some(SessionEvent::Subscribed { .. }) => bail!("the subscription has begun anew"),
+            Some(SessionEvent::Ended(end)) => bail!("the subscription has ended: {end}"),
+            None => bail!("the subscription has ended"),
+        }
+    }
+
+    /// Ends the framework and all its tasks.
+    pub(crate) async fn end(self) -> anyhow::Result<()> {
+        self.handle.teardown().await.context("the framework cannot be ended")
+    }
+}
+
+/// How far a task has come, for those who want nothing but to see it end well.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Progress {
+    /// It does not run yet.
+    Starting,
+    Running,
+    Finished,
+}
+
+/// What an update says; an error if the task has ended badly.
+pub(crate) fn progress_of(status: &TaskStatus) -> anyhow::Result<Progress> {
+    let state = status.state();
+    if [TaskState::TaskStaging, TaskState::TaskStarting].contains(&state) {
+        return Ok(Progress::Starting);
+    }
+    if state == TaskState::TaskRunning {
+        return Ok(Progress::Running);
+    }
+    let (task, said) = (&status.task_id.value, status.message());
+    anyhow::ensure!(
+        state == TaskState::TaskFinished,
+        "task {task}: {}: {said}",
+        state.as_str_name()
+    );
+    Ok(Progress::Finished)
+}

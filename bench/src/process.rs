@@ -1,0 +1,184 @@
+//! Daemons to measure: started in a directory of their own, gone with the value.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::time::Instant;
+
+/// How long a daemon may take to say where it listens.
+const BOUND_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a daemon may take to end when asked; an agent ends its tasks first.
+const END_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long what is waited for may take before it counts as not coming.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A directory for the daemons of one run, removed at the end.
+pub(crate) struct Site {
+    directory: tempfile::TempDir,
+}
+
+/// A daemon.
+pub(crate) struct Daemon {
+    child: Child,
+    /// Where it listens: `host:port`.
+    pub(crate) address: String,
+}
+
+/// What a process has used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Used {
+    /// CPU time.
+    pub(crate) cpu: Duration,
+    /// Resident memory of its own and its part of what it shares, in MiB.
+    pub(crate) pss_mib: f64,
+    /// The most that was ever resident, in MiB.
+    pub(crate) peak_mib: f64,
+}
+
+impl Site {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir().context("cannot make a directory for the daemons")?;
+        Ok(Self { directory })
+    }
+
+    /// Starts a master that is alone.
+    pub(crate) async fn master(&self) -> anyhow::Result<Daemon> {
+        self.start("master", &["--ip=127.0.0.1", "--port=0"]).await
+    }
+
+    /// Starts an agent with plenty of resources, so that tasks never wait for those.
+    pub(crate) async fn agent(&self, master: &Daemon) -> anyhow::Result<Daemon> {
+        let master = format!("--master={}", master.address);
+        let cgroups = format!("--cgroups_root=agora-bench-{}", std::process::id());
+        let resources = "--resources=cpus:1000;mem:1000000;disk:1000000";
+        self.start("agent", &["--ip=127.0.0.1", "--port=0", &master, &cgroups, resources]).await
+    }
+
+    async fn start(&self, role: &str, arguments: &[&str]) -> anyhow::Result<Daemon> {
+        let said = self.directory.path().join(format!("{role}.out"));
+        let log = self.directory.path().join(format!("{role}.log"));
+        let file = |path: &Path| {
+            fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))
+        };
+        let child = Command::new(binary()?)
+            .arg(role)
+            .args(arguments)
+            .arg(format!("--work_dir={}", self.directory.path().join(role).display()))
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(file(&said)?)
+            .stderr(file(&log)?)
+            .spawn()
+            .context("cannot start agora")?;
+        let mut daemon = Daemon { child, address: String::new() };
+        let deadline = Instant::now() + BOUND_WITHIN;
+        loop {
+            let text = fs::read_to_string(&said).unwrap_or_default();
+            if let Some((line, _)) = text.rsplit_once('\n')
+                && let Some((_, address)) = line.split_once("http://")
+            {
+                address.trim().clone_into(&mut daemon.address);
+                return Ok(daemon);
+            }
+            let has_ended = daemon.child.try_wait().context("cannot ask for the daemon")?.is_some();
+            if has_ended || Instant::now() > deadline {
+                let log = fs::read_to_string(&log).unwrap_or_default();
+                bail!("the {role} does not come up: {log}");
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// The `agora` binary beside this one.
+fn binary() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find the own binary")?;
+    let binary = own.with_file_name("agora");
+    anyhow::ensure!(
+        binary.is_file(),
+        "{} is not there: run 'cargo xtask bench', which builds it",
+        binary.display()
+    );
+    Ok(binary)
+}
+
+impl Daemon {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has used so far.
+    pub(crate) fn used(&self) -> anyhow::Result<Used> {
+        used(self.pid())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.pid()).unwrap_or(i32::MAX));
+        // It may have ended by itself.
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let deadline = std::time::Instant::now() + END_WITHIN;
+        while let Ok(None) = self.child.try_wait() {
+            if std::time::Instant::now() > deadline {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// What process `pid` has used so far.
+pub(crate) fn used(pid: u32) -> anyhow::Result<Used> {
+    let read = |name: &str| {
+        let path = format!("/proc/{pid}/{name}");
+        fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+    };
+    let kibibytes = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        number.unwrap_or(0.0) / 1_024.0
+    };
+    let stat = read("stat")?;
+    // The name in parentheses may hold blanks; utime and stime are the 12th and 13th after it.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks: u64 = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    Ok(Used {
+        // The kernel counts in hundredths of a second for everybody outside of it.
+        cpu: Duration::from_millis(ticks * 10),
+        pss_mib: kibibytes(&read("smaps_rollup")?, "Pss:"),
+        peak_mib: kibibytes(&read("status")?, "VmHWM:"),
+    })
+}
+
+/// Processes below `pid`, each with its arguments.
+pub(crate) fn descendants(pid: u32) -> Vec<(u32, Vec<String>)> {
+    let mut found = Vec::new();
+    let mut parents = vec![pid];
+    while let Some(parent) = parents.pop() {
+        let threads = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+        for thread in threads {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            for child in children.split_whitespace().filter_map(|it| it.parse::<u32>().ok()) {
+                let cmdline = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+                let arguments = cmdline.split(|byte| *byte == 0);
+                let arguments = arguments.map(|it| String::from_utf8_lossy(it).into_owned());
+                found.push((child, arguments.collect()));
+                parents.push(child);
+            }
+        }
+    }
+    found
+}

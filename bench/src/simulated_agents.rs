@@ -1,0 +1,58 @@
+//! Agents without machines, in this process: their cores are real, and so are their links.
+
+use std::time::Duration;
+
+use agent::{Channels, Imitation, Running, StopMode};
+use framework_sdk::builders::{ranges, scalar};
+use futures::StreamExt;
+use proto::mesos::v1::AgentInfo;
+
+/// Agents stopped at once: stopping is quick, but each wants a moment of the runtime.
+const STOPPED_AT_ONCE: usize = 256;
+
+/// How simulated agents are made.
+pub(crate) struct Plan {
+    pub(crate) count: u32,
+    pub(crate) cpus: f64,
+    pub(crate) mem_mib: f64,
+    /// How long their tasks run; absent: until they are killed.
+    pub(crate) tasks_run_for: Option<Duration>,
+}
+
+/// Simulated agents that run.
+pub(crate) struct Fleet {
+    agents: Vec<Running>,
+}
+
+impl Fleet {
+    /// Starts them all. They register by and by.
+    pub(crate) async fn start(plan: &Plan, master: &str) -> Self {
+        // Some connections, since each carries a bounded number of streams and one task reads it.
+        let channels: Vec<Channels> = (0..4).map(|_| Channels::default()).collect();
+        let mut agents = Vec::new();
+        for (number, channels) in (0..plan.count).zip(channels.iter().cycle()) {
+            let info = AgentInfo {
+                hostname: format!("agent-{number}"),
+                port: Some(5051),
+                resources: vec![
+                    scalar("cpus", plan.cpus),
+                    scalar("mem", plan.mem_mib),
+                    scalar("disk", 100_000.0),
+                    ranges("ports", [(31_000, 32_000)]),
+                ],
+                ..AgentInfo::default()
+            };
+            let imitation = Imitation { runs_for: plan.tasks_run_for };
+            let masters = vec![master.to_owned()];
+            agents.push(agent::start_simulated(info, masters, imitation, channels.clone()).await);
+        }
+        Self { agents }
+    }
+
+    /// Stops them all, as if their machines had lost power.
+    pub(crate) async fn stop(self) {
+        futures::stream::iter(self.agents)
+            .for_each_concurrent(STOPPED_AT_ONCE, |agent| agent.stop(StopMode::KeepTasks))
+            .await;
+    }
+}
