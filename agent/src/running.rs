@@ -102,8 +102,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
 
     let (handle, inputs) = Handle::new();
     let containers: Arc<dyn Containers> = Arc::new(real(&options, address)?);
-    let recovered =
-        recover(&containers, &handle, loaded.records, rebooted, options.recover).await?;
+    let recovered = recover(&containers, loaded.records, rebooted, options.recover).await?;
 
     let slaves = directory(&work_dir.join("slaves"), 0o755)?;
     write_address(&work_dir, bound.local_addr())?;
@@ -133,21 +132,21 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let parts = Parts { config: config(&options, description), shell, recovered, inputs };
     let around =
         Around { masters: options.masters, first_wait: options.registration_backoff_factor };
-    let mut running = run(parts, around, Channels::default(), stop).await;
-    running.address = address;
+    let mut running = run(parts, around, address, Channels::default(), stop).await;
     running.tasks.push(served);
     Ok(running)
 }
 
 /// Starts an agent without a machine: its containers are imitated, it has no port and forgets
-/// everything when it ends. `info` describes it. Many share `channels`.
+/// everything when it ends. `info` describes it; no two agents may claim one `address`. Many share
+/// `channels`.
 pub async fn start_simulated(
     info: AgentInfo,
+    address: SocketAddr,
     masters: Vec<String>,
     imitation: Imitation,
     channels: Channels,
 ) -> Running {
-    let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
     let options = Options::default();
     let description = description(&info, address);
     let (handle, inputs) = Handle::new();
@@ -164,7 +163,7 @@ pub async fn start_simulated(
     let config = config(&options, description);
     let parts = Parts { config, shell, recovered: Recovered::default(), inputs };
     let around = Around { masters, first_wait: options.registration_backoff_factor };
-    run(parts, around, channels, CancellationToken::new()).await
+    run(parts, around, address, channels, CancellationToken::new()).await
 }
 
 struct Parts {
@@ -180,7 +179,13 @@ struct Around {
 }
 
 /// Sets the loop going.
-async fn run(parts: Parts, around: Around, channels: Channels, stop: CancellationToken) -> Running {
+async fn run(
+    parts: Parts,
+    around: Around,
+    address: SocketAddr,
+    channels: Channels,
+    stop: CancellationToken,
+) -> Running {
     let Parts { config, shell, recovered, inputs } = parts;
     let handle = shell.handle.clone();
     let alive = recovered.alive.clone();
@@ -216,7 +221,6 @@ async fn run(parts: Parts, around: Around, channels: Channels, stop: Cancellatio
         };
         let _ = fate.send(Some(last));
     });
-    let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
     Running { address, stop, handle, ended, tasks: vec![driven, linked] }
 }
 
@@ -362,7 +366,6 @@ fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
 /// Finds out what has become of the executors in the records.
 async fn recover(
     containers: &Arc<dyn Containers>,
-    handle: &Handle,
     records: Vec<Record>,
     rebooted: bool,
     mode: Recover,
@@ -390,6 +393,5 @@ async fn recover(
             containers.destroy(container).await;
         }
     }
-    let _ = handle;
     Ok(Recovered { records, alive, exited, rebooted })
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use framework_sdk::Protocol;
 use framework_sdk::builders::TaskBuilder;
 use framework_sdk::calls::{accept, launch};
 use framework_sdk::matching::{Available, Needs};
@@ -42,7 +43,7 @@ async fn one_run() -> anyhow::Result<Run> {
     let site = Site::new()?;
     let master = site.master().await?;
     let agent = site.agent(&master).await?;
-    let mut framework = Framework::subscribe(&master.address).await?;
+    let mut framework = Framework::subscribe(&master.address, Protocol::default()).await?;
     run_sleeper(&mut framework).await?;
     tokio::time::sleep(REST).await;
     let below = descendants(agent.pid());
@@ -59,6 +60,7 @@ async fn one_run() -> anyhow::Result<Run> {
         launcher: pss_of("launch")?,
     };
     framework.end().await?;
+    agent.emptied().await?;
     Ok(run)
 }
 

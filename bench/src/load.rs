@@ -1,28 +1,36 @@
 //! A framework that puts load on a master.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use framework_sdk::builders::framework;
-use framework_sdk::{Client, ClientOptions, EventStream, Handle, SessionEvent};
-use proto::mesos::v1::scheduler::Event;
+use framework_sdk::client::Submitted;
+use framework_sdk::{Client, ClientOptions, EventStream, Handle, Protocol, SessionEvent};
+use proto::mesos::v1::scheduler::{Call, Event};
 use proto::mesos::v1::{TaskState, TaskStatus};
 use tokio::time::timeout;
 
 use crate::process::PATIENCE;
 
+/// Calls sent ahead of their answers: enough to keep the connection full.
+const UNDER_WAY_MAX: usize = 512;
+
 /// A framework that is subscribed.
 pub(crate) struct Framework {
     pub(crate) handle: Handle,
     events: EventStream,
+    /// Calls whose answers are still to come, oldest first.
+    under_way: VecDeque<Submitted>,
 }
 
 impl Framework {
     /// Subscribes to the master at `address`.
-    pub(crate) async fn subscribe(address: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn subscribe(address: &str, protocol: Protocol) -> anyhow::Result<Self> {
         let info = framework("bench", "root", Duration::ZERO);
-        let (handle, events) = Client::connect(ClientOptions::new(vec![address.to_owned()], info));
-        let mut framework = Self { handle, events };
+        let options = ClientOptions::new(vec![address.to_owned()], info);
+        let (handle, events) = Client::connect(ClientOptions { protocol, ..options });
+        let mut framework = Self { handle, events, under_way: VecDeque::new() };
         loop {
             let event = timeout(PATIENCE, framework.events.next()).await;
             match event.context("the master does not take the framework")? {
@@ -44,6 +52,17 @@ impl Framework {
             Some(SessionEvent::Ended(end)) => bail!("the subscription has ended: {end}"),
             None => bail!("the subscription has ended"),
         }
+    }
+
+    /// Sends a call without waiting for its answer, unless very many wait already.
+    pub(crate) async fn submit(&mut self, call: Call) -> anyhow::Result<()> {
+        if self.under_way.len() >= UNDER_WAY_MAX
+            && let Some(first) = self.under_way.pop_front()
+        {
+            first.await?;
+        }
+        self.under_way.push_back(self.handle.submit(call));
+        Ok(())
     }
 
     /// Ends the framework and all its tasks.

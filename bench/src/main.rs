@@ -14,6 +14,7 @@ mod wire_launches;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use framework_sdk::Protocol;
 use report::Report;
 
 /// Measure what Agora costs
@@ -35,9 +36,23 @@ struct Arguments {
     /// Tasks launched over simulated agents in each run
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
     tasks: u32,
+    /// How the framework talks to the master
+    #[arg(long, value_enum, default_value_t = Spoken::Grpc)]
+    protocol: Spoken,
     /// Print JSON for programs
     #[arg(long)]
     json: bool,
+}
+
+/// How a framework talks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Spoken {
+    /// JSON over HTTP
+    Json,
+    /// Protobuf over HTTP
+    Protobuf,
+    /// Both directions on one gRPC stream
+    Grpc,
 }
 
 /// One thing to measure.
@@ -79,7 +94,13 @@ fn run(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
         runtime.block_on(real_launches::measure(runs, report))?;
     }
     if wanted(Measure::WireLaunches) {
-        let size = wire_launches::Size { agents: arguments.agents, tasks: arguments.tasks };
+        let protocol = match arguments.protocol {
+            Spoken::Json => Protocol::HttpJson,
+            Spoken::Protobuf => Protocol::HttpProtobuf,
+            Spoken::Grpc => Protocol::Grpc,
+        };
+        let (agents, tasks) = (arguments.agents, arguments.tasks);
+        let size = wire_launches::Size { agents, tasks, protocol };
         runtime.block_on(wire_launches::measure(size, runs, report))?;
     }
     Ok(())

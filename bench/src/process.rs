@@ -54,7 +54,7 @@ impl Site {
     /// Starts an agent with plenty of resources, so that tasks never wait for those.
     pub(crate) async fn agent(&self, master: &Daemon) -> anyhow::Result<Daemon> {
         let master = format!("--master={}", master.address);
-        let cgroups = format!("--cgroups_root=agora-bench-{}", std::process::id());
+        let cgroups = format!("--cgroups_root={}", cgroups_root());
         let resources = "--resources=cpus:1000;mem:1000000;disk:1000000";
         self.start("agent", &["--ip=127.0.0.1", "--port=0", &master, &cgroups, resources]).await
     }
@@ -95,6 +95,22 @@ impl Site {
     }
 }
 
+impl Drop for Site {
+    fn drop(&mut self) {
+        // Agents keep their root for the next start; here there is none.
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        for hierarchy in hierarchies {
+            let _ = fs::remove_dir(hierarchy.path().join(cgroups_root()));
+        }
+        let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(cgroups_root()));
+    }
+}
+
+/// The cgroup below which the agents of this process have their containers.
+fn cgroups_root() -> String {
+    format!("agora-bench-{}", std::process::id())
+}
+
 /// The `agora` binary beside this one.
 fn binary() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find the own binary")?;
@@ -110,6 +126,16 @@ fn binary() -> anyhow::Result<PathBuf> {
 impl Daemon {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until nothing runs below this agent any more: it would run on after the agent's end.
+    pub(crate) async fn emptied(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !descendants(self.pid()).is_empty() {
+            anyhow::ensure!(Instant::now() < deadline, "the agent's tasks do not end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 
     /// What it has used so far.

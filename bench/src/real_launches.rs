@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use framework_sdk::Protocol;
 use framework_sdk::builders::TaskBuilder;
 use framework_sdk::calls::{accept, launch};
 use framework_sdk::matching::{Available, Needs};
@@ -44,7 +45,7 @@ async fn one_run() -> anyhow::Result<Run> {
     let site = Site::new()?;
     let master = site.master().await?;
     let agent = site.agent(&master).await?;
-    let mut framework = Framework::subscribe(&master.address).await?;
+    let mut framework = Framework::subscribe(&master.address, Protocol::default()).await?;
     for number in 0..WARM_UP {
         one_launch(&mut framework, number).await?;
     }
@@ -57,6 +58,7 @@ async fn one_run() -> anyhow::Result<Run> {
     let master_cpu = master.used()?.cpu.saturating_sub(before.0) / launches;
     let agent_cpu = agent.used()?.cpu.saturating_sub(before.1) / launches;
     framework.end().await?;
+    agent.emptied().await?;
     Ok(Run { latencies, master_cpu, agent_cpu })
 }
 

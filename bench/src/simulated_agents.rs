@@ -1,5 +1,6 @@
 //! Agents without machines, in this process: their cores are real, and so are their links.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use agent::{Channels, Imitation, Running, StopMode};
@@ -44,7 +45,10 @@ impl Fleet {
             };
             let imitation = Imitation { runs_for: plan.tasks_run_for };
             let masters = vec![master.to_owned()];
-            agents.push(agent::start_simulated(info, masters, imitation, channels.clone()).await);
+            let channels = channels.clone();
+            let started =
+                agent::start_simulated(info, address(number), masters, imitation, channels);
+            agents.push(started.await);
         }
         Self { agents }
     }
@@ -55,4 +59,10 @@ impl Fleet {
             .for_each_concurrent(STOPPED_AT_ONCE, |agent| agent.stop(StopMode::KeepTasks))
             .await;
     }
+}
+
+/// An address of its own for each agent. Nothing listens there.
+fn address(number: u32) -> SocketAddr {
+    let [_, high, middle, low] = number.to_be_bytes();
+    SocketAddr::new(Ipv4Addr::new(127, high + 1, middle, low).into(), 5051)
 }

@@ -4,8 +4,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use framework_sdk::Protocol;
 use framework_sdk::builders::TaskBuilder;
-use framework_sdk::calls::{accept, launch};
+use framework_sdk::calls::{accept, decline, launch, revive};
 use framework_sdk::matching::{Available, Needs};
 use proto::mesos::v1::Offer;
 
@@ -26,18 +27,26 @@ const TASKS_PER_OFFER_MAX: usize = 20;
 pub(crate) struct Size {
     pub(crate) agents: u32,
     pub(crate) tasks: u32,
+    pub(crate) protocol: Protocol,
 }
 
 pub(crate) async fn measure(size: Size, runs: u32, report: &mut Report) -> anyhow::Result<()> {
-    let Size { agents, tasks } = size;
-    let command =
-        format!("cargo xtask bench wire-launches --agents {agents} --tasks {tasks} --runs {runs}");
+    let Size { agents, tasks, protocol } = size;
+    let name = match protocol {
+        Protocol::HttpJson => "json",
+        Protocol::HttpProtobuf => "protobuf",
+        Protocol::Grpc => "grpc",
+    };
+    let command = format!(
+        "cargo xtask bench wire-launches --agents {agents} --tasks {tasks} --protocol {name} \
+         --runs {runs}"
+    );
     let mut all = Vec::new();
     for run in 1..=runs {
         progress(&format!("launches over {agents} simulated agents, run {run} of {runs}"));
         all.push(one_run(size).await?);
     }
-    let title = format!("Through the wire: {agents} simulated agents, {tasks} tasks");
+    let title = format!("Through the wire: {agents} simulated agents, {tasks} tasks, {name}");
     let section = report.section(&title, command);
     for run in all {
         section.add("all agents offered after", "s", run.registered_after.as_secs_f64());
@@ -63,7 +72,7 @@ struct Run {
 async fn one_run(size: Size) -> anyhow::Result<Run> {
     let directory = Site::new()?;
     let master = directory.master().await?;
-    let mut framework = Framework::subscribe(&master.address).await?;
+    let mut framework = Framework::subscribe(&master.address, size.protocol).await?;
     let started = Instant::now();
     let plan = Plan {
         count: size.agents,
@@ -97,15 +106,17 @@ async fn all_offered(framework: &mut Framework, agents: u32) -> anyhow::Result<V
 /// Declines everything for a while and says how many offers came in a second.
 async fn count_offers(framework: &mut Framework, offers: Vec<Offer>) -> anyhow::Result<f64> {
     let now = Some(Duration::ZERO);
-    framework.handle.decline(offers.into_iter().map(|offer| offer.id), now).await?;
+    framework.submit(decline(offers.into_iter().map(|offer| offer.id), now)).await?;
+    framework.submit(revive(Vec::new())).await?;
     let begun = Instant::now();
     let mut count = 0_u32;
     while begun.elapsed() < OFFERS_FOR {
         let Some(offers) = framework.next().await?.offers else { continue };
         count += u32::try_from(offers.offers.len()).context("too many offers")?;
         let ids = offers.offers.into_iter().map(|offer| offer.id);
-        // Sent at once, answered whenever: who waits for each answer measures that instead.
-        drop(framework.handle.submit(framework_sdk::calls::decline(ids, now)));
+        framework.submit(decline(ids, now)).await?;
+        // Without it, what was declined is offered again at the next full pass, a second later.
+        framework.submit(revive(Vec::new())).await?;
     }
     Ok(f64::from(count) / begun.elapsed().as_secs_f64())
 }
@@ -144,7 +155,7 @@ async fn launch_all(
             accepted_at.extend(std::iter::repeat_n(Instant::now(), some.len()));
             let operations = if some.is_empty() { Vec::new() } else { vec![launch(some)] };
             let call = accept([offer.id], operations, Some(Duration::ZERO));
-            drop(framework.handle.submit(call));
+            framework.submit(call).await?;
         }
         let Some(update) = event.update else { continue };
         match progress_of(&update.status)? {

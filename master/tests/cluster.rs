@@ -245,3 +245,22 @@ async fn a_grpc_stream_must_begin_with_subscribe() {
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
     assert_eq!(status.message(), "the first call must be SUBSCRIBE");
 }
+
+#[tokio::test]
+async fn a_teardown_over_grpc_is_answered_before_the_stream_ends() {
+    let master = Alone::started().await;
+    let mut framework = Framework::grpc(&master).await;
+    let subscribed = framework.next().await.expect("an event");
+    let id = &subscribed["subscribed"]["framework_id"];
+    let Framework::Grpc { calls, mut answers } = framework else { panic!("it is over gRPC") };
+    let call = Some(call_message(&json!({"type": "TEARDOWN", "framework_id": id})));
+    calls.send(SchedulerFrame { sequence: 2, call }).await.expect("the stream is open");
+    let mut is_answered = false;
+    while let Some(answer) = timeout(SOON, answers.message()).await.expect("in time").expect("fine")
+    {
+        if let Some(Body::Answer(answer)) = answer.body {
+            is_answered |= answer.sequence == 2 && answer.status == 202;
+        }
+    }
+    assert!(is_answered);
+}

@@ -1,5 +1,6 @@
 //! Agents without a machine, as benchmarks use them.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use agent::{Channels, Imitation, StopMode};
@@ -21,8 +22,10 @@ async fn an_imitated_agent_runs_and_kills_imitated_tasks() {
     let imitation = Imitation { runs_for: Some(Duration::ZERO) };
     let masters = vec![master.address.to_string()];
     let channels = Channels::default();
+    let address = (Ipv4Addr::new(127, 0, 0, 2), 5051).into();
     let quick =
-        agent::start_simulated(info.clone(), masters.clone(), imitation, channels.clone()).await;
+        agent::start_simulated(info.clone(), address, masters.clone(), imitation, channels.clone())
+            .await;
     master.register().await;
     master.launch(command_task(AGENT, "t1", "true"));
     assert_eq!(master.status().await.state, TaskState::Running);
@@ -31,7 +34,7 @@ async fn an_imitated_agent_runs_and_kills_imitated_tasks() {
     assert_eq!(master.hear().await, FromAgent::Unregister);
 
     let imitation = Imitation { runs_for: None };
-    let patient = agent::start_simulated(info, masters, imitation, channels).await;
+    let patient = agent::start_simulated(info, address, masters, imitation, channels).await;
     master.register().await;
     master.launch(command_task(AGENT, "t2", "true"));
     assert_eq!(master.status().await.state, TaskState::Running);

@@ -3,12 +3,13 @@
 use framework_core::session::Failure;
 use proto::mesos::v1::scheduler::{Call, Event};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::OwnedPermit;
 use tokio::task::JoinHandle;
 
-use super::{CallError, Protocol, Request, grpc, http};
+use super::{Protocol, Request, grpc, http};
 
-/// Calls that wait for one connection.
-const CALLS_WAITING_MAX: usize = 16_384;
+/// Calls that wait to be written to one connection: enough to keep it busy.
+const CALLS_WAITING_MAX: usize = 256;
 
 /// What a connection tells the driver.
 pub(crate) enum Incoming {
@@ -53,16 +54,10 @@ impl Connection {
         Self { attempt, master: master.to_owned(), calls, task }
     }
 
-    /// Queues a call for this connection.
-    pub(crate) fn send(&self, request: Request) {
-        if let Err(error) = self.calls.try_send(request) {
-            let (why, request) = match error {
-                mpsc::error::TrySendError::Full(request) => (CallError::Overloaded, request),
-                mpsc::error::TrySendError::Closed(request) => (CallError::NotConnected, request),
-            };
-            // Nobody may be waiting for it.
-            let _ = request.answer.send(Err(why));
-        }
+    /// Waits for room for one call. `None`: the connection has ended.
+    pub(crate) fn room(&self) -> impl Future<Output = Option<OwnedPermit<Request>>> + use<> {
+        let calls = self.calls.clone();
+        async move { calls.reserve_owned().await.ok() }
     }
 }
 
@@ -82,7 +77,17 @@ pub(crate) struct Link {
 impl Link {
     /// Hands an event over; whether anybody took it.
     pub(crate) async fn event(&self, event: Event) -> bool {
-        self.incoming.send(Incoming::Event(self.attempt, Box::new(event))).await.is_ok()
+        self.incoming.send(self.incoming(event)).await.is_ok()
+    }
+
+    /// Waits for room for one message to the driver; `None` if that is gone.
+    pub(crate) async fn room(&self) -> Option<mpsc::Permit<'_, Incoming>> {
+        self.incoming.reserve().await.ok()
+    }
+
+    /// An event as the driver takes it.
+    pub(crate) fn incoming(&self, event: Event) -> Incoming {
+        Incoming::Event(self.attempt, Box::new(event))
     }
 
     pub(crate) async fn failed(&self, failure: Failure) {

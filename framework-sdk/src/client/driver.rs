@@ -7,6 +7,7 @@ use framework_core::session::{Input, Options, Output, Session};
 use model::step::{Core, Now, Time, Timestamp};
 use proto::mesos::v1::scheduler::{Call, Event, call, event};
 use proto::mesos::v1::{FrameworkId, FrameworkInfo, MasterInfo};
+use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::connection::{Connection, Incoming};
@@ -17,6 +18,12 @@ use crate::calls;
 /// gRPC calls come behind the events, so the bound leaves much room for code that awaits an answer
 /// before it takes the next event.
 const OUTBOX_MAX: usize = 65_536;
+
+/// Calls that wait here for room on the connection. Past it neither events nor further calls are taken:
+/// an event may bring an acknowledgement, which must not be lost. It is as large as the outbox, since
+/// over gRPC a master that cannot get rid of its answers takes no calls: who stops reading because it
+/// cannot write may wait for ever.
+const CALLS_HELD_MAX: usize = 65_536;
 
 /// Messages of connections that wait for this loop.
 const INCOMING_WAITING_MAX: usize = 1_024;
@@ -36,7 +43,10 @@ pub(crate) async fn drive(
     driver.step(Input::Start);
     let mut handles_left = true;
     while !(driver.is_over && driver.outbox.is_empty()) {
-        let is_full = driver.outbox.len() >= OUTBOX_MAX;
+        let calls_full = driver.calls.len() >= CALLS_HELD_MAX;
+        let is_full = driver.outbox.len() >= OUTBOX_MAX || calls_full;
+        let has_calls = !driver.calls.is_empty();
+        let room = has_calls.then(|| driver.connection.as_ref().map(Connection::room)).flatten();
         let due = driver.session.next_deadline().map(|due| driver.started + due.0);
         tokio::select! {
             biased;
@@ -46,10 +56,11 @@ pub(crate) async fn drive(
                     permit.send(event);
                 }
             }
+            room = wait_for(room), if has_calls => driver.send_first(room),
             message = incoming_rx.recv(), if !is_full && !driver.is_over => {
                 driver.incoming(message.expect("the driver holds a sender itself"));
             }
-            command = commands.recv(), if handles_left => match command {
+            command = commands.recv(), if handles_left && !calls_full => match command {
                 Some(Command::Call(request)) => driver.call(*request),
                 Some(Command::Stop) => driver.step(Input::Stop),
                 None => handles_left = false,
@@ -61,6 +72,16 @@ pub(crate) async fn drive(
                 driver.act(out);
             }
         }
+    }
+}
+
+/// Waits for room on a connection, if there is one. `None`: there is no connection to wait for.
+async fn wait_for(
+    room: Option<impl Future<Output = Option<OwnedPermit<Request>>>>,
+) -> Option<OwnedPermit<Request>> {
+    match room {
+        Some(room) => room.await,
+        None => None,
     }
 }
 
@@ -86,6 +107,8 @@ struct Driver {
     /// What SUBSCRIBED said of the master.
     master: Option<MasterInfo>,
     outbox: VecDeque<SessionEvent>,
+    /// Calls that wait for room on the present connection.
+    calls: VecDeque<Request>,
 }
 
 impl Driver {
@@ -124,6 +147,7 @@ impl Driver {
             suppressed,
             master: None,
             outbox: VecDeque::new(),
+            calls: VecDeque::new(),
         }
     }
 
@@ -155,10 +179,7 @@ impl Driver {
                         self.incoming.clone(),
                     ));
                 }
-                Output::Disconnect { .. } => {
-                    self.is_subscribed = false;
-                    self.connection = None;
-                }
+                Output::Disconnect { .. } => self.disconnect(),
                 Output::Connected { framework, again, .. } => {
                     self.is_subscribed = true;
                     let framework = FrameworkId { value: framework.to_string() };
@@ -170,14 +191,12 @@ impl Driver {
                     self.outbox.push_back(subscribed);
                 }
                 Output::Disconnected { why } => {
-                    self.is_subscribed = false;
-                    self.connection = None;
+                    self.disconnect();
                     self.outbox.push_back(SessionEvent::Disconnected { why });
                 }
                 Output::End(end) => {
                     self.is_over = true;
-                    self.is_subscribed = false;
-                    self.connection = None;
+                    self.disconnect();
                     self.outbox.push_back(SessionEvent::Ended(end));
                 }
             }
@@ -247,15 +266,38 @@ impl Driver {
 
     fn call(&mut self, mut request: Request) {
         self.remember(&request.call);
-        let connection = self.connection.as_ref().filter(|_| self.is_subscribed);
-        let Some(connection) = connection else {
-            let why = if self.is_over { CallError::Ended } else { CallError::NotConnected };
-            // Nobody may be waiting for it.
-            let _ = request.answer.send(Err(why));
+        if self.connection.is_none() || !self.is_subscribed {
+            self.refuse(request);
             return;
-        };
+        }
         request.call.framework_id.clone_from(&self.id.borrow());
-        connection.send(request);
+        self.calls.push_back(request);
+    }
+
+    /// Tells whoever made a call that it was not sent. Nobody may be waiting for it.
+    fn refuse(&self, request: Request) {
+        let why = if self.is_over { CallError::Ended } else { CallError::NotConnected };
+        let _ = request.answer.send(Err(why));
+    }
+
+    /// Sends the call that waits first; without room, because the connection has ended, none can be.
+    fn send_first(&mut self, room: Option<OwnedPermit<Request>>) {
+        let Some(request) = self.calls.pop_front() else { return };
+        match room {
+            Some(room) => {
+                room.send(request);
+            }
+            None => self.refuse(request),
+        }
+    }
+
+    /// The connection is of no use any more, and neither are the calls that wait for it.
+    fn disconnect(&mut self) {
+        self.is_subscribed = false;
+        self.connection = None;
+        for request in std::mem::take(&mut self.calls) {
+            self.refuse(request);
+        }
     }
 
     /// Notes what the next subscription is to begin with.

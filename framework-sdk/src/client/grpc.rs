@@ -29,14 +29,17 @@ pub(crate) async fn run(link: Link, subscribe: Call, mut calls: mpsc::Receiver<R
     };
     let mut sequence = SUBSCRIBE;
     let mut waiting = Waiting::default();
+    // An event that the driver has no room for yet. Calls go on meanwhile: the driver may have no room
+    // because it has calls to send.
+    let mut held = None;
     let end = loop {
         tokio::select! {
-            answer = answers.stream.message() => match answer {
-                Ok(Some(MasterAnswer { body: Some(Body::Event(event)) })) => {
-                    if !link.event(event).await {
-                        return;
-                    }
-                }
+            room = link.room(), if held.is_some() => {
+                let (Some(room), Some(event)) = (room, held.take()) else { return };
+                room.send(link.incoming(event));
+            }
+            answer = answers.stream.message(), if held.is_none() => match answer {
+                Ok(Some(MasterAnswer { body: Some(Body::Event(event)) })) => held = Some(event),
                 Ok(Some(MasterAnswer { body: Some(Body::Answer(answer)) })) => {
                     if let Some(failure) = waiting.answered(answer) {
                         return link.failed(failure).await;

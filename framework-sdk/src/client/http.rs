@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use framework_core::session::Failure;
 use futures::StreamExt;
-use proto::mesos::v1::scheduler::{Call, Event};
+use futures::stream::FuturesUnordered;
+use proto::mesos::v1::scheduler::{Call, Event, call};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Response, StatusCode};
 use tokio::sync::{mpsc, watch};
@@ -19,6 +20,9 @@ const STREAM_ID: &str = "Mesos-Stream-Id";
 
 /// How long a call may take to be answered. Masters answer before they act.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Acknowledgements under way at once, each on a connection of its own.
+const BESIDE_MAX: usize = 16;
 
 /// How long the answer to the last call may take once the stream has ended: TEARDOWN ends both.
 const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -134,32 +138,58 @@ impl Caller {
         request.send().await
     }
 
-    /// Sends one call after the other, so that they arrive in order.
+    /// Sends one call after the other, so that they arrive in order. Acknowledgements go beside them:
+    /// whichever comes first, the next update of a task comes after its own.
     async fn carry(
         &self,
         mut calls: mpsc::Receiver<Request>,
         stream_id: Option<HeaderValue>,
         mut closed: watch::Receiver<bool>,
     ) {
-        loop {
-            let request = tokio::select! {
+        let stream_id = stream_id.as_ref();
+        let mut beside = FuturesUnordered::new();
+        let mut in_order = None;
+        let mut is_closed = false;
+        while !(is_closed && in_order.is_none() && beside.is_empty()) {
+            let has_room = !is_closed && in_order.is_none() && beside.len() < BESIDE_MAX;
+            tokio::select! {
                 biased;
-                _ = closed.wait_for(|closed| *closed) => return,
-                request = calls.recv() => request,
-            };
-            let Some(Request { call, answer }) = request else { return };
-            let outcome = self.request(&call, stream_id.as_ref(), Some(ANSWER_WITHIN)).await;
-            let outcome = match outcome {
-                Ok(response) => outcome_of(response).await,
-                Err(error) if error.is_connect() => Err(CallError::NotConnected),
-                Err(_) => Err(CallError::Interrupted),
-            };
-            if let Err(error) = &outcome {
-                tracing::debug!(%error, kind = ?call.r#type(), "a call was not taken");
+                _ = closed.wait_for(|closed| *closed), if !is_closed => is_closed = true,
+                Some(()) = beside.next() => {}
+                () = wait_for(&mut in_order) => in_order = None,
+                request = calls.recv(), if has_room => match request {
+                    Some(request) if request.call.r#type() == call::Type::Acknowledge => {
+                        beside.push(self.one(request, stream_id));
+                    }
+                    Some(request) => in_order = Some(Box::pin(self.one(request, stream_id))),
+                    None => is_closed = true,
+                },
             }
-            // Nobody may be waiting for it.
-            let _ = answer.send(outcome);
         }
+    }
+
+    /// Sends one call and tells whoever waits how it went.
+    async fn one(&self, request: Request, stream_id: Option<&HeaderValue>) {
+        let Request { call, answer } = request;
+        let outcome = self.request(&call, stream_id, Some(ANSWER_WITHIN)).await;
+        let outcome = match outcome {
+            Ok(response) => outcome_of(response).await,
+            Err(error) if error.is_connect() => Err(CallError::NotConnected),
+            Err(_) => Err(CallError::Interrupted),
+        };
+        if let Err(error) = &outcome {
+            tracing::debug!(%error, kind = ?call.r#type(), "a call was not taken");
+        }
+        // Nobody may be waiting for it.
+        let _ = answer.send(outcome);
+    }
+}
+
+/// Waits for what is under way; for ever, if nothing is.
+async fn wait_for<F: Future<Output = ()> + Unpin>(under_way: &mut Option<F>) {
+    match under_way {
+        Some(under_way) => under_way.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::pin::Pin;
 
-use futures::Stream;
+use futures::stream::FuturesOrdered;
+use futures::{Stream, StreamExt};
 use master_core::StreamClaim;
 use model::ids::ConnectionId;
 use proto::agora::v1::master_answer::Body;
@@ -11,6 +12,7 @@ use proto::agora::v1::{CallAnswer, MasterAnswer, SchedulerFrame};
 use proto::convert::scheduler::SchedulerCall;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use transport::grpc::MESSAGE_BYTES_MAX;
 use transport::http::Refused;
@@ -21,6 +23,9 @@ use super::scheduler_stream::{self, Subscription};
 /// Answers and events that may wait for a client to read them. What is over waits in the queue
 /// before it, which has the bound that closes slow clients.
 const ANSWERS_MAX: usize = 1_024;
+
+/// Calls of one framework that are with the core. Past it the client's stream is left unread.
+const CALLS_PENDING_MAX: usize = 512;
 
 type Answers = mpsc::Sender<Result<MasterAnswer, Status>>;
 
@@ -64,9 +69,16 @@ async fn serve(api: Api, mut frames: Streaming<SchedulerFrame>, answers: Answers
         }
     };
     let connection = stream.subscribed.connection;
+    // Set when there are no more events: what was asked before is still answered, TEARDOWN above all.
+    let over = CancellationToken::new();
+    let events = async {
+        events(&api, stream, &answers).await;
+        over.cancel();
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
-        () = events(&api, stream, &answers) => {}
-        () = calls(&api, connection, &mut frames, &answers) => {}
+        () = events => {}
+        () = calls(&api, connection, &mut frames, &answers, &over) => {}
         () = answers.closed() => {}
         () = api.stop.cancelled() => {}
     }
@@ -105,29 +117,58 @@ async fn events(api: &Api, stream: Subscription, answers: &Answers) {
     }
 }
 
+/// Takes calls in and answers them in order. The next call does not wait for the answer to the one
+/// before: the core answers as fast as it can, and a round trip for each would leave it idle.
 async fn calls(
     api: &Api,
     connection: Option<ConnectionId>,
     frames: &mut Streaming<SchedulerFrame>,
     answers: &Answers,
+    over: &CancellationToken,
 ) {
-    while let Ok(Some(SchedulerFrame { sequence, call })) = frames.message().await {
-        let result = match scheduler_stream::understood(call.unwrap_or_default()) {
-            Ok(SchedulerCall::Call(framework, call)) => {
-                let claim = connection.map_or(StreamClaim::Missing, StreamClaim::Connection);
-                scheduler_stream::call(api, framework, call, claim).await
+    let mut pending = FuturesOrdered::new();
+    let mut is_open = true;
+    while is_open || !pending.is_empty() {
+        tokio::select! {
+            frame = frames.message(), if is_open && pending.len() < CALLS_PENDING_MAX => match frame {
+                Ok(Some(frame)) => pending.push_back(call(api, connection, frame)),
+                Ok(None) | Err(_) => is_open = false,
+            },
+            () = over.cancelled(), if is_open => is_open = false,
+            Some(answer) = pending.next() => {
+                if answers.send(Ok(answer)).await.is_err() {
+                    return;
+                }
             }
-            Ok(SchedulerCall::Subscribe(_) | SchedulerCall::SubscribeRefused(_)) => {
-                Err(Refused::bad_request("This stream has its subscription; open another one"))
-            }
+        }
+    }
+}
+
+/// Has one call carried out; what is returned waits for its answer.
+fn call(
+    api: &Api,
+    connection: Option<ConnectionId>,
+    frame: SchedulerFrame,
+) -> impl Future<Output = MasterAnswer> + use<> {
+    let SchedulerFrame { sequence, call } = frame;
+    let asked = match scheduler_stream::understood(call.unwrap_or_default()) {
+        Ok(SchedulerCall::Call(framework, call)) => {
+            let claim = connection.map_or(StreamClaim::Missing, StreamClaim::Connection);
+            Ok(scheduler_stream::call(api, framework, call, claim))
+        }
+        Ok(SchedulerCall::Subscribe(_) | SchedulerCall::SubscribeRefused(_)) => {
+            Err(Refused::bad_request("This stream has its subscription; open another one"))
+        }
+        Err(refused) => Err(refused),
+    };
+    async move {
+        let result = match asked {
+            Ok(asked) => asked.answer().await,
             Err(refused) => Err(refused),
         };
-        let answer = match result {
+        match result {
             Ok(done) => answer(sequence, done.status(), String::new()),
             Err(refused) => answer(sequence, refused.status.as_u16(), refused.text),
-        };
-        if answers.send(Ok(answer)).await.is_err() {
-            return;
         }
     }
 }

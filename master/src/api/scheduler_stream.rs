@@ -4,7 +4,7 @@
 //! call, one makes the messages of events.
 
 use axum::http::StatusCode;
-use master_core::{Done, Input, StreamClaim};
+use master_core::{Input, StreamClaim};
 use model::call::{Call, Subscribe};
 use model::event::SchedulerEvent;
 use model::framework::Capabilities;
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use transport::http::Refused;
 
 use super::Shared;
-use crate::driver::Subscribed;
+use crate::driver::{Asked, Subscribed};
 
 /// A call as it is understood.
 pub(super) fn understood(call: scheduler::Call) -> Result<SchedulerCall, Refused> {
@@ -52,16 +52,10 @@ pub(super) fn error_only(why: String) -> Subscription {
     Subscription { subscribed, capabilities: Capabilities::default() }
 }
 
-/// Carries out any other call of a framework.
-pub(super) async fn call(
-    api: &Shared,
-    framework: FrameworkId,
-    call: Call,
-    stream: StreamClaim,
-) -> Result<Done, Refused> {
+/// Hands any other call of a framework to the core.
+pub(super) fn call(api: &Shared, framework: FrameworkId, call: Call, stream: StreamClaim) -> Asked {
     api.count_call(&call);
-    let input = |request| Input::Call { request, framework, stream, call, principal: None };
-    api.driver.call(input).await
+    api.driver.ask(|request| Input::Call { request, framework, stream, call, principal: None })
 }
 
 /// The message of an event.

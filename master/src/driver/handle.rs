@@ -64,6 +64,17 @@ pub(crate) struct Handle {
     pub(super) agents: Arc<Connections<ToAgent>>,
 }
 
+/// A call that is with the core, unless there was no room.
+pub(crate) struct Asked(Result<oneshot::Receiver<Result<Done, Refusal>>, Refused>);
+
+impl Asked {
+    /// Waits for how it went.
+    pub(crate) async fn answer(self) -> Result<Done, Refused> {
+        let result = self.0?.await.map_err(|_| gone())?;
+        result.map_err(|refusal| refused(&refusal))
+    }
+}
+
 /// Why a call did not even reach the core.
 fn overloaded() -> Refused {
     Refused::new(StatusCode::SERVICE_UNAVAILABLE, "The master is overloaded; try again later")
@@ -106,12 +117,15 @@ impl Handle {
         &self,
         input: impl FnOnce(RequestId) -> Input,
     ) -> Result<Done, Refused> {
+        self.ask(input).answer().await
+    }
+
+    /// Queues a call for the core, whose answer can be waited for later.
+    pub(crate) fn ask(&self, input: impl FnOnce(RequestId) -> Input) -> Asked {
         let request = RequestId(self.numbers.next());
         let (answer, answered) = oneshot::channel();
         let ask = Ask::Call(request, input(request), answer);
-        self.asks.try_send(ask).map_err(|_| overloaded())?;
-        let result = answered.await.map_err(|_| gone())?;
-        result.map_err(|refusal| refused(&refusal))
+        Asked(self.asks.try_send(ask).map(|()| answered).map_err(|_| overloaded()))
     }
 
     /// Subscribes a framework.
