@@ -2,6 +2,8 @@
 
 mod client;
 mod daemon;
+#[cfg(test)]
+mod flags_page;
 mod spelling;
 
 use clap::{Parser, Subcommand};

@@ -5,6 +5,7 @@ mod files;
 mod operator;
 mod read;
 mod state;
+mod streamed;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -15,6 +15,7 @@ use proto::mesos::v1::{
 };
 use transport::http::{Refused, accepted, answer, read_call};
 
+use super::streamed::{Sent, sent};
 use super::{Api, files, read};
 use crate::driver::wall;
 use crate::mirror::{ExecutorView, FrameworkView, TaskView};
@@ -32,7 +33,10 @@ async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
     }
     transport::http::post_only(request.method())?;
     let encoding = accepted(request.headers())?;
-    let (_, _, call) = read_call::<Call>(request, "Call").await?;
+    let call = match sent(request)? {
+        Sent::Streamed(mut stream) => stream.first().await?,
+        Sent::Whole(request) => read_call::<Call>(request, "Call").await?.2,
+    };
     let kind = call.r#type.and_then(|kind| Type::try_from(kind).ok());
     let kind = kind.ok_or_else(|| invalid("Expecting 'type' to be present"))?;
     let of = |kind: response::Type| Response { r#type: Some(kind.into()), ..Response::default() };

@@ -18,6 +18,7 @@ struct Bad {
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
+const OPERATOR: &str = "/api/v1";
 const SCHEDULER: &str = "/api/v1/scheduler";
 const EXECUTOR: &str = "/api/v1/executor";
 
@@ -170,7 +171,7 @@ fn senseless() -> Vec<Bad> {
         ),
         bad(
             "an operator call without its body",
-            "/api/v1",
+            OPERATOR,
             &[JSON],
             &json!({ "type": "GET_METRICS" }),
             400,
@@ -252,6 +253,7 @@ async fn the_agent_refuses_what_makes_no_sense() {
         ),
     ];
     check(&world, &local.agent, &cases).await;
+    check(&world, &local.agent, &bad_streams()).await;
 
     let secret = world.path("secret");
     std::fs::write(&secret, "not for everybody").expect("written");
@@ -270,6 +272,78 @@ async fn the_agent_refuses_what_makes_no_sense() {
     let (status, _) = world.get(&local.agent, "/files/read").await.expect("answered");
     assert_eq!(status, 400, "a path is needed");
     assert_eq!(world.get(&local.agent, "/health").await.map(|answer| answer.0), Some(200));
+}
+
+/// Streams of records that are none, or not what is to be streamed.
+fn bad_streams() -> Vec<Bad> {
+    const RECORDIO: (&str, &str) = ("content-type", "application/recordio");
+    const OF_JSON: (&str, &str) = ("message-content-type", "application/json");
+    vec![
+        raw(
+            "records of nobody knows what",
+            OPERATOR,
+            &[RECORDIO],
+            b"2\n{}",
+            400,
+            "Expecting 'Message-Content-Type' to be set for streaming requests",
+        ),
+        raw(
+            "records of text",
+            OPERATOR,
+            &[RECORDIO, ("message-content-type", "text/plain")],
+            b"2\n{}",
+            415,
+            "Expecting 'Message-Content-Type' of application/json or application/x-protobuf",
+        ),
+        raw(
+            "no records, but labelled as if they were some",
+            OPERATOR,
+            &[JSON, OF_JSON],
+            b"{}",
+            415,
+            "Expecting 'Message-Content-Type' to be not set for non-streaming requests",
+        ),
+        raw(
+            "a length that is no number",
+            OPERATOR,
+            &[RECORDIO, OF_JSON],
+            b"0x2\n{}",
+            400,
+            "Failed to decode record header: not a decimal length",
+        ),
+        raw(
+            "a record without an end",
+            OPERATOR,
+            &[RECORDIO, OF_JSON],
+            b"2000\n{}",
+            400,
+            "The stream has ended within a record",
+        ),
+        raw(
+            "a record larger than any",
+            OPERATOR,
+            &[RECORDIO, OF_JSON],
+            b"99999999999\n{}",
+            400,
+            "Record of 99999999999 bytes is longer than the allowed 1048576",
+        ),
+        raw(
+            "a record that is no call",
+            OPERATOR,
+            &[RECORDIO, OF_JSON],
+            b"2\n[]",
+            400,
+            "Failed to convert JSON into Call protobuf: Expecting a JSON object",
+        ),
+        raw(
+            "a call that is not to be streamed",
+            OPERATOR,
+            &[RECORDIO, OF_JSON],
+            b"21\n{\"type\":\"GET_HEALTH\"}",
+            415,
+            "Streaming 'Content-Type' application/recordio is not supported for GET_HEALTH call",
+        ),
+    ]
 }
 
 #[tokio::test]
