@@ -378,6 +378,7 @@ async fn recover(
             | Record::Framework(_)
             | Record::Task(_)
             | Record::Updates(_)
+            | Record::Drain(_)
             | Record::Forget(_) => None,
         })
         .collect();

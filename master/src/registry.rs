@@ -40,9 +40,9 @@ pub(crate) enum FromLog {
         /// Whose.
         reign: Reign,
         /// All that was agreed on up to here.
-        registry: Registry,
+        registry: Box<Registry>,
     },
-    /// A record about members is applied.
+    /// A record about members or rules is applied.
     Applied(Record),
     /// The log cannot go on.
     Failed(String),
@@ -81,7 +81,7 @@ impl StateMachine for Machine {
             // Nobody may listen any more: the master is just being stopped.
             match record {
                 Record::BeginReign { reign, at: _ } => {
-                    let registry = registry.clone();
+                    let registry = Box::new(registry.clone());
                     let _ = self.driver.send(FromLog::ReignBegun { reign, registry });
                 }
                 Record::StoreCommit(_) | Record::LeaseAcquire(_) | Record::LeaseRelease { .. } => {
@@ -92,7 +92,12 @@ impl StateMachine for Machine {
                 | Record::MarkGone { .. }
                 | Record::RemoveAgent { .. }
                 | Record::PutFramework(_)
-                | Record::CompleteFramework { .. } => {
+                | Record::CompleteFramework { .. }
+                | Record::SetWeights(_)
+                | Record::SetQuotas(_)
+                | Record::SetStanding { .. }
+                | Record::SetSchedule(_)
+                | Record::SetMachines { .. } => {
                     let _ = self.driver.send(FromLog::Applied(record));
                 }
             }

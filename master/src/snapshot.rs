@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use master_core::registry::{Parts, Stored, StoredEntry, StoredLease, UnreachableAgent};
+use master_core::registry::{Parts, Rules, Stored, StoredEntry, StoredLease, UnreachableAgent};
 use model::ids::AgentId;
 use model::step::Timestamp;
 use proto::agora::v1 as wire;
-use proto::convert::registry as convert;
+use proto::convert::{Malformed, registry as convert, rules};
 
 /// Everything in the registry.
 pub(crate) fn to_wire(parts: &Parts) -> wire::RegistrySnapshot {
@@ -39,6 +39,16 @@ pub(crate) fn to_wire(parts: &Parts) -> wire::RegistrySnapshot {
         entries: parts.entries.iter().map(entry_to_wire).collect(),
         leases: parts.leases.iter().map(lease_to_wire).collect(),
         revision: parts.revision,
+        weights: Some(rules::weights_to_wire(&parts.rules.weights)),
+        quotas: Some(rules::quotas_to_wire(&parts.rules.quotas)),
+        standings: parts
+            .rules
+            .standings
+            .iter()
+            .map(|(agent, standing)| rules::standing_to_wire(agent, *standing))
+            .collect(),
+        schedule: Some(rules::schedule_to_wire(&parts.rules.schedule)),
+        machines_down: rules::machines_to_wire(&parts.rules.machines_down),
     }
 }
 
@@ -64,7 +74,7 @@ fn lease_to_wire(lease: &StoredLease) -> wire::StoredLease {
 
 /// The registry that [`to_wire`] was given; an error says what is no good.
 pub(crate) fn from_wire(snapshot: wire::RegistrySnapshot) -> Result<Parts, String> {
-    let bad = |error: proto::convert::Malformed| error.to_string();
+    let bad = |error: Malformed| error.to_string();
     let agent = |agent| convert::agent_from_wire(agent).map(Arc::new).map_err(bad);
     let framework = |one: &_| convert::framework_from_wire(one).map(Arc::new).map_err(bad);
     if snapshot.version > convert::VERSION {
@@ -77,6 +87,7 @@ pub(crate) fn from_wire(snapshot: wire::RegistrySnapshot) -> Result<Parts, Strin
         [] => None,
         bytes => Some(convert::reign_from_wire(bytes).map_err(bad)?),
     };
+    let rules = rules_from_wire(&snapshot).map_err(bad)?;
     let unreachable = snapshot.unreachable.into_iter().map(|one| {
         let entry = agent(one.agent.unwrap_or_default())?;
         Ok(UnreachableAgent { entry, at: Timestamp(one.at_us) })
@@ -91,6 +102,7 @@ pub(crate) fn from_wire(snapshot: wire::RegistrySnapshot) -> Result<Parts, Strin
         .map(|one| Ok((framework(&one.framework.unwrap_or_default())?, Timestamp(one.at_us))));
     Ok(Parts {
         reign,
+        rules,
         agents: snapshot.agents.into_iter().map(agent).collect::<Result<_, _>>()?,
         unreachable: unreachable.collect::<Result<_, String>>()?,
         gone: gone.collect::<Result<_, String>>()?,
@@ -99,6 +111,22 @@ pub(crate) fn from_wire(snapshot: wire::RegistrySnapshot) -> Result<Parts, Strin
         entries: snapshot.entries.into_iter().map(entry_from_wire).collect(),
         leases: snapshot.leases.into_iter().map(lease_from_wire).collect(),
         revision: snapshot.revision,
+    })
+}
+
+fn rules_from_wire(snapshot: &wire::RegistrySnapshot) -> Result<Rules, Malformed> {
+    // A snapshot of before has none of these.
+    let weights = snapshot.weights.clone().unwrap_or_default();
+    let quotas = snapshot.quotas.clone().unwrap_or_default();
+    let schedule = snapshot.schedule.clone().unwrap_or_default();
+    let standings = snapshot.standings.iter().cloned().map(rules::standing_from_wire);
+    let machines_down = rules::machines_from_wire(snapshot.machines_down.clone())?;
+    Ok(Rules {
+        weights: rules::weights_from_wire(weights)?.into_iter().collect(),
+        quotas: rules::quotas_from_wire(quotas)?.into_iter().collect(),
+        standings: standings.collect::<Result<_, _>>()?,
+        schedule: rules::schedule_from_wire(schedule)?,
+        machines_down: machines_down.into_iter().collect(),
     })
 }
 

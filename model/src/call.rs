@@ -31,6 +31,8 @@ pub enum Call {
     Accept(Accept),
     /// Give offers back.
     Decline(Decline),
+    /// Say whether agents that are to be away will be left.
+    AnswerInverseOffers(AnswerInverseOffers),
     /// Offer to these roles again and forget their filters; none means all.
     Revive(BTreeSet<Role>),
     /// Stop offering to these roles; none means all.
@@ -89,6 +91,17 @@ pub struct Decline {
     /// Which. Unknown ones are ignored.
     pub offers: BTreeSet<OfferId>,
     /// For how long they are not to be offered again. Zero: no filter.
+    pub refuse_for: Duration,
+}
+
+/// Say whether agents that are to be away will be left.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AnswerInverseOffers {
+    /// The questions. Unknown ones are ignored.
+    pub offers: BTreeSet<OfferId>,
+    /// Whether they will.
+    pub accepts: bool,
+    /// For how long it is not to be asked again. Zero: at once.
     pub refuse_for: Duration,
 }
 

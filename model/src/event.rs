@@ -2,7 +2,7 @@
 
 use crate::call::Message;
 use crate::ids::{AgentId, ExecutorId, FrameworkId, OfferId};
-use crate::offer::Offer;
+use crate::offer::{InverseOffer, Offer};
 use crate::task::Status;
 use std::time::Duration;
 
@@ -20,6 +20,10 @@ pub enum SchedulerEvent {
     Offers(Vec<Offer>),
     /// An offer is taken back.
     Rescind(OfferId),
+    /// Agents are to be away: will the framework leave them?
+    InverseOffers(Vec<InverseOffer>),
+    /// That question does not stand any more.
+    RescindInverseOffer(OfferId),
     /// A task's state.
     Update(Status),
     /// Bytes from an executor.

@@ -5,6 +5,7 @@ use crate::framework::Framework;
 use crate::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId};
 use crate::payload::Payload;
 use crate::resources::Resources;
+use crate::rules::Drain;
 use crate::step::Timestamp;
 use crate::task::{ExecutorSpec, Status, TaskSpec, TaskState};
 use std::sync::Arc;
@@ -170,6 +171,8 @@ pub enum ToAgent {
         /// Whether the master has the agent as connected.
         connected: bool,
     },
+    /// End all you run, and take nothing new until it has ended.
+    Drain(Drain),
     /// End all you run and go away: you are not to come back under this id.
     Shutdown {
         /// Why, for the agent's log.

@@ -4,6 +4,8 @@ use crate::framework::Framework;
 use crate::ids::{AgentId, FrameworkId, Reign};
 use crate::link::AgentDescription;
 use crate::payload::Payload;
+use crate::role::Role;
+use crate::rules::{Machine, Quota, Standing, Weight, Window};
 use crate::step::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +51,26 @@ pub enum Record {
         framework: FrameworkId,
         /// When.
         at: Timestamp,
+    },
+    /// Roles have other weights; those not named keep theirs.
+    SetWeights(Vec<(Role, Weight)>),
+    /// Roles have other quotas; an empty one is none. Those not named keep theirs.
+    SetQuotas(Vec<(Role, Quota)>),
+    /// Operators have another word for an agent.
+    SetStanding {
+        /// Which.
+        agent: AgentId,
+        /// The word.
+        standing: Standing,
+    },
+    /// Maintenance is planned; this is all of it.
+    SetSchedule(Vec<Window>),
+    /// Machines of the schedule leave the cluster for it, or may come back and leave the schedule.
+    SetMachines {
+        /// Which.
+        machines: Vec<Machine>,
+        /// Whether they leave.
+        are_down: bool,
     },
     /// Writes to the framework store, all or none.
     StoreCommit(StoreCommit),

@@ -69,7 +69,9 @@ impl Laws {
             ViewChange::PutFramework(_)
             | ViewChange::RemoveFramework(_)
             | ViewChange::PutExecutor(_)
-            | ViewChange::RemoveExecutor(_) => {}
+            | ViewChange::RemoveExecutor(_)
+            | ViewChange::SetRules(_)
+            | ViewChange::SetInverseAnswers(_) => {}
         }
     }
 

@@ -257,6 +257,8 @@ impl World {
             }
             SchedulerEvent::Failure { agent, executor: None } => Input::AgentLost(agent),
             SchedulerEvent::Failure { .. }
+            | SchedulerEvent::InverseOffers(_)
+            | SchedulerEvent::RescindInverseOffer(_)
             | SchedulerEvent::Message(_)
             | SchedulerEvent::Heartbeat => return,
             SchedulerEvent::Error(why) => {

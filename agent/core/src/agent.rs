@@ -16,6 +16,7 @@ use model::ids::{
 use model::link::{AgentDescription, ToAgent};
 use model::resources::Resources;
 use model::rng::Rng;
+use model::rules::Drain;
 use model::step::{Core, Now, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub struct Agent {
     pub(crate) term: Term,
     pub(crate) phase: Phase,
     pub(crate) link: Link,
+    /// How it is being emptied; absent: it is not.
+    pub(crate) drain: Option<Drain>,
     /// What executors and live tasks hold.
     pub(crate) used: Resources,
     pub(crate) frameworks: BTreeMap<FrameworkId, FrameworkState>,
@@ -99,6 +102,7 @@ impl Agent {
             term: Term::default(),
             phase: Phase::Starting,
             link: Link::Down,
+            drain: None,
             used: Resources::none(),
             frameworks: BTreeMap::new(),
             lines: BTreeMap::new(),
@@ -191,6 +195,7 @@ impl Agent {
                 from_master::message::apply(self, framework, message, out);
             }
             ToAgent::Ping { connected } => from_master::ping::apply(self, connected, now, out),
+            ToAgent::Drain(drain) => from_master::drain::apply(self, drain, now, out),
             ToAgent::Shutdown { why } => from_master::shutdown::apply(self, why, now, out),
         }
     }
@@ -233,10 +238,12 @@ impl Core for Agent {
                 executors::end_all(self, "the operator asked for it".to_owned(), now, out);
             }
         }
+        from_master::drain::settle(self, out);
     }
 
     fn wake(&mut self, now: Now, out: &mut Vec<Output>) {
         due::wake(self, now, out);
+        from_master::drain::settle(self, out);
     }
 
     fn next_deadline(&self) -> Option<Time> {

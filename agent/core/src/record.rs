@@ -5,6 +5,7 @@
 
 use model::framework::Framework;
 use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, Term, UpdateId};
+use model::rules::Drain;
 use model::step::Timestamp;
 use model::task::{ExecutorSpec, Status, TaskSpec, TaskState};
 use std::collections::VecDeque;
@@ -22,6 +23,8 @@ pub enum Record {
     Task(TaskRecord),
     /// What was reported of a task.
     Updates(UpdatesRecord),
+    /// The agent is being emptied.
+    Drain(Drain),
     /// Nothing stands under this key any more.
     Forget(Key),
 }
@@ -39,6 +42,8 @@ pub enum Key {
     Task(FrameworkId, TaskId),
     /// The reports of a task.
     Updates(FrameworkId, TaskId),
+    /// How the agent is being emptied.
+    Drain,
 }
 
 /// Who the agent is.
@@ -111,6 +116,7 @@ impl Record {
             }
             Self::Task(task) => Key::Task(task.framework.clone(), task.spec.id.clone()),
             Self::Updates(updates) => Key::Updates(updates.framework.clone(), updates.task.clone()),
+            Self::Drain(_) => Key::Drain,
             Self::Forget(key) => key.clone(),
         }
     }

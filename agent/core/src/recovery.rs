@@ -126,6 +126,7 @@ fn rebuild(agent: &mut Agent, records: Vec<Record>, out: &mut Vec<Output>) {
             Record::Executor(record) => put_executor(agent, record, out),
             Record::Task(record) => put_task(agent, record, out),
             Record::Updates(record) => put_updates(agent, record, out),
+            Record::Drain(drain) => agent.drain = Some(drain),
             Record::Forget(_) => {}
         }
     }

@@ -6,6 +6,7 @@
 
 use crate::agent::{Agent, Link};
 use crate::due::Due;
+use crate::master_messages::drain;
 use crate::output::{Change, Event, Output};
 use crate::record::{Key, Record, UpdatesRecord};
 use crate::state::End;
@@ -98,10 +99,11 @@ pub(crate) fn own(agent: &mut Agent, task: &TaskId, end: &End, now: Now) -> Stat
 pub(crate) fn report(
     agent: &mut Agent,
     framework: &FrameworkId,
-    status: Status,
+    mut status: Status,
     now: Now,
     out: &mut Vec<Output>,
 ) {
+    drain::explain(agent, framework, &mut status);
     let task_id = status.task.clone();
     let lines = agent.lines.entry(framework.clone()).or_default();
     let line = lines

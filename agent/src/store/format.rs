@@ -1,11 +1,13 @@
 //! How records lie on disk: small protobuf messages around the wire messages they carry.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use agent_core::record::{ExecutorRecord, Identity, Key, Record, TaskRecord, UpdatesRecord};
 use model::ids::{AgentId, BadId, ContainerId, ExecutorId, FrameworkId, TaskId, Term, UpdateId};
 use model::payload::Payload;
 use model::resources::Resources;
+use model::rules::Drain;
 use model::step::Timestamp;
 use model::task::{ExecutorSpec, RunsBy, Status, TaskState};
 use prost::Message;
@@ -75,6 +77,14 @@ struct UpdatesForm {
     seen: Vec<Vec<u8>>,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct DrainForm {
+    #[prost(uint64, optional, tag = "1")]
+    grace_max_ms: Option<u64>,
+    #[prost(bool, tag = "2")]
+    marks_gone: bool,
+}
+
 /// What a record is found under.
 pub(super) fn key(key: &Key) -> Vec<u8> {
     let join = |tag: u8, parts: &[&str]| {
@@ -87,6 +97,7 @@ pub(super) fn key(key: &Key) -> Vec<u8> {
     };
     match key {
         Key::Identity => join(b'i', &[]),
+        Key::Drain => join(b'd', &[]),
         Key::Framework(framework) => join(b'f', &[framework.as_str()]),
         Key::Executor(framework, executor) => join(b'e', &[framework.as_str(), executor.as_str()]),
         Key::Task(framework, task) => join(b't', &[framework.as_str(), task.as_str()]),
@@ -99,6 +110,11 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
     match record {
         Record::Identity(it) => {
             IdentityForm { agent: it.agent.to_string(), term: it.term.0 }.encode_to_vec()
+        }
+        Record::Drain(drain) => {
+            let millis = |grace: Duration| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+            let grace_max_ms = drain.grace_max.map(millis);
+            DrainForm { grace_max_ms, marks_gone: drain.marks_gone }.encode_to_vec()
         }
         Record::Framework(framework) => wire::framework_info(framework).encode_to_vec(),
         Record::Executor(it) => ExecutorForm {
@@ -144,6 +160,11 @@ pub(super) fn decode(key: &[u8], bytes: &[u8]) -> Result<Record, String> {
             let form = read::<IdentityForm>(bytes)?;
             let agent = AgentId::new(form.agent).map_err(bad)?;
             Ok(Record::Identity(Identity { agent, term: Term(form.term) }))
+        }
+        b'd' => {
+            let form = read::<DrainForm>(bytes)?;
+            let grace_max = form.grace_max_ms.map(Duration::from_millis);
+            Ok(Record::Drain(Drain { grace_max, marks_gone: form.marks_gone }))
         }
         b'f' => Ok(Record::Framework(wire::framework(bytes)?)),
         b'e' => executor(read(bytes)?),

@@ -1,7 +1,9 @@
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use agent_core::record::{ExecutorRecord, Identity, Key, TaskRecord, UpdatesRecord};
 use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, Term, UpdateId};
+use model::rules::Drain;
 use model::step::Timestamp;
 use model::task::{ExecutorSpec, Source, Status, TaskSpec, TaskState};
 use proto::mesos::v1 as mesos;
@@ -87,6 +89,7 @@ fn records() -> Vec<Record> {
         executor(custom_executor(), false),
         executor(command_executor("t"), true),
         Record::Framework(wire::framework(&framework).expect("a framework")),
+        Record::Drain(Drain { grace_max: Some(Duration::from_secs(5)), marks_gone: true }),
         Record::Identity(Identity { agent: AgentId::new("a").expect("an id"), term: Term(3) }),
         task(self::task("alone", false), None),
         task(self::task("member", true), Some(2)),

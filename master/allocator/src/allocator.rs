@@ -212,7 +212,15 @@ impl Allocator {
         self.touch(at, now);
     }
 
-    /// An agent is not connected: nothing of it is offered.
+    /// An agent that was deactivated is offered again.
+    pub fn activate_agent(&mut self, id: &AgentId, now: Time) {
+        if let Some(&at) = self.agents_by_id.get(id) {
+            self.agents.get_mut(at).is_active = true;
+            self.touch(at, now);
+        }
+    }
+
+    /// An agent is not connected, or its operators do not want it used: nothing of it is offered.
     pub fn deactivate_agent(&mut self, id: &AgentId) {
         if let Some(&at) = self.agents_by_id.get(id) {
             self.agents.get_mut(at).is_active = false;

@@ -5,8 +5,9 @@ use crate::registry::Registry;
 use crate::view::ViewChange;
 use model::call::{Call, Subscribe};
 use model::event::SchedulerEvent;
-use model::ids::{AgentId, ConnectionId, FrameworkId, Reign, RequestId, StreamId, Term};
+use model::ids::{ConnectionId, FrameworkId, Reign, RequestId, StreamId, Term};
 use model::link::{FromAgent, ToAgent};
+use model::operator::OperatorCall;
 use model::registry::Record;
 use std::sync::Arc;
 
@@ -77,19 +78,12 @@ pub enum Input {
         /// Which.
         connection: ConnectionId,
     },
-    /// An operator ends a framework.
-    TeardownFramework {
+    /// An operator asks for a change.
+    Operate {
         /// The request that waits for its answer.
         request: RequestId,
-        /// Which framework.
-        framework: FrameworkId,
-    },
-    /// An operator declares an agent dead.
-    MarkAgentGone {
-        /// The request that waits for its answer.
-        request: RequestId,
-        /// Which agent.
-        agent: AgentId,
+        /// What.
+        call: OperatorCall,
     },
     /// An operator wants to watch: answered by `OpenWatch`.
     Watch {
@@ -241,6 +235,12 @@ pub enum Refusal {
     /// The agent is just being removed or marked.
     #[error("Agent is in transition; try again")]
     AgentInTransition,
+    /// An operator asked for what cannot be, for this reason.
+    #[error("{0}")]
+    Invalid(String),
+    /// An operator asked for what something else is in the way of.
+    #[error("{0}")]
+    Conflict(String),
 }
 
 impl Refusal {
@@ -250,11 +250,13 @@ impl Refusal {
             Self::NotLeading | Self::NotAgreed | Self::AgentInTransition => 503,
             Self::NotSubscribed => 403,
             Self::NoSuchAgent => 404,
+            Self::Conflict(_) => 409,
             Self::FrameworkUnknown
             | Self::StreamMissing
             | Self::StreamDiffers { .. }
             | Self::PrincipalDiffers { .. }
-            | Self::NoSuchFramework => 400,
+            | Self::NoSuchFramework
+            | Self::Invalid(_) => 400,
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::calls::{self, subscribe};
 use crate::config::Config;
 use crate::due;
 use crate::io::{CloseReason, Input, Output, Refusal};
-use crate::operator_calls::{mark_agent_gone, teardown_framework};
+use crate::operator_calls;
 use crate::records;
 use crate::reign;
 use crate::state::{Books, Turn};
@@ -68,6 +68,7 @@ impl Core for Master {
             self.books = Some(Box::new(books));
         } else if let Some(books) = &mut self.books {
             lead(books, input, turn);
+            books.settle_draining(turn);
             books.publish(turn);
         } else {
             stand_by(&input, turn);
@@ -83,6 +84,7 @@ impl Core for Master {
         if books.allocator.next_run().is_some_and(|at| at <= now.time) {
             let allocations = books.allocator.allocate(now.time);
             books.make_offers(allocations, turn);
+            books.make_inverse_offers(turn);
         }
         books.publish(turn);
     }
@@ -117,12 +119,7 @@ fn lead(books: &mut Books, input: Input, turn: &mut Turn<'_>) {
             agent_messages::apply(books, connection, term_seen, message, turn);
         }
         Input::AgentGone { connection } => agent_messages::gone::apply(books, connection, turn),
-        Input::TeardownFramework { request, framework } => {
-            teardown_framework::apply(books, request, &framework, turn);
-        }
-        Input::MarkAgentGone { request, agent } => {
-            mark_agent_gone::apply(books, request, agent, turn);
-        }
+        Input::Operate { request, call } => operator_calls::apply(books, request, call, turn),
         Input::Watch { request } => {
             books.publish(turn);
             turn.out.push(Output::OpenWatch { request });
@@ -137,8 +134,7 @@ fn stand_by(input: &Input, turn: &mut Turn<'_>) {
     match *input {
         Input::Subscribe { request, .. }
         | Input::Call { request, .. }
-        | Input::TeardownFramework { request, .. }
-        | Input::MarkAgentGone { request, .. }
+        | Input::Operate { request, .. }
         | Input::Watch { request } => turn.answer(request, Err(Refusal::NotLeading)),
         Input::AgentConnected { connection } => {
             turn.close_agent(connection, CloseReason::NotLeading);

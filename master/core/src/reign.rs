@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::io::{CloseReason, Output, Refusal};
 use crate::note::Note;
+use crate::records::weight_for_allocator;
 use crate::registry::{Registry, id_of};
 use crate::state::agents::{Agent, Reach};
 use crate::state::frameworks::Framework;
@@ -28,7 +29,12 @@ pub(crate) fn begin(
         agents: members.agents.len(),
         frameworks: members.frameworks.len(),
     });
-    let mut books = Books::new(config, term, reign, members.clone(), turn.now);
+    let rules = registry.rules;
+    turn.view(ViewChange::SetRules(Arc::new(rules.clone())));
+    let mut books = Books::new(config, term, reign, members.clone(), rules, turn.now);
+    for (role, weight) in books.rules.weights.clone() {
+        books.allocator.set_weight(role, weight_for_allocator(weight), turn.now.time);
+    }
     for entry in members.agents.values() {
         let return_by = turn.now.time + config.agent_reregister_timeout;
         books.timers.set(Due::AgentReturn(entry.id.clone()), return_by);
@@ -36,7 +42,8 @@ pub(crate) fn begin(
     }
     for away in members.unreachable.values() {
         let agent = Agent::new(&away.entry, Reach::Disconnected);
-        let view = agent.view(AgentCondition::Unreachable(away.at));
+        let standing = books.rules.standing(&away.entry.id);
+        let view = agent.view(AgentCondition::Unreachable(away.at), standing);
         turn.view(ViewChange::PutAgent(Arc::new(view)));
     }
     for entry in members.frameworks.values() {
@@ -62,6 +69,7 @@ pub(crate) fn end(books: Books, turn: &mut Turn<'_>) {
     let waiting: Vec<RequestId> = subscribing
         .chain(teardowns.map(|(request, _)| request))
         .chain(books.gone_requests.into_values())
+        .chain(books.agreeing.into_iter().map(|(_, request)| request))
         .collect();
     for request in waiting {
         turn.answer(request, Err(Refusal::NotLeading));

@@ -6,12 +6,14 @@
 //! Payloads (`info`) are as the framework or agent sent them. Where an entry and a payload both have
 //! a field, the entry holds: above all ids, which the master gave out after the payload was written.
 
+use crate::registry::Rules;
 use model::framework::Framework;
 use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, TaskId};
 use model::link::AgentDescription;
 use model::offer::Offer;
 use model::resources::Resources;
 use model::role::Role;
+use model::rules::Standing;
 use model::step::Timestamp;
 use model::task::{ExecutorSpec, Status, TaskSpec, TaskState};
 use std::sync::Arc;
@@ -41,6 +43,23 @@ pub enum ViewChange {
     PutOffer(Arc<Offer>),
     /// An offer is answered or taken back.
     RemoveOffer(OfferId),
+    /// Operators have decided something: this is all of it.
+    SetRules(Arc<Rules>),
+    /// What frameworks have answered that were asked to leave agents: all of it.
+    SetInverseAnswers(Arc<Vec<InverseAnswer>>),
+}
+
+/// What a framework has answered that was asked to leave an agent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InverseAnswer {
+    /// The agent.
+    pub agent: AgentId,
+    /// The framework.
+    pub framework: FrameworkId,
+    /// Whether it will leave.
+    pub accepts: bool,
+    /// When it said so.
+    pub at: Timestamp,
 }
 
 /// One task in the view. Ids of tasks can come again once the first is over; this never does, and
@@ -79,6 +98,8 @@ pub struct AgentView {
     pub id: AgentId,
     /// How it stands.
     pub condition: AgentCondition,
+    /// What operators have said of it.
+    pub standing: Standing,
     /// How it described itself. `resources` is its total.
     pub description: Arc<AgentDescription>,
     /// When it was first admitted.
@@ -94,7 +115,7 @@ pub struct AgentView {
 impl AgentView {
     /// Whether it takes part in offers (`active`).
     pub fn is_active(&self) -> bool {
-        self.condition == AgentCondition::Connected
+        self.condition == AgentCondition::Connected && self.standing.is_active()
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every path is written once here, without prefixes: `transport::paths` brings the many ways to
 //! write them into this one. What only the leading master can answer stands behind one check.
 
+mod logging;
 mod metrics;
 mod operator;
 mod operator_events;

@@ -4,14 +4,21 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response as HttpResponse};
 use master_core::Input;
+use master_core::view::InverseAnswer;
 use model::ids::{AgentId, FrameworkId};
+use model::operator::OperatorCall;
+use model::rules::Machine;
+use proto::convert::operator::{self as convert, CallError};
 use proto::mesos::v1;
+use proto::mesos::v1::allocator::InverseOfferStatus;
+use proto::mesos::v1::maintenance::ClusterStatus;
+use proto::mesos::v1::maintenance::cluster_status::DrainingMachine;
 use proto::mesos::v1::master::call::Type;
 use proto::mesos::v1::master::response::{self, Type as Answer};
 use proto::mesos::v1::master::{Call, Response};
 use transport::http::{Encoding, Refused, accepted, answer, read_call};
 
-use super::{Api, metrics, operator_events, v0};
+use super::{Api, logging, metrics, operator_events, v0};
 use crate::facts::Facts;
 
 /// Answers one call.
@@ -32,31 +39,45 @@ async fn answered(api: Api, request: Request) -> Result<HttpResponse, Refused> {
     let encoding = accepted(&parts.headers)?;
     match kind {
         Type::Subscribe => Ok(operator_events::subscribe(&api, encoding, &parts.extensions).await),
-        Type::Teardown => {
-            let id = call.teardown.unwrap_or_default().framework_id.value;
-            teardown(&api, &id).await
-        }
-        Type::MarkAgentGone => {
-            let id = call.mark_agent_gone.unwrap_or_default().agent_id.value;
-            mark_agent_gone(&api, &id).await
-        }
-        kind => Ok(read(api, encoding, kind).await),
+        Type::SetLoggingLevel => logging::set(&call.set_logging_level.unwrap_or_default()),
+        kind => match convert::call_from_wire(call).map_err(|error| refused(kind, error))? {
+            Some(change) => operate(&api, change).await,
+            None => Ok(read(api, encoding, kind).await),
+        },
     }
+}
+
+/// Has a change carried out, and waits until the masters have agreed on it.
+pub(super) async fn operate(api: &Api, call: OperatorCall) -> Result<HttpResponse, Refused> {
+    let done = api.driver.call(|request| Input::Operate { request, call }).await?;
+    let status = StatusCode::from_u16(done.status()).unwrap_or(StatusCode::OK);
+    Ok(status.into_response())
 }
 
 /// Ends a framework.
 pub(super) async fn teardown(api: &Api, id: &str) -> Result<HttpResponse, Refused> {
-    let unknown = |_| Refused::bad_request("No framework found with specified ID");
+    let unknown = |_| refused(Type::Teardown, CallError::UnknownFramework);
     let framework = FrameworkId::new(id).map_err(unknown)?;
-    api.driver.call(|request| Input::TeardownFramework { request, framework }).await?;
-    Ok(StatusCode::OK.into_response())
+    operate(api, OperatorCall::TeardownFramework(framework)).await
 }
 
-async fn mark_agent_gone(api: &Api, id: &str) -> Result<HttpResponse, Refused> {
-    let unknown = |_| Refused::new(StatusCode::NOT_FOUND, "Agent not found");
-    let agent = AgentId::new(id).map_err(unknown)?;
-    api.driver.call(|request| Input::MarkAgentGone { request, agent }).await?;
-    Ok(StatusCode::OK.into_response())
+/// What a call is told that cannot be carried out.
+pub(super) fn refused(kind: Type, error: CallError) -> Refused {
+    match error {
+        CallError::Missing(name) => {
+            Refused::bad_request(format!("Failed to validate master::Call: {}", expecting(name)))
+        }
+        CallError::UnknownFramework => Refused::bad_request("No framework found with specified ID"),
+        CallError::UnknownAgent if kind == Type::MarkAgentGone => {
+            Refused::new(StatusCode::NOT_FOUND, "Agent not found")
+        }
+        CallError::UnknownAgent => Refused::bad_request("Unknown agent"),
+        CallError::Invalid(why) => Refused::bad_request(why),
+    }
+}
+
+fn expecting(name: &str) -> String {
+    format!("Expecting '{name}' to be present")
 }
 
 fn not_implemented(kind: Type) -> Refused {
@@ -68,15 +89,16 @@ fn validated(call: &Call) -> Result<Type, String> {
     // A type that this master has never heard of reads as none.
     let kind = call.r#type.and_then(|kind| Type::try_from(kind).ok());
     let Some(kind) = kind else {
-        return Err("Expecting 'type' to be present".to_owned());
+        return Err(expecting("type"));
     };
     let lacks = [
         (Type::GetMetrics, call.get_metrics.is_none(), "get_metrics"),
-        (Type::Teardown, call.teardown.is_none(), "teardown"),
-        (Type::MarkAgentGone, call.mark_agent_gone.is_none(), "mark_agent_gone"),
+        (Type::SetLoggingLevel, call.set_logging_level.is_none(), "set_logging_level"),
+        (Type::ListFiles, call.list_files.is_none(), "list_files"),
+        (Type::ReadFile, call.read_file.is_none(), "read_file"),
     ];
     match lacks.iter().find(|(of, lacks, _)| *of == kind && *lacks) {
-        Some((_, _, name)) => Err(format!("Expecting '{name}' to be present")),
+        Some((_, _, name)) => Err(expecting(name)),
         None => Ok(kind),
     }
 }
@@ -162,16 +184,71 @@ fn response(api: &Api, kind: Type) -> Result<Response, Refused> {
             Answer::GetRoles
         }
         Type::GetWeights => {
-            let weight = |(role, weight): (&String, &f64)| v1::WeightInfo {
-                role: Some(role.clone()),
-                weight: *weight,
-            };
-            let weight_infos = api.facts.weights.iter().map(weight).collect();
-            response.get_weights = Some(response::GetWeights { weight_infos });
+            response.get_weights = Some(response::GetWeights { weight_infos: weights(api) });
             Answer::GetWeights
+        }
+        Type::GetMaintenanceSchedule => {
+            let schedule = convert::schedule_to_wire(&api.view.rules().schedule);
+            response.get_maintenance_schedule = Some(response::GetMaintenanceSchedule { schedule });
+            Answer::GetMaintenanceSchedule
+        }
+        Type::GetMaintenanceStatus => {
+            let status = maintenance_status(api);
+            response.get_maintenance_status = Some(response::GetMaintenanceStatus { status });
+            Answer::GetMaintenanceStatus
+        }
+        Type::GetLoggingLevel => {
+            let level = logging::level();
+            response.get_logging_level = Some(response::GetLoggingLevel { level });
+            Answer::GetLoggingLevel
         }
         other => return Err(not_implemented(other)),
     };
     response.r#type = Some(answer as i32);
     Ok(response)
+}
+
+/// The weights of roles: those that were set at run time, and those that flags give to others.
+pub(super) fn weights(api: &Api) -> Vec<v1::WeightInfo> {
+    let mut all = api.facts.weights.clone();
+    let set = &api.view.rules().weights;
+    all.extend(set.iter().map(|(role, weight)| (role.to_string(), weight.as_f64())));
+    let one = |(role, weight)| v1::WeightInfo { role: Some(role), weight };
+    all.into_iter().map(one).collect()
+}
+
+/// Which machines are to be away, what frameworks say to that, and which are away.
+pub(super) fn maintenance_status(api: &Api) -> ClusterStatus {
+    let (rules, answers, hosts) = (api.view.rules(), api.view.inverse_answers(), api.view.hosts());
+    let is_on = |machine: &Machine, agent: &AgentId| {
+        let host = hosts.iter().find(|(id, _, _)| id == agent);
+        host.is_some_and(|(_, name, address)| {
+            let ip = address.rsplit_once(':').map_or(&**address, |(ip, _)| ip);
+            machine.is(name, ip.trim_matches(['[', ']']))
+        })
+    };
+    let statuses = |machine: &Machine| {
+        let of_machine = answers.iter().filter(|answer| is_on(machine, &answer.agent));
+        of_machine.map(answer_message).collect()
+    };
+    let scheduled = rules.schedule.iter().flat_map(|window| &window.machines);
+    let draining = scheduled.filter(|machine| !rules.machines_down.contains(machine));
+    let draining = draining.map(|machine| DrainingMachine {
+        id: convert::machine_to_wire(machine),
+        statuses: statuses(machine),
+    });
+    ClusterStatus {
+        draining_machines: draining.collect(),
+        down_machines: rules.machines_down.iter().map(convert::machine_to_wire).collect(),
+    }
+}
+
+fn answer_message(answer: &InverseAnswer) -> InverseOfferStatus {
+    use proto::mesos::v1::allocator::inverse_offer_status::Status;
+    let status = if answer.accepts { Status::Accept } else { Status::Decline };
+    InverseOfferStatus {
+        status: status.into(),
+        framework_id: (&answer.framework).into(),
+        timestamp: proto::convert::time_info(answer.at),
+    }
 }

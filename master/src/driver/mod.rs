@@ -174,6 +174,7 @@ impl Running {
                 if let Some((term, wanted, since)) = self.beginning
                     && wanted == reign
                 {
+                    let registry = *registry;
                     self.driver.core.step(Input::Lead { term, reign, registry }, now, out);
                     // What the core says at first, its view above all, is there before anybody
                     // is served.

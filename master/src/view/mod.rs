@@ -10,10 +10,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use master_core::registry::Rules;
 use master_core::view::{
     AgentCondition, AgentView, ExecutorKey, ExecutorView, FrameworkCondition, FrameworkView,
-    TaskKey, TaskList, TaskView, ViewChange,
+    InverseAnswer, TaskKey, TaskList, TaskView, ViewChange,
 };
 use model::ids::{AgentId, FrameworkId, OfferId};
 use model::offer::Offer;
@@ -58,9 +60,31 @@ pub(crate) struct View {
     tasks: Table<TaskKey, TaskView, v1::Task>,
     executors: Table<ExecutorKey, ExecutorView, Executor>,
     offers: Table<OfferId, Offer, v1::Offer>,
+    rules: ArcSwap<Rules>,
+    inverse_answers: ArcSwap<Vec<InverseAnswer>>,
 }
 
 impl View {
+    /// What operators have decided.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// What frameworks have answered that were asked to leave agents.
+    pub(crate) fn inverse_answers(&self) -> Arc<Vec<InverseAnswer>> {
+        self.inverse_answers.load_full()
+    }
+
+    /// The hosts of all agents: id, name and address.
+    pub(crate) fn hosts(&self) -> Vec<(AgentId, Arc<str>, Arc<str>)> {
+        let all = entries(&self.agents);
+        let host = |entry: Arc<Entry<AgentView, Agent>>| {
+            let description = &entry.model.description;
+            (entry.model.id.clone(), description.hostname.clone(), description.address.clone())
+        };
+        all.into_iter().map(host).collect()
+    }
+
     /// Puts one change in.
     pub(crate) fn apply(&self, change: ViewChange) {
         match change {
@@ -70,7 +94,11 @@ impl View {
                 self.tasks.clear();
                 self.executors.clear();
                 self.offers.clear();
+                self.rules.store(Arc::default());
+                self.inverse_answers.store(Arc::default());
             }
+            ViewChange::SetRules(rules) => self.rules.store(rules),
+            ViewChange::SetInverseAnswers(answers) => self.inverse_answers.store(answers),
             ViewChange::PutAgent(agent) => put(&self.agents, agent.id.clone(), agent),
             ViewChange::RemoveAgent(id) => {
                 self.agents.remove(&id);

@@ -1,11 +1,15 @@
 //! Entries of the view as messages of the operator API.
 
+use std::time::Duration;
+
 use master_core::view::{AgentView, ExecutorView, FrameworkCondition, FrameworkView, TaskView};
 use model::framework::Capabilities;
 use model::ids::AgentId;
 use model::link::AgentDescription;
 use model::offer::Offer;
 use model::payload::Payload;
+use model::rules::{Drain, Standing};
+use model::step::Timestamp;
 use proto::convert::resources::{self, Form};
 use proto::convert::{self, task as tasks, time_info as time};
 use proto::mesos::v1;
@@ -31,7 +35,9 @@ pub(crate) fn agent(agent: &AgentView) -> Agent {
     Agent {
         agent_info: agent_info(&agent.id, description),
         active: agent.is_active(),
-        deactivated: Some(false),
+        deactivated: Some(!agent.standing.is_active()),
+        drain_info: drain_info(agent.standing),
+        estimated_drain_start_time: drain_start(agent.standing).map(time),
         version: description.version.to_string(),
         // Tools build the paths of sandboxes from this.
         pid: Some(format!("slave(1)@{}", description.address)),
@@ -47,8 +53,32 @@ pub(crate) fn agent(agent: &AgentView) -> Agent {
     }
 }
 
+/// How far an agent is with being emptied.
+fn drain_info(standing: Standing) -> Option<v1::DrainInfo> {
+    let info = |drain: Drain, state: v1::DrainState| {
+        let nanoseconds = |grace: Duration| i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
+        let max_grace_period =
+            drain.grace_max.map(|grace| v1::DurationInfo { nanoseconds: nanoseconds(grace) });
+        let config = v1::DrainConfig { max_grace_period, mark_gone: Some(drain.marks_gone) };
+        Some(v1::DrainInfo { state: state.into(), config })
+    };
+    match standing {
+        Standing::Active | Standing::Deactivated => None,
+        Standing::Draining { drain, .. } => info(drain, v1::DrainState::Draining),
+        Standing::Drained { drain, .. } => info(drain, v1::DrainState::Drained),
+    }
+}
+
+fn drain_start(standing: Standing) -> Option<Timestamp> {
+    match standing {
+        Standing::Active | Standing::Deactivated => None,
+        Standing::Draining { since, .. } | Standing::Drained { since, .. } => Some(since),
+    }
+}
+
 /// What our agents can do.
-const CAPABILITIES: [v1::agent_info::capability::Type; 3] = [
+const CAPABILITIES: [v1::agent_info::capability::Type; 4] = [
+    v1::agent_info::capability::Type::AgentDraining,
     v1::agent_info::capability::Type::MultiRole,
     v1::agent_info::capability::Type::HierarchicalRole,
     v1::agent_info::capability::Type::ReservationRefinement,

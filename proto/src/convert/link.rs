@@ -10,6 +10,7 @@ use model::link::{
 };
 use model::payload::Payload;
 use model::resources::Resources;
+use model::rules::Drain;
 use model::step::Timestamp;
 use model::task::{ExecutorSpec, TaskState};
 
@@ -119,6 +120,10 @@ pub fn master_frame(message: &ToAgent, term: Term) -> wire::MasterFrame {
             Body::Message(message_to_wire(framework, message))
         }
         ToAgent::Ping { connected } => Body::Ping(wire::Ping { connected: *connected }),
+        ToAgent::Drain(drain) => Body::Drain(wire::DrainAgent {
+            grace_max_ms: drain.grace_max.map(millis),
+            marks_gone: drain.marks_gone,
+        }),
         ToAgent::Shutdown { why } => Body::Shutdown(why.clone()),
     };
     wire::MasterFrame { body: Some(body), term: term.0 }
@@ -155,6 +160,10 @@ pub fn to_agent(frame: wire::MasterFrame) -> Result<(ToAgent, Term), Malformed> 
             ToAgent::Message { framework, message }
         }
         Body::Ping(it) => ToAgent::Ping { connected: it.connected },
+        Body::Drain(it) => ToAgent::Drain(Drain {
+            grace_max: it.grace_max_ms.map(Duration::from_millis),
+            marks_gone: it.marks_gone,
+        }),
         Body::Shutdown(why) => ToAgent::Shutdown { why },
     };
     Ok((message, Term(frame.term)))

@@ -7,8 +7,10 @@ pub mod executor;
 pub mod framework;
 pub mod link;
 pub mod offer;
+pub mod operator;
 pub mod registry;
 pub mod resources;
+pub mod rules;
 pub mod scheduler;
 pub mod task;
 

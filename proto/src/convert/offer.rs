@@ -2,9 +2,10 @@
 
 use model::framework::Capabilities;
 use model::ids::ExecutorId;
-use model::offer::Offer;
+use model::offer::{InverseOffer, Offer};
 use model::payload::Payload;
 use model::role::Role;
+use model::rules::Unavailability;
 
 use super::{Malformed, payload, resources, unpack_own};
 use crate::mesos::v1::resource::AllocationInfo;
@@ -33,10 +34,34 @@ pub fn to_wire(offer: &Offer, capabilities: Capabilities) -> v1::Offer {
         resources: resources::to_wire(&offer.resources, form, allocated_to),
         attributes: info.attributes,
         executor_ids: offer.executors.iter().map(Into::into).collect(),
-        unavailability: None,
+        unavailability: offer.unavailability.map(unavailability_to_wire),
         allocation_info: allocated_to
             .map(|role| AllocationInfo { role: Some(role.as_str().to_owned()) }),
     }
+}
+
+/// Writes an inverse offer: it holds no resources, since all that the framework has there is meant.
+pub fn inverse_to_wire(offer: &InverseOffer) -> v1::InverseOffer {
+    v1::InverseOffer {
+        id: (&offer.id).into(),
+        url: Some(agent_url(&offer.hostname, &offer.agent_address)),
+        framework_id: (&offer.framework).into(),
+        agent_id: Some((&offer.agent).into()),
+        unavailability: unavailability_to_wire(offer.unavailability),
+        resources: Vec::new(),
+    }
+}
+
+/// Writes when a machine is to be away.
+pub fn unavailability_to_wire(it: Unavailability) -> v1::Unavailability {
+    let duration = it.duration_ns.map(|nanoseconds| v1::DurationInfo { nanoseconds });
+    v1::Unavailability { start: v1::TimeInfo { nanoseconds: it.start_ns }, duration }
+}
+
+/// Reads when a machine is to be away.
+pub fn unavailability_from_wire(it: &v1::Unavailability) -> Unavailability {
+    let duration_ns = it.duration.as_ref().map(|it| it.nanoseconds);
+    Unavailability { start_ns: it.start.nanoseconds, duration_ns }
 }
 
 /// Where an agent serves, as clients know it.
@@ -94,6 +119,7 @@ pub fn from_wire(wire: v1::Offer, role: &Role) -> Result<Offer, Malformed> {
         executors: wire.executor_ids.iter().map(ExecutorId::try_from).collect::<Result<_, _>>()?,
         agent_info,
         agent_address: agent_address.into(),
+        unavailability: wire.unavailability.as_ref().map(unavailability_from_wire),
     })
 }
 
@@ -125,6 +151,7 @@ mod tests {
             executors: [ExecutorId::new("e").expect("an id")].into(),
             agent_info: payload(&info),
             agent_address: "10.0.0.7:5051".into(),
+            unavailability: Some(Unavailability { start_ns: 5, duration_ns: None }),
         }
     }
 

@@ -9,16 +9,39 @@ use model::registry::{AgentEntry, FrameworkEntry, LeaseAcquire, Record, StoreCom
 use model::step::Timestamp;
 
 use super::link::{bytes_of, description_from_wire, description_to_wire, payload_of};
-use super::{Malformed, framework, millis};
+use super::{Malformed, framework, millis, rules};
 use crate::agora::v1 as wire;
 use crate::agora::v1::registry_record::Body;
 
-/// The version of the records that this program writes, and the highest it can apply.
-pub const VERSION: u32 = 1;
+/// The highest version of records that this program can apply.
+pub const VERSION: u32 = 2;
 
-/// Writes one entry of the log.
+/// Writes one entry of the log. Its version is the lowest that can apply it, so that masters of before
+/// go on for as long as nothing new is used.
 pub fn entry_to_wire(records: &[Record]) -> wire::RegistryEntry {
-    wire::RegistryEntry { version: VERSION, records: records.iter().map(to_wire).collect() }
+    let version = records.iter().map(version_of).max().unwrap_or(1);
+    wire::RegistryEntry { version, records: records.iter().map(to_wire).collect() }
+}
+
+/// In which version a kind of record came.
+fn version_of(record: &Record) -> u32 {
+    match record {
+        Record::BeginReign { .. }
+        | Record::PutAgent(_)
+        | Record::MarkUnreachable { .. }
+        | Record::MarkGone { .. }
+        | Record::RemoveAgent { .. }
+        | Record::PutFramework(_)
+        | Record::CompleteFramework { .. }
+        | Record::StoreCommit(_)
+        | Record::LeaseAcquire(_)
+        | Record::LeaseRelease { .. } => 1,
+        Record::SetWeights(_)
+        | Record::SetQuotas(_)
+        | Record::SetStanding { .. }
+        | Record::SetSchedule(_)
+        | Record::SetMachines { .. } => 2,
+    }
 }
 
 /// Reads one entry of the log. An entry of a later version is refused: to apply half of it would
@@ -55,6 +78,22 @@ pub fn to_wire(record: &Record) -> wire::RegistryRecord {
                 at_us: at.0,
             })
         }
+        Record::SetWeights(weights) => {
+            let weights = weights.iter().map(|(role, weight)| (role, weight));
+            Body::SetWeights(rules::weights_to_wire(weights))
+        }
+        Record::SetQuotas(quotas) => {
+            let quotas = quotas.iter().map(|(role, quota)| (role, quota));
+            Body::SetQuotas(rules::quotas_to_wire(quotas))
+        }
+        Record::SetStanding { agent, standing } => {
+            Body::SetStanding(rules::standing_to_wire(agent, *standing))
+        }
+        Record::SetSchedule(windows) => Body::SetSchedule(rules::schedule_to_wire(windows)),
+        Record::SetMachines { machines, are_down } => Body::SetMachines(wire::MachinesMark {
+            machines: rules::machines_to_wire(machines),
+            are_down: *are_down,
+        }),
         Record::StoreCommit(commit) => Body::StoreCommit(commit_to_wire(commit)),
         Record::LeaseAcquire(it) => Body::LeaseAcquire(wire::LeaseAcquire {
             namespace: it.namespace.to_string(),
@@ -102,6 +141,17 @@ pub fn from_wire(record: wire::RegistryRecord) -> Result<Record, Malformed> {
         Body::CompleteFramework(it) => Record::CompleteFramework {
             framework: FrameworkId::new(it.framework_id)?,
             at: Timestamp(it.at_us),
+        },
+        Body::SetWeights(it) => Record::SetWeights(rules::weights_from_wire(it)?),
+        Body::SetQuotas(it) => Record::SetQuotas(rules::quotas_from_wire(it)?),
+        Body::SetStanding(it) => {
+            let (agent, standing) = rules::standing_from_wire(it)?;
+            Record::SetStanding { agent, standing }
+        }
+        Body::SetSchedule(it) => Record::SetSchedule(rules::schedule_from_wire(it)?),
+        Body::SetMachines(it) => Record::SetMachines {
+            machines: rules::machines_from_wire(it.machines)?,
+            are_down: it.are_down,
         },
         Body::StoreCommit(it) => Record::StoreCommit(commit_from_wire(it)),
         Body::LeaseAcquire(it) => Record::LeaseAcquire(LeaseAcquire {
@@ -202,7 +252,10 @@ fn commit_from_wire(wire: wire::StoreCommit) -> StoreCommit {
 
 #[cfg(test)]
 mod tests {
+    use model::amount::Milli;
     use model::payload::Payload;
+    use model::role::Role;
+    use model::rules::{Drain, Machine, Quota, Standing, Unavailability, Weight, Window};
 
     use super::*;
     use crate::convert::link::describe;
@@ -252,9 +305,39 @@ mod tests {
         ]
     }
 
+    fn rules() -> Vec<Record> {
+        let web = Role::new("web").expect("a role");
+        let agent = AgentId::new("a-S0").expect("an id");
+        let amounts = |name: &str, amount| [(name.into(), Milli(amount))].into();
+        let quota = Quota { guarantees: amounts("cpus", 1_500), limits: amounts("mem", 64_000) };
+        let drain = Drain { grace_max: Some(Duration::from_secs(5)), marks_gone: true };
+        let since = Timestamp(7);
+        let standing = |standing| Record::SetStanding { agent: agent.clone(), standing };
+        let machine = Machine::new("h", "10.0.0.1").expect("named");
+        let unavailability = Unavailability { start_ns: -5, duration_ns: Some(9) };
+        let window = Window { machines: vec![machine.clone()], unavailability };
+        vec![
+            Record::SetWeights(vec![(web.clone(), Weight::from_f64(2.5).expect("above zero"))]),
+            Record::SetQuotas(vec![(web, quota)]),
+            standing(Standing::Active),
+            standing(Standing::Deactivated),
+            standing(Standing::Draining { drain, since }),
+            standing(Standing::Drained { drain: Drain::default(), since }),
+            Record::SetSchedule(vec![window]),
+            Record::SetMachines { machines: vec![machine], are_down: true },
+        ]
+    }
+
     #[test]
     fn records_survive() {
         assert_eq!(entry_from_wire(entry_to_wire(&records())), Ok(records()));
+        assert_eq!(entry_from_wire(entry_to_wire(&rules())), Ok(rules()));
+    }
+
+    #[test]
+    fn an_entry_needs_no_later_version_than_its_records() {
+        assert_eq!(entry_to_wire(&records()).version, 1);
+        assert_eq!(entry_to_wire(&rules()).version, 2);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::call::{
-    Accept, Acknowledge, Call, Decline, Kill, Message, Operation, REFUSE_FOR_DEFAULT,
-    REFUSE_FOR_MAX, ReconcileTask, Shutdown, Subscribe,
+    Accept, Acknowledge, AnswerInverseOffers, Call, Decline, Kill, Message, Operation,
+    REFUSE_FOR_DEFAULT, REFUSE_FOR_MAX, ReconcileTask, Shutdown, Subscribe,
 };
 use model::event::SchedulerEvent;
 use model::framework::Capabilities;
@@ -22,7 +22,7 @@ use crate::mesos::v1::offer::Operation as WireOperation;
 use crate::mesos::v1::offer::operation::{self, Type as OperationType};
 use crate::mesos::v1::scheduler::call::{self, Type};
 use crate::mesos::v1::scheduler::{self, event};
-use crate::mesos::v1::{ExecutorInfo, Filters, MasterInfo, TaskInfo};
+use crate::mesos::v1::{ExecutorInfo, Filters, MasterInfo, OfferId, TaskInfo};
 
 mod client;
 
@@ -172,10 +172,12 @@ fn body_from_wire(
         Type::Request => body(call.request, "request").map(|_| Call::Request)?,
         // There are no inverse offers and no operations with feedback: nothing to answer.
         Type::AcceptInverseOffers => {
-            body(call.accept_inverse_offers, "accept_inverse_offers").map(|_| Call::Request)?
+            let call = body(call.accept_inverse_offers, "accept_inverse_offers")?;
+            answer_inverse_offers(&call.inverse_offer_ids, true, call.filters.as_ref())
         }
         Type::DeclineInverseOffers => {
-            body(call.decline_inverse_offers, "decline_inverse_offers").map(|_| Call::Request)?
+            let call = body(call.decline_inverse_offers, "decline_inverse_offers")?;
+            answer_inverse_offers(&call.inverse_offer_ids, false, call.filters.as_ref())
         }
         Type::ReconcileOperations => {
             body(call.reconcile_operations, "reconcile_operations").map(|_| Call::Request)?
@@ -234,6 +236,14 @@ fn reconcile_task(wire: &call::reconcile::Task) -> ReconcileTask {
         task: TaskId::as_given(wire.task_id.value.as_str()),
         agent: agent_if_any(wire.agent_id.as_ref()).unwrap_or(None),
     }
+}
+
+fn answer_inverse_offers(ids: &[OfferId], accepts: bool, filters: Option<&Filters>) -> Call {
+    Call::AnswerInverseOffers(AnswerInverseOffers {
+        offers: ids.iter().filter_map(|id| id.try_into().ok()).collect(),
+        accepts,
+        refuse_for: refuse_for(filters),
+    })
 }
 
 /// For how long what is declined, or left over, is not to be offered again.
@@ -350,6 +360,16 @@ pub fn event_to_wire(
             rescind: Some(event::Rescind { offer_id: id.into() }),
             ..of(Type::Rescind)
         },
+        SchedulerEvent::InverseOffers(offers) => {
+            let inverse_offers = offers.iter().map(offer::inverse_to_wire).collect();
+            let inverse_offers = Some(event::InverseOffers { inverse_offers });
+            scheduler::Event { inverse_offers, ..of(Type::InverseOffers) }
+        }
+        SchedulerEvent::RescindInverseOffer(id) => {
+            let inverse_offer_id = id.into();
+            let rescind = Some(event::RescindInverseOffer { inverse_offer_id });
+            scheduler::Event { rescind_inverse_offer: rescind, ..of(Type::RescindInverseOffer) }
+        }
         SchedulerEvent::Update(status) => {
             let status = task::status_to_wire(status);
             scheduler::Event { update: Some(event::Update { status }), ..of(Type::Update) }

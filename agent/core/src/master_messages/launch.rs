@@ -95,6 +95,9 @@ fn refused(
 ) -> Option<End> {
     let state = agent.frameworks.get(framework)?;
     let dropped = |reason, why: String| Some(End::new(state.word(TaskState::Dropped), reason, why));
+    if agent.drain.is_some() {
+        return dropped(Reason::AgentDraining, "The agent is being drained".to_owned());
+    }
     let executor = state.executors.get(&spec.id);
     match executor {
         None if !starts_executor => {

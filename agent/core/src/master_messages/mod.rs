@@ -1,6 +1,7 @@
 //! What the master says, one file per message; and the link it says it on.
 
 pub(crate) mod acknowledge;
+pub(crate) mod drain;
 pub(crate) mod kill;
 pub(crate) mod launch;
 pub(crate) mod message;

@@ -2,6 +2,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "tests look at the outputs they are about")]
 
 mod crashes;
+mod draining;
 mod stories;
 
 use crate::agent::{Agent, Config};

@@ -321,6 +321,7 @@ impl World {
                     executors: BTreeSet::new(),
                     agent_info: Payload::default(),
                     agent_address: "".into(),
+                    unavailability: None,
                 },
                 attributes: agent.attributes.clone(),
                 region: None,

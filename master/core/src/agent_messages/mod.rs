@@ -14,7 +14,7 @@ use crate::note::Note;
 use crate::state::agents::Link;
 use crate::state::{Books, Turn};
 use model::ids::{AgentId, ConnectionId, Term};
-use model::link::{FromAgent, ToAgent};
+use model::link::{AgentDescription, FromAgent, ToAgent};
 
 /// A link is open; whose it is comes next.
 pub(crate) fn connected(books: &mut Books, connection: ConnectionId) {
@@ -76,6 +76,16 @@ pub(crate) fn apply(
 /// Notes that a message was taken in and nothing done.
 pub(crate) fn drop_message(agent: Option<&AgentId>, why: String, turn: &mut Turn<'_>) {
     turn.note(Note::AgentMessageDropped { agent: agent.cloned(), why });
+}
+
+/// Why an agent on a machine in maintenance is not let in.
+const DOWN: &str = "Machine is DOWN: its maintenance has begun and is not over";
+
+/// Whether an agent is on a machine that is away for maintenance.
+fn is_down(books: &Books, description: &AgentDescription) -> bool {
+    let address = &*description.address;
+    let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
+    books.rules.is_down(&description.hostname, ip.trim_matches(['[', ']']))
 }
 
 /// Does not let an agent in, and has it end what it runs.

@@ -1,5 +1,6 @@
 //! An agent is new and wants an id. It has it when the masters have agreed on it.
 
+use super::{DOWN, is_down, turn_away};
 use crate::state::agents::{Link, Reach};
 use crate::state::{Admission, Books, Turn};
 use model::ids::{AgentId, ConnectionId};
@@ -23,6 +24,10 @@ pub(crate) fn apply(
             greet(books, connection, agent, turn);
             return;
         }
+    }
+    if is_down(books, &description) {
+        turn_away(books, connection, None, DOWN.to_owned(), turn);
+        return;
     }
     let mut records = Vec::new();
     if let Some(former) = books.agents_by_address.get(&description.address).cloned() {

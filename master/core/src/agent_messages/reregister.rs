@@ -1,6 +1,6 @@
 //! An agent is back and brings what it runs.
 
-use super::turn_away;
+use super::{DOWN, is_down, turn_away};
 use crate::io::CloseReason;
 use crate::note::Note;
 use crate::state::agents::{Agent, Executor, Link, Reach};
@@ -10,6 +10,7 @@ use crate::state::{Admission, Books, Turn};
 use model::ids::{AgentId, ConnectionId, FrameworkId, TaskId};
 use model::link::{LiveExecutor, LiveTask, Reregister, ToAgent};
 use model::registry::{AgentEntry, Record};
+use model::rules::Standing;
 use model::task::{Reason, RunsBy, TaskState};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,6 +37,10 @@ pub(crate) fn apply(
     if books.members.gone.contains_key(&id) {
         let why = "The agent was marked gone by an operator".to_owned();
         turn_away(books, connection, Some(id), why, turn);
+        return;
+    }
+    if is_down(books, &back.description) {
+        turn_away(books, connection, Some(id), DOWN.to_owned(), turn);
         return;
     }
     let known = books.agents.get(&id);
@@ -112,6 +117,9 @@ pub(crate) fn admit(
     books.connect_agent(&id, connection, turn);
     books.recount_agent(&id, turn);
     answer(books, &id, connection, completed.clone(), strays, turn);
+    if let Standing::Draining { drain, .. } = books.rules.standing(&id) {
+        turn.tell_agent(connection, ToAgent::Drain(drain));
+    }
     if was == Was::Away {
         for (framework, task) in &told {
             tell_back(books, framework, task, turn);
@@ -121,7 +129,7 @@ pub(crate) fn admit(
         turn.note(Note::AgentReregistered(id));
     } else {
         let agent = &books.agents[&id];
-        turn.note(Note::AgentAdded(Arc::new(agent.view(agent.condition()))));
+        turn.note(Note::AgentAdded(Arc::new(books.agent_view(agent))));
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod acknowledge;
+pub(crate) mod answer_inverse_offers;
 pub(crate) mod decline;
 pub(crate) mod kill;
 pub(crate) mod launch;
@@ -47,6 +48,9 @@ pub(crate) fn apply(books: &mut Books, from: &From, call: Call, turn: &mut Turn<
     match call {
         Call::Accept(call) => accept::apply(books, framework, call, turn),
         Call::Decline(call) => decline::apply(books, framework, &call, turn),
+        Call::AnswerInverseOffers(call) => {
+            answer_inverse_offers::apply(books, framework, &call, turn);
+        }
         Call::Revive(roles) => revive::apply(books, framework, &roles, turn),
         Call::Suppress(roles) => suppress::apply(books, framework, &roles, turn),
         Call::Kill(call) => kill::apply(books, framework, call, turn),

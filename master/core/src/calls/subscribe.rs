@@ -178,6 +178,7 @@ fn finish(books: &mut Books, id: &FrameworkId, subscribing: Subscribing, turn: &
         turn.out.push(Output::CloseScheduler { connection: before });
     }
     books.discard_offers_of(id, turn);
+    books.forget_inverse_offers_of(id);
     books.streams.insert(connection, id.clone());
     books.timers.cancel(&Due::Failover(id.clone()));
     let heartbeat = books.config.heartbeat_interval;

@@ -3,6 +3,7 @@
 pub(crate) mod agent_return;
 pub(crate) mod failover;
 pub(crate) mod heartbeat;
+pub(crate) mod inverse_offers;
 pub(crate) mod offer_timeout;
 pub(crate) mod ping;
 
@@ -15,6 +16,7 @@ pub(crate) fn apply(books: &mut Books, due: &Due, turn: &mut Turn<'_>) {
         Due::Heartbeat(framework) => heartbeat::apply(books, framework, turn),
         Due::Failover(framework) => failover::apply(books, framework, turn),
         Due::OfferTimeout(offer) => offer_timeout::apply(books, offer, turn),
+        Due::InverseOffers => inverse_offers::apply(books, turn),
         Due::Ping(agent) => ping::apply(books, agent, turn),
         Due::AgentReturn(agent) => agent_return::apply(books, agent, turn),
     }

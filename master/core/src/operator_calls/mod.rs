@@ -1,4 +1,71 @@
-//! What operators ask for: one file for each call.
+//! What operators ask for: one file for each call, and here the checks that several share.
 
-pub(crate) mod mark_agent_gone;
-pub(crate) mod teardown_framework;
+mod deactivate_agent;
+mod drain_agent;
+mod maintenance;
+mod mark_agent_gone;
+mod reactivate_agent;
+mod teardown_framework;
+mod update_quota;
+mod update_schedule;
+mod update_weights;
+
+use crate::io::Refusal;
+use crate::state::{Books, Turn};
+use model::ids::{AgentId, RequestId};
+use model::operator::OperatorCall;
+use model::role::Role;
+
+/// Carries out a call; answered when the masters have agreed on it.
+pub(crate) fn apply(
+    books: &mut Books,
+    request: RequestId,
+    call: OperatorCall,
+    turn: &mut Turn<'_>,
+) {
+    match call {
+        OperatorCall::TeardownFramework(framework) => {
+            teardown_framework::apply(books, request, &framework, turn);
+        }
+        OperatorCall::MarkAgentGone(agent) => mark_agent_gone::apply(books, request, agent, turn),
+        OperatorCall::UpdateWeights(weights) => {
+            update_weights::apply(books, request, weights, turn);
+        }
+        OperatorCall::UpdateQuota { quotas, force } => {
+            update_quota::apply(books, request, quotas, force, turn);
+        }
+        OperatorCall::DeactivateAgent(agent) => {
+            deactivate_agent::apply(books, request, agent, turn);
+        }
+        OperatorCall::ReactivateAgent(agent) => {
+            reactivate_agent::apply(books, request, agent, turn);
+        }
+        OperatorCall::DrainAgent { agent, drain } => {
+            drain_agent::apply(books, request, agent, drain, turn);
+        }
+        OperatorCall::UpdateSchedule(windows) => {
+            update_schedule::apply(books, request, windows, turn);
+        }
+        OperatorCall::StartMaintenance(machines) => {
+            maintenance::start(books, request, machines, turn);
+        }
+        OperatorCall::StopMaintenance(machines) => {
+            maintenance::stop(books, request, machines, turn);
+        }
+    }
+}
+
+/// Whether an agent belongs to the cluster, in contact or not.
+fn check_known(books: &Books, agent: &AgentId) -> Result<(), Refusal> {
+    let is_known =
+        books.agents.contains_key(agent) || books.members.unreachable.contains_key(agent);
+    if is_known { Ok(()) } else { Err(Refusal::Invalid("Unknown agent".to_owned())) }
+}
+
+/// Whether a role may be used at all.
+fn check_allowed(books: &Books, role: &Role) -> Result<(), String> {
+    match &books.config.roles {
+        Some(allowed) if !allowed.contains(role) => Err(format!("Unknown role '{role}'")),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -9,6 +9,7 @@ use crate::view::{AgentCondition, ViewChange};
 use model::event::SchedulerEvent;
 use model::ids::{AgentId, FrameworkId, TaskId};
 use model::link::ToAgent;
+use model::rules::Standing;
 use model::step::Timestamp;
 use model::task::{Reason, Status, TaskState};
 use std::sync::Arc;
@@ -81,7 +82,9 @@ pub(crate) fn apply(books: &mut Books, id: &AgentId, left: Left, turn: &mut Turn
     books.forget_used(id);
     let agent = books.remove_agent(id).expect("it was just there");
     close(books, &agent, left, turn);
-    show(&agent, left, turn);
+    let standing = books.rules.standing(id);
+    show(&agent, left, standing, turn);
+    books.rescind_inverse_offers_on(id, turn);
     let told: Vec<_> = books.frameworks.values().filter_map(Framework::connection).collect();
     for connection in told {
         let event = SchedulerEvent::Failure { agent: id.clone(), executor: None };
@@ -155,10 +158,10 @@ fn close(books: &mut Books, agent: &Agent, left: Left, turn: &mut Turn<'_>) {
     }
 }
 
-fn show(agent: &Agent, left: Left, turn: &mut Turn<'_>) {
+fn show(agent: &Agent, left: Left, standing: Standing, turn: &mut Turn<'_>) {
     match left {
         Left::Unreachable(at) => {
-            let view = agent.view(AgentCondition::Unreachable(at));
+            let view = agent.view(AgentCondition::Unreachable(at), standing);
             turn.view(ViewChange::PutAgent(Arc::new(view)));
             turn.note(Note::AgentUnreachable(agent.id.clone()));
         }

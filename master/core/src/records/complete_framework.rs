@@ -18,6 +18,7 @@ pub(crate) fn apply(books: &mut Books, id: &FrameworkId, at: Timestamp, turn: &m
         return;
     }
     books.discard_offers_of(id, turn);
+    books.forget_inverse_offers_of(id);
     shut_down_on_agents(books, id, turn);
     end_tasks(books, id, turn);
     books.allocator.remove_framework(id, turn.now.time);

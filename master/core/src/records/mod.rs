@@ -3,18 +3,26 @@
 pub(crate) mod agent_left;
 pub(crate) mod complete_framework;
 pub(crate) mod put_agent;
+mod rules;
+
+pub(crate) use rules::weight_for_allocator;
 
 use crate::calls::subscribe;
-use crate::io::{CloseReason, Refusal};
+use crate::io::{CloseReason, Done, Refusal};
 use crate::state::timers::Due;
 use crate::state::{Books, Turn};
+use crate::view::ViewChange;
 use agent_left::Left;
 use model::ids::AgentId;
 use model::registry::Record;
+use std::sync::Arc;
 
 /// A record is applied.
 pub(crate) fn applied(books: &mut Books, record: &Record, turn: &mut Turn<'_>) {
     let is_void = !books.members.apply(record);
+    if books.rules.apply(record) {
+        turn.view(ViewChange::SetRules(Arc::new(books.rules.clone())));
+    }
     match record {
         Record::PutAgent(entry) => put_agent::apply(books, &entry.id, is_void, turn),
         Record::PutFramework(entry) => {
@@ -30,12 +38,18 @@ pub(crate) fn applied(books: &mut Books, record: &Record, turn: &mut Turn<'_>) {
         Record::CompleteFramework { framework, at } => {
             complete_framework::apply(books, framework, *at, turn);
         }
+        Record::SetWeights(weights) => rules::weights(books, weights, turn),
+        Record::SetQuotas(quotas) => rules::quotas(books, quotas, turn),
+        Record::SetStanding { agent, standing } => rules::standing(books, agent, *standing, turn),
+        Record::SetSchedule(_) => rules::schedule(books, turn),
+        Record::SetMachines { .. } => rules::machines(books, turn),
         // The driver answers whoever asked for these.
         Record::BeginReign { .. }
         | Record::StoreCommit(_)
         | Record::LeaseAcquire(_)
         | Record::LeaseRelease { .. } => {}
     }
+    books.answer_operator(record, Ok(Done::Ok), turn);
 }
 
 /// A proposal is lost. Whoever waits for it is told to try again, and what fell due falls due again.
@@ -58,20 +72,31 @@ pub(crate) fn failed(books: &mut Books, record: &Record, turn: &mut Turn<'_>) {
         | Record::MarkGone { agent, .. }
         | Record::RemoveAgent { agent, .. } => stay(books, agent, turn),
         Record::CompleteFramework { framework, .. } => {
-            let Some(known) = books.frameworks.get_mut(framework) else { return };
-            known.is_ending = false;
-            for (request, _) in std::mem::take(&mut known.teardowns) {
-                turn.answer(request, Err(Refusal::NotAgreed));
-            }
-            if known.connection().is_none() {
-                books.timers.set(Due::Failover(framework.clone()), again_at);
+            if let Some(known) = books.frameworks.get_mut(framework) {
+                known.is_ending = false;
+                for (request, _) in std::mem::take(&mut known.teardowns) {
+                    turn.answer(request, Err(Refusal::NotAgreed));
+                }
+                if known.connection().is_none() {
+                    books.timers.set(Due::Failover(framework.clone()), again_at);
+                }
             }
         }
-        Record::BeginReign { .. }
+        Record::SetStanding { agent, .. } => {
+            if let Some(known) = books.agents.get_mut(agent) {
+                known.is_settling = false;
+            }
+        }
+        Record::SetWeights(_)
+        | Record::SetQuotas(_)
+        | Record::SetSchedule(_)
+        | Record::SetMachines { .. }
+        | Record::BeginReign { .. }
         | Record::StoreCommit(_)
         | Record::LeaseAcquire(_)
         | Record::LeaseRelease { .. } => {}
     }
+    books.answer_operator(record, Err(Refusal::NotAgreed), turn);
 }
 
 /// An agent that was to leave does not, for now.

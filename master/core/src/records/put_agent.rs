@@ -42,7 +42,7 @@ pub(crate) fn apply(books: &mut Books, id: &AgentId, is_void: bool, turn: &mut T
             books.recount_agent(id, turn);
             register::greet(books, connection, id.clone(), turn);
             let agent = &books.agents[id];
-            turn.note(Note::AgentAdded(Arc::new(agent.view(agent.condition()))));
+            turn.note(Note::AgentAdded(Arc::new(books.agent_view(agent))));
         }
         // It never heard of its id, so nobody can come back as it.
         None => {

@@ -57,6 +57,11 @@ impl Members {
             Record::PutFramework(entry) => self.put_framework(entry),
             Record::CompleteFramework { framework, at } => self.complete(framework, *at),
             Record::BeginReign { .. }
+            | Record::SetWeights(_)
+            | Record::SetQuotas(_)
+            | Record::SetStanding { .. }
+            | Record::SetSchedule(_)
+            | Record::SetMachines { .. }
             | Record::StoreCommit(_)
             | Record::LeaseAcquire(_)
             | Record::LeaseRelease { .. } => false,

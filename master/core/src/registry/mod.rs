@@ -1,15 +1,17 @@
 //! What the masters agree on: a state machine that each of them feeds with the same records.
 //!
 //! Applying a record is deterministic: it depends on the record and on those before it, on nothing
-//! else. [`Members`] is who belongs to the cluster; [`Store`] is what frameworks keep here. Cloning is
-//! cheap, since entries are shared.
+//! else. [`Members`] is who belongs to the cluster; [`Rules`] is what operators have decided about it;
+//! [`Store`] is what frameworks keep here. Cloning is cheap, since entries are shared.
 
 mod members;
+mod rules;
 mod store;
 
 pub use members::{
     COMPLETED_FRAMEWORKS_MAX, FORMER_AGENT_AGE_MAX, FORMER_AGENTS_MAX, Members, UnreachableAgent,
 };
+pub use rules::Rules;
 pub use store::{
     COMMIT_BYTES_MAX, ENTRIES_MAX, KEY_BYTES_MAX, LEASE_TTL_MAX, LEASES_MAX, LeaseView,
     NAME_BYTES_MAX, Store, StoreRefusal, Stored, StoredEntry, StoredLease, VALUE_BYTES_MAX,
@@ -28,6 +30,8 @@ pub struct Registry {
     pub reign: Option<Reign>,
     /// Who belongs to the cluster.
     pub members: Members,
+    /// What operators have decided about it.
+    pub rules: Rules,
     /// What frameworks keep here.
     pub store: Store,
 }
@@ -60,8 +64,14 @@ impl Registry {
             | Record::MarkGone { .. }
             | Record::RemoveAgent { .. }
             | Record::PutFramework(_)
-            | Record::CompleteFramework { .. } => {
-                if self.members.apply(record) {
+            | Record::CompleteFramework { .. }
+            | Record::SetWeights(_)
+            | Record::SetQuotas(_)
+            | Record::SetStanding { .. }
+            | Record::SetSchedule(_)
+            | Record::SetMachines { .. } => {
+                let changes_rules = self.rules.apply(record);
+                if self.members.apply(record) || changes_rules {
                     Outcome::Applied
                 } else {
                     Outcome::Void
@@ -96,6 +106,7 @@ impl Registry {
             gone: members.gone.into_iter().collect(),
             frameworks: members.frameworks.into_values().collect(),
             completed: members.completed.into(),
+            rules: self.rules.clone(),
             entries,
             leases,
             revision: self.store.revision(),
@@ -120,7 +131,7 @@ impl Registry {
             completed: parts.completed.into(),
         };
         let store = Store::from_parts(parts.entries, parts.leases, parts.revision);
-        Self { reign: parts.reign, members, store }
+        Self { reign: parts.reign, members, rules: parts.rules, store }
     }
 }
 
@@ -139,6 +150,8 @@ pub struct Parts {
     pub frameworks: Vec<Arc<FrameworkEntry>>,
     /// Frameworks that are over, and since when, oldest first.
     pub completed: Vec<(Arc<FrameworkEntry>, Timestamp)>,
+    /// What operators have decided.
+    pub rules: Rules,
     /// The store.
     pub entries: Vec<StoredEntry>,
     /// Leases that are or were held.

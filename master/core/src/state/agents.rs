@@ -9,6 +9,7 @@ use model::link::AgentDescription;
 use model::registry::AgentEntry;
 use model::resources::Resources;
 use model::role::Role;
+use model::rules::{Standing, Unavailability};
 use model::step::Timestamp;
 use model::task::ExecutorSpec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +66,10 @@ pub(crate) struct Agent {
     /// Kills asked for, to be repeated when it comes back, with their grace periods.
     pub(crate) kills: BTreeMap<(FrameworkId, TaskId), Option<Duration>>,
     pub(crate) pings_unanswered: u32,
+    /// When it is to be away, as its offers say.
+    pub(crate) unavailability: Option<Unavailability>,
+    /// Whether the record that it is emptied is under way.
+    pub(crate) is_settling: bool,
 }
 
 impl Agent {
@@ -83,7 +88,16 @@ impl Agent {
             tasks: BTreeSet::new(),
             kills: BTreeMap::new(),
             pings_unanswered: 0,
+            unavailability: None,
+            is_settling: false,
         }
+    }
+
+    /// The host it runs on: name and address.
+    pub(crate) fn host(&self) -> (&str, &str) {
+        let address = &*self.description.address;
+        let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
+        (&self.description.hostname, ip.trim_start_matches('[').trim_end_matches(']'))
     }
 
     pub(crate) fn connection(&self) -> Option<ConnectionId> {
@@ -93,7 +107,7 @@ impl Agent {
         }
     }
 
-    pub(crate) fn view(&self, condition: AgentCondition) -> AgentView {
+    pub(crate) fn view(&self, condition: AgentCondition, standing: Standing) -> AgentView {
         let mut used = Resources::none();
         for some in self.used.values() {
             used.add(some);
@@ -101,6 +115,7 @@ impl Agent {
         AgentView {
             id: self.id.clone(),
             condition,
+            standing,
             description: self.description.clone(),
             registered_at: self.registered_at,
             reregistered_at: self.reregistered_at,
@@ -125,8 +140,14 @@ impl Agent {
 }
 
 impl Books {
+    /// An agent of the books, as readers see it.
+    pub(crate) fn agent_view(&self, agent: &Agent) -> AgentView {
+        agent.view(agent.condition(), self.rules.standing(&agent.id))
+    }
+
     /// Puts an agent in the books.
-    pub(crate) fn insert_agent(&mut self, agent: Agent) {
+    pub(crate) fn insert_agent(&mut self, mut agent: Agent) {
+        agent.unavailability = self.unavailability_of(&agent);
         self.agents_by_address.insert(agent.description.address.clone(), agent.id.clone());
         self.unpublished.agent(&agent.id);
         self.agents.insert(agent.id.clone(), agent);
@@ -140,6 +161,7 @@ impl Books {
         }
         self.timers.cancel(&Due::Ping(id.clone()));
         self.timers.cancel(&Due::AgentReturn(id.clone()));
+        self.forget_inverse_answers(|agent, _| agent == id);
         self.allocator.remove_agent(id);
         Some(agent)
     }

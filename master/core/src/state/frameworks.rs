@@ -168,6 +168,7 @@ impl Books {
         let wait = framework.description.failover_timeout;
         self.timers.cancel(&Due::Heartbeat(id.clone()));
         self.discard_offers_of(id, turn);
+        self.forget_inverse_offers_of(id);
         self.allocator.deactivate_framework(id);
         self.unpublished.framework(id);
         turn.note(Note::FrameworkDisconnected(id.clone()));

@@ -2,24 +2,27 @@
 
 pub(crate) mod agents;
 pub(crate) mod frameworks;
+mod inverse_offers;
 pub(crate) mod offers;
 pub(crate) mod publish;
 pub(crate) mod resources;
+mod rules;
 pub(crate) mod tasks;
 pub(crate) mod timers;
 
 use crate::config::Config;
 use crate::io::{CloseReason, Done, Output, Refusal};
 use crate::note::Note;
-use crate::registry::Members;
+use crate::registry::{Members, Rules};
 use crate::view::{TaskKey, ViewChange};
 use agents::{Agent, Link};
 use allocator::Allocator;
 use frameworks::{Framework, Subscribing};
+use inverse_offers::Answered;
 use model::event::SchedulerEvent;
 use model::ids::{AgentId, ConnectionId, FrameworkId, OfferId, Reign, RequestId, Term};
 use model::link::ToAgent;
-use model::offer::Offer;
+use model::offer::{InverseOffer, Offer};
 use model::registry::Record;
 use model::rng::Rng;
 use model::step::Now;
@@ -90,6 +93,10 @@ pub(crate) struct Books {
     pub(crate) term: Term,
     pub(crate) reign: Reign,
     pub(crate) members: Members,
+    /// What operators have decided, as far as the masters have agreed on it.
+    pub(crate) rules: Rules,
+    /// Operators who wait until a record is agreed on, first proposed first.
+    pub(crate) agreeing: VecDeque<(Record, RequestId)>,
     pub(crate) agents: BTreeMap<AgentId, Agent>,
     pub(crate) agents_by_address: BTreeMap<Arc<str>, AgentId>,
     pub(crate) links: BTreeMap<ConnectionId, Link>,
@@ -104,6 +111,11 @@ pub(crate) struct Books {
     /// Frameworks that are over, oldest first.
     pub(crate) completed: VecDeque<Completed>,
     pub(crate) offers: BTreeMap<OfferId, Arc<Offer>>,
+    pub(crate) inverse_offers: BTreeMap<OfferId, InverseOffer>,
+    /// The open inverse offer of an agent to a framework.
+    pub(crate) inverse_offers_by_pair: BTreeMap<(AgentId, FrameworkId), OfferId>,
+    /// What frameworks have answered that were asked to leave an agent.
+    pub(crate) inverse_answers: BTreeMap<(AgentId, FrameworkId), Answered>,
     pub(crate) allocator: Allocator,
     pub(crate) timers: Timers,
     pub(crate) unpublished: Unpublished,
@@ -121,6 +133,7 @@ impl Books {
         term: Term,
         reign: Reign,
         members: Members,
+        rules: Rules,
         now: Now,
     ) -> Self {
         // Each reign draws other numbers, also if one process leads twice.
@@ -131,6 +144,8 @@ impl Books {
             term,
             reign,
             members,
+            rules,
+            agreeing: VecDeque::new(),
             agents: BTreeMap::new(),
             agents_by_address: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -141,6 +156,9 @@ impl Books {
             subscribing: BTreeMap::new(),
             completed: VecDeque::new(),
             offers: BTreeMap::new(),
+            inverse_offers: BTreeMap::new(),
+            inverse_offers_by_pair: BTreeMap::new(),
+            inverse_answers: BTreeMap::new(),
             allocator,
             timers: Timers::default(),
             unpublished: Unpublished::default(),

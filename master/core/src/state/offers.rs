@@ -44,6 +44,7 @@ impl Books {
             executors: known.executors_of(&framework),
             agent_info: known.description.info.clone(),
             agent_address: known.description.address.clone(),
+            unavailability: known.unavailability,
             framework,
             role,
             agent,

@@ -1,7 +1,7 @@
 //! What readers do not see yet. Entries that changed in a turn are published once, at its end.
 
 use super::{Books, Turn};
-use crate::view::{TaskList, ViewChange};
+use crate::view::{InverseAnswer, TaskList, ViewChange};
 use model::ids::{AgentId, FrameworkId, TaskId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ pub(crate) struct Unpublished {
     agents: BTreeSet<AgentId>,
     frameworks: BTreeSet<FrameworkId>,
     tasks: BTreeSet<(FrameworkId, TaskId)>,
+    inverse_answers: bool,
 }
 
 impl Unpublished {
@@ -27,6 +28,10 @@ impl Unpublished {
         }
     }
 
+    pub(crate) fn inverse_answers(&mut self) {
+        self.inverse_answers = true;
+    }
+
     /// Marks a live task. Other lists publish when something enters them.
     pub(crate) fn task(&mut self, framework: &FrameworkId, id: &TaskId) {
         self.tasks.insert((framework.clone(), id.clone()));
@@ -38,8 +43,17 @@ impl Books {
     pub(crate) fn publish(&mut self, turn: &mut Turn<'_>) {
         for id in std::mem::take(&mut self.unpublished.agents) {
             if let Some(agent) = self.agents.get(&id) {
-                turn.view(ViewChange::PutAgent(Arc::new(agent.view(agent.condition()))));
+                turn.view(ViewChange::PutAgent(Arc::new(self.agent_view(agent))));
             }
+        }
+        if std::mem::take(&mut self.unpublished.inverse_answers) {
+            let all = self.inverse_answers.iter().map(|((agent, framework), it)| InverseAnswer {
+                agent: agent.clone(),
+                framework: framework.clone(),
+                accepts: it.accepts,
+                at: it.at,
+            });
+            turn.view(ViewChange::SetInverseAnswers(Arc::new(all.collect())));
         }
         for id in std::mem::take(&mut self.unpublished.frameworks) {
             if let Some(framework) = self.frameworks.get(&id) {

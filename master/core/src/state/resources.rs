@@ -87,6 +87,9 @@ impl Books {
             used.map(|((framework, role), used)| (framework.clone(), role.clone(), used.clone()));
         let total = agent.description.resources.clone();
         self.allocator.put_agent(id, total, used, turn.now.time);
+        if !self.rules.standing(id).is_active() {
+            self.allocator.deactivate_agent(id);
+        }
         self.unpublished.agent(id);
     }
 

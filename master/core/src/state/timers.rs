@@ -13,6 +13,8 @@ pub(crate) enum Due {
     Failover(FrameworkId),
     /// An offer has stood long enough.
     OfferTimeout(OfferId),
+    /// A framework may be asked again to leave an agent.
+    InverseOffers,
     /// An agent is to be pinged, and its silence counted.
     Ping(AgentId),
     /// An agent of an earlier reign has not come back in time.

@@ -2,6 +2,7 @@
 //!
 //! Everything here is answered from the published view; nothing asks the core.
 
+mod changes;
 mod render;
 mod resources;
 
@@ -40,6 +41,7 @@ pub(super) fn of_leader() -> Router<Api> {
         .route("/tasks", any(tasks))
         .route("/roles", any(roles))
         .route("/teardown", post(teardown))
+        .merge(changes::of_leader())
 }
 
 /// Endpoints that every master answers for itself.
@@ -50,6 +52,7 @@ pub(super) fn of_any() -> Router<Api> {
         .route("/flags", any(flags))
         .route("/metrics/snapshot", any(metrics_snapshot))
         .route("/metrics", any(metrics_text))
+        .merge(changes::of_any())
 }
 
 /// Renders on a thread where it holds up nobody: a large cluster takes a while.
@@ -347,12 +350,12 @@ struct RoleParts<'a> {
 }
 
 fn roles_object(api: &Api, state: &State, _: &HashMap<String, String>) -> Value {
-    let parts = role_parts(api, state);
+    let (parts, weights) = (role_parts(api, state), weights(api));
     let roles = parts.into_iter().map(|(name, of)| {
         let both = of.allocated.iter().chain(&of.offered).copied();
         json!({
             "name": name,
-            "weight": api.facts.weights.get(&name).copied().unwrap_or(1.0),
+            "weight": weights.get(&name).copied().unwrap_or(1.0),
             "quota": {"role": name, "guarantee": {}, "limit": {}, "consumed": {}},
             "resources": summary(both),
             "allocated": summary(of.allocated.iter().copied()),
@@ -362,6 +365,12 @@ fn roles_object(api: &Api, state: &State, _: &HashMap<String, String>) -> Value 
         })
     });
     json!({"roles": roles.collect::<Value>()})
+}
+
+/// The weights that are set.
+fn weights(api: &Api) -> BTreeMap<String, f64> {
+    let all = super::operator::weights(api).into_iter();
+    all.filter_map(|info| Some((info.role?, info.weight))).collect()
 }
 
 /// The known roles: subscribed, allocated, reserved or weighted ones, and their ancestors; or those
@@ -392,8 +401,8 @@ fn role_parts<'a>(api: &Api, state: &'a State) -> BTreeMap<String, RoleParts<'a>
             }
         }
     }
-    for role in api.facts.weights.keys() {
-        parts.entry(role.clone()).or_default();
+    for role in weights(api).into_keys() {
+        parts.entry(role).or_default();
     }
     let ancestors: BTreeSet<String> = parts
         .keys()
@@ -413,9 +422,9 @@ fn role_parts<'a>(api: &Api, state: &'a State) -> BTreeMap<String, RoleParts<'a>
 
 /// The roles the operator API lists: the same ones.
 pub(super) fn role_messages(api: &Api, state: &State) -> Vec<v1::Role> {
-    let parts = role_parts(api, state);
+    let (parts, weights) = (role_parts(api, state), weights(api));
     let role = |(name, of): (String, RoleParts<'_>)| v1::Role {
-        weight: api.facts.weights.get(&name).copied().unwrap_or(1.0),
+        weight: weights.get(&name).copied().unwrap_or(1.0),
         name,
         frameworks: of
             .frameworks

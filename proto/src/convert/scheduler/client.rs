@@ -106,6 +106,23 @@ pub fn call_to_wire(framework: &FrameworkId, call: &Call) -> scheduler::Call {
             let decline = call::Decline { offer_ids, filters: Some(filters(it.refuse_for)) };
             scheduler::Call { decline: Some(decline), ..of(Type::Decline) }
         }
+        Call::AnswerInverseOffers(it) => {
+            let inverse_offer_ids = it.offers.iter().map(Into::into).collect();
+            let filters = Some(filters(it.refuse_for));
+            if it.accepts {
+                let accept = call::AcceptInverseOffers { inverse_offer_ids, filters };
+                scheduler::Call {
+                    accept_inverse_offers: Some(accept),
+                    ..of(Type::AcceptInverseOffers)
+                }
+            } else {
+                let decline = call::DeclineInverseOffers { inverse_offer_ids, filters };
+                scheduler::Call {
+                    decline_inverse_offers: Some(decline),
+                    ..of(Type::DeclineInverseOffers)
+                }
+            }
+        }
         Call::Revive(roles) => {
             let revive = call::Revive { roles: role_texts(roles) };
             scheduler::Call { revive: Some(revive), ..of(Type::Revive) }

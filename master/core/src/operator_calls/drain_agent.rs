@@ -1,0 +1,39 @@
+//! DRAIN_AGENT: what runs on an agent is ended, and nothing of it is offered.
+
+use super::check_known;
+use crate::io::Refusal;
+use crate::state::{Books, Turn};
+use model::ids::{AgentId, RequestId};
+use model::registry::Record;
+use model::rules::{Drain, Standing};
+
+/// Has the agent emptied. Asked again, the new way counts.
+pub(crate) fn apply(
+    books: &mut Books,
+    request: RequestId,
+    agent: AgentId,
+    drain: Drain,
+    turn: &mut Turn<'_>,
+) {
+    let checked = check_known(books, &agent).and_then(|()| {
+        let known = books.agents.get(&agent);
+        if known.is_some_and(|known| known.is_leaving) || books.gone_requests.contains_key(&agent) {
+            return Err(Refusal::Conflict("Agent is being removed or marked".to_owned()));
+        }
+        let is_planned = known.is_some_and(|known| books.unavailability_of(known).is_some());
+        if is_planned {
+            return Err(Refusal::Invalid(
+                "Agent is part of a maintenance schedule under the maintenance primitives"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    });
+    match checked {
+        Ok(()) => {
+            let standing = Standing::Draining { drain, since: turn.now.wall };
+            books.propose_for(request, Record::SetStanding { agent, standing }, turn);
+        }
+        Err(refusal) => turn.answer(request, Err(refusal)),
+    }
+}

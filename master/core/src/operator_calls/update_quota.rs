@@ -1,0 +1,86 @@
+//! UPDATE_QUOTA: roles get other guarantees and limits. Offers that stand against them are taken back.
+
+use super::check_allowed;
+use crate::io::Refusal;
+use crate::state::{Books, Turn};
+use model::amount::Milli;
+use model::ids::RequestId;
+use model::registry::Record;
+use model::role::Role;
+use model::rules::Quota;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Has the quotas agreed on, if they can be kept or `force` says that this does not matter.
+pub(crate) fn apply(
+    books: &mut Books,
+    request: RequestId,
+    quotas: Vec<(Role, Quota)>,
+    force: bool,
+    turn: &mut Turn<'_>,
+) {
+    match check(books, &quotas, force) {
+        Ok(()) => books.propose_for(request, Record::SetQuotas(quotas), turn),
+        Err(why) => {
+            let why = format!("Invalid QuotaConfig: {why}");
+            turn.answer(request, Err(Refusal::Invalid(why)));
+        }
+    }
+}
+
+fn check(books: &Books, quotas: &[(Role, Quota)], force: bool) -> Result<(), String> {
+    for (role, quota) in quotas {
+        check_allowed(books, role)?;
+        if role.components().nth(1).is_some() {
+            return Err(format!("Setting quota on nested role '{role}' is not supported"));
+        }
+        if role.is_any() {
+            return Err("Setting quota on the default '*' role is not supported".to_owned());
+        }
+        for (name, guarantee) in &quota.guarantees {
+            if quota.limits.get(name).is_some_and(|limit| limit < guarantee) {
+                return Err(format!("'{name}' of role '{role}': the guarantee is above the limit"));
+            }
+        }
+        if !force {
+            check_limits(books, role, quota)?;
+        }
+    }
+    if force { Ok(()) } else { check_guarantees(books, quotas) }
+}
+
+/// A limit below what the role has could only be kept by ending tasks, which nobody asked for.
+fn check_limits(books: &Books, role: &Role, quota: &Quota) -> Result<(), String> {
+    let consumed = books.consumed(role);
+    for (name, limit) in &quota.limits {
+        let has = consumed.get(name).copied().unwrap_or_default();
+        if has > *limit {
+            return Err(format!(
+                "Role '{role}' consumes {name}:{has} already, more than the limit {name}:{limit}; \
+                 use 'force' to set it all the same"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The guarantees together must fit in the cluster.
+fn check_guarantees(books: &Books, quotas: &[(Role, Quota)]) -> Result<(), String> {
+    let changed = |role: &Role| quotas.iter().any(|(of, _)| of == role);
+    let kept = books.rules.quotas.iter().filter(|(role, _)| !changed(role));
+    let all = kept.map(|(_, quota)| quota).chain(quotas.iter().map(|(_, quota)| quota));
+    let mut sum: BTreeMap<Arc<str>, Milli> = BTreeMap::new();
+    for (name, amount) in all.flat_map(|quota| &quota.guarantees) {
+        *sum.entry(name.clone()).or_default() += *amount;
+    }
+    for (name, guaranteed) in sum {
+        let total = books.total(&name);
+        if guaranteed > total {
+            return Err(format!(
+                "All guarantees together are {name}:{guaranteed}, but the cluster has \
+                 {name}:{total}; use 'force' to set them all the same"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! What operators have decided about the cluster.
+
+use model::ids::AgentId;
+use model::registry::Record;
+use model::role::Role;
+use model::rules::{Machine, Quota, Standing, Unavailability, Weight, Window};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What operators have decided.
+///
+/// Invariants: no weight, quota or standing is kept that is the same as none; each machine that is
+/// down stands in the schedule.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Rules {
+    /// Weights of roles that were set.
+    pub weights: BTreeMap<Role, Weight>,
+    /// Quotas of roles that have one.
+    pub quotas: BTreeMap<Role, Quota>,
+    /// Agents that do not simply serve.
+    pub standings: BTreeMap<AgentId, Standing>,
+    /// Planned maintenance.
+    pub schedule: Vec<Window>,
+    /// Machines that are away for it.
+    pub machines_down: BTreeSet<Machine>,
+}
+
+impl Rules {
+    /// Applies a record about rules, or about an agent that has one; says whether it changed anything.
+    pub fn apply(&mut self, record: &Record) -> bool {
+        match record {
+            Record::SetWeights(weights) => {
+                self.weights.extend(weights.iter().cloned());
+                true
+            }
+            Record::SetQuotas(quotas) => {
+                for (role, quota) in quotas {
+                    if quota.is_empty() {
+                        self.quotas.remove(role);
+                    } else {
+                        self.quotas.insert(role.clone(), quota.clone());
+                    }
+                }
+                true
+            }
+            // Who serves, or is gone for good, is spoken of no more.
+            Record::SetStanding { agent, standing: Standing::Active }
+            | Record::MarkGone { agent, .. }
+            | Record::RemoveAgent { agent, .. } => self.standings.remove(agent).is_some(),
+            Record::SetStanding { agent, standing } => {
+                self.standings.insert(agent.clone(), *standing) != Some(*standing)
+            }
+            Record::SetSchedule(windows) => {
+                self.schedule.clone_from(windows);
+                true
+            }
+            Record::SetMachines { machines, are_down } => self.set_machines(machines, *are_down),
+
+            Record::BeginReign { .. }
+            | Record::PutAgent(_)
+            | Record::MarkUnreachable { .. }
+            | Record::PutFramework(_)
+            | Record::CompleteFramework { .. }
+            | Record::StoreCommit(_)
+            | Record::LeaseAcquire(_)
+            | Record::LeaseRelease { .. } => false,
+        }
+    }
+
+    /// What operators have said of an agent.
+    pub fn standing(&self, agent: &AgentId) -> Standing {
+        self.standings.get(agent).copied().unwrap_or_default()
+    }
+
+    /// When a host is to be away, if that is planned.
+    pub fn unavailability(&self, hostname: &str, ip: &str) -> Option<Unavailability> {
+        let is_it = |window: &&Window| window.machines.iter().any(|one| one.is(hostname, ip));
+        self.schedule.iter().find(is_it).map(|window| window.unavailability)
+    }
+
+    /// Whether a host is away for maintenance.
+    pub fn is_down(&self, hostname: &str, ip: &str) -> bool {
+        self.machines_down.iter().any(|machine| machine.is(hostname, ip))
+    }
+
+    /// Whether a machine stands in the schedule.
+    pub fn is_scheduled(&self, machine: &Machine) -> bool {
+        self.schedule.iter().any(|window| window.machines.contains(machine))
+    }
+
+    fn set_machines(&mut self, machines: &[Machine], are_down: bool) -> bool {
+        if are_down {
+            self.machines_down.extend(machines.iter().cloned());
+            return true;
+        }
+        for machine in machines {
+            self.machines_down.remove(machine);
+        }
+        // A machine that is back has had its maintenance.
+        for window in &mut self.schedule {
+            window.machines.retain(|machine| !machines.contains(machine));
+        }
+        self.schedule.retain(|window| !window.machines.is_empty());
+        true
+    }
+}

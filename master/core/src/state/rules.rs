@@ -1,0 +1,99 @@
+//! What operators have decided, and what the books keep because of it.
+
+use super::agents::{Agent, Reach};
+use super::{Books, Turn};
+use crate::io::{Done, Refusal};
+use model::amount::Milli;
+use model::ids::{AgentId, RequestId};
+use model::registry::Record;
+use model::resources::Resources;
+use model::role::Role;
+use model::rules::{Standing, Unavailability};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl Books {
+    /// Has a record agreed on that an operator asked for, who is answered then.
+    pub(crate) fn propose_for(&mut self, request: RequestId, record: Record, turn: &mut Turn<'_>) {
+        self.agreeing.push_back((record.clone(), request));
+        turn.propose(vec![record]);
+    }
+
+    /// Answers the operator who waits for a record, if one does.
+    pub(crate) fn answer_operator(
+        &mut self,
+        record: &Record,
+        result: Result<Done, Refusal>,
+        turn: &mut Turn<'_>,
+    ) {
+        // Records come back in the order in which they were proposed.
+        let at = self.agreeing.iter().position(|(waiting, _)| waiting == record);
+        if let Some((_, request)) = at.and_then(|at| self.agreeing.remove(at)) {
+            turn.answer(request, result);
+        }
+    }
+
+    /// When an agent is to be away, if that is planned.
+    pub(crate) fn unavailability_of(&self, agent: &Agent) -> Option<Unavailability> {
+        let (hostname, ip) = agent.host();
+        self.rules.unavailability(hostname, ip)
+    }
+
+    /// How much of a scalar the agents in contact have.
+    pub(crate) fn total(&self, name: &str) -> Milli {
+        let firm = |agent: &Agent| {
+            let all = &agent.description.resources;
+            all.filtered(|key, _| !key.kind.is_revocable).scalar(name)
+        };
+        self.agents.values().map(firm).fold(Milli::ZERO, |sum, amount| sum + amount)
+    }
+
+    /// What counts against a role's quota: all that is reserved for it, used or not, and what is used of the
+    /// rest, the roles below it included.
+    pub(crate) fn consumed(&self, role: &Role) -> BTreeMap<Arc<str>, Milli> {
+        let is_of = |of: &Role| of == role || of.is_below(role);
+        let mut sum = Resources::none();
+        for agent in self.agents.values() {
+            let reserved = agent
+                .description
+                .resources
+                .filtered(|key, _| key.kind.reserved_for().is_some_and(is_of));
+            sum.add(&super::resources::amounts(&reserved));
+            for ((_, of), used) in &agent.used {
+                if is_of(of) {
+                    let open = used.filtered(|key, _| key.kind.reserved_for().is_none());
+                    sum.add(&super::resources::amounts(&open));
+                }
+            }
+        }
+        sum.scalar_totals()
+    }
+
+    /// Has agents that were to be emptied, and are, marked as such.
+    pub(crate) fn settle_draining(&mut self, turn: &mut Turn<'_>) {
+        let is_draining = |standing: &Standing| matches!(standing, Standing::Draining { .. });
+        let draining = self.rules.standings.iter().filter(|(_, standing)| is_draining(standing));
+        let emptied: Vec<AgentId> = draining
+            .filter(|(id, _)| self.agents.get(*id).is_some_and(is_emptied))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in emptied {
+            let Standing::Draining { drain, since } = self.rules.standing(&id) else { continue };
+            let agent = self.agents.get_mut(&id).expect("it was just found");
+            agent.is_settling = true;
+            let standing = Standing::Drained { drain, since };
+            let mut records = vec![Record::SetStanding { agent: id.clone(), standing }];
+            if drain.marks_gone {
+                agent.is_leaving = true;
+                records.push(Record::MarkGone { agent: id, at: turn.now.wall });
+            }
+            turn.propose(records);
+        }
+    }
+}
+
+/// Whether nothing of an agent that is in contact runs or waits to be acknowledged.
+fn is_emptied(agent: &Agent) -> bool {
+    let is_connected = matches!(agent.reach, Reach::Connected(_));
+    is_connected && agent.tasks.is_empty() && !agent.is_settling && !agent.is_leaving
+}

@@ -1,0 +1,198 @@
+//! What operators ask for, and what agents and frameworks come to hear of it.
+
+mod world;
+
+use master_core::{Done, Refusal};
+use model::operator::OperatorCall;
+use model::role::Role;
+use model::rules::{Drain, Machine, Standing, Unavailability, Weight, Window};
+use model::task::TaskState;
+use std::time::Duration;
+use world::World;
+
+const ALL: &str = "cpus:4; mem:1024; ports:[31000-31009]";
+
+fn invalid(why: &str) -> Result<Done, Refusal> {
+    Err(Refusal::Invalid(why.to_owned()))
+}
+
+const OK: Option<Result<Done, Refusal>> = Some(Ok(Done::Ok));
+
+#[test]
+fn a_deactivated_agent_is_offered_to_nobody_until_it_is_reactivated() {
+    let mut world = World::new();
+    world.agent("a");
+    world.framework("f");
+    world.settle();
+    assert_eq!(world.heard("f"), ["subscribed".to_owned(), format!("offer of a for *: {ALL}")]);
+    let id = world.id("a");
+    let call = OperatorCall::ReactivateAgent(id.clone());
+    assert_eq!(world.operate(call.clone()), Some(invalid("Agent is not deactivated")));
+
+    assert_eq!(world.operate(OperatorCall::DeactivateAgent(id.clone())), OK);
+    assert_eq!(world.heard("f"), ["rescind of a"]);
+    assert!(!world.agent_views[&id].is_active());
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.heard("f"), [""; 0], "it is not offered");
+    // Neither a new link nor a new leader changes an operator's word.
+    world.disconnect("a");
+    world.reconnect("a");
+    world.lead();
+    world.reconnect("a");
+    world.resubscribe("f");
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.heard("f"), ["subscribed"]);
+
+    assert_eq!(world.operate(call), OK);
+    world.settle();
+    assert_eq!(world.heard("f"), [format!("offer of a for *: {ALL}")]);
+    assert!(world.rules.standings.is_empty());
+}
+
+#[test]
+fn a_drained_agent_is_emptied_marked_and_can_serve_again() {
+    let mut world = World::new();
+    world.agent("a");
+    world.framework("f");
+    world.settle();
+    world.launch("f", "a", &["t1", "t2"]);
+    world.report("a", "t1", TaskState::Running);
+    world.report("a", "t2", TaskState::Running);
+    world.acknowledge_all("f");
+    world.settle();
+    world.heard("f");
+    world.told("a");
+
+    let id = world.id("a");
+    let drain = Drain { grace_max: Some(Duration::from_secs(2)), marks_gone: false };
+    let call = OperatorCall::DrainAgent { agent: id.clone(), drain };
+    assert_eq!(world.operate(call), OK);
+    assert_eq!(world.heard("f"), ["rescind of a"]);
+    assert_eq!(world.told("a"), ["drain Some(2s) false"]);
+    let reactivate = OperatorCall::ReactivateAgent(id.clone());
+    let still = "Agent is still in the DRAINING state";
+    assert_eq!(world.operate(reactivate.clone()), Some(invalid(still)));
+
+    // It is told again when it comes back: it may not have heard.
+    world.disconnect("a");
+    world.reconnect("a");
+    assert_eq!(world.told("a"), ["reregistered, 2 expected, 0 over", "drain Some(2s) false"]);
+
+    world.report("a", "t1", TaskState::Killed);
+    world.report("a", "t2", TaskState::Killed);
+    assert!(matches!(world.rules.standing(&id), Standing::Draining { .. }), "not acknowledged");
+    world.acknowledge_all("f");
+    assert!(matches!(world.rules.standing(&id), Standing::Drained { .. }));
+    assert_eq!(world.operate(reactivate), OK);
+    world.heard("f");
+    world.settle();
+    assert_eq!(world.heard("f"), [format!("offer of a for *: {ALL}")]);
+}
+
+#[test]
+fn an_agent_drained_for_good_is_gone() {
+    let mut world = World::new();
+    world.agent("a");
+    let id = world.id("a");
+    let drain = Drain { grace_max: None, marks_gone: true };
+    assert_eq!(world.operate(OperatorCall::DrainAgent { agent: id.clone(), drain }), OK);
+    assert!(world.registry.members.gone.contains_key(&id));
+    assert!(world.rules.standings.is_empty(), "nobody speaks of it any more");
+    assert_eq!(
+        world.told("a"),
+        [
+            "registered",
+            "drain None true",
+            "shutdown: The agent was marked gone by an operator",
+            "closed: Removed",
+        ]
+    );
+    let call = OperatorCall::DeactivateAgent(id);
+    assert_eq!(world.operate(call), Some(invalid("Unknown agent")));
+}
+
+#[test]
+fn weights_are_agreed_on_and_offers_made_anew() {
+    let mut world = World::new();
+    world.agent("a");
+    world.framework("f");
+    world.settle();
+    world.heard("f");
+    let weight = |name: &str| {
+        let role = Role::new(name).expect("a role");
+        vec![(role, Weight::from_f64(2.5).expect("above zero"))]
+    };
+    assert_eq!(world.operate(OperatorCall::UpdateWeights(weight("nobody"))), OK);
+    assert_eq!(world.heard("f"), [""; 0], "nobody is in that role");
+    assert_eq!(world.operate(OperatorCall::UpdateWeights(weight("*"))), OK);
+    assert_eq!(world.heard("f"), ["rescind of a"]);
+    world.settle();
+    assert_eq!(world.heard("f"), [format!("offer of a for *: {ALL}")]);
+    world.lead();
+    assert_eq!(world.rules.weights.len(), 2, "the next leader knows them");
+}
+
+#[test]
+fn planned_maintenance_is_announced_and_machines_leave_and_come_back() {
+    let mut world = World::new();
+    world.agent("a");
+    world.agent("b");
+    world.framework("f");
+    world.settle();
+    world.launch("f", "a", &["t1"]);
+    world.report("a", "t1", TaskState::Running);
+    world.acknowledge_all("f");
+    world.settle();
+    world.heard("f");
+    let machine = Machine::new("a", "10.0.0.1").expect("named");
+    let unavailability = Unavailability { start_ns: 5, duration_ns: None };
+    let window = Window { machines: vec![machine.clone()], unavailability };
+
+    let down = OperatorCall::StartMaintenance(vec![machine.clone()]);
+    let not_planned = "Machine 'a (10.0.0.1)' is not part of a maintenance schedule";
+    assert_eq!(world.operate(down.clone()), Some(invalid(not_planned)));
+    assert_eq!(world.operate(OperatorCall::UpdateSchedule(vec![window.clone()])), OK);
+    world.settle();
+    assert_eq!(
+        world.heard("f"),
+        [
+            "rescind of a",
+            "asked to leave a",
+            "offer of a for *: cpus:3; mem:960; ports:[31000-31009], to be away"
+        ]
+    );
+    let drain = OperatorCall::DrainAgent { agent: world.id("a"), drain: Drain::default() };
+    let planned = "Agent is part of a maintenance schedule under the maintenance primitives";
+    assert_eq!(world.operate(drain), Some(invalid(planned)));
+
+    world.told("a");
+    assert_eq!(world.operate(down), OK);
+    assert_eq!(world.told("a"), ["shutdown: Operator initiated 'Machine DOWN'", "closed: Removed"]);
+    assert_eq!(
+        world.heard("f"),
+        ["rescind of a", "t1 TASK_LOST REASON_AGENT_REMOVED", "not asked any more", "failure of a"]
+    );
+    world.agent("a");
+    assert_eq!(
+        world.told("a"),
+        ["shutdown: Machine is DOWN: its maintenance has begun and is not over", "closed: Removed"]
+    );
+    let clear = OperatorCall::UpdateSchedule(Vec::new());
+    let stays = "Machine 'a (10.0.0.1)' is deactivated and cannot be removed from the schedule";
+    assert_eq!(world.operate(clear), Some(invalid(stays)));
+
+    assert_eq!(world.operate(OperatorCall::StopMaintenance(vec![machine])), OK);
+    assert!(world.rules.schedule.is_empty(), "its maintenance is over");
+}
+
+#[test]
+fn who_cannot_be_agreed_with_is_told_to_try_again() {
+    let mut world = World::new();
+    world.agent("a");
+    world.agrees = false;
+    let call = OperatorCall::DeactivateAgent(world.id("a"));
+    assert_eq!(world.operate(call), None, "the answer waits for the others");
+    let lost = world.waiting.pop_front().expect("it was proposed");
+    world.step(master_core::Input::ProposalFailed(lost));
+    assert!(world.answers.values().any(|answer| *answer == Err(Refusal::NotAgreed)));
+}

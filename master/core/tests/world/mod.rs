@@ -1,0 +1,489 @@
+//! A master's core with everything around it played: the log agrees at once, agents and frameworks are
+//! names, and what they hear is written down as lines of text.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use master_core::registry::Rules;
+use master_core::view::{AgentView, ViewChange};
+use master_core::{Config, Done, Input, Master, Output, Refusal, Registry, StreamClaim};
+use model::call::{Accept, Call, Operation, Subscribe};
+use model::event::SchedulerEvent;
+use model::framework::{Capabilities, Framework};
+use model::ids::{
+    AgentId, ConnectionId, FrameworkId, OfferId, Reign, RequestId, StreamId, TaskId, Term, UpdateId,
+};
+use model::link::{AgentDescription, FromAgent, Launch, LiveTask, Reregister, ToAgent};
+use model::operator::OperatorCall;
+use model::payload::Payload;
+use model::registry::Record;
+use model::resources::Resources;
+use model::role::Role;
+use model::step::{Core, Now, Time, Timestamp};
+use model::task::{RunsBy, Source, Status, TaskSpec, TaskState};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an agent has unless it is said otherwise.
+const RESOURCES: &str = "cpus:4;mem:1024;ports:[31000-31009]";
+
+/// An agent, as its master knows it.
+pub(crate) struct FakeAgent {
+    pub(crate) id: AgentId,
+    pub(crate) connection: ConnectionId,
+    description: AgentDescription,
+    /// What it was told to run and has not ended.
+    pub(crate) tasks: BTreeMap<TaskId, (FrameworkId, TaskSpec, TaskState)>,
+    /// What it has heard, in words.
+    pub(crate) heard: Vec<String>,
+}
+
+/// A framework, as its master knows it.
+pub(crate) struct FakeFramework {
+    pub(crate) id: FrameworkId,
+    pub(crate) connection: ConnectionId,
+    stream: Option<StreamId>,
+    description: Framework,
+    pub(crate) offers: BTreeMap<OfferId, model::offer::Offer>,
+    pub(crate) heard: Vec<String>,
+    pub(crate) updates: Vec<Status>,
+}
+
+/// The master and all who talk to it.
+pub(crate) struct World {
+    pub(crate) master: Master,
+    pub(crate) registry: Registry,
+    now: Duration,
+    numbers: u64,
+    term: u64,
+    /// Whether proposals are agreed on. If not, they wait.
+    pub(crate) agrees: bool,
+    pub(crate) waiting: VecDeque<Vec<Record>>,
+    pub(crate) agents: BTreeMap<&'static str, FakeAgent>,
+    pub(crate) frameworks: BTreeMap<&'static str, FakeFramework>,
+    pub(crate) answers: BTreeMap<RequestId, Result<Done, Refusal>>,
+    pub(crate) agent_views: BTreeMap<AgentId, Arc<AgentView>>,
+    pub(crate) rules: Arc<Rules>,
+}
+
+impl World {
+    /// A master that leads an empty cluster.
+    pub(crate) fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    pub(crate) fn with(config: Config) -> Self {
+        let mut world = Self {
+            master: Master::new(config),
+            registry: Registry::default(),
+            now: Duration::from_secs(1_000),
+            numbers: 0,
+            term: 0,
+            agrees: true,
+            waiting: VecDeque::new(),
+            agents: BTreeMap::new(),
+            frameworks: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            agent_views: BTreeMap::new(),
+            rules: Arc::default(),
+        };
+        world.lead();
+        world
+    }
+
+    /// Another reign begins, of another master with the same registry.
+    pub(crate) fn lead(&mut self) {
+        self.term += 1;
+        let reign = Reign([u8::try_from(self.term).expect("few reigns"); 16]);
+        let config = self.master.config().clone();
+        self.master = Master::new(config);
+        self.agent_views.clear();
+        let at = self.moment().wall;
+        self.registry.apply(&Record::BeginReign { reign, at });
+        let (term, registry) = (Term(self.term), self.registry.clone());
+        self.step(Input::Lead { term, reign, registry });
+    }
+
+    pub(crate) fn moment(&self) -> Now {
+        let micros = u64::try_from(self.now.as_micros()).expect("a short story");
+        Now { time: Time(self.now), wall: Timestamp(1_700_000_000_000_000 + micros) }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Time goes by, and whatever falls due is done.
+    pub(crate) fn pass(&mut self, wait: Duration) {
+        let end = self.now + wait;
+        while let Some(at) = self.master.next_deadline().filter(|at| at.0 <= end) {
+            self.now = self.now.max(at.0);
+            let (now, mut out) = (self.moment(), Vec::new());
+            self.master.wake(now, &mut out);
+            self.perform(out);
+        }
+        self.now = end;
+    }
+
+    /// Long enough that offers are made of all that can be offered.
+    pub(crate) fn settle(&mut self) {
+        self.pass(Duration::from_millis(100));
+    }
+
+    pub(crate) fn step(&mut self, input: Input) {
+        let (now, mut out) = (self.moment(), Vec::new());
+        self.master.step(input, now, &mut out);
+        self.perform(out);
+    }
+
+    fn perform(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Propose(records) => self.waiting.push_back(records),
+                Output::ToScheduler { connection, event } => self.tell_framework(connection, event),
+                Output::OpenStream { connection, stream, .. } => {
+                    if let Some(framework) = self.framework_at(connection) {
+                        framework.stream = Some(stream);
+                    }
+                }
+                Output::CloseScheduler { connection } => {
+                    if let Some(framework) = self.framework_at(connection) {
+                        framework.heard.push("closed".to_owned());
+                    }
+                }
+                Output::ToAgent { connection, message } => self.tell_agent(connection, message),
+                Output::CloseAgent { connection, why } => {
+                    if let Some(agent) = self.agent_at(connection) {
+                        agent.heard.push(format!("closed: {why:?}"));
+                    }
+                }
+                Output::Answer { request, result } => {
+                    self.answers.insert(request, result);
+                }
+                Output::View(ViewChange::PutAgent(view)) => {
+                    self.agent_views.insert(view.id.clone(), view);
+                }
+                Output::View(ViewChange::RemoveAgent(id)) => {
+                    self.agent_views.remove(&id);
+                }
+                Output::View(ViewChange::SetRules(rules)) => self.rules = rules,
+                Output::View(_)
+                | Output::Note(_)
+                | Output::OpenWatch { .. }
+                | Output::Outdated { .. } => {}
+            }
+        }
+        while self.agrees
+            && let Some(records) = self.waiting.pop_front()
+        {
+            for record in records {
+                self.registry.apply(&record);
+                self.step(Input::Applied(record));
+            }
+        }
+    }
+
+    fn framework_at(&mut self, connection: ConnectionId) -> Option<&mut FakeFramework> {
+        self.frameworks.values_mut().find(|it| it.connection == connection)
+    }
+
+    fn agent_at(&mut self, connection: ConnectionId) -> Option<&mut FakeAgent> {
+        self.agents.values_mut().find(|it| it.connection == connection)
+    }
+
+    fn tell_framework(&mut self, connection: ConnectionId, event: SchedulerEvent) {
+        let names: BTreeMap<AgentId, &str> =
+            self.agents.iter().map(|(name, agent)| (agent.id.clone(), *name)).collect();
+        let Some(framework) = self.framework_at(connection) else { return };
+        let name = |agent: &AgentId| names.get(agent).copied().unwrap_or("?");
+        let line = match event {
+            SchedulerEvent::Subscribed { framework: id, .. } => {
+                framework.id = id;
+                "subscribed".to_owned()
+            }
+            SchedulerEvent::Offers(offers) => {
+                let mut lines = Vec::new();
+                for offer in offers {
+                    let when = offer.unavailability.map_or("", |_| ", to be away");
+                    let (agent, what) = (name(&offer.agent), &offer.resources);
+                    lines.push(format!("offer of {agent} for {}: {what}{when}", offer.role));
+                    framework.offers.insert(offer.id.clone(), offer);
+                }
+                lines.sort();
+                lines.join("\n")
+            }
+            SchedulerEvent::Rescind(id) => {
+                let offer = framework.offers.remove(&id).expect("it was offered");
+                format!("rescind of {}", name(&offer.agent))
+            }
+            SchedulerEvent::InverseOffers(offers) => {
+                let all = offers.iter().map(|it| format!("asked to leave {}", name(&it.agent)));
+                all.collect::<Vec<_>>().join("\n")
+            }
+            SchedulerEvent::RescindInverseOffer(_) => "not asked any more".to_owned(),
+            SchedulerEvent::Update(status) => {
+                let reason = status.reason.map_or("", model::task::Reason::name);
+                let line = format!("{} {} {reason}", status.task, status.state.name());
+                framework.updates.push(status);
+                line.trim_end().to_owned()
+            }
+            SchedulerEvent::Message(_) => "message".to_owned(),
+            SchedulerEvent::Failure { agent, executor: None } => {
+                format!("failure of {}", name(&agent))
+            }
+            SchedulerEvent::Failure { agent, executor: Some((id, _)) } => {
+                format!("failure of {id} on {}", name(&agent))
+            }
+            SchedulerEvent::Error(why) => format!("error: {why}"),
+            SchedulerEvent::Heartbeat => return,
+        };
+        framework.heard.push(line);
+    }
+
+    fn tell_agent(&mut self, connection: ConnectionId, message: ToAgent) {
+        let Some(agent) = self.agent_at(connection) else { return };
+        let line = match message {
+            ToAgent::Registered { agent: id, .. } => {
+                agent.id = id;
+                "registered".to_owned()
+            }
+            ToAgent::Reregistered { expected, completed, .. } => {
+                format!("reregistered, {} expected, {} over", expected.len(), completed.len())
+            }
+            ToAgent::Launch(launch) => {
+                let Launch { framework, tasks, .. } = *launch;
+                let id = framework.id.expect("it has one");
+                let names: Vec<_> = tasks.iter().map(|task| task.id.to_string()).collect();
+                for task in tasks {
+                    let entry = (id.clone(), task.clone(), TaskState::Staging);
+                    agent.tasks.insert(task.id, entry);
+                }
+                format!("launch {}", names.join(" "))
+            }
+            ToAgent::Kill { task, grace, .. } => format!("kill {task} {grace:?}"),
+            ToAgent::ShutdownExecutor { executor, .. } => format!("shut down {executor}"),
+            ToAgent::ShutdownFramework(_) => "shut down framework".to_owned(),
+            ToAgent::UpdateFramework(_) => "framework has changed".to_owned(),
+            ToAgent::Acknowledge { task, .. } => {
+                if agent.tasks.get(&task).is_some_and(|(_, _, state)| state.is_terminal()) {
+                    agent.tasks.remove(&task);
+                }
+                return;
+            }
+            ToAgent::Message { .. } => "message".to_owned(),
+            ToAgent::Ping { .. } => return,
+            ToAgent::Drain(drain) => format!("drain {:?} {}", drain.grace_max, drain.marks_gone),
+            ToAgent::Shutdown { why } => format!("shutdown: {why}"),
+        };
+        agent.heard.push(line);
+    }
+
+    /// An agent comes up with the usual resources.
+    pub(crate) fn agent(&mut self, name: &'static str) {
+        self.agent_with(name, RESOURCES);
+    }
+
+    pub(crate) fn agent_with(&mut self, name: &'static str, resources: &str) {
+        let connection = ConnectionId(self.number());
+        let next = format!("10.0.0.{}:5051", self.agents.len() + 1).into();
+        let before = self.agents.get(name).map(|agent| agent.description.address.clone());
+        let description = AgentDescription {
+            hostname: name.into(),
+            address: before.unwrap_or(next),
+            resources: Resources::parse(resources, &Role::any()).expect("well formed"),
+            version: "0.1.0".into(),
+            info: Payload::default(),
+        };
+        let agent = FakeAgent {
+            id: AgentId::new("none-yet").expect("an id"),
+            connection,
+            description: description.clone(),
+            tasks: BTreeMap::new(),
+            heard: Vec::new(),
+        };
+        self.agents.insert(name, agent);
+        self.step(Input::AgentConnected { connection });
+        self.say(name, FromAgent::Register(description));
+    }
+
+    /// An agent says something on its link.
+    pub(crate) fn say(&mut self, name: &str, message: FromAgent) {
+        let connection = self.agents[name].connection;
+        self.step(Input::FromAgent { connection, term_seen: Term(0), message });
+    }
+
+    /// An agent's link breaks.
+    pub(crate) fn disconnect(&mut self, name: &str) {
+        let connection = self.agents[name].connection;
+        self.step(Input::AgentGone { connection });
+    }
+
+    /// An agent comes back with what it runs.
+    pub(crate) fn reconnect(&mut self, name: &'static str) {
+        let connection = ConnectionId(self.number());
+        let frameworks: Vec<_> = self.frameworks.values().map(described).collect();
+        let agent = self.agents.get_mut(name).expect("it was there");
+        agent.connection = connection;
+        let live = |(framework, spec, state): &(FrameworkId, TaskSpec, TaskState)| LiveTask {
+            framework: framework.clone(),
+            executor: model::ids::ExecutorId::new(spec.id.as_str()).expect("an id"),
+            spec: spec.clone(),
+            state: *state,
+            unacknowledged: None,
+            statuses: Vec::new(),
+        };
+        let back = Reregister {
+            agent: agent.id.clone(),
+            description: agent.description.clone(),
+            frameworks,
+            executors: Vec::new(),
+            tasks: agent.tasks.values().map(live).collect(),
+        };
+        self.step(Input::AgentConnected { connection });
+        self.say(name, FromAgent::Reregister(Box::new(back)));
+    }
+
+    /// An agent reports on a task.
+    pub(crate) fn report(&mut self, name: &str, task: &str, state: TaskState) {
+        let number = self.number();
+        let at = self.moment().wall;
+        let agent = self.agents.get_mut(name).expect("it is there");
+        let id = TaskId::new(task).expect("an id");
+        let entry = agent.tasks.get_mut(&id).expect("it runs there");
+        entry.2 = state;
+        let framework = entry.0.clone();
+        let mut status = Status::new(id, state, Source::Executor, at);
+        let mut uuid = [0; 16];
+        uuid[..8].copy_from_slice(&number.to_be_bytes());
+        status.uuid = Some(UpdateId(uuid));
+        self.say(name, FromAgent::StatusUpdate { framework, status, latest: state });
+    }
+
+    /// A framework subscribes in role `*`, aware of partitions.
+    pub(crate) fn framework(&mut self, name: &'static str) {
+        let capabilities = Capabilities { partition_aware: true, ..Capabilities::default() };
+        self.framework_in(name, "*", capabilities);
+    }
+
+    pub(crate) fn framework_in(
+        &mut self,
+        name: &'static str,
+        role: &str,
+        capabilities: Capabilities,
+    ) {
+        let description = Framework {
+            id: None,
+            name: name.into(),
+            user: "root".into(),
+            roles: BTreeSet::from([Role::new(role).expect("a role")]),
+            capabilities,
+            failover_timeout: Duration::from_secs(60),
+            checkpoint: true,
+            principal: None,
+            info: Payload::default(),
+        };
+        let framework = FakeFramework {
+            id: FrameworkId::new("none-yet").expect("an id"),
+            connection: ConnectionId(0),
+            stream: None,
+            description,
+            offers: BTreeMap::new(),
+            heard: Vec::new(),
+            updates: Vec::new(),
+        };
+        self.frameworks.insert(name, framework);
+        self.subscribe(name, None);
+    }
+
+    /// A framework opens its stream, under its id if it has one.
+    pub(crate) fn subscribe(&mut self, name: &str, id: Option<FrameworkId>) {
+        let (connection, request) = (ConnectionId(self.number()), RequestId(self.number()));
+        let framework = self.frameworks.get_mut(name).expect("it was made");
+        framework.connection = connection;
+        framework.offers.clear();
+        let framework = Framework { id, ..framework.description.clone() };
+        let call = Subscribe { framework, suppressed: BTreeSet::new() };
+        self.step(Input::Subscribe { connection, request, call, principal: None });
+    }
+
+    /// A framework comes back under its id.
+    pub(crate) fn resubscribe(&mut self, name: &str) {
+        let id = self.frameworks[name].id.clone();
+        self.subscribe(name, Some(id));
+    }
+
+    /// A framework's call, which must be taken in.
+    pub(crate) fn call(&mut self, name: &str, call: Call) {
+        let request = RequestId(self.number());
+        let framework = &self.frameworks[name];
+        let stream = StreamClaim::Connection(framework.connection);
+        let framework = framework.id.clone();
+        self.step(Input::Call { request, framework, stream, call, principal: None });
+        assert_eq!(self.answers.get(&request), Some(&Ok(Done::Accepted)));
+    }
+
+    /// A framework launches tasks of one core each on its first offer of an agent.
+    pub(crate) fn launch(&mut self, name: &str, agent: &str, tasks: &[&str]) {
+        let agent_id = self.agents[agent].id.clone();
+        let framework = self.frameworks.get_mut(name).expect("it is there");
+        let offer = framework.offers.values().find(|offer| offer.agent == agent_id);
+        let offer = offer.expect("something is offered").id.clone();
+        framework.offers.remove(&offer);
+        let tasks = tasks.iter().map(|id| Ok(task(id, &agent_id))).collect();
+        let accept = Accept {
+            offers: vec![offer.as_str().into()],
+            operations: vec![Operation::Launch(tasks)],
+            refuse_for: Duration::ZERO,
+        };
+        self.call(name, Call::Accept(accept));
+    }
+
+    /// A framework keeps every update it has heard and not kept.
+    pub(crate) fn acknowledge_all(&mut self, name: &str) {
+        let updates = std::mem::take(&mut self.frameworks.get_mut(name).expect("there").updates);
+        for status in updates {
+            let (Some(agent), Some(uuid)) = (status.agent, status.uuid) else { continue };
+            let call = model::call::Acknowledge { agent, task: status.task, uuid };
+            self.call(name, Call::Acknowledge(call));
+        }
+    }
+
+    /// An operator asks for a change; what it is answered, if it is.
+    pub(crate) fn operate(&mut self, call: OperatorCall) -> Option<Result<Done, Refusal>> {
+        let request = RequestId(self.number());
+        self.step(Input::Operate { request, call });
+        self.answers.get(&request).cloned()
+    }
+
+    /// What a framework has heard since it was last asked.
+    pub(crate) fn heard(&mut self, name: &str) -> Vec<String> {
+        std::mem::take(&mut self.frameworks.get_mut(name).expect("it is there").heard)
+    }
+
+    /// What an agent has heard since it was last asked.
+    pub(crate) fn told(&mut self, name: &str) -> Vec<String> {
+        std::mem::take(&mut self.agents.get_mut(name).expect("it is there").heard)
+    }
+
+    pub(crate) fn id(&self, agent: &str) -> AgentId {
+        self.agents[agent].id.clone()
+    }
+}
+
+fn described(framework: &FakeFramework) -> Framework {
+    Framework { id: Some(framework.id.clone()), ..framework.description.clone() }
+}
+
+/// A command of one core on an agent.
+pub(crate) fn task(id: &str, agent: &AgentId) -> TaskSpec {
+    TaskSpec {
+        id: TaskId::new(id).expect("an id"),
+        name: id.into(),
+        agent: agent.clone(),
+        resources: Resources::parse("cpus:1;mem:64", &Role::any()).expect("well formed"),
+        runs_by: RunsBy::Command,
+        kill_grace: None,
+        info: Payload::default(),
+    }
+}

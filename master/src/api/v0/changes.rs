@@ -1,0 +1,119 @@
+//! The endpoints from before the v1 API that change something: weights, maintenance, logging.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use model::operator::OperatorCall;
+use model::units::parse_duration;
+use proto::convert::operator as convert;
+use proto::mesos::v1::maintenance::Schedule;
+use proto::mesos::v1::master::call::Type;
+use proto::mesos::v1::{MachineId, WeightInfo};
+use proto::schema::Described;
+use serde_json::{Value, json};
+use transport::http::Refused;
+
+use super::super::{Api, logging, operator};
+use super::render::mapped;
+
+/// Endpoints that only the leading master answers.
+pub(super) fn of_leader() -> Router<Api> {
+    Router::new()
+        .route("/weights", get(weights).put(update_weights))
+        .route("/maintenance/schedule", get(schedule).post(update_schedule))
+        .route("/maintenance/status", get(maintenance_status))
+        .route("/machine/down", post(machine_down))
+        .route("/machine/up", post(machine_up))
+}
+
+/// Endpoints that every master answers for itself.
+pub(super) fn of_any() -> Router<Api> {
+    Router::new().route("/logging/toggle", any(toggle_logging))
+}
+
+fn json_of(value: &Value) -> Response {
+    let body = serde_json::to_vec(value).expect("values can be written");
+    ([(header::CONTENT_TYPE, "application/json")], transport::http::ascii(body)).into_response()
+}
+
+async fn weights(State(api): State<Api>) -> Response {
+    let one = |info: &WeightInfo| json!({"role": info.role(), "weight": info.weight});
+    json_of(&operator::weights(&api).iter().map(one).collect())
+}
+
+async fn update_weights(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {
+    let infos: Vec<WeightInfo> = list(&body)?;
+    let weights = convert::weights(&infos);
+    let weights = weights.map_err(|error| operator::refused(Type::UpdateWeights, error))?;
+    operator::operate(&api, OperatorCall::UpdateWeights(weights)).await
+}
+
+async fn schedule(State(api): State<Api>) -> Response {
+    json_of(&mapped(&convert::schedule_to_wire(&api.view.rules().schedule)))
+}
+
+async fn update_schedule(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {
+    let schedule: Schedule = read(&body)?;
+    let windows = convert::schedule_from_wire(&schedule);
+    let windows =
+        windows.map_err(|error| operator::refused(Type::UpdateMaintenanceSchedule, error))?;
+    operator::operate(&api, OperatorCall::UpdateSchedule(windows)).await
+}
+
+async fn maintenance_status(State(api): State<Api>) -> Response {
+    json_of(&mapped(&operator::maintenance_status(&api)))
+}
+
+async fn machine_down(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {
+    let machines = convert::machines_from_wire(&list::<MachineId>(&body)?);
+    let machines = machines.map_err(|error| operator::refused(Type::StartMaintenance, error))?;
+    operator::operate(&api, OperatorCall::StartMaintenance(machines)).await
+}
+
+async fn machine_up(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {
+    let machines = convert::machines_from_wire(&list::<MachineId>(&body)?);
+    let machines = machines.map_err(|error| operator::refused(Type::StopMaintenance, error))?;
+    operator::operate(&api, OperatorCall::StopMaintenance(machines)).await
+}
+
+/// Reads a body as one message, whatever its content type says: tools of old send none.
+fn read<M: Described>(body: &[u8]) -> Result<M, Refused> {
+    proto::json::from_slice(body).map_err(|error| {
+        Refused::bad_request(format!("Failed to convert request body JSON into protobuf: {error}"))
+    })
+}
+
+/// Reads a body as an array of messages.
+fn list<M: Described>(body: &[u8]) -> Result<Vec<M>, Refused> {
+    let values: Vec<Box<serde_json::value::RawValue>> =
+        serde_json::from_slice(body).map_err(|error| {
+            Refused::bad_request(format!("Failed to parse request body as JSON array: {error}"))
+        })?;
+    values.iter().map(|value| read(value.get().as_bytes())).collect()
+}
+
+async fn toggle_logging(
+    method: Method,
+    Query(parameters): Query<HashMap<String, String>>,
+) -> Result<Response, Refused> {
+    let (level, duration) = (parameters.get("level"), parameters.get("duration"));
+    if level.is_none() && duration.is_none() {
+        return Ok((StatusCode::OK, format!("{}\n", logging::level())).into_response());
+    }
+    if method != Method::POST && method != Method::GET {
+        return transport::http::post_only(&method).map(|()| StatusCode::OK.into_response());
+    }
+    let expecting = |what: &str| Refused::bad_request(format!("Expecting '{what}' in query"));
+    let level = level.ok_or_else(|| expecting("level=value"))?;
+    let duration = duration.ok_or_else(|| expecting("duration=value"))?;
+    let level = level.parse().map_err(|_| Refused::bad_request("Invalid level: not a number"))?;
+    let duration: Duration =
+        parse_duration(duration).map_err(|error| Refused::bad_request(error.to_string()))?;
+    logging::set_for(level, duration)
+}
