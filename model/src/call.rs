@@ -47,6 +47,8 @@ pub enum Call {
     Reconcile(Vec<ReconcileTask>),
     /// Hand bytes to an executor. May get lost.
     Message(Message),
+    /// Describe the framework anew; why that means nothing, if it does.
+    UpdateFramework(Box<Result<Subscribe, String>>),
     /// End the framework and all it runs.
     Teardown,
     /// Understood and answered, without any effect here (`REQUEST`).

@@ -81,7 +81,10 @@ pub(super) fn call_counter(call: &Call) -> Option<&'static str> {
         Call::Reconcile(_) => Some("master/messages_reconcile_tasks"),
         Call::Message(_) => Some("master/messages_framework_to_executor"),
         Call::Request => Some("master/messages_resource_request"),
-        Call::Shutdown(_) | Call::Teardown | Call::AnswerInverseOffers(_) => None,
+        Call::Shutdown(_)
+        | Call::Teardown
+        | Call::UpdateFramework(_)
+        | Call::AnswerInverseOffers(_) => None,
     }
 }
 

@@ -9,7 +9,7 @@ use model::call::{
     REFUSE_FOR_DEFAULT, REFUSE_FOR_MAX, ReconcileTask, Shutdown, Subscribe,
 };
 use model::event::SchedulerEvent;
-use model::framework::Capabilities;
+use model::framework::{Capabilities, Framework};
 use model::ids::{AgentId, FrameworkId, OperationId, TaskId, UpdateId};
 use model::payload::Payload;
 use model::role::Role;
@@ -21,7 +21,7 @@ use super::{Malformed, duration, framework, offer, task, update_id};
 use crate::mesos::v1::offer::Operation as WireOperation;
 use crate::mesos::v1::offer::operation::{self, Type as OperationType};
 use crate::mesos::v1::scheduler::call::{self, Type};
-use crate::mesos::v1::scheduler::{self, event};
+use crate::mesos::v1::scheduler::{self, OfferConstraints, event};
 use crate::mesos::v1::{ExecutorInfo, Filters, MasterInfo, OfferId, TaskInfo};
 
 mod client;
@@ -95,10 +95,26 @@ fn subscribe_from_wire(call: scheduler::Call) -> Result<SchedulerCall, CallError
     })
 }
 
+/// What UPDATE_FRAMEWORK says; an error is what its sender is answered.
+fn renewal(wire: call::UpdateFramework) -> Result<Subscribe, String> {
+    let framework = framework::from_wire(wire.framework_info)
+        .map_err(|Malformed(why)| format!("Supplied FrameworkInfo is not valid: {why}"))?;
+    wishes(framework, &wire.suppressed_roles, wire.offer_constraints.as_ref())
+        .map_err(|Malformed(why)| format!("'UpdateFramework' call is not valid: {why}"))
+}
+
 fn subscription(wire: call::Subscribe) -> Result<Subscribe, Malformed> {
     let framework = framework::from_wire(wire.framework_info)?;
-    let strange: BTreeSet<_> = wire
-        .suppressed_roles
+    wishes(framework, &wire.suppressed_roles, wire.offer_constraints.as_ref())
+}
+
+/// What a framework wants to be offered, beside its roles.
+fn wishes(
+    framework: Framework,
+    suppressed_roles: &[String],
+    offer_constraints: Option<&OfferConstraints>,
+) -> Result<Subscribe, Malformed> {
+    let strange: BTreeSet<_> = suppressed_roles
         .iter()
         .filter(|role| !framework.roles.iter().any(|own| own.as_str() == role.as_str()))
         .collect();
@@ -108,13 +124,13 @@ fn subscription(wire: call::Subscribe) -> Result<Subscribe, Malformed> {
             in_braces(strange)
         )));
     }
-    if wire.offer_constraints.is_some_and(|all| !all.role_constraints.is_empty()) {
+    if offer_constraints.is_some_and(|all| !all.role_constraints.is_empty()) {
         // Offers that break them would be worse than none.
         return Err(Malformed::new(
             "Offer constraints are not valid: not supported by this master",
         ));
     }
-    let suppressed = roles(&wire.suppressed_roles);
+    let suppressed = roles(suppressed_roles);
     Ok(Subscribe { framework, suppressed: suppressed.expect("own roles are roles") })
 }
 
@@ -190,12 +206,12 @@ fn body_from_wire(
         }
         Type::UpdateFramework => {
             let update = body(call.update_framework, "update_framework")?;
-            let inner = update.framework_info.id.map(|id| id.value);
-            if inner != call.framework_id.map(|id| id.value) {
+            let inner = update.framework_info.id.as_ref().map(|id| &id.value);
+            if inner != call.framework_id.as_ref().map(|id| &id.value) {
                 let text = "'framework_id' differs from 'update_framework.framework_info.id'";
                 return Err(invalid(text));
             }
-            return Err(CallError::NotImplemented("UPDATE_FRAMEWORK"));
+            Call::UpdateFramework(Box::new(renewal(update)))
         }
     })
 }

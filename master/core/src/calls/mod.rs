@@ -13,6 +13,7 @@ pub(crate) mod shutdown;
 pub(crate) mod subscribe;
 pub(crate) mod suppress;
 pub(crate) mod teardown;
+mod update_framework;
 
 use crate::io::{Done, Refusal, StreamClaim};
 use crate::note::Note;
@@ -39,13 +40,19 @@ pub(crate) fn apply(books: &mut Books, from: &From, call: Call, turn: &mut Turn<
         return;
     }
     let framework = &from.framework;
-    if matches!(call, Call::Teardown) {
-        // Answered when the framework is over.
-        teardown::apply(books, from.request, framework, Done::Accepted, turn);
-        return;
+    // These two are answered when it is known what came of them.
+    let is_answered_later = matches!(call, Call::Teardown | Call::UpdateFramework(_));
+    if !is_answered_later {
+        turn.answer(from.request, Ok(Done::Accepted));
     }
-    turn.answer(from.request, Ok(Done::Accepted));
     match call {
+        Call::Teardown => {
+            teardown::apply(books, from.request, framework, Done::Accepted, turn);
+        }
+        Call::UpdateFramework(update) => {
+            let principal = from.principal.as_ref();
+            update_framework::apply(books, from.request, framework, *update, principal, turn);
+        }
         Call::Accept(call) => accept::apply(books, framework, call, turn),
         Call::Decline(call) => decline::apply(books, framework, &call, turn),
         Call::AnswerInverseOffers(call) => {
@@ -59,7 +66,7 @@ pub(crate) fn apply(books: &mut Books, from: &From, call: Call, turn: &mut Turn<
         Call::Reconcile(tasks) => reconcile::apply(books, framework, &tasks, turn),
         Call::Message(call) => message::apply(books, framework, call, turn),
         // Frameworks may ask for resources; the allocator gives what is fair all the same.
-        Call::Teardown | Call::Request => {}
+        Call::Request => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! SUBSCRIBE: a framework opens its stream. What is new about it is agreed on before it hears so.
 
 use super::{check_principal, list};
-use crate::io::{Output, Refusal};
+use crate::io::{Done, Output, Refusal};
 use crate::note::Note;
 use crate::state::frameworks::{Framework, Stream, Subscribing};
 use crate::state::timers::Due;
@@ -41,27 +41,40 @@ pub(crate) fn apply(
         books.frameworks_made += 1;
         id
     });
-    description.id = Some(id.clone());
-    let known = books.frameworks.get(&id);
-    if let Some(known) = known {
+    if let Some(known) = books.frameworks.get(&id) {
         // These decide how running tasks were started, so they stay as they were.
         description.user = known.description.user.clone();
         description.checkpoint = known.description.checkpoint;
     }
+    description.id = Some(id);
+    let connection = Some(connection);
+    let waiting = Subscribing { connection, request, suppressed, is_gone: false, entry: None };
+    agree(books, waiting, description, turn);
+}
+
+/// Has the masters agree on how a framework, whose id is set, describes itself; whoever waits goes on then.
+pub(crate) fn agree(
+    books: &mut Books,
+    mut waiting: Subscribing,
+    description: Description,
+    turn: &mut Turn<'_>,
+) {
+    let id = description.id.clone().expect("the caller has set it");
+    let known = books.frameworks.get(&id);
     let registered_at = known.map_or(turn.now.wall, |known| known.registered_at);
     let entry = Arc::new(FrameworkEntry { framework: description, registered_at });
     let is_written = books.members.frameworks.get(&id) == Some(&entry);
-    let subscribing = Subscribing { connection, request, entry, suppressed, is_gone: false };
+    waiting.entry = Some(entry.clone());
     if is_written && known.is_some() && !books.subscribing.contains_key(&id) {
-        finish(books, &id, subscribing, turn);
+        finish(books, &id, waiting, turn);
         return;
     }
-    turn.propose(vec![Record::PutFramework((*subscribing.entry).clone())]);
-    books.subscribing.entry(id).or_default().push_back(subscribing);
+    turn.propose(vec![Record::PutFramework((*entry).clone())]);
+    books.subscribing.entry(id).or_default().push_back(waiting);
 }
 
 /// The order of these is part of the protocol; each text is what the framework reads.
-fn check(
+pub(super) fn check(
     books: &Books,
     description: &Description,
     suppressed: &BTreeSet<Role>,
@@ -118,9 +131,12 @@ pub(crate) fn applied(books: &mut Books, id: &FrameworkId, is_void: bool, turn: 
     let Some(subscribing) = take_waiting(books, id) else { return };
     if is_void {
         // It ended while the record was under way.
-        if !subscribing.is_gone {
-            let Subscribing { connection, request, .. } = subscribing;
-            refuse(books, connection, request, "Framework has been removed".to_owned(), turn);
+        let Subscribing { connection, request, is_gone, .. } = subscribing;
+        let why = "Framework has been removed".to_owned();
+        match connection {
+            Some(connection) if !is_gone => refuse(books, connection, request, why, turn),
+            Some(_) => {}
+            None => turn.answer(request, Err(Refusal::Invalid(why))),
         }
         return;
     }
@@ -147,6 +163,12 @@ fn take_waiting(books: &mut Books, id: &FrameworkId) -> Option<Subscribing> {
 
 fn finish(books: &mut Books, id: &FrameworkId, subscribing: Subscribing, turn: &mut Turn<'_>) {
     let Subscribing { connection, request, entry, suppressed, is_gone } = subscribing;
+    let entry = entry.expect("it was agreed on");
+    let Some(connection) = connection else {
+        renew(books, id, &entry.framework, suppressed, turn);
+        turn.answer(request, Ok(Done::Ok));
+        return;
+    };
     let is_new = !books.frameworks.contains_key(id);
     if is_new {
         let description = entry.framework.clone();
@@ -195,6 +217,35 @@ fn finish(books: &mut Books, id: &FrameworkId, subscribing: Subscribing, turn: &
     turn.note(if is_new { Note::FrameworkAdded(view) } else { Note::FrameworkUpdated(view) });
 }
 
+/// A framework describes itself anew on its present stream.
+fn renew(
+    books: &mut Books,
+    id: &FrameworkId,
+    description: &Description,
+    suppressed: BTreeSet<Role>,
+    turn: &mut Turn<'_>,
+) {
+    let Some(framework) = books.frameworks.get(id) else { return };
+    let has_changed = *framework.description != *description;
+    let offers = framework.offers.iter().filter_map(|offer| books.offers.get(offer));
+    let left = offers.filter(|offer| !description.roles.contains(&offer.role));
+    let left: Vec<_> = left.map(|offer| offer.id.clone()).collect();
+    for offer in left {
+        books.rescind(&offer, turn);
+    }
+    update(books, id, description, turn);
+    let framework = &books.frameworks[id];
+    if framework.connection().is_some() {
+        let wish = framework.wish(suppressed);
+        books.allocator.put_framework(id, &wish, turn.now.time);
+    }
+    if has_changed {
+        let framework = &books.frameworks[id];
+        let view = Arc::new(framework.view(framework.condition()));
+        turn.note(Note::FrameworkUpdated(view));
+    }
+}
+
 /// Takes over how a framework describes itself, and tells agents that run something of it.
 fn update(books: &mut Books, id: &FrameworkId, description: &Description, turn: &mut Turn<'_>) {
     let framework = books.frameworks.get_mut(id).expect("it was just put there");
@@ -211,7 +262,7 @@ fn update(books: &mut Books, id: &FrameworkId, description: &Description, turn: 
 /// A stream has ended, of a framework or of a subscription that waits.
 pub(crate) fn gone(books: &mut Books, connection: ConnectionId, turn: &mut Turn<'_>) {
     for waiting in books.subscribing.values_mut().flatten() {
-        if waiting.connection == connection {
+        if waiting.connection == Some(connection) {
             waiting.is_gone = true;
         }
     }

@@ -56,12 +56,14 @@ pub(crate) struct Framework {
     pub(crate) offered: Resources,
 }
 
-/// A subscription whose record is under way.
+/// A subscription, or a change of one, whose record is under way.
 #[derive(Debug)]
 pub(crate) struct Subscribing {
-    pub(crate) connection: ConnectionId,
+    /// The stream that is to be opened; absent if the present one stays.
+    pub(crate) connection: Option<ConnectionId>,
     pub(crate) request: RequestId,
-    pub(crate) entry: Arc<FrameworkEntry>,
+    /// What is agreed on; absent until it is proposed.
+    pub(crate) entry: Option<Arc<FrameworkEntry>>,
     pub(crate) suppressed: BTreeSet<Role>,
     /// Whether the other end has gone meanwhile.
     pub(crate) is_gone: bool,

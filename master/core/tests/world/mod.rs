@@ -413,14 +413,31 @@ impl World {
         self.subscribe(name, Some(id));
     }
 
-    /// A framework's call, which must be taken in.
-    pub(crate) fn call(&mut self, name: &str, call: Call) {
+    /// A framework's call, and what it is answered, if it is.
+    pub(crate) fn ask(&mut self, name: &str, call: Call) -> Option<Result<Done, Refusal>> {
         let request = RequestId(self.number());
         let framework = &self.frameworks[name];
         let stream = StreamClaim::Connection(framework.connection);
         let framework = framework.id.clone();
         self.step(Input::Call { request, framework, stream, call, principal: None });
-        assert_eq!(self.answers.get(&request), Some(&Ok(Done::Accepted)));
+        self.answers.get(&request).cloned()
+    }
+
+    /// A framework's call, which must be taken in.
+    pub(crate) fn call(&mut self, name: &str, call: Call) {
+        assert_eq!(self.ask(name, call), Some(Ok(Done::Accepted)));
+    }
+
+    /// A framework describes itself anew, `change`d.
+    pub(crate) fn update(
+        &mut self,
+        name: &str,
+        change: impl FnOnce(&mut Framework),
+    ) -> Option<Result<Done, Refusal>> {
+        let mut framework = described(&self.frameworks[name]);
+        change(&mut framework);
+        let update = Subscribe { framework, suppressed: BTreeSet::new() };
+        self.ask(name, Call::UpdateFramework(Box::new(Ok(update))))
     }
 
     /// A framework launches tasks of one core each on its first offer of an agent.

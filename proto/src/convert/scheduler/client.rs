@@ -106,6 +106,17 @@ pub fn call_to_wire(framework: &FrameworkId, call: &Call) -> scheduler::Call {
             let decline = call::Decline { offer_ids, filters: Some(filters(it.refuse_for)) };
             scheduler::Call { decline: Some(decline), ..of(Type::Decline) }
         }
+        Call::UpdateFramework(update) => {
+            let update_framework = update.as_ref().as_ref().ok().map(|update| {
+                let Subscribe { framework, suppressed } = update;
+                call::UpdateFramework {
+                    framework_info: framework::to_wire(framework),
+                    suppressed_roles: role_texts(suppressed),
+                    offer_constraints: None,
+                }
+            });
+            scheduler::Call { update_framework, ..of(Type::UpdateFramework) }
+        }
         Call::AnswerInverseOffers(it) => {
             let inverse_offer_ids = it.offers.iter().map(Into::into).collect();
             let filters = Some(filters(it.refuse_for));

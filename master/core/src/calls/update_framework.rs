@@ -1,0 +1,53 @@
+//! UPDATE_FRAMEWORK: a framework describes itself anew without opening another stream. Unlike other calls
+//! it is answered by what came of it.
+
+use super::subscribe;
+use crate::io::Refusal;
+use crate::state::frameworks::Subscribing;
+use crate::state::{Books, Turn};
+use model::call::Subscribe;
+use model::framework::Framework as Description;
+use model::ids::{FrameworkId, RequestId};
+use std::sync::Arc;
+
+/// Has the new description agreed on, or says why it cannot be.
+pub(crate) fn apply(
+    books: &mut Books,
+    request: RequestId,
+    id: &FrameworkId,
+    update: Result<Subscribe, String>,
+    principal: Option<&Arc<str>>,
+    turn: &mut Turn<'_>,
+) {
+    let checked = update.and_then(|update| {
+        let Subscribe { framework: mut description, suppressed } = update;
+        description.id = Some(id.clone());
+        description.principal = description.principal.or_else(|| principal.cloned());
+        subscribe::check(books, &description, &suppressed)
+            .map_err(|why| format!("Supplied FrameworkInfo is not valid: {why}"))?;
+        check_unchanged(&books.frameworks[id].description, &description)?;
+        Ok((description, suppressed))
+    });
+    match checked {
+        Ok((description, suppressed)) => {
+            let waiting =
+                Subscribing { connection: None, request, suppressed, is_gone: false, entry: None };
+            subscribe::agree(books, waiting, description, turn);
+        }
+        Err(why) => turn.answer(request, Err(Refusal::Invalid(why))),
+    }
+}
+
+/// What decides how running tasks were started cannot change.
+fn check_unchanged(before: &Description, after: &Description) -> Result<(), String> {
+    let field = if before.user != after.user {
+        "user"
+    } else if before.checkpoint != after.checkpoint {
+        "checkpoint"
+    } else {
+        return Ok(());
+    };
+    Err(format!(
+        "FrameworkInfo update is not valid: Updating 'FrameworkInfo.{field}' is unsupported"
+    ))
+}

@@ -1,0 +1,289 @@
+//! What frameworks ask for and what becomes of it.
+
+mod world;
+
+use master_core::{Done, Refusal};
+use model::call::{Accept, Call, Kill, Operation, ReconcileTask};
+use model::framework::Capabilities;
+use model::ids::{AgentId, TaskId};
+use model::operator::OperatorCall;
+use model::role::Role;
+use model::task::TaskState;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use world::{World, task};
+
+/// A framework with one task that runs on agent `a`.
+fn running(capabilities: Capabilities) -> World {
+    let mut world = World::new();
+    world.agent("a");
+    world.framework_in("f", "*", capabilities);
+    world.settle();
+    world.launch("f", "a", &["t1"]);
+    world.report("a", "t1", TaskState::Running);
+    world.acknowledge_all("f");
+    world.settle();
+    world.heard("f");
+    world.told("a");
+    world
+}
+
+fn aware() -> Capabilities {
+    Capabilities { partition_aware: true, ..Capabilities::default() }
+}
+
+fn tid(id: &str) -> TaskId {
+    TaskId::new(id).expect("an id")
+}
+
+#[test]
+fn a_framework_that_comes_back_keeps_its_id_and_its_tasks() {
+    let mut world = running(aware());
+    let id = world.frameworks["f"].id.clone();
+    world.resubscribe("f");
+    assert_eq!(world.frameworks["f"].id, id);
+    world.settle();
+    assert_eq!(
+        world.heard("f"),
+        ["subscribed", "offer of a for *: cpus:3; mem:960; ports:[31000-31009]"]
+    );
+    world.call("f", Call::Reconcile(Vec::new()));
+    assert_eq!(world.heard("f"), ["t1 TASK_RUNNING REASON_RECONCILIATION"]);
+}
+
+#[test]
+fn a_framework_that_stays_away_is_over_and_cannot_come_back() {
+    let mut world = running(aware());
+    let (id, connection) = {
+        let framework = &world.frameworks["f"];
+        (framework.id.clone(), framework.connection)
+    };
+    world.step(master_core::Input::SchedulerGone { connection });
+    world.pass(Duration::from_secs(59));
+    assert!(world.registry.members.frameworks.contains_key(&id));
+    world.pass(Duration::from_secs(2));
+    assert!(world.registry.members.is_completed(&id));
+    assert_eq!(world.told("a"), ["shut down framework"]);
+    world.heard("f");
+    world.resubscribe("f");
+    assert_eq!(world.heard("f"), ["error: Framework has been removed", "closed"]);
+}
+
+#[test]
+fn a_framework_describes_itself_anew_on_the_same_stream() {
+    let mut world = World::new();
+    world.agent("a");
+    let many = Capabilities { multi_role: true, ..aware() };
+    world.framework_in("f", "web", many);
+    world.settle();
+    world.heard("f");
+    let role = |name: &str| Role::new(name).expect("a role");
+    let ok = Some(Ok(Done::Ok));
+    assert_eq!(world.update("f", |it| it.roles = BTreeSet::from([role("dev")])), ok);
+    assert_eq!(world.heard("f"), ["rescind of a"], "it has left that role");
+    world.settle();
+    assert_eq!(world.heard("f"), ["offer of a for dev: cpus:4; mem:1024; ports:[31000-31009]"]);
+
+    let unchangeable = |field: &str| {
+        Some(Err(Refusal::Invalid(format!(
+            "FrameworkInfo update is not valid: Updating 'FrameworkInfo.{field}' is unsupported"
+        ))))
+    };
+    assert_eq!(world.update("f", |it| it.user = "nobody".into()), unchangeable("user"));
+    assert_eq!(world.update("f", |it| it.checkpoint = false), unchangeable("checkpoint"));
+    let principal = world.update("f", |it| it.principal = Some("eve".into()));
+    let why = "Supplied FrameworkInfo is not valid: Changing framework's principal is not allowed.";
+    assert_eq!(principal, Some(Err(Refusal::Invalid(why.to_owned()))));
+}
+
+#[test]
+fn an_update_that_is_not_agreed_on_changes_nothing() {
+    let mut world = World::new();
+    world.framework("f");
+    world.agrees = false;
+    assert_eq!(world.update("f", |it| it.name = "other".into()), None);
+    let lost = world.waiting.pop_front().expect("it was proposed");
+    world.step(master_core::Input::ProposalFailed(lost));
+    assert!(world.answers.values().any(|answer| *answer == Err(Refusal::NotAgreed)));
+    let id = &world.frameworks["f"].id;
+    assert_eq!(&*world.registry.members.frameworks[id].framework.name, "f");
+}
+
+#[test]
+fn one_dead_offer_undoes_the_whole_call_and_the_living_are_given_back() {
+    let mut world = World::new();
+    world.agent("a");
+    world.framework("f");
+    world.settle();
+    world.heard("f");
+    let agent = world.id("a");
+    let good = world.frameworks["f"].offers.keys().next().expect("an offer").to_string();
+    let accept = |offers: Vec<&str>| {
+        Call::Accept(Accept {
+            offers: offers.into_iter().map(Into::into).collect(),
+            operations: vec![Operation::Launch(vec![Ok(task("t", &agent))])],
+            refuse_for: Duration::ZERO,
+        })
+    };
+    for offers in [vec![], vec![&*good, "gone"], vec!["gone"]] {
+        world.call("f", accept(offers.clone()));
+        let heard = world.heard("f");
+        assert_eq!(heard, ["t TASK_DROPPED REASON_INVALID_OFFERS"], "{offers:?}");
+        world.settle();
+        world.heard("f");
+    }
+    let offers = world.frameworks["f"].offers.len();
+    assert_eq!(offers, 2, "the living one was given back and is offered again");
+}
+
+#[test]
+fn what_a_task_asks_for_is_checked_one_by_one() {
+    let mut world = World::new();
+    world.agent("a");
+    world.framework("f");
+    world.settle();
+    let agent = world.id("a");
+    let offer = world.frameworks["f"].offers.keys().next().expect("an offer").to_string();
+    let elsewhere = AgentId::new("elsewhere").expect("an id");
+    let mut empty = task("empty", &agent);
+    empty.resources = model::resources::Resources::none();
+    let mut large = task("large", &agent);
+    large.resources =
+        model::resources::Resources::parse("cpus:100", &Role::any()).expect("well formed");
+    let tasks = vec![
+        Ok(task("good", &agent)),
+        Ok(task("good", &agent)),
+        Ok(task("astray", &elsewhere)),
+        Ok(empty),
+        Ok(large),
+    ];
+    world.heard("f");
+    world.call(
+        "f",
+        Call::Accept(Accept {
+            offers: vec![offer.as_str().into()],
+            operations: vec![Operation::Launch(tasks)],
+            refuse_for: Duration::ZERO,
+        }),
+    );
+    let mut errors = world.heard("f");
+    errors.sort();
+    assert_eq!(
+        errors,
+        [
+            "astray TASK_ERROR REASON_TASK_INVALID",
+            "empty TASK_ERROR REASON_TASK_INVALID",
+            "good TASK_ERROR REASON_TASK_INVALID",
+            "large TASK_ERROR REASON_TASK_INVALID",
+        ]
+    );
+    let messages: BTreeSet<String> = world.frameworks["f"]
+        .updates
+        .iter()
+        .filter_map(|status| status.message.as_ref().map(ToString::to_string))
+        .collect();
+    assert!(messages.contains("Task has duplicate ID: good"), "{messages:?}");
+    assert!(messages.contains("Task uses no resources"), "{messages:?}");
+    assert_eq!(world.told("a").last().map(String::as_str), Some("launch good"));
+}
+
+/// Every row of the table of explicit reconciliation.
+#[test]
+fn explicit_questions_are_answered_by_what_is_known() {
+    for (capabilities, words) in [
+        (aware(), ["GONE", "UNREACHABLE", "GONE_BY_OPERATOR", "UNKNOWN"]),
+        (Capabilities::default(), ["LOST"; 4]),
+    ] {
+        let mut world = running(capabilities);
+        world.agent("away");
+        world.agent("gone");
+        let (here, away, gone) = (world.id("a"), world.id("away"), world.id("gone"));
+        assert_eq!(world.operate(OperatorCall::MarkAgentGone(gone.clone())), Some(Ok(Done::Ok)));
+        world.disconnect("away");
+        // The other agent answers pings, the one that is away does not.
+        for _ in 0..6 {
+            world.pass(Duration::from_secs(15));
+            world.say("a", model::link::FromAgent::Pong);
+        }
+        world.heard("f");
+        let mut ask = |task: &str, agent: Option<&AgentId>| {
+            let question = ReconcileTask { task: tid(task), agent: agent.cloned() };
+            world.call("f", Call::Reconcile(vec![question]));
+            world.heard("f")
+        };
+        let answer = |word: &str| vec![format!("x TASK_{word} REASON_RECONCILIATION")];
+        let running = vec!["t1 TASK_RUNNING REASON_RECONCILIATION".to_owned()];
+        assert_eq!(ask("t1", Some(&here)), running);
+        assert_eq!(ask("t1", None), running);
+        assert_eq!(ask("x", Some(&here)), answer(words[0]));
+        assert_eq!(ask("x", Some(&away)), answer(words[1]));
+        assert_eq!(ask("x", Some(&gone)), answer(words[2]));
+        let nowhere = AgentId::new("nowhere").expect("an id");
+        assert_eq!(ask("x", Some(&nowhere)), answer(words[3]));
+        assert_eq!(ask("x", None), answer(words[3]));
+    }
+}
+
+#[test]
+fn while_agents_are_still_to_come_back_nobody_guesses() {
+    let mut world = running(aware());
+    let here = world.id("a");
+    world.lead();
+    world.resubscribe("f");
+    world.heard("f");
+    for agent in [Some(here), None] {
+        let question = ReconcileTask { task: tid("t1"), agent };
+        world.call("f", Call::Reconcile(vec![question]));
+        assert_eq!(world.heard("f"), [""; 0], "the agent will say");
+    }
+    world.reconnect("a");
+    world.call("f", Call::Reconcile(Vec::new()));
+    assert_eq!(world.heard("f"), ["t1 TASK_RUNNING REASON_RECONCILIATION"]);
+}
+
+#[test]
+fn an_agent_out_of_contact_takes_its_tasks_along_and_brings_them_back() {
+    for (capabilities, word) in [(aware(), "UNREACHABLE"), (Capabilities::default(), "LOST")] {
+        let mut world = running(capabilities);
+        world.disconnect("a");
+        assert_eq!(world.heard("f"), ["rescind of a"]);
+        world.pass(Duration::from_secs(100));
+        assert_eq!(
+            world.heard("f"),
+            [format!("t1 TASK_{word} REASON_AGENT_REMOVED"), "failure of a".to_owned()]
+        );
+        world.reconnect("a");
+        assert_eq!(world.told("a"), ["reregistered, 1 expected, 0 over"]);
+        assert_eq!(world.heard("f"), ["t1 TASK_RUNNING REASON_AGENT_REREGISTERED"]);
+    }
+}
+
+#[test]
+fn a_kill_reaches_an_agent_when_it_is_back() {
+    let mut world = running(aware());
+    world.disconnect("a");
+    let kill = Kill { task: tid("t1"), agent: None, grace: Some(Duration::from_secs(1)) };
+    world.call("f", Call::Kill(kill));
+    assert_eq!(world.told("a"), [""; 0]);
+    world.reconnect("a");
+    assert_eq!(world.told("a"), ["reregistered, 1 expected, 0 over", "kill t1 Some(1s)"]);
+    // Of a task that nobody knows, the truth is told.
+    world.heard("f");
+    let kill = Kill { task: tid("x"), agent: None, grace: None };
+    world.call("f", Call::Kill(kill));
+    assert_eq!(world.heard("f"), ["x TASK_UNKNOWN REASON_RECONCILIATION"]);
+}
+
+#[test]
+fn the_end_of_a_task_frees_what_it_used_at_once() {
+    let mut world = running(aware());
+    world.report("a", "t1", TaskState::Finished);
+    world.settle();
+    let heard = world.heard("f");
+    assert_eq!(heard[0], "t1 TASK_FINISHED");
+    assert!(heard[1..].iter().any(|line| line.contains("cpus:1; mem:64")), "{heard:?}");
+    assert_eq!(world.told("a"), [""; 0]);
+    world.acknowledge_all("f");
+    world.call("f", Call::Reconcile(Vec::new()));
+    assert_eq!(world.heard("f"), [""; 0], "it is over and kept");
+}
