@@ -87,6 +87,10 @@ fn a_drained_agent_is_emptied_marked_and_can_serve_again() {
     world.heard("f");
     world.settle();
     assert_eq!(world.heard("f"), [format!("offer of a for *: {ALL}")]);
+    // And once more: what was done before is not remembered.
+    let drain = Drain::default();
+    assert_eq!(world.operate(OperatorCall::DrainAgent { agent: id.clone(), drain }), OK);
+    assert!(matches!(world.rules.standing(&id), Standing::Drained { .. }));
 }
 
 #[test]

@@ -36,7 +36,8 @@ pub(crate) fn quotas(books: &mut Books, quotas: &[(Role, Quota)], turn: &mut Tur
 /// Operators have another word for an agent.
 pub(crate) fn standing(books: &mut Books, id: &AgentId, standing: Standing, turn: &mut Turn<'_>) {
     books.unpublished.agent(id);
-    let Some(agent) = books.agents.get(id) else { return };
+    let Some(agent) = books.agents.get_mut(id) else { return };
+    agent.is_settling = false;
     match standing {
         Standing::Active => {
             if agent.connection().is_some() {

@@ -1,0 +1,228 @@
+//! What operators ask of a master, over real sockets, in JSON and in protobuf.
+
+mod common;
+
+use common::{Alone, FakeAgent};
+use model::link::ToAgent;
+use proto::mesos::v1::master::{Call, Response};
+use serde_json::{Value, json};
+use transport::http::{Encoding, decode};
+
+/// An operator who writes in one encoding.
+struct Operator<'a> {
+    master: &'a Alone,
+    encoding: Encoding,
+}
+
+impl Operator<'_> {
+    /// Sends a call and returns status and body: what was said of a refusal, or the answer in JSON.
+    async fn call(&self, call: &Value) -> (u16, Value) {
+        let message: Call =
+            decode(Encoding::Json, call.to_string().as_bytes(), "Call").expect("a call");
+        let mime = self.encoding.mime();
+        let request = self.master.http.post(self.master.url("/api/v1")).header("accept", mime);
+        let request = request.header("content-type", mime).body(self.encoding.encode(&message));
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        let body = answer.bytes().await.expect("a body");
+        if status != 200 || body.is_empty() {
+            return (status, String::from_utf8_lossy(&body).into_owned().into());
+        }
+        let response: Response = decode(self.encoding, &body, "Response").expect("an answer");
+        (status, proto::json::to_value(&response))
+    }
+
+    async fn done(&self, call: Value) {
+        assert_eq!(self.call(&call).await, (200, json!("")), "{call}");
+    }
+
+    async fn refused(&self, call: Value, status: u16, why: &str) {
+        assert_eq!(self.call(&call).await, (status, json!(why)), "{call}");
+    }
+}
+
+async fn operators<S: AsyncFn(Operator<'_>)>(master: &Alone, story: S) {
+    for encoding in [Encoding::Json, Encoding::Protobuf] {
+        story(Operator { master, encoding }).await;
+    }
+}
+
+#[tokio::test]
+async fn weights_are_set_and_shown_in_both_ways() {
+    let master = Alone::started().await;
+    operators(&master, async |operator| {
+        let weights = |infos: Value| json!({"type": "UPDATE_WEIGHTS", "update_weights": {"weight_infos": infos}});
+        operator.done(weights(json!([{"role": "web", "weight": 2.5}]))).await;
+        let (_, answer) = operator.call(&json!({"type": "GET_WEIGHTS"})).await;
+        let infos = &answer["get_weights"]["weight_infos"];
+        assert_eq!(*infos, json!([{"role": "web", "weight": 2.5}]));
+        let bad = weights(json!([{"role": "web", "weight": 0}]));
+        let why = "Invalid weight '0' for role 'web': Weights must be positive";
+        operator.refused(bad, 400, why).await;
+        let bad = weights(json!([{"role": "/web", "weight": 1}]));
+        let why = "Role '/web' cannot start or end with a slash, nor have two in a row";
+        operator.refused(bad, 400, why).await;
+        let why = "Failed to validate master::Call: Expecting 'update_weights' to be present";
+        operator.refused(json!({"type": "UPDATE_WEIGHTS"}), 400, why).await;
+    })
+    .await;
+
+    let put = |body: &'static str| master.http.put(master.url("/weights")).body(body).send();
+    let answer = put(r#"[{"role": "dev", "weight": 3}]"#).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let all = json!([{"role": "dev", "weight": 3.0}, {"role": "web", "weight": 2.5}]);
+    assert_eq!(master.get("/weights").await, all);
+    assert_eq!(master.get("/roles").await["roles"][0]["weight"], json!(3.0));
+    assert_eq!(put("{}").await.expect("an answer").status(), 400);
+}
+
+/// The first agent, once it is drained.
+async fn until_drained(operator: &Operator<'_>) -> Value {
+    let look = async {
+        loop {
+            let (_, answer) = operator.call(&json!({"type": "GET_AGENTS"})).await;
+            let shown = answer["get_agents"]["agents"][0].clone();
+            if shown["drain_info"]["state"] == "DRAINED" {
+                return shown;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(common::SOON, look).await.expect("in time")
+}
+
+#[tokio::test]
+async fn agents_are_taken_out_of_service_and_put_back() {
+    let master = Alone::started().await;
+    let mut agent = FakeAgent::registered(master.address()).await;
+    let id = json!({"value": agent.id.to_string()});
+    let nobody = json!({"value": "nobody"});
+    operators(&master, async |operator| {
+        let call =
+            |kind: &str, name: &str, id: &Value| json!({"type": kind, name: {"agent_id": id}});
+        operator
+            .refused(call("DEACTIVATE_AGENT", "deactivate_agent", &nobody), 400, "Unknown agent")
+            .await;
+        operator
+            .refused(call("REACTIVATE_AGENT", "reactivate_agent", &nobody), 400, "Unknown agent")
+            .await;
+        operator.refused(call("DRAIN_AGENT", "drain_agent", &nobody), 400, "Unknown agent").await;
+        operator
+            .refused(call("MARK_AGENT_GONE", "mark_agent_gone", &nobody), 404, "Agent not found")
+            .await;
+        let reactivate = call("REACTIVATE_AGENT", "reactivate_agent", &id);
+        operator.refused(reactivate.clone(), 400, "Agent is not deactivated").await;
+        operator.done(call("DEACTIVATE_AGENT", "deactivate_agent", &id)).await;
+        let (_, answer) = operator.call(&json!({"type": "GET_AGENTS"})).await;
+        let shown = &answer["get_agents"]["agents"][0];
+        assert_eq!((&shown["active"], &shown["deactivated"]), (&json!(false), &json!(true)));
+        operator.done(reactivate.clone()).await;
+
+        operator
+            .done(json!({"type": "DRAIN_AGENT", "drain_agent": {
+                "agent_id": id, "max_grace_period": {"seconds": 5}, "mark_gone": false,
+            }}))
+            .await;
+        // Nothing runs there, so it is empty as soon as the masters have agreed on that.
+        let shown = until_drained(&operator).await;
+        let config = json!({
+            "max_grace_period": {"nanoseconds": 5_000_000_000_i64}, "mark_gone": false,
+        });
+        assert_eq!(shown["drain_info"], json!({"state": "DRAINED", "config": config}));
+        assert!(shown["estimated_drain_start_time"]["nanoseconds"].as_i64().is_some());
+        operator.done(reactivate).await;
+    })
+    .await;
+    for _ in 0..2 {
+        let Some(ToAgent::Drain(drain)) = agent.hear().await else { panic!("not told") };
+        assert_eq!(drain.grace_max, Some(std::time::Duration::from_secs(5)));
+    }
+}
+
+#[tokio::test]
+async fn maintenance_is_planned_begun_and_ended() {
+    let master = Alone::started().await;
+    let machine = json!({"hostname": "away", "ip": "10.1.2.3"});
+    let window = json!({
+        "machine_ids": [machine],
+        "unavailability": {"start": {"nanoseconds": 5}, "duration": {"nanoseconds": 7}},
+    });
+    operators(&master, async |operator| {
+        let plan = |windows: Value| {
+            json!({"type": "UPDATE_MAINTENANCE_SCHEDULE",
+                   "update_maintenance_schedule": {"schedule": {"windows": windows}}})
+        };
+        let machines =
+            |kind: &str, name: &str| json!({"type": kind, name: {"machines": [machine]}});
+        let start = machines("START_MAINTENANCE", "start_maintenance");
+        let stop = machines("STOP_MAINTENANCE", "stop_maintenance");
+        let named = "Machine 'away (10.1.2.3)'";
+        let why = format!("{named} is not part of a maintenance schedule");
+        operator.refused(start.clone(), 400, &why).await;
+        let why = format!("{named} is not in DOWN mode and cannot be brought up");
+        operator.refused(stop.clone(), 400, &why).await;
+        let empty = json!([{"unavailability": {"start": {"nanoseconds": 5}}}]);
+        let why = "List of machines in the maintenance window is empty";
+        operator.refused(plan(empty), 400, why).await;
+        let why = format!("{named} appears more than once in the schedule");
+        operator.refused(plan(json!([window, window])), 400, &why).await;
+
+        operator.done(plan(json!([window]))).await;
+        let (_, answer) = operator.call(&json!({"type": "GET_MAINTENANCE_SCHEDULE"})).await;
+        let schedule = &answer["get_maintenance_schedule"]["schedule"];
+        assert_eq!(*schedule, json!({"windows": [window]}));
+        let status = async || {
+            let (_, answer) = operator.call(&json!({"type": "GET_MAINTENANCE_STATUS"})).await;
+            answer["get_maintenance_status"]["status"].clone()
+        };
+        assert_eq!(status().await, json!({"draining_machines": [{"id": machine}]}));
+        operator.done(start.clone()).await;
+        assert_eq!(status().await, json!({"down_machines": [machine]}));
+        let why = format!("{named} is not in DRAINING mode and cannot be brought down");
+        operator.refused(start, 400, &why).await;
+        let why = format!("{named} is deactivated and cannot be removed from the schedule");
+        operator.refused(plan(json!([])), 400, &why).await;
+        operator.done(stop).await;
+        assert_eq!(status().await, json!({}));
+    })
+    .await;
+
+    let body = json!({"windows": [window]});
+    assert_eq!(master.post("/maintenance/schedule", &body).await.status(), 200);
+    assert_eq!(master.get("/maintenance/schedule").await, body);
+    assert_eq!(master.post("/machine/down", &json!([machine])).await.status(), 200);
+    assert_eq!(master.get("/maintenance/status").await, json!({"down_machines": [machine]}));
+    assert_eq!(master.post("/machine/up", &json!([machine])).await.status(), 200);
+    assert_eq!(master.get("/maintenance/schedule").await, json!({}));
+    let answer = master.post("/machine/up", &json!([{}])).await;
+    assert_eq!(answer.status(), 400);
+    let text = answer.text().await.expect("a body");
+    assert_eq!(text, "Both 'hostname' and 'ip' for a machine are empty");
+}
+
+#[tokio::test]
+async fn every_call_lacks_its_body_in_the_same_words() {
+    let master = Alone::started().await;
+    operators(&master, async |operator| {
+        for (kind, name) in [
+            ("GET_METRICS", "get_metrics"),
+            ("SET_LOGGING_LEVEL", "set_logging_level"),
+            ("LIST_FILES", "list_files"),
+            ("READ_FILE", "read_file"),
+            ("UPDATE_WEIGHTS", "update_weights"),
+            ("UPDATE_MAINTENANCE_SCHEDULE", "update_maintenance_schedule"),
+            ("START_MAINTENANCE", "start_maintenance"),
+            ("STOP_MAINTENANCE", "stop_maintenance"),
+            ("DRAIN_AGENT", "drain_agent"),
+            ("DEACTIVATE_AGENT", "deactivate_agent"),
+            ("REACTIVATE_AGENT", "reactivate_agent"),
+            ("UPDATE_QUOTA", "update_quota"),
+            ("TEARDOWN", "teardown"),
+            ("MARK_AGENT_GONE", "mark_agent_gone"),
+        ] {
+            let why = format!("Failed to validate master::Call: Expecting '{name}' to be present");
+            operator.refused(json!({"type": kind}), 400, &why).await;
+        }
+    })
+    .await;
+}
