@@ -51,7 +51,7 @@ enum Verb {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
-    /// List the machines of the cluster
+    /// List the machines of the cluster, take them out of service and put them back
     Node {
         #[command(subcommand)]
         command: client::node::NodeCommand,

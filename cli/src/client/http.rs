@@ -96,6 +96,16 @@ impl Cluster {
         read(&url, answer).await
     }
 
+    /// Has the leading master carry out a call of its operator API.
+    pub(crate) async fn operate(&self, call: &Value) -> Result<Value, Failure> {
+        let (url, answer) = self
+            .first(&self.masters, "master", "master", |client, base| {
+                client.post(format!("{base}/api/v1")).json(call)
+            })
+            .await?;
+        read(&url, answer).await
+    }
+
     /// Reads `path` of Marathon.
     pub(crate) async fn marathon(&self, path: &str) -> Result<Value, Failure> {
         self.change(reqwest::Method::GET, path, None).await

@@ -9,5 +9,6 @@ mod failover;
 mod harness;
 mod local;
 mod memory;
+mod operators;
 mod protocols;
 mod third_party;

@@ -1,0 +1,51 @@
+//! Operators take a machine out of service while its web app goes on elsewhere.
+
+use crate::harness::{PATIENCE, World, until_async, web_app};
+use std::time::Duration;
+
+#[tokio::test]
+async fn a_drained_agents_tasks_move_and_it_serves_again_when_reactivated() {
+    let world = World::new();
+    let ports = crate::harness::free_ports(1);
+    let masters = format!("127.0.0.1:{}", ports[0]);
+    let master = world.start_master("master", ports[0], &masters, &[]).await;
+    let _first = world.start_agent("agent-1", &masters, "31000-31499").await;
+    let marathon = world.start_marathon("marathon", &masters).await;
+    world.deploy(&marathon.address, &web_app("/web", 2)).await;
+    world.answering(&marathon.address, "web", 2, Duration::from_secs(20)).await;
+    let agora = async |args: &[&str]| {
+        let master = format!("--master={}", master.address);
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_agora"));
+        let output = command.args(args).arg(master).output().await.expect("the binary is built");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let slaves = world.json(&master.address, "/slaves").await.expect("it leads");
+    let id = slaves["slaves"][0]["id"].as_str().expect("an id").to_owned();
+
+    // The other one comes when the first is going.
+    let _second = world.start_agent("agent-2", &masters, "31500-31999").await;
+    let (code, out, err) = agora(&["node", "drain", &id, "--grace=1secs"]).await;
+    assert_eq!((code, out), (Some(0), format!("{id} drained\n")), "{err}");
+    until_async("both instances run on the other agent", PATIENCE, async || {
+        let tasks = world.tasks(&marathon.address, "web").await;
+        let moved = tasks.iter().filter(|task| {
+            task["state"] == "TASK_RUNNING"
+                && task["ports"][0].as_u64().is_some_and(|port| port >= 31_500)
+        });
+        (moved.count() == 2 && tasks.len() == 2).then_some(())
+    })
+    .await;
+    world.answering(&marathon.address, "web", 2, Duration::from_secs(20)).await;
+    let (_, out, _) = agora(&["node", "list"]).await;
+    assert!(out.contains("drained") && out.contains("active"), "{out}");
+    let (code, _, err) = agora(&["node", "drain", "nobody"]).await;
+    assert_eq!(code, Some(4), "{err}");
+
+    let (code, out, err) = agora(&["node", "reactivate", &id]).await;
+    assert_eq!((code, out), (Some(0), format!("{id} reactivated\n")), "{err}");
+    let (code, _, err) = agora(&["node", "reactivate", &id]).await;
+    assert!(code == Some(1) && err.contains("Agent is not deactivated"), "{err}");
+    let (code, out, err) = agora(&["node", "deactivate", &id]).await;
+    assert_eq!((code, out), (Some(0), format!("{id} deactivated\n")), "{err}");
+}
