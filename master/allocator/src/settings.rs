@@ -99,6 +99,16 @@ pub enum BadSetting {
     NotScalar(String),
 }
 
+/// How siblings, roles below one role or frameworks in one, take turns.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Sorter {
+    /// Who is furthest behind comes first: the smallest dominant share over weight.
+    #[default]
+    Drf,
+    /// Lots are drawn anew for each offer, a heavier role being likelier to come early.
+    Random,
+}
+
 /// What the allocator is told once, at its start.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
@@ -114,7 +124,13 @@ pub struct Settings {
     pub excluded_from_shares: BTreeSet<Arc<str>>,
     /// Whether agents with GPUs are kept for frameworks that ask for such.
     pub keeps_gpus_apart: bool,
-    /// Decides the order in which agents are handed out.
+    /// How roles take turns.
+    pub role_sorter: Sorter,
+    /// How frameworks of one role take turns.
+    pub framework_sorter: Sorter,
+    /// Whether frameworks that decline step back, so that their declines starve nobody.
+    pub decliners_step_back: bool,
+    /// Decides the order in which agents are handed out, and the lots.
     pub seed: u64,
 }
 
@@ -127,6 +143,9 @@ impl Default for Settings {
             weights: BTreeMap::new(),
             excluded_from_shares: BTreeSet::new(),
             keeps_gpus_apart: true,
+            role_sorter: Sorter::default(),
+            framework_sorter: Sorter::default(),
+            decliners_step_back: true,
             seed: 0,
         }
     }
