@@ -1,5 +1,6 @@
 //! Agents: what they have, and who has it.
 
+use crate::facts::AgentFacts;
 use crate::filters::Filters;
 use crate::slab::Index;
 use crate::sorter::{FrameworkIx, RoleIx};
@@ -25,6 +26,7 @@ pub(crate) struct Given {
 #[expect(clippy::struct_excessive_bools, reason = "each is one independent fact")]
 pub(crate) struct Agent {
     pub(crate) id: AgentId,
+    pub(crate) facts: AgentFacts,
     pub(crate) total: Resources,
     pub(crate) given: BTreeMap<(FrameworkIx, RoleIx), Given>,
     /// `total` without what is given; what is shared stays free however often it is given.
@@ -32,6 +34,10 @@ pub(crate) struct Agent {
     /// Whether more is given than there is, so that what comes back may not be free.
     is_overcommitted: bool,
     pub(crate) is_active: bool,
+    /// Whether its machine is one that may be offered.
+    pub(crate) is_listed: bool,
+    /// Whether it is of another region than the master.
+    pub(crate) is_remote: bool,
     pub(crate) has_gpus: bool,
     /// Whether it has nothing that is reserved, revocable or shared.
     pub(crate) is_plain: bool,
@@ -46,11 +52,14 @@ impl Agent {
     pub(crate) fn new(id: AgentId, total: Resources) -> Self {
         let mut agent = Self {
             id,
+            facts: AgentFacts::default(),
             total: Resources::none(),
             given: BTreeMap::new(),
             free: Resources::none(),
             is_overcommitted: false,
             is_active: true,
+            is_listed: true,
+            is_remote: false,
             has_gpus: false,
             is_plain: true,
             has_shared: false,
@@ -72,7 +81,7 @@ impl Agent {
 
     /// Whether its free resources are there to be offered.
     pub(crate) fn is_offered(&self) -> bool {
-        self.is_active
+        self.is_active && self.is_listed
     }
 
     /// Books `what` as taken from what is free.

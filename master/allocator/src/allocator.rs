@@ -2,6 +2,7 @@
 
 use crate::agent::{Agent, AgentIx};
 use crate::amounts::Amounts;
+use crate::facts::{AgentFacts, FaultDomain};
 use crate::framework::{Framework, FrameworkWish};
 use crate::quota::{BadQuota, Quota, Quotas};
 use crate::settings::{Settings, Weight};
@@ -44,6 +45,10 @@ pub struct Allocator {
     pub(crate) frameworks_by_id: BTreeMap<FrameworkId, FrameworkIx>,
     pub(crate) roles: Roles,
     pub(crate) quotas: Quotas,
+    /// Names of machines that may be offered; absent means all.
+    whitelist: Option<BTreeSet<Arc<str>>>,
+    /// How many frameworks have an own idea of the least that is worth an offer.
+    pub(crate) own_leasts: usize,
     /// Agents where something changed that may lead to offers.
     pub(crate) dirty: BTreeSet<AgentIx>,
     pub(crate) all_dirty: bool,
@@ -71,6 +76,8 @@ impl Allocator {
             frameworks_by_id: BTreeMap::new(),
             roles: Roles::new(&settings),
             quotas: Quotas::new(),
+            whitelist: None,
+            own_leasts: 0,
             dirty: BTreeSet::new(),
             all_dirty: false,
             held_back: BTreeSet::new(),
@@ -92,6 +99,10 @@ impl Allocator {
         let at = self.framework_place(id);
         let framework = self.frameworks.get_mut(at);
         framework.capabilities = wish.capabilities;
+        framework.constraints = wish.constraints.clone();
+        let own_leasts = self.own_leasts - usize::from(!framework.min_allocatable.is_empty());
+        framework.min_allocatable = wish.min_allocatable.clone();
+        self.own_leasts = own_leasts + usize::from(!framework.min_allocatable.is_empty());
         framework.is_active = true;
         let suppressed = |role: &Role| wish.suppressed.contains(role);
         let roles = wish.roles.iter().map(|role| (role.clone(), suppressed(role))).collect();
@@ -132,7 +143,8 @@ impl Allocator {
         for role in roles.keys() {
             self.rank(at, role);
         }
-        self.frameworks.remove(at);
+        let framework = self.frameworks.remove(at);
+        self.own_leasts -= usize::from(!framework.min_allocatable.is_empty());
         self.frameworks_by_id.remove(id);
         self.roles.remove_framework(id);
     }
@@ -164,7 +176,7 @@ impl Allocator {
     }
 
     /// An agent is there, or back with another total and other things on it. It is active afterwards;
-    /// filters on it are forgotten.
+    /// filters on it are forgotten. What else was said of it holds on.
     pub fn put_agent(
         &mut self,
         id: &AgentId,
@@ -172,10 +184,16 @@ impl Allocator {
         used: impl IntoIterator<Item = (FrameworkId, Role, Resources)>,
         now: Time,
     ) {
+        let before = self.agents_by_id.get(id).map(|&at| self.agents.get(at));
+        let facts = before.map(|agent| agent.facts.clone()).unwrap_or_default();
         self.remove_agent(id);
         self.roles.grow_total(&total);
         self.count_reservations(&total, true);
-        let at = self.agents.insert(Agent::new(id.clone(), total));
+        let mut agent = Agent::new(id.clone(), total);
+        agent.is_listed = self.is_listed(&facts.hostname);
+        agent.is_remote = self.is_remote(facts.domain.as_ref());
+        agent.facts = facts;
+        let at = self.agents.insert(agent);
         self.agents_by_id.insert(id.clone(), at);
         self.count_headroom(at, &Amounts::default());
         for (framework, role, resources) in used {
@@ -185,6 +203,23 @@ impl Allocator {
             let (framework, role) = (self.framework_place(&framework), self.roles.place(&role));
             self.give(at, framework, role, &resources, None);
         }
+        self.touch(at, now);
+    }
+
+    /// Says of an agent what is known beside its resources. If that is news, filters on it are
+    /// forgotten.
+    pub fn describe_agent(&mut self, id: &AgentId, facts: AgentFacts, now: Time) {
+        let Some(&at) = self.agents_by_id.get(id) else { return };
+        if self.agents.get(at).facts == facts {
+            return;
+        }
+        self.clear_filters_on(at);
+        let headroom = self.headroom_of(at);
+        let is_listed = self.is_listed(&facts.hostname);
+        let is_remote = self.is_remote(facts.domain.as_ref());
+        let agent = self.agents.get_mut(at);
+        (agent.facts, agent.is_listed, agent.is_remote) = (facts, is_listed, is_remote);
+        self.count_headroom(at, &headroom);
         self.touch(at, now);
     }
 
@@ -221,15 +256,12 @@ impl Allocator {
             let had = self.agents.get(at).given[&(framework, role)].what.clone();
             self.take_back(at, framework, role, &had);
         }
+        self.clear_filters_on(at);
         let headroom = self.headroom_of(at);
         self.quotas.shrink_headroom(&headroom);
         let agent = self.agents.remove(at);
         self.roles.shrink_total(&agent.total);
         self.count_reservations(&agent.total, false);
-        for (framework, role) in agent.filters.into_keys() {
-            self.frameworks.get_mut(framework).filtered_on.remove(&(at, role));
-        }
-        self.filters_end.retain(|&(_, agent, _, _)| agent != at);
         self.dirty.remove(&at);
         self.held_back.remove(&at);
     }
@@ -367,6 +399,19 @@ impl Allocator {
         named.map(|(name, (_, amount))| (name, Milli(amount))).collect()
     }
 
+    /// Has only agents offered whose machines have one of these names; absent means all agents.
+    pub fn set_whitelist(&mut self, hostnames: Option<BTreeSet<Arc<str>>>, now: Time) {
+        self.whitelist = hostnames;
+        let agents: Vec<AgentIx> = self.agents.indices().collect();
+        for at in agents {
+            let headroom = self.headroom_of(at);
+            let is_listed = self.is_listed(&self.agents.get(at).facts.hostname);
+            self.agents.get_mut(at).is_listed = is_listed;
+            self.count_headroom(at, &headroom);
+        }
+        self.touch_all(now);
+    }
+
     /// Gives a role another weight.
     pub fn set_weight(&mut self, role: Role, weight: Weight, now: Time) {
         self.roles.set_weight(role, weight);
@@ -386,6 +431,15 @@ impl Allocator {
     /// What is free on an agent; absent if it is not known.
     pub fn free(&self, agent: &AgentId) -> Option<&Resources> {
         self.agents_by_id.get(agent).map(|&at| &self.agents.get(at).free)
+    }
+
+    fn is_listed(&self, hostname: &Arc<str>) -> bool {
+        self.whitelist.as_ref().is_none_or(|listed| listed.contains(hostname))
+    }
+
+    fn is_remote(&self, of: Option<&FaultDomain>) -> bool {
+        let both = of.zip(self.settings.domain.as_ref());
+        both.is_some_and(|(agent, master)| agent.region != master.region)
     }
 
     fn set_suppressed(&mut self, at: FrameworkIx, roles: &BTreeSet<Role>, is_suppressed: bool) {
@@ -413,62 +467,6 @@ impl Allocator {
         let id = framework.id.clone();
         let place = self.roles.place(role);
         self.roles.set_client(place, at, &id, is_subscribed, is_active);
-    }
-
-    fn add_filter(
-        &mut self,
-        agent: AgentIx,
-        framework: FrameworkIx,
-        role: RoleIx,
-        declined: Resources,
-        until: Time,
-    ) {
-        let filters = self.agents.get_mut(agent).filters.entry((framework, role)).or_default();
-        filters.add(declined, until);
-        self.frameworks.get_mut(framework).filtered_on.insert((agent, role));
-        self.filters_end.insert((until, agent, framework, role));
-    }
-
-    pub(crate) fn end_filters(&mut self, now: Time) {
-        while let Some(&(until, agent, framework, role)) = self.filters_end.first()
-            && until <= now
-        {
-            self.filters_end.pop_first();
-            let filters = &mut self.agents.get_mut(agent).filters;
-            if let Some(some) = filters.get_mut(&(framework, role))
-                && some.expire(now)
-            {
-                filters.remove(&(framework, role));
-                self.frameworks.get_mut(framework).filtered_on.remove(&(agent, role));
-            }
-            self.dirty.insert(agent);
-            self.due_at = Some(now);
-        }
-    }
-
-    fn clear_filters(&mut self, at: FrameworkIx, role: Option<&Role>) {
-        let role = match role {
-            None => None,
-            Some(role) => match self.roles.find(role) {
-                None => return,
-                found @ Some(_) => found,
-            },
-        };
-        let filtered_on = &mut self.frameworks.get_mut(at).filtered_on;
-        let (cleared, kept) = std::mem::take(filtered_on)
-            .into_iter()
-            .partition(|&(_, of)| role.is_none_or(|role| role == of));
-        *filtered_on = kept;
-        let cleared: BTreeSet<(AgentIx, RoleIx)> = cleared;
-        if cleared.is_empty() {
-            return;
-        }
-        for &(agent, role) in &cleared {
-            self.agents.get_mut(agent).filters.remove(&(at, role));
-        }
-        // Indices are given out again, so no end may be left of a filter that is not there.
-        self.filters_end
-            .retain(|&(_, agent, of, role)| of != at || !cleared.contains(&(agent, role)));
     }
 
     pub(crate) fn touch(&mut self, agent: AgentIx, now: Time) {

@@ -1,6 +1,8 @@
 //! Frameworks: what they want, and where they have something.
 
 use crate::agent::AgentIx;
+use crate::constraints::OfferConstraints;
+use crate::settings::MinAllocatable;
 use crate::sorter::RoleIx;
 use model::framework::Capabilities;
 use model::ids::FrameworkId;
@@ -16,6 +18,11 @@ pub struct FrameworkWish {
     pub suppressed: BTreeSet<Role>,
     /// What it understands.
     pub capabilities: Capabilities,
+    /// Which agents it wants offers of, for those of its roles for which it is not any.
+    pub constraints: BTreeMap<Role, OfferConstraints>,
+    /// The least that is worth an offer, for those of its roles for which it is not what the settings
+    /// say.
+    pub min_allocatable: BTreeMap<Role, MinAllocatable>,
 }
 
 /// A framework, as the allocator knows it.
@@ -23,6 +30,8 @@ pub struct FrameworkWish {
 pub(crate) struct Framework {
     pub(crate) id: FrameworkId,
     pub(crate) capabilities: Capabilities,
+    pub(crate) constraints: BTreeMap<Role, OfferConstraints>,
+    pub(crate) min_allocatable: BTreeMap<Role, MinAllocatable>,
     /// The roles it is in, and whether it wants no offers for them.
     pub(crate) roles: BTreeMap<Role, bool>,
     pub(crate) is_active: bool,
@@ -38,6 +47,8 @@ impl Framework {
         Self {
             id,
             capabilities: Capabilities::default(),
+            constraints: BTreeMap::new(),
+            min_allocatable: BTreeMap::new(),
             roles: BTreeMap::new(),
             is_active: false,
             has_on: BTreeSet::new(),

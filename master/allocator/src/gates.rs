@@ -27,6 +27,10 @@ pub enum Why {
     Suppressed,
     /// The agent is not connected.
     AgentInactive,
+    /// The agent's machine is not on the whitelist.
+    NotWhitelisted,
+    /// The agent is not one that the framework's offer constraints allow.
+    OfferConstraints,
     /// All that is free there is reserved for other roles, or nothing is free.
     NothingForRole,
     /// What is free there is less than is worth an offer.
@@ -37,8 +41,12 @@ pub enum Why {
     Headroom,
     /// The agent has GPUs and the framework does not say that it can use them.
     GpuAgent,
+    /// The agent is of another region and the framework does not say that it takes such.
+    OtherRegion,
     /// What is left after taking out what the framework does not understand is too little.
     NotUnderstood,
+    /// The agent is too old for a framework in several roles, or for a role below another.
+    OldAgent,
     /// The framework has declined it, until.
     Filtered(Time),
 }
@@ -56,6 +64,9 @@ pub(crate) struct ForRole<'a> {
 pub(crate) fn for_anyone(agent: &Agent) -> Result<(), Why> {
     if !agent.is_active {
         return Err(Why::AgentInactive);
+    }
+    if !agent.is_listed {
+        return Err(Why::NotWhitelisted);
     }
     Ok(())
 }
@@ -78,12 +89,17 @@ pub(crate) fn for_role<'a>(agent: &'a Agent, role: &Role) -> Result<Cow<'a, Reso
 pub(crate) fn for_framework(
     agent: &Agent,
     framework: &Framework,
+    role: &Role,
     offer: &ForRole<'_>,
     filters: Option<&Filters>,
     settings: &Settings,
     now: Time,
 ) -> Result<Option<Resources>, Why> {
-    let least: &MinAllocatable = &settings.min_allocatable;
+    if framework.constraints.get(role).is_some_and(|wanted| !wanted.are_met_by(&agent.facts)) {
+        return Err(Why::OfferConstraints);
+    }
+    let least: &MinAllocatable =
+        framework.min_allocatable.get(role).unwrap_or(&settings.min_allocatable);
     if !least.is_met_by(&offer.what) {
         return Err(match offer.cut {
             None => Why::TooLittle,
@@ -95,9 +111,18 @@ pub(crate) fn for_framework(
     if settings.keeps_gpus_apart && agent.has_gpus && !can.gpu_resources {
         return Err(Why::GpuAgent);
     }
+    if agent.is_remote && !can.region_aware {
+        return Err(Why::OtherRegion);
+    }
     let part = if agent.is_plain { None } else { understood(&offer.what, can) };
     if part.as_ref().is_some_and(|part| !least.is_met_by(part)) {
         return Err(Why::NotUnderstood);
+    }
+    let is_nested = || role.components().nth(1).is_some();
+    if (agent.facts.lacks_multi_role && can.multi_role)
+        || (agent.facts.lacks_hierarchical_roles && is_nested())
+    {
+        return Err(Why::OldAgent);
     }
     let what = part.as_ref().unwrap_or(&offer.what);
     match filters.and_then(|filters| filters.keep_away(what, now)) {

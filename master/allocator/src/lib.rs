@@ -9,6 +9,8 @@ mod agent;
 mod allocator;
 mod amounts;
 mod books;
+mod constraints;
+mod facts;
 mod filters;
 mod framework;
 mod gates;
@@ -21,6 +23,11 @@ mod sorter;
 mod tests;
 
 pub use allocator::{Allocation, Allocator};
+pub use constraints::{
+    AttributeConstraint, BadConstraints, CONSTRAINTS_MAX, OfferConstraints, PATTERN_BYTES_MAX,
+    Pattern, Predicate, Selector,
+};
+pub use facts::{AgentFacts, FaultDomain};
 pub use framework::FrameworkWish;
 pub use gates::Why;
 pub use quota::{BadQuota, Quota};

@@ -139,17 +139,18 @@ impl Allocator {
         let agent = self.agents.get(at);
         gates::for_anyone(agent).ok()?;
         // Reservations are part of it, so what is too little as a whole is too little for any role.
-        if !self.settings.min_allocatable.is_met_by(&agent.free) {
+        let least = &self.settings.min_allocatable;
+        if agent.free.is_empty() || (self.own_leasts == 0 && !least.is_met_by(&agent.free)) {
             return None;
         }
         let mut walk = self.roles.walk(rng.clone());
-        let mut last: Option<(RoleIx, ForRole<'_>)> = None;
+        let mut seen: Option<(RoleIx, ForRole<'_>)> = None;
         let mut pick = None;
         while let Some((role, framework)) = walk.next() {
-            if last.as_ref().is_none_or(|(last, _)| *last != role) {
-                last = self.for_role_in(at, role, stage).map(|offer| (role, offer));
+            if seen.as_ref().is_none_or(|(seen, _)| *seen != role) {
+                seen = self.for_role_in(at, role, stage).map(|offer| (role, offer));
             }
-            let Some((_, offer)) = &last else {
+            let Some((_, offer)) = &seen else {
                 walk.skip_role();
                 continue;
             };
@@ -201,6 +202,7 @@ impl Allocator {
         let agent = self.agents.get(at);
         let filters = agent.filters.get(&(framework, role));
         let framework = self.frameworks.get(framework);
-        gates::for_framework(agent, framework, offer, filters, &self.settings, now)
+        let role = self.roles.role(role);
+        gates::for_framework(agent, framework, role, offer, filters, &self.settings, now)
     }
 }

@@ -1,5 +1,6 @@
 //! What the allocator is told once, at its start.
 
+use crate::facts::FaultDomain;
 use model::amount::Milli;
 use model::resources::{BadResources, Resources};
 use model::role::Role;
@@ -52,6 +53,11 @@ impl MinAllocatable {
     /// Anything at all is worth an offer.
     pub fn none() -> Self {
         Self(Vec::new())
+    }
+
+    /// Any one of `sets`; anything at all if there are none.
+    pub fn any_of(sets: impl IntoIterator<Item = BTreeMap<Arc<str>, Milli>>) -> Self {
+        Self(sets.into_iter().map(|set| set.into_iter().collect()).collect())
     }
 
     /// Reads the flag form: sets with `|` between them, such as `cpus:0.01|mem:32`.
@@ -124,6 +130,8 @@ pub struct Settings {
     pub excluded_from_shares: BTreeSet<Arc<str>>,
     /// Whether agents with GPUs are kept for frameworks that ask for such.
     pub keeps_gpus_apart: bool,
+    /// Where the master stands; if it does not say, no agent is of another region.
+    pub domain: Option<FaultDomain>,
     /// How roles take turns.
     pub role_sorter: Sorter,
     /// How frameworks of one role take turns.
@@ -143,6 +151,7 @@ impl Default for Settings {
             weights: BTreeMap::new(),
             excluded_from_shares: BTreeSet::new(),
             keeps_gpus_apart: true,
+            domain: None,
             role_sorter: Sorter::default(),
             framework_sorter: Sorter::default(),
             decliners_step_back: true,

@@ -7,6 +7,7 @@ use model::role::Role;
 use model::step::Time;
 use std::time::Duration;
 
+mod agents;
 mod laws;
 mod offers;
 mod quota;

@@ -107,6 +107,7 @@ impl Framework {
             roles: self.description.roles.clone(),
             suppressed,
             capabilities: self.description.capabilities,
+            ..FrameworkWish::default()
         }
     }
 
