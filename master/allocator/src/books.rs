@@ -34,6 +34,9 @@ impl Allocator {
         given.offered_at = offered_at.or(given.offered_at);
         agent.take(what);
         self.count_given(at, framework, role, &amounts);
+        if let Some(now) = offered_at {
+            self.roles.note_offer(role, framework, now);
+        }
         self.count_headroom(at, &headroom);
         self.count_consumed(role, what, true);
     }
@@ -58,6 +61,7 @@ impl Allocator {
         }
         given.offered_at = Some(offered_at);
         self.count_given(at, framework, role, &amounts);
+        self.roles.note_offer(role, framework, offered_at);
         self.count_headroom(at, &headroom);
         self.count_consumed(role, &what, true);
         what

@@ -2,11 +2,14 @@
 //!
 //! A framework that declines holds little, so by its share it comes first again: whatever is freed
 //! goes to it, is declined, goes to the next such framework, and those with work for it wait. So a
-//! framework that declines a whole offer steps back: it is ranked after all that have not, and a role
-//! after its siblings once all in it have. Nobody is refused anything: what those in front do not
-//! want reaches it as before. It comes forward after a while: a second at first, doubling each time it
-//! comes forward and declines again, and at least [`WAIT_PER_HELD`] times as long as it sat on the
-//! offer. Using an offer, or reviving, ends it at once.
+//! framework that declines a whole offer *steps back*: it is ranked after all that have not, and a
+//! role after its siblings once all in it have. Nobody is refused anything: what those in front do
+//! not want reaches it as before.
+//!
+//! It comes forward after a while: a second at first, doubling each time it comes forward in vain, and
+//! at least [`WAIT_PER_HELD`] times as long as it sat on an offer. Then it is on trial: with one offer
+//! it steps back again, so that it never has more than one that others could use. Using an offer, or
+//! reviving, ends all of it at once.
 
 use super::{FrameworkIx, RoleIx, Roles};
 use model::step::Time;
@@ -30,7 +33,7 @@ const WAIT_FOR_HELD_MAX: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub(super) struct Wait {
     until: Option<Time>,
-    /// How often in a row it came forward and declined. It stays as it steps forward.
+    /// How often in a row it was in front in vain. It is on trial if that is not zero.
     times: u32,
 }
 
@@ -43,17 +46,27 @@ impl Wait {
         self.until
     }
 
-    /// When it comes forward after declining what it held for `held`.
-    fn after_decline(&mut self, held: Duration, now: Time) -> Time {
-        if self.until.is_none() {
-            self.times = self.times.saturating_add(1);
+    /// It was offered something, and is to wait if it is on trial.
+    fn after_offer(&mut self, now: Time) {
+        if self.times > 0 && self.until.is_none() {
+            self.step_back(now);
         }
-        let doublings = self.times.saturating_sub(1).min(16);
-        let for_times = WAIT_MIN.saturating_mul(1 << doublings).min(WAIT_MAX);
-        let for_held = held.saturating_mul(WAIT_PER_HELD).min(WAIT_FOR_HELD_MAX);
+    }
+
+    /// It has declined what it held for `held`.
+    fn after_decline(&mut self, held: Duration, now: Time) {
+        if self.until.is_none() {
+            self.step_back(now);
+        }
         // What it declines while it stands back nobody else wanted: only what it sat on counts.
-        let wait = if self.until.is_none() { for_times.max(for_held) } else { for_held };
-        self.until.unwrap_or(now).max(now + wait)
+        let for_held = now + held.saturating_mul(WAIT_PER_HELD).min(WAIT_FOR_HELD_MAX);
+        self.until = self.until.max(Some(for_held));
+    }
+
+    fn step_back(&mut self, now: Time) {
+        let wait = WAIT_MIN.saturating_mul(1 << self.times.min(16)).min(WAIT_MAX);
+        self.until = Some(now + wait);
+        self.times = self.times.saturating_add(1);
     }
 }
 
@@ -66,9 +79,15 @@ impl Roles {
         held: Duration,
         now: Time,
     ) {
-        self.change_wait(at, framework, |wait| {
-            wait.until = Some(wait.after_decline(held, now));
-        });
+        self.change_wait(at, framework, |wait| wait.after_decline(held, now));
+    }
+
+    /// Notes that a framework is offered something.
+    pub(crate) fn note_offer(&mut self, at: RoleIx, framework: FrameworkIx, now: Time) {
+        let client = self.nodes.get(at).clients.get(&framework);
+        if client.is_some_and(|client| client.wait.times > 0) {
+            self.change_wait(at, framework, |wait| wait.after_offer(now));
+        }
     }
 
     /// Has a framework come forward that has shown that it wants what it is offered.

@@ -13,6 +13,7 @@ mod laws;
 mod offers;
 mod quota;
 mod shares;
+mod starvation;
 
 const fn at(millis: u64) -> Time {
     Time(Duration::from_millis(millis))
