@@ -89,7 +89,7 @@ const BAD_REQUESTS: [Case; 16] = [
         400,
         "Failed to validate master::Call: Expecting 'type' to be present",
     ),
-    ("POST", "/api/v1", JSON, r#"{"type":"UPDATE_QUOTA"}"#, 501, ""),
+    ("POST", "/api/v1", JSON, r#"{"type":"RESERVE_RESOURCES"}"#, 501, ""),
     (
         "POST",
         "/api/v1",

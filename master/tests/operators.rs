@@ -76,6 +76,47 @@ async fn weights_are_set_and_shown_in_both_ways() {
     assert_eq!(put("{}").await.expect("an answer").status(), 400);
 }
 
+#[tokio::test]
+async fn quota_is_set_and_shown_in_all_ways() {
+    let master = Alone::started().await;
+    operators(&master, async |operator| {
+        let update = |config: Value| json!({"type": "UPDATE_QUOTA", "update_quota": {"force": true, "quota_configs": [config]}});
+        let config = json!({
+            "role": "web",
+            "guarantees": {"cpus": {"value": 1.5}},
+            "limits": {"cpus": {"value": 2.0}},
+        });
+        operator.done(update(config.clone())).await;
+        let (_, answer) = operator.call(&json!({"type": "GET_QUOTA"})).await;
+        let status = &answer["get_quota"]["status"];
+        assert_eq!(status["configs"], json!([config]));
+        assert_eq!(status["infos"][0]["guarantee"][0]["scalar"]["value"], 1.5);
+        let quota = &master.get("/roles").await["roles"][0]["quota"];
+        let shown = json!({"role": "web", "guarantee": {"cpus": 1.5}, "limit": {"cpus": 2.0}, "consumed": {}});
+        assert_eq!(*quota, shown);
+        let bad = update(json!({"role": "web", "limits": {"cpus": {"value": -1.0}}}));
+        let why = "Invalid QuotaConfig: 'cpus' of role 'web' must be a number from 0 on";
+        operator.refused(bad, 400, why).await;
+        let remove = json!({"type": "REMOVE_QUOTA", "remove_quota": {"role": "web"}});
+        operator.done(remove.clone()).await;
+        operator.refused(remove, 400, "Role 'web' has no quota").await;
+    })
+    .await;
+
+    let post = |body: &'static str| master.http.post(master.url("/quota")).body(body).send();
+    let old = r#"{"role": "dev", "force": true, "guarantee": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 3}}]}"#;
+    let unforced = r#"{"role": "dev", "guarantee": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 3}}]}"#;
+    assert_eq!(post(unforced).await.expect("an answer").status(), 409, "there are no agents");
+    assert_eq!(post(old).await.expect("an answer").status(), 200);
+    assert_eq!(post(old).await.expect("an answer").status(), 400, "it is there already");
+    let limits = &master.get("/quota").await["configs"][0]["limits"];
+    assert_eq!(*limits, json!({"cpus": {"value": 3.0}}), "a guarantee is a limit as well");
+    let delete = || master.http.delete(master.url("/quota/dev")).send();
+    assert_eq!(delete().await.expect("an answer").status(), 200);
+    assert_eq!(delete().await.expect("an answer").status(), 400);
+    assert_eq!(master.get("/quota").await, json!({}));
+}
+
 /// The first agent, once it is drained.
 async fn until_drained(operator: &Operator<'_>) -> Value {
     let look = async {

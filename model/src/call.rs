@@ -1,5 +1,6 @@
 //! What frameworks ask of the master.
 
+use crate::constraints::Constraints;
 use crate::framework::Framework;
 use crate::ids::{AgentId, ExecutorId, OfferId, OperationId, TaskId, UpdateId};
 use crate::payload::Payload;
@@ -22,6 +23,8 @@ pub struct Subscribe {
     pub framework: Framework,
     /// Roles it wants no offers for at first.
     pub suppressed: BTreeSet<Role>,
+    /// Which agents it wants offers of, for roles for which it is not any.
+    pub constraints: Constraints,
 }
 
 /// One call of a subscribed framework. SUBSCRIBE and TEARDOWN stand apart.

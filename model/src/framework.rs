@@ -1,9 +1,10 @@
 //! Frameworks as the master and the agents know them.
 
+use crate::amount::Milli;
 use crate::ids::FrameworkId;
 use crate::payload::Payload;
 use crate::role::Role;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,9 @@ pub struct Framework {
     pub roles: BTreeSet<Role>,
     /// What it understands.
     pub capabilities: Capabilities,
+    /// The least that is worth an offer, any one of several sets of amounts, for roles for which it is
+    /// not what the master says.
+    pub min_allocatable: BTreeMap<Role, Vec<BTreeMap<Arc<str>, Milli>>>,
     /// How long its tasks outlive a missing scheduler; zero: not at all.
     pub failover_timeout: Duration,
     /// Whether its tasks outlive a restart of their agent.

@@ -5,6 +5,7 @@
 
 pub mod amount;
 pub mod call;
+pub mod constraints;
 pub mod event;
 pub mod framework;
 pub mod ids;

@@ -4,7 +4,7 @@ use crate::call::Message;
 use crate::framework::Framework;
 use crate::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId};
 use crate::payload::Payload;
-use crate::resources::Resources;
+use crate::resources::{Attributes, Resources};
 use crate::rules::Drain;
 use crate::step::Timestamp;
 use crate::task::{ExecutorSpec, Status, TaskSpec, TaskState};
@@ -20,10 +20,23 @@ pub struct AgentDescription {
     pub address: Arc<str>,
     /// All it has.
     pub resources: Resources,
+    /// What its operators say of it.
+    pub attributes: Attributes,
+    /// Where its machine stands, if that is known.
+    pub domain: Option<FaultDomain>,
     /// The version of its program, dotted numbers.
     pub version: Arc<str>,
     /// Encoded `mesos.v1.AgentInfo`, all of it: attributes, domain, port. `id` set once it is known.
     pub info: Payload,
+}
+
+/// Where a machine stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FaultDomain {
+    /// Far from others: frameworks must ask for offers of other regions.
+    pub region: Arc<str>,
+    /// What fails as one.
+    pub zone: Arc<str>,
 }
 
 /// What an agent says.

@@ -20,6 +20,17 @@ pub enum OperatorCall {
         /// Whether it is done even if it cannot be kept at the moment.
         force: bool,
     },
+    /// Give a role that has no quota one, in the old form.
+    SetQuota {
+        /// The role.
+        role: Role,
+        /// What it gets.
+        quota: Quota,
+        /// Whether it is done even if it cannot be kept at the moment.
+        force: bool,
+    },
+    /// Take a role's quota away, in the old form.
+    RemoveQuota(Role),
     /// Offer nothing of an agent; what runs there goes on.
     DeactivateAgent(AgentId),
     /// Offer an agent again that was deactivated or drained.

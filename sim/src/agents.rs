@@ -44,6 +44,8 @@ impl World {
                 hostname: format!("host-{at}").into(),
                 address: format!("10.0.0.{at}:5051").into(),
                 resources,
+                attributes: model::resources::Attributes::default(),
+                domain: None,
                 version: "0.1.0".into(),
                 info: Payload::default(),
             },

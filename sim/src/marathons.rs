@@ -13,7 +13,7 @@ use model::resources::Attributes;
 use model::role::Role;
 use model::step::Core;
 use model::task::{RunsBy, TaskSpec};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long a dead leader's lease holds before another one may lead.
@@ -206,9 +206,11 @@ impl World {
             failover_timeout: Duration::from_secs(604_800),
             checkpoint: true,
             principal: None,
+            min_allocatable: BTreeMap::new(),
             info: Payload::default(),
         };
-        let call = Subscribe { framework, suppressed: BTreeSet::new() };
+        let call =
+            Subscribe { framework, suppressed: BTreeSet::new(), constraints: BTreeMap::new() };
         let input = master_core::Input::Subscribe { connection, request, call, principal: None };
         self.send(connection, Arrival::AtMaster(input), true);
     }

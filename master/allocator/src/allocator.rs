@@ -1,21 +1,23 @@
 //! The allocator: what is where, who wants it, who has it, and whose turn it is.
 
-use crate::amounts::Kinds;
-use crate::filters::Filters;
-use crate::gates::{self, Why};
-use crate::roles::{FrameworkIx, RoleIx, Roles};
+use crate::agent::{Agent, AgentIx};
+use crate::amounts::Amounts;
+use crate::facts::{AgentFacts, FaultDomain};
+use crate::framework::{Framework, FrameworkWish};
+use crate::quota::{BadQuota, Quota, Quotas};
 use crate::settings::{Settings, Weight};
-use crate::slab::{Index, Slab};
-use model::framework::Capabilities;
+use crate::slab::Slab;
+use crate::sorter::{FrameworkIx, RoleIx, Roles};
+use model::amount::Milli;
 use model::ids::{AgentId, FrameworkId};
 use model::resources::Resources;
 use model::rng::Rng;
 use model::role::Role;
 use model::step::Time;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
-
-type AgentIx = Index<Agent>;
 
 /// What an offer is to be made of.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,84 +32,62 @@ pub struct Allocation {
     pub resources: Resources,
 }
 
-/// What a framework wants to be offered.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct FrameworkWish {
-    /// The roles it is in.
-    pub roles: BTreeSet<Role>,
-    /// Those of them it wants no offers for.
-    pub suppressed: BTreeSet<Role>,
-    /// What it understands.
-    pub capabilities: Capabilities,
-}
-
-/// An agent, as the allocator knows it.
-#[derive(Debug)]
-pub(crate) struct Agent {
-    id: AgentId,
-    total: Resources,
-    given: BTreeMap<(FrameworkIx, RoleIx), Resources>,
-    given_sum: Resources,
-    /// `total` without `given_sum`.
-    pub(crate) free: Resources,
-    pub(crate) has_gpus: bool,
-    is_active: bool,
-    filters: BTreeMap<(FrameworkIx, RoleIx), Filters>,
-}
-
-/// A framework, as the allocator knows it.
-#[derive(Debug)]
-pub(crate) struct Framework {
-    id: FrameworkId,
-    pub(crate) capabilities: Capabilities,
-    /// The roles it is in, and whether it wants no offers for them.
-    roles: BTreeMap<Role, bool>,
-    is_active: bool,
-    /// Where it has something.
-    has_on: BTreeSet<(AgentIx, RoleIx)>,
-    /// Where it has declined something.
-    filtered_on: BTreeSet<(AgentIx, RoleIx)>,
-}
-
 /// Decides whom to offer what.
 ///
 /// Invariant: on each agent, what was given to whomever is disjoint, and given and free together are
 /// the agent's total; unless an agent came back smaller than what runs on it, when nothing is free.
 #[derive(Debug)]
 pub struct Allocator {
-    settings: Settings,
-    agents: Slab<Agent>,
-    agents_by_id: BTreeMap<AgentId, AgentIx>,
-    frameworks: Slab<Framework>,
-    frameworks_by_id: BTreeMap<FrameworkId, FrameworkIx>,
-    roles: Roles,
+    pub(crate) settings: Settings,
+    pub(crate) agents: Slab<Agent>,
+    pub(crate) agents_by_id: BTreeMap<AgentId, AgentIx>,
+    pub(crate) frameworks: Slab<Framework>,
+    pub(crate) frameworks_by_id: BTreeMap<FrameworkId, FrameworkIx>,
+    pub(crate) roles: Roles,
+    pub(crate) quotas: Quotas,
+    /// Names of machines that may be offered; absent means all.
+    whitelist: Option<BTreeSet<Arc<str>>>,
+    /// How many frameworks have an own idea of the least that is worth an offer.
+    pub(crate) own_leasts: usize,
     /// Agents where something changed that may lead to offers.
-    dirty: BTreeSet<AgentIx>,
-    all_dirty: bool,
+    pub(crate) dirty: BTreeSet<AgentIx>,
+    pub(crate) all_dirty: bool,
+    /// Agents where something was left that quota may have kept back.
+    pub(crate) held_back: BTreeSet<AgentIx>,
     /// When changes that wait are acted on; absent if none wait.
-    due_at: Option<Time>,
+    pub(crate) due_at: Option<Time>,
     /// When everything is looked at again.
-    full_at: Time,
-    filters_end: BTreeSet<(Time, AgentIx, FrameworkIx, RoleIx)>,
-    rng: Rng,
+    pub(crate) full_at: Time,
+    /// The latest moment that this was told.
+    pub(crate) told_at: Time,
+    pub(crate) filters_end: BTreeSet<(Time, AgentIx, FrameworkIx, RoleIx)>,
+    pub(crate) rng: Rng,
+    /// For the lots that are drawn between siblings.
+    pub(crate) lots_rng: Rng,
 }
 
 impl Allocator {
     /// An allocator for an empty cluster.
     pub fn new(settings: Settings, now: Time) -> Self {
-        let kinds = Kinds::new(settings.excluded_from_shares.clone());
         Self {
             agents: Slab::new(),
             agents_by_id: BTreeMap::new(),
             frameworks: Slab::new(),
             frameworks_by_id: BTreeMap::new(),
-            roles: Roles::new(settings.weights.clone(), kinds),
+            roles: Roles::new(&settings),
+            quotas: Quotas::new(),
+            whitelist: None,
+            own_leasts: 0,
             dirty: BTreeSet::new(),
             all_dirty: false,
+            held_back: BTreeSet::new(),
             due_at: None,
             full_at: now + settings.interval,
+            told_at: now,
             filters_end: BTreeSet::new(),
             rng: Rng::new(settings.seed),
+            // Another stream, so that drawing lots does not change the order of agents.
+            lots_rng: Rng::new(!settings.seed),
             settings,
         }
     }
@@ -119,6 +99,10 @@ impl Allocator {
         let at = self.framework_place(id);
         let framework = self.frameworks.get_mut(at);
         framework.capabilities = wish.capabilities;
+        framework.constraints = wish.constraints.clone();
+        let own_leasts = self.own_leasts - usize::from(!framework.min_allocatable.is_empty());
+        framework.min_allocatable = wish.min_allocatable.clone();
+        self.own_leasts = own_leasts + usize::from(!framework.min_allocatable.is_empty());
         framework.is_active = true;
         let suppressed = |role: &Role| wish.suppressed.contains(role);
         let roles = wish.roles.iter().map(|role| (role.clone(), suppressed(role))).collect();
@@ -151,7 +135,7 @@ impl Allocator {
         self.clear_filters(at, None);
         let has_on: Vec<_> = self.frameworks.get(at).has_on.iter().copied().collect();
         for (agent, role) in has_on {
-            let had = self.agents.get(agent).given[&(at, role)].clone();
+            let had = self.agents.get(agent).given[&(at, role)].what.clone();
             self.take_back(agent, at, role, &had);
             self.touch(agent, now);
         }
@@ -159,8 +143,10 @@ impl Allocator {
         for role in roles.keys() {
             self.rank(at, role);
         }
-        self.frameworks.remove(at);
+        let framework = self.frameworks.remove(at);
+        self.own_leasts -= usize::from(!framework.min_allocatable.is_empty());
         self.frameworks_by_id.remove(id);
+        self.roles.remove_framework(id);
     }
 
     /// No more offers for these roles of a framework, or, if there are none, for all.
@@ -174,6 +160,12 @@ impl Allocator {
     pub fn revive(&mut self, id: &FrameworkId, roles: &BTreeSet<Role>, now: Time) {
         let Some(&at) = self.frameworks_by_id.get(id) else { return };
         self.set_suppressed(at, roles, false);
+        let wanted: Vec<Role> = self.frameworks.get(at).roles.keys().cloned().collect();
+        for role in wanted.iter().filter(|role| roles.is_empty() || roles.contains(role)) {
+            if let Some(role) = self.roles.find(role) {
+                self.roles.come_forward(role, at);
+            }
+        }
         if roles.is_empty() {
             self.clear_filters(at, None);
         }
@@ -184,7 +176,7 @@ impl Allocator {
     }
 
     /// An agent is there, or back with another total and other things on it. It is active afterwards;
-    /// filters on it are forgotten.
+    /// filters on it are forgotten. What else was said of it holds on.
     pub fn put_agent(
         &mut self,
         id: &AgentId,
@@ -192,22 +184,24 @@ impl Allocator {
         used: impl IntoIterator<Item = (FrameworkId, Role, Resources)>,
         now: Time,
     ) {
+        let before = self.agents_by_id.get(id).map(|&at| self.agents.get(at));
+        let facts = before.map(|agent| agent.facts.clone()).unwrap_or_default();
         self.remove_agent(id);
         self.roles.grow_total(&total);
-        let has_gpus = gates::has_gpus(&total);
-        let at = self.agents.insert(Agent {
-            id: id.clone(),
-            free: total.clone(),
-            total,
-            given: BTreeMap::new(),
-            given_sum: Resources::none(),
-            has_gpus,
-            is_active: true,
-            filters: BTreeMap::new(),
-        });
+        self.count_reservations(&total, true);
+        let mut agent = Agent::new(id.clone(), total);
+        agent.is_listed = self.is_listed(&facts.hostname);
+        agent.is_remote = self.is_remote(facts.domain.as_ref());
+        agent.facts = facts;
+        let at = self.agents.insert(agent);
         self.agents_by_id.insert(id.clone(), at);
+        self.count_headroom(at, &Amounts::default());
         for (framework, role, resources) in used {
-            self.give(at, &framework, &role, &resources);
+            if resources.is_empty() {
+                continue;
+            }
+            let (framework, role) = (self.framework_place(&framework), self.roles.place(&role));
+            self.give(at, framework, role, &resources, None);
         }
         self.touch(at, now);
     }
@@ -215,15 +209,52 @@ impl Allocator {
     /// An agent that was deactivated is offered again.
     pub fn activate_agent(&mut self, id: &AgentId, now: Time) {
         if let Some(&at) = self.agents_by_id.get(id) {
+            let headroom = self.headroom_of(at);
             self.agents.get_mut(at).is_active = true;
+            self.count_headroom(at, &headroom);
             self.touch(at, now);
         }
+    }
+
+    /// Says of an agent what is known beside its resources. If that is news, filters on it are
+    /// forgotten.
+    pub fn describe_agent(&mut self, id: &AgentId, facts: AgentFacts, now: Time) {
+        let Some(&at) = self.agents_by_id.get(id) else { return };
+        if self.agents.get(at).facts == facts {
+            return;
+        }
+        self.clear_filters_on(at);
+        let headroom = self.headroom_of(at);
+        let is_listed = self.is_listed(&facts.hostname);
+        let is_remote = self.is_remote(facts.domain.as_ref());
+        let agent = self.agents.get_mut(at);
+        (agent.facts, agent.is_listed, agent.is_remote) = (facts, is_listed, is_remote);
+        self.count_headroom(at, &headroom);
+        self.touch(at, now);
+    }
+
+    /// An agent has another total: resources that may be taken back have come or gone. What is given
+    /// stays given.
+    pub fn set_total(&mut self, id: &AgentId, total: &Resources, now: Time) {
+        let Some(&at) = self.agents_by_id.get(id) else { return };
+        let headroom = self.headroom_of(at);
+        let agent = self.agents.get_mut(at);
+        let before = std::mem::take(&mut agent.total);
+        agent.set_total(total.clone());
+        self.roles.shrink_total(&before);
+        self.roles.grow_total(total);
+        self.count_reservations(&before, false);
+        self.count_reservations(total, true);
+        self.count_headroom(at, &headroom);
+        self.touch(at, now);
     }
 
     /// An agent is not connected, or its operators do not want it used: nothing of it is offered.
     pub fn deactivate_agent(&mut self, id: &AgentId) {
         if let Some(&at) = self.agents_by_id.get(id) {
+            let headroom = self.headroom_of(at);
             self.agents.get_mut(at).is_active = false;
+            self.count_headroom(at, &headroom);
         }
     }
 
@@ -232,16 +263,17 @@ impl Allocator {
         let Some(at) = self.agents_by_id.remove(id) else { return };
         let given: Vec<_> = self.agents.get(at).given.keys().copied().collect();
         for (framework, role) in given {
-            let had = self.agents.get(at).given[&(framework, role)].clone();
+            let had = self.agents.get(at).given[&(framework, role)].what.clone();
             self.take_back(at, framework, role, &had);
         }
+        self.clear_filters_on(at);
+        let headroom = self.headroom_of(at);
+        self.quotas.shrink_headroom(&headroom);
         let agent = self.agents.remove(at);
         self.roles.shrink_total(&agent.total);
-        for (framework, role) in agent.filters.into_keys() {
-            self.frameworks.get_mut(framework).filtered_on.remove(&(at, role));
-        }
-        self.filters_end.retain(|&(_, agent, _, _)| agent != at);
+        self.count_reservations(&agent.total, false);
         self.dirty.remove(&at);
+        self.held_back.remove(&at);
     }
 
     /// Books what a framework has without having been offered it here: tasks that an agent brings.
@@ -252,8 +284,11 @@ impl Allocator {
         agent: &AgentId,
         what: &Resources,
     ) {
-        if let Some(&at) = self.agents_by_id.get(agent) {
-            self.give(at, framework, role, what);
+        if let Some(&at) = self.agents_by_id.get(agent)
+            && !what.is_empty()
+        {
+            let (framework, role) = (self.framework_place(framework), self.roles.place(role));
+            self.give(at, framework, role, what, None);
         }
     }
 
@@ -278,8 +313,13 @@ impl Allocator {
         );
         let (Some(agent), Some(framework), Some(role)) = found else { return };
         // Never more than it had, whatever is asked.
-        let had = self.agents.get(agent).given.get(&(framework, role));
-        let what = had.map(|had| had.minus(&had.minus(what))).unwrap_or_default();
+        let Some(had) = self.agents.get(agent).given.get(&(framework, role)) else { return };
+        let offered_at = had.offered_at;
+        let what = if had.what.contains(what) {
+            Cow::Borrowed(what)
+        } else {
+            Cow::Owned(had.what.minus(&had.what.minus(what)))
+        };
         if what.is_empty() {
             return;
         }
@@ -290,10 +330,96 @@ impl Allocator {
             && wants_role
         {
             let wait = if refuse_for.is_zero() { self.settings.interval } else { refuse_for };
-            self.add_filter(agent, framework, role, what.clone(), now + wait);
+            self.add_filter(agent, framework, role, what.clone().into_owned(), now + wait);
+            if let Some(offered_at) = offered_at
+                && self.settings.decliners_step_back
+            {
+                self.roles.step_back(role, framework, now.since(offered_at), now);
+            }
         }
         self.take_back(agent, framework, role, &what);
         self.touch(agent, now);
+    }
+
+    /// A framework has used something of what it was offered of an agent. To be told before what it
+    /// left is given back, which then is no decline.
+    pub fn used(&mut self, framework: &FrameworkId, role: &Role, agent: &AgentId) {
+        let found = (
+            self.agents_by_id.get(agent).copied(),
+            self.frameworks_by_id.get(framework).copied(),
+            self.roles.find(role),
+        );
+        let (Some(agent), Some(framework), Some(role)) = found else { return };
+        if let Some(given) = self.agents.get_mut(agent).given.get_mut(&(framework, role)) {
+            given.offered_at = None;
+            self.roles.come_forward(role, framework);
+        }
+    }
+
+    /// Until when a framework that has declined stands behind all others in a role; absent if it does
+    /// not.
+    pub fn steps_back_until(&self, framework: &FrameworkId, role: &Role) -> Option<Time> {
+        let framework = self.frameworks_by_id.get(framework)?;
+        self.roles.steps_back_until(self.roles.find(role)?, *framework)
+    }
+
+    /// Gives a top-level role a quota, or none.
+    pub fn set_quota(
+        &mut self,
+        role: Role,
+        quota: Option<Quota>,
+        now: Time,
+    ) -> Result<(), BadQuota> {
+        if role.components().nth(1).is_some() {
+            return Err(BadQuota::Nested(role));
+        }
+        match quota {
+            None => {
+                self.quotas.remove(&role);
+                self.roles.set_quota(&role, None);
+            }
+            Some(quota) => {
+                if self.quotas.is_empty() {
+                    let headroom = self.count_all_headroom();
+                    self.quotas.begin(headroom);
+                }
+                let consumed = self.count_role(&role);
+                let at = self.quotas.insert(&role, quota, consumed, &mut self.roles.kinds);
+                self.roles.set_quota(&role, Some(at));
+            }
+        }
+        self.touch_all(now);
+        Ok(())
+    }
+
+    /// A top-level role's quota, if it has one.
+    pub fn quota(&self, role: &Role) -> Option<&Quota> {
+        self.quotas.get(role)
+    }
+
+    /// What a role and those below it consume of its quota: what is reserved for them, and what they
+    /// have of what is not. It takes long for roles without quota, since nobody keeps count.
+    pub fn consumed(&self, role: &Role) -> BTreeMap<Arc<str>, Milli> {
+        let amounts = match self.quotas.consumed(role) {
+            Some(consumed) => consumed.clone(),
+            None => self.count_role(role),
+        };
+        let named = self.roles.kinds.names().iter().cloned().zip(amounts.iter());
+        let named = named.filter(|(_, (_, amount))| *amount > 0);
+        named.map(|(name, (_, amount))| (name, Milli(amount))).collect()
+    }
+
+    /// Has only agents offered whose machines have one of these names; absent means all agents.
+    pub fn set_whitelist(&mut self, hostnames: Option<BTreeSet<Arc<str>>>, now: Time) {
+        self.whitelist = hostnames;
+        let agents: Vec<AgentIx> = self.agents.indices().collect();
+        for at in agents {
+            let headroom = self.headroom_of(at);
+            let is_listed = self.is_listed(&self.agents.get(at).facts.hostname);
+            self.agents.get_mut(at).is_listed = is_listed;
+            self.count_headroom(at, &headroom);
+        }
+        self.touch_all(now);
     }
 
     /// Gives a role another weight.
@@ -308,66 +434,10 @@ impl Allocator {
             return None;
         }
         let filter = self.filters_end.first().map(|&(at, ..)| at);
-        [self.due_at, filter, Some(self.full_at)].into_iter().flatten().min()
-    }
-
-    /// Gives away what can be given at the agents where something changed, or, once in an interval, at
-    /// all. What is returned is booked as given.
-    pub fn allocate(&mut self, now: Time) -> Vec<Allocation> {
-        self.end_filters(now);
-        if self.full_at <= now {
-            self.full_at = now + self.settings.interval;
-            self.all_dirty = true;
-            self.due_at = Some(now);
-        }
-        if self.due_at.is_none_or(|due_at| due_at > now) {
-            return Vec::new();
-        }
-        self.due_at = None;
-        let mut agents: Vec<AgentIx> = if std::mem::take(&mut self.all_dirty) {
-            self.dirty.clear();
-            self.agents.indices().collect()
-        } else {
-            std::mem::take(&mut self.dirty).into_iter().collect()
-        };
-        // Shuffled, so that frameworks that take turns do not always get the same machines.
-        self.rng.shuffle(&mut agents);
-        self.roles.refresh();
-        let mut allocations = Vec::new();
-        for agent in agents {
-            while let Some((role, framework, resources)) = self.pick(agent, now) {
-                let role = self.roles.role(role).clone();
-                let framework = self.frameworks.get(framework).id.clone();
-                self.give(agent, &framework, &role, &resources);
-                let agent = self.agents.get(agent).id.clone();
-                allocations.push(Allocation { framework, role, agent, resources });
-            }
-        }
-        allocations
-    }
-
-    /// Why a framework is offered nothing of an agent for one of its roles; absent if it would be now.
-    pub fn why_not(
-        &self,
-        framework: &FrameworkId,
-        role: &Role,
-        agent: &AgentId,
-        now: Time,
-    ) -> Option<Why> {
-        let found = (self.frameworks_by_id.get(framework), self.agents_by_id.get(agent));
-        let (Some(&framework_at), Some(&agent_at)) = found else { return Some(Why::Unknown) };
-        let framework = self.frameworks.get(framework_at);
-        match framework.roles.get(role) {
-            _ if !framework.is_active => return Some(Why::FrameworkInactive),
-            None => return Some(Why::NotInRole),
-            Some(true) => return Some(Why::Suppressed),
-            Some(false) => {}
-        }
-        if !self.agents.get(agent_at).is_active {
-            return Some(Why::AgentInactive);
-        }
-        let role = self.roles.find(role)?;
-        self.offerable(agent_at, framework_at, role, now).err()
+        // Whatever is due soon anyway takes along what quota need not keep back any more.
+        let is_alone = self.due_at.is_none() && self.waits_for_quota();
+        let loosened = is_alone.then_some(self.told_at);
+        [self.due_at, loosened, filter, Some(self.full_at)].into_iter().flatten().min()
     }
 
     /// What is free on an agent; absent if it is not known.
@@ -375,78 +445,13 @@ impl Allocator {
         self.agents_by_id.get(agent).map(|&at| &self.agents.get(at).free)
     }
 
-    fn pick(&self, agent: AgentIx, now: Time) -> Option<(RoleIx, FrameworkIx, Resources)> {
-        let candidate = self.agents.get(agent);
-        // Reservations are part of it, so what is too little as a whole is too little for any role.
-        if !candidate.is_active || !self.settings.min_allocatable.is_met_by(&candidate.free) {
-            return None;
-        }
-        self.roles.walk().find_map(|(role, framework)| {
-            let resources = self.offerable(agent, framework, role, now).ok()?;
-            Some((role, framework, resources))
-        })
+    fn is_listed(&self, hostname: &Arc<str>) -> bool {
+        self.whitelist.as_ref().is_none_or(|listed| listed.contains(hostname))
     }
 
-    fn offerable(
-        &self,
-        agent: AgentIx,
-        framework: FrameworkIx,
-        role: RoleIx,
-        now: Time,
-    ) -> Result<Resources, Why> {
-        let agent = self.agents.get(agent);
-        gates::offerable(
-            agent,
-            self.frameworks.get(framework),
-            self.roles.role(role),
-            agent.filters.get(&(framework, role)),
-            &self.settings,
-            now,
-        )
-    }
-
-    fn framework_place(&mut self, id: &FrameworkId) -> FrameworkIx {
-        if let Some(&at) = self.frameworks_by_id.get(id) {
-            return at;
-        }
-        let at = self.frameworks.insert(Framework {
-            id: id.clone(),
-            capabilities: Capabilities::default(),
-            roles: BTreeMap::new(),
-            is_active: false,
-            has_on: BTreeSet::new(),
-            filtered_on: BTreeSet::new(),
-        });
-        self.frameworks_by_id.insert(id.clone(), at);
-        at
-    }
-
-    fn give(&mut self, agent: AgentIx, framework: &FrameworkId, role: &Role, what: &Resources) {
-        if what.is_empty() {
-            return;
-        }
-        let framework_at = self.framework_place(framework);
-        let role_at = self.roles.place(role);
-        let is_first = self.frameworks.get_mut(framework_at).has_on.insert((agent, role_at));
-        self.roles.give(role_at, framework_at, framework, what, is_first);
-        let agent = self.agents.get_mut(agent);
-        agent.given.entry((framework_at, role_at)).or_default().add(what);
-        agent.given_sum.add(what);
-        agent.free = agent.total.minus(&agent.given_sum);
-    }
-
-    fn take_back(&mut self, at: AgentIx, framework: FrameworkIx, role: RoleIx, what: &Resources) {
-        let agent = self.agents.get_mut(at);
-        let given = agent.given.get_mut(&(framework, role)).expect("it was given");
-        given.subtract(what);
-        let is_last = given.is_empty();
-        if is_last {
-            agent.given.remove(&(framework, role));
-            self.frameworks.get_mut(framework).has_on.remove(&(at, role));
-        }
-        agent.given_sum.subtract(what);
-        agent.free = agent.total.minus(&agent.given_sum);
-        self.roles.take_back(role, framework, what, is_last);
+    fn is_remote(&self, of: Option<&FaultDomain>) -> bool {
+        let both = of.zip(self.settings.domain.as_ref());
+        both.is_some_and(|(agent, master)| agent.region != master.region)
     }
 
     fn set_suppressed(&mut self, at: FrameworkIx, roles: &BTreeSet<Role>, is_suppressed: bool) {
@@ -476,72 +481,15 @@ impl Allocator {
         self.roles.set_client(place, at, &id, is_subscribed, is_active);
     }
 
-    fn add_filter(
-        &mut self,
-        agent: AgentIx,
-        framework: FrameworkIx,
-        role: RoleIx,
-        declined: Resources,
-        until: Time,
-    ) {
-        let filters = self.agents.get_mut(agent).filters.entry((framework, role)).or_default();
-        filters.add(declined, until);
-        self.frameworks.get_mut(framework).filtered_on.insert((agent, role));
-        self.filters_end.insert((until, agent, framework, role));
-    }
-
-    fn end_filters(&mut self, now: Time) {
-        while let Some(&(until, agent, framework, role)) = self.filters_end.first()
-            && until <= now
-        {
-            self.filters_end.pop_first();
-            let filters = &mut self.agents.get_mut(agent).filters;
-            if let Some(some) = filters.get_mut(&(framework, role))
-                && some.expire(now)
-            {
-                filters.remove(&(framework, role));
-                self.frameworks.get_mut(framework).filtered_on.remove(&(agent, role));
-            }
-            self.dirty.insert(agent);
-            self.due_at = Some(now);
-        }
-    }
-
-    fn clear_filters(&mut self, at: FrameworkIx, role: Option<&Role>) {
-        let role = match role {
-            None => None,
-            Some(role) => match self.roles.find(role) {
-                None => return,
-                found @ Some(_) => found,
-            },
-        };
-        let filtered_on = &mut self.frameworks.get_mut(at).filtered_on;
-        let (cleared, kept) = std::mem::take(filtered_on)
-            .into_iter()
-            .partition(|&(_, of)| role.is_none_or(|role| role == of));
-        *filtered_on = kept;
-        let cleared: BTreeSet<(AgentIx, RoleIx)> = cleared;
-        if cleared.is_empty() {
-            return;
-        }
-        for &(agent, role) in &cleared {
-            self.agents.get_mut(agent).filters.remove(&(at, role));
-        }
-        // Indices are given out again, so no end may be left of a filter that is not there.
-        self.filters_end
-            .retain(|&(_, agent, of, role)| of != at || !cleared.contains(&(agent, role)));
-    }
-
-    fn touch(&mut self, agent: AgentIx, now: Time) {
+    pub(crate) fn touch(&mut self, agent: AgentIx, now: Time) {
         self.dirty.insert(agent);
+        self.told_at = now;
         self.due_at.get_or_insert(now + self.settings.batching);
     }
 
-    fn touch_all(&mut self, now: Time) {
+    pub(crate) fn touch_all(&mut self, now: Time) {
         self.all_dirty = true;
+        self.told_at = now;
         self.due_at.get_or_insert(now + self.settings.batching);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,7 +2,7 @@
 
 use crate::settings::Weight;
 use model::amount::Milli;
-use model::resources::{Resources, Value};
+use model::resources::{Key, Resources, Value};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -21,17 +21,47 @@ impl Kinds {
 
     /// The scalar totals of `resources`, over all reservations.
     pub(crate) fn amounts(&mut self, resources: &Resources) -> Amounts {
-        let mut amounts = Amounts::default();
+        self.amounts_where(resources, |_| true)
+    }
+
+    /// The scalar totals of those of `resources` that `counts` says yes to.
+    pub(crate) fn amounts_where(
+        &mut self,
+        resources: &Resources,
+        mut counts: impl FnMut(&Key) -> bool,
+    ) -> Amounts {
+        let mut amounts = Amounts(Vec::with_capacity(self.names.len()));
         for (key, value) in resources.iter() {
-            if let Value::Scalar(amount) = value {
+            if let Value::Scalar(amount) = value
+                && counts(key)
+            {
                 amounts.add_one(self.number(&key.name), *amount);
             }
         }
         amounts
     }
 
-    fn number(&mut self, name: &Arc<str>) -> usize {
-        if let Some(number) = self.names.iter().position(|have| have == name) {
+    /// The same for resources of kinds that are known: of those that somebody has or had.
+    pub(crate) fn known_amounts(
+        &self,
+        resources: &Resources,
+        mut counts: impl FnMut(&Key) -> bool,
+    ) -> Amounts {
+        let mut amounts = Amounts::default();
+        for (key, value) in resources.iter() {
+            if let Value::Scalar(amount) = value
+                && counts(key)
+                && let Some(kind) = self.find(&key.name)
+            {
+                amounts.add_one(kind, *amount);
+            }
+        }
+        amounts
+    }
+
+    /// The number of a kind; a new one if it is new.
+    pub(crate) fn number(&mut self, name: &Arc<str>) -> usize {
+        if let Some(number) = self.find(name) {
             return number;
         }
         self.names.push(name.clone());
@@ -39,12 +69,15 @@ impl Kinds {
         self.names.len() - 1
     }
 
-    /// The largest part of `total` that `held` is in any one kind, over `weight`.
-    pub(crate) fn share(&self, held: &Amounts, total: &Amounts, weight: Weight) -> Share {
-        let parts = held.0.iter().zip(&total.0).zip(&self.counts_as_share);
-        let parts = parts.filter(|&((_, &total), &counts)| counts && total > 0);
-        let share = |((&held, &total), _)| Share::of(held, total, weight);
-        parts.map(share).max().unwrap_or_default()
+    /// The number of a kind, if it has one.
+    pub(crate) fn find(&self, name: &Arc<str>) -> Option<usize> {
+        // Few kinds exist, and most names are one and the same text in memory.
+        self.names.iter().position(|have| Arc::ptr_eq(have, name) || have == name)
+    }
+
+    /// Each kind's name, in the order of their numbers.
+    pub(crate) fn names(&self) -> &[Arc<str>] {
+        &self.names
     }
 }
 
@@ -53,7 +86,12 @@ impl Kinds {
 pub(crate) struct Amounts(Vec<i64>);
 
 impl Amounts {
-    fn add_one(&mut self, number: usize, amount: Milli) {
+    /// The amount of one kind.
+    pub(crate) fn of(&self, number: usize) -> i64 {
+        self.0.get(number).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn add_one(&mut self, number: usize, amount: Milli) {
         if self.0.len() <= number {
             self.0.resize(number + 1, 0);
         }
@@ -71,21 +109,71 @@ impl Amounts {
             self.add_one(number, Milli(-amount));
         }
     }
+
+    /// Each kind's number with its amount.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, i64)> {
+        self.0.iter().copied().enumerate()
+    }
 }
 
-/// A part of a total over a weight, rounded down. Not a float: ties are common and must break the
-/// same way everywhere.
+/// The cluster's total of each kind, kept ready to divide by: shares are computed at every offer,
+/// totals change when agents come and go.
+#[derive(Debug, Default)]
+pub(crate) struct Total {
+    amounts: Amounts,
+    /// For each kind, 2^96 over its total; zero if it does not count as a share.
+    per_unit: Vec<u128>,
+}
+
+impl Total {
+    pub(crate) fn add(&mut self, amounts: &Amounts) {
+        self.amounts.add(amounts);
+    }
+
+    pub(crate) fn subtract(&mut self, amounts: &Amounts) {
+        self.amounts.subtract(amounts);
+    }
+
+    /// Has [`Self::share`] know of all changes.
+    pub(crate) fn settle(&mut self, kinds: &Kinds) {
+        let totals = self.amounts.iter().zip(&kinds.counts_as_share);
+        let per_unit = totals.map(|((_, total), &counts)| match u128::try_from(total) {
+            Ok(total) if counts && total > 0 => (1 << 96) / total,
+            Ok(_) | Err(_) => 0,
+        });
+        self.per_unit = per_unit.collect();
+    }
+
+    /// The largest part of the total that `held` is in any one kind, over `weight`.
+    pub(crate) fn share(&self, held: &Amounts, weight: Weight) -> Share {
+        let parts = held.0.iter().zip(&self.per_unit);
+        let part = |(&held, &per_unit): (&i64, &u128)| {
+            u128::from(held.max(0).unsigned_abs()).saturating_mul(per_unit)
+        };
+        Share::of(parts.map(part).max().unwrap_or(0), weight)
+    }
+}
+
+/// A part of a total over a weight. Not a float: ties are common and must break the same way
+/// everywhere.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Share(u128);
+pub(crate) struct Share(u64);
 
 impl Share {
-    /// Parts are told apart to a thousand-millionth of the total, at weight one.
-    const FINENESS: u128 = 1_000_000_000;
+    /// Binary digits behind the point: parts are told apart to a million-millionth of the total.
+    const FINENESS: u32 = 40;
 
-    fn of(held: i64, total: i64, weight: Weight) -> Self {
-        let held = u128::from(held.max(0).unsigned_abs());
-        let total = u128::from(total.unsigned_abs()) * u128::from(weight.millionths());
-        Self(held * Self::FINENESS * u128::from(Weight::ONE.millionths()) / total)
+    /// `part` is in 2^96ths, a little less than the truth: what it was divided by was rounded down.
+    fn of(part: u128, weight: Weight) -> Self {
+        let unit = 96 - Self::FINENESS;
+        // Half a unit, and a little more, so that equal parts of different kinds become equal.
+        let rounding = (1 << (unit - 1)) + (1 << (unit - 4));
+        let mut share = part.saturating_add(rounding) >> unit;
+        if weight != Weight::ONE {
+            let (one, weight) = (Weight::ONE.millionths(), weight.millionths());
+            share = share.saturating_mul(u128::from(one)) / u128::from(weight);
+        }
+        Self(u64::try_from(share).unwrap_or(u64::MAX))
     }
 }
 
@@ -102,11 +190,29 @@ mod tests {
             let both = [("cpus", Milli::units(cpus)), ("mem", Milli::units(mem))];
             kinds.amounts(&Resources::scalars(both))
         };
-        let (total, by_memory, by_cpu) =
-            (amounts(9, 18_432), amounts(3, 12_288), amounts(6, 2_048));
-        let share = |held, weight| kinds.share(held, &total, weight);
-        assert_eq!(share(&by_memory, Weight::ONE), share(&by_cpu, Weight::ONE));
+        let (all, by_memory, by_cpu) = (amounts(9, 18_432), amounts(3, 12_288), amounts(6, 2_048));
+        let mut total = Total::default();
+        total.add(&all);
+        total.settle(&kinds);
+        assert_eq!(total.share(&by_memory, Weight::ONE), total.share(&by_cpu, Weight::ONE));
         let two = Weight::from_f64(2.0).expect("positive");
-        assert!(share(&by_memory, two) < share(&by_cpu, Weight::ONE));
+        assert!(total.share(&by_memory, two) < total.share(&by_cpu, Weight::ONE));
+    }
+
+    #[test]
+    fn equal_parts_of_different_kinds_are_equal_however_large() {
+        let mut kinds = Kinds::new(BTreeSet::new());
+        for total_disk in [3, 7, 3_000_000, 900_000_000_003] {
+            let mut amounts = |cpus, disk| {
+                let both = [("cpus", Milli::units(cpus)), ("disk", Milli::units(disk))];
+                kinds.amounts(&Resources::scalars(both))
+            };
+            let (all, cpus, disk) =
+                (amounts(3, total_disk * 3), amounts(1, 0), amounts(0, total_disk));
+            let mut total = Total::default();
+            total.add(&all);
+            total.settle(&kinds);
+            assert_eq!(total.share(&cpus, Weight::ONE), total.share(&disk, Weight::ONE));
+        }
     }
 }

@@ -1,7 +1,12 @@
 //! Declined offers: what is not to be offered again for a while.
 
+use crate::agent::AgentIx;
+use crate::allocator::Allocator;
+use crate::sorter::{FrameworkIx, RoleIx};
 use model::resources::Resources;
+use model::role::Role;
 use model::step::Time;
+use std::collections::BTreeSet;
 
 /// How many filters one framework may have for one role on one agent. Each came of a decline; past
 /// this the soonest to end gives way, so that nobody fills the master's memory by declining.
@@ -19,15 +24,25 @@ struct Filter {
 pub(crate) struct Filters(Vec<Filter>);
 
 impl Filters {
-    /// Keeps `declined` and all that is in it away until `until`.
-    pub(crate) fn add(&mut self, declined: Resources, until: Time) {
+    /// Keeps `declined` and all that is in it away until `until`. Returns when those would have ended
+    /// that gave way to it.
+    fn add(&mut self, declined: Resources, until: Time) -> Vec<Time> {
+        let mut gone = Vec::new();
         // An older one that says less is not needed any more.
-        self.0.retain(|old| old.until > until || !declined.contains(&old.declined));
+        self.0.retain(|old| {
+            let says_more = old.until > until || !declined.contains(&old.declined);
+            if !says_more {
+                gone.push(old.until);
+            }
+            says_more
+        });
         if self.0.len() >= FILTERS_MAX {
             let soonest = (0..self.0.len()).min_by_key(|&at| self.0[at].until);
-            self.0.swap_remove(soonest.expect("there are some"));
+            gone.push(self.0.swap_remove(soonest.expect("there are some")).until);
         }
         self.0.push(Filter { declined, until });
+        gone.retain(|gone| self.0.iter().all(|filter| filter.until != *gone));
+        gone
     }
 
     /// Until when an offer of `resources` is kept away; absent if it may be made.
@@ -41,5 +56,75 @@ impl Filters {
     pub(crate) fn expire(&mut self, now: Time) -> bool {
         self.0.retain(|filter| filter.until > now);
         self.0.is_empty()
+    }
+}
+
+impl Allocator {
+    pub(crate) fn add_filter(
+        &mut self,
+        agent: AgentIx,
+        framework: FrameworkIx,
+        role: RoleIx,
+        declined: Resources,
+        until: Time,
+    ) {
+        let filters = self.agents.get_mut(agent).filters.entry((framework, role)).or_default();
+        for gone in filters.add(declined, until) {
+            self.filters_end.remove(&(gone, agent, framework, role));
+        }
+        self.frameworks.get_mut(framework).filtered_on.insert((agent, role));
+        self.filters_end.insert((until, agent, framework, role));
+    }
+
+    pub(crate) fn end_filters(&mut self, now: Time) {
+        while let Some(&(until, agent, framework, role)) = self.filters_end.first()
+            && until <= now
+        {
+            self.filters_end.pop_first();
+            let filters = &mut self.agents.get_mut(agent).filters;
+            if let Some(some) = filters.get_mut(&(framework, role))
+                && some.expire(now)
+            {
+                filters.remove(&(framework, role));
+                self.frameworks.get_mut(framework).filtered_on.remove(&(agent, role));
+            }
+            self.dirty.insert(agent);
+            self.due_at = Some(now);
+        }
+    }
+
+    pub(crate) fn clear_filters(&mut self, at: FrameworkIx, role: Option<&Role>) {
+        let role = match role {
+            None => None,
+            Some(role) => match self.roles.find(role) {
+                None => return,
+                found @ Some(_) => found,
+            },
+        };
+        let filtered_on = &mut self.frameworks.get_mut(at).filtered_on;
+        let (cleared, kept) = std::mem::take(filtered_on)
+            .into_iter()
+            .partition(|&(_, of)| role.is_none_or(|role| role == of));
+        *filtered_on = kept;
+        let cleared: BTreeSet<(AgentIx, RoleIx)> = cleared;
+        for (agent, role) in cleared {
+            let filters = self.agents.get_mut(agent).filters.remove(&(at, role));
+            self.forget_ends(agent, at, role, &filters.unwrap_or_default());
+        }
+    }
+
+    /// Indices are given out again, so no end may be left of a filter that is not there.
+    fn forget_ends(&mut self, agent: AgentIx, framework: FrameworkIx, role: RoleIx, of: &Filters) {
+        for filter in &of.0 {
+            self.filters_end.remove(&(filter.until, agent, framework, role));
+        }
+    }
+
+    /// Forgets all filters on one agent.
+    pub(crate) fn clear_filters_on(&mut self, at: AgentIx) {
+        for ((framework, role), filters) in std::mem::take(&mut self.agents.get_mut(at).filters) {
+            self.frameworks.get_mut(framework).filtered_on.remove(&(at, role));
+            self.forget_ends(at, framework, role, &filters);
+        }
     }
 }

@@ -1,12 +1,18 @@
 //! Whether a framework may be offered what is free on an agent, and if not, why not.
+//!
+//! Three looks, from what is asked once per agent to what is asked for each framework. A resource
+//! passes all of them or is not offered.
 
-use crate::allocator::{Agent, Framework};
+use crate::agent::Agent;
 use crate::filters::Filters;
-use crate::settings::Settings;
-use model::amount::Milli;
-use model::resources::Resources;
+use crate::framework::Framework;
+use crate::quota::Cut;
+use crate::settings::{MinAllocatable, Settings};
+use model::framework::Capabilities;
+use model::resources::{Key, Resources};
 use model::role::Role;
 use model::step::Time;
+use std::borrow::Cow;
 
 /// Why a framework is passed over at an agent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,56 +27,117 @@ pub enum Why {
     Suppressed,
     /// The agent is not connected.
     AgentInactive,
+    /// The agent's machine is not on the whitelist.
+    NotWhitelisted,
+    /// The agent is not one that the framework's offer constraints allow.
+    OfferConstraints,
     /// All that is free there is reserved for other roles, or nothing is free.
     NothingForRole,
     /// What is free there is less than is worth an offer.
     TooLittle,
+    /// The role has so much that, up to its quota's limit, too little is left to offer.
+    QuotaLimit,
+    /// What is free there is kept for roles that have not what their quota guarantees them.
+    Headroom,
     /// The agent has GPUs and the framework does not say that it can use them.
     GpuAgent,
+    /// The agent is of another region and the framework does not say that it takes such.
+    OtherRegion,
     /// What is left after taking out what the framework does not understand is too little.
     NotUnderstood,
+    /// The agent is too old for a framework in several roles, or for a role below another.
+    OldAgent,
     /// The framework has declined it, until.
     Filtered(Time),
 }
 
-/// What `framework` may be offered of `agent` for `role`.
-pub(crate) fn offerable(
+/// What of an agent may be offered for a role, before it is known to whom.
+#[derive(Debug)]
+pub(crate) struct ForRole<'a> {
+    /// Borrowed if it is all that is free.
+    pub(crate) what: Cow<'a, Resources>,
+    /// What made it less, if quota did.
+    pub(crate) cut: Option<Cut>,
+}
+
+/// Whether anything of `agent` may be offered to anyone.
+pub(crate) fn for_anyone(agent: &Agent) -> Result<(), Why> {
+    if !agent.is_active {
+        return Err(Why::AgentInactive);
+    }
+    if !agent.is_listed {
+        return Err(Why::NotWhitelisted);
+    }
+    Ok(())
+}
+
+/// What of `agent` is for `role` at all.
+pub(crate) fn for_role<'a>(agent: &'a Agent, role: &Role) -> Result<Cow<'a, Resources>, Why> {
+    let what = if agent.is_plain {
+        Cow::Borrowed(&agent.free)
+    } else {
+        let offered = &agent.shared_offered;
+        Cow::Owned(agent.free.filtered(|key, _| {
+            key.kind.is_offerable_to(role)
+                && !(key.kind.is_shared && offered.iter().any(|(have, _)| have == key))
+        }))
+    };
+    if what.is_empty() { Err(Why::NothingForRole) } else { Ok(what) }
+}
+
+/// What of `offer` a framework may be given: absent if all of it.
+pub(crate) fn for_framework(
     agent: &Agent,
     framework: &Framework,
     role: &Role,
+    offer: &ForRole<'_>,
     filters: Option<&Filters>,
     settings: &Settings,
     now: Time,
-) -> Result<Resources, Why> {
-    if agent.free.is_empty() {
-        return Err(Why::NothingForRole);
+) -> Result<Option<Resources>, Why> {
+    if framework.constraints.get(role).is_some_and(|wanted| !wanted.are_met_by(&agent.facts)) {
+        return Err(Why::OfferConstraints);
     }
-    let for_role = agent.free.filtered(|key, _| key.kind.is_offerable_to(role));
-    if for_role.is_empty() {
-        return Err(Why::NothingForRole);
+    let least: &MinAllocatable =
+        framework.min_allocatable.get(role).unwrap_or(&settings.min_allocatable);
+    if !least.is_met_by(&offer.what) {
+        return Err(match offer.cut {
+            None => Why::TooLittle,
+            Some(Cut::Limit) => Why::QuotaLimit,
+            Some(Cut::Headroom) => Why::Headroom,
+        });
     }
-    if !settings.min_allocatable.is_met_by(&for_role) {
-        return Err(Why::TooLittle);
-    }
-    let understands = &framework.capabilities;
-    if settings.keeps_gpus_apart && agent.has_gpus && !understands.gpu_resources {
+    let can = framework.capabilities;
+    if settings.keeps_gpus_apart && agent.has_gpus && !can.gpu_resources {
         return Err(Why::GpuAgent);
     }
-    let understood = for_role.filtered(|key, _| {
-        (!key.kind.is_revocable || understands.revocable_resources)
-            && (!key.kind.is_shared || understands.shared_resources)
-            && (key.kind.reservations.len() < 2 || understands.reservation_refinement)
-    });
-    if !settings.min_allocatable.is_met_by(&understood) {
+    if agent.is_remote && !can.region_aware {
+        return Err(Why::OtherRegion);
+    }
+    let part = if agent.is_plain { None } else { understood(&offer.what, can) };
+    if part.as_ref().is_some_and(|part| !least.is_met_by(part)) {
         return Err(Why::NotUnderstood);
     }
-    match filters.and_then(|filters| filters.keep_away(&understood, now)) {
+    let is_nested = || role.components().nth(1).is_some();
+    if (agent.facts.lacks_multi_role && can.multi_role)
+        || (agent.facts.lacks_hierarchical_roles && is_nested())
+    {
+        return Err(Why::OldAgent);
+    }
+    let what = part.as_ref().unwrap_or(&offer.what);
+    match filters.and_then(|filters| filters.keep_away(what, now)) {
         Some(until) => Err(Why::Filtered(until)),
-        None => Ok(understood),
+        None => Ok(part),
     }
 }
 
-/// Whether an agent of `total` has GPUs.
-pub(crate) fn has_gpus(total: &Resources) -> bool {
-    total.scalar("gpus") > Milli::ZERO
+/// What of `what` a framework can make use of; absent if all of it.
+fn understood(what: &Resources, can: Capabilities) -> Option<Resources> {
+    let understands = |key: &Key| {
+        (!key.kind.is_revocable || can.revocable_resources)
+            && (!key.kind.is_shared || can.shared_resources)
+            && (key.kind.reservations.len() < 2 || can.reservation_refinement)
+    };
+    let is_all = what.iter().all(|(key, _)| understands(key));
+    (!is_all).then(|| what.filtered(|key, _| understands(key)))
 }

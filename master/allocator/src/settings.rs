@@ -1,5 +1,6 @@
 //! What the allocator is told once, at its start.
 
+use crate::facts::FaultDomain;
 use model::amount::Milli;
 use model::resources::{BadResources, Resources};
 use model::role::Role;
@@ -54,6 +55,11 @@ impl MinAllocatable {
         Self(Vec::new())
     }
 
+    /// Any one of `sets`; anything at all if there are none.
+    pub fn any_of(sets: impl IntoIterator<Item = BTreeMap<Arc<str>, Milli>>) -> Self {
+        Self(sets.into_iter().map(|set| set.into_iter().collect()).collect())
+    }
+
     /// Reads the flag form: sets with `|` between them, such as `cpus:0.01|mem:32`.
     pub fn parse(text: &str) -> Result<Self, BadSetting> {
         let mut sets = Vec::new();
@@ -99,6 +105,16 @@ pub enum BadSetting {
     NotScalar(String),
 }
 
+/// How siblings, roles below one role or frameworks in one, take turns.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Sorter {
+    /// Who is furthest behind comes first: the smallest dominant share over weight.
+    #[default]
+    Drf,
+    /// Lots are drawn anew for each offer, a heavier role being likelier to come early.
+    Random,
+}
+
 /// What the allocator is told once, at its start.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
@@ -114,7 +130,15 @@ pub struct Settings {
     pub excluded_from_shares: BTreeSet<Arc<str>>,
     /// Whether agents with GPUs are kept for frameworks that ask for such.
     pub keeps_gpus_apart: bool,
-    /// Decides the order in which agents are handed out.
+    /// Where the master stands; if it does not say, no agent is of another region.
+    pub domain: Option<FaultDomain>,
+    /// How roles take turns.
+    pub role_sorter: Sorter,
+    /// How frameworks of one role take turns.
+    pub framework_sorter: Sorter,
+    /// Whether frameworks that decline step back, so that their declines starve nobody.
+    pub decliners_step_back: bool,
+    /// Decides the order in which agents are handed out, and the lots.
     pub seed: u64,
 }
 
@@ -127,6 +151,10 @@ impl Default for Settings {
             weights: BTreeMap::new(),
             excluded_from_shares: BTreeSet::new(),
             keeps_gpus_apart: true,
+            domain: None,
+            role_sorter: Sorter::default(),
+            framework_sorter: Sorter::default(),
+            decliners_step_back: true,
             seed: 0,
         }
     }

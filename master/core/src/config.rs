@@ -85,6 +85,7 @@ impl Config {
             excluded_from_shares: self.fair_sharing_excluded.clone(),
             keeps_gpus_apart: self.filter_gpu_resources,
             seed,
+            ..Settings::default()
         }
     }
 }

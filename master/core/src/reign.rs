@@ -35,6 +35,9 @@ pub(crate) fn begin(
     for (role, weight) in books.rules.weights.clone() {
         books.allocator.set_weight(role, weight_for_allocator(weight), turn.now.time);
     }
+    for (role, quota) in books.rules.quotas.clone() {
+        books.set_quota(&role, &quota, turn);
+    }
     for entry in members.agents.values() {
         let return_by = turn.now.time + config.agent_reregister_timeout;
         books.timers.set(Due::AgentReturn(entry.id.clone()), return_by);

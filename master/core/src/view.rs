@@ -7,6 +7,7 @@
 //! a field, the entry holds: above all ids, which the master gave out after the payload was written.
 
 use crate::registry::Rules;
+use model::constraints::Constraints;
 use model::framework::Framework;
 use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, TaskId};
 use model::link::AgentDescription;
@@ -141,6 +142,8 @@ pub struct FrameworkView {
     pub condition: FrameworkCondition,
     /// How it described itself.
     pub framework: Arc<Framework>,
+    /// Which agents it wants offers of, for those of its roles for which it is not any.
+    pub constraints: Arc<Constraints>,
     /// When it first subscribed.
     pub registered_at: Timestamp,
     /// When it last subscribed again; absent if it never did.

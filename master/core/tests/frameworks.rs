@@ -3,13 +3,14 @@
 mod world;
 
 use master_core::{Done, Refusal};
-use model::call::{Accept, Call, Kill, Operation, ReconcileTask};
+use model::call::{Accept, Call, Decline, Kill, Operation, ReconcileTask};
+use model::constraints::{Constraint, Predicate, Selector};
 use model::framework::Capabilities;
 use model::ids::{AgentId, TaskId};
 use model::operator::OperatorCall;
 use model::role::Role;
 use model::task::TaskState;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use world::{World, task};
 
@@ -94,6 +95,45 @@ fn a_framework_describes_itself_anew_on_the_same_stream() {
     let principal = world.update("f", |it| it.principal = Some("eve".into()));
     let why = "Supplied FrameworkInfo is not valid: Changing framework's principal is not allowed.";
     assert_eq!(principal, Some(Err(Refusal::Invalid(why.to_owned()))));
+}
+
+#[test]
+fn a_framework_is_offered_only_the_agents_that_its_constraints_allow() {
+    let mut world = World::new();
+    world.agent("a");
+    world.agent("b");
+    world.framework("f");
+    world.settle();
+    assert_eq!(world.frameworks["f"].offers.len(), 2);
+    world.heard("f");
+    let host = |predicate| Constraint { selector: Selector::Hostname, predicate };
+    let of = |role: &str, groups| BTreeMap::from([(Role::new(role).expect("a role"), groups)]);
+
+    let no_b = vec![vec![host(Predicate::TextNotMatches("b.*".into()))]];
+    assert_eq!(world.constrain("f", |_| (), of("*", no_b.clone())), Some(Ok(Done::Ok)));
+    assert_eq!(world.heard("f"), [""; 0], "offers that stand are not touched");
+    let offers = std::mem::take(&mut world.frameworks.get_mut("f").expect("it is there").offers);
+    let offers = offers.into_keys().collect();
+    world.call("f", Call::Decline(Decline { offers, refuse_for: Duration::ZERO }));
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.heard("f"), ["offer of a for *: cpus:4; mem:1024; ports:[31000-31009]"]);
+
+    let mut refused = |constraints, why: &str| {
+        let why =
+            format!("'UpdateFramework' call is not valid: Offer constraints are not valid: {why}");
+        let answer = world.constrain("f", |_| (), constraints);
+        assert_eq!(answer, Some(Err(Refusal::Invalid(why))));
+    };
+    refused(of("web", no_b), "the framework is not subscribed to role 'web'");
+    refused(of("*", Vec::new()), "offer constraints must have at least one group");
+    refused(
+        of("*", vec![Vec::new()]),
+        "a group of offer constraints must have at least one constraint",
+    );
+
+    assert_eq!(world.update("f", |_| ()), Some(Ok(Done::Ok)), "none at all");
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.heard("f"), ["offer of b for *: cpus:4; mem:1024; ports:[31000-31009]"]);
 }
 
 #[test]

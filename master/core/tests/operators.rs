@@ -3,10 +3,14 @@
 mod world;
 
 use master_core::{Done, Refusal};
+use model::amount::Milli;
+use model::framework::Capabilities;
 use model::operator::OperatorCall;
 use model::role::Role;
-use model::rules::{Drain, Machine, Standing, Unavailability, Weight, Window};
+use model::rules::{Drain, Machine, Quota, Standing, Unavailability, Weight, Window};
 use model::task::TaskState;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use world::World;
 
@@ -134,6 +138,83 @@ fn weights_are_agreed_on_and_offers_made_anew() {
     assert_eq!(world.heard("f"), [format!("offer of a for *: {ALL}")]);
     world.lead();
     assert_eq!(world.rules.weights.len(), 2, "the next leader knows them");
+}
+
+fn amounts(all: &[(&str, i64)]) -> BTreeMap<Arc<str>, Milli> {
+    all.iter().map(|(name, units)| (Arc::from(*name), Milli::units(*units))).collect()
+}
+
+fn update_quota(role: &str, quota: Quota, force: bool) -> OperatorCall {
+    let role = Role::new(role).expect("a role");
+    OperatorCall::UpdateQuota { quotas: vec![(role, quota)], force }
+}
+
+#[test]
+fn a_limit_holds_for_offers_and_a_guarantee_keeps_room() {
+    let mut world = World::new();
+    world.agent("a");
+    let limits = amounts(&[("cpus", 1)]);
+    let limit = Quota { limits, ..Quota::default() };
+    assert_eq!(world.operate(update_quota("dev", limit, false)), OK);
+    let guarantees = amounts(&[("cpus", 2)]);
+    let guarantee = Quota { guarantees, ..Quota::default() };
+    assert_eq!(world.operate(update_quota("web", guarantee, false)), OK);
+    let aware = Capabilities { partition_aware: true, ..Capabilities::default() };
+    world.framework_in("dev", "dev", aware);
+    world.settle();
+    let heard = ["subscribed", "offer of a for dev: cpus:1; mem:1024; ports:[31000-31009]"];
+    assert_eq!(world.heard("dev"), heard, "as much as the limit says");
+    world.launch("dev", "a", &["t"]);
+    world.report("a", "t", TaskState::Running);
+    world.acknowledge_all("dev");
+    world.pass(Duration::from_secs(2));
+
+    // The next leader keeps to it too.
+    world.lead();
+    world.reconnect("a");
+    world.resubscribe("dev");
+    world.heard("dev");
+    world.framework_in("any", "*", aware);
+    world.pass(Duration::from_secs(2));
+    let heard = ["subscribed", "offer of a for *: cpus:1; mem:960; ports:[31000-31009]"];
+    assert_eq!(world.heard("any"), heard, "two cores stay free for web");
+    world.framework_in("web", "web", aware);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.heard("web"), ["subscribed", "offer of a for web: cpus:2"]);
+    assert_eq!(world.rules.quotas.len(), 2);
+}
+
+#[test]
+fn quota_that_cannot_be_kept_is_refused_unless_it_is_forced() {
+    let mut world = World::new();
+    world.agent("a");
+    let guarantee = |units| {
+        let all = amounts(&[("cpus", units)]);
+        Quota { guarantees: all.clone(), limits: all }
+    };
+    let refused = |why: &str| Some(invalid(&format!("Invalid QuotaConfig: {why}")));
+    let why = "All guarantees together are cpus:5, but the cluster has cpus:4; use 'force' to set \
+               them all the same";
+    assert_eq!(world.operate(update_quota("web", guarantee(5), false)), refused(why));
+    let why_nested = "Setting quota on nested role 'web/shop' is not supported";
+    assert_eq!(world.operate(update_quota("web/shop", guarantee(1), true)), refused(why_nested));
+
+    // In the old form it is a conflict.
+    let role = Role::new("web").expect("a role");
+    let set = |units, force| OperatorCall::SetQuota {
+        role: role.clone(),
+        quota: guarantee(units),
+        force,
+    };
+    let conflict = Err(Refusal::Conflict(why.to_owned()));
+    assert_eq!(world.operate(set(5, false)), Some(conflict));
+    let remove = OperatorCall::RemoveQuota(role.clone());
+    assert_eq!(world.operate(remove.clone()), Some(invalid("Role 'web' has no quota")));
+    assert_eq!(world.operate(set(5, true)), OK);
+    let why = "Role 'web' has quota already; change it with UPDATE_QUOTA";
+    assert_eq!(world.operate(set(1, false)), Some(invalid(why)));
+    assert_eq!(world.operate(remove), OK);
+    assert!(world.rules.quotas.is_empty());
 }
 
 #[test]

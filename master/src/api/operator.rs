@@ -187,6 +187,11 @@ fn response(api: &Api, kind: Type) -> Result<Response, Refused> {
             response.get_weights = Some(response::GetWeights { weight_infos: weights(api) });
             Answer::GetWeights
         }
+        Type::GetQuota => {
+            let status = convert::quota_status(&api.view.rules().quotas);
+            response.get_quota = Some(response::GetQuota { status });
+            Answer::GetQuota
+        }
         Type::GetMaintenanceSchedule => {
             let schedule = convert::schedule_to_wire(&api.view.rules().schedule);
             response.get_maintenance_schedule = Some(response::GetMaintenanceSchedule { schedule });

@@ -11,7 +11,7 @@ use model::payload::Payload;
 use model::rules::{Drain, Standing};
 use model::step::Timestamp;
 use proto::convert::resources::{self, Form};
-use proto::convert::{self, task as tasks, time_info as time};
+use proto::convert::{self, constraints, task as tasks, time_info as time};
 use proto::mesos::v1;
 use proto::mesos::v1::master::response::get_agents::Agent;
 use proto::mesos::v1::master::response::get_executors::Executor;
@@ -94,8 +94,10 @@ pub(crate) fn framework(framework: &FrameworkView) -> Framework {
         | FrameworkCondition::Connected
         | FrameworkCondition::Disconnected => None,
     };
+    let constraints = &framework.constraints;
     Framework {
         framework_info: info,
+        offer_constraints: (!constraints.is_empty()).then(|| constraints::to_wire(constraints)),
         active: framework.is_connected(),
         connected: framework.is_connected(),
         recovered: framework.is_recovered(),

@@ -1,18 +1,20 @@
 //! What a framework says of itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::amount::Milli;
 use model::framework::{Capabilities, Framework};
 use model::ids::FrameworkId;
 use model::payload::Payload;
 use model::role::Role;
 
 use super::{Malformed, payload, unpack, unpack_own};
-use crate::mesos::v1::FrameworkInfo;
 use crate::mesos::v1::framework_info::Capability;
 use crate::mesos::v1::framework_info::capability::Type;
+use crate::mesos::v1::offer_filters::ResourceQuantities;
+use crate::mesos::v1::{FrameworkInfo, OfferFilters};
 
 /// Reads what a framework says of itself. What is wrong with it is told by an ERROR event.
 pub fn from_wire(mut info: FrameworkInfo) -> Result<Framework, Malformed> {
@@ -33,6 +35,7 @@ pub fn from_wire(mut info: FrameworkInfo) -> Result<Framework, Malformed> {
         user: info.user.as_str().into(),
         roles,
         capabilities,
+        min_allocatable: min_allocatable(&info),
         failover_timeout: failover_timeout(info.failover_timeout())?,
         checkpoint: info.checkpoint(),
         principal: info.principal.as_deref().map(Arc::from),
@@ -122,6 +125,23 @@ fn failover_timeout(secs: f64) -> Result<Duration, Malformed> {
         )));
     }
     Ok(Duration::try_from_secs_f64(secs.max(0.0)).expect("in range"))
+}
+
+/// The least that is worth an offer, by role. What is no role has no offers anyway.
+fn min_allocatable(info: &FrameworkInfo) -> BTreeMap<Role, Vec<BTreeMap<Arc<str>, Milli>>> {
+    let amounts = |quantities: &ResourceQuantities| {
+        let all = quantities.quantities.iter();
+        all.filter_map(|(name, scalar)| {
+            Some((name.as_str().into(), Milli::from_f64(scalar.value)?))
+        })
+        .collect()
+    };
+    let of_role = |(role, filters): (&String, &OfferFilters)| {
+        let minimum = filters.min_allocatable_resources.as_ref()?;
+        let sets = minimum.quantities.iter().map(amounts).collect();
+        Some((Role::new(role.as_str()).ok()?, sets))
+    };
+    info.offer_filters.iter().filter_map(of_role).collect()
 }
 
 fn check_offer_filters(info: &FrameworkInfo) -> Result<(), Malformed> {

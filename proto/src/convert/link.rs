@@ -6,7 +6,7 @@ use std::time::Duration;
 use model::call::Message;
 use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, Term, UpdateId};
 use model::link::{
-    AgentDescription, FromAgent, Launch, LiveExecutor, LiveTask, Reregister, ToAgent,
+    AgentDescription, FaultDomain, FromAgent, Launch, LiveExecutor, LiveTask, Reregister, ToAgent,
 };
 use model::payload::Payload;
 use model::resources::Resources;
@@ -18,7 +18,7 @@ use super::task::Launched;
 use super::{Malformed, framework, millis, resources, task, unpack};
 use crate::agora::v1 as wire;
 use crate::agora::v1::{agent_frame, master_frame};
-use crate::mesos::v1::AgentInfo;
+use crate::mesos::v1::{AgentInfo, DomainInfo};
 
 /// Writes what an agent says. `seen`: the highest term it has seen.
 pub fn agent_frame(message: &FromAgent, seen: Term) -> wire::AgentFrame {
@@ -214,13 +214,7 @@ pub(super) fn description_from_wire(
 ) -> Result<AgentDescription, Malformed> {
     let payload = payload_of(&wire.info);
     let info: AgentInfo = unpack(&payload)?;
-    Ok(AgentDescription {
-        hostname: info.hostname.as_str().into(),
-        address: wire.address.into(),
-        resources: resources::from_wire(&info.resources)?,
-        version: wire.version.into(),
-        info: payload,
-    })
+    Ok(AgentDescription { info: payload, ..describe(&info, wire.address, wire.version)? })
 }
 
 fn reregister_to_wire(it: &Reregister) -> wire::Reregister {
@@ -387,6 +381,12 @@ fn launch_from_wire(wire: wire::Launch) -> Result<Launch, Malformed> {
     })
 }
 
+fn fault_domain(domain: &DomainInfo) -> Option<FaultDomain> {
+    let domain = domain.fault_domain.as_ref()?;
+    let (region, zone) = (domain.region.name.as_str().into(), domain.zone.name.as_str().into());
+    Some(FaultDomain { region, zone })
+}
+
 /// An agent's description made of its `AgentInfo`: what it needs to say of itself only once.
 pub fn describe(
     info: &AgentInfo,
@@ -397,6 +397,8 @@ pub fn describe(
         hostname: info.hostname.as_str().into(),
         address: address.into(),
         resources: resources::from_wire(&info.resources)?,
+        attributes: resources::attributes_from_wire(&info.attributes)?,
+        domain: info.domain.as_ref().and_then(fault_domain),
         version: version.into(),
         info: super::payload(info),
     })

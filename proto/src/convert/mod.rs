@@ -3,6 +3,7 @@
 //! What comes in is understood here or refused here; nobody after this checks again. What goes out
 //! takes fields that the model does not have from the encoded message it carries along.
 
+pub mod constraints;
 pub mod executor;
 pub mod framework;
 pub mod link;

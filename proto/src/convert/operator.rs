@@ -15,8 +15,8 @@ use super::offer::{unavailability_from_wire, unavailability_to_wire};
 use crate::mesos::v1::maintenance::{self, Schedule};
 use crate::mesos::v1::master::Call;
 use crate::mesos::v1::master::call::Type;
-use crate::mesos::v1::quota::QuotaConfig;
-use crate::mesos::v1::{MachineId, WeightInfo, value};
+use crate::mesos::v1::quota::{QuotaConfig, QuotaInfo, QuotaRequest, QuotaStatus};
+use crate::mesos::v1::{MachineId, Resource, WeightInfo, value};
 
 /// The most that a quota may say of memory or disk: an exabyte, in MiB.
 const MEBIBYTES_MAX: f64 = 1_099_511_627_776.0;
@@ -60,6 +60,11 @@ pub fn call_from_wire(call: Call) -> Result<Option<OperatorCall>, CallError> {
             let call = body(call.update_quota, "update_quota")?;
             let quotas = call.quota_configs.iter().map(quota).collect::<Result<_, _>>()?;
             OperatorCall::UpdateQuota { quotas, force: call.force() }
+        }
+        Type::SetQuota => quota_request(&body(call.set_quota, "set_quota")?.quota_request)?,
+        Type::RemoveQuota => {
+            let role = body(call.remove_quota, "remove_quota")?.role;
+            OperatorCall::RemoveQuota(Role::new(role).map_err(|bad| invalid(bad.to_string()))?)
         }
         Type::DeactivateAgent => {
             let call = body(call.deactivate_agent, "deactivate_agent")?;
@@ -122,9 +127,7 @@ pub fn call_from_wire(call: Call) -> Result<Option<OperatorCall>, CallError> {
         | Type::ShrinkVolume
         | Type::GetMaintenanceStatus
         | Type::GetMaintenanceSchedule
-        | Type::GetQuota
-        | Type::SetQuota
-        | Type::RemoveQuota => return Ok(None),
+        | Type::GetQuota => return Ok(None),
     }))
 }
 
@@ -187,6 +190,49 @@ pub fn quota_to_wire(role: &Role, quota: &Quota) -> QuotaConfig {
         role: role.to_string(),
         guarantees: amounts(&quota.guarantees),
         limits: amounts(&quota.limits),
+    }
+}
+
+/// Reads a wish for a quota in the old form, in which a guarantee is a limit as well.
+pub fn quota_request(request: &QuotaRequest) -> Result<OperatorCall, CallError> {
+    let bad = |why: String| invalid(format!("Invalid quota request: {why}"));
+    let role = Role::new(request.role()).map_err(|error| bad(error.to_string()))?;
+    let mut amounts = BTreeMap::new();
+    for resource in &request.guarantee {
+        let name = &resource.name;
+        let Some(amount) = resource.scalar else {
+            return Err(bad(format!("'{name}' must be a scalar")));
+        };
+        if amounts.insert(name.clone(), amount).is_some() {
+            return Err(bad(format!("'{name}' is there twice")));
+        }
+    }
+    if amounts.is_empty() {
+        return Err(bad("a guarantee must name a resource".to_owned()));
+    }
+    let config =
+        QuotaConfig { role: role.to_string(), guarantees: amounts.clone(), limits: amounts };
+    let (role, quota) = quota(&config)?;
+    Ok(OperatorCall::SetQuota { role, quota, force: request.force() })
+}
+
+/// Writes all quotas: as they are, and in the old form.
+pub fn quota_status(quotas: &BTreeMap<Role, Quota>) -> QuotaStatus {
+    let amount = |(name, amount): (&Arc<str>, &Milli)| Resource {
+        name: name.to_string(),
+        r#type: value::Type::Scalar.into(),
+        scalar: Some(value::Scalar { value: amount.as_f64() }),
+        role: Some("*".to_owned()),
+        ..Resource::default()
+    };
+    let info = |(role, quota): (&Role, &Quota)| QuotaInfo {
+        role: Some(role.to_string()),
+        guarantee: quota.guarantees.iter().map(amount).collect(),
+        ..QuotaInfo::default()
+    };
+    QuotaStatus {
+        infos: quotas.iter().map(info).collect(),
+        configs: quotas.iter().map(|(role, quota)| quota_to_wire(role, quota)).collect(),
     }
 }
 

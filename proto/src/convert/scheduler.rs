@@ -8,6 +8,7 @@ use model::call::{
     Accept, Acknowledge, AnswerInverseOffers, Call, Decline, Kill, Message, Operation,
     REFUSE_FOR_DEFAULT, REFUSE_FOR_MAX, ReconcileTask, Shutdown, Subscribe,
 };
+use model::constraints::Constraints;
 use model::event::SchedulerEvent;
 use model::framework::{Capabilities, Framework};
 use model::ids::{AgentId, FrameworkId, OperationId, TaskId, UpdateId};
@@ -17,7 +18,7 @@ use model::task::{InvalidTask, TaskSpec};
 
 use super::framework::in_braces;
 use super::task::Launched;
-use super::{Malformed, duration, framework, offer, task, update_id};
+use super::{Malformed, constraints, duration, framework, offer, task, update_id};
 use crate::mesos::v1::offer::Operation as WireOperation;
 use crate::mesos::v1::offer::operation::{self, Type as OperationType};
 use crate::mesos::v1::scheduler::call::{self, Type};
@@ -124,14 +125,14 @@ fn wishes(
             in_braces(strange)
         )));
     }
-    if offer_constraints.is_some_and(|all| !all.role_constraints.is_empty()) {
-        // Offers that break them would be worse than none.
-        return Err(Malformed::new(
-            "Offer constraints are not valid: not supported by this master",
-        ));
-    }
-    let suppressed = roles(suppressed_roles);
-    Ok(Subscribe { framework, suppressed: suppressed.expect("own roles are roles") })
+    let constraints = match offer_constraints {
+        None => Constraints::new(),
+        Some(given) => constraints::from_wire(given).map_err(|Malformed(why)| {
+            Malformed(format!("Offer constraints are not valid: {why}"))
+        })?,
+    };
+    let suppressed = roles(suppressed_roles).expect("own roles are roles");
+    Ok(Subscribe { framework, suppressed, constraints })
 }
 
 /// The roles; absent if one of them is none.

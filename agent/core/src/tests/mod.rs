@@ -56,6 +56,7 @@ pub(super) fn framework() -> Framework {
         failover_timeout: Duration::ZERO,
         checkpoint: true,
         principal: None,
+        min_allocatable: std::collections::BTreeMap::new(),
         info: Payload::default(),
     }
 }
@@ -136,6 +137,8 @@ pub(super) fn config() -> Config {
             hostname: "host".into(),
             address: "127.0.0.1:5051".into(),
             resources: cpus(4_000),
+            attributes: model::resources::Attributes::default(),
+            domain: None,
             version: "0.1.0".into(),
             info: Payload::default(),
         },

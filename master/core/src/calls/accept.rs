@@ -48,6 +48,9 @@ pub(crate) fn apply(books: &mut Books, framework: &FrameworkId, call: Accept, tu
     // Leftovers of a launch are free at once if the framework says so; an ACCEPT that used nothing is
     // a decline in every respect.
     let is_decline = left == offered;
+    if !is_decline {
+        books.allocator.used(&framework, &role, &agent);
+    }
     let refuse_for = (is_decline || !refuse_for.is_zero()).then_some(refuse_for);
     books.allocator.give_back(&framework, &role, &agent, &left, refuse_for, turn.now.time);
 }

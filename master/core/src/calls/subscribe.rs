@@ -3,7 +3,7 @@
 use super::{check_principal, list};
 use crate::io::{Done, Output, Refusal};
 use crate::note::Note;
-use crate::state::frameworks::{Framework, Stream, Subscribing};
+use crate::state::frameworks::{Framework, Stream, Subscribing, Wishes};
 use crate::state::timers::Due;
 use crate::state::{Books, Turn};
 use model::call::Subscribe;
@@ -25,17 +25,22 @@ pub(crate) fn apply(
     principal: Option<Arc<str>>,
     turn: &mut Turn<'_>,
 ) {
-    let Subscribe { framework: mut description, suppressed } = call;
+    let Subscribe { framework: mut description, suppressed, constraints } = call;
     let stated = description.principal.as_ref();
     if let Err(refusal) = check_principal(principal.as_ref(), stated) {
         turn.answer(request, Err(refusal));
         return;
     }
     description.principal = description.principal.or(principal);
-    if let Err(why) = check(books, &description, &suppressed) {
-        refuse(books, connection, request, why, turn);
-        return;
-    }
+    let wishes = check(books, &description, &suppressed)
+        .and_then(|()| Wishes::new(&description, suppressed, constraints));
+    let wishes = match wishes {
+        Ok(wishes) => wishes,
+        Err(why) => {
+            refuse(books, connection, request, why, turn);
+            return;
+        }
+    };
     let id = description.id.clone().unwrap_or_else(|| {
         let id = FrameworkId::numbered(&books.reign, books.frameworks_made);
         books.frameworks_made += 1;
@@ -48,7 +53,7 @@ pub(crate) fn apply(
     }
     description.id = Some(id);
     let connection = Some(connection);
-    let waiting = Subscribing { connection, request, suppressed, is_gone: false, entry: None };
+    let waiting = Subscribing { connection, request, wishes, is_gone: false, entry: None };
     agree(books, waiting, description, turn);
 }
 
@@ -162,10 +167,10 @@ fn take_waiting(books: &mut Books, id: &FrameworkId) -> Option<Subscribing> {
 }
 
 fn finish(books: &mut Books, id: &FrameworkId, subscribing: Subscribing, turn: &mut Turn<'_>) {
-    let Subscribing { connection, request, entry, suppressed, is_gone } = subscribing;
+    let Subscribing { connection, request, entry, wishes, is_gone } = subscribing;
     let entry = entry.expect("it was agreed on");
     let Some(connection) = connection else {
-        renew(books, id, &entry.framework, suppressed, turn);
+        renew(books, id, &entry.framework, wishes, turn);
         turn.answer(request, Ok(Done::Ok));
         return;
     };
@@ -192,7 +197,8 @@ fn finish(books: &mut Books, id: &FrameworkId, subscribing: Subscribing, turn: &
     if !is_new {
         framework.reregistered_at = Some(turn.now.wall);
     }
-    let wish = framework.wish(suppressed);
+    framework.wishes = wishes;
+    let wish = framework.wish();
     if let Some(before) = before {
         books.streams.remove(&before);
         let why = "Framework failed over".to_owned();
@@ -222,10 +228,11 @@ fn renew(
     books: &mut Books,
     id: &FrameworkId,
     description: &Description,
-    suppressed: BTreeSet<Role>,
+    wishes: Wishes,
     turn: &mut Turn<'_>,
 ) {
-    let Some(framework) = books.frameworks.get(id) else { return };
+    let Some(framework) = books.frameworks.get_mut(id) else { return };
+    framework.wishes = wishes;
     let has_changed = *framework.description != *description;
     let offers = framework.offers.iter().filter_map(|offer| books.offers.get(offer));
     let left = offers.filter(|offer| !description.roles.contains(&offer.role));
@@ -236,7 +243,7 @@ fn renew(
     update(books, id, description, turn);
     let framework = &books.frameworks[id];
     if framework.connection().is_some() {
-        let wish = framework.wish(suppressed);
+        let wish = framework.wish();
         books.allocator.put_framework(id, &wish, turn.now.time);
     }
     if has_changed {

@@ -3,7 +3,7 @@
 
 use super::subscribe;
 use crate::io::Refusal;
-use crate::state::frameworks::Subscribing;
+use crate::state::frameworks::{Subscribing, Wishes};
 use crate::state::{Books, Turn};
 use model::call::Subscribe;
 use model::framework::Framework as Description;
@@ -20,18 +20,20 @@ pub(crate) fn apply(
     turn: &mut Turn<'_>,
 ) {
     let checked = update.and_then(|update| {
-        let Subscribe { framework: mut description, suppressed } = update;
+        let Subscribe { framework: mut description, suppressed, constraints } = update;
         description.id = Some(id.clone());
         description.principal = description.principal.or_else(|| principal.cloned());
         subscribe::check(books, &description, &suppressed)
             .map_err(|why| format!("Supplied FrameworkInfo is not valid: {why}"))?;
         check_unchanged(&books.frameworks[id].description, &description)?;
-        Ok((description, suppressed))
+        let wishes = Wishes::new(&description, suppressed, constraints)
+            .map_err(|why| format!("'UpdateFramework' call is not valid: {why}"))?;
+        Ok((description, wishes))
     });
     match checked {
-        Ok((description, suppressed)) => {
+        Ok((description, wishes)) => {
             let waiting =
-                Subscribing { connection: None, request, suppressed, is_gone: false, entry: None };
+                Subscribing { connection: None, request, wishes, is_gone: false, entry: None };
             subscribe::agree(books, waiting, description, turn);
         }
         Err(why) => turn.answer(request, Err(Refusal::Invalid(why))),

@@ -31,6 +31,10 @@ pub(crate) fn apply(
         OperatorCall::UpdateWeights(weights) => {
             update_weights::apply(books, request, weights, turn);
         }
+        OperatorCall::SetQuota { role, quota, force } => {
+            update_quota::set(books, request, role, quota, force, turn);
+        }
+        OperatorCall::RemoveQuota(role) => update_quota::remove(books, request, role, turn),
         OperatorCall::UpdateQuota { quotas, force } => {
             update_quota::apply(books, request, quotas, force, turn);
         }

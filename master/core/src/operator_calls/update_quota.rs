@@ -1,4 +1,5 @@
-//! UPDATE_QUOTA: roles get other guarantees and limits. Offers that stand against them are taken back.
+//! UPDATE_QUOTA: roles get other guarantees and limits. And the two old calls, SET_QUOTA and
+//! REMOVE_QUOTA, which give a role its first quota or take it away.
 
 use super::check_allowed;
 use crate::io::Refusal;
@@ -28,6 +29,39 @@ pub(crate) fn apply(
     }
 }
 
+/// Has a role's first quota agreed on: SET_QUOTA.
+pub(crate) fn set(
+    books: &mut Books,
+    request: RequestId,
+    role: Role,
+    quota: Quota,
+    force: bool,
+    turn: &mut Turn<'_>,
+) {
+    if books.rules.quotas.contains_key(&role) {
+        let why = format!("Role '{role}' has quota already; change it with UPDATE_QUOTA");
+        turn.answer(request, Err(Refusal::Invalid(why)));
+        return;
+    }
+    let quotas = vec![(role, quota)];
+    // What cannot be kept is a conflict here, and merely invalid in the call that came after.
+    if !force && let Err(why) = check_guarantees(books, &quotas) {
+        turn.answer(request, Err(Refusal::Conflict(why)));
+        return;
+    }
+    apply(books, request, quotas, force, turn);
+}
+
+/// Has a role's quota taken away: REMOVE_QUOTA.
+pub(crate) fn remove(books: &mut Books, request: RequestId, role: Role, turn: &mut Turn<'_>) {
+    if !books.rules.quotas.contains_key(&role) {
+        let why = format!("Role '{role}' has no quota");
+        turn.answer(request, Err(Refusal::Invalid(why)));
+        return;
+    }
+    books.propose_for(request, Record::SetQuotas(vec![(role, Quota::default())]), turn);
+}
+
 fn check(books: &Books, quotas: &[(Role, Quota)], force: bool) -> Result<(), String> {
     for (role, quota) in quotas {
         check_allowed(books, role)?;
@@ -51,7 +85,7 @@ fn check(books: &Books, quotas: &[(Role, Quota)], force: bool) -> Result<(), Str
 
 /// A limit below what the role has could only be kept by ending tasks, which nobody asked for.
 fn check_limits(books: &Books, role: &Role, quota: &Quota) -> Result<(), String> {
-    let consumed = books.consumed(role);
+    let consumed = books.allocator.consumed(role);
     for (name, limit) in &quota.limits {
         let has = consumed.get(name).copied().unwrap_or_default();
         if has > *limit {

@@ -26,6 +26,9 @@ pub(crate) fn weights(books: &mut Books, weights: &[(Role, Weight)], turn: &mut 
 /// Roles have other quotas. Offers to roles with limits are taken back, and so are those to others when
 /// something is guaranteed: the next ones are made by the new quotas.
 pub(crate) fn quotas(books: &mut Books, quotas: &[(Role, Quota)], turn: &mut Turn<'_>) {
+    for (role, quota) in quotas {
+        books.set_quota(role, quota, turn);
+    }
     let any_guarantee = quotas.iter().any(|(_, quota)| !quota.guarantees.is_empty());
     let is_of = |of: &Role| quotas.iter().any(|(role, _)| of == role || of.is_below(role));
     let offers = books.offers.iter().filter(|(_, offer)| any_guarantee || is_of(&offer.role));

@@ -6,7 +6,10 @@ use super::{Books, Completed, Turn};
 use crate::io::Done;
 use crate::note::Note;
 use crate::view::{FrameworkCondition, FrameworkView, TaskKey, ViewChange};
-use allocator::FrameworkWish;
+use allocator::{
+    AttributeConstraint, BadConstraints, FrameworkWish, MinAllocatable, OfferConstraints, Pattern,
+};
+use model::constraints::{Constraint, Constraints, Predicate, Selector};
 use model::framework::Framework as Description;
 use model::ids::{AgentId, ConnectionId, FrameworkId, OfferId, RequestId, StreamId, TaskId};
 use model::registry::{FrameworkEntry, Record};
@@ -45,6 +48,8 @@ pub(crate) struct Framework {
     /// Who waits for its end, and how they are answered.
     pub(crate) teardowns: Vec<(RequestId, Done)>,
     pub(crate) offers: BTreeSet<OfferId>,
+    /// What it wants to be offered, beside what it says of itself.
+    pub(crate) wishes: Wishes,
     /// What runs, or has ended and is not acknowledged.
     pub(crate) tasks: BTreeMap<TaskId, Task>,
     pub(crate) unreachable: BTreeMap<TaskId, Task>,
@@ -56,6 +61,60 @@ pub(crate) struct Framework {
     pub(crate) offered: Resources,
 }
 
+/// What a framework wants to be offered, as it said when it subscribed or changed that.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) suppressed: BTreeSet<Role>,
+    /// As it stated them, for those who ask.
+    pub(crate) constraints: Arc<Constraints>,
+    /// The same, read.
+    compiled: BTreeMap<Role, OfferConstraints>,
+}
+
+impl Wishes {
+    /// Reads what a framework wants; an error is what it is told.
+    pub(crate) fn new(
+        framework: &Description,
+        suppressed: BTreeSet<Role>,
+        constraints: Constraints,
+    ) -> Result<Self, String> {
+        let invalid = |why: String| format!("Offer constraints are not valid: {why}");
+        let mut compiled = BTreeMap::new();
+        for (role, groups) in &constraints {
+            if !framework.roles.contains(role) {
+                return Err(invalid(format!("the framework is not subscribed to role '{role}'")));
+            }
+            let group = |group: &Vec<Constraint>| group.iter().map(compile).collect();
+            let read = groups.iter().map(group).collect::<Result<Vec<_>, _>>();
+            let read = read.and_then(OfferConstraints::new).map_err(|bad| invalid(bad.to_string()));
+            compiled.insert(role.clone(), read?);
+        }
+        Ok(Self { suppressed, constraints: Arc::new(constraints), compiled })
+    }
+}
+
+fn compile(constraint: &Constraint) -> Result<AttributeConstraint, BadConstraints> {
+    let selector = match &constraint.selector {
+        Selector::Attribute(name) => allocator::Selector::Attribute(name.clone()),
+        Selector::Hostname => allocator::Selector::Hostname,
+        Selector::Region => allocator::Selector::Region,
+        Selector::Zone => allocator::Selector::Zone,
+    };
+    let predicate = match &constraint.predicate {
+        Predicate::Exists => allocator::Predicate::Exists,
+        Predicate::NotExists => allocator::Predicate::NotExists,
+        Predicate::TextEquals(text) => allocator::Predicate::TextEquals(text.clone()),
+        Predicate::TextNotEquals(text) => allocator::Predicate::TextNotEquals(text.clone()),
+        Predicate::TextMatches(text) => {
+            allocator::Predicate::TextMatches(Pattern::new(text.clone())?)
+        }
+        Predicate::TextNotMatches(text) => {
+            allocator::Predicate::TextNotMatches(Pattern::new(text.clone())?)
+        }
+    };
+    Ok(AttributeConstraint { selector, predicate })
+}
+
 /// A subscription, or a change of one, whose record is under way.
 #[derive(Debug)]
 pub(crate) struct Subscribing {
@@ -64,7 +123,7 @@ pub(crate) struct Subscribing {
     pub(crate) request: RequestId,
     /// What is agreed on; absent until it is proposed.
     pub(crate) entry: Option<Arc<FrameworkEntry>>,
-    pub(crate) suppressed: BTreeSet<Role>,
+    pub(crate) wishes: Wishes,
     /// Whether the other end has gone meanwhile.
     pub(crate) is_gone: bool,
 }
@@ -80,6 +139,7 @@ impl Framework {
             is_ending: false,
             teardowns: Vec::new(),
             offers: BTreeSet::new(),
+            wishes: Wishes::default(),
             tasks: BTreeMap::new(),
             unreachable: BTreeMap::new(),
             completed: VecDeque::new(),
@@ -104,11 +164,18 @@ impl Framework {
         self.description.roles.first().cloned().unwrap_or_else(Role::any)
     }
 
-    pub(crate) fn wish(&self, suppressed: BTreeSet<Role>) -> FrameworkWish {
+    pub(crate) fn wish(&self) -> FrameworkWish {
         FrameworkWish {
             roles: self.description.roles.clone(),
-            suppressed,
+            suppressed: self.wishes.suppressed.clone(),
             capabilities: self.description.capabilities,
+            constraints: self.wishes.compiled.clone(),
+            min_allocatable: self
+                .description
+                .min_allocatable
+                .iter()
+                .map(|(role, sets)| (role.clone(), MinAllocatable::any_of(sets.iter().cloned())))
+                .collect(),
         }
     }
 
@@ -117,6 +184,7 @@ impl Framework {
             id: self.id.clone(),
             condition,
             framework: self.description.clone(),
+            constraints: self.wishes.constraints.clone(),
             registered_at: self.registered_at,
             reregistered_at: self.reregistered_at,
             used: self.used.clone(),

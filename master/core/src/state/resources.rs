@@ -1,7 +1,9 @@
 //! Who uses what: one place where agents, frameworks and the allocator are kept alike.
 
 use super::{Books, Turn};
+use allocator::AgentFacts;
 use model::ids::{AgentId, FrameworkId};
+use model::link::AgentDescription;
 use model::resources::{Resources, Value};
 use model::role::Role;
 
@@ -11,6 +13,18 @@ pub(crate) fn amounts(resources: &Resources) -> Resources {
         Value::Scalar(_) => true,
         Value::Ranges(_) | Value::Set(_) => false,
     })
+}
+
+/// What the allocator is to know of an agent beside its resources.
+fn facts(description: &AgentDescription) -> AgentFacts {
+    let domain = description.domain.as_ref();
+    AgentFacts {
+        hostname: description.hostname.clone(),
+        attributes: description.attributes.clone(),
+        domain: domain
+            .map(|it| allocator::FaultDomain { region: it.region.clone(), zone: it.zone.clone() }),
+        ..AgentFacts::default()
+    }
 }
 
 impl Books {
@@ -87,6 +101,8 @@ impl Books {
             used.map(|((framework, role), used)| (framework.clone(), role.clone(), used.clone()));
         let total = agent.description.resources.clone();
         self.allocator.put_agent(id, total, used, turn.now.time);
+        let description = self.agents[id].description.clone();
+        self.allocator.describe_agent(id, facts(&description), turn.now.time);
         if !self.rules.standing(id).is_active() {
             self.allocator.deactivate_agent(id);
         }

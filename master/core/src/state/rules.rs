@@ -6,11 +6,8 @@ use crate::io::{Done, Refusal};
 use model::amount::Milli;
 use model::ids::{AgentId, RequestId};
 use model::registry::Record;
-use model::resources::Resources;
 use model::role::Role;
-use model::rules::{Standing, Unavailability};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use model::rules::{Quota, Standing, Unavailability};
 
 impl Books {
     /// Has a record agreed on that an operator asked for, who is answered then.
@@ -48,25 +45,13 @@ impl Books {
         self.agents.values().map(firm).fold(Milli::ZERO, |sum, amount| sum + amount)
     }
 
-    /// What counts against a role's quota: all that is reserved for it, used or not, and what is used of the
-    /// rest, the roles below it included.
-    pub(crate) fn consumed(&self, role: &Role) -> BTreeMap<Arc<str>, Milli> {
-        let is_of = |of: &Role| of == role || of.is_below(role);
-        let mut sum = Resources::none();
-        for agent in self.agents.values() {
-            let reserved = agent
-                .description
-                .resources
-                .filtered(|key, _| key.kind.reserved_for().is_some_and(is_of));
-            sum.add(&super::resources::amounts(&reserved));
-            for ((_, of), used) in &agent.used {
-                if is_of(of) {
-                    let open = used.filtered(|key, _| key.kind.reserved_for().is_none());
-                    sum.add(&super::resources::amounts(&open));
-                }
-            }
-        }
-        sum.scalar_totals()
+    /// Has the allocator keep a quota, or none if it is empty.
+    pub(crate) fn set_quota(&mut self, role: &Role, quota: &Quota, turn: &Turn<'_>) {
+        let checked = "whoever proposed it has checked it";
+        let Quota { guarantees, limits } = quota.clone();
+        let quota =
+            (!quota.is_empty()).then(|| allocator::Quota::new(guarantees, limits).expect(checked));
+        self.allocator.set_quota(role.clone(), quota, turn.now.time).expect(checked);
     }
 
     /// Has agents that were to be emptied, and are, marked as such.

@@ -7,6 +7,7 @@ use master_core::registry::Rules;
 use master_core::view::{AgentView, ViewChange};
 use master_core::{Config, Done, Input, Master, Output, Refusal, Registry, StreamClaim};
 use model::call::{Accept, Call, Operation, Subscribe};
+use model::constraints::Constraints;
 use model::event::SchedulerEvent;
 use model::framework::{Capabilities, Framework};
 use model::ids::{
@@ -292,6 +293,8 @@ impl World {
             hostname: name.into(),
             address: before.unwrap_or(next),
             resources: Resources::parse(resources, &Role::any()).expect("well formed"),
+            attributes: model::resources::Attributes::default(),
+            domain: None,
             version: "0.1.0".into(),
             info: Payload::default(),
         };
@@ -381,6 +384,7 @@ impl World {
             failover_timeout: Duration::from_secs(60),
             checkpoint: true,
             principal: None,
+            min_allocatable: BTreeMap::new(),
             info: Payload::default(),
         };
         let framework = FakeFramework {
@@ -403,7 +407,8 @@ impl World {
         framework.connection = connection;
         framework.offers.clear();
         let framework = Framework { id, ..framework.description.clone() };
-        let call = Subscribe { framework, suppressed: BTreeSet::new() };
+        let call =
+            Subscribe { framework, suppressed: BTreeSet::new(), constraints: BTreeMap::new() };
         self.step(Input::Subscribe { connection, request, call, principal: None });
     }
 
@@ -434,9 +439,19 @@ impl World {
         name: &str,
         change: impl FnOnce(&mut Framework),
     ) -> Option<Result<Done, Refusal>> {
+        self.constrain(name, change, BTreeMap::new())
+    }
+
+    /// A framework describes itself anew, `change`d, and says which agents it wants offers of.
+    pub(crate) fn constrain(
+        &mut self,
+        name: &str,
+        change: impl FnOnce(&mut Framework),
+        constraints: Constraints,
+    ) -> Option<Result<Done, Refusal>> {
         let mut framework = described(&self.frameworks[name]);
         change(&mut framework);
-        let update = Subscribe { framework, suppressed: BTreeSet::new() };
+        let update = Subscribe { framework, suppressed: BTreeSet::new(), constraints };
         self.ask(name, Call::UpdateFramework(Box::new(Ok(update))))
     }
 

@@ -1,19 +1,22 @@
-//! The endpoints from before the v1 API that change something: weights, maintenance, logging.
+//! The endpoints from before the v1 API that change something: weights, quota, maintenance,
+//! logging.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use model::operator::OperatorCall;
+use model::role::Role;
 use model::units::parse_duration;
 use proto::convert::operator as convert;
 use proto::mesos::v1::maintenance::Schedule;
 use proto::mesos::v1::master::call::Type;
+use proto::mesos::v1::quota::QuotaRequest;
 use proto::mesos::v1::{MachineId, WeightInfo};
 use proto::schema::Described;
 use serde_json::{Value, json};
@@ -26,6 +29,8 @@ use super::render::mapped;
 pub(super) fn of_leader() -> Router<Api> {
     Router::new()
         .route("/weights", get(weights).put(update_weights))
+        .route("/quota", get(quota).post(set_quota))
+        .route("/quota/{*role}", delete(remove_quota))
         .route("/maintenance/schedule", get(schedule).post(update_schedule))
         .route("/maintenance/status", get(maintenance_status))
         .route("/machine/down", post(machine_down))
@@ -52,6 +57,24 @@ async fn update_weights(State(api): State<Api>, body: Bytes) -> Result<Response,
     let weights = convert::weights(&infos);
     let weights = weights.map_err(|error| operator::refused(Type::UpdateWeights, error))?;
     operator::operate(&api, OperatorCall::UpdateWeights(weights)).await
+}
+
+async fn quota(State(api): State<Api>) -> Response {
+    json_of(&mapped(&convert::quota_status(&api.view.rules().quotas)))
+}
+
+async fn set_quota(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {
+    let call = convert::quota_request(&read::<QuotaRequest>(&body)?);
+    let call = call.map_err(|error| operator::refused(Type::SetQuota, error))?;
+    operator::operate(&api, call).await
+}
+
+async fn remove_quota(
+    State(api): State<Api>,
+    Path(role): Path<String>,
+) -> Result<Response, Refused> {
+    let role = Role::new(role).map_err(|bad| Refused::bad_request(bad.to_string()))?;
+    operator::operate(&api, OperatorCall::RemoveQuota(role)).await
 }
 
 async fn schedule(State(api): State<Api>) -> Response {

@@ -14,6 +14,8 @@ use axum::extract::{Query, State as Extracted};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, post};
+use model::amount::Milli;
+use model::role::Role;
 use proto::mesos::v1;
 use serde_json::{Map, Value, json};
 use transport::http::Refused;
@@ -351,12 +353,25 @@ struct RoleParts<'a> {
 
 fn roles_object(api: &Api, state: &State, _: &HashMap<String, String>) -> Value {
     let (parts, weights) = (role_parts(api, state), weights(api));
+    let set = api.view.rules();
+    let consumed: BTreeMap<String, Value> =
+        parts.keys().map(|name| (name.clone(), consumed(&parts, name))).collect();
     let roles = parts.into_iter().map(|(name, of)| {
+        let quota = set.quotas.iter().find(|(role, _)| role.as_str() == name);
+        let amounts = |amounts: Option<&BTreeMap<Arc<str>, Milli>>| -> Value {
+            let one = |(name, amount): (&Arc<str>, &Milli)| (name.to_string(), amount.as_f64());
+            json!(amounts.into_iter().flatten().map(one).collect::<BTreeMap<_, _>>())
+        };
         let both = of.allocated.iter().chain(&of.offered).copied();
         json!({
             "name": name,
             "weight": weights.get(&name).copied().unwrap_or(1.0),
-            "quota": {"role": name, "guarantee": {}, "limit": {}, "consumed": {}},
+            "quota": {
+                "role": name,
+                "guarantee": amounts(quota.map(|(_, quota)| &quota.guarantees)),
+                "limit": amounts(quota.map(|(_, quota)| &quota.limits)),
+                "consumed": consumed[&name],
+            },
             "resources": summary(both),
             "allocated": summary(of.allocated.iter().copied()),
             "offered": summary(of.offered.iter().copied()),
@@ -365,6 +380,25 @@ fn roles_object(api: &Api, state: &State, _: &HashMap<String, String>) -> Value 
         })
     });
     json!({"roles": roles.collect::<Value>()})
+}
+
+/// What counts against a role's quota: all that is reserved for it and the roles below it, and what
+/// else they are given or offered.
+fn consumed(parts: &BTreeMap<String, RoleParts<'_>>, role: &str) -> Value {
+    let is_below = |name: &str| name.strip_prefix(role).is_some_and(|rest| rest.starts_with('/'));
+    let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
+    for (_, of) in parts.iter().filter(|(name, _)| *name == role || is_below(name)) {
+        let unreserved = of.allocated.iter().chain(&of.offered);
+        let unreserved = unreserved.filter(|one| reserved_for(one).is_none());
+        for resource in of.reserved.iter().chain(unreserved) {
+            if resource.revocable.is_none()
+                && let Some(amount) = resource.scalar
+            {
+                *sums.entry(&resource.name).or_default() += amount.value;
+            }
+        }
+    }
+    json!(sums)
 }
 
 /// The weights that are set.
@@ -401,7 +435,8 @@ fn role_parts<'a>(api: &Api, state: &'a State) -> BTreeMap<String, RoleParts<'a>
             }
         }
     }
-    for role in weights(api).into_keys() {
+    let with_quota = api.view.rules().quotas.keys().map(Role::to_string).collect::<Vec<_>>();
+    for role in weights(api).into_keys().chain(with_quota) {
         parts.entry(role).or_default();
     }
     let ancestors: BTreeSet<String> = parts

@@ -11,7 +11,7 @@ use model::payload::Payload;
 use model::role::Role;
 use model::task::{InvalidTask, Source, TaskSpec};
 
-use crate::convert::{Malformed, duration_info, framework, offer, task};
+use crate::convert::{Malformed, constraints, duration_info, framework, offer, task};
 use crate::mesos::v1::offer::Operation as WireOperation;
 use crate::mesos::v1::offer::operation::{self, Type as OperationType};
 use crate::mesos::v1::scheduler::call::{self, Type};
@@ -108,11 +108,11 @@ pub fn call_to_wire(framework: &FrameworkId, call: &Call) -> scheduler::Call {
         }
         Call::UpdateFramework(update) => {
             let update_framework = update.as_ref().as_ref().ok().map(|update| {
-                let Subscribe { framework, suppressed } = update;
+                let Subscribe { framework, suppressed, constraints } = update;
                 call::UpdateFramework {
                     framework_info: framework::to_wire(framework),
                     suppressed_roles: role_texts(suppressed),
-                    offer_constraints: None,
+                    offer_constraints: Some(constraints::to_wire(constraints)),
                 }
             });
             scheduler::Call { update_framework, ..of(Type::UpdateFramework) }

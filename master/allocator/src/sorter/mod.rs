@@ -1,25 +1,46 @@
 //! The tree of roles, in order of who is furthest behind its share.
 //!
-//! Siblings are ranked by dominant share over weight, then by how often they were given something,
-//! then by name. A role that has both frameworks and children stands among its children as `.`.
-//! Ranks are kept up to date one by one as things are given and given back; only a change of the
-//! cluster's total or of a weight makes all of them stale.
+//! Siblings are ranked by whether they have stepped back ([`waits`]), then by dominant share over
+//! weight, then by how often they were given something, then by name. A role that has both
+//! frameworks and children stands among its children as `.`, before all of equal rank. Ranks are kept
+//! up to date one by one as things are given and given back; only a change of the cluster's total or
+//! of a weight makes all of them stale.
+//!
+//! Where lots are drawn instead ([`lots`]), shares do not count, only weights and who has stepped back.
 
-use crate::allocator::Framework;
-use crate::amounts::{Amounts, Kinds, Share};
-use crate::settings::Weight;
+mod lots;
+mod names;
+mod waits;
+mod walk;
+
+use crate::amounts::{Amounts, Kinds, Share, Total};
+use crate::framework::Framework;
+use crate::quota::QuotaIx;
+use crate::settings::{Settings, Sorter, Weight};
 use crate::slab::{Index, Slab};
 use model::ids::FrameworkId;
 use model::resources::Resources;
 use model::role::Role;
-use std::collections::{BTreeMap, BTreeSet, btree_set};
+use model::step::Time;
+use names::Names;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use waits::Wait;
 
 pub(crate) type RoleIx = Index<Node>;
 pub(crate) type FrameworkIx = Index<Framework>;
 
-/// Where a node or a client stands among its siblings.
-type Rank<K, I> = (Share, u64, K, I);
+/// Where a node or a client stands among its siblings. Fields in the order they count.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Rank<I> {
+    has_stepped_back: bool,
+    share: Share,
+    /// How often it was given something.
+    count: u64,
+    /// Its name's place among all names.
+    name: u64,
+    is: I,
+}
 
 /// What stands among a node's children.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -37,28 +58,48 @@ struct Held {
     count: u64,
 }
 
+/// Clients that want offers, and those of them that have stepped back.
+#[derive(Clone, Copy, Debug, Default)]
+struct Active {
+    all: usize,
+    stepped_back: usize,
+}
+
+impl Active {
+    fn change(&mut self, before: Self, after: Self) {
+        self.all = self.all + after.all - before.all;
+        self.stepped_back = self.stepped_back + after.stepped_back - before.stepped_back;
+    }
+
+    fn have_all_stepped_back(self) -> bool {
+        self.all == self.stepped_back
+    }
+}
+
 /// One role, or a step on the path to one.
 #[derive(Debug)]
 pub(crate) struct Node {
     role: Role,
-    name: Arc<str>,
+    name: u64,
     parent: Option<RoleIx>,
     children: BTreeMap<Arc<str>, RoleIx>,
     weight: Weight,
+    /// That of the role's top-level parent, if it has one.
+    quota: Option<QuotaIx>,
     /// Of the whole subtree.
     held: Held,
     /// Of the frameworks of the role itself.
     own: Held,
     clients: BTreeMap<FrameworkIx, Client>,
-    /// Clients in the subtree that want offers. A branch without any is not ranked.
-    active_below: usize,
-    active_own: usize,
-    branches: BTreeSet<Rank<Arc<str>, Branch>>,
-    ranked_clients: BTreeSet<Rank<FrameworkId, FrameworkIx>>,
+    /// Of the subtree. A branch without any is not ranked.
+    active_below: Active,
+    active_own: Active,
+    branches: BTreeSet<Rank<Branch>>,
+    ranked_clients: BTreeSet<Rank<FrameworkIx>>,
     /// This node's entry in its parent's `branches`.
-    rank: Option<Rank<Arc<str>, Branch>>,
+    rank: Option<Rank<Branch>>,
     /// The entry of `.` in this node's own `branches`.
-    own_rank: Option<Rank<Arc<str>, Branch>>,
+    own_rank: Option<Rank<Branch>>,
 }
 
 /// A framework in a role.
@@ -70,7 +111,15 @@ struct Client {
     agents: usize,
     is_subscribed: bool,
     is_active: bool,
-    rank: Option<Rank<FrameworkId, FrameworkIx>>,
+    wait: Wait,
+    rank: Option<Rank<FrameworkIx>>,
+}
+
+impl Client {
+    fn active(&self) -> Active {
+        let all = usize::from(self.is_active);
+        Active { all, stepped_back: if self.wait.has_stepped_back() { all } else { 0 } }
+    }
 }
 
 /// The tree.
@@ -79,23 +128,36 @@ pub(crate) struct Roles {
     nodes: Slab<Node>,
     root: RoleIx,
     by_role: BTreeMap<Role, RoleIx>,
+    role_names: Names<Role>,
+    framework_names: Names<FrameworkId>,
     weights: BTreeMap<Role, Weight>,
+    quotas: BTreeMap<Role, QuotaIx>,
     pub(crate) kinds: Kinds,
-    total: Amounts,
+    total: Total,
+    role_sorter: Sorter,
+    framework_sorter: Sorter,
+    /// Who comes forward again when.
+    waits_end: BTreeSet<(Time, RoleIx, FrameworkIx)>,
     is_stale: bool,
 }
 
 impl Roles {
-    pub(crate) fn new(weights: BTreeMap<Role, Weight>, kinds: Kinds) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         let mut nodes = Slab::new();
-        let root = nodes.insert(Node::new(Role::any(), "".into(), None, Weight::ONE));
+        let root = nodes.insert(Node::new(Role::any(), None, Weight::ONE, None));
         Self {
             nodes,
             root,
             by_role: BTreeMap::new(),
-            weights,
-            kinds,
-            total: Amounts::default(),
+            role_names: Names::new(),
+            framework_names: Names::new(),
+            weights: settings.weights.clone(),
+            quotas: BTreeMap::new(),
+            kinds: Kinds::new(settings.excluded_from_shares.clone()),
+            total: Total::default(),
+            role_sorter: settings.role_sorter,
+            framework_sorter: settings.framework_sorter,
+            waits_end: BTreeSet::new(),
             is_stale: false,
         }
     }
@@ -106,6 +168,11 @@ impl Roles {
 
     pub(crate) fn find(&self, role: &Role) -> Option<RoleIx> {
         self.by_role.get(role).copied()
+    }
+
+    /// The quota that a role is under, if any.
+    pub(crate) fn quota(&self, at: RoleIx) -> Option<QuotaIx> {
+        self.nodes.get(at).quota
     }
 
     pub(crate) fn grow_total(&mut self, resources: &Resources) {
@@ -128,6 +195,20 @@ impl Roles {
         self.is_stale = true;
     }
 
+    /// Puts a top-level role and all below it under a quota, or under none.
+    pub(crate) fn set_quota(&mut self, role: &Role, quota: Option<QuotaIx>) {
+        match quota {
+            Some(quota) => self.quotas.insert(role.clone(), quota),
+            None => self.quotas.remove(role),
+        };
+        let mut left: Vec<RoleIx> = self.by_role.get(role).copied().into_iter().collect();
+        while let Some(at) = left.pop() {
+            let node = self.nodes.get_mut(at);
+            node.quota = quota;
+            left.extend(node.children.values());
+        }
+    }
+
     /// The place of `role`, made with all the steps to it if it is new.
     pub(crate) fn place(&mut self, role: &Role) -> RoleIx {
         if let Some(&at) = self.by_role.get(role) {
@@ -142,15 +223,40 @@ impl Roles {
                 continue;
             }
             let path = Role::new(&role.as_str()[..end]).expect("a parent of a role is one");
-            let weight = self.weights.get(&path).copied().unwrap_or_default();
-            let name: Arc<str> = name.into();
-            let child = Node::new(path.clone(), name.clone(), Some(at), weight);
-            let child = self.nodes.insert(child);
-            self.nodes.get_mut(at).children.insert(name, child);
-            self.by_role.insert(path, child);
-            at = child;
+            at = self.add_node(at, name.into(), &path);
         }
         at
+    }
+
+    fn add_node(&mut self, parent: RoleIx, name: Arc<str>, path: &Role) -> RoleIx {
+        let weight = self.weights.get(path).copied().unwrap_or_default();
+        let quota = if parent == self.root {
+            self.quotas.get(path).copied()
+        } else {
+            self.nodes.get(parent).quota
+        };
+        let at = self.nodes.insert(Node::new(path.clone(), Some(parent), weight, quota));
+        self.nodes.get_mut(parent).children.insert(name, at);
+        self.by_role.insert(path.clone(), at);
+        if self.role_names.insert(path) {
+            for (role, &at) in &self.by_role {
+                self.nodes.get_mut(at).name = self.role_names.get(role).expect("it was put in");
+            }
+            self.is_stale = true;
+        } else {
+            self.nodes.get_mut(at).name = self.role_names.get(path).expect("it was put in");
+        }
+        at
+    }
+
+    /// A framework is there: its name has a place among all names from now on.
+    pub(crate) fn add_framework(&mut self, id: &FrameworkId) {
+        self.is_stale |= self.framework_names.insert(id);
+    }
+
+    /// A framework is over, and in no role any more.
+    pub(crate) fn remove_framework(&mut self, id: &FrameworkId) {
+        self.framework_names.remove(id);
     }
 
     /// Has `framework` want offers for a role, or not, or leave it.
@@ -163,59 +269,50 @@ impl Roles {
         is_active: bool,
     ) {
         let client = self.client(at, framework, id);
-        let before = client.is_active;
+        let before = client.active();
         client.is_subscribed = is_subscribed;
         client.is_active = is_active;
-        if before != is_active {
-            let node = self.nodes.get_mut(at);
-            node.active_own = node.active_own + usize::from(is_active) - usize::from(before);
-            let mut step = Some(at);
-            while let Some(at) = step {
-                let node = self.nodes.get_mut(at);
-                node.active_below =
-                    node.active_below + usize::from(is_active) - usize::from(before);
-                step = node.parent;
-            }
+        let after = client.active();
+        if before.all != after.all {
+            self.change_active(at, before, after);
             self.rank_path(at, framework);
         }
         self.prune(at, framework);
     }
 
-    /// Books `resources` as given to `framework` in a role; `is_first` on that agent.
+    /// Books `amounts` as given to `framework` in a role; `is_first` on that agent.
     pub(crate) fn give(
         &mut self,
         at: RoleIx,
         framework: FrameworkIx,
         id: &FrameworkId,
-        resources: &Resources,
+        amounts: &Amounts,
         is_first: bool,
     ) {
-        let amounts = self.kinds.amounts(resources);
         let client = self.client(at, framework, id);
         client.agents += usize::from(is_first);
-        client.held.amounts.add(&amounts);
+        client.held.amounts.add(amounts);
         client.held.count += 1;
         self.change_path(at, |held| {
-            held.amounts.add(&amounts);
+            held.amounts.add(amounts);
             held.count += 1;
         });
         self.rank_path(at, framework);
     }
 
-    /// Books `resources` as given back; `is_last` on that agent.
+    /// Books `amounts` as given back; `is_last` on that agent.
     pub(crate) fn take_back(
         &mut self,
         at: RoleIx,
         framework: FrameworkIx,
-        resources: &Resources,
+        amounts: &Amounts,
         is_last: bool,
     ) {
-        let amounts = self.kinds.amounts(resources);
         let node = self.nodes.get_mut(at);
         let client = node.clients.get_mut(&framework).expect("who gives back was given");
         client.agents -= usize::from(is_last);
-        client.held.amounts.subtract(&amounts);
-        self.change_path(at, |held| held.amounts.subtract(&amounts));
+        client.held.amounts.subtract(amounts);
+        self.change_path(at, |held| held.amounts.subtract(amounts));
         self.rank_path(at, framework);
         self.prune(at, framework);
     }
@@ -226,6 +323,7 @@ impl Roles {
             return;
         }
         self.is_stale = false;
+        self.total.settle(&self.kinds);
         let all: Vec<RoleIx> = self.nodes.indices().collect();
         for at in all {
             let clients: Vec<_> = self.nodes.get(at).clients.keys().copied().collect();
@@ -237,15 +335,9 @@ impl Roles {
         }
     }
 
-    /// Every pair of role and framework that wants offers, those furthest behind first.
-    pub(crate) fn walk(&self) -> Walk<'_> {
-        debug_assert!(!self.is_stale, "ranks are refreshed before they are read");
-        Walk { roles: self, path: vec![self.nodes.get(self.root).branches.iter()], clients: None }
-    }
-
     /// Whether nobody wants offers.
     pub(crate) fn walk_is_empty(&self) -> bool {
-        self.nodes.get(self.root).active_below == 0
+        self.nodes.get(self.root).active_below.all == 0
     }
 
     fn client(&mut self, at: RoleIx, framework: FrameworkIx, id: &FrameworkId) -> &mut Client {
@@ -255,8 +347,19 @@ impl Roles {
             agents: 0,
             is_subscribed: false,
             is_active: false,
+            wait: Wait::default(),
             rank: None,
         })
+    }
+
+    fn change_active(&mut self, at: RoleIx, before: Active, after: Active) {
+        self.nodes.get_mut(at).active_own.change(before, after);
+        let mut step = Some(at);
+        while let Some(at) = step {
+            let node = self.nodes.get_mut(at);
+            node.active_below.change(before, after);
+            step = node.parent;
+        }
     }
 
     fn change_path(&mut self, at: RoleIx, mut change: impl FnMut(&mut Held)) {
@@ -285,18 +388,20 @@ impl Roles {
     fn rank_client(&mut self, at: RoleIx, framework: FrameworkIx) {
         let node = self.nodes.get_mut(at);
         let client = node.clients.get_mut(&framework).expect("only clients are ranked");
-        let rank = client.is_active.then(|| {
-            let share = self.kinds.share(&client.held.amounts, &self.total, Weight::ONE);
-            (share, client.held.count, client.id.clone(), framework)
+        let rank = client.is_active.then(|| Rank {
+            has_stepped_back: client.wait.has_stepped_back(),
+            name: self.framework_names.get(&client.id).expect("it came before its roles"),
+            is: framework,
+            ..self.framework_sorter.rank(&client.held, &self.total, Weight::ONE, framework)
         });
         replace_rank(&mut node.ranked_clients, &mut client.rank, rank);
     }
 
     fn rank_own(&mut self, at: RoleIx) {
         let node = self.nodes.get_mut(at);
-        let rank = (node.active_own > 0).then(|| {
-            let share = self.kinds.share(&node.own.amounts, &self.total, Weight::ONE);
-            (share, node.own.count, ".".into(), Branch::Own(at))
+        let rank = (node.active_own.all > 0).then(|| Rank {
+            has_stepped_back: node.active_own.have_all_stepped_back(),
+            ..self.role_sorter.rank(&node.own, &self.total, Weight::ONE, Branch::Own(at))
         });
         replace_rank(&mut node.branches, &mut node.own_rank, rank);
     }
@@ -304,9 +409,10 @@ impl Roles {
     fn rank_node(&mut self, at: RoleIx) {
         let node = self.nodes.get_mut(at);
         let Some(parent) = node.parent else { return };
-        let rank = (node.active_below > 0).then(|| {
-            let share = self.kinds.share(&node.held.amounts, &self.total, node.weight);
-            (share, node.held.count, node.name.clone(), Branch::Child(at))
+        let rank = (node.active_below.all > 0).then(|| Rank {
+            has_stepped_back: node.active_below.have_all_stepped_back(),
+            name: node.name,
+            ..self.role_sorter.rank(&node.held, &self.total, node.weight, Branch::Child(at))
         });
         let mut before = node.rank.take();
         replace_rank(&mut self.nodes.get_mut(parent).branches, &mut before, rank);
@@ -323,6 +429,9 @@ impl Roles {
         if let Some(rank) = &client.rank {
             node.ranked_clients.remove(rank);
         }
+        if let Some(until) = client.wait.until() {
+            self.waits_end.remove(&(until, at, framework));
+        }
         node.clients.remove(&framework);
         let mut step = at;
         loop {
@@ -333,8 +442,10 @@ impl Roles {
             }
             let node = self.nodes.remove(step);
             self.by_role.remove(&node.role);
+            self.role_names.remove(&node.role);
             let parent_node = self.nodes.get_mut(parent);
-            parent_node.children.remove(&node.name);
+            let name = node.role.components().last().expect("a role has a name");
+            parent_node.children.remove(name);
             if let Some(rank) = &node.rank {
                 parent_node.branches.remove(rank);
             }
@@ -343,10 +454,22 @@ impl Roles {
     }
 }
 
-fn replace_rank<K: Clone + Ord, I: Copy + Ord>(
-    ranks: &mut BTreeSet<Rank<K, I>>,
-    mine: &mut Option<Rank<K, I>>,
-    rank: Option<Rank<K, I>>,
+impl Sorter {
+    /// Where something of no name stands by what it holds.
+    fn rank<I>(self, held: &Held, total: &Total, weight: Weight, is: I) -> Rank<I> {
+        let (share, count) = match self {
+            Self::Drf => (total.share(&held.amounts, weight), held.count),
+            // All alike: the lots decide.
+            Self::Random => (Share::default(), 0),
+        };
+        Rank { has_stepped_back: false, share, count, name: 0, is }
+    }
+}
+
+fn replace_rank<I: Copy + Ord>(
+    ranks: &mut BTreeSet<Rank<I>>,
+    mine: &mut Option<Rank<I>>,
+    rank: Option<Rank<I>>,
 ) {
     if *mine == rank {
         return;
@@ -354,61 +477,30 @@ fn replace_rank<K: Clone + Ord, I: Copy + Ord>(
     if let Some(before) = mine.take() {
         ranks.remove(&before);
     }
-    if let Some(rank) = &rank {
-        ranks.insert(rank.clone());
+    if let Some(rank) = rank {
+        ranks.insert(rank);
     }
     *mine = rank;
 }
 
 impl Node {
-    fn new(role: Role, name: Arc<str>, parent: Option<RoleIx>, weight: Weight) -> Self {
+    fn new(role: Role, parent: Option<RoleIx>, weight: Weight, quota: Option<QuotaIx>) -> Self {
         Self {
             role,
-            name,
+            name: 0,
             parent,
             children: BTreeMap::new(),
             weight,
+            quota,
             held: Held::default(),
             own: Held::default(),
             clients: BTreeMap::new(),
-            active_below: 0,
-            active_own: 0,
+            active_below: Active::default(),
+            active_own: Active::default(),
             branches: BTreeSet::new(),
             ranked_clients: BTreeSet::new(),
             rank: None,
             own_rank: None,
-        }
-    }
-}
-
-/// A walk through the tree. Without recursion, since a client decides how deep the tree is.
-pub(crate) struct Walk<'a> {
-    roles: &'a Roles,
-    path: Vec<btree_set::Iter<'a, Rank<Arc<str>, Branch>>>,
-    clients: Option<(RoleIx, btree_set::Iter<'a, Rank<FrameworkId, FrameworkIx>>)>,
-}
-
-impl Iterator for Walk<'_> {
-    type Item = (RoleIx, FrameworkIx);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some((role, clients)) = &mut self.clients {
-                if let Some(&(_, _, _, framework)) = clients.next() {
-                    return Some((*role, framework));
-                }
-                self.clients = None;
-            }
-            let Some(&(_, _, _, branch)) = self.path.last_mut()?.next() else {
-                self.path.pop();
-                continue;
-            };
-            match branch {
-                Branch::Child(at) => self.path.push(self.roles.nodes.get(at).branches.iter()),
-                Branch::Own(at) => {
-                    self.clients = Some((at, self.roles.nodes.get(at).ranked_clients.iter()));
-                }
-            }
         }
     }
 }

@@ -1,0 +1,208 @@
+//! One pass: agents are looked at one after the other, and what is free is handed out.
+
+use crate::agent::AgentIx;
+use crate::allocator::{Allocation, Allocator};
+use crate::gates::{self, ForRole, Why};
+use crate::sorter::{FrameworkIx, RoleIx};
+use model::ids::{AgentId, FrameworkId};
+use model::resources::Resources;
+use model::rng::Rng;
+use model::role::Role;
+use model::step::Time;
+use std::borrow::Cow;
+
+/// Who is looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// Roles that have not what they are guaranteed, for what brings them nearer to it.
+    Guarantees,
+    /// Everybody.
+    All,
+}
+
+/// To whom something goes.
+struct Pick {
+    role: RoleIx,
+    framework: FrameworkIx,
+    /// Absent if it is all that is free.
+    what: Option<Resources>,
+}
+
+impl Allocator {
+    /// Gives away what can be given at the agents where something changed, or, once in an interval, at
+    /// all. What is returned is booked as given.
+    pub fn allocate(&mut self, now: Time) -> Vec<Allocation> {
+        self.end_filters(now);
+        self.roles.end_waits(now);
+        if self.full_at <= now {
+            self.full_at = now + self.settings.interval;
+            self.all_dirty = true;
+            self.due_at = Some(now);
+        }
+        self.told_at = now;
+        if self.waits_for_quota() {
+            self.due_at.get_or_insert(now);
+        }
+        if self.due_at.is_none_or(|due_at| due_at > now) {
+            return Vec::new();
+        }
+        self.due_at = None;
+        if std::mem::take(&mut self.quotas.has_loosened) {
+            self.dirty.append(&mut self.held_back);
+        }
+        let mut agents: Vec<AgentIx> = if std::mem::take(&mut self.all_dirty) {
+            self.dirty.clear();
+            self.agents.indices().collect()
+        } else {
+            std::mem::take(&mut self.dirty).into_iter().collect()
+        };
+        // Shuffled, so that frameworks that take turns do not always get the same machines.
+        self.rng.shuffle(&mut agents);
+        self.roles.refresh();
+        for &agent in &agents {
+            self.agents.get_mut(agent).shared_offered = Resources::none();
+        }
+        let mut allocations = Vec::new();
+        if self.quotas.has_unmet() {
+            for &agent in &agents {
+                self.hand_out(agent, Stage::Guarantees, now, &mut allocations);
+            }
+            self.rng.shuffle(&mut agents);
+        }
+        for agent in agents {
+            self.hand_out(agent, Stage::All, now, &mut allocations);
+        }
+        allocations
+    }
+
+    /// Whether quota kept something back that it may not keep back any more.
+    pub(crate) fn waits_for_quota(&self) -> bool {
+        self.quotas.has_loosened && !self.held_back.is_empty()
+    }
+
+    /// Why a framework is offered nothing of an agent for one of its roles; absent if it would be now.
+    pub fn why_not(
+        &self,
+        framework: &FrameworkId,
+        role: &Role,
+        agent: &AgentId,
+        now: Time,
+    ) -> Option<Why> {
+        let found = (self.frameworks_by_id.get(framework), self.agents_by_id.get(agent));
+        let (Some(&framework_at), Some(&agent_at)) = found else { return Some(Why::Unknown) };
+        let framework = self.frameworks.get(framework_at);
+        match framework.roles.get(role) {
+            _ if !framework.is_active => return Some(Why::FrameworkInactive),
+            None => return Some(Why::NotInRole),
+            Some(true) => return Some(Why::Suppressed),
+            Some(false) => {}
+        }
+        if let Err(why) = gates::for_anyone(self.agents.get(agent_at)) {
+            return Some(why);
+        }
+        let role = self.roles.find(role)?;
+        let offer = match self.for_role(agent_at, role) {
+            Ok(offer) => offer,
+            Err(why) => return Some(why),
+        };
+        self.for_framework(agent_at, framework_at, role, &offer, now).err()
+    }
+
+    fn hand_out(&mut self, at: AgentIx, stage: Stage, now: Time, out: &mut Vec<Allocation>) {
+        let mut rng = self.lots_rng.clone();
+        while let Some(Pick { role, framework, what }) = self.pick(at, stage, now, &mut rng) {
+            let resources = match what {
+                None => self.give_all(at, framework, role, now),
+                Some(what) => {
+                    self.give(at, framework, role, &what, Some(now));
+                    what
+                }
+            };
+            let agent = self.agents.get_mut(at);
+            if !agent.is_plain {
+                agent.shared_offered.add(&resources.filtered(|key, _| key.kind.is_shared));
+            }
+            out.push(Allocation {
+                framework: self.frameworks.get(framework).id.clone(),
+                role: self.roles.role(role).clone(),
+                agent: agent.id.clone(),
+                resources,
+            });
+        }
+        self.lots_rng = rng;
+        if !self.quotas.is_empty() && !self.agents.get(at).free.is_empty() {
+            self.held_back.insert(at);
+        }
+    }
+
+    fn pick(&self, at: AgentIx, stage: Stage, now: Time, rng: &mut Rng) -> Option<Pick> {
+        let agent = self.agents.get(at);
+        gates::for_anyone(agent).ok()?;
+        // Reservations are part of it, so what is too little as a whole is too little for any role.
+        let least = &self.settings.min_allocatable;
+        if agent.free.is_empty() || (self.own_leasts == 0 && !least.is_met_by(&agent.free)) {
+            return None;
+        }
+        let mut walk = self.roles.walk(rng.clone());
+        let mut seen: Option<(RoleIx, ForRole<'_>)> = None;
+        let mut pick = None;
+        while let Some((role, framework)) = walk.next() {
+            if seen.as_ref().is_none_or(|(seen, _)| *seen != role) {
+                seen = self.for_role_in(at, role, stage).map(|offer| (role, offer));
+            }
+            let Some((_, offer)) = &seen else {
+                walk.skip_role();
+                continue;
+            };
+            if let Ok(part) = self.for_framework(at, framework, role, offer, now) {
+                let what = part.or_else(|| match &offer.what {
+                    Cow::Owned(what) => Some(what.clone()),
+                    Cow::Borrowed(_) => None,
+                });
+                pick = Some(Pick { role, framework, what });
+                break;
+            }
+        }
+        *rng = walk.rng;
+        pick
+    }
+
+    fn for_role_in(&self, at: AgentIx, role: RoleIx, stage: Stage) -> Option<ForRole<'_>> {
+        match stage {
+            Stage::All => self.for_role(at, role).ok(),
+            Stage::Guarantees => {
+                let quota = self.roles.quota(role).filter(|&quota| self.quotas.is_unmet(quota))?;
+                let offer = self.for_role(at, role).ok()?;
+                let is_progress = self.quotas.is_progress(quota, &offer.what, &self.roles.kinds);
+                is_progress.then_some(offer)
+            }
+        }
+    }
+
+    fn for_role(&self, at: AgentIx, role: RoleIx) -> Result<ForRole<'_>, Why> {
+        let what = gates::for_role(self.agents.get(at), self.roles.role(role))?;
+        if self.quotas.is_empty() {
+            return Ok(ForRole { what, cut: None });
+        }
+        let cut = self.quotas.cut(self.roles.quota(role), &what, &self.roles.kinds);
+        Ok(match cut {
+            None => ForRole { what, cut: None },
+            Some((what, cut)) => ForRole { what: Cow::Owned(what), cut: Some(cut) },
+        })
+    }
+
+    fn for_framework(
+        &self,
+        at: AgentIx,
+        framework: FrameworkIx,
+        role: RoleIx,
+        offer: &ForRole<'_>,
+        now: Time,
+    ) -> Result<Option<Resources>, Why> {
+        let agent = self.agents.get(at);
+        let filters = agent.filters.get(&(framework, role));
+        let framework = self.frameworks.get(framework);
+        let role = self.roles.role(role);
+        gates::for_framework(agent, framework, role, offer, filters, &self.settings, now)
+    }
+}

@@ -1,0 +1,261 @@
+//! What holds whatever happens.
+
+use super::*;
+use crate::{Allocation, Quota};
+use model::amount::Milli;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Something that happens to the allocator under test.
+#[derive(Clone, Debug)]
+enum Step {
+    PutAgent(u8, u8, u8),
+    RemoveAgent(u8),
+    DeactivateAgent(u8),
+    PutFramework(u8, u8, bool),
+    DeactivateFramework(u8),
+    RemoveFramework(u8),
+    /// Gives one open offer back, part of it kept, with a filter or not.
+    GiveBack(u8, u8, Option<u8>),
+    Suppress(u8, u8),
+    Revive(u8, u8),
+    /// Guarantee and limit of one role in CPUs; no quota if there is neither.
+    SetQuota(u8, u8, Option<u8>),
+    Wait(u16),
+}
+
+fn a_step() -> impl Strategy<Value = Step> {
+    let few = 0_u8..5;
+    let quota = (1_u8..4, 0_u8..5, prop::option::of(0_u8..6));
+    prop_oneof![
+        1 => quota.prop_map(|(role, least, extra)| Step::SetQuota(role, least, extra)),
+        3 => (few.clone(), 1_u8..5, 0_u8..3).prop_map(|(a, cpus, kind)| Step::PutAgent(a, cpus, kind)),
+        1 => few.clone().prop_map(Step::RemoveAgent),
+        1 => few.clone().prop_map(Step::DeactivateAgent),
+        3 => (few.clone(), 1_u8..16, any::<bool>()).prop_map(|(f, roles, can)| Step::PutFramework(f, roles, can)),
+        1 => few.clone().prop_map(Step::DeactivateFramework),
+        1 => few.clone().prop_map(Step::RemoveFramework),
+        6 => (any::<u8>(), 0_u8..3, prop::option::of(0_u8..4)).prop_map(|(n, keep, filter)| Step::GiveBack(n, keep, filter)),
+        1 => (few.clone(), 0_u8..16).prop_map(|(f, roles)| Step::Suppress(f, roles)),
+        1 => (few, 0_u8..16).prop_map(|(f, roles)| Step::Revive(f, roles)),
+        6 => (0_u16..1_500).prop_map(Step::Wait),
+    ]
+}
+
+const TOPS: [&str; 3] = ["*", "x", "y"];
+
+/// How many CPUs of its quota a role consumes.
+fn cpus(allocator: &Allocator, of: &str) -> Milli {
+    allocator.consumed(&role(of)).get("cpus").copied().unwrap_or_default()
+}
+
+const ROLES: [&str; 4] = ["*", "x", "x/a", "y"];
+
+fn roles_of(bits: u8) -> BTreeSet<Role> {
+    let chosen = (0..4).filter(|bit| bits >> bit & 1 == 1);
+    chosen.map(|bit: usize| role(ROLES[bit])).collect()
+}
+
+/// The books of whoever uses the allocator, kept apart from its own.
+#[derive(Default)]
+struct Books {
+    totals: BTreeMap<AgentId, Resources>,
+    given: Vec<Allocation>,
+}
+
+impl Books {
+    fn check(&self, allocator: &Allocator) -> Result<(), TestCaseError> {
+        for (agent, total) in &self.totals {
+            let mut free = total.clone();
+            for given in self.given.iter().filter(|given| given.agent == *agent) {
+                // Taking fails if two hold the same port or the same part of a core.
+                let taken = free.take(&given.resources);
+                prop_assert!(taken.is_ok(), "{agent} is overcommitted: {taken:?}");
+            }
+            prop_assert_eq!(allocator.free(agent), Some(&free));
+        }
+        check_quota(allocator)
+    }
+}
+
+/// What is kept count of step by step is what counting anew finds.
+fn check_quota(allocator: &Allocator) -> Result<(), TestCaseError> {
+    let (headroom, unmet) = allocator.quotas.books();
+    prop_assert!(unmet.iter().all(|(_, difference)| difference == 0), "{unmet:?}");
+    if !allocator.quotas.is_empty() {
+        let mut anew = allocator.count_all_headroom();
+        anew.subtract(headroom);
+        prop_assert!(anew.iter().all(|(_, difference)| difference == 0), "{anew:?}");
+    }
+    for of in TOPS.map(role) {
+        let Some(consumed) = allocator.quotas.consumed(&of) else { continue };
+        let mut anew = allocator.count_role(&of);
+        anew.subtract(consumed);
+        prop_assert!(anew.iter().all(|(_, difference)| difference == 0), "{of}: {anew:?}");
+    }
+    Ok(())
+}
+
+fn play(step: &Step, allocator: &mut Allocator, books: &mut Books, now: &mut Time) {
+    let framework_n = |n: u8| framework(&format!("f{n}"));
+    let agent_n = |n: u8| agent(&format!("a{n}"));
+    match *step {
+        Step::PutAgent(n, cpus, kind) => {
+            let id = agent_n(n);
+            let extra = ["", ";cpus(x):1;ports:[1-9]", ";gpus:1;mem(x/a):64"][usize::from(kind)];
+            let total = some(&format!("cpus:{cpus};mem:{}{extra}", u32::from(cpus) * 64));
+            books.given.retain(|given| given.agent != id);
+            allocator.put_agent(&id, total.clone(), [], *now);
+            books.totals.insert(id, total);
+        }
+        Step::RemoveAgent(n) => {
+            let id = agent_n(n);
+            allocator.remove_agent(&id);
+            books.totals.remove(&id);
+            books.given.retain(|given| given.agent != id);
+        }
+        Step::DeactivateAgent(n) => allocator.deactivate_agent(&agent_n(n)),
+        Step::PutFramework(n, roles, can) => {
+            let mut wish = FrameworkWish { roles: roles_of(roles), ..Default::default() };
+            wish.capabilities.gpu_resources = can;
+            allocator.put_framework(&framework_n(n), &wish, *now);
+        }
+        Step::DeactivateFramework(n) => allocator.deactivate_framework(&framework_n(n)),
+        Step::RemoveFramework(n) => {
+            allocator.remove_framework(&framework_n(n), *now);
+            books.given.retain(|given| given.framework != framework_n(n));
+        }
+        Step::GiveBack(n, keep, filter) => {
+            if books.given.is_empty() {
+                return;
+            }
+            let at = usize::from(n) % books.given.len();
+            let given = &mut books.given[at];
+            let kept = [some(""), some("cpus:0.5"), some("ports:[2-3]")][usize::from(keep)].clone();
+            let back = given.resources.minus(&kept);
+            given.resources.subtract(&back);
+            let (framework, role, agent) =
+                (given.framework.clone(), given.role.clone(), given.agent.clone());
+            let filter = filter.map(|secs| Duration::from_secs(u64::from(secs)));
+            allocator.give_back(&framework, &role, &agent, &back, filter, *now);
+        }
+        Step::Suppress(n, roles) => allocator.suppress(&framework_n(n), &roles_of(roles)),
+        Step::Revive(n, roles) => allocator.revive(&framework_n(n), &roles_of(roles), *now),
+        Step::SetQuota(n, guarantee, extra) => {
+            let of = role(["*", "x", "y"][usize::from(n % 3)]);
+            let amount = |units: u8| [("cpus".into(), Milli::units(units.into()))].into();
+            let limits = extra.map(|extra| amount(guarantee + extra)).unwrap_or_default();
+            let quota = (guarantee > 0 || extra.is_some())
+                .then(|| Quota::new(amount(guarantee), limits).expect("at least the guarantee"));
+            allocator.set_quota(of, quota, *now).expect("a top-level role");
+        }
+        Step::Wait(millis) => {
+            *now = *now + Duration::from_millis(u64::from(millis));
+            let consumed = |allocator: &Allocator| TOPS.map(|of| cpus(allocator, of));
+            let before = consumed(allocator);
+            books.given.extend(allocator.allocate(*now));
+            for (of, (before, after)) in
+                TOPS.iter().zip(before.into_iter().zip(consumed(allocator)))
+            {
+                let quota = allocator.quota(&role(of));
+                let limit = quota.and_then(|quota| quota.limits().get("cpus").copied());
+                let limit = limit.unwrap_or(Milli(i64::MAX));
+                assert!(after <= limit.max(before), "{of} has {after} cpus of {limit}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn nothing_is_given_twice_and_nothing_is_lost(steps in prop::collection::vec(a_step(), 1..60)) {
+        let (mut allocator, mut books, mut now) = (allocator(), Books::default(), Time::ZERO);
+        for step in steps {
+            play(&step, &mut allocator, &mut books, &mut now);
+            books.check(&allocator)?;
+        }
+    }
+
+    #[test]
+    fn looking_only_where_something_changed_misses_nothing(steps in prop::collection::vec(a_step(), 1..60)) {
+        // An interval without end: there is no full pass, so only changes lead to offers.
+        let settings = Settings { interval: Duration::from_secs(1 << 40), ..Settings::default() };
+        let mut allocator = Allocator::new(settings, Time::ZERO);
+        let (mut books, mut now) = (Books::default(), Time::ZERO);
+        for step in steps {
+            // A decline for no time holds until the next full pass, which never comes here.
+            let step = if let Step::GiveBack(n, keep, Some(0)) = step {
+                Step::GiveBack(n, keep, Some(1))
+            } else {
+                step
+            };
+            play(&step, &mut allocator, &mut books, &mut now);
+        }
+        now = now + Duration::from_secs(1);
+        allocator.allocate(now);
+        allocator.touch_all(now);
+        now = now + Duration::from_millis(20);
+        // Filters may end in between, so what the full pass finds must be what they kept away.
+        let ended = allocator.filters_end.first().is_some_and(|&(until, ..)| until <= now);
+        let found = allocator.allocate(now);
+        prop_assert!(ended || found.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn no_filter_outlives_its_time(steps in prop::collection::vec(a_step(), 1..60)) {
+        let (mut allocator, mut books, mut now) = (allocator(), Books::default(), Time::ZERO);
+        for step in steps {
+            play(&step, &mut allocator, &mut books, &mut now);
+        }
+        now = now + Duration::from_secs(10);
+        allocator.allocate(now);
+        prop_assert!(allocator.filters_end.is_empty());
+        for at in allocator.frameworks.indices() {
+            prop_assert!(allocator.frameworks.get(at).filtered_on.is_empty());
+        }
+        for at in allocator.agents.indices() {
+            prop_assert!(allocator.agents.get(at).filters.is_empty());
+        }
+    }
+
+    #[test]
+    fn guarantees_are_met_when_they_can_be(
+        agents in prop::collection::vec((1_u8..9, 0_u8..3), 1..12),
+        guarantees in prop::collection::vec(0_u8..20, 2),
+        wanting in 0_u8..8,
+    ) {
+        let mut allocator = allocator();
+        let all: u32 = agents.iter().map(|&(cpus, _)| u32::from(cpus)).sum();
+        let mut left = all;
+        let mut promised = Vec::new();
+        for (of, units) in ["x", "y"].into_iter().zip(guarantees) {
+            let units = u32::from(units).min(left);
+            left -= units;
+            let amount = [("cpus".into(), Milli::units(units.into()))].into();
+            let quota = Quota::new(amount, BTreeMap::new()).expect("a guarantee");
+            allocator.set_quota(role(of), Some(quota), Time::ZERO).expect("a top-level role");
+            promised.push((of, Milli::units(units.into())));
+        }
+        // Others come first and take what they can.
+        for n in 0..wanting {
+            allocator.put_framework(&framework(&format!("f{n}")), &wish(&["z"]), Time::ZERO);
+        }
+        for (n, &(cpus, first)) in agents.iter().enumerate() {
+            let now = at(u64::try_from(n).expect("few") * 100);
+            add_agent(&mut allocator, &format!("a{n}"), &format!("cpus:{cpus};mem:64"), now);
+            if first == 0 {
+                allocator.allocate(now + Duration::from_millis(20));
+            }
+        }
+        allocator.put_framework(&framework("fx"), &wish(&["x"]), at(2_000));
+        allocator.put_framework(&framework("fy"), &wish(&["y/b"]), at(2_000));
+        allocator.allocate(at(2_020));
+        for (of, promised) in promised {
+            let has = cpus(&allocator, of);
+            // What others took while there were fewer agents was spare then, so it is spare still.
+            prop_assert!(has >= promised, "{of} has {has} of {promised}");
+        }
+    }
+}
