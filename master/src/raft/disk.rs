@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::error::RaftError;
 use super::members::{Members, raft_id};
+use super::membership::Membership;
 
 /// Where every log begins: founders write the same snapshot there, so that nobody's log starts
 /// without a list of members.
@@ -26,7 +27,7 @@ pub(crate) const FOUNDED_AT: u64 = 1;
 pub(crate) const FOUNDED_IN: u64 = 1;
 
 /// Raised when what is stored changes in a way that older programs cannot read.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// Memory for redb's cache. The store is read once, at the start.
 const CACHE_BYTES: usize = 16 << 20;
@@ -43,6 +44,28 @@ const KEY_MEMBERS: &str = "members";
 const KEY_HARD_STATE: &str = "hard_state";
 const KEY_SNAPSHOT: &str = "snapshot_metadata";
 const KEY_SNAPSHOT_DATA: &str = "snapshot_data";
+
+/// What stands for the list of founders in a directory that was made to join others.
+const JOINED: &str = "joined";
+
+/// How a log begins, where there is none yet.
+pub(crate) enum Beginning {
+    /// With these masters, this one among them.
+    Founding(Members),
+    /// Empty: this master joins a cluster, and gets its log from there. Without the cluster's id it
+    /// only continues.
+    Joining(Option<String>),
+}
+
+impl Beginning {
+    /// What is noted of it, to be compared with flags later.
+    fn text(&self) -> String {
+        match self {
+            Self::Founding(members) => members.text(),
+            Self::Joining(_) => JOINED.to_owned(),
+        }
+    }
+}
 
 /// Who this master is; made with the data directory, and the same as long as it exists.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -97,29 +120,29 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Opens the store in `dir`, or founds one for `members`.
+    /// Opens the store in `dir`, or makes one that begins so.
     pub(crate) fn open(
         dir: &Path,
         own: &str,
-        members: &Members,
+        beginning: &Beginning,
     ) -> Result<(Self, Found), RaftError> {
         let directory = |source| RaftError::Directory { path: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(directory)?;
-        let path = dir.join("raft.redb");
+        let path = file_in(dir);
         let open = |source| RaftError::Open { path: path.clone(), source: Box::new(source) };
         let database =
             Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(open)?;
         // Or else a crash of the machine could lose the file's name, and with it all promises.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(directory)?;
         let mut disk = Self { database, hard_state: None, last: 0 };
-        disk.found(own, members).map_err(|source| storage("make", source))?;
-        let found = disk.read(&path, members)?;
+        disk.begin(own, beginning).map_err(|source| storage("make", source))?;
+        let found = disk.read(&path, beginning)?;
         disk.last = found.entries.last().map_or(0, |entry| entry.index);
         Ok((disk, found))
     }
 
     /// Makes the beginning of a log, unless there is one.
-    fn found(&self, own: &str, members: &Members) -> Result<(), redb::Error> {
+    fn begin(&self, own: &str, beginning: &Beginning) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         {
             let mut meta = transaction.open_table(META)?;
@@ -129,35 +152,26 @@ impl Disk {
                 return Ok(());
             }
             let data_id = Uuid::new_v4().to_string();
-            let (cluster_id, id) = if members.is_alone() {
-                (Uuid::new_v4().to_string(), raft_id(&data_id))
-            } else {
-                (members.cluster_id(), raft_id(own))
-            };
-            let mut founding = SnapshotMetadata { index: FOUNDED_AT, ..Default::default() };
-            founding.term = FOUNDED_IN;
-            founding.mut_conf_state().voters = if members.is_alone() {
-                vec![id]
-            } else {
-                members.addresses().into_keys().collect()
-            };
-            let state = HardState { term: FOUNDED_IN, commit: FOUNDED_AT, ..Default::default() };
-            meta.insert(KEY_FORMAT, &FORMAT.to_le_bytes()[..])?;
-            meta.insert(KEY_CLUSTER, cluster_id.as_bytes())?;
-            meta.insert(KEY_DATA_ID, data_id.as_bytes())?;
-            meta.insert(KEY_RAFT_ID, &id.to_le_bytes()[..])?;
-            meta.insert(KEY_MEMBERS, members.text().as_bytes())?;
-            meta.insert(KEY_HARD_STATE, &encoded(&state)[..])?;
-            meta.insert(KEY_SNAPSHOT, &encoded(&founding)[..])?;
-            meta.insert(KEY_SNAPSHOT_DATA, &[][..])?;
+            let first = First::new(own, &data_id, beginning);
+            // Without one, reading it will say that it is no store.
+            if let Some(first) = first {
+                meta.insert(KEY_FORMAT, &FORMAT.to_le_bytes()[..])?;
+                meta.insert(KEY_CLUSTER, first.cluster_id.as_bytes())?;
+                meta.insert(KEY_DATA_ID, data_id.as_bytes())?;
+                meta.insert(KEY_RAFT_ID, &first.raft_id.to_le_bytes()[..])?;
+                meta.insert(KEY_MEMBERS, beginning.text().as_bytes())?;
+                meta.insert(KEY_HARD_STATE, &encoded(&first.hard_state)[..])?;
+                meta.insert(KEY_SNAPSHOT, &encoded(first.snapshot.get_metadata())[..])?;
+                meta.insert(KEY_SNAPSHOT_DATA, &first.snapshot.data[..])?;
+            }
         }
         transaction.commit()?;
         Ok(())
     }
 
-    fn read(&self, path: &Path, members: &Members) -> Result<Found, RaftError> {
+    fn read(&self, path: &Path, beginning: &Beginning) -> Result<Found, RaftError> {
         let raw = self.read_raw().map_err(|source| storage("read", source))?;
-        raw.understand(path, members)
+        raw.understand(path, beginning)
     }
 
     fn read_raw(&self) -> Result<Raw, redb::Error> {
@@ -236,6 +250,57 @@ impl Disk {
     }
 }
 
+/// Where the store of a data directory is.
+pub(crate) fn file_in(dir: &Path) -> PathBuf {
+    dir.join("raft.redb")
+}
+
+/// What a new store begins with.
+struct First {
+    cluster_id: String,
+    raft_id: u64,
+    hard_state: HardState,
+    snapshot: Snapshot,
+}
+
+impl First {
+    fn new(own: &str, data_id: &str, beginning: &Beginning) -> Option<Self> {
+        match beginning {
+            Beginning::Founding(members) => Some(Self::founding(own, data_id, members)),
+            Beginning::Joining(cluster_id) => Some(Self::joining(cluster_id.as_ref()?, data_id)),
+        }
+    }
+
+    fn founding(own: &str, data_id: &str, members: &Members) -> Self {
+        let (cluster_id, raft_id, addresses) = if members.is_alone() {
+            let id = raft_id(data_id);
+            (Uuid::new_v4().to_string(), id, BTreeMap::from([(id, own.to_owned())]))
+        } else {
+            (members.cluster_id(), raft_id(own), members.addresses())
+        };
+        let hard_state = HardState { term: FOUNDED_IN, commit: FOUNDED_AT, ..Default::default() };
+        Self { cluster_id, raft_id, hard_state, snapshot: founding_snapshot(addresses) }
+    }
+
+    /// An id of its own for each directory: one that was lost takes its id with it.
+    fn joining(cluster_id: &str, data_id: &str) -> Self {
+        let cluster_id = cluster_id.to_owned();
+        let (hard_state, snapshot) = (HardState::default(), Snapshot::default());
+        Self { cluster_id, raft_id: raft_id(data_id), hard_state, snapshot }
+    }
+}
+
+/// The snapshot that all founders begin with.
+pub(crate) fn founding_snapshot(addresses: BTreeMap<u64, String>) -> Snapshot {
+    let mut metadata = SnapshotMetadata { index: FOUNDED_AT, ..Default::default() };
+    metadata.term = FOUNDED_IN;
+    metadata.mut_conf_state().voters = addresses.keys().copied().collect();
+    let mut snapshot = Snapshot::default();
+    snapshot.set_metadata(metadata);
+    snapshot.data = Membership::founded(addresses).around(Vec::new()).into();
+    snapshot
+}
+
 /// What was read, as bytes.
 #[derive(Default)]
 struct Raw {
@@ -245,19 +310,24 @@ struct Raw {
 }
 
 impl Raw {
-    fn understand(self, path: &Path, members: &Members) -> Result<Found, RaftError> {
+    fn understand(self, path: &Path, beginning: &Beginning) -> Result<Found, RaftError> {
         let doubt = Doubt { path, meta: &self.meta };
         let format = doubt.number(KEY_FORMAT)?;
         if format != FORMAT {
             return Err(doubt.damaged(format!("its format is {format}, this program's {FORMAT}")));
         }
         let stored = doubt.text(KEY_MEMBERS)?;
-        if stored != members.text() {
-            let shown = |text: String| if text.is_empty() { "one master".into() } else { text };
+        // Who wants to join is content with being a member already, however that came.
+        if stored != beginning.text() && matches!(beginning, Beginning::Founding(_)) {
+            let shown = |text: String| match &*text {
+                "" => "one master".to_owned(),
+                JOINED => "masters that it joined (start it with --join)".to_owned(),
+                _ => text,
+            };
             return Err(RaftError::OtherMembers {
                 path: path.to_owned(),
                 stored: shown(stored),
-                configured: shown(members.text()),
+                configured: shown(beginning.text()),
             });
         }
         let mut hard_state = HardState::default();
@@ -338,8 +408,8 @@ mod tests {
         Entry { index, term, data: vec![1; 8].into(), ..Entry::default() }
     }
 
-    fn alone() -> Members {
-        Members::new("a:1", &[]).expect("valid")
+    fn alone() -> Beginning {
+        Beginning::Founding(Members::new("a:1", &[]).expect("valid"))
     }
 
     fn entries(numbers: impl IntoIterator<Item = (u64, u64)>) -> Write {
@@ -412,8 +482,37 @@ mod tests {
         reopened(dir.path());
         let peers = ["a:1", "b:1", "c:1"].map(str::to_owned);
         let members = Members::new("a:1", &peers).expect("valid");
+        let members = Beginning::Founding(members);
         let Err(error) = Disk::open(dir.path(), "a:1", &members) else { panic!("must fail") };
         assert!(error.to_string().contains("belongs to a cluster of one master"), "{error}");
+    }
+
+    #[test]
+    fn who_joins_begins_with_nothing_but_an_id_of_its_own() {
+        let join = || Beginning::Joining(Some("c".to_owned()));
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let dir = tempfile::tempdir().expect("a directory");
+            let (disk, first) = Disk::open(dir.path(), "a:1", &join()).expect("opens");
+            assert_eq!(first.identity.cluster_id, "c");
+            assert_eq!(
+                (first.snapshot.get_metadata().index, &first.snapshot.data[..]),
+                (0, &[][..])
+            );
+            drop(disk);
+            // Later nobody needs to be asked for the cluster.
+            let (disk, again) =
+                Disk::open(dir.path(), "a:1", &Beginning::Joining(None)).expect("opens");
+            assert_eq!(again.identity, first.identity);
+            ids.push(again.identity.raft_id);
+            drop(disk);
+            let Err(error) = Disk::open(dir.path(), "a:1", &alone()) else { panic!("must fail") };
+            assert!(error.to_string().contains("start it with --join"), "{error}");
+        }
+        assert_ne!(ids[0], ids[1]);
+        let dir = tempfile::tempdir().expect("a directory");
+        let nowhere = Disk::open(dir.path(), "a:1", &Beginning::Joining(None));
+        assert!(matches!(nowhere, Err(RaftError::Damaged { .. })));
     }
 
     #[test]

@@ -3,22 +3,26 @@
 //! No thread, no clock, no disk, no socket: `threads` plays those, and so can a test. The one thing
 //! that is not told is the election timeout, which the protocol's library draws by itself.
 
+mod changes;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use protobuf2::Message as _;
-use raft::eraftpb::{ConfChange, ConfChangeV2, Entry, EntryType, Message, MessageType, Snapshot};
+use raft::eraftpb::{Entry, EntryType, Message, MessageType, Snapshot};
 use raft::{Config, RawNode, ReadOnlyOption, SnapshotStatus, StateRole, Storage as _};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::disk::{FOUNDED_AT, FOUNDED_IN, Found, Stored, Write};
-use super::error::{ProposeError, RaftError};
+use super::error::{ChangeError, ProposeError, RaftError};
 use super::handle::{PROPOSED_BYTES_MAX, Published, Status};
 use super::log::MemoryLog;
+use super::membership::Membership;
 use super::meters::Meters;
 use super::{LeaderInfo, RaftEvent, RaftOptions, StateMachine, logger};
+
+pub(crate) use changes::{Change, Listing, Member};
 
 /// Bytes of entries in one message. Larger ones delay heartbeats behind them.
 const MESSAGE_BYTES: u64 = 1 << 20;
@@ -66,6 +70,12 @@ pub(crate) enum Input {
     SnapshotSent { to: u64, arrived: bool },
     /// This master was met for the first time.
     Met { raft_id: u64, data_id: String },
+    /// Somebody wants the masters, or the leading one, to be others.
+    Change { change: Change, answer: oneshot::Sender<Result<u64, ChangeError>> },
+    /// Somebody wants to know who the masters are.
+    List(oneshot::Sender<Listing>),
+    /// Another master knows that this one was removed.
+    Removed,
 }
 
 /// What is to be done, in this order.
@@ -74,6 +84,8 @@ pub(crate) enum Output {
     Send(Vec<Message>),
     /// Write and acknowledge, then send what waits for it.
     Persist(Write),
+    /// These are the masters now.
+    Members(Membership),
 }
 
 /// A question whether this master still leads, put to all.
@@ -102,7 +114,10 @@ pub(crate) struct Node<M> {
     machine: M,
     events: Box<dyn FnMut(RaftEvent) + Send>,
     options: RaftOptions,
-    addresses: BTreeMap<u64, String>,
+    membership: Membership,
+    /// Whether the owner must hear of it.
+    membership_changed: bool,
+    changes: changes::Changes,
     published: Arc<Published>,
     meters: Meters,
     now: Duration,
@@ -131,14 +146,14 @@ impl<M: StateMachine> Node<M> {
     pub(crate) fn new(
         options: RaftOptions,
         found: Found,
-        addresses: BTreeMap<u64, String>,
         mut machine: M,
         events: Box<dyn FnMut(RaftEvent) + Send>,
         published: Arc<Published>,
         meters: Meters,
     ) -> Result<Self, RaftError> {
         let applied = found.snapshot.get_metadata().index;
-        restore(&mut machine, &found.snapshot)?;
+        let mut membership = restore(&mut machine, &found.snapshot)?;
+        changes::settle_own_address(&mut membership, found.identity.raft_id, &options.own)?;
         let config = Config {
             id: found.identity.raft_id,
             applied,
@@ -172,7 +187,9 @@ impl<M: StateMachine> Node<M> {
             machine,
             events,
             options,
-            addresses,
+            membership,
+            membership_changed: true,
+            changes: changes::Changes::default(),
             published,
             meters,
             now: Duration::ZERO,
@@ -246,7 +263,11 @@ impl<M: StateMachine> Node<M> {
         }
         self.drop_lost();
         self.answer_reads();
+        self.answer_changes();
         self.compact(out);
+        if std::mem::take(&mut self.membership_changed) {
+            out.push(Output::Members(self.membership.clone()));
+        }
         self.publish();
         Ok(())
     }
@@ -286,12 +307,16 @@ impl<M: StateMachine> Node<M> {
                 let met = Some((raft_id, data_id));
                 out.push(Output::Persist(Write { met, ..Write::default() }));
             }
+            Input::Change { change, answer } => self.change(change, answer),
+            Input::List(answer) => drop(answer.send(self.list())),
+            Input::Removed => return Err(RaftError::Removed),
         }
         Ok(())
     }
 
     fn hear(&mut self, message: Message) -> Result<(), RaftError> {
         let kind = message.get_msg_type();
+        self.changes.heard(message.from, self.now);
         let asks_vote =
             matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
         if asks_vote && self.may_have_confirmed() {
@@ -326,6 +351,7 @@ impl<M: StateMachine> Node<M> {
         let due = self.ticks.is_multiple_of(u64::from(self.options.heartbeat_ticks));
         if due && self.leads() {
             self.probe(Vec::new());
+            self.promote();
         }
     }
 
@@ -340,6 +366,9 @@ impl<M: StateMachine> Node<M> {
                     let index = self.raw.raft.raft_log.last_index();
                     self.waiting.push_back(Waiting { index, term: current, asked });
                     return;
+                }
+                Err(_) if self.raw.raft.lead_transferee.is_some() => {
+                    ProposeError::NotLeader { leader: None }
                 }
                 Err(error) => {
                     tracing::debug!(%error, "proposal refused");
@@ -365,7 +394,7 @@ impl<M: StateMachine> Node<M> {
     /// Who leads, as the protocol sees it.
     fn leader(&self) -> Option<LeaderInfo> {
         let raft_id = self.raw.raft.leader_id;
-        let address = self.addresses.get(&raft_id)?.clone();
+        let address = self.membership.address(raft_id)?.clone();
         Some(LeaderInfo { raft_id, address })
     }
 
@@ -382,7 +411,8 @@ impl<M: StateMachine> Node<M> {
             let snapshot = ready.snapshot().clone();
             self.applied = snapshot.get_metadata().index;
             self.raw.mut_store().reset_to(snapshot.clone());
-            restore(&mut self.machine, &snapshot)?;
+            self.membership = restore(&mut self.machine, &snapshot)?;
+            self.membership_changed = true;
             self.meters.snapshots_taken.increment(1);
             tracing::info!(index = self.applied, "took over the leader's snapshot");
             self.restoring = Some((write.number, self.applied));
@@ -414,17 +444,8 @@ impl<M: StateMachine> Node<M> {
                 EntryType::EntryNormal => {
                     self.machine.apply(entry.index, entry.term, &entry.data);
                 }
-                EntryType::EntryConfChange => {
-                    let mut change = ConfChange::default();
-                    let read = change.merge_from_bytes(&entry.data).map_err(Into::into);
-                    let protocol = |source| RaftError::Protocol { source: Box::new(source) };
-                    read.and_then(|()| self.raw.apply_conf_change(&change)).map_err(protocol)?;
-                }
-                EntryType::EntryConfChangeV2 => {
-                    let mut change = ConfChangeV2::default();
-                    let read = change.merge_from_bytes(&entry.data).map_err(Into::into);
-                    let protocol = |source| RaftError::Protocol { source: Box::new(source) };
-                    read.and_then(|()| self.raw.apply_conf_change(&change)).map_err(protocol)?;
+                EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
+                    self.apply_change(&entry)?;
                 }
             }
             self.applied = entry.index;
@@ -507,6 +528,9 @@ impl<M: StateMachine> Node<M> {
         let Ok(number) = context.try_into().map(u64::from_be_bytes) else { return };
         let Some(probe) = self.probes.remove(&number) else { return };
         self.reads.extend(probe.reads.into_iter().map(|asked| (index, asked)));
+        if !self.changes.may_lease(self.raw.raft.term) {
+            return;
+        }
         let ticks = self.options.election_ticks - LEASE_MARGIN;
         let until = probe.asked_at + self.options.tick * ticks;
         let nanos = u64::try_from(until.as_nanos()).expect("five centuries");
@@ -530,7 +554,7 @@ impl<M: StateMachine> Node<M> {
         }
         let term = log.term(self.applied).expect("what was just applied is in the log");
         let mut snapshot = Snapshot::default();
-        snapshot.data = self.machine.snapshot().into();
+        snapshot.data = self.membership.around(self.machine.snapshot()).into();
         let metadata = snapshot.mut_metadata();
         (metadata.index, metadata.term) = (self.applied, term);
         metadata.set_conf_state(self.raw.raft.prs().conf().to_conf_state());
@@ -549,6 +573,7 @@ impl<M: StateMachine> Node<M> {
             raft_id: raft.id,
             term: raft.term,
             leading: self.leads(),
+            is_member: self.membership.address(raft.id).is_some(),
             leader: self.told_leader(),
             applied: self.applied,
             committed: raft.raft_log.committed,
@@ -567,11 +592,14 @@ impl<M: StateMachine> Node<M> {
     }
 }
 
-/// Hands a snapshot to the state machine. The founding one stands for its beginning, and has no data.
-fn restore(machine: &mut impl StateMachine, snapshot: &Snapshot) -> Result<(), RaftError> {
+/// Hands a snapshot to the state machine, and returns the masters in it. The founding one stands for
+/// the beginning of the state, and has no data of it; nor has the one before, of who has yet to join.
+fn restore(machine: &mut impl StateMachine, snapshot: &Snapshot) -> Result<Membership, RaftError> {
     let index = snapshot.get_metadata().index;
-    if index == FOUNDED_AT {
-        return Ok(());
+    let bad = |reason| RaftError::Restore { index, reason };
+    let (membership, state) = Membership::split(&snapshot.data).map_err(bad)?;
+    if index > FOUNDED_AT {
+        machine.restore(&state).map_err(bad)?;
     }
-    machine.restore(&snapshot.data).map_err(|reason| RaftError::Restore { index, reason })
+    Ok(membership)
 }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use raft::eraftpb::{Entry, HardState, Message, MessageType, Snapshot};
 use tokio::sync::oneshot::{self, Receiver};
 
-use super::disk::{FOUNDED_AT, FOUNDED_IN, Found, Identity, Stored, Write};
+use super::disk::{FOUNDED_AT, FOUNDED_IN, Found, Identity, Stored, Write, founding_snapshot};
 use super::error::ProposeError;
 use super::handle::Published;
 use super::meters::Meters;
@@ -67,10 +67,8 @@ struct Durable {
 
 impl Durable {
     fn founded() -> Self {
-        let mut snapshot = Snapshot::default();
-        let metadata = snapshot.mut_metadata();
-        (metadata.index, metadata.term) = (FOUNDED_AT, FOUNDED_IN);
-        metadata.mut_conf_state().voters = (1..=NODES as u64).collect();
+        let addresses = (1..=NODES as u64).map(|id| (id, id.to_string())).collect();
+        let snapshot = founding_snapshot(addresses);
         let hard_state = HardState { term: FOUNDED_IN, commit: FOUNDED_AT, ..HardState::default() };
         Self { hard_state, lazy: None, snapshot, entries: Vec::new() }
     }
@@ -165,7 +163,6 @@ impl World {
             snapshot_tail: 10,
             ..RaftOptions::new("nowhere", raft_id.to_string())
         };
-        let addresses = (1..=NODES as u64).map(|id| (id, id.to_string())).collect();
         let machine = Checked { agreed: self.agreed.clone(), applied: 0 };
         let reigns = self.reigns.clone();
         let events = move |event| match event {
@@ -178,15 +175,7 @@ impl World {
         };
         let published = Arc::new(Published::default());
         let meters = Meters::new("test");
-        let node = Node::new(
-            options,
-            found,
-            addresses,
-            machine,
-            Box::new(events),
-            published.clone(),
-            meters,
-        );
+        let node = Node::new(options, found, machine, Box::new(events), published.clone(), meters);
         self.running[at] = Some(Running {
             node: node.expect("it starts from whatever a crash left"),
             published,
@@ -304,6 +293,7 @@ impl World {
         for output in out {
             match output {
                 Output::Send(messages) => self.send(messages),
+                Output::Members(_) => {}
                 Output::Persist(write) => {
                     let running = self.running[at].as_mut().expect("it runs");
                     let before = running.writes.last().map_or(self.now, |(due, _)| *due);

@@ -1,6 +1,7 @@
 //! The two threads around the node and the disk, and how everything is started and ended.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -11,7 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::disk::{Disk, Write};
+use super::admin::RaftAdminService;
+use super::disk::{Beginning, Disk, Write, file_in};
 use super::error::RaftError;
 use super::handle::{Handle, PROPOSED_BYTES_MAX, Published, Shared};
 use super::links::{Book, Links};
@@ -19,7 +21,7 @@ use super::members::Members;
 use super::meters::Meters;
 use super::node::{Input, Node, Output};
 use super::service::RaftService;
-use super::{RaftEvent, RaftOptions, StateMachine};
+use super::{Join, RaftEvent, RaftOptions, Services, StateMachine};
 
 /// Inputs taken in before outputs are done, so that one write to the disk serves them all.
 const BATCH_MAX: usize = 8_192;
@@ -64,18 +66,19 @@ impl Threads {
 ///
 /// Reads all of the store first, so it may take a moment. `events` and `machine` are called by the raft
 /// thread and must not wait for anything. Must be called within a tokio runtime, which then carries
-/// the messages. The service must be served at the own address.
+/// the messages. The services must be served at the own address.
 pub fn start<M: StateMachine>(
     options: RaftOptions,
     machine: M,
     events: impl FnMut(RaftEvent) + Send + 'static,
-) -> Result<(Handle, RaftService), RaftError> {
+) -> Result<(Handle, Services), RaftError> {
     check(&options)?;
-    let members = Members::new(&options.own, &options.peers)?;
-    let (disk, mut found) = Disk::open(&options.dir, &options.own, &members)?;
+    let beginning = match &options.join {
+        Some(Join { cluster_id }) => Beginning::Joining(cluster_id.clone()),
+        None => Beginning::Founding(Members::new(&options.own, &options.peers)?),
+    };
+    let (disk, mut found) = Disk::open(&options.dir, &options.own, &beginning)?;
     let identity = found.identity.clone();
-    let mut addresses = members.addresses();
-    addresses.insert(identity.raft_id, options.own.clone());
 
     let (mailbox, inbox) = channel();
     let start = Instant::now();
@@ -83,20 +86,14 @@ pub fn start<M: StateMachine>(
     let meters = Meters::new(&options.own);
     let stopping = CancellationToken::new();
     let met = std::mem::take(&mut found.met);
-    let book = Arc::new(Book::new(identity, options.own.clone(), addresses.clone(), met));
+    let book = Arc::new(Book::new(identity, options.own.clone(), met));
     let (entry_bytes_max, snapshot_bytes_max, tick) =
         (options.entry_bytes_max, options.snapshot_bytes_max, options.tick);
-    let node = Node::new(
-        options,
-        found,
-        addresses,
-        machine,
-        Box::new(events),
-        published.clone(),
-        meters.clone(),
-    )?;
-    let links = Links::start(&book, &mailbox, &meters, &stopping, snapshot_bytes_max, tick);
-    let spawned = spawn(node, disk, inbox, &mailbox, links, start, meters.clone());
+    let node =
+        Node::new(options, found, machine, Box::new(events), published.clone(), meters.clone())?;
+    let links = Links::new(&book, &mailbox, &meters, &stopping, snapshot_bytes_max, tick);
+    let links = Arc::new(links);
+    let spawned = spawn(node, disk, inbox, &mailbox, &links, start, meters.clone());
     let threads = spawned.inspect_err(|_| stopping.cancel())?;
     let shared = Arc::new(Shared {
         start,
@@ -108,8 +105,15 @@ pub fn start<M: StateMachine>(
         stopping,
         threads: Mutex::new(Some(threads)),
     });
-    let service = RaftService::new(shared.clone(), book, snapshot_bytes_max);
-    Ok((Handle(shared), service))
+    let raft = RaftService::new(shared.clone(), book.clone(), links, snapshot_bytes_max);
+    let handle = Handle(shared);
+    let admin = RaftAdminService::new(handle.clone(), book);
+    Ok((handle, Services { raft, admin }))
+}
+
+/// Whether there is a log in `dir` already, so that this master has begun before.
+pub fn has_begun(dir: &Path) -> bool {
+    file_in(dir).exists()
 }
 
 fn check(options: &RaftOptions) -> Result<(), RaftError> {
@@ -137,12 +141,11 @@ fn spawn<M: StateMachine>(
     disk: Disk,
     inbox: Receiver<Mail>,
     mailbox: &Mailbox,
-    links: Links,
+    links: &Arc<Links>,
     start: Instant,
     meters: Meters,
 ) -> Result<Threads, RaftError> {
     let crashed = Arc::new(AtomicBool::new(false));
-    let links = Arc::new(links);
     let (writes, to_do) = channel();
     let thread = |source| RaftError::Thread { source };
     let disk_thread = Writer {
@@ -157,7 +160,7 @@ fn spawn<M: StateMachine>(
         .name("raft-disk".to_owned())
         .spawn(move || disk_thread.run())
         .map_err(thread)?;
-    let looped = Loop { node, inbox, writes, links, start };
+    let looped = Loop { node, inbox, writes, links: links.clone(), start };
     let raft = thread::Builder::new()
         .name("raft".to_owned())
         .spawn(move || looped.run())
@@ -195,6 +198,7 @@ impl<M: StateMachine> Loop<M> {
                     Output::Send(messages) => self.links.send(messages),
                     // The writer ends early only after it has put its failure into the inbox.
                     Output::Persist(write) => drop(self.writes.send(write)),
+                    Output::Members(members) => self.links.set(members),
                 }
             }
             if stop {
