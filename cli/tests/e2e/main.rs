@@ -8,6 +8,7 @@ mod bad_input;
 mod failover;
 mod harness;
 mod local;
+mod membership;
 mod memory;
 mod protocols;
 mod third_party;

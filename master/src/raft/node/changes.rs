@@ -23,6 +23,9 @@ use crate::raft::membership::{MEMBERS_MAX, Membership};
 /// moment later, and while much is written it would never be quite at the end.
 const CAUGHT_UP_WITHIN: u64 = 100;
 
+/// Elections' time for another master to lead, before whoever wanted that is told that none does.
+const TAKEN_OVER_WITHIN: u32 = 5;
+
 /// What somebody wants.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Change {
@@ -69,6 +72,7 @@ pub(super) struct Changes {
 struct Waiting {
     change: Waited,
     term: u64,
+    since: Duration,
     answer: oneshot::Sender<Result<u64, ChangeError>>,
 }
 
@@ -119,7 +123,8 @@ impl<M: StateMachine> Node<M> {
         match begun {
             Ok(Begun::Waits(change)) => {
                 let term = self.raw.raft.term;
-                self.changes.waiting = Some(Waiting { change, term, answer });
+                let since = self.now;
+                self.changes.waiting = Some(Waiting { change, term, since, answer });
             }
             Ok(Begun::Done(raft_id)) => drop(answer.send(Ok(raft_id))),
             Err(error) => drop(answer.send(Err(error))),
@@ -324,7 +329,7 @@ impl<M: StateMachine> Node<M> {
 
     /// Answers who wanted a change that is made by now, or will not be.
     pub(super) fn answer_changes(&mut self) {
-        let Some(Waiting { change, term, .. }) = &self.changes.waiting else { return };
+        let Some(Waiting { change, term, since, .. }) = &self.changes.waiting else { return };
         let raft = &self.raw.raft;
         let reigns = raft.state == StateRole::Leader && raft.term == *term;
         let outcome = match change {
@@ -336,7 +341,15 @@ impl<M: StateMachine> Node<M> {
                 let reason = "the other master did not take over in time; this one leads on";
                 Err(ChangeError::Refused(reason.to_owned()))
             }),
-            Waited::Leader => self.leader().map(|leader| Ok(leader.raft_id)),
+            Waited::Leader => {
+                let next = self.leader().map(|leader| Ok(leader.raft_id));
+                let election = self.options.tick * self.options.election_ticks;
+                next.or_else(|| {
+                    let reason = "this master leads no more, and no other has taken over yet";
+                    let is_late = self.now > *since + election * TAKEN_OVER_WITHIN;
+                    is_late.then(|| Err(ChangeError::Refused(reason.to_owned())))
+                })
+            }
         };
         if let Some(outcome) = outcome
             && let Some(waiting) = self.changes.waiting.take()
