@@ -93,7 +93,22 @@ async fn list(cluster: &Cluster) -> Result<(), Failure> {
     let ask = async |mut client: RaftAdminClient<Channel>| {
         client.list_members(ListMembersRequest {}).await
     };
-    let mut answer = ask_leader(cluster.masters(), ask).await?;
+    // One that does not know who leads may be cut off, or unable to write: another may.
+    let mut answer = None;
+    for master in cluster.masters() {
+        match ask_leader(std::slice::from_ref(master), ask).await {
+            Ok(told) if !told.leader.is_empty() => {
+                answer = Some(told);
+                break;
+            }
+            Ok(told) => answer = answer.or(Some(told)),
+            Err(_) => {}
+        }
+    }
+    let mut answer = match answer {
+        Some(answer) => answer,
+        None => ask_leader(cluster.masters(), ask).await?,
+    };
     if !answer.leader.is_empty() && !answer.members.iter().any(is_leader_itself(&answer)) {
         // Whoever leads knows more. Should it be gone, what was heard first has to do.
         let leader = [answer.leader.clone()];

@@ -137,3 +137,92 @@ async fn the_list_is_for_people_and_refusals_have_reasons() {
     .await;
     voters_are(&others, &[address(leader + 1), address(leader + 2)]).await;
 }
+
+/// A file system of a few MiB, unmounted with the test.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mounted_at(path: std::path::PathBuf) -> Self {
+        std::fs::create_dir_all(&path).expect("a directory");
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("tmpfs"), &path, Some("tmpfs"), flags, Some("size=6m"))
+            .expect("root may mount");
+        Self(path)
+    }
+
+    /// Leaves no byte free.
+    fn fill(&self) {
+        use std::io::Write as _;
+        let mut file = std::fs::File::create(self.0.join("filler")).expect("a file");
+        while file.write_all(&[1; 4096]).is_ok() {}
+        while file.write_all(&[1]).is_ok() {}
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.0.join("filler")).expect("it is there");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[tokio::test]
+async fn a_leader_whose_disk_is_full_hands_on_and_takes_part_again_when_there_is_space() {
+    let world = World::new();
+    let small = SmallDisk::mounted_at(world.path("master-0"));
+    let masters = world.start_masters(&[]).await;
+    let marathon = world.start_marathon("marathon", &masters.peers).await;
+    let all: Vec<&Daemon> = masters.daemons.iter().collect();
+    let first = &masters.daemons[0];
+    let (code, _, err) = raft(&masters.peers, &["transfer-leader", &first.address]);
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(world.leader(&all).await, 0);
+
+    small.fill();
+    // Apps are written to the log: one of these finds the disk full.
+    let leader = until_async("another master leads", PATIENCE, async || {
+        for number in 0..8 {
+            let app = json!({ "id": format!("/full-{number}"), "cmd": "true", "instances": 0, "labels": { "long": "x".repeat(8_000) } });
+            let path = format!("/v2/apps/full-{number}?force=true");
+            let request =
+                world.http.put(format!("http://{}{path}", marathon.address)).json(&app);
+            let _ = request.send().await;
+        }
+        let all = members(&masters.peers)?;
+        let leader = all.iter().find(|one| one["leading"] == true)?["address"].as_str()?;
+        (leader != first.address).then(|| leader.to_owned())
+    })
+    .await;
+    let log = world.log("master-0");
+    assert!(log.contains("cannot write the log") && log.contains("make space"), "{log}");
+    let serves = world.json(&first.address, "/state").await;
+    assert!(serves.is_none(), "it does not serve");
+    world
+        .deploy(&marathon.address, &json!({ "id": "/meanwhile", "cmd": "true", "instances": 0 }))
+        .await;
+
+    small.empty();
+    until("it can write again", || {
+        world.log("master-0").contains("the log can be written again").then_some(())
+    })
+    .await;
+    until("it has caught up", || {
+        let all = members(&leader)?;
+        let one = |address: &str| all.iter().find(|one| one["address"] == address).cloned();
+        (one(&first.address)?["matched_index"].as_u64()?
+            == one(&leader)?["matched_index"].as_u64()?)
+        .then_some(())
+    })
+    .await;
+    let (code, _, err) = raft(&masters.peers, &["transfer-leader", &first.address]);
+    assert_eq!(code, Some(0), "{err}");
+    let apps = until_async("Marathon leads", PATIENCE, async || {
+        world.json(&marathon.address, "/v2/apps/meanwhile").await
+    })
+    .await;
+    assert_eq!(apps["app"]["id"], "/meanwhile");
+    assert_eq!(world.leader(&all).await, 0);
+}

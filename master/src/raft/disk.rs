@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use protobuf2::Message as _;
 use raft::eraftpb::{Entry, HardState, Message, Snapshot, SnapshotMetadata};
 use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
-    TableDefinition,
+    Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    StorageError, TableDefinition, TableError,
 };
 use uuid::Uuid;
 
@@ -111,9 +111,16 @@ pub(crate) struct Write {
     pub(crate) messages: Vec<Message>,
 }
 
-/// The store, open.
+/// Opens the store's file, or makes it.
+type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
+
+/// The store.
 pub(crate) struct Disk {
-    database: Database,
+    path: PathBuf,
+    opener: Opener,
+    /// Absent after a write has failed, until it can be opened again. What had been durable by then is
+    /// there: a transaction that fails leaves the file as if it had never begun, or is there in full.
+    database: Option<Database>,
     /// Not yet written.
     hard_state: Option<HardState>,
     last: u64,
@@ -129,67 +136,44 @@ impl Disk {
         let directory = |source| RaftError::Directory { path: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(directory)?;
         let path = file_in(dir);
-        let open = |source| RaftError::Open { path: path.clone(), source: Box::new(source) };
-        let database =
-            Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(open)?;
+        let file = path.clone();
+        let opener: Opener =
+            Box::new(move || Database::builder().set_cache_size(CACHE_BYTES).create(&file));
+        let store = Self::open_with(opener, path, own, beginning)?;
         // Or else a crash of the machine could lose the file's name, and with it all promises.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(directory)?;
-        let mut disk = Self { database, hard_state: None, last: 0 };
-        disk.begin(own, beginning).map_err(|source| storage("make", source))?;
-        let found = disk.read(&path, beginning)?;
-        disk.last = found.entries.last().map_or(0, |entry| entry.index);
+        Ok(store)
+    }
+
+    fn open_with(
+        opener: Opener,
+        path: PathBuf,
+        own: &str,
+        beginning: &Beginning,
+    ) -> Result<(Self, Found), RaftError> {
+        let mut disk = Self { path, opener, database: None, hard_state: None, last: 0 };
+        let database = disk.database()?;
+        begin(database, own, beginning).map_err(|source| storage("make", source))?;
+        let raw = read_raw(database).map_err(|source| storage("read", source))?;
+        let found = raw.understand(&disk.path, beginning)?;
         Ok((disk, found))
     }
 
-    /// Makes the beginning of a log, unless there is one.
-    fn begin(&self, own: &str, beginning: &Beginning) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
-        {
-            let mut meta = transaction.open_table(META)?;
-            transaction.open_table(LOG)?;
-            transaction.open_table(MET)?;
-            if !meta.is_empty()? {
-                return Ok(());
-            }
-            let data_id = Uuid::new_v4().to_string();
-            let first = First::new(own, &data_id, beginning);
-            // Without one, reading it will say that it is no store.
-            if let Some(first) = first {
-                meta.insert(KEY_FORMAT, &FORMAT.to_le_bytes()[..])?;
-                meta.insert(KEY_CLUSTER, first.cluster_id.as_bytes())?;
-                meta.insert(KEY_DATA_ID, data_id.as_bytes())?;
-                meta.insert(KEY_RAFT_ID, &first.raft_id.to_le_bytes()[..])?;
-                meta.insert(KEY_MEMBERS, beginning.text().as_bytes())?;
-                meta.insert(KEY_HARD_STATE, &encoded(&first.hard_state)[..])?;
-                meta.insert(KEY_SNAPSHOT, &encoded(first.snapshot.get_metadata())[..])?;
-                meta.insert(KEY_SNAPSHOT_DATA, &first.snapshot.data[..])?;
-            }
+    /// The store, opened again if it has to be.
+    fn database(&mut self) -> Result<&Database, RaftError> {
+        if self.database.is_none() {
+            let path = self.path.clone();
+            let open = |source| RaftError::Open { path, source: Box::new(source) };
+            let database = (self.opener)().map_err(open)?;
+            self.last = last_index(&database).map_err(|source| storage("read", source))?;
+            self.database = Some(database);
         }
-        transaction.commit()?;
-        Ok(())
+        Ok(self.database.as_ref().expect("just opened"))
     }
 
-    fn read(&self, path: &Path, beginning: &Beginning) -> Result<Found, RaftError> {
-        let raw = self.read_raw().map_err(|source| storage("read", source))?;
-        raw.understand(path, beginning)
-    }
-
-    fn read_raw(&self) -> Result<Raw, redb::Error> {
-        let transaction = self.database.begin_read()?;
-        let mut raw = Raw::default();
-        for item in transaction.open_table(META)?.iter()? {
-            let (key, value) = item?;
-            raw.meta.insert(key.value().to_owned(), value.value().to_vec());
-        }
-        for item in transaction.open_table(LOG)?.iter()? {
-            let (index, entry) = item?;
-            raw.log.push((index.value(), entry.value().to_vec()));
-        }
-        for item in transaction.open_table(MET)?.iter()? {
-            let (id, data_id) = item?;
-            raw.met.insert(id.value(), data_id.value().to_owned());
-        }
-        Ok(raw)
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Writes a batch, in order. What must be durable is when this returns.
@@ -203,11 +187,19 @@ impl Disk {
         if !batch.iter().any(needed) {
             return Ok(());
         }
-        self.transact(batch).map_err(|source| storage("write", source))
+        self.database()?;
+        let written = self.transact(batch);
+        if written.is_err() {
+            // It refuses everything after a failure, so it has to be opened anew.
+            self.database = None;
+        }
+        written.map_err(|source| storage("write", source))
     }
 
     fn transact(&mut self, batch: &[Write]) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
+        let database = self.database.as_ref().expect("opened by the caller");
+        let transaction = database.begin_write()?;
+        let mut last = self.last;
         {
             let mut meta = transaction.open_table(META)?;
             let mut log = transaction.open_table(LOG)?;
@@ -218,7 +210,7 @@ impl Disk {
                 let stored = match &write.snapshot {
                     Some(Stored::Received(snapshot)) => {
                         log.retain_in::<u64, _>(.., |_, _| false)?;
-                        self.last = 0;
+                        last = 0;
                         Some(snapshot)
                     }
                     Some(Stored::Made { snapshot, compacted }) => {
@@ -231,22 +223,108 @@ impl Disk {
                     meta.insert(KEY_SNAPSHOT, &encoded(snapshot.get_metadata())[..])?;
                     meta.insert(KEY_SNAPSHOT_DATA, &snapshot.data[..])?;
                 }
-                if let Some(last) = write.entries.last() {
-                    if self.last > last.index {
-                        log.retain_in::<u64, _>(last.index + 1.., |_, _| false)?;
+                if let Some(newest) = write.entries.last() {
+                    if last > newest.index {
+                        log.retain_in::<u64, _>(newest.index + 1.., |_, _| false)?;
                     }
-                    self.last = last.index;
+                    last = newest.index;
                 }
                 for entry in &write.entries {
                     log.insert(entry.index, &encoded(entry)[..])?;
                 }
             }
-            if let Some(hard_state) = self.hard_state.take() {
-                meta.insert(KEY_HARD_STATE, &encoded(&hard_state)[..])?;
+            if let Some(hard_state) = &self.hard_state {
+                meta.insert(KEY_HARD_STATE, &encoded(hard_state)[..])?;
             }
         }
         transaction.commit()?;
+        self.hard_state = None;
+        self.last = last;
         Ok(())
+    }
+}
+
+/// Makes the beginning of a log, unless there is one.
+fn begin(database: &Database, own: &str, beginning: &Beginning) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        transaction.open_table(LOG)?;
+        transaction.open_table(MET)?;
+        if !meta.is_empty()? {
+            return Ok(());
+        }
+        let data_id = Uuid::new_v4().to_string();
+        let first = First::new(own, &data_id, beginning);
+        // Without one, reading it will say that it is no store.
+        if let Some(first) = first {
+            meta.insert(KEY_FORMAT, &FORMAT.to_le_bytes()[..])?;
+            meta.insert(KEY_CLUSTER, first.cluster_id.as_bytes())?;
+            meta.insert(KEY_DATA_ID, data_id.as_bytes())?;
+            meta.insert(KEY_RAFT_ID, &first.raft_id.to_le_bytes()[..])?;
+            meta.insert(KEY_MEMBERS, beginning.text().as_bytes())?;
+            meta.insert(KEY_HARD_STATE, &encoded(&first.hard_state)[..])?;
+            meta.insert(KEY_SNAPSHOT, &encoded(first.snapshot.get_metadata())[..])?;
+            meta.insert(KEY_SNAPSHOT_DATA, &first.snapshot.data[..])?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn read_raw(database: &Database) -> Result<Raw, redb::Error> {
+    let transaction = database.begin_read()?;
+    let mut raw = Raw::default();
+    for item in transaction.open_table(META)?.iter()? {
+        let (key, value) = item?;
+        raw.meta.insert(key.value().to_owned(), value.value().to_vec());
+    }
+    for item in transaction.open_table(LOG)?.iter()? {
+        let (index, entry) = item?;
+        raw.log.push((index.value(), entry.value().to_vec()));
+    }
+    for item in transaction.open_table(MET)?.iter()? {
+        let (id, data_id) = item?;
+        raw.met.insert(id.value(), data_id.value().to_owned());
+    }
+    Ok(raw)
+}
+
+/// Index of the last entry; 0 if there is none.
+fn last_index(database: &Database) -> Result<u64, redb::Error> {
+    let transaction = database.begin_read()?;
+    match transaction.open_table(LOG) {
+        Ok(log) => Ok(log.last()?.map_or(0, |(index, _)| index.value())),
+        // The file is new.
+        Err(TableError::TableDoesNotExist(_)) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the same write may succeed later: the disk is full, or did not answer. Whatever else goes
+/// wrong means that the store is not what it should be.
+pub(crate) fn may_pass(error: &RaftError) -> bool {
+    match error {
+        RaftError::Storage { source, .. } => {
+            matches!(**source, redb::Error::Io(_) | redb::Error::PreviousIo)
+        }
+        RaftError::Open { source, .. } => matches!(
+            **source,
+            DatabaseError::Storage(StorageError::Io(_) | StorageError::PreviousIo)
+        ),
+        RaftError::NotAmongPeers { .. }
+        | RaftError::BadPeers { .. }
+        | RaftError::BadSetting { .. }
+        | RaftError::OtherMembers { .. }
+        | RaftError::Moved { .. }
+        | RaftError::Removed
+        | RaftError::Directory { .. }
+        | RaftError::Damaged { .. }
+        | RaftError::Thread { .. }
+        | RaftError::Protocol { .. }
+        | RaftError::Restore { .. }
+        | RaftError::LogLost { .. }
+        | RaftError::Panicked { .. } => false,
     }
 }
 
@@ -401,125 +479,4 @@ fn storage(doing: &'static str, source: redb::Error) -> RaftError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(index: u64, term: u64) -> Entry {
-        Entry { index, term, data: vec![1; 8].into(), ..Entry::default() }
-    }
-
-    fn alone() -> Beginning {
-        Beginning::Founding(Members::new("a:1", &[]).expect("valid"))
-    }
-
-    fn entries(numbers: impl IntoIterator<Item = (u64, u64)>) -> Write {
-        let entries = numbers.into_iter().map(|(index, term)| entry(index, term)).collect();
-        Write { entries, sync: true, ..Write::default() }
-    }
-
-    fn reopened(dir: &Path) -> Found {
-        Disk::open(dir, "a:1", &alone()).expect("opens").1
-    }
-
-    fn numbers(found: &Found) -> Vec<(u64, u64)> {
-        found.entries.iter().map(|entry| (entry.index, entry.term)).collect()
-    }
-
-    #[test]
-    fn what_was_written_is_found_again() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (mut disk, first) = Disk::open(dir.path(), "a:1", &alone()).expect("opens");
-        assert_eq!(first.snapshot.get_metadata().index, FOUNDED_AT);
-        let hard_state = HardState { term: 7, vote: 3, commit: 2, ..HardState::default() };
-        let met = Write { met: Some((9, "x".into())), ..Write::default() };
-        let vote = Write { hard_state: Some(hard_state.clone()), sync: true, ..Write::default() };
-        let batch =
-            [entries([(2, 2), (3, 2), (4, 2)]), met, vote, entries([(3, 7)]), entries([(4, 7)])];
-        disk.write(&batch).expect("is written");
-        drop(disk);
-        let found = reopened(dir.path());
-        assert_eq!(found.identity, first.identity);
-        assert_eq!(found.hard_state, hard_state);
-        assert_eq!(numbers(&found), [(2, 2), (3, 7), (4, 7)]);
-        assert_eq!(found.met, BTreeMap::from([(9, "x".to_owned())]));
-    }
-
-    #[test]
-    fn a_received_snapshot_replaces_the_log_and_a_made_one_trims_it() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (mut disk, first) = Disk::open(dir.path(), "a:1", &alone()).expect("opens");
-        let mut snapshot = first.snapshot.clone();
-        snapshot.mut_metadata().index = 5;
-        snapshot.data = vec![5; 5].into();
-        let made = Stored::Made { snapshot: snapshot.clone(), compacted: 3 };
-        disk.write(&[
-            entries((2..=6).map(|index| (index, 2))),
-            Write { snapshot: Some(made), ..Write::default() },
-        ])
-        .expect("is written");
-        drop(disk);
-        let found = reopened(dir.path());
-        assert_eq!(numbers(&found), [(4, 2), (5, 2), (6, 2)]);
-        assert_eq!(&found.snapshot.data[..], [5; 5]);
-
-        let (mut disk, _) = Disk::open(dir.path(), "a:1", &alone()).expect("opens");
-        snapshot.mut_metadata().index = 50;
-        let received = Stored::Received(snapshot);
-        disk.write(&[
-            Write { snapshot: Some(received), sync: true, ..Write::default() },
-            entries([(51, 4)]),
-        ])
-        .expect("is written");
-        drop(disk);
-        let found = reopened(dir.path());
-        assert_eq!(numbers(&found), [(51, 4)]);
-        assert_eq!(found.snapshot.get_metadata().index, 50);
-    }
-
-    #[test]
-    fn a_directory_of_other_masters_is_refused() {
-        let dir = tempfile::tempdir().expect("a directory");
-        reopened(dir.path());
-        let peers = ["a:1", "b:1", "c:1"].map(str::to_owned);
-        let members = Members::new("a:1", &peers).expect("valid");
-        let members = Beginning::Founding(members);
-        let Err(error) = Disk::open(dir.path(), "a:1", &members) else { panic!("must fail") };
-        assert!(error.to_string().contains("belongs to a cluster of one master"), "{error}");
-    }
-
-    #[test]
-    fn who_joins_begins_with_nothing_but_an_id_of_its_own() {
-        let join = || Beginning::Joining(Some("c".to_owned()));
-        let mut ids = Vec::new();
-        for _ in 0..2 {
-            let dir = tempfile::tempdir().expect("a directory");
-            let (disk, first) = Disk::open(dir.path(), "a:1", &join()).expect("opens");
-            assert_eq!(first.identity.cluster_id, "c");
-            assert_eq!(
-                (first.snapshot.get_metadata().index, &first.snapshot.data[..]),
-                (0, &[][..])
-            );
-            drop(disk);
-            // Later nobody needs to be asked for the cluster.
-            let (disk, again) =
-                Disk::open(dir.path(), "a:1", &Beginning::Joining(None)).expect("opens");
-            assert_eq!(again.identity, first.identity);
-            ids.push(again.identity.raft_id);
-            drop(disk);
-            let Err(error) = Disk::open(dir.path(), "a:1", &alone()) else { panic!("must fail") };
-            assert!(error.to_string().contains("start it with --join"), "{error}");
-        }
-        assert_ne!(ids[0], ids[1]);
-        let dir = tempfile::tempdir().expect("a directory");
-        let nowhere = Disk::open(dir.path(), "a:1", &Beginning::Joining(None));
-        assert!(matches!(nowhere, Err(RaftError::Damaged { .. })));
-    }
-
-    #[test]
-    fn a_second_master_in_one_directory_is_refused() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let _first = Disk::open(dir.path(), "a:1", &alone()).expect("opens");
-        let second = Disk::open(dir.path(), "a:1", &alone());
-        assert!(matches!(second, Err(RaftError::Open { .. })));
-    }
-}
+mod tests;

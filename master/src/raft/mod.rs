@@ -24,8 +24,12 @@
 //!    the same thread. [`RaftEvent::Following`] comes before the first entry of the next leader is
 //!    applied, [`RaftEvent::Leading`] after everything that was agreed before the reign has been.
 //! 7. *A proposal is answered after it was applied here*, or when this master ceases to lead.
-//! 8. *A failure is the end.* When the disk or the state machine fails, or the protocol finds a
-//!    contradiction, [`RaftEvent::Failed`] is the last event, and the process must stop.
+//! 8. *A disk that fails is waited for.* While a batch cannot be written, since the disk is full or does
+//!    not answer, it is tried again and again, and nothing after it is. This master hands leadership on
+//!    and takes no part: it is to the others as if it were paused. Its reign is over for good, so the
+//!    next one has another number.
+//! 9. *Any other failure is the end.* When the store is damaged, the state machine fails, or the protocol
+//!    finds a contradiction, [`RaftEvent::Failed`] is the last event, and the process must stop.
 //!
 //! # Leases
 //!
@@ -33,7 +37,8 @@
 //! confirmed will not vote before an election timeout has passed, and a master that has just been
 //! started, which remembers no confirmation, does not vote for as long either. So reads are answered
 //! locally while [`Handle::is_leader_with_lease`] holds; [`Handle::read_barrier`] gets a confirmation
-//! if there is none at the moment.
+//! if there is none at the moment. In a term in which leadership was to be handed on there is no lease:
+//! whoever takes over does so without waiting.
 //!
 //! # Who is who
 //!
@@ -72,6 +77,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use admin::RaftAdminService;
+pub(crate) use error::chain;
 pub use error::{ChangeError, ProposeError, RaftError};
 pub use handle::{Handle, Proposal, Status};
 pub use join::{ask_cluster, ask_to_be_added};

@@ -4,6 +4,8 @@
 //! that is not told is the election timeout, which the protocol's library draws by itself.
 
 mod changes;
+mod failing;
+mod reads;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -35,10 +37,6 @@ const APPLIED_BYTES: u64 = 16 << 20;
 
 /// Bytes of log after which a snapshot is made even if the entries are few: all of it is in memory.
 const LOG_BYTES_MAX: usize = 64 << 20;
-
-/// Ticks by which a lease is shorter than the time in which nobody can be elected. A follower's first
-/// tick may come at once after a heartbeat, and clocks differ a little in speed.
-const LEASE_MARGIN: u32 = 3;
 
 /// Where an answer goes, and the room that is taken until then.
 pub(crate) struct Asked {
@@ -76,6 +74,10 @@ pub(crate) enum Input {
     List(oneshot::Sender<Listing>),
     /// Another master knows that this one was removed.
     Removed,
+    /// The store cannot be written for now.
+    StoreFailed,
+    /// It can again, and what waited is there.
+    StoreWorks,
 }
 
 /// What is to be done, in this order.
@@ -86,12 +88,6 @@ pub(crate) enum Output {
     Persist(Write),
     /// These are the masters now.
     Members(Membership),
-}
-
-/// A question whether this master still leads, put to all.
-struct Probe {
-    asked_at: Duration,
-    reads: Vec<Asked>,
 }
 
 struct Waiting {
@@ -115,8 +111,8 @@ pub(crate) struct Node<M> {
     events: Box<dyn FnMut(RaftEvent) + Send>,
     options: RaftOptions,
     membership: Membership,
-    /// Whether the owner must hear of it.
-    membership_changed: bool,
+    /// The same, if others have yet to hear of it.
+    membership_news: Option<Membership>,
     changes: changes::Changes,
     published: Arc<Published>,
     meters: Meters,
@@ -130,7 +126,7 @@ pub(crate) struct Node<M> {
     waiting: VecDeque<Waiting>,
     asked_reads: Vec<Asked>,
     /// By number. Numbers are not used again.
-    probes: BTreeMap<u64, Probe>,
+    probes: BTreeMap<u64, reads::Probe>,
     next_probe: u64,
     probe_due: bool,
     /// Reads that wait until the entry of this index is applied.
@@ -139,6 +135,8 @@ pub(crate) struct Node<M> {
     restoring: Option<(u64, u64)>,
     /// What came in since.
     backlog: Vec<Input>,
+    /// Whether the store cannot be written.
+    failing: bool,
 }
 
 impl<M: StateMachine> Node<M> {
@@ -187,8 +185,8 @@ impl<M: StateMachine> Node<M> {
             machine,
             events,
             options,
+            membership_news: Some(membership.clone()),
             membership,
-            membership_changed: true,
             changes: changes::Changes::default(),
             published,
             meters,
@@ -206,6 +204,7 @@ impl<M: StateMachine> Node<M> {
             reads: Vec::new(),
             restoring: None,
             backlog: Vec::new(),
+            failing: false,
         };
         node.publish();
         Ok(node)
@@ -243,6 +242,7 @@ impl<M: StateMachine> Node<M> {
     ) -> Result<(), RaftError> {
         self.now = now;
         self.backlog.append(inputs);
+        self.note_store();
         if self.restoring.is_some() && !self.restored() {
             self.next_tick = now + self.options.tick;
             return Ok(());
@@ -254,6 +254,7 @@ impl<M: StateMachine> Node<M> {
         if now >= self.next_tick {
             self.tick();
         }
+        self.give_up();
         self.ask_reads();
         while self.restoring.is_none() && self.raw.has_ready() {
             self.ready(out)?;
@@ -261,13 +262,13 @@ impl<M: StateMachine> Node<M> {
                 self.probe(Vec::new());
             }
         }
+        // The store's condition may have changed while the protocol had nothing to do.
+        self.tell();
         self.drop_lost();
         self.answer_reads();
         self.answer_changes();
         self.compact(out);
-        if std::mem::take(&mut self.membership_changed) {
-            out.push(Output::Members(self.membership.clone()));
-        }
+        out.extend(self.membership_news.take().map(Output::Members));
         self.publish();
         Ok(())
     }
@@ -310,6 +311,8 @@ impl<M: StateMachine> Node<M> {
             Input::Change { change, answer } => self.change(change, answer),
             Input::List(answer) => drop(answer.send(self.list())),
             Input::Removed => return Err(RaftError::Removed),
+            // Noted when it came in.
+            Input::StoreFailed | Input::StoreWorks => {}
         }
         Ok(())
     }
@@ -342,6 +345,10 @@ impl<M: StateMachine> Node<M> {
     }
 
     fn tick(&mut self) {
+        if self.is_frozen() {
+            self.next_tick = self.now + self.options.tick;
+            return;
+        }
         self.raw.tick();
         self.ticks += 1;
         // No catching up after a pause: silence is counted in ticks, and it must have been one.
@@ -412,7 +419,7 @@ impl<M: StateMachine> Node<M> {
             self.applied = snapshot.get_metadata().index;
             self.raw.mut_store().reset_to(snapshot.clone());
             self.membership = restore(&mut self.machine, &snapshot)?;
-            self.membership_changed = true;
+            self.membership_news = Some(self.membership.clone());
             self.meters.snapshots_taken.increment(1);
             tracing::info!(index = self.applied, "took over the leader's snapshot");
             self.restoring = Some((write.number, self.applied));
@@ -463,8 +470,11 @@ impl<M: StateMachine> Node<M> {
         let raft = &self.raw.raft;
         let is_leader = raft.state == StateRole::Leader;
         // Its own term's first entry is applied, hence all before it are.
-        let leading = is_leader && self.raw.store().term(self.applied) == Ok(raft.term);
-        let leader = if is_leader && !leading { None } else { self.leader() };
+        let leading =
+            is_leader && !self.failing && self.raw.store().term(self.applied) == Ok(raft.term);
+        // Who cannot listen does not know who leads.
+        let unknown = is_leader && !leading || self.failing;
+        let leader = if unknown { None } else { self.leader() };
         let standing = Standing { leading, leader, term: raft.term };
         if self.told.as_ref() == Some(&standing) {
             return;
@@ -496,51 +506,9 @@ impl<M: StateMachine> Node<M> {
     /// Proposals of a reign that is over.
     fn drop_lost(&mut self) {
         let current = self.raw.raft.term;
-        let leads = self.raw.raft.state == StateRole::Leader;
+        let leads = self.raw.raft.state == StateRole::Leader && !self.failing;
         while let Some(lost) = self.waiting.pop_front_if(|first| !leads || first.term != current) {
             let _ = lost.asked.answer.send(Err(ProposeError::Lost));
-        }
-    }
-
-    fn ask_reads(&mut self) {
-        if self.asked_reads.is_empty() {
-            return;
-        }
-        let reads = std::mem::take(&mut self.asked_reads);
-        if self.leads() {
-            self.probe(reads);
-            return;
-        }
-        for asked in reads {
-            let _ = asked.answer.send(Err(ProposeError::NotLeader { leader: self.told_leader() }));
-        }
-    }
-
-    /// Asks all masters whether this one still leads.
-    fn probe(&mut self, reads: Vec<Asked>) {
-        self.next_probe += 1;
-        self.raw.read_index(self.next_probe.to_be_bytes().to_vec());
-        self.probes.insert(self.next_probe, Probe { asked_at: self.now, reads });
-    }
-
-    /// A majority has said so.
-    fn confirmed(&mut self, context: &[u8], index: u64) {
-        let Ok(number) = context.try_into().map(u64::from_be_bytes) else { return };
-        let Some(probe) = self.probes.remove(&number) else { return };
-        self.reads.extend(probe.reads.into_iter().map(|asked| (index, asked)));
-        if !self.changes.may_lease(self.raw.raft.term) {
-            return;
-        }
-        let ticks = self.options.election_ticks - LEASE_MARGIN;
-        let until = probe.asked_at + self.options.tick * ticks;
-        let nanos = u64::try_from(until.as_nanos()).expect("five centuries");
-        self.published.lease_until.fetch_max(nanos, Ordering::AcqRel);
-    }
-
-    fn answer_reads(&mut self) {
-        let applied = self.applied;
-        for (index, asked) in self.reads.extract_if(.., |(index, _)| *index <= applied) {
-            let _ = asked.answer.send(Ok(index));
         }
     }
 
@@ -549,7 +517,11 @@ impl<M: StateMachine> Node<M> {
         let log = self.raw.store();
         let since = self.applied - log.snapshot_index();
         let due = since >= self.options.snapshot_every || log.bytes() > LOG_BYTES_MAX;
-        if self.restoring.is_some() || since == 0 || !(due || log.is_snapshot_wanted()) {
+        if self.failing
+            || self.restoring.is_some()
+            || since == 0
+            || !(due || log.is_snapshot_wanted())
+        {
             return;
         }
         let term = log.term(self.applied).expect("what was just applied is in the log");

@@ -15,7 +15,7 @@ use tokio::sync::oneshot::{self, Receiver};
 
 use super::disk::{FOUNDED_AT, FOUNDED_IN, Found, Identity, Stored, Write, founding_snapshot};
 use super::error::ProposeError;
-use super::handle::Published;
+use super::handle::{Published, Status};
 use super::meters::Meters;
 use super::node::{Asked, Input, Node, Output, Proposed};
 use super::{RaftEvent, RaftOptions, StateMachine};
@@ -105,6 +105,8 @@ struct Running {
     inbox: Vec<Input>,
     paused_until: Duration,
     writes: Vec<(Duration, Write)>,
+    /// Whether it was told that its disk fails.
+    told_failing: bool,
 }
 
 struct World {
@@ -113,6 +115,10 @@ struct World {
     disks: Vec<Durable>,
     running: Vec<Option<Running>>,
     back_at: Vec<Duration>,
+    /// Until when each disk takes no writes.
+    failing_until: Vec<Duration>,
+    /// Whether anything may break.
+    faults: bool,
     /// A node that nobody hears, and until when.
     cut: (usize, Duration),
     flying: BTreeMap<(Duration, u64), Message>,
@@ -133,6 +139,8 @@ impl World {
             disks: vec![Durable::founded(); NODES],
             running: (0..NODES).map(|_| None).collect(),
             back_at: vec![Duration::ZERO; NODES],
+            failing_until: vec![Duration::ZERO; NODES],
+            faults: false,
             cut: (0, Duration::ZERO),
             flying: BTreeMap::new(),
             sent: 0,
@@ -183,11 +191,13 @@ impl World {
             inbox: Vec::new(),
             paused_until: Duration::ZERO,
             writes: Vec::new(),
+            told_failing: false,
         });
     }
 
     fn step(&mut self, faults: bool) {
         self.now += STEP;
+        self.faults = faults;
         if faults {
             self.break_something();
         }
@@ -196,7 +206,7 @@ impl World {
                 self.start(at);
             }
         }
-        self.deliver(faults);
+        self.deliver();
         self.propose();
         for at in 0..NODES {
             self.write(at);
@@ -219,28 +229,31 @@ impl World {
                     running.paused_until = self.now + self.rng.up_to(Duration::from_secs(2));
                 }
             }
-            4 => self.cut = (at, self.now + self.rng.up_to(Duration::from_secs(3))),
+            4 | 5 => {
+                self.failing_until[at] = self.now + self.rng.up_to(Duration::from_secs(3));
+            }
+            6 => self.cut = (at, self.now + self.rng.up_to(Duration::from_secs(3))),
             _ => {}
         }
     }
 
     fn send(&mut self, messages: Vec<Message>) {
         for message in messages {
-            let delay = if self.rng.chance(3) { 300 } else { 15 };
+            let delay = if self.faults && self.rng.chance(3) { 300 } else { 15 };
             let at = self.now + self.rng.up_to(Duration::from_millis(delay));
             self.sent += 1;
             self.flying.insert((at, self.sent), message);
         }
     }
 
-    fn deliver(&mut self, faults: bool) {
+    fn deliver(&mut self) {
         while let Some(first) = self.flying.first_entry().filter(|first| first.key().0 <= self.now)
         {
             let message = first.remove();
             let place = |id: u64| usize::try_from(id - 1).expect("small");
             let (from, to) = (place(message.from), place(message.to));
             let cut = self.cut.1 > self.now && (self.cut.0 == from || self.cut.0 == to);
-            let lost = cut || faults && self.rng.chance(3) || self.running[to].is_none();
+            let lost = cut || self.faults && self.rng.chance(3) || self.running[to].is_none();
             if message.get_msg_type() == MessageType::MsgSnapshot
                 && let Some(sender) = &mut self.running[from]
             {
@@ -272,11 +285,22 @@ impl World {
     fn write(&mut self, at: usize) {
         let Some(running) = &mut self.running[at] else { return };
         let due = running.writes.partition_point(|(due, _)| *due <= self.now);
+        if self.failing_until[at] > self.now {
+            if due > 0 && !running.told_failing {
+                running.told_failing = true;
+                running.inbox.push(Input::StoreFailed);
+            }
+            return;
+        }
         let mut messages = Vec::new();
         for (_, write) in running.writes.drain(..due) {
             self.disks[at].write(&write);
             running.inbox.push(Input::Persisted(write.number));
             messages.extend(write.messages);
+        }
+        if running.told_failing {
+            running.told_failing = false;
+            running.inbox.push(Input::StoreWorks);
         }
         self.send(messages);
     }
@@ -349,5 +373,109 @@ fn whatever_breaks_nothing_acknowledged_is_lost_and_no_read_is_stale() {
         }
         assert!(world.acknowledged > 300, "seed {seed}: {} is too few", world.acknowledged);
         assert!(world.reigns.lock().len() > 2, "seed {seed} had no change of leader");
+    }
+}
+
+impl World {
+    /// One whose masters have elected a leader and have written for a while; and who it is.
+    fn with_leader(seed: u64) -> (Self, usize) {
+        let mut world = Self::new(seed);
+        let end = Duration::from_secs(20);
+        while world.acknowledged < 100 || !world.is_at_rest() {
+            world.step(false);
+            assert!(world.now < end, "seed {seed} finds no leader");
+        }
+        let leader = world.leading().expect("at rest one leads");
+        (world, leader)
+    }
+
+    fn leading(&self) -> Option<usize> {
+        (0..NODES).find(|at| self.status(*at).leading)
+    }
+
+    fn status(&self, at: usize) -> Status {
+        let running = self.running[at].as_ref();
+        running.map(|running| running.published.status.read().clone()).unwrap_or_default()
+    }
+
+    fn has_lease(&self, at: usize) -> bool {
+        let running = self.running[at].as_ref().expect("it runs");
+        let until = Duration::from_nanos(running.published.lease_until.load(Ordering::Acquire));
+        self.now.saturating_sub(running.started) < until
+    }
+
+    /// Steps until it is so, and returns how long that took.
+    fn until(&mut self, what: &str, is: impl Fn(&Self) -> bool) -> Duration {
+        let begun = self.now;
+        while !is(self) {
+            self.step(false);
+            assert!(self.now < begun + Duration::from_secs(30), "waited in vain: {what}");
+        }
+        self.now.saturating_sub(begun)
+    }
+}
+
+/// The time in which a silent leader is missed at the earliest.
+const ELECTION: Duration = Duration::from_millis(500);
+
+#[test]
+fn a_leader_whose_disk_fails_hands_on_before_it_would_be_missed_and_comes_back() {
+    for seed in 0..24 {
+        let (mut world, old) = World::with_leader(seed);
+        world.failing_until[old] = world.now + Duration::from_secs(8);
+        let took = world.until("it gives up", |world| !world.status(old).leading);
+        assert!(took < Duration::from_millis(100), "seed {seed}: {took:?}");
+        assert!(!world.has_lease(old), "seed {seed}");
+        let took = world.until("another leads", |world| world.leading().is_some());
+        assert!(took < ELECTION, "seed {seed}: {took:?}");
+        assert_ne!(world.leading(), Some(old), "seed {seed}");
+        // It says nothing and applies nothing that it does not have on disk.
+        let applied = world.status(old).applied;
+        let before = world.acknowledged;
+        while world.now + STEP < world.failing_until[old] {
+            world.step(false);
+        }
+        assert!(world.status(old).applied <= applied + 200, "seed {seed}");
+        assert!(world.acknowledged > before + 100, "seed {seed}: the others go on");
+        assert_eq!(world.status(old).leader, None, "seed {seed}");
+        world.until("all are at rest", World::is_at_rest);
+    }
+}
+
+#[test]
+fn with_every_disk_failing_nothing_is_acknowledged_until_they_work_again() {
+    for seed in 0..24 {
+        let (mut world, _) = World::with_leader(seed);
+        let end = world.now + Duration::from_secs(8);
+        world.failing_until = vec![end; NODES];
+        world.until("nobody leads", |world| world.leading().is_none());
+        let before = world.acknowledged;
+        while world.now < end {
+            world.step(false);
+        }
+        assert_eq!(world.acknowledged, before, "seed {seed}");
+        assert_eq!(world.leading(), None, "seed {seed}");
+        world.until("all are at rest", World::is_at_rest);
+        world.until("it goes on", |world| world.acknowledged > before + 50);
+    }
+}
+
+#[test]
+fn a_leader_that_is_cut_off_answers_no_read_after_its_lease_and_no_write_at_all() {
+    for seed in 0..24 {
+        let (mut world, old) = World::with_leader(seed);
+        world.until("a lease", |world| world.has_lease(old));
+        let cut_at = world.now;
+        world.cut = (old, cut_at + Duration::from_secs(8));
+        let applied = world.status(old).applied;
+        let took = world.until("its lease is over", |world| !world.has_lease(old));
+        assert!(took < ELECTION, "seed {seed}: {took:?}");
+        // Silence is counted from one election's time to the next, so it takes two at most.
+        world.until("it steps down", |world| !world.status(old).leading);
+        let took = world.now.saturating_sub(cut_at);
+        assert!(took <= ELECTION * 2 + Duration::from_millis(50), "seed {seed}: {took:?}");
+        assert!(!world.has_lease(old), "seed {seed}");
+        assert_eq!(world.status(old).applied, applied, "seed {seed}: nothing more was agreed on");
+        world.until("all are at rest", |world| world.now > world.cut.1 && world.is_at_rest());
     }
 }

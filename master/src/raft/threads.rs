@@ -1,20 +1,21 @@
 //! The two threads around the node and the disk, and how everything is started and ended.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::admin::RaftAdminService;
-use super::disk::{Beginning, Disk, Write, file_in};
-use super::error::RaftError;
+use super::disk::{Beginning, Disk, Write, file_in, may_pass};
+use super::error::{RaftError, chain};
 use super::handle::{Handle, PROPOSED_BYTES_MAX, Published, Shared};
 use super::links::{Book, Links};
 use super::members::Members;
@@ -28,6 +29,12 @@ const BATCH_MAX: usize = 8_192;
 
 /// Writes joined to one transaction.
 const WRITES_MAX: usize = 256;
+
+/// The wait before a write that failed is tried again. It doubles up to the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+
+/// The longest one: what a person who has made space waits for at most.
+const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// What is put into the one inbox.
 pub(crate) enum Mail {
@@ -151,6 +158,7 @@ fn spawn<M: StateMachine>(
     let disk_thread = Writer {
         disk,
         to_write: to_do,
+        later: VecDeque::new(),
         mailbox: mailbox.clone(),
         links: links.clone(),
         crashed: crashed.clone(),
@@ -231,6 +239,8 @@ impl<M: StateMachine> Loop<M> {
 struct Writer {
     disk: Disk,
     to_write: Receiver<Write>,
+    /// Taken from there already. Few: a master whose disk fails takes nothing in.
+    later: VecDeque<Write>,
     mailbox: Mailbox,
     links: Arc<Links>,
     crashed: Arc<AtomicBool>,
@@ -250,10 +260,10 @@ impl Writer {
 
     fn writes(&mut self) -> Result<(), RaftError> {
         let mut batch = Vec::new();
-        while let Ok(first) = self.to_write.recv() {
+        while let Some(first) = self.next() {
             batch.push(first);
             while batch.len() < WRITES_MAX
-                && let Ok(more) = self.to_write.try_recv()
+                && let Some(more) = self.later.pop_front().or_else(|| self.to_write.try_recv().ok())
             {
                 batch.push(more);
             }
@@ -261,7 +271,9 @@ impl Writer {
                 return Ok(());
             }
             let began = Instant::now();
-            self.disk.write(&batch)?;
+            if !self.write(&batch)? {
+                return Ok(());
+            }
             self.meters.persist.record(began.elapsed());
             // The acknowledgement first: what answers the messages must find it handled.
             let number = batch.iter().map(|write| write.number).max().unwrap_or(0);
@@ -273,6 +285,62 @@ impl Writer {
             }
         }
         Ok(())
+    }
+}
+
+impl Writer {
+    /// The next write in line; none once there will be no more.
+    fn next(&mut self) -> Option<Write> {
+        self.later.pop_front().or_else(|| self.to_write.recv().ok())
+    }
+
+    /// Writes `batch`, again and again if the disk fails. Whether it is durable now: it is not if this
+    /// master is being stopped meanwhile.
+    fn write(&mut self, batch: &[Write]) -> Result<bool, RaftError> {
+        let mut wait = RETRY_FIRST;
+        let mut told: Option<String> = None;
+        loop {
+            let error = match self.disk.write(batch) {
+                Ok(()) => break,
+                Err(error) if may_pass(&error) => chain(&error),
+                Err(error) => return Err(error),
+            };
+            if told.is_none() {
+                let _ = self.mailbox.send(Mail::Input(Input::StoreFailed));
+            }
+            if told.as_ref() != Some(&error) {
+                let path = self.disk.path().display();
+                tracing::error!(
+                    %path,
+                    error,
+                    "cannot write the log: this master takes no part until it can; make space, or \
+                     see to the disk"
+                );
+                told = Some(error);
+            }
+            if !self.wait(wait) {
+                return Ok(false);
+            }
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+        if told.is_some() {
+            let path = self.disk.path().display();
+            tracing::info!(%path, "the log can be written again: this master takes part");
+            let _ = self.mailbox.send(Mail::Input(Input::StoreWorks));
+        }
+        Ok(true)
+    }
+
+    /// Waits, taking in what is to be written later. Whether to go on.
+    fn wait(&mut self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        loop {
+            match self.to_write.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(write) => self.later.push_back(write),
+                Err(RecvTimeoutError::Timeout) => return !self.crashed.load(Ordering::Acquire),
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
     }
 }
 

@@ -320,7 +320,7 @@ impl<M: StateMachine> Node<M> {
                 self.changes.heard.remove(&id);
             }
         }
-        self.membership_changed = true;
+        self.membership_news = Some(self.membership.clone());
         if self.membership.is_removed(self.raw.raft.id) {
             return Err(RaftError::Removed);
         }
