@@ -11,4 +11,5 @@ mod local;
 mod membership;
 mod memory;
 mod protocols;
+mod rolling;
 mod third_party;

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use std::process::Command;
 
 /// What a verb has said: its exit code, stdout and stderr.
-type Said = (Option<i32>, String, String);
+pub(crate) type Said = (Option<i32>, String, String);
 
 /// Runs `agora operator raft` with `args`.
-fn raft(masters: &str, args: &[&str]) -> Said {
+pub(crate) fn raft(masters: &str, args: &[&str]) -> Said {
     let output = Command::new(env!("CARGO_BIN_EXE_agora"))
         .args(["operator", "raft"])
         .args(args)
@@ -28,7 +28,7 @@ fn members(masters: &str) -> Option<Vec<Value>> {
 }
 
 /// Waits until the masters at `addresses`, and no others, are voters.
-async fn voters_are(masters: &str, addresses: &[String]) {
+pub(crate) async fn voters_are(masters: &str, addresses: &[String]) {
     let mut expected = addresses.to_vec();
     expected.sort();
     until("the voters are as wanted", || {
