@@ -175,7 +175,7 @@ fn to_json(member: &MemberStatus) -> serde_json::Value {
 }
 
 async fn add(cluster: &Cluster, address: String) -> Result<(), Failure> {
-    let request = AddMemberRequest { address: address.clone(), raft_id: 0 };
+    let request = AddMemberRequest { address: address.clone(), ..AddMemberRequest::default() };
     let answer = ask_leader(cluster.masters(), async |mut client: RaftAdminClient<Channel>| {
         client.add_member(request.clone()).await
     });

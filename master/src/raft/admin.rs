@@ -110,12 +110,20 @@ impl RaftAdmin for RaftAdminService {
         &self,
         request: Request<AddMemberRequest>,
     ) -> Result<Response<AddMemberResponse>, Status> {
-        let AddMemberRequest { address, raft_id } = request.into_inner();
+        let AddMemberRequest { address, raft_id, cluster_id } = request.into_inner();
         if !self.handle.status().leading {
             let leader = self.handle.leader();
             return Err(status(&ChangeError::NotLeader { leader }));
         }
-        let raft_id = if raft_id == 0 { self.identify(&address).await? } else { raft_id };
+        let raft_id = match raft_id {
+            0 => self.identify(&address).await?,
+            _ if cluster_id != self.book.identity.cluster_id => {
+                return Err(Status::failed_precondition(format!(
+                    "the work directory of {address} is of another cluster; give it an empty one"
+                )));
+            }
+            known => known,
+        };
         let added = self.handle.change(Change::Add { raft_id, address }).await;
         let raft_id = added.map_err(|error| status(&error))?;
         Ok(Response::new(AddMemberResponse { raft_id }))

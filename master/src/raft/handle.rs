@@ -55,6 +55,7 @@ pub(crate) struct Published {
 }
 
 pub(crate) struct Shared {
+    pub(crate) cluster_id: String,
     pub(crate) start: Instant,
     pub(crate) mailbox: Mailbox,
     pub(crate) published: Arc<Published>,
@@ -145,6 +146,11 @@ impl Handle {
     /// Who leads, where that is known.
     pub fn leader(&self) -> Option<LeaderInfo> {
         self.0.published.status.read().leader.clone()
+    }
+
+    /// The id of the cluster that this master is of, or wants to be.
+    pub fn cluster_id(&self) -> &str {
+        &self.0.cluster_id
     }
 
     /// How this master stands.

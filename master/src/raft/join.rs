@@ -36,9 +36,14 @@ pub async fn ask_cluster(join: &[String]) -> String {
 /// them. It must be served by then.
 pub async fn ask_to_be_added(handle: Handle, own: String, join: Vec<String>) {
     let mut told = None;
+    let request = AddMemberRequest {
+        address: own,
+        raft_id: handle.status().raft_id,
+        cluster_id: handle.cluster_id().to_owned(),
+    };
     while !handle.status().is_member {
         for address in &join {
-            if let Err(status) = ask_leader(address, &own, handle.status().raft_id).await {
+            if let Err(status) = ask_leader(address, &request).await {
                 tell_once(&mut told, address, &status);
             }
         }
@@ -48,11 +53,11 @@ pub async fn ask_to_be_added(handle: Handle, own: String, join: Vec<String>) {
 }
 
 /// Asks the master at `first` for whoever leads, and that one for membership.
-async fn ask_leader(first: &str, own: &str, raft_id: u64) -> Result<(), Status> {
-    match add(first, own, raft_id).await {
+async fn ask_leader(first: &str, request: &AddMemberRequest) -> Result<(), Status> {
+    match add(first, request).await {
         Err(status) => match leader_of(&status) {
             // Should it have been deposed just now, the next round finds out.
-            Some(leader) => add(leader, own, raft_id).await,
+            Some(leader) => add(leader, request).await,
             None => Err(status),
         },
         Ok(()) => Ok(()),
@@ -66,10 +71,9 @@ async fn list(address: &str) -> Result<String, Status> {
     Ok(answer.into_inner().cluster_id)
 }
 
-async fn add(address: &str, own: &str, raft_id: u64) -> Result<(), Status> {
+async fn add(address: &str, request: &AddMemberRequest) -> Result<(), Status> {
     let mut client = client(address)?;
-    let request = AddMemberRequest { address: own.to_owned(), raft_id };
-    let answer = timeout(ANSWER_WITHIN, client.add_member(request)).await;
+    let answer = timeout(ANSWER_WITHIN, client.add_member(request.clone())).await;
     answer.map_err(|_| Status::deadline_exceeded("no answer"))?.map(|_| ())
 }
 

@@ -103,6 +103,7 @@ pub fn start<M: StateMachine>(
     let spawned = spawn(node, disk, inbox, &mailbox, &links, start, meters.clone());
     let threads = spawned.inspect_err(|_| stopping.cancel())?;
     let shared = Arc::new(Shared {
+        cluster_id: book.identity.cluster_id.clone(),
         start,
         mailbox,
         published,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use proto::agora::v1::AddMemberRequest;
+use proto::agora::v1::raft_admin_client::RaftAdminClient;
 use tokio::time::{Instant, sleep};
 
 use super::{Cluster, Told, WITHIN, bind, until, write_many};
@@ -199,4 +201,30 @@ async fn there_is_no_lease_after_leadership_was_to_be_handed_on() {
     assert_ne!(new, old);
     until("a lease", || cluster.master(new).handle.is_leader_with_lease().then_some(())).await;
     cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_of_another_cluster_is_not_added() {
+    let (one, other) = (Cluster::new(1).await, Cluster::new(1).await);
+    one.leader().await;
+    other.leader().await;
+    let address = one.named(0);
+    let channel = transport::grpc::channel(&address).expect("an address");
+    let mut client = RaftAdminClient::new(channel);
+    let stranger = other.master(0).handle.clone();
+    let asked = client
+        .add_member(AddMemberRequest {
+            address: other.named(0),
+            raft_id: stranger.status().raft_id,
+            cluster_id: stranger.cluster_id().to_owned(),
+        })
+        .await;
+    let refusal = asked.expect_err("it is of another cluster");
+    assert!(refusal.message().contains("is of another cluster"), "{refusal}");
+    // The same where the leading one asks who it is.
+    let request = AddMemberRequest { address: other.named(0), ..AddMemberRequest::default() };
+    let refusal = client.add_member(request).await.expect_err("it is of another cluster");
+    assert!(refusal.message().contains("a master of another cluster"), "{refusal}");
+    one.stop_all().await;
+    other.stop_all().await;
 }
