@@ -65,6 +65,13 @@ enum Verb {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+    /// Look after the masters: list, add and remove them, choose the leader
+    Operator {
+        #[command(subcommand)]
+        command: client::operator::OperatorCommand,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
     /// Show the cluster at a glance
     Status {
         #[command(flatten)]
@@ -97,6 +104,9 @@ fn main() -> ExitCode {
         }
         Verb::Framework { command, cluster } => {
             ask(&cluster, async |cluster| client::framework::run(command, cluster).await)
+        }
+        Verb::Operator { command, cluster } => {
+            ask(&cluster, async |cluster| client::operator::run(command, cluster).await)
         }
         Verb::Status { cluster } => {
             ask(&cluster, async |cluster| client::status::run(cluster).await)

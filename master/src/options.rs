@@ -22,6 +22,8 @@ pub struct Options {
     pub work_dir: PathBuf,
     /// All masters of the cluster, `host:port` each, this one among them. Empty: this one alone.
     pub peers: Vec<String>,
+    /// Masters of the cluster that this new one joins, `host:port` each, instead of `peers`.
+    pub join: Vec<String>,
     /// Name of the cluster, for people.
     pub cluster: Option<String>,
     /// How often all agents are looked at for offers, beside those where something has changed.
@@ -65,6 +67,7 @@ impl Default for Options {
             hostname: None,
             work_dir: PathBuf::new(),
             peers: Vec::new(),
+            join: Vec::new(),
             cluster: None,
             allocation_interval: Duration::from_secs(1),
             allocation_batch: Duration::from_millis(20),

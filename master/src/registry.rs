@@ -16,7 +16,7 @@ use proto::agora::v1::{RegistryEntry, RegistrySnapshot};
 use proto::convert::registry as convert;
 use tokio::sync::mpsc;
 
-use crate::raft::{Handle, LeaderInfo, ProposeError, RaftEvent, StateMachine};
+use crate::raft::{Handle, LeaderInfo, ProposeError, RaftEvent, StateMachine, chain};
 use crate::snapshot;
 
 /// Outcomes kept for those who wait for them. Each is fetched within a moment of being made; past
@@ -134,18 +134,6 @@ pub(crate) fn tell(driver: &mpsc::UnboundedSender<FromLog>, event: RaftEvent) {
         RaftEvent::Failed { error } => FromLog::Failed(chain(&error)),
     };
     let _ = driver.send(told);
-}
-
-/// An error with all its causes, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Proposes records.

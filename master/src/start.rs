@@ -1,7 +1,7 @@
 //! Starting and stopping a master.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use master_core::{Config, Master, Weight};
@@ -9,7 +9,6 @@ use model::role::Role;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 use transport::metrics::Table;
 use transport::server::{BindError, Server};
 
@@ -19,7 +18,7 @@ use crate::facts::{Facts, wall_clock};
 use crate::leadership::Leadership;
 use crate::links::Links;
 use crate::options::Options;
-use crate::raft::{self, RaftError, RaftOptions};
+use crate::raft::{self, Join, RaftError, RaftOptions};
 use crate::registry::{Applied, Machine, Proposer, tell};
 use crate::view::View;
 
@@ -91,11 +90,15 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let (to_driver, from_log) = mpsc::unbounded_channel();
     let applied = Applied::default();
     let machine = Machine::new(applied.clone(), to_driver.clone());
+    let own = own_address(&options, &facts, address);
+    let raft_dir = options.work_dir.join("raft");
+    let others: Vec<_> = options.join.iter().filter(|one| **one != own).cloned().collect();
     let raft_options = RaftOptions {
         peers: options.peers.clone(),
-        ..RaftOptions::new(options.work_dir.join("raft"), own_address(&options, &facts, address))
+        join: joining(&options, &others, &raft_dir).await?,
+        ..RaftOptions::new(raft_dir, own.clone())
     };
-    let (raft, raft_service) =
+    let (raft, raft_services) =
         raft::start(raft_options, machine, move |event| tell(&to_driver, event))?;
 
     let metrics = Table::new();
@@ -125,8 +128,12 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         subscribers: api::Subscribers::new(options.max_operator_event_stream_subscribers),
         stop: stop.clone(),
     });
-    let router = api::router(&shared, links, Routes::new(raft_service.into_server()));
+    let router = api::router(&shared, links, raft_services.into_routes());
     let served = tokio::spawn(bound.serve(router, stop.clone()));
+    if !options.join.is_empty() {
+        let joined = raft::ask_to_be_added(raft.clone(), own, others);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(joined));
+    }
     Ok(Running { address, leadership, stop, raft, served, ended })
 }
 
@@ -136,6 +143,32 @@ fn write_address(options: &Options, address: SocketAddr) -> Result<(), StartErro
     let written = std::fs::create_dir_all(path)
         .and_then(|()| std::fs::write(path.join("address"), format!("{address}\n")));
     written.map_err(|source| StartError::WorkDir { path: path.clone(), source })
+}
+
+/// What is to be known of the cluster that this master joins, if it does. Waits for one of the
+/// `others` to answer when it starts for the first time, and only then.
+async fn joining(
+    options: &Options,
+    others: &[String],
+    raft_dir: &Path,
+) -> Result<Option<Join>, StartError> {
+    let flag = |text: &str| Err(StartError::Flag(text.to_owned()));
+    if options.join.is_empty() {
+        return Ok(None);
+    }
+    if !options.peers.is_empty() {
+        return flag("--join is for a new master, --peers for those that begin together: give one");
+    }
+    if options.port == 0 {
+        return flag("a master that joins others needs a port of its own: give --port");
+    }
+    if raft::has_begun(raft_dir) {
+        return Ok(Some(Join { cluster_id: None }));
+    }
+    if others.is_empty() {
+        return flag("--join names nobody but this master itself");
+    }
+    Ok(Some(Join { cluster_id: Some(raft::ask_cluster(others).await) }))
 }
 
 /// The name by which the others know this master: the one among the peers that it can be.

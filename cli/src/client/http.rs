@@ -86,6 +86,11 @@ impl Cluster {
         })
     }
 
+    /// The masters, as they were named.
+    pub(crate) fn masters(&self) -> &[String] {
+        &self.masters
+    }
+
     /// Reads `path` of the leading master; redirects are followed.
     pub(crate) async fn master(&self, path: &str) -> Result<Value, Failure> {
         let (url, answer) = self

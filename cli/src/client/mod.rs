@@ -5,6 +5,7 @@ pub(crate) mod framework;
 mod http;
 pub(crate) mod logs;
 pub(crate) mod node;
+pub(crate) mod operator;
 mod show;
 pub(crate) mod status;
 pub(crate) mod task;

@@ -34,6 +34,12 @@ pub(crate) struct Flags {
     /// Without it this master is the only one.
     #[arg(long, env = "AGORA_PEERS", default_value = "")]
     peers: String,
+    /// Masters of a running cluster, as host:port with commas between them, which this new one joins
+    ///
+    /// Instead of --peers. It asks them to be added, gets the registry from the leading one, and votes
+    /// once it has caught up. Its identity is in the work directory: later starts only continue.
+    #[arg(long, env = "AGORA_JOIN", default_value = "", conflicts_with = "peers")]
+    join: String,
     /// Name of the cluster, for people
     #[arg(long, env = "AGORA_CLUSTER")]
     cluster: Option<String>,
@@ -117,6 +123,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         hostname: flags.hostname,
         work_dir: flags.work_dir,
         peers: addresses(&flags.peers),
+        join: addresses(&flags.join),
         cluster: flags.cluster,
         flags: super::flag_texts("master"),
         ..master::Options::default()

@@ -268,6 +268,12 @@ impl Daemon {
         until("the daemon ends when asked", || child.try_wait().ok().flatten()).await.code()
     }
 
+    /// Waits until it ends by itself, and returns its exit code.
+    pub(crate) async fn ended(&mut self, what: &str) -> Option<i32> {
+        let child = &mut self.child;
+        until(what, || child.try_wait().ok().flatten()).await.code()
+    }
+
     pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("pids are small")
     }

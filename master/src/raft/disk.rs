@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use protobuf2::Message as _;
 use raft::eraftpb::{Entry, HardState, Message, Snapshot, SnapshotMetadata};
 use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
-    TableDefinition,
+    Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    StorageError, TableDefinition, TableError,
 };
 use uuid::Uuid;
 
 use super::error::RaftError;
 use super::members::{Members, raft_id};
+use super::membership::Membership;
 
 /// Where every log begins: founders write the same snapshot there, so that nobody's log starts
 /// without a list of members.
@@ -26,7 +27,7 @@ pub(crate) const FOUNDED_AT: u64 = 1;
 pub(crate) const FOUNDED_IN: u64 = 1;
 
 /// Raised when what is stored changes in a way that older programs cannot read.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// Memory for redb's cache. The store is read once, at the start.
 const CACHE_BYTES: usize = 16 << 20;
@@ -43,6 +44,28 @@ const KEY_MEMBERS: &str = "members";
 const KEY_HARD_STATE: &str = "hard_state";
 const KEY_SNAPSHOT: &str = "snapshot_metadata";
 const KEY_SNAPSHOT_DATA: &str = "snapshot_data";
+
+/// What stands for the list of founders in a directory that was made to join others.
+const JOINED: &str = "joined";
+
+/// How a log begins, where there is none yet.
+pub(crate) enum Beginning {
+    /// With these masters, this one among them.
+    Founding(Members),
+    /// Empty: this master joins a cluster, and gets its log from there. Without the cluster's id it
+    /// only continues.
+    Joining(Option<String>),
+}
+
+impl Beginning {
+    /// What is noted of it, to be compared with flags later.
+    fn text(&self) -> String {
+        match self {
+            Self::Founding(members) => members.text(),
+            Self::Joining(_) => JOINED.to_owned(),
+        }
+    }
+}
 
 /// Who this master is; made with the data directory, and the same as long as it exists.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -88,94 +111,69 @@ pub(crate) struct Write {
     pub(crate) messages: Vec<Message>,
 }
 
-/// The store, open.
+/// Opens the store's file, or makes it.
+type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
+
+/// The store.
 pub(crate) struct Disk {
-    database: Database,
+    path: PathBuf,
+    opener: Opener,
+    /// Absent after a write has failed, until it can be opened again. What had been durable by then is
+    /// there: a transaction that fails leaves the file as if it had never begun, or is there in full.
+    database: Option<Database>,
     /// Not yet written.
     hard_state: Option<HardState>,
     last: u64,
 }
 
 impl Disk {
-    /// Opens the store in `dir`, or founds one for `members`.
+    /// Opens the store in `dir`, or makes one that begins so.
     pub(crate) fn open(
         dir: &Path,
         own: &str,
-        members: &Members,
+        beginning: &Beginning,
     ) -> Result<(Self, Found), RaftError> {
         let directory = |source| RaftError::Directory { path: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(directory)?;
-        let path = dir.join("raft.redb");
-        let open = |source| RaftError::Open { path: path.clone(), source: Box::new(source) };
-        let database =
-            Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(open)?;
+        let path = file_in(dir);
+        let file = path.clone();
+        let opener: Opener =
+            Box::new(move || Database::builder().set_cache_size(CACHE_BYTES).create(&file));
+        let store = Self::open_with(opener, path, own, beginning)?;
         // Or else a crash of the machine could lose the file's name, and with it all promises.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(directory)?;
-        let mut disk = Self { database, hard_state: None, last: 0 };
-        disk.found(own, members).map_err(|source| storage("make", source))?;
-        let found = disk.read(&path, members)?;
-        disk.last = found.entries.last().map_or(0, |entry| entry.index);
+        Ok(store)
+    }
+
+    fn open_with(
+        opener: Opener,
+        path: PathBuf,
+        own: &str,
+        beginning: &Beginning,
+    ) -> Result<(Self, Found), RaftError> {
+        let mut disk = Self { path, opener, database: None, hard_state: None, last: 0 };
+        let database = disk.database()?;
+        begin(database, own, beginning).map_err(|source| storage("make", source))?;
+        let raw = read_raw(database).map_err(|source| storage("read", source))?;
+        let found = raw.understand(&disk.path, beginning)?;
         Ok((disk, found))
     }
 
-    /// Makes the beginning of a log, unless there is one.
-    fn found(&self, own: &str, members: &Members) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
-        {
-            let mut meta = transaction.open_table(META)?;
-            transaction.open_table(LOG)?;
-            transaction.open_table(MET)?;
-            if !meta.is_empty()? {
-                return Ok(());
-            }
-            let data_id = Uuid::new_v4().to_string();
-            let (cluster_id, id) = if members.is_alone() {
-                (Uuid::new_v4().to_string(), raft_id(&data_id))
-            } else {
-                (members.cluster_id(), raft_id(own))
-            };
-            let mut founding = SnapshotMetadata { index: FOUNDED_AT, ..Default::default() };
-            founding.term = FOUNDED_IN;
-            founding.mut_conf_state().voters = if members.is_alone() {
-                vec![id]
-            } else {
-                members.addresses().into_keys().collect()
-            };
-            let state = HardState { term: FOUNDED_IN, commit: FOUNDED_AT, ..Default::default() };
-            meta.insert(KEY_FORMAT, &FORMAT.to_le_bytes()[..])?;
-            meta.insert(KEY_CLUSTER, cluster_id.as_bytes())?;
-            meta.insert(KEY_DATA_ID, data_id.as_bytes())?;
-            meta.insert(KEY_RAFT_ID, &id.to_le_bytes()[..])?;
-            meta.insert(KEY_MEMBERS, members.text().as_bytes())?;
-            meta.insert(KEY_HARD_STATE, &encoded(&state)[..])?;
-            meta.insert(KEY_SNAPSHOT, &encoded(&founding)[..])?;
-            meta.insert(KEY_SNAPSHOT_DATA, &[][..])?;
+    /// The store, opened again if it has to be.
+    fn database(&mut self) -> Result<&Database, RaftError> {
+        if self.database.is_none() {
+            let path = self.path.clone();
+            let open = |source| RaftError::Open { path, source: Box::new(source) };
+            let database = (self.opener)().map_err(open)?;
+            self.last = last_index(&database).map_err(|source| storage("read", source))?;
+            self.database = Some(database);
         }
-        transaction.commit()?;
-        Ok(())
+        Ok(self.database.as_ref().expect("just opened"))
     }
 
-    fn read(&self, path: &Path, members: &Members) -> Result<Found, RaftError> {
-        let raw = self.read_raw().map_err(|source| storage("read", source))?;
-        raw.understand(path, members)
-    }
-
-    fn read_raw(&self) -> Result<Raw, redb::Error> {
-        let transaction = self.database.begin_read()?;
-        let mut raw = Raw::default();
-        for item in transaction.open_table(META)?.iter()? {
-            let (key, value) = item?;
-            raw.meta.insert(key.value().to_owned(), value.value().to_vec());
-        }
-        for item in transaction.open_table(LOG)?.iter()? {
-            let (index, entry) = item?;
-            raw.log.push((index.value(), entry.value().to_vec()));
-        }
-        for item in transaction.open_table(MET)?.iter()? {
-            let (id, data_id) = item?;
-            raw.met.insert(id.value(), data_id.value().to_owned());
-        }
-        Ok(raw)
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Writes a batch, in order. What must be durable is when this returns.
@@ -189,11 +187,19 @@ impl Disk {
         if !batch.iter().any(needed) {
             return Ok(());
         }
-        self.transact(batch).map_err(|source| storage("write", source))
+        self.database()?;
+        let written = self.transact(batch);
+        if written.is_err() {
+            // It refuses everything after a failure, so it has to be opened anew.
+            self.database = None;
+        }
+        written.map_err(|source| storage("write", source))
     }
 
     fn transact(&mut self, batch: &[Write]) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
+        let database = self.database.as_ref().expect("opened by the caller");
+        let transaction = database.begin_write()?;
+        let mut last = self.last;
         {
             let mut meta = transaction.open_table(META)?;
             let mut log = transaction.open_table(LOG)?;
@@ -204,7 +210,7 @@ impl Disk {
                 let stored = match &write.snapshot {
                     Some(Stored::Received(snapshot)) => {
                         log.retain_in::<u64, _>(.., |_, _| false)?;
-                        self.last = 0;
+                        last = 0;
                         Some(snapshot)
                     }
                     Some(Stored::Made { snapshot, compacted }) => {
@@ -217,23 +223,160 @@ impl Disk {
                     meta.insert(KEY_SNAPSHOT, &encoded(snapshot.get_metadata())[..])?;
                     meta.insert(KEY_SNAPSHOT_DATA, &snapshot.data[..])?;
                 }
-                if let Some(last) = write.entries.last() {
-                    if self.last > last.index {
-                        log.retain_in::<u64, _>(last.index + 1.., |_, _| false)?;
+                if let Some(newest) = write.entries.last() {
+                    if last > newest.index {
+                        log.retain_in::<u64, _>(newest.index + 1.., |_, _| false)?;
                     }
-                    self.last = last.index;
+                    last = newest.index;
                 }
                 for entry in &write.entries {
                     log.insert(entry.index, &encoded(entry)[..])?;
                 }
             }
-            if let Some(hard_state) = self.hard_state.take() {
-                meta.insert(KEY_HARD_STATE, &encoded(&hard_state)[..])?;
+            if let Some(hard_state) = &self.hard_state {
+                meta.insert(KEY_HARD_STATE, &encoded(hard_state)[..])?;
             }
         }
         transaction.commit()?;
+        self.hard_state = None;
+        self.last = last;
         Ok(())
     }
+}
+
+/// Makes the beginning of a log, unless there is one.
+fn begin(database: &Database, own: &str, beginning: &Beginning) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        transaction.open_table(LOG)?;
+        transaction.open_table(MET)?;
+        if !meta.is_empty()? {
+            return Ok(());
+        }
+        let data_id = Uuid::new_v4().to_string();
+        let first = First::new(own, &data_id, beginning);
+        // Without one, reading it will say that it is no store.
+        if let Some(first) = first {
+            meta.insert(KEY_FORMAT, &FORMAT.to_le_bytes()[..])?;
+            meta.insert(KEY_CLUSTER, first.cluster_id.as_bytes())?;
+            meta.insert(KEY_DATA_ID, data_id.as_bytes())?;
+            meta.insert(KEY_RAFT_ID, &first.raft_id.to_le_bytes()[..])?;
+            meta.insert(KEY_MEMBERS, beginning.text().as_bytes())?;
+            meta.insert(KEY_HARD_STATE, &encoded(&first.hard_state)[..])?;
+            meta.insert(KEY_SNAPSHOT, &encoded(first.snapshot.get_metadata())[..])?;
+            meta.insert(KEY_SNAPSHOT_DATA, &first.snapshot.data[..])?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn read_raw(database: &Database) -> Result<Raw, redb::Error> {
+    let transaction = database.begin_read()?;
+    let mut raw = Raw::default();
+    for item in transaction.open_table(META)?.iter()? {
+        let (key, value) = item?;
+        raw.meta.insert(key.value().to_owned(), value.value().to_vec());
+    }
+    for item in transaction.open_table(LOG)?.iter()? {
+        let (index, entry) = item?;
+        raw.log.push((index.value(), entry.value().to_vec()));
+    }
+    for item in transaction.open_table(MET)?.iter()? {
+        let (id, data_id) = item?;
+        raw.met.insert(id.value(), data_id.value().to_owned());
+    }
+    Ok(raw)
+}
+
+/// Index of the last entry; 0 if there is none.
+fn last_index(database: &Database) -> Result<u64, redb::Error> {
+    let transaction = database.begin_read()?;
+    match transaction.open_table(LOG) {
+        Ok(log) => Ok(log.last()?.map_or(0, |(index, _)| index.value())),
+        // The file is new.
+        Err(TableError::TableDoesNotExist(_)) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the same write may succeed later: the disk is full, or did not answer. Whatever else goes
+/// wrong means that the store is not what it should be.
+pub(crate) fn may_pass(error: &RaftError) -> bool {
+    match error {
+        RaftError::Storage { source, .. } => {
+            matches!(**source, redb::Error::Io(_) | redb::Error::PreviousIo)
+        }
+        RaftError::Open { source, .. } => matches!(
+            **source,
+            DatabaseError::Storage(StorageError::Io(_) | StorageError::PreviousIo)
+        ),
+        RaftError::NotAmongPeers { .. }
+        | RaftError::BadPeers { .. }
+        | RaftError::BadSetting { .. }
+        | RaftError::OtherMembers { .. }
+        | RaftError::Moved { .. }
+        | RaftError::Removed
+        | RaftError::Directory { .. }
+        | RaftError::Damaged { .. }
+        | RaftError::Thread { .. }
+        | RaftError::Protocol { .. }
+        | RaftError::Restore { .. }
+        | RaftError::LogLost { .. }
+        | RaftError::Panicked { .. } => false,
+    }
+}
+
+/// Where the store of a data directory is.
+pub(crate) fn file_in(dir: &Path) -> PathBuf {
+    dir.join("raft.redb")
+}
+
+/// What a new store begins with.
+struct First {
+    cluster_id: String,
+    raft_id: u64,
+    hard_state: HardState,
+    snapshot: Snapshot,
+}
+
+impl First {
+    fn new(own: &str, data_id: &str, beginning: &Beginning) -> Option<Self> {
+        match beginning {
+            Beginning::Founding(members) => Some(Self::founding(own, data_id, members)),
+            Beginning::Joining(cluster_id) => Some(Self::joining(cluster_id.as_ref()?, data_id)),
+        }
+    }
+
+    fn founding(own: &str, data_id: &str, members: &Members) -> Self {
+        let (cluster_id, raft_id, addresses) = if members.is_alone() {
+            let id = raft_id(data_id);
+            (Uuid::new_v4().to_string(), id, BTreeMap::from([(id, own.to_owned())]))
+        } else {
+            (members.cluster_id(), raft_id(own), members.addresses())
+        };
+        let hard_state = HardState { term: FOUNDED_IN, commit: FOUNDED_AT, ..Default::default() };
+        Self { cluster_id, raft_id, hard_state, snapshot: founding_snapshot(addresses) }
+    }
+
+    /// An id of its own for each directory: one that was lost takes its id with it.
+    fn joining(cluster_id: &str, data_id: &str) -> Self {
+        let cluster_id = cluster_id.to_owned();
+        let (hard_state, snapshot) = (HardState::default(), Snapshot::default());
+        Self { cluster_id, raft_id: raft_id(data_id), hard_state, snapshot }
+    }
+}
+
+/// The snapshot that all founders begin with.
+pub(crate) fn founding_snapshot(addresses: BTreeMap<u64, String>) -> Snapshot {
+    let mut metadata = SnapshotMetadata { index: FOUNDED_AT, ..Default::default() };
+    metadata.term = FOUNDED_IN;
+    metadata.mut_conf_state().voters = addresses.keys().copied().collect();
+    let mut snapshot = Snapshot::default();
+    snapshot.set_metadata(metadata);
+    snapshot.data = Membership::founded(addresses).around(Vec::new()).into();
+    snapshot
 }
 
 /// What was read, as bytes.
@@ -245,19 +388,24 @@ struct Raw {
 }
 
 impl Raw {
-    fn understand(self, path: &Path, members: &Members) -> Result<Found, RaftError> {
+    fn understand(self, path: &Path, beginning: &Beginning) -> Result<Found, RaftError> {
         let doubt = Doubt { path, meta: &self.meta };
         let format = doubt.number(KEY_FORMAT)?;
         if format != FORMAT {
             return Err(doubt.damaged(format!("its format is {format}, this program's {FORMAT}")));
         }
         let stored = doubt.text(KEY_MEMBERS)?;
-        if stored != members.text() {
-            let shown = |text: String| if text.is_empty() { "one master".into() } else { text };
+        // Who wants to join is content with being a member already, however that came.
+        if stored != beginning.text() && matches!(beginning, Beginning::Founding(_)) {
+            let shown = |text: String| match &*text {
+                "" => "one master".to_owned(),
+                JOINED => "masters that it joined (start it with --join)".to_owned(),
+                _ => text,
+            };
             return Err(RaftError::OtherMembers {
                 path: path.to_owned(),
                 stored: shown(stored),
-                configured: shown(members.text()),
+                configured: shown(beginning.text()),
             });
         }
         let mut hard_state = HardState::default();
@@ -331,96 +479,4 @@ fn storage(doing: &'static str, source: redb::Error) -> RaftError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(index: u64, term: u64) -> Entry {
-        Entry { index, term, data: vec![1; 8].into(), ..Entry::default() }
-    }
-
-    fn alone() -> Members {
-        Members::new("a:1", &[]).expect("valid")
-    }
-
-    fn entries(numbers: impl IntoIterator<Item = (u64, u64)>) -> Write {
-        let entries = numbers.into_iter().map(|(index, term)| entry(index, term)).collect();
-        Write { entries, sync: true, ..Write::default() }
-    }
-
-    fn reopened(dir: &Path) -> Found {
-        Disk::open(dir, "a:1", &alone()).expect("opens").1
-    }
-
-    fn numbers(found: &Found) -> Vec<(u64, u64)> {
-        found.entries.iter().map(|entry| (entry.index, entry.term)).collect()
-    }
-
-    #[test]
-    fn what_was_written_is_found_again() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (mut disk, first) = Disk::open(dir.path(), "a:1", &alone()).expect("opens");
-        assert_eq!(first.snapshot.get_metadata().index, FOUNDED_AT);
-        let hard_state = HardState { term: 7, vote: 3, commit: 2, ..HardState::default() };
-        let met = Write { met: Some((9, "x".into())), ..Write::default() };
-        let vote = Write { hard_state: Some(hard_state.clone()), sync: true, ..Write::default() };
-        let batch =
-            [entries([(2, 2), (3, 2), (4, 2)]), met, vote, entries([(3, 7)]), entries([(4, 7)])];
-        disk.write(&batch).expect("is written");
-        drop(disk);
-        let found = reopened(dir.path());
-        assert_eq!(found.identity, first.identity);
-        assert_eq!(found.hard_state, hard_state);
-        assert_eq!(numbers(&found), [(2, 2), (3, 7), (4, 7)]);
-        assert_eq!(found.met, BTreeMap::from([(9, "x".to_owned())]));
-    }
-
-    #[test]
-    fn a_received_snapshot_replaces_the_log_and_a_made_one_trims_it() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (mut disk, first) = Disk::open(dir.path(), "a:1", &alone()).expect("opens");
-        let mut snapshot = first.snapshot.clone();
-        snapshot.mut_metadata().index = 5;
-        snapshot.data = vec![5; 5].into();
-        let made = Stored::Made { snapshot: snapshot.clone(), compacted: 3 };
-        disk.write(&[
-            entries((2..=6).map(|index| (index, 2))),
-            Write { snapshot: Some(made), ..Write::default() },
-        ])
-        .expect("is written");
-        drop(disk);
-        let found = reopened(dir.path());
-        assert_eq!(numbers(&found), [(4, 2), (5, 2), (6, 2)]);
-        assert_eq!(&found.snapshot.data[..], [5; 5]);
-
-        let (mut disk, _) = Disk::open(dir.path(), "a:1", &alone()).expect("opens");
-        snapshot.mut_metadata().index = 50;
-        let received = Stored::Received(snapshot);
-        disk.write(&[
-            Write { snapshot: Some(received), sync: true, ..Write::default() },
-            entries([(51, 4)]),
-        ])
-        .expect("is written");
-        drop(disk);
-        let found = reopened(dir.path());
-        assert_eq!(numbers(&found), [(51, 4)]);
-        assert_eq!(found.snapshot.get_metadata().index, 50);
-    }
-
-    #[test]
-    fn a_directory_of_other_masters_is_refused() {
-        let dir = tempfile::tempdir().expect("a directory");
-        reopened(dir.path());
-        let peers = ["a:1", "b:1", "c:1"].map(str::to_owned);
-        let members = Members::new("a:1", &peers).expect("valid");
-        let Err(error) = Disk::open(dir.path(), "a:1", &members) else { panic!("must fail") };
-        assert!(error.to_string().contains("belongs to a cluster of one master"), "{error}");
-    }
-
-    #[test]
-    fn a_second_master_in_one_directory_is_refused() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let _first = Disk::open(dir.path(), "a:1", &alone()).expect("opens");
-        let second = Disk::open(dir.path(), "a:1", &alone());
-        assert!(matches!(second, Err(RaftError::Open { .. })));
-    }
-}
+mod tests;

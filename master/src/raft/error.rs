@@ -24,6 +24,18 @@ pub enum RaftError {
          start with the old list, or with an empty directory in a new cluster", path.display()
     )]
     OtherMembers { path: PathBuf, stored: String, configured: String },
+    /// The directory's master is known under another address.
+    #[error(
+        "the masters know this one as {known}, not as {own}; start it with its old address, \
+         or remove it and let it join anew with an empty directory"
+    )]
+    Moved { known: String, own: String },
+    /// The others go on without this master.
+    #[error(
+        "this master was removed from the cluster and must not run any more; \
+         to take part again, start it with --join and an empty work directory"
+    )]
+    Removed,
     /// The directory cannot be made or read.
     #[error("cannot make the directory {}", path.display())]
     Directory { path: PathBuf, source: io::Error },
@@ -56,6 +68,35 @@ pub enum RaftError {
     Panicked { message: String },
 }
 
+/// Why the list of masters was not changed, or somebody else does not lead.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ChangeError {
+    /// Another master leads, or none.
+    #[error("this master does not lead")]
+    NotLeader {
+        /// Who does, where that is known.
+        leader: Option<LeaderInfo>,
+    },
+    /// Changes are made one after the other.
+    #[error("another change is under way; try again in a moment")]
+    Busy,
+    /// Leadership was lost before it was agreed on. It may still be, or not.
+    #[error("leadership was lost before the change was agreed on; look whether it was made")]
+    Lost,
+    /// No master is called so.
+    #[error("no master has the address or raft id {name}; see agora operator raft list")]
+    Unknown {
+        /// What it was called.
+        name: String,
+    },
+    /// The leading master cannot be removed; another one has to lead first.
+    #[error("this master leads; have another one lead first")]
+    Leads,
+    /// It would do harm, for this reason.
+    #[error("{0}")]
+    Refused(String),
+}
+
 /// Why a proposal was not, or may not have been, agreed on.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ProposeError {
@@ -79,4 +120,16 @@ pub enum ProposeError {
     /// Too much is waiting already. It was not proposed.
     #[error("too many proposals are waiting")]
     Overloaded,
+}
+
+/// An error with all its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

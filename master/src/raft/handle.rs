@@ -11,9 +11,9 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::LeaderInfo;
-use super::error::ProposeError;
+use super::error::{ChangeError, ProposeError};
 use super::meters::Meters;
-use super::node::{Asked, Input, Proposed};
+use super::node::{Asked, Change, Input, Listing, Proposed};
 use super::threads::{Mail, Mailbox, Threads};
 
 /// Bytes of proposals that may wait to be agreed on. At the fastest disk this is a good second's work;
@@ -32,6 +32,8 @@ pub struct Status {
     pub term: u64,
     /// Whether this master leads, and has applied all that was agreed before.
     pub leading: bool,
+    /// Whether this master is one of the cluster's, as far as it knows, voter or learner.
+    pub is_member: bool,
     /// Who leads, where that is known. The own name once this master does.
     pub leader: Option<LeaderInfo>,
     /// The last entry applied.
@@ -53,6 +55,7 @@ pub(crate) struct Published {
 }
 
 pub(crate) struct Shared {
+    pub(crate) cluster_id: String,
     pub(crate) start: Instant,
     pub(crate) mailbox: Mailbox,
     pub(crate) published: Arc<Published>,
@@ -125,9 +128,29 @@ impl Handle {
         }
     }
 
+    /// Has the masters, or the leading one, be others. The answer is the raft id of the master that was
+    /// added, removed or leads now.
+    pub(crate) async fn change(&self, change: Change) -> Result<u64, ChangeError> {
+        let (answer, result) = oneshot::channel();
+        let _ = self.0.mailbox.send(Mail::Input(Input::Change { change, answer }));
+        result.await.unwrap_or(Err(ChangeError::NotLeader { leader: None }))
+    }
+
+    /// Who the masters are, as this one sees them; nobody once it has ended.
+    pub(crate) async fn list(&self) -> Listing {
+        let (answer, result) = oneshot::channel();
+        let _ = self.0.mailbox.send(Mail::Input(Input::List(answer)));
+        result.await.unwrap_or_default()
+    }
+
     /// Who leads, where that is known.
     pub fn leader(&self) -> Option<LeaderInfo> {
         self.0.published.status.read().leader.clone()
+    }
+
+    /// The id of the cluster that this master is of, or wants to be.
+    pub fn cluster_id(&self) -> &str {
+        &self.0.cluster_id
     }
 
     /// How this master stands.

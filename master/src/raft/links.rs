@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use proto::agora::v1::raft_client::RaftClient;
 use proto::agora::v1::{RaftBatch, RaftEnvelope, SnapshotChunk};
 use protobuf2::Message as _;
@@ -25,6 +25,8 @@ use tonic::transport::Channel;
 use transport::grpc::MESSAGE_BYTES_MAX;
 
 use super::disk::Identity;
+use super::members::is_address;
+use super::membership::Membership;
 use super::meters::Meters;
 use super::node::Input;
 use super::threads::{Mail, Mailbox};
@@ -59,15 +61,36 @@ const REFUSED_RETRY: Duration = Duration::from_secs(2);
 /// Lines logged about strangers before it is enough.
 const STRANGERS_TOLD_MAX: usize = 64;
 
+/// Masters that speak to this one although it does not know them. They were added while it was away,
+/// or it has yet to be told of any; it learns what they are once they bring it the log.
+const NEWCOMERS_MAX: usize = 16;
+
+/// What tells a master, beside a refusal, that it was removed.
+pub(crate) const REMOVED_METADATA: &str = "agora-raft-removed";
+
 /// Who the masters are, and which data directories they have been seen with.
 pub(crate) struct Book {
     pub(crate) identity: Identity,
-    own: String,
-    addresses: BTreeMap<u64, String>,
+    pub(crate) own: String,
+    known: RwLock<Known>,
     met: Mutex<BTreeMap<u64, String>>,
     told: Mutex<BTreeSet<(u64, String)>>,
     /// Whether another master knows this one with another data directory.
     disowned: AtomicBool,
+}
+
+/// Masters by what is known of them.
+#[derive(Default)]
+struct Known {
+    members: Membership,
+    /// Addresses of those that have spoken to this one and are no members yet, as far as it knows.
+    newcomers: BTreeMap<u64, String>,
+}
+
+impl Known {
+    fn address(&self, id: u64) -> Option<&String> {
+        self.members.address(id).or_else(|| self.newcomers.get(&id))
+    }
 }
 
 /// What an envelope shows.
@@ -78,15 +101,48 @@ pub(crate) enum Sender {
     New,
 }
 
+/// Why an envelope is refused.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Stranger {
+    /// It was a master, and is none any more.
+    Removed,
+    /// It is none, for this reason.
+    Other(String),
+}
+
 impl Book {
-    pub(crate) fn new(
-        identity: Identity,
-        own: String,
-        addresses: BTreeMap<u64, String>,
-        met: BTreeMap<u64, String>,
-    ) -> Self {
-        let (met, told) = (Mutex::new(met), Mutex::default());
-        Self { identity, own, addresses, met, told, disowned: AtomicBool::new(false) }
+    pub(crate) fn new(identity: Identity, own: String, met: BTreeMap<u64, String>) -> Self {
+        let (met, told, known) = (Mutex::new(met), Mutex::default(), RwLock::default());
+        Self { identity, own, known, met, told, disowned: AtomicBool::new(false) }
+    }
+
+    /// Notes who the masters are now.
+    fn set(&self, members: Membership) {
+        let mut known = self.known.write();
+        known.newcomers.retain(|id, _| members.address(*id).is_none() && !members.is_removed(*id));
+        known.members = members;
+    }
+
+    /// The other masters: raft id and address.
+    fn others(&self) -> BTreeMap<u64, String> {
+        let known = self.known.read();
+        let mut others = known.newcomers.clone();
+        others.extend(known.members.addresses().clone());
+        others.remove(&self.identity.raft_id);
+        others
+    }
+
+    /// Whether there is a way to this master, or may be one now.
+    fn makes_known(&self, id: u64, address: &str) -> bool {
+        let mut known = self.known.write();
+        if known.address(id).is_some() {
+            return true;
+        }
+        let is_taken = known.newcomers.len() < NEWCOMERS_MAX && is_address(address);
+        if is_taken {
+            known.newcomers.insert(id, address.to_owned());
+        }
+        is_taken
     }
 
     /// What this master writes on a batch for `to`.
@@ -102,19 +158,23 @@ impl Book {
     }
 
     /// Whether `envelope` comes from a master of this cluster and is for this one; or else why not.
-    pub(crate) fn check(&self, envelope: &RaftEnvelope) -> Result<Sender, String> {
+    pub(crate) fn check(&self, envelope: &RaftEnvelope) -> Result<Sender, Stranger> {
         let own = &self.identity;
         let (sender, address) = (envelope.sender_id, &envelope.sender_address);
+        let stranger = |reason| Err(Stranger::Other(reason));
         if envelope.cluster_id != own.cluster_id {
-            return Err(format!(
+            return stranger(format!(
                 "{address} is of another cluster: do all masters have the same list of peers?"
             ));
         }
         if envelope.receiver_id != own.raft_id {
-            return Err(format!("{address} takes this master ({}) for another one", self.own));
+            return stranger(format!("{address} takes this master ({}) for another one", self.own));
         }
-        if sender == own.raft_id || !self.addresses.contains_key(&sender) {
-            return Err(format!("{address} is not among the peers of {}", self.own));
+        if self.known.read().members.is_removed(sender) {
+            return Err(Stranger::Removed);
+        }
+        if sender == own.raft_id || !self.makes_known(sender, address) {
+            return stranger(format!("{address} is no master that {} knows", self.own));
         }
         let expected = &envelope.receiver_data_id;
         if !expected.is_empty() && *expected != own.data_id {
@@ -122,7 +182,7 @@ impl Book {
             self.disowned.store(true, Ordering::Release);
         }
         if self.is_disowned() {
-            return Err(format!(
+            return stranger(format!(
                 "{} was known with another data directory, which was lost or replaced; \
                  it has forgotten its votes and must not take part: restore its directory",
                 self.own
@@ -135,9 +195,10 @@ impl Book {
                 Ok(Sender::New)
             }
             Some(known) if *known == envelope.sender_data_id => Ok(Sender::Known),
-            Some(_) => Err(format!(
+            Some(_) => stranger(format!(
                 "{address} came back with another data directory than before; it has forgotten \
-                 its votes and must not take part: restore its directory"
+                 its votes and must not take part: restore its directory, or remove it (agora \
+                 operator raft remove {address}) and start it with --join"
             )),
         }
     }
@@ -164,14 +225,29 @@ impl Book {
 
 /// The queues to all other masters.
 pub(crate) struct Links {
-    queues: BTreeMap<u64, mpsc::Sender<Message>>,
+    queues: Mutex<BTreeMap<u64, Queue>>,
+    book: Arc<Book>,
     mailbox: Mailbox,
     meters: Meters,
+    stopping: CancellationToken,
+    snapshot_bytes_max: u64,
+    tick: Duration,
+    /// What carries the messages; they come from threads outside of it.
+    runtime: tokio::runtime::Handle,
+}
+
+/// The way into one link.
+struct Queue {
+    messages: mpsc::Sender<Message>,
+    address: String,
+    /// Ends it.
+    stopping: CancellationToken,
 }
 
 impl Links {
-    /// Starts a task for each other master.
-    pub(crate) fn start(
+    /// Without any link: there are none before it is told who the masters are. Must be called within
+    /// the runtime that is to carry the messages.
+    pub(crate) fn new(
         book: &Arc<Book>,
         mailbox: &Mailbox,
         meters: &Meters,
@@ -179,37 +255,72 @@ impl Links {
         snapshot_bytes_max: u64,
         tick: Duration,
     ) -> Self {
-        let mut queues = BTreeMap::new();
-        for (&id, address) in &book.addresses {
-            if id == book.identity.raft_id {
-                continue;
-            }
-            let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-            queues.insert(id, queue);
-            let link = Link {
-                id,
-                address: address.clone(),
-                book: book.clone(),
-                mailbox: mailbox.clone(),
-                meters: meters.clone(),
-                stopping: stopping.clone(),
-                snapshot_bytes_max,
-                retry_first: tick,
-                snapshot_under_way: Arc::default(),
-            };
-            tokio::spawn(async move {
-                let stopping = link.stopping.clone();
-                stopping.run_until_cancelled(link.run(waiting)).await;
-            });
+        Self {
+            queues: Mutex::default(),
+            book: book.clone(),
+            mailbox: mailbox.clone(),
+            meters: meters.clone(),
+            stopping: stopping.clone(),
+            snapshot_bytes_max,
+            tick,
+            runtime: tokio::runtime::Handle::current(),
         }
-        Self { queues, mailbox: mailbox.clone(), meters: meters.clone() }
+    }
+
+    /// These are the masters now.
+    pub(crate) fn set(&self, members: Membership) {
+        self.book.set(members);
+        self.adjust();
+    }
+
+    /// Has a link to every other master, and to nobody else.
+    pub(crate) fn adjust(&self) {
+        let others = self.book.others();
+        let mut queues = self.queues.lock();
+        queues.retain(|id, queue| {
+            let stays = others.get(id) == Some(&queue.address);
+            if !stays {
+                queue.stopping.cancel();
+            }
+            stays
+        });
+        for (id, address) in others {
+            queues.entry(id).or_insert_with(|| self.open(id, address));
+        }
+    }
+
+    /// Starts the task of one link.
+    fn open(&self, id: u64, address: String) -> Queue {
+        let (messages, waiting) = mpsc::channel(QUEUE_MAX);
+        let stopping = self.stopping.child_token();
+        let link = Link {
+            id,
+            address: address.clone(),
+            book: self.book.clone(),
+            mailbox: self.mailbox.clone(),
+            meters: self.meters.clone(),
+            stopping: stopping.clone(),
+            snapshot_bytes_max: self.snapshot_bytes_max,
+            retry_first: self.tick,
+            snapshot_under_way: Arc::default(),
+        };
+        self.runtime.spawn(async move {
+            let stopping = link.stopping.clone();
+            stopping.run_until_cancelled(link.run(waiting)).await;
+        });
+        Queue { messages, address, stopping }
     }
 
     /// Queues messages; never waits.
     pub(crate) fn send(&self, messages: Vec<Message>) {
+        if messages.is_empty() {
+            return;
+        }
+        let queues = self.queues.lock();
         for message in messages {
             let (to, kind) = (message.to, message.get_msg_type());
-            let sent = self.queues.get(&to).is_some_and(|queue| queue.try_send(message).is_ok());
+            let sent =
+                queues.get(&to).is_some_and(|queue| queue.messages.try_send(message).is_ok());
             if !sent {
                 self.meters.dropped.increment(1);
                 if kind == MessageType::MsgSnapshot {
@@ -247,6 +358,9 @@ impl Link {
                 Err(error) => Status::invalid_argument(error.to_string()),
             };
             let refused = status.code() == tonic::Code::FailedPrecondition;
+            if status.metadata().contains_key(REMOVED_METADATA) {
+                self.tell(Input::Removed);
+            }
             let lasted = began.elapsed() > RETRY_MAX * 4;
             if lasted || up {
                 let reason = status.message();
@@ -400,7 +514,16 @@ mod tests {
         let identity =
             Identity { cluster_id: "c".to_owned(), data_id: data_id.to_owned(), raft_id };
         let addresses = (1..=3).map(|id| (id, format!("m{id}:1"))).collect();
-        Book::new(identity, format!("m{raft_id}:1"), addresses, BTreeMap::new())
+        let book = Book::new(identity, format!("m{raft_id}:1"), BTreeMap::new());
+        book.set(Membership::founded(addresses));
+        book
+    }
+
+    fn refusal(book: &Book, envelope: &RaftEnvelope) -> String {
+        match book.check(envelope) {
+            Err(Stranger::Other(reason)) => reason,
+            other => panic!("not refused with a reason: {other:?}"),
+        }
     }
 
     #[test]
@@ -408,13 +531,13 @@ mod tests {
         let (one, two, lost) = (book(1, "one"), book(2, "two"), book(2, "new"));
         assert_eq!(one.check(&two.envelope(1)), Ok(Sender::New));
         assert_eq!(one.check(&two.envelope(1)), Ok(Sender::Known));
-        let error = one.check(&lost.envelope(1)).expect_err("it has forgotten");
+        let error = refusal(&one, &lost.envelope(1));
         assert!(error.contains("m2:1 came back with another data directory"), "{error}");
         // And it refuses them, so that it does not vote, not even for one that never met it.
         let stranger = book(3, "three").envelope(2);
         assert_eq!(lost.check(&stranger), Ok(Sender::New));
         for envelope in [one.envelope(2), stranger] {
-            let error = lost.check(&envelope).expect_err("it has forgotten");
+            let error = refusal(&lost, &envelope);
             assert!(error.contains("must not take part"), "{error}");
         }
     }
@@ -426,13 +549,36 @@ mod tests {
         for (envelope, why) in [
             (RaftEnvelope { cluster_id: "d".into(), ..good.clone() }, "another cluster"),
             (RaftEnvelope { receiver_id: 3, ..good.clone() }, "for another one"),
-            (RaftEnvelope { sender_id: 9, ..good.clone() }, "not among the peers"),
-            (RaftEnvelope { sender_id: 1, ..good.clone() }, "not among the peers"),
+            (RaftEnvelope { sender_id: 1, ..good.clone() }, "is no master"),
+            (
+                RaftEnvelope { sender_id: 9, sender_address: "?".into(), ..good.clone() },
+                "is no master",
+            ),
         ] {
-            let error = own.check(&envelope).expect_err(why);
+            let error = refusal(&own, &envelope);
             assert!(error.contains(why), "{error}");
         }
         assert!(own.is_news(&good));
         assert!(!own.is_news(&good));
+    }
+
+    #[test]
+    fn masters_that_were_added_meanwhile_are_heard_and_removed_ones_are_told() {
+        let own = book(1, "one");
+        let good = book(2, "two").envelope(1);
+        let newcomer =
+            |id| RaftEnvelope { sender_id: id, sender_address: "n:1".into(), ..good.clone() };
+        for id in 10..10 + NEWCOMERS_MAX as u64 {
+            assert_eq!(own.check(&newcomer(id)), Ok(Sender::New));
+        }
+        assert!(refusal(&own, &newcomer(99)).contains("is no master"), "there is an end to it");
+        assert_eq!(own.others().get(&10).map(String::as_str), Some("n:1"));
+        let mut members = own.known.read().members.clone();
+        members.add(10, "m10:1".to_owned());
+        members.remove(2);
+        own.set(members);
+        assert_eq!(own.others().get(&10).map(String::as_str), Some("m10:1"));
+        assert_eq!(own.check(&good), Err(Stranger::Removed));
+        assert!(!own.others().contains_key(&2));
     }
 }

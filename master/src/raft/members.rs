@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::RaftError;
 
-/// Masters of one cluster. More add nothing but writes to wait for.
-const MEMBERS_MAX: usize = 5;
+/// Masters that found a cluster. More add nothing but writes to wait for.
+const FOUNDERS_MAX: usize = 5;
 
 /// The masters as the flags name them: sorted, without repeats, empty for a master alone.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,16 +26,11 @@ impl Members {
         if peers.len() <= 1 {
             return Ok(Self(Vec::new()));
         }
-        if peers.len() > MEMBERS_MAX || peers.len().is_multiple_of(2) {
+        if peers.len() > FOUNDERS_MAX || peers.len().is_multiple_of(2) {
             return bad(format!("{} masters; 1, 3 or 5 are possible", peers.len()));
         }
-        for peer in peers {
-            let port = peer.rsplit_once(':').and_then(|(host, port)| {
-                port.parse::<u16>().ok().filter(|&port| port > 0 && !host.is_empty())
-            });
-            if port.is_none() {
-                return bad(format!("'{peer}' is not host:port"));
-            }
+        if let Some(peer) = peers.iter().find(|peer| !is_address(peer)) {
+            return bad(format!("'{peer}' is not host:port"));
         }
         let members = Self(unique.into_iter().cloned().collect());
         if members.addresses().len() != members.0.len() {
@@ -62,6 +57,13 @@ impl Members {
     pub(crate) fn cluster_id(&self) -> String {
         format!("{:016x}", raft_id(&self.text()))
     }
+}
+
+/// Whether `text` is host:port.
+pub(crate) fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
 }
 
 /// A number for `text`, never 0: FNV-1a, with a last mix that spreads short texts over all bits.

@@ -31,6 +31,8 @@ pub(crate) struct Meters {
     pub(crate) snapshots_sent: Counter,
     /// Snapshots taken over from the leader.
     pub(crate) snapshots_taken: Counter,
+    /// 1 while the store cannot be written, or else 0.
+    pub(crate) store_failing: Gauge,
     /// How long a batch took to become durable.
     pub(crate) persist: Histogram,
 }
@@ -53,6 +55,7 @@ impl Meters {
             snapshots_made: counter!("agora_raft_snapshots_made", "master" => own()),
             snapshots_sent: counter!("agora_raft_snapshots_sent", "master" => own()),
             snapshots_taken: counter!("agora_raft_snapshots_taken", "master" => own()),
+            store_failing: gauge!("agora_raft_store_failing", "master" => own()),
             persist: histogram!("agora_raft_persist_seconds", "master" => own()),
         }
     }

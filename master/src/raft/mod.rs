@@ -24,8 +24,12 @@
 //!    the same thread. [`RaftEvent::Following`] comes before the first entry of the next leader is
 //!    applied, [`RaftEvent::Leading`] after everything that was agreed before the reign has been.
 //! 7. *A proposal is answered after it was applied here*, or when this master ceases to lead.
-//! 8. *A failure is the end.* When the disk or the state machine fails, or the protocol finds a
-//!    contradiction, [`RaftEvent::Failed`] is the last event, and the process must stop.
+//! 8. *A disk that fails is waited for.* While a batch cannot be written, since the disk is full or does
+//!    not answer, it is tried again and again, and nothing after it is. This master hands leadership on
+//!    and takes no part: it is to the others as if it were paused. Its reign is over for good, so the
+//!    next one has another number.
+//! 9. *Any other failure is the end.* When the store is damaged, the state machine fails, or the protocol
+//!    finds a contradiction, [`RaftEvent::Failed`] is the last event, and the process must stop.
 //!
 //! # Leases
 //!
@@ -33,25 +37,33 @@
 //! confirmed will not vote before an election timeout has passed, and a master that has just been
 //! started, which remembers no confirmation, does not vote for as long either. So reads are answered
 //! locally while [`Handle::is_leader_with_lease`] holds; [`Handle::read_barrier`] gets a confirmation
-//! if there is none at the moment.
+//! if there is none at the moment. In a term in which leadership was to be handed on there is no lease:
+//! whoever takes over does so without waiting.
 //!
 //! # Who is who
 //!
-//! A master's raft id comes from its address in the list of peers, so all of them find the same ids
-//! without talking. Each data directory has a random id besides. Masters remember each other's, and
-//! refuse one that comes back with an empty directory: it has forgotten its votes and what it
+//! A founder's raft id comes from its address in the list of peers, so all of them find the same ids
+//! without talking. Who joins later has a random one, which it keeps in its data directory. Who the
+//! masters are is agreed on like everything else: one is added as a learner, and the leader makes it a
+//! voter when it has caught up. A removed one is told by whoever it speaks to, and ends.
+//!
+//! Each data directory has a random id besides. Masters remember each other's, and refuse a founder
+//! that comes back with an empty directory: it has forgotten its votes and what it
 //! acknowledged, and to take it in under its old id could undo what was agreed. It hears of that
 //! from them, and keeps away from all. What cannot be detected: a directory that was lost while
 //! nobody is up who has ever met the master, or one that was replaced by an old copy of itself; the
 //! latter ends the process as soon as a leader mentions an entry that it had acknowledged.
 
+mod admin;
 mod disk;
 mod error;
 mod handle;
+mod join;
 mod links;
 mod log;
 mod logger;
 mod members;
+mod membership;
 mod meters;
 mod node;
 mod service;
@@ -64,10 +76,13 @@ mod threads;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use error::{ProposeError, RaftError};
+pub use admin::RaftAdminService;
+pub(crate) use error::chain;
+pub use error::{ChangeError, ProposeError, RaftError};
 pub use handle::{Handle, Proposal, Status};
+pub use join::{ask_cluster, ask_to_be_added};
 pub use service::RaftService;
-pub use threads::start;
+pub use threads::{has_begun, start};
 
 /// What the log's entries are applied to. The raft thread owns it.
 pub trait StateMachine: Send + 'static {
@@ -113,6 +128,29 @@ pub enum RaftEvent {
     },
 }
 
+/// What a master needs to know of the cluster that it joins.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Join {
+    /// Its id, as [`ask_cluster`] finds it. Not needed once this master has a log.
+    pub cluster_id: Option<String>,
+}
+
+/// What is to be served on the master's own port.
+#[derive(Clone)]
+pub struct Services {
+    /// For the other masters.
+    pub raft: RaftService,
+    /// For operators, and for masters that want to join.
+    pub admin: RaftAdminService,
+}
+
+impl Services {
+    /// As routes.
+    pub fn into_routes(self) -> tonic::service::Routes {
+        tonic::service::Routes::new(self.raft.into_server()).add_service(self.admin.into_server())
+    }
+}
+
 /// How a master takes part.
 #[derive(Clone, Debug)]
 pub struct RaftOptions {
@@ -122,6 +160,8 @@ pub struct RaftOptions {
     pub own: String,
     /// The addresses of all masters, the own one among them. Empty: this one is alone.
     pub peers: Vec<String>,
+    /// This master joins a cluster that is there; `peers` is not looked at.
+    pub join: Option<Join>,
     /// The protocol's unit of time.
     pub tick: Duration,
     /// A follower that hears nothing for one to two times as many ticks calls an election. At least 5.
@@ -146,6 +186,7 @@ impl RaftOptions {
             dir: dir.into(),
             own: own.into(),
             peers: Vec::new(),
+            join: None,
             tick: Duration::from_millis(50),
             election_ticks: 10,
             heartbeat_ticks: 2,

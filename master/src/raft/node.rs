@@ -3,22 +3,28 @@
 //! No thread, no clock, no disk, no socket: `threads` plays those, and so can a test. The one thing
 //! that is not told is the election timeout, which the protocol's library draws by itself.
 
+mod changes;
+mod failing;
+mod reads;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use protobuf2::Message as _;
-use raft::eraftpb::{ConfChange, ConfChangeV2, Entry, EntryType, Message, MessageType, Snapshot};
+use raft::eraftpb::{Entry, EntryType, Message, MessageType, Snapshot};
 use raft::{Config, RawNode, ReadOnlyOption, SnapshotStatus, StateRole, Storage as _};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::disk::{FOUNDED_AT, FOUNDED_IN, Found, Stored, Write};
-use super::error::{ProposeError, RaftError};
+use super::error::{ChangeError, ProposeError, RaftError};
 use super::handle::{PROPOSED_BYTES_MAX, Published, Status};
 use super::log::MemoryLog;
+use super::membership::Membership;
 use super::meters::Meters;
 use super::{LeaderInfo, RaftEvent, RaftOptions, StateMachine, logger};
+
+pub(crate) use changes::{Change, Listing, Member};
 
 /// Bytes of entries in one message. Larger ones delay heartbeats behind them.
 const MESSAGE_BYTES: u64 = 1 << 20;
@@ -31,10 +37,6 @@ const APPLIED_BYTES: u64 = 16 << 20;
 
 /// Bytes of log after which a snapshot is made even if the entries are few: all of it is in memory.
 const LOG_BYTES_MAX: usize = 64 << 20;
-
-/// Ticks by which a lease is shorter than the time in which nobody can be elected. A follower's first
-/// tick may come at once after a heartbeat, and clocks differ a little in speed.
-const LEASE_MARGIN: u32 = 3;
 
 /// Where an answer goes, and the room that is taken until then.
 pub(crate) struct Asked {
@@ -66,6 +68,16 @@ pub(crate) enum Input {
     SnapshotSent { to: u64, arrived: bool },
     /// This master was met for the first time.
     Met { raft_id: u64, data_id: String },
+    /// Somebody wants the masters, or the leading one, to be others.
+    Change { change: Change, answer: oneshot::Sender<Result<u64, ChangeError>> },
+    /// Somebody wants to know who the masters are.
+    List(oneshot::Sender<Listing>),
+    /// Another master knows that this one was removed.
+    Removed,
+    /// The store cannot be written for now.
+    StoreFailed,
+    /// It can again, and what waited is there.
+    StoreWorks,
 }
 
 /// What is to be done, in this order.
@@ -74,12 +86,8 @@ pub(crate) enum Output {
     Send(Vec<Message>),
     /// Write and acknowledge, then send what waits for it.
     Persist(Write),
-}
-
-/// A question whether this master still leads, put to all.
-struct Probe {
-    asked_at: Duration,
-    reads: Vec<Asked>,
+    /// These are the masters now.
+    Members(Membership),
 }
 
 struct Waiting {
@@ -102,7 +110,10 @@ pub(crate) struct Node<M> {
     machine: M,
     events: Box<dyn FnMut(RaftEvent) + Send>,
     options: RaftOptions,
-    addresses: BTreeMap<u64, String>,
+    membership: Membership,
+    /// The same, if others have yet to hear of it.
+    membership_news: Option<Membership>,
+    changes: changes::Changes,
     published: Arc<Published>,
     meters: Meters,
     now: Duration,
@@ -115,7 +126,7 @@ pub(crate) struct Node<M> {
     waiting: VecDeque<Waiting>,
     asked_reads: Vec<Asked>,
     /// By number. Numbers are not used again.
-    probes: BTreeMap<u64, Probe>,
+    probes: BTreeMap<u64, reads::Probe>,
     next_probe: u64,
     probe_due: bool,
     /// Reads that wait until the entry of this index is applied.
@@ -124,6 +135,8 @@ pub(crate) struct Node<M> {
     restoring: Option<(u64, u64)>,
     /// What came in since.
     backlog: Vec<Input>,
+    /// Whether the store cannot be written.
+    failing: bool,
 }
 
 impl<M: StateMachine> Node<M> {
@@ -131,14 +144,14 @@ impl<M: StateMachine> Node<M> {
     pub(crate) fn new(
         options: RaftOptions,
         found: Found,
-        addresses: BTreeMap<u64, String>,
         mut machine: M,
         events: Box<dyn FnMut(RaftEvent) + Send>,
         published: Arc<Published>,
         meters: Meters,
     ) -> Result<Self, RaftError> {
         let applied = found.snapshot.get_metadata().index;
-        restore(&mut machine, &found.snapshot)?;
+        let mut membership = restore(&mut machine, &found.snapshot)?;
+        changes::settle_own_address(&mut membership, found.identity.raft_id, &options.own)?;
         let config = Config {
             id: found.identity.raft_id,
             applied,
@@ -172,7 +185,9 @@ impl<M: StateMachine> Node<M> {
             machine,
             events,
             options,
-            addresses,
+            membership_news: Some(membership.clone()),
+            membership,
+            changes: changes::Changes::default(),
             published,
             meters,
             now: Duration::ZERO,
@@ -189,6 +204,7 @@ impl<M: StateMachine> Node<M> {
             reads: Vec::new(),
             restoring: None,
             backlog: Vec::new(),
+            failing: false,
         };
         node.publish();
         Ok(node)
@@ -226,6 +242,7 @@ impl<M: StateMachine> Node<M> {
     ) -> Result<(), RaftError> {
         self.now = now;
         self.backlog.append(inputs);
+        self.note_store();
         if self.restoring.is_some() && !self.restored() {
             self.next_tick = now + self.options.tick;
             return Ok(());
@@ -237,6 +254,7 @@ impl<M: StateMachine> Node<M> {
         if now >= self.next_tick {
             self.tick();
         }
+        self.give_up();
         self.ask_reads();
         while self.restoring.is_none() && self.raw.has_ready() {
             self.ready(out)?;
@@ -244,9 +262,13 @@ impl<M: StateMachine> Node<M> {
                 self.probe(Vec::new());
             }
         }
+        // The store's condition may have changed while the protocol had nothing to do.
+        self.tell();
         self.drop_lost();
         self.answer_reads();
+        self.answer_changes();
         self.compact(out);
+        out.extend(self.membership_news.take().map(Output::Members));
         self.publish();
         Ok(())
     }
@@ -286,12 +308,18 @@ impl<M: StateMachine> Node<M> {
                 let met = Some((raft_id, data_id));
                 out.push(Output::Persist(Write { met, ..Write::default() }));
             }
+            Input::Change { change, answer } => self.change(change, answer),
+            Input::List(answer) => drop(answer.send(self.list())),
+            Input::Removed => return Err(RaftError::Removed),
+            // Noted when it came in.
+            Input::StoreFailed | Input::StoreWorks => {}
         }
         Ok(())
     }
 
     fn hear(&mut self, message: Message) -> Result<(), RaftError> {
         let kind = message.get_msg_type();
+        self.changes.heard(message.from, self.now);
         let asks_vote =
             matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
         if asks_vote && self.may_have_confirmed() {
@@ -317,6 +345,10 @@ impl<M: StateMachine> Node<M> {
     }
 
     fn tick(&mut self) {
+        if self.is_frozen() {
+            self.next_tick = self.now + self.options.tick;
+            return;
+        }
         self.raw.tick();
         self.ticks += 1;
         // No catching up after a pause: silence is counted in ticks, and it must have been one.
@@ -326,6 +358,7 @@ impl<M: StateMachine> Node<M> {
         let due = self.ticks.is_multiple_of(u64::from(self.options.heartbeat_ticks));
         if due && self.leads() {
             self.probe(Vec::new());
+            self.promote();
         }
     }
 
@@ -340,6 +373,9 @@ impl<M: StateMachine> Node<M> {
                     let index = self.raw.raft.raft_log.last_index();
                     self.waiting.push_back(Waiting { index, term: current, asked });
                     return;
+                }
+                Err(_) if self.raw.raft.lead_transferee.is_some() => {
+                    ProposeError::NotLeader { leader: None }
                 }
                 Err(error) => {
                     tracing::debug!(%error, "proposal refused");
@@ -365,7 +401,7 @@ impl<M: StateMachine> Node<M> {
     /// Who leads, as the protocol sees it.
     fn leader(&self) -> Option<LeaderInfo> {
         let raft_id = self.raw.raft.leader_id;
-        let address = self.addresses.get(&raft_id)?.clone();
+        let address = self.membership.address(raft_id)?.clone();
         Some(LeaderInfo { raft_id, address })
     }
 
@@ -382,7 +418,8 @@ impl<M: StateMachine> Node<M> {
             let snapshot = ready.snapshot().clone();
             self.applied = snapshot.get_metadata().index;
             self.raw.mut_store().reset_to(snapshot.clone());
-            restore(&mut self.machine, &snapshot)?;
+            self.membership = restore(&mut self.machine, &snapshot)?;
+            self.membership_news = Some(self.membership.clone());
             self.meters.snapshots_taken.increment(1);
             tracing::info!(index = self.applied, "took over the leader's snapshot");
             self.restoring = Some((write.number, self.applied));
@@ -414,17 +451,8 @@ impl<M: StateMachine> Node<M> {
                 EntryType::EntryNormal => {
                     self.machine.apply(entry.index, entry.term, &entry.data);
                 }
-                EntryType::EntryConfChange => {
-                    let mut change = ConfChange::default();
-                    let read = change.merge_from_bytes(&entry.data).map_err(Into::into);
-                    let protocol = |source| RaftError::Protocol { source: Box::new(source) };
-                    read.and_then(|()| self.raw.apply_conf_change(&change)).map_err(protocol)?;
-                }
-                EntryType::EntryConfChangeV2 => {
-                    let mut change = ConfChangeV2::default();
-                    let read = change.merge_from_bytes(&entry.data).map_err(Into::into);
-                    let protocol = |source| RaftError::Protocol { source: Box::new(source) };
-                    read.and_then(|()| self.raw.apply_conf_change(&change)).map_err(protocol)?;
+                EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
+                    self.apply_change(&entry)?;
                 }
             }
             self.applied = entry.index;
@@ -442,8 +470,11 @@ impl<M: StateMachine> Node<M> {
         let raft = &self.raw.raft;
         let is_leader = raft.state == StateRole::Leader;
         // Its own term's first entry is applied, hence all before it are.
-        let leading = is_leader && self.raw.store().term(self.applied) == Ok(raft.term);
-        let leader = if is_leader && !leading { None } else { self.leader() };
+        let leading =
+            is_leader && !self.failing && self.raw.store().term(self.applied) == Ok(raft.term);
+        // Who cannot listen does not know who leads.
+        let unknown = is_leader && !leading || self.failing;
+        let leader = if unknown { None } else { self.leader() };
         let standing = Standing { leading, leader, term: raft.term };
         if self.told.as_ref() == Some(&standing) {
             return;
@@ -475,48 +506,9 @@ impl<M: StateMachine> Node<M> {
     /// Proposals of a reign that is over.
     fn drop_lost(&mut self) {
         let current = self.raw.raft.term;
-        let leads = self.raw.raft.state == StateRole::Leader;
+        let leads = self.raw.raft.state == StateRole::Leader && !self.failing;
         while let Some(lost) = self.waiting.pop_front_if(|first| !leads || first.term != current) {
             let _ = lost.asked.answer.send(Err(ProposeError::Lost));
-        }
-    }
-
-    fn ask_reads(&mut self) {
-        if self.asked_reads.is_empty() {
-            return;
-        }
-        let reads = std::mem::take(&mut self.asked_reads);
-        if self.leads() {
-            self.probe(reads);
-            return;
-        }
-        for asked in reads {
-            let _ = asked.answer.send(Err(ProposeError::NotLeader { leader: self.told_leader() }));
-        }
-    }
-
-    /// Asks all masters whether this one still leads.
-    fn probe(&mut self, reads: Vec<Asked>) {
-        self.next_probe += 1;
-        self.raw.read_index(self.next_probe.to_be_bytes().to_vec());
-        self.probes.insert(self.next_probe, Probe { asked_at: self.now, reads });
-    }
-
-    /// A majority has said so.
-    fn confirmed(&mut self, context: &[u8], index: u64) {
-        let Ok(number) = context.try_into().map(u64::from_be_bytes) else { return };
-        let Some(probe) = self.probes.remove(&number) else { return };
-        self.reads.extend(probe.reads.into_iter().map(|asked| (index, asked)));
-        let ticks = self.options.election_ticks - LEASE_MARGIN;
-        let until = probe.asked_at + self.options.tick * ticks;
-        let nanos = u64::try_from(until.as_nanos()).expect("five centuries");
-        self.published.lease_until.fetch_max(nanos, Ordering::AcqRel);
-    }
-
-    fn answer_reads(&mut self) {
-        let applied = self.applied;
-        for (index, asked) in self.reads.extract_if(.., |(index, _)| *index <= applied) {
-            let _ = asked.answer.send(Ok(index));
         }
     }
 
@@ -525,12 +517,16 @@ impl<M: StateMachine> Node<M> {
         let log = self.raw.store();
         let since = self.applied - log.snapshot_index();
         let due = since >= self.options.snapshot_every || log.bytes() > LOG_BYTES_MAX;
-        if self.restoring.is_some() || since == 0 || !(due || log.is_snapshot_wanted()) {
+        if self.failing
+            || self.restoring.is_some()
+            || since == 0
+            || !(due || log.is_snapshot_wanted())
+        {
             return;
         }
         let term = log.term(self.applied).expect("what was just applied is in the log");
         let mut snapshot = Snapshot::default();
-        snapshot.data = self.machine.snapshot().into();
+        snapshot.data = self.membership.around(self.machine.snapshot()).into();
         let metadata = snapshot.mut_metadata();
         (metadata.index, metadata.term) = (self.applied, term);
         metadata.set_conf_state(self.raw.raft.prs().conf().to_conf_state());
@@ -549,6 +545,7 @@ impl<M: StateMachine> Node<M> {
             raft_id: raft.id,
             term: raft.term,
             leading: self.leads(),
+            is_member: self.membership.address(raft.id).is_some(),
             leader: self.told_leader(),
             applied: self.applied,
             committed: raft.raft_log.committed,
@@ -567,11 +564,14 @@ impl<M: StateMachine> Node<M> {
     }
 }
 
-/// Hands a snapshot to the state machine. The founding one stands for its beginning, and has no data.
-fn restore(machine: &mut impl StateMachine, snapshot: &Snapshot) -> Result<(), RaftError> {
+/// Hands a snapshot to the state machine, and returns the masters in it. The founding one stands for
+/// the beginning of the state, and has no data of it; nor has the one before, of who has yet to join.
+fn restore(machine: &mut impl StateMachine, snapshot: &Snapshot) -> Result<Membership, RaftError> {
     let index = snapshot.get_metadata().index;
-    if index == FOUNDED_AT {
-        return Ok(());
+    let bad = |reason| RaftError::Restore { index, reason };
+    let (membership, state) = Membership::split(&snapshot.data).map_err(bad)?;
+    if index > FOUNDED_AT {
+        machine.restore(&state).map_err(bad)?;
     }
-    machine.restore(&snapshot.data).map_err(|reason| RaftError::Restore { index, reason })
+    Ok(membership)
 }

@@ -9,11 +9,12 @@ use proto::agora::v1::{
 use protobuf2::Message as _;
 use raft::eraftpb::{Message, MessageType};
 use tokio::sync::Semaphore;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 use transport::grpc::MESSAGE_BYTES_MAX;
 
 use super::handle::Shared;
-use super::links::{Book, Sender};
+use super::links::{Book, Links, REMOVED_METADATA, Sender, Stranger};
 use super::node::Input;
 use super::threads::Mail;
 
@@ -26,6 +27,7 @@ const HEARD_BYTES_MAX: usize = 64 << 20;
 pub struct RaftService {
     shared: Arc<Shared>,
     book: Arc<Book>,
+    links: Arc<Links>,
     room: Arc<Semaphore>,
     /// One snapshot at a time: it is held in memory until it is whole.
     installing: Arc<Semaphore>,
@@ -33,10 +35,15 @@ pub struct RaftService {
 }
 
 impl RaftService {
-    pub(crate) fn new(shared: Arc<Shared>, book: Arc<Book>, snapshot_bytes_max: u64) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        book: Arc<Book>,
+        links: Arc<Links>,
+        snapshot_bytes_max: u64,
+    ) -> Self {
         let room = Arc::new(Semaphore::new(HEARD_BYTES_MAX));
         let installing = Arc::new(Semaphore::new(1));
-        Self { shared, book, room, installing, snapshot_bytes_max }
+        Self { shared, book, links, room, installing, snapshot_bytes_max }
     }
 
     /// As it is added to the routes of the master's port.
@@ -58,8 +65,16 @@ impl RaftService {
                 let raft_id = envelope.sender_id;
                 let data_id = envelope.sender_data_id;
                 self.put(Input::Met { raft_id, data_id })?;
+                // It may not be among the masters yet, as far as this one knows.
+                self.links.adjust();
             }
-            Err(reason) => {
+            Err(Stranger::Removed) => {
+                self.shared.meters.strangers.increment(1);
+                let mut status = Status::failed_precondition("you were removed from the cluster");
+                status.metadata_mut().insert(REMOVED_METADATA, MetadataValue::from_static("1"));
+                return Err(status);
+            }
+            Err(Stranger::Other(reason)) => {
                 self.shared.meters.strangers.increment(1);
                 if self.book.is_news(&envelope) {
                     tracing::error!(reason, "refused another master");

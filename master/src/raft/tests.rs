@@ -1,5 +1,7 @@
 //! Clusters of real nodes: real sockets on loopback, real stores in temporary directories.
 
+mod membership;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use transport::server::{Bound, Server, one_port};
 
 use super::{
-    Handle, LeaderInfo, ProposeError, RaftEvent, RaftOptions, RaftService, StateMachine, start,
+    Handle, Join, LeaderInfo, ProposeError, RaftEvent, RaftOptions, RaftService, StateMachine,
+    start,
 };
 
 /// Patience: far more than anything takes on an idle machine.
@@ -85,6 +88,9 @@ struct Cluster {
     addresses: Vec<SocketAddr>,
     masters: Vec<Option<Master>>,
     snapshot_every: u64,
+    /// The first so many began together; the others joined.
+    founders: usize,
+    joined: Option<String>,
 }
 
 impl Cluster {
@@ -103,6 +109,8 @@ impl Cluster {
             addresses: bounds.iter().map(Bound::local_addr).collect(),
             masters: (0..size).map(|_| None).collect(),
             snapshot_every,
+            founders: size,
+            joined: None,
         };
         for (at, bound) in bounds.into_iter().enumerate() {
             cluster.begin(at, bound);
@@ -112,7 +120,8 @@ impl Cluster {
 
     fn options(&self, at: usize) -> RaftOptions {
         RaftOptions {
-            peers: self.addresses.iter().map(ToString::to_string).collect(),
+            peers: self.addresses[..self.founders].iter().map(ToString::to_string).collect(),
+            join: (at >= self.founders).then(|| Join { cluster_id: self.joined.clone() }),
             tick: Duration::from_millis(20),
             snapshot_every: self.snapshot_every,
             snapshot_tail: 20,
@@ -133,11 +142,12 @@ impl Cluster {
                 RaftEvent::Failed { error } => Told::Failed(error.to_string()),
             });
         };
-        let (handle, service) =
+        let (handle, services) =
             start(self.options(at), texts.clone(), events).expect("a master starts");
         let stop = CancellationToken::new();
-        let routes = tonic::service::Routes::new(service.clone().into_server());
-        let served = tokio::spawn(bound.serve(one_port(axum::Router::new(), routes), stop.clone()));
+        let service = services.raft.clone();
+        let router = one_port(axum::Router::new(), services.into_routes());
+        let served = tokio::spawn(bound.serve(router, stop.clone()));
         self.masters[at] = Some(Master { handle, service, texts, told, stop, served });
     }
 

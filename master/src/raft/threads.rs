@@ -1,31 +1,40 @@
 //! The two threads around the node and the disk, and how everything is started and ended.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::disk::{Disk, Write};
-use super::error::RaftError;
+use super::admin::RaftAdminService;
+use super::disk::{Beginning, Disk, Write, file_in, may_pass};
+use super::error::{RaftError, chain};
 use super::handle::{Handle, PROPOSED_BYTES_MAX, Published, Shared};
 use super::links::{Book, Links};
 use super::members::Members;
 use super::meters::Meters;
 use super::node::{Input, Node, Output};
 use super::service::RaftService;
-use super::{RaftEvent, RaftOptions, StateMachine};
+use super::{Join, RaftEvent, RaftOptions, Services, StateMachine};
 
 /// Inputs taken in before outputs are done, so that one write to the disk serves them all.
 const BATCH_MAX: usize = 8_192;
 
 /// Writes joined to one transaction.
 const WRITES_MAX: usize = 256;
+
+/// The wait before a write that failed is tried again. It doubles up to the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+
+/// The longest one: what a person who has made space waits for at most.
+const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// What is put into the one inbox.
 pub(crate) enum Mail {
@@ -64,18 +73,19 @@ impl Threads {
 ///
 /// Reads all of the store first, so it may take a moment. `events` and `machine` are called by the raft
 /// thread and must not wait for anything. Must be called within a tokio runtime, which then carries
-/// the messages. The service must be served at the own address.
+/// the messages. The services must be served at the own address.
 pub fn start<M: StateMachine>(
     options: RaftOptions,
     machine: M,
     events: impl FnMut(RaftEvent) + Send + 'static,
-) -> Result<(Handle, RaftService), RaftError> {
+) -> Result<(Handle, Services), RaftError> {
     check(&options)?;
-    let members = Members::new(&options.own, &options.peers)?;
-    let (disk, mut found) = Disk::open(&options.dir, &options.own, &members)?;
+    let beginning = match &options.join {
+        Some(Join { cluster_id }) => Beginning::Joining(cluster_id.clone()),
+        None => Beginning::Founding(Members::new(&options.own, &options.peers)?),
+    };
+    let (disk, mut found) = Disk::open(&options.dir, &options.own, &beginning)?;
     let identity = found.identity.clone();
-    let mut addresses = members.addresses();
-    addresses.insert(identity.raft_id, options.own.clone());
 
     let (mailbox, inbox) = channel();
     let start = Instant::now();
@@ -83,22 +93,17 @@ pub fn start<M: StateMachine>(
     let meters = Meters::new(&options.own);
     let stopping = CancellationToken::new();
     let met = std::mem::take(&mut found.met);
-    let book = Arc::new(Book::new(identity, options.own.clone(), addresses.clone(), met));
+    let book = Arc::new(Book::new(identity, options.own.clone(), met));
     let (entry_bytes_max, snapshot_bytes_max, tick) =
         (options.entry_bytes_max, options.snapshot_bytes_max, options.tick);
-    let node = Node::new(
-        options,
-        found,
-        addresses,
-        machine,
-        Box::new(events),
-        published.clone(),
-        meters.clone(),
-    )?;
-    let links = Links::start(&book, &mailbox, &meters, &stopping, snapshot_bytes_max, tick);
-    let spawned = spawn(node, disk, inbox, &mailbox, links, start, meters.clone());
+    let node =
+        Node::new(options, found, machine, Box::new(events), published.clone(), meters.clone())?;
+    let links = Links::new(&book, &mailbox, &meters, &stopping, snapshot_bytes_max, tick);
+    let links = Arc::new(links);
+    let spawned = spawn(node, disk, inbox, &mailbox, &links, start, meters.clone());
     let threads = spawned.inspect_err(|_| stopping.cancel())?;
     let shared = Arc::new(Shared {
+        cluster_id: book.identity.cluster_id.clone(),
         start,
         mailbox,
         published,
@@ -108,8 +113,15 @@ pub fn start<M: StateMachine>(
         stopping,
         threads: Mutex::new(Some(threads)),
     });
-    let service = RaftService::new(shared.clone(), book, snapshot_bytes_max);
-    Ok((Handle(shared), service))
+    let raft = RaftService::new(shared.clone(), book.clone(), links, snapshot_bytes_max);
+    let handle = Handle(shared);
+    let admin = RaftAdminService::new(handle.clone(), book);
+    Ok((handle, Services { raft, admin }))
+}
+
+/// Whether there is a log in `dir` already, so that this master has begun before.
+pub fn has_begun(dir: &Path) -> bool {
+    file_in(dir).exists()
 }
 
 fn check(options: &RaftOptions) -> Result<(), RaftError> {
@@ -137,17 +149,17 @@ fn spawn<M: StateMachine>(
     disk: Disk,
     inbox: Receiver<Mail>,
     mailbox: &Mailbox,
-    links: Links,
+    links: &Arc<Links>,
     start: Instant,
     meters: Meters,
 ) -> Result<Threads, RaftError> {
     let crashed = Arc::new(AtomicBool::new(false));
-    let links = Arc::new(links);
     let (writes, to_do) = channel();
     let thread = |source| RaftError::Thread { source };
     let disk_thread = Writer {
         disk,
         to_write: to_do,
+        later: VecDeque::new(),
         mailbox: mailbox.clone(),
         links: links.clone(),
         crashed: crashed.clone(),
@@ -157,7 +169,7 @@ fn spawn<M: StateMachine>(
         .name("raft-disk".to_owned())
         .spawn(move || disk_thread.run())
         .map_err(thread)?;
-    let looped = Loop { node, inbox, writes, links, start };
+    let looped = Loop { node, inbox, writes, links: links.clone(), start };
     let raft = thread::Builder::new()
         .name("raft".to_owned())
         .spawn(move || looped.run())
@@ -195,6 +207,7 @@ impl<M: StateMachine> Loop<M> {
                     Output::Send(messages) => self.links.send(messages),
                     // The writer ends early only after it has put its failure into the inbox.
                     Output::Persist(write) => drop(self.writes.send(write)),
+                    Output::Members(members) => self.links.set(members),
                 }
             }
             if stop {
@@ -227,6 +240,8 @@ impl<M: StateMachine> Loop<M> {
 struct Writer {
     disk: Disk,
     to_write: Receiver<Write>,
+    /// Taken from there already. Few: a master whose disk fails takes nothing in.
+    later: VecDeque<Write>,
     mailbox: Mailbox,
     links: Arc<Links>,
     crashed: Arc<AtomicBool>,
@@ -246,10 +261,10 @@ impl Writer {
 
     fn writes(&mut self) -> Result<(), RaftError> {
         let mut batch = Vec::new();
-        while let Ok(first) = self.to_write.recv() {
+        while let Some(first) = self.next() {
             batch.push(first);
             while batch.len() < WRITES_MAX
-                && let Ok(more) = self.to_write.try_recv()
+                && let Some(more) = self.later.pop_front().or_else(|| self.to_write.try_recv().ok())
             {
                 batch.push(more);
             }
@@ -257,7 +272,9 @@ impl Writer {
                 return Ok(());
             }
             let began = Instant::now();
-            self.disk.write(&batch)?;
+            if !self.write(&batch)? {
+                return Ok(());
+            }
             self.meters.persist.record(began.elapsed());
             // The acknowledgement first: what answers the messages must find it handled.
             let number = batch.iter().map(|write| write.number).max().unwrap_or(0);
@@ -269,6 +286,62 @@ impl Writer {
             }
         }
         Ok(())
+    }
+}
+
+impl Writer {
+    /// The next write in line; none once there will be no more.
+    fn next(&mut self) -> Option<Write> {
+        self.later.pop_front().or_else(|| self.to_write.recv().ok())
+    }
+
+    /// Writes `batch`, again and again if the disk fails. Whether it is durable now: it is not if this
+    /// master is being stopped meanwhile.
+    fn write(&mut self, batch: &[Write]) -> Result<bool, RaftError> {
+        let mut wait = RETRY_FIRST;
+        let mut told: Option<String> = None;
+        loop {
+            let error = match self.disk.write(batch) {
+                Ok(()) => break,
+                Err(error) if may_pass(&error) => chain(&error),
+                Err(error) => return Err(error),
+            };
+            if told.is_none() {
+                let _ = self.mailbox.send(Mail::Input(Input::StoreFailed));
+            }
+            if told.as_ref() != Some(&error) {
+                let path = self.disk.path().display();
+                tracing::error!(
+                    %path,
+                    error,
+                    "cannot write the log: this master takes no part until it can; make space, or \
+                     see to the disk"
+                );
+                told = Some(error);
+            }
+            if !self.wait(wait) {
+                return Ok(false);
+            }
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+        if told.is_some() {
+            let path = self.disk.path().display();
+            tracing::info!(%path, "the log can be written again: this master takes part");
+            let _ = self.mailbox.send(Mail::Input(Input::StoreWorks));
+        }
+        Ok(true)
+    }
+
+    /// Waits, taking in what is to be written later. Whether to go on.
+    fn wait(&mut self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        loop {
+            match self.to_write.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(write) => self.later.push_back(write),
+                Err(RecvTimeoutError::Timeout) => return !self.crashed.load(Ordering::Acquire),
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
     }
 }
 
