@@ -111,12 +111,8 @@ pub enum Command {
         id: AppId,
         /// The fields, or the whole app.
         body: Value,
-        /// Whether absent fields keep their value.
-        partial: bool,
-        /// Whether a missing app is made (`PUT`) or refused (`PATCH`).
-        create: bool,
-        /// Whether deployments in the way are cancelled.
-        force: bool,
+        /// How.
+        how: PutApp,
     },
     /// `PUT` and `PATCH /v2/apps`: an array, one deployment.
     PutApps {
@@ -180,6 +176,22 @@ pub enum Command {
         /// Of which app.
         id: AppId,
     },
+    /// `POST` and `PUT /v2/groups/{id}`.
+    PutGroup {
+        /// Which, by the URL; the root if there is none.
+        id: AppId,
+        /// A description, a version to go back to, or a factor to scale by.
+        body: Value,
+        /// How.
+        how: PutGroup,
+    },
+    /// `PATCH /v2/groups/{id}`.
+    PatchGroup {
+        /// Which.
+        id: AppId,
+        /// `{"enforceRole": ...}`.
+        body: Value,
+    },
     /// `DELETE /v2/groups/{id}`: every app below it.
     DeleteGroup {
         /// Which; the root means everything.
@@ -187,6 +199,37 @@ pub enum Command {
         /// Whether deployments in the way are cancelled.
         force: bool,
     },
+}
+
+/// How an app is changed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent wish of a client")]
+pub struct PutApp {
+    /// Whether absent fields keep their value.
+    pub partial: bool,
+    /// Whether a missing app is made (`PUT`) or refused (`PATCH`).
+    pub create: bool,
+    /// Whether deployments in the way are cancelled.
+    pub force: bool,
+    /// With `partial`: whether a field that is null goes back to its default, and is not just as good
+    /// as absent.
+    pub null_removes: bool,
+}
+
+/// How a group is changed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent wish of a client")]
+pub struct PutGroup {
+    /// Whether the group must be new (`POST`).
+    pub is_new: bool,
+    /// Whether deployments in the way are cancelled.
+    pub force: bool,
+    /// Whether it is only told what would be done.
+    pub dry_run: bool,
+    /// With `dry_run`: whether the changes are told field by field too.
+    pub diff: bool,
+    /// Whether what is left out stays as it is.
+    pub merge: bool,
 }
 
 /// How tasks are killed.

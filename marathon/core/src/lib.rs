@@ -7,6 +7,8 @@ pub mod app;
 pub mod clock;
 pub mod environment;
 pub mod event;
+pub mod group;
+pub mod history;
 pub mod ids;
 pub mod instance;
 pub mod io;

@@ -7,21 +7,23 @@ mod asks;
 mod books;
 mod change;
 mod due;
+mod groups;
+mod history;
 mod kills;
 mod lead;
 mod offers;
 mod settle;
 mod updates;
 
-use crate::app::App;
 use crate::app::parse::Defaults;
+use crate::group::{Tree, Versions};
+use crate::history::Past;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::Instance;
 use crate::io::{Config, Input, Output};
 use crate::launch_queue::LaunchQueue;
 use crate::outbox::Outbox;
 use crate::planner::Deployment;
-use crate::stored::Versions;
 use model::ids::FrameworkId;
 use model::rng::Rng;
 use model::step::{Core, Now, Time, Timestamp};
@@ -48,8 +50,11 @@ pub struct Marathon {
 struct Books {
     framework: Option<FrameworkId>,
     is_connected: bool,
-    apps: BTreeMap<AppId, Arc<App>>,
+    /// What is wanted.
+    tree: Tree,
     versions: Versions,
+    /// Deployments by the version they made: those that run and the latest that are over.
+    history: BTreeMap<Timestamp, Arc<Past>>,
     instances: BTreeMap<AppId, BTreeMap<InstanceId, Arc<Instance>>>,
     /// Of which app each instance is.
     owners: BTreeMap<InstanceId, AppId>,

@@ -2,7 +2,13 @@
 //!
 //! Every document says its form, so that a later version can tell old ones apart.
 
+mod past;
+
+pub(crate) use past::{group, group_key, past, past_key};
+
 use crate::app::{App, parse, render};
+use crate::group::{Tree, Versions};
+use crate::history::Past;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::{Condition, Goal, Health, Instance, Place, Task};
 use crate::io::Key;
@@ -16,17 +22,15 @@ use std::sync::Arc;
 /// The form written today.
 const FORM: u32 = 1;
 
-/// Versions of every app.
-pub(crate) type Versions = BTreeMap<AppId, BTreeMap<Timestamp, Arc<App>>>;
-
 /// Everything that was stored, read.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
     pub(crate) framework: Option<FrameworkId>,
-    pub(crate) apps: BTreeMap<AppId, Arc<App>>,
+    pub(crate) tree: Tree,
     pub(crate) versions: Versions,
     pub(crate) instances: Vec<Instance>,
     pub(crate) deployments: Vec<Deployment>,
+    pub(crate) history: BTreeMap<Timestamp, Arc<Past>>,
 }
 
 pub(crate) fn framework_key() -> Key {
@@ -230,7 +234,7 @@ pub(crate) fn load(stored: &[(Key, Vec<u8>)]) -> Loaded {
             "app" => {
                 let app = decode::<StoredApp>(value)
                     .and_then(|it| find(&loaded.versions, &AppId::parse(&it.id).ok()?, it.version));
-                loaded.apps.extend(app.map(|app| (app.id.clone(), app)));
+                loaded.tree.apps.extend(app.map(|app| (app.id.clone(), app)));
             }
             "instance" => {
                 let instance = decode::<StoredInstance>(value);
@@ -241,6 +245,15 @@ pub(crate) fn load(stored: &[(Key, Vec<u8>)]) -> Loaded {
                 loaded
                     .deployments
                     .extend(deployment.and_then(|it| deployment_of(&it, &loaded.versions)));
+            }
+            "group" => {
+                let group = decode::<past::StoredGroup>(value).and_then(|it| it.read());
+                let group = group.map(|group| (group.id.clone(), Arc::new(group)));
+                loaded.tree.groups.extend(group);
+            }
+            "past" => {
+                let past = decode::<past::StoredPast>(value).and_then(past::StoredPast::read);
+                loaded.history.extend(past.map(|past| (past.version, Arc::new(past))));
             }
             _ => {}
         }

@@ -1,6 +1,8 @@
 //! What reads are answered from: everything that was made visible, shared and never changed in place.
 
 use crate::app::{App, render};
+use crate::group::{self, Group, Tree};
+use crate::history::Past;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::{Condition, Instance};
 use crate::io::TaskFailure;
@@ -10,7 +12,7 @@ use crate::{clock, queue_json};
 use model::ids::FrameworkId;
 use model::step::Timestamp;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One change of a [`View`].
@@ -25,6 +27,10 @@ pub enum Change {
     Framework(FrameworkId),
     /// An app is new, changed or gone.
     App(AppId, Option<Arc<App>>),
+    /// What is said of a group is new, changed or gone.
+    Group(AppId, Option<Arc<Group>>),
+    /// A deployment that was, by the version it made, is new, has ended or is forgotten.
+    Past(Timestamp, Option<Arc<Past>>),
     /// A stored version of an app is new or gone.
     Version(AppId, Timestamp, Option<Arc<App>>),
     /// An instance is new, changed or gone.
@@ -46,8 +52,10 @@ pub struct View {
     pub role: Arc<str>,
     /// Our id at the master, once known.
     pub framework: Option<FrameworkId>,
-    /// Every app.
-    pub apps: BTreeMap<AppId, Arc<App>>,
+    /// Every app and every described group.
+    pub tree: Tree,
+    /// Deployments by the version they made.
+    pub history: BTreeMap<Timestamp, Arc<Past>>,
     /// Stored versions of every app.
     pub versions: BTreeMap<AppId, BTreeMap<Timestamp, Arc<App>>>,
     /// Instances by app, also of apps that are gone.
@@ -127,7 +135,9 @@ impl View {
                 *self = Self { is_leading, ..Self::new(self.role.clone()) };
             }
             Change::Framework(id) => self.framework = Some(id),
-            Change::App(id, app) => put(&mut self.apps, id, app),
+            Change::App(id, app) => put(&mut self.tree.apps, id, app),
+            Change::Group(id, group) => put(&mut self.tree.groups, id, group),
+            Change::Past(version, past) => put(&mut self.history, version, past),
             Change::Version(id, version, app) => {
                 put_below(&mut self.versions, id, version, app);
             }
@@ -147,16 +157,17 @@ impl View {
 
     /// An app with what `embed` adds; absent when there is none of that id.
     pub fn app(&self, id: &AppId, embed: Embed) -> Option<Value> {
-        self.apps.get(id).map(|app| self.render(app, embed))
+        self.tree.apps.get(id).map(|app| self.render(app, embed))
     }
 
     /// Every app that `keep` says yes to, with what `embed` adds.
     pub fn apps(&self, embed: Embed, keep: impl Fn(&App) -> bool) -> Vec<Value> {
-        let kept = self.apps.values().filter(|app| keep(app));
+        let kept = self.tree.apps.values().filter(|app| keep(app));
         kept.map(|app| self.render(app, embed)).collect()
     }
 
-    fn render(&self, app: &App, embed: Embed) -> Value {
+    /// `app` with what `embed` adds.
+    pub fn render(&self, app: &App, embed: Embed) -> Value {
         let mut out = render::app(app);
         if embed.counts {
             let counts = self.counts(&app.id);
@@ -216,7 +227,7 @@ impl View {
 
     /// Stored versions of an app, newest first; absent when there is no such app.
     pub fn versions(&self, app: &AppId) -> Option<Vec<String>> {
-        self.apps.get(app)?;
+        self.tree.apps.get(app)?;
         let versions = self.versions.get(app).into_iter().flat_map(BTreeMap::keys);
         Some(versions.rev().map(|version| clock::format(*version)).collect())
     }
@@ -224,6 +235,19 @@ impl View {
     /// One stored version of an app.
     pub fn version(&self, app: &AppId, version: Timestamp) -> Option<Value> {
         self.versions.get(app)?.get(&version).map(|app| render::app(app))
+    }
+
+    /// Versions at which something at or below a group changed, oldest first.
+    pub fn group_versions(&self, id: &AppId) -> BTreeSet<Timestamp> {
+        group::versions(&self.tree, &self.history, id)
+    }
+
+    /// A group as it was at one of its versions.
+    pub fn group_at(&self, id: &AppId, version: Timestamp) -> Option<Value> {
+        self.group_versions(id).contains(&version).then(|| {
+            let tree = self.tree.clone().at(version, &self.history, &self.versions);
+            group::render_past(&tree, id, version)
+        })
     }
 
     /// How many tasks of `app` are in which state.

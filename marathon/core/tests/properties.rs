@@ -2,13 +2,13 @@
 
 mod world;
 
-use marathon_core::io::{Command, KillHow};
+use marathon_core::io::{Command, KillHow, PutApp};
 use marathon_core::rollout;
 use marathon_core::view::Embed;
 use model::task::TaskState;
 use proptest::prelude::*;
 use serde_json::json;
-use world::{World, app, sleeper};
+use world::{PUT, World, app, sleeper};
 
 /// One thing that somebody does or that befalls somebody.
 #[derive(Clone, Debug)]
@@ -98,7 +98,11 @@ fn play(world: &mut World, act: &Act) {
         Act::Scale { app: which, instances, force } => {
             let body = json!({"instances": instances});
             let id = app(&name(which));
-            let _ = world.ask(Command::PutApp { id, body, partial: true, create: false, force });
+            let _ = world.ask(Command::PutApp {
+                id,
+                body,
+                how: PutApp { create: false, force, ..PUT },
+            });
         }
         Act::Change { app: which, minimum, over, force } => {
             let body = json!({
@@ -109,7 +113,11 @@ fn play(world: &mut World, act: &Act) {
                 },
             });
             let id = app(&name(which));
-            let _ = world.ask(Command::PutApp { id, body, partial: true, create: false, force });
+            let _ = world.ask(Command::PutApp {
+                id,
+                body,
+                how: PutApp { create: false, force, ..PUT },
+            });
         }
         Act::Restart { app: which, force } => {
             let _ = world.ask(Command::RestartApp { id: app(&name(which)), force });
@@ -181,7 +189,7 @@ fn heal(world: &mut World) {
 fn check_converged(world: &World) {
     assert_eq!(world.view.deployments(), Vec::<serde_json::Value>::new());
     let mut wanted = 0;
-    for (id, app) in &world.view.apps {
+    for (id, app) in &world.view.tree.apps {
         assert_eq!(world.running(id.as_str()), app.instances as usize, "{id}");
         assert_eq!(world.instances(id.as_str()).len(), app.instances as usize, "{id}");
         let current = world.instances(id.as_str());
@@ -233,7 +241,7 @@ proptest! {
             if world.launched.len() == known {
                 continue;
             }
-            for (id, app) in &world.view.apps {
+            for (id, app) in &world.view.tree.apps {
                 let alive = world.tasks.values().filter(|it| it.launch.app.id == *id && !it.is_killed);
                 // A launch that was on its way when the app was scaled down may still arrive.
                 let (_, most) = rollout::capacity(app);

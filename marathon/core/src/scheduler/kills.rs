@@ -54,7 +54,7 @@ impl Marathon {
     pub(super) fn send_kill(&mut self, instance: &Instance) {
         let Some(task) = &instance.task else { return };
         // The grace may have changed since the launch; the app's present wish counts.
-        let app = self.books.apps.get(&instance.app.id).unwrap_or(&instance.app);
+        let app = self.books.tree.apps.get(&instance.app.id).unwrap_or(&instance.app);
         let (task, agent, grace) = (task.id.clone(), task.place.agent.clone(), app.kill_grace);
         self.outbox.push(Output::Kill { task, agent: Some(agent), grace });
     }

@@ -32,10 +32,12 @@ pub(super) fn lead(
     books.framework.clone_from(&framework);
     let versions = loaded.versions.values().flat_map(BTreeMap::keys);
     let deployed = loaded.deployments.iter().map(|deployment| &deployment.version);
-    books.last_version = versions.chain(deployed).copied().max().unwrap_or_default();
-    books.apps = loaded.apps;
+    let past = loaded.history.keys();
+    books.last_version = versions.chain(deployed).chain(past).copied().max().unwrap_or_default();
+    books.tree = loaded.tree;
+    books.history = loaded.history;
     books.versions = loaded.versions;
-    show_apps(marathon);
+    show_tree(marathon);
     for instance in loaded.instances {
         let (app, id) = (instance.app.id.clone(), instance.id.clone());
         let instance = Arc::new(instance);
@@ -64,13 +66,21 @@ pub(super) fn lead(
         settle::begin_step(marathon, &id, now);
     }
     // Apps without instances are looked at too: they may want some.
-    let apps: Vec<_> = marathon.books.apps.keys().cloned().collect();
+    let apps: Vec<_> = marathon.books.tree.apps.keys().cloned().collect();
     marathon.books.touched.extend(apps);
     marathon.outbox.push(Output::Subscribe { framework });
 }
 
-fn show_apps(marathon: &mut Marathon) {
-    let apps: Vec<_> = marathon.books.apps.values().cloned().collect();
+fn show_tree(marathon: &mut Marathon) {
+    let groups: Vec<_> = marathon.books.tree.groups.values().cloned().collect();
+    for group in groups {
+        marathon.show(Change::Group(group.id.clone(), Some(group)));
+    }
+    let history: Vec<_> = marathon.books.history.values().cloned().collect();
+    for past in history {
+        marathon.show(Change::Past(past.version, Some(past)));
+    }
+    let apps: Vec<_> = marathon.books.tree.apps.values().cloned().collect();
     for app in apps {
         marathon.show(Change::App(app.id.clone(), Some(app)));
     }

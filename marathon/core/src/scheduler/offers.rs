@@ -113,7 +113,7 @@ fn launch(
 
 /// The definition to launch `instance` from: its own, with what changed since and needs no restart.
 fn latest(marathon: &Marathon, instance: &Instance) -> Arc<App> {
-    let present = marathon.books.apps.get(&instance.app.id);
+    let present = marathon.books.tree.apps.get(&instance.app.id);
     present.filter(|app| instance.is_current(app)).unwrap_or(&instance.app).clone()
 }
 

@@ -3,6 +3,7 @@
 use super::{Due, Marathon};
 use crate::app::App;
 use crate::event::{Happening, deployment_info};
+use crate::history::Outcome;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::io::Output;
 use crate::planner::Action;
@@ -38,7 +39,7 @@ pub(super) fn settle(marathon: &mut Marathon, now: Now) {
 impl Marathon {
     /// What `app` is to have just now: what the deployment it is part of says, as far as that has come.
     pub(super) fn target(&self, app: &AppId) -> Target {
-        let present = self.books.apps.get(app);
+        let present = self.books.tree.apps.get(app);
         let scale = |app: &Arc<App>| Target::Scale {
             app: app.clone(),
             to: app.instances,
@@ -114,12 +115,7 @@ pub(super) fn begin_step(marathon: &mut Marathon, id: &DeploymentId, now: Now) {
     let Some(under_way) = marathon.books.deployments.get_mut(id) else { return };
     let deployment = under_way.deployment.clone();
     let Some(step) = deployment.plan.steps.get(deployment.step) else {
-        let what = Happening::DeploymentSuccess {
-            id: id.clone(),
-            version: deployment.version,
-            plan: deployment.plan.clone(),
-        };
-        end_deployment(marathon, id, what, now);
+        end_deployment(marathon, id, Outcome::Succeeded, None, now);
         return;
     };
     under_way.waits_for = step.actions.iter().map(|action| action.app().clone()).collect();
@@ -153,14 +149,25 @@ fn end_step(marathon: &mut Marathon, id: &DeploymentId, now: Now) {
     begin_step(marathon, id, now);
 }
 
-/// Ends a deployment, as `what` tells.
+/// Ends a deployment with `outcome`, and says `why` if it did not succeed.
 pub(super) fn end_deployment(
     marathon: &mut Marathon,
     id: &DeploymentId,
-    what: Happening,
+    outcome: Outcome,
+    why: Option<Arc<str>>,
     now: Now,
 ) {
     let Some(under_way) = marathon.books.deployments.remove(id) else { return };
+    let (version, plan) = (under_way.deployment.version, under_way.deployment.plan.clone());
+    marathon.note_end(version, outcome, why.clone(), now);
+    let what = match outcome {
+        Outcome::Succeeded => Happening::DeploymentSuccess { id: id.clone(), version, plan },
+        Outcome::Cancelled
+        | Outcome::Overridden
+        | Outcome::Reverted
+        | Outcome::Failed
+        | Outcome::RolledBack => Happening::DeploymentFailed { id: id.clone(), version, plan, why },
+    };
     marathon.outbox.put(stored::deployment_key(id), None);
     marathon.show(Change::Deployment(id.clone(), None));
     marathon.tell(what, now);
@@ -175,7 +182,7 @@ fn show_queue(marathon: &mut Marathon, now: Now) {
     for id in std::mem::take(&mut marathon.books.queue_shown) {
         let waiting = marathon.books.queue.of(&id).next().cloned();
         let of_instance = waiting.and_then(|it| marathon.instance(&it).map(|it| it.app.clone()));
-        let app = marathon.books.apps.get(&id).cloned().or(of_instance);
+        let app = marathon.books.tree.apps.get(&id).cloned().or(of_instance);
         let entry = app.and_then(|app| marathon.books.queue.entry(&app, now)).map(Arc::new);
         marathon.show(Change::Queue(id, entry));
     }

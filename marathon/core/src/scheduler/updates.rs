@@ -266,7 +266,7 @@ fn note_failure(
     now: Now,
 ) {
     let is_bad = !matches!(status.state, TaskState::Killed | TaskState::Finished);
-    if !is_bad || !marathon.books.apps.contains_key(&instance.app.id) {
+    if !is_bad || !marathon.books.tree.apps.contains_key(&instance.app.id) {
         return;
     }
     let failure = TaskFailure {

@@ -7,7 +7,7 @@ use marathon_core::app::App;
 use marathon_core::ids::{AppId, InstanceId};
 use marathon_core::instance::{Condition, Instance};
 use marathon_core::io::{
-    Answer, Ask, Command, Config, Input, Launch, OfferView, Output, Refusal, UpdateView,
+    Answer, Ask, Command, Config, Input, Launch, OfferView, Output, PutApp, Refusal, UpdateView,
 };
 use marathon_core::view::View;
 use model::ids::{AgentId, FrameworkId, OfferId, RequestId, TaskId, UpdateId};
@@ -24,6 +24,10 @@ use std::time::Duration;
 
 /// 2026-01-01T00:00:00Z: when every story begins.
 pub(crate) const START: u64 = 1_767_225_600_000_000;
+
+/// A partial update that may make the app.
+pub(crate) const PUT: PutApp =
+    PutApp { partial: true, create: true, force: false, null_removes: false };
 
 /// What runs somewhere.
 #[derive(Clone, Debug)]
@@ -434,11 +438,11 @@ impl World {
     }
 
     pub(crate) fn put(&mut self, id: &str, body: Value) -> Result<Answer, Refusal> {
-        self.ask(Command::PutApp { id: app(id), body, partial: true, create: true, force: false })
+        self.ask(Command::PutApp { id: app(id), body, how: PUT })
     }
 
     pub(crate) fn force(&mut self, id: &str, body: Value) -> Answer {
-        self.ask(Command::PutApp { id: app(id), body, partial: true, create: true, force: true })
+        self.ask(Command::PutApp { id: app(id), body, how: PutApp { force: true, ..PUT } })
             .expect("forced")
     }
 
@@ -461,7 +465,7 @@ impl World {
     }
 
     pub(crate) fn app(&self, id: &str) -> Arc<App> {
-        self.view.apps[&app(id)].clone()
+        self.view.tree.apps[&app(id)].clone()
     }
 
     /// Types of the events since the last time, without those of instances.

@@ -1,0 +1,80 @@
+use serde_json::{Value, json};
+
+use super::harness::Api;
+
+fn app(id: &str) -> Value {
+    json!({"id": id, "cmd": "sleep 1000", "instances": 0})
+}
+
+#[tokio::test]
+async fn versions_are_listed_newest_first_and_gone_back_to() {
+    let api = Api::start().await;
+    let first = api.create(&app("/prod/web")).await["version"].clone();
+    let (status, second) =
+        api.ask("PUT", "/v2/apps/prod/web", Some(&json!({"cmd": "other"}))).await;
+    assert_eq!(status, 200);
+    let versions = api.get("/v2/apps/prod/web/versions").await;
+    assert_eq!(versions, json!({"versions": [second["version"], first]}));
+    let path = format!("/v2/apps/prod/web/versions/{}", first.as_str().expect("text"));
+    assert_eq!(api.get(&path).await["cmd"], "sleep 1000");
+    let back = api.ask("PUT", "/v2/apps/prod/web", Some(&json!({"version": first}))).await;
+    assert_eq!(back.0, 200);
+    assert_eq!(api.get("/v2/apps/prod/web").await["app"]["cmd"], "sleep 1000");
+    let (status, body) =
+        api.ask("GET", "/v2/apps/prod/web/versions/2001-01-01T00:00:00Z", None).await;
+    assert_eq!(status, 404, "{body}");
+    assert_eq!(api.ask("GET", "/v2/apps/prod/web/versions/latest", None).await.0, 422);
+    let (status, body) = api.ask("GET", "/v2/apps/none/versions", None).await;
+    assert_eq!((status, &body["message"]), (404, &json!("App '/none' does not exist")));
+}
+
+#[tokio::test]
+async fn wildcards_and_arrays_mean_many_apps() {
+    let api = Api::start().await;
+    let both = json!([app("/prod/a"), app("/prod/b"), app("/test/c")]);
+    let (status, body) = api.ask("PUT", "/v2/apps", Some(&both)).await;
+    assert_eq!((status, body["deploymentId"].is_string()), (200, true));
+    let below = api.get("/v2/apps/prod/*").await;
+    let ids: Vec<_> = below["*"].as_array().expect("a list").iter().map(|it| &it["id"]).collect();
+    assert_eq!(ids, ["/prod/a", "/prod/b"]);
+    assert_eq!(api.get("/v2/apps/prod/*/tasks").await, json!({"tasks": []}));
+    let change = json!([{"id": "/prod/a", "cpus": 0.5}]);
+    assert_eq!(api.ask("PATCH", "/v2/apps", Some(&change)).await.0, 200);
+    assert_eq!(api.get("/v2/apps/prod/a").await["app"]["cpus"], 0.5);
+    let missing = json!([{"id": "/prod/none", "cpus": 0.5}]);
+    assert_eq!(api.ask("PATCH", "/v2/apps", Some(&missing)).await.0, 404);
+    let page = api.get("/v2/apps?offset=1&limit=1").await;
+    assert_eq!(page["apps"].as_array().map(Vec::len), Some(1));
+    assert_eq!(page["apps"][0]["id"], "/prod/b");
+    assert_eq!(api.ask("GET", "/v2/apps?limit=some", None).await.0, 422);
+    assert_eq!(api.get("/v2/apps?id=PROD").await["apps"].as_array().map(Vec::len), Some(2));
+    assert_eq!(api.get("/v2/tasks?status=running&limit=5").await, json!({"tasks": []}));
+}
+
+#[tokio::test]
+async fn a_misspelt_field_is_warned_of_or_refused_and_null_can_remove_one() {
+    let api = Api::start().await;
+    let mut body = app("/web");
+    body["instnces"] = 7.into();
+    let response = api.send("POST", "/v2/apps", Some(&body)).await;
+    assert_eq!(response.status(), 201);
+    assert_eq!(
+        response.headers()["warning"],
+        "299 - \"the field instnces is unknown and ignored\""
+    );
+    let (status, answer) = api.ask("PUT", "/v2/apps/web?strict=true", Some(&body)).await;
+    assert_eq!((status, &answer["details"][0]["path"]), (422, &json!("/instnces")));
+
+    let user = json!({"user": "somebody", "mem": 64});
+    assert_eq!(api.ask("PUT", "/v2/apps/web", Some(&user)).await.0, 200);
+    let null = json!({"user": null, "mem": null});
+    assert_eq!(api.ask("PUT", "/v2/apps/web", Some(&null)).await.0, 200);
+    assert_eq!(
+        api.get("/v2/apps/web").await["app"]["user"],
+        "somebody",
+        "null is as good as absent"
+    );
+    assert_eq!(api.ask("PUT", "/v2/apps/web?nulls=remove", Some(&null)).await.0, 200);
+    let app = api.get("/v2/apps/web").await["app"].clone();
+    assert_eq!((app.get("user"), &app["mem"]), (None, &json!(128)));
+}
