@@ -171,6 +171,13 @@ pub enum Command {
         /// Whether it is only stopped (and not reverted).
         force: bool,
     },
+    /// `POST /agora/v1/deployments/{id}/pause` and `.../continue`.
+    HoldDeployment {
+        /// Which.
+        id: String,
+        /// Whether it is held where it is, or goes on.
+        is_paused: bool,
+    },
     /// `DELETE /v2/queue/{id}/delay`.
     ResetDelay {
         /// Of which app.

@@ -20,6 +20,23 @@ pub struct Deployment {
     pub originals: BTreeMap<AppId, Option<Arc<App>>>,
     /// The step under way, from 0.
     pub step: usize,
+    /// Whether it takes back another one. It is then not taken back in turn when it fails.
+    pub is_return: bool,
+    /// Whether somebody holds it where it is.
+    pub is_paused: bool,
+    /// How many stops of its canaries are passed.
+    pub stage: usize,
+}
+
+/// How a deployment is getting on. Not stored: a new leader looks anew.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Progress {
+    /// When it last got on: an instance came to serve or went, or a step was done.
+    pub at: Timestamp,
+    /// How many new tasks of each app failed.
+    pub failures: BTreeMap<AppId, u32>,
+    /// Apps whose old instances make room before new ones start.
+    pub kill_first: BTreeSet<AppId>,
 }
 
 impl Deployment {

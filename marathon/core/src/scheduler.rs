@@ -3,6 +3,7 @@
 //! [`Marathon::step`] only dispatches; each input is handled in a file of its own. After each,
 //! `settle` lets every app that was touched come closer to what it is to have.
 
+mod advance;
 mod asks;
 mod books;
 mod change;
@@ -23,7 +24,7 @@ use crate::instance::Instance;
 use crate::io::{Config, Input, Output};
 use crate::launch_queue::LaunchQueue;
 use crate::outbox::Outbox;
-use crate::planner::Deployment;
+use crate::planner::{Deployment, Progress};
 use model::ids::FrameworkId;
 use model::rng::Rng;
 use model::step::{Core, Now, Time, Timestamp};
@@ -63,6 +64,8 @@ struct Books {
     locks: BTreeMap<AppId, DeploymentId>,
     queue: LaunchQueue,
     timers: BTreeSet<(Time, Due)>,
+    /// Apps with a timer to be looked at again.
+    looked_at_later: BTreeSet<AppId>,
     /// Apps to look at before the turn ends.
     touched: BTreeSet<AppId>,
     /// Apps whose queue entry is to be shown anew before the turn ends.
@@ -86,6 +89,14 @@ struct Asking {
 struct UnderWay {
     deployment: Arc<Deployment>,
     waits_for: BTreeSet<AppId>,
+    progress: Arc<Progress>,
+}
+
+impl UnderWay {
+    fn new(deployment: Deployment) -> Self {
+        let deployment = Arc::new(deployment);
+        Self { deployment, waits_for: BTreeSet::new(), progress: Arc::default() }
+    }
 }
 
 /// What can fall due. A timer says when to look, not what will be found: if things have moved on, it
@@ -100,6 +111,10 @@ enum Due {
     Kill(InstanceId, u64),
     /// An unreachable instance is to be replaced or forgotten.
     Unreachable(InstanceId),
+    /// A deployment should have got on.
+    Progress(DeploymentId),
+    /// An app is to be looked at again.
+    Look(AppId),
     /// Everything is to be reconciled.
     Reconcile,
     /// Offers may be asked for again.

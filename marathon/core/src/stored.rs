@@ -170,6 +170,12 @@ struct StoredDeployment {
     steps: Vec<Vec<StoredAction>>,
     /// The version each app had; absent means it did not exist.
     originals: BTreeMap<String, Option<u64>>,
+    #[serde(default)]
+    is_return: bool,
+    #[serde(default)]
+    is_paused: bool,
+    #[serde(default)]
+    stage: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -206,6 +212,9 @@ pub(crate) fn deployment(deployment: &Deployment) -> Vec<u8> {
         originals: originals
             .map(|(id, app)| (id.to_string(), app.as_ref().map(|app| app.version.0)))
             .collect(),
+        is_return: deployment.is_return,
+        is_paused: deployment.is_paused,
+        stage: deployment.stage,
     })
 }
 
@@ -327,6 +336,9 @@ fn deployment_of(stored: &StoredDeployment, versions: &Versions) -> Option<Deplo
         plan: Plan { steps },
         originals,
         step: 0,
+        is_return: stored.is_return,
+        is_paused: stored.is_paused,
+        stage: stored.stage,
     })
 }
 

@@ -7,7 +7,7 @@ use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::{Condition, Instance};
 use crate::io::TaskFailure;
 use crate::launch_queue::Entry;
-use crate::planner::Deployment;
+use crate::planner::{Deployment, Progress};
 use crate::{clock, queue_json};
 use model::ids::FrameworkId;
 use model::step::Timestamp;
@@ -37,6 +37,8 @@ pub enum Change {
     Instance(AppId, InstanceId, Option<Arc<Instance>>),
     /// A deployment is new, one step on, or over.
     Deployment(DeploymentId, Option<Arc<Deployment>>),
+    /// A deployment got on, or is over.
+    Progress(DeploymentId, Option<Arc<Progress>>),
     /// What waits of an app has changed.
     Queue(AppId, Option<Arc<Entry>>),
     /// A task of an app has ended badly, or the app is gone.
@@ -62,6 +64,8 @@ pub struct View {
     pub instances: BTreeMap<AppId, BTreeMap<InstanceId, Arc<Instance>>>,
     /// Running deployments.
     pub deployments: BTreeMap<DeploymentId, Arc<Deployment>>,
+    /// How each of them gets on.
+    pub progress: BTreeMap<DeploymentId, Arc<Progress>>,
     /// What waits to be launched.
     pub queue: BTreeMap<AppId, Arc<Entry>>,
     /// The last failure of each app.
@@ -145,6 +149,7 @@ impl View {
                 put_below(&mut self.instances, app, id, instance);
             }
             Change::Deployment(id, deployment) => put(&mut self.deployments, id, deployment),
+            Change::Progress(id, progress) => put(&mut self.progress, id, progress),
             Change::Queue(id, entry) => put(&mut self.queue, id, entry),
             Change::Failure(id, failure) => put(&mut self.failures, id, failure),
         }

@@ -4,6 +4,7 @@
 //! comes last says what is meant. Reads are answered from the published view; what changes something
 //! goes to the core.
 
+mod agora;
 mod apps;
 mod groups;
 mod info;
@@ -144,6 +145,7 @@ async fn route(call: &Call<'_>, words: &[&str]) -> Reply {
         ["v2", "groups", rest @ ..] => groups::route(call, rest).await,
         ["v2", "deployments", rest @ ..] => deployments(call, rest).await,
         ["v2", "queue", rest @ ..] => queue(call, rest).await,
+        ["agora", "v1", rest @ ..] => agora::route(call, rest).await,
         ["v2", "leader"] => info::abdicate(call),
         ["v2", "plugins"] => {
             call.only(&[Method::GET])?;

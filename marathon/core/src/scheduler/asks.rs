@@ -1,7 +1,7 @@
 //! What users ask for.
 
 use super::change::{self, Started, Wish};
-use super::{Marathon, groups, settle};
+use super::{Marathon, advance, groups, settle};
 use crate::app::parse::{self, Update};
 use crate::app::{App, render};
 use crate::clock;
@@ -65,6 +65,7 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
         }
         Command::KillTask { id, task, how } => kill_task(marathon, &id, &task, how, now),
         Command::CancelDeployment { id, force } => cancel(marathon, &id, force, now),
+        Command::HoldDeployment { id, is_paused } => advance::hold(marathon, &id, is_paused, now),
         Command::ResetDelay { id } => {
             if !marathon.books.queue.reset(&id) {
                 return Err(refusal(404, format!("Application {id} not found in tasks queue.")));

@@ -1,6 +1,6 @@
 //! Changing what is known: each change goes to the store, to the view and to the events at once.
 
-use super::{Due, Marathon};
+use super::{Due, Marathon, advance};
 use crate::app::App;
 use crate::event::{Event, Happening};
 use crate::group::Group;
@@ -150,10 +150,15 @@ impl Marathon {
         if old.as_ref().is_none_or(|old| old.condition != instance.condition) {
             self.tell_condition(&instance, instance.condition.name(), now);
         }
+        let served = old.as_ref().is_some_and(|old| old.is_serving());
+        let gets_on = !served && instance.is_serving();
         let instance = Arc::new(instance);
         self.show(Change::Instance(app.clone(), id.clone(), Some(instance.clone())));
         self.books.owners.insert(id.clone(), app.clone());
         self.books.instances.entry(app.clone()).or_default().insert(id, instance);
+        if gets_on {
+            advance::app_got_on(self, &app, now);
+        }
         self.books.touched.insert(app);
     }
 
@@ -171,6 +176,7 @@ impl Marathon {
         self.tell_condition(&instance, condition, now);
         self.show(Change::Instance(app.clone(), id.clone(), None));
         self.drop_versions_if_gone(&app);
+        advance::app_got_on(self, &app, now);
         self.books.touched.insert(app);
     }
 

@@ -1,6 +1,6 @@
 //! Changing apps: what is asked for becomes a deployment.
 
-use super::{Marathon, UnderWay, settle};
+use super::{Marathon, UnderWay, advance, settle};
 use crate::app::{App, NetworkMode, VersionInfo, parse};
 use crate::event::Happening;
 use crate::group::{Group, Tree};
@@ -46,6 +46,7 @@ pub(super) struct Prepared {
     pub(super) groups: GroupChanges,
     pub(super) plan: Plan,
     in_the_way: BTreeSet<DeploymentId>,
+    is_return: bool,
 }
 
 /// Starts the deployment that fulfils `wish`. On a refusal nothing has changed.
@@ -92,12 +93,13 @@ pub(super) fn prepare(marathon: &Marathon, wish: &Wish, now: Now) -> Result<Prep
     };
     let plan = planner::plan(&changes, &tree, outdated, &wish.victims)
         .map_err(|cycle| parse::Invalid::one("/", cycle.to_string()).refusal())?;
-    Ok(Prepared { version, changes, groups, plan, in_the_way })
+    let is_return = wish.is_return;
+    Ok(Prepared { version, changes, groups, plan, in_the_way, is_return })
 }
 
 /// Does what was prepared. Deployments in the way end with `ends`.
 fn carry_out(marathon: &mut Marathon, prepared: Prepared, ends: Outcome, now: Now) -> Started {
-    let Prepared { version, changes, groups, plan, in_the_way } = prepared;
+    let Prepared { version, changes, groups, plan, in_the_way, is_return } = prepared;
     for id in &in_the_way {
         settle::end_deployment(marathon, id, ends, None, now);
     }
@@ -130,7 +132,17 @@ fn carry_out(marathon: &mut Marathon, prepared: Prepared, ends: Outcome, now: No
     }
     let group = AppId::root();
     marathon.tell(Happening::GroupChangeSuccess { group, version }, now);
-    start(marathon, Deployment { id: id.clone(), version, plan, originals, step: 0 }, now);
+    let deployment = Deployment {
+        id: id.clone(),
+        version,
+        plan,
+        originals,
+        step: 0,
+        is_return,
+        is_paused: false,
+        stage: 0,
+    };
+    start(marathon, deployment, now);
     Started { id, version }
 }
 
@@ -226,8 +238,8 @@ fn start(marathon: &mut Marathon, deployment: Deployment, now: Now) {
         marathon.books.locks.insert(app.clone(), id.clone());
         marathon.books.touched.insert(app.clone());
     }
-    let under_way = UnderWay { deployment: Arc::new(deployment), waits_for: BTreeSet::new() };
-    marathon.books.deployments.insert(id.clone(), under_way);
+    marathon.books.deployments.insert(id.clone(), UnderWay::new(deployment));
+    advance::watch(marathon, &id, now);
     settle::begin_step(marathon, &id, now);
 }
 

@@ -1,6 +1,6 @@
 //! Coming into the lead and losing it, meeting the master and losing it.
 
-use super::{Books, Due, Marathon, UnderWay, settle};
+use super::{Books, Due, Marathon, UnderWay, advance, settle};
 use crate::event::Happening;
 use crate::ids::WriteId;
 use crate::instance::Condition;
@@ -9,7 +9,7 @@ use crate::stored;
 use crate::view::Change;
 use model::ids::FrameworkId;
 use model::step::Now;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// This process leads: take up everything where it was left.
@@ -61,8 +61,8 @@ pub(super) fn lead(
             marathon.books.locks.insert(app.clone(), deployment.id.clone());
         }
         let id = deployment.id.clone();
-        let under_way = UnderWay { deployment: Arc::new(deployment), waits_for: BTreeSet::new() };
-        marathon.books.deployments.insert(id.clone(), under_way);
+        marathon.books.deployments.insert(id.clone(), UnderWay::new(deployment));
+        advance::watch(marathon, &id, now);
         settle::begin_step(marathon, &id, now);
     }
     // Apps without instances are looked at too: they may want some.

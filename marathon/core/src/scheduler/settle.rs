@@ -1,13 +1,13 @@
 //! Letting apps come closer to what they are to have, and deployments on with their steps.
 
-use super::{Due, Marathon};
+use super::{Due, Marathon, advance};
 use crate::app::App;
 use crate::event::{Happening, deployment_info};
 use crate::history::Outcome;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::io::Output;
 use crate::planner::Action;
-use crate::rollout::{self, Moves};
+use crate::rollout::{self, Bounds, Moves};
 use crate::stored;
 use crate::view::Change;
 use model::step::Now;
@@ -20,8 +20,8 @@ pub(super) enum Target {
     Nothing,
     /// So many, whatever they are of; new ones are of `app`.
     Scale { app: Arc<App>, to: u32, victims: BTreeSet<InstanceId> },
-    /// All of this definition.
-    Replace(Arc<App>),
+    /// All of this definition, within bounds.
+    Replace { app: Arc<App>, bounds: Bounds },
 }
 
 /// Does all that follows from what happened in this turn.
@@ -53,7 +53,9 @@ impl Marathon {
             (Some(Action::Stop { .. } | Action::Start { .. }), _) | (Some(_), None) => {
                 Target::Nothing
             }
-            (Some(Action::Restart { .. }), Some(present)) => Target::Replace(present.clone()),
+            (Some(Action::Restart { .. }), Some(present)) => {
+                Target::Replace { app: present.clone(), bounds: self.bounds(present) }
+            }
             (Some(Action::Scale { to, victims, .. }), Some(present)) => {
                 Target::Scale { app: present.clone(), to: *to, victims: victims.clone() }
             }
@@ -70,7 +72,7 @@ impl Marathon {
         let all = self.instances_of(app);
         match self.target(app) {
             Target::Nothing => (rollout::stop(&all), None),
-            Target::Replace(app) => (rollout::replace(&all, &app), Some(app)),
+            Target::Replace { app, bounds } => (rollout::replace(&all, &app, bounds), Some(app)),
             Target::Scale { app, to, victims } => {
                 (rollout::scale(&all, to, &victims, app.kill_selection), Some(app))
             }
@@ -79,6 +81,13 @@ impl Marathon {
 }
 
 fn converge(marathon: &mut Marathon, app: &AppId, now: Now) {
+    // What is held stays as it is; whoever has it go on touches it again.
+    if marathon.is_paused(app) {
+        return;
+    }
+    if let Target::Replace { app, .. } = marathon.target(app) {
+        advance::make_room(marathon, &app, now);
+    }
     let (moves, definition) = marathon.moves(app);
     for instance in &moves.stop {
         marathon.decommission(instance, now);
@@ -146,6 +155,7 @@ fn end_step(marathon: &mut Marathon, id: &DeploymentId, now: Now) {
         step,
     };
     marathon.tell(what, now);
+    advance::got_on(marathon, id, now);
     begin_step(marathon, id, now);
 }
 
@@ -170,6 +180,7 @@ pub(super) fn end_deployment(
     };
     marathon.outbox.put(stored::deployment_key(id), None);
     marathon.show(Change::Deployment(id.clone(), None));
+    marathon.show(Change::Progress(id.clone(), None));
     marathon.tell(what, now);
     for app in under_way.deployment.originals.keys() {
         marathon.books.locks.remove(app);

@@ -1,7 +1,7 @@
 //! Status reports: what they say of an instance, and what follows.
 
-use super::Marathon;
 use super::settle::Target;
+use super::{Marathon, advance};
 use crate::app::UnreachableStrategy;
 use crate::event::Happening;
 use crate::ids::InstanceId;
@@ -197,7 +197,11 @@ fn ended(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now
     let target = marathon.target(&app);
     let is_dropped = match &target {
         Target::Nothing => true,
-        Target::Replace(app) => !instance.is_current(app),
+        // While it is held the old ones are to go on as they were.
+        Target::Replace { app, bounds } => {
+            let is_held = marathon.is_paused(&app.id) || bounds.new_max.is_some();
+            !instance.is_current(app) && !is_held
+        }
         Target::Scale { .. } => false,
     };
     let is_replaced = instance.condition == Condition::UnreachableInactive;
@@ -206,7 +210,8 @@ fn ended(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now
         return;
     }
     marathon.tell_condition(instance, end, now);
-    if is_failure(status, was_asked, is_unhealthy) {
+    let has_failed = is_failure(status, was_asked, is_unhealthy);
+    if has_failed {
         let ran_for = task.started_at.map_or(Duration::ZERO, |at| now.wall.since(at));
         let (queue, id) = (&mut marathon.books.queue, &instance.id);
         queue.failed(&instance.app, id, ran_for, now);
@@ -216,12 +221,16 @@ fn ended(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now
     changed.incarnation += 1;
     changed.task = None;
     changed.app = match target {
-        Target::Scale { app, .. } | Target::Replace(app) => app,
-        Target::Nothing => changed.app,
+        Target::Scale { app, .. } => app,
+        Target::Replace { app, .. } if instance.is_current(&app) => app,
+        Target::Replace { .. } | Target::Nothing => changed.app,
     };
     let id = changed.id.clone();
     marathon.put_instance(changed, now);
     marathon.enqueue(&app, id, now);
+    if has_failed {
+        advance::task_failed(marathon, instance, status.message.as_deref().unwrap_or("-"), now);
+    }
 }
 
 /// Whether an end speaks against the app, so that the next launch has to wait.

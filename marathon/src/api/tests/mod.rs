@@ -1,5 +1,6 @@
 //! What clients see of the API.
 
+mod agora;
 mod apps;
 mod groups;
 mod harness;
