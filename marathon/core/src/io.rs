@@ -44,7 +44,7 @@ pub enum Input {
     Rescind(OfferId),
     /// A status report came in.
     Update(UpdateView),
-    /// An agent is gone. Its tasks are reported on one by one, so this decides nothing.
+    /// An agent is gone. Its tasks are reported on one by one; this says that nothing is to go there.
     AgentLost(AgentId),
     /// A write is safe.
     Committed {

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod environment;
 pub mod event;
 pub mod explain;
+pub mod fleet;
 pub mod group;
 pub mod history;
 pub mod ids;

@@ -17,6 +17,7 @@ mod settle;
 mod updates;
 
 use crate::app::parse::Defaults;
+use crate::fleet::Fleet;
 use crate::group::{Tree, Versions};
 use crate::history::Past;
 use crate::ids::{AppId, DeploymentId, InstanceId};
@@ -63,6 +64,9 @@ struct Books {
     /// Which deployment each app is part of.
     locks: BTreeMap<AppId, DeploymentId>,
     queue: LaunchQueue,
+    fleet: Fleet,
+    /// Apps with an instance on every agent that fits.
+    followers: BTreeSet<AppId>,
     timers: BTreeSet<(Time, Due)>,
     /// Apps with a timer to be looked at again.
     looked_at_later: BTreeSet<AppId>,
@@ -168,8 +172,9 @@ impl Core for Marathon {
             Input::Disconnected => lead::disconnected(self, now),
             Input::Offers(offers) => offers::offers(self, offers, now),
             Input::Update(update) => updates::update(self, &update, now),
-            // Unanswered offers are not kept, and tasks are reported on one by one.
-            Input::Rescind(_) | Input::AgentLost(_) => {}
+            // Unanswered offers are not kept.
+            Input::Rescind(_) => {}
+            Input::AgentLost(agent) => offers::agent_lost(self, &agent),
             Input::Committed { write } => self.outbox.committed(write, out),
             Input::CommitFailed { write } => lead::commit_failed(self, write, out),
             Input::Ask(ask) => asks::ask(self, ask, now),

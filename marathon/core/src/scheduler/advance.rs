@@ -5,6 +5,7 @@ use super::settle::{self, Target};
 use super::{Due, Marathon};
 use crate::app::App;
 use crate::explain;
+use crate::fleet;
 use crate::history::Outcome;
 use crate::ids::{AppId, DeploymentId};
 use crate::instance::{Condition, Instance};
@@ -161,8 +162,9 @@ pub(super) fn waits_for_somebody(marathon: &Marathon, id: &DeploymentId) -> bool
 
 impl Marathon {
     /// Within what bounds the instances of `app` are replaced just now.
-    pub(super) fn bounds(&self, app: &App) -> Bounds {
+    pub(super) fn bounds(&self, app: &Arc<App>) -> Bounds {
         let pace = Pace::of(app);
+        let app = &*fleet::sized(app, &self.books.fleet);
         let mut bounds = Bounds::of(app);
         if let Some(batch) = pace.batch {
             bounds.replace_at_most(batch, app);

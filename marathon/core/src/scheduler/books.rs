@@ -3,6 +3,7 @@
 use super::{Due, Marathon, advance};
 use crate::app::App;
 use crate::event::{Event, Happening};
+use crate::fleet::is_one_per_agent;
 use crate::group::Group;
 use crate::ids::{AppId, InstanceId};
 use crate::instance::{Condition, Goal, Instance};
@@ -33,14 +34,25 @@ impl Marathon {
         self.show(Change::App(id.clone(), Some(app.clone())));
         self.show(Change::Version(id.clone(), version, Some(app.clone())));
         self.books.versions.entry(id.clone()).or_default().insert(version, app.clone());
+        self.note_follower(&app);
         self.books.tree.apps.insert(id.clone(), app);
         self.drop_old_versions(&id);
         self.books.queue_shown.insert(id);
     }
 
+    /// Remembers whether `app` follows the agents.
+    pub(super) fn note_follower(&mut self, app: &App) {
+        if is_one_per_agent(app) {
+            self.books.followers.insert(app.id.clone());
+        } else {
+            self.books.followers.remove(&app.id);
+        }
+    }
+
     /// Takes an app out. Its versions stay while anybody needs them.
     pub(super) fn remove_app(&mut self, id: &AppId) {
         self.books.tree.apps.remove(id);
+        self.books.followers.remove(id);
         self.outbox.put(stored::app_key(id), None);
         self.show(Change::App(id.clone(), None));
         self.show(Change::Failure(id.clone(), None));

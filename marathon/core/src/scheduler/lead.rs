@@ -49,6 +49,9 @@ pub(super) fn lead(
             .entry(app.clone())
             .or_default()
             .insert(id.clone(), instance.clone());
+        if let Some(task) = &instance.task {
+            marathon.books.fleet.seen(task.place.clone());
+        }
         if instance.condition == Condition::Scheduled {
             marathon.enqueue(&app, id, now);
         } else {
@@ -82,6 +85,7 @@ fn show_tree(marathon: &mut Marathon) {
     }
     let apps: Vec<_> = marathon.books.tree.apps.values().cloned().collect();
     for app in apps {
+        marathon.note_follower(&app);
         marathon.show(Change::App(app.id.clone(), Some(app)));
     }
     let versions: Vec<_> =

@@ -3,6 +3,7 @@
 use super::{Due, Marathon, advance};
 use crate::app::App;
 use crate::event::{Happening, deployment_info};
+use crate::fleet;
 use crate::history::Outcome;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::io::Output;
@@ -29,11 +30,16 @@ pub(super) fn settle(marathon: &mut Marathon, now: Now) {
     if !marathon.is_leading {
         return;
     }
+    converge_all(marathon, now);
+    show_queue(marathon, now);
+    ask_for_offers(marathon, now);
+}
+
+/// Lets every app that was touched come closer to what it is to have.
+pub(super) fn converge_all(marathon: &mut Marathon, now: Now) {
     while let Some(app) = marathon.books.touched.pop_first() {
         converge(marathon, &app, now);
     }
-    show_queue(marathon, now);
-    ask_for_offers(marathon, now);
 }
 
 impl Marathon {
@@ -72,8 +78,14 @@ impl Marathon {
         let all = self.instances_of(app);
         match self.target(app) {
             Target::Nothing => (rollout::stop(&all), None),
-            Target::Replace { app, bounds } => (rollout::replace(&all, &app, bounds), Some(app)),
+            Target::Replace { app, bounds } => {
+                let sized = fleet::sized(&app, &self.books.fleet);
+                (rollout::replace(&all, &sized, bounds), Some(app))
+            }
             Target::Scale { app, to, victims } => {
+                // Nobody else says how many it is to have, but that it is to have none.
+                let follows = fleet::is_one_per_agent(&app) && to > 0;
+                let to = if follows { self.books.fleet.count_for(&app) } else { to };
                 (rollout::scale(&all, to, &victims, app.kill_selection), Some(app))
             }
         }
@@ -204,7 +216,9 @@ fn ask_for_offers(marathon: &mut Marathon, now: Now) {
     if !marathon.books.is_connected {
         return;
     }
-    let has_due = marathon.books.queue.has_due(now.time);
+    // Agents that are new are met by their offers, so who follows them goes on listening.
+    let follows = !marathon.books.followers.is_empty();
+    let has_due = marathon.books.queue.has_due(now.time) || follows;
     let asking = &mut marathon.books.asking;
     if !has_due {
         asking.is_revive_wanted = false;
