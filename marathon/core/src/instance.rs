@@ -123,6 +123,8 @@ pub struct Health {
     pub is_healthy: Option<bool>,
     /// Verdicts of "unhealthy" since the last good one.
     pub consecutive_failures: u32,
+    /// When it was first found unhealthy after it had last been healthy; absent while it is not.
+    pub unhealthy_since: Option<Timestamp>,
     /// When it was first found healthy.
     pub first_success: Option<Timestamp>,
     /// When it was last found healthy.

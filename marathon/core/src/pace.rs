@@ -22,6 +22,13 @@ pub const BATCH: &str = "AGORA_DEPLOYMENT_BATCH";
 /// has it go on.
 pub const CANARY: &str = "AGORA_DEPLOYMENT_CANARY";
 
+/// Whether instances that fail their health check are replaced before they go: `true` or `false`. Marathon
+/// then ends them, not the agent.
+pub const REPLACE_FIRST: &str = "AGORA_HEALTH_REPLACE_FIRST";
+
+/// With [`REPLACE_FIRST`], how many are replaced at once; 1 unless said.
+pub const REPLACE_AT_ONCE: &str = "AGORA_HEALTH_REPLACE_AT_ONCE";
+
 /// Stops on the way of one upgrade. Somebody has to say "go on" at each.
 const STOPS_MAX: usize = 16;
 
@@ -38,6 +45,15 @@ pub struct Pace {
     pub batch: Option<usize>,
     /// At how many new instances it is waited for somebody to go on.
     pub canary: Vec<usize>,
+    /// How many instances that fail their health check are replaced at once; not 0.
+    pub ailing_at_once: usize,
+}
+
+/// Whether instances of `app` that fail their health check are replaced before they go. One that must be
+/// alone cannot be.
+pub fn replaces_first(app: &App) -> bool {
+    let wants = app.labels.get(REPLACE_FIRST).and_then(|text| flag(text)).unwrap_or(false);
+    wants && !app.is_single_instance()
 }
 
 impl Pace {
@@ -51,6 +67,10 @@ impl Pace {
             rolls_back: text(ROLLBACK).and_then(flag).unwrap_or(false),
             batch: text(BATCH).and_then(positive).and_then(|batch| usize::try_from(batch).ok()),
             canary: text(CANARY).and_then(stops).unwrap_or_default(),
+            ailing_at_once: text(REPLACE_AT_ONCE)
+                .and_then(positive)
+                .and_then(|count| usize::try_from(count).ok())
+                .unwrap_or(1),
         }
     }
 }
@@ -68,6 +88,8 @@ pub fn check(labels: &BTreeMap<String, String>) -> Vec<(&'static str, String)> {
     test(BATCH, |text| positive(text).is_some(), count);
     let failures = "a number that is 0 or more";
     test(MAX_FAILURES, |text| text.trim().parse::<u32>().is_ok(), failures);
+    test(REPLACE_FIRST, |text| flag(text).is_some(), "true or false");
+    test(REPLACE_AT_ONCE, |text| positive(text).is_some(), count);
     test(ROLLBACK, |text| flag(text).is_some(), "true or false");
     let rising = "at most 16 numbers, rising, with commas between them";
     test(CANARY, |text| stops(text).is_some(), rising);
@@ -102,6 +124,8 @@ mod tests {
             (MAX_FAILURES, &["0", "7"], &["-1", "many"]),
             (ROLLBACK, &["true", "false"], &["yes", "1"]),
             (BATCH, &["1"], &["0", "1.5"]),
+            (REPLACE_FIRST, &["true"], &["TRUE"]),
+            (REPLACE_AT_ONCE, &["3"], &["0"]),
             (CANARY, &["1", "1, 3,10"], &["", "0", "3,1", "1,1", "1,,2"]),
         ] {
             assert!(good.iter().all(|text| wrong(name, text) == 0), "{name}");

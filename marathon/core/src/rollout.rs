@@ -22,18 +22,36 @@ pub struct Moves {
     pub is_done: bool,
 }
 
+/// Instances that fail their health check and are replaced before they go.
+#[derive(Clone, Copy, Debug)]
+pub struct Ailing<'a> {
+    /// Which.
+    pub who: &'a BTreeSet<InstanceId>,
+    /// How many are replaced at once.
+    pub at_once: usize,
+}
+
 /// Brings the number of instances to `to`; `victims` go first.
 pub fn scale(
     all: &[&Arc<Instance>],
     to: u32,
     victims: &BTreeSet<InstanceId>,
     selection: KillSelection,
+    ailing: Ailing<'_>,
 ) -> Moves {
     let mut counted: Vec<_> = all.iter().copied().filter(|it| it.is_counted()).collect();
     let wanted = to as usize;
-    let add = wanted.saturating_sub(counted.len());
+    let is_ailing = |it: &Instance| ailing.who.contains(&it.id);
+    let ill = counted.iter().filter(|it| is_ailing(it)).count();
+    let add = (wanted + ill.min(ailing.at_once)).saturating_sub(counted.len());
     order(&mut counted, victims, selection);
-    let surplus = counted.len().saturating_sub(wanted);
+    let serving = counted.iter().filter(|it| it.is_serving()).count();
+    let mut surplus = counted.len().saturating_sub(wanted);
+    if ill > 0 && surplus > 0 {
+        // Nobody goes before one that serves has come in its place, and then it is an ailing one.
+        counted.sort_by_key(|it| !is_ailing(it));
+        surplus = surplus.min((serving + ill).saturating_sub(wanted));
+    }
     let stop: Vec<_> = counted.iter().take(surplus).map(|it| it.id.clone()).collect();
     let is_done = add == 0
         && stop.is_empty()

@@ -4,6 +4,7 @@
 //! `settle` lets every app that was touched come closer to what it is to have.
 
 mod advance;
+mod ailing;
 mod asks;
 mod books;
 mod change;

@@ -1,14 +1,15 @@
 //! Letting apps come closer to what they are to have, and deployments on with their steps.
 
-use super::{Due, Marathon, advance};
+use super::{Due, Marathon, advance, ailing};
 use crate::app::App;
 use crate::event::{Happening, deployment_info};
 use crate::fleet;
 use crate::history::Outcome;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::io::Output;
+use crate::pace::Pace;
 use crate::planner::Action;
-use crate::rollout::{self, Bounds, Moves};
+use crate::rollout::{self, Ailing, Bounds, Moves};
 use crate::stored;
 use crate::view::Change;
 use model::step::Now;
@@ -74,7 +75,7 @@ impl Marathon {
         }
     }
 
-    fn moves(&self, app: &AppId) -> (Moves, Option<Arc<App>>) {
+    fn moves(&self, app: &AppId, ailing: &BTreeSet<InstanceId>) -> (Moves, Option<Arc<App>>) {
         let all = self.instances_of(app);
         match self.target(app) {
             Target::Nothing => (rollout::stop(&all), None),
@@ -86,7 +87,8 @@ impl Marathon {
                 // Nobody else says how many it is to have, but that it is to have none.
                 let follows = fleet::is_one_per_agent(&app) && to > 0;
                 let to = if follows { self.books.fleet.count_for(&app) } else { to };
-                (rollout::scale(&all, to, &victims, app.kill_selection), Some(app))
+                let ailing = Ailing { who: ailing, at_once: Pace::of(&app).ailing_at_once };
+                (rollout::scale(&all, to, &victims, app.kill_selection, ailing), Some(app))
             }
         }
     }
@@ -100,8 +102,12 @@ fn converge(marathon: &mut Marathon, app: &AppId, now: Now) {
     if let Target::Replace { app, .. } = marathon.target(app) {
         advance::make_room(marathon, &app, now);
     }
-    let (moves, definition) = marathon.moves(app);
+    let ailing = ailing::of(marathon, app, now);
+    let (moves, definition) = marathon.moves(app, &ailing);
     for instance in &moves.stop {
+        if ailing.contains(instance) {
+            ailing::tell(marathon, instance, now);
+        }
         marathon.decommission(instance, now);
     }
     if let Some(definition) = definition {

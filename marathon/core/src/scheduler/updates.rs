@@ -1,7 +1,7 @@
 //! Status reports: what they say of an instance, and what follows.
 
 use super::settle::Target;
-use super::{Marathon, advance};
+use super::{Due, Marathon, advance, ailing};
 use crate::app::UnreachableStrategy;
 use crate::event::Happening;
 use crate::ids::InstanceId;
@@ -102,6 +102,9 @@ fn known(marathon: &mut Marathon, instance: &Arc<Instance>, update: &UpdateView,
     if changed.condition != instance.condition {
         marathon.watch(&changed, now);
     }
+    if let Some(at) = ailing::due_at(&changed, now).filter(|at| *at > now.time) {
+        marathon.wake_at(at, Due::Look(changed.app.id.clone()));
+    }
     marathon.put_instance(changed, now);
 }
 
@@ -118,10 +121,12 @@ fn health(marathon: &mut Marathon, instance: &mut Instance, status: &Status, now
     health.is_healthy = Some(is_healthy);
     if is_healthy {
         health.consecutive_failures = 0;
+        health.unhealthy_since = None;
         health.first_success = health.first_success.or(Some(status.at));
         health.last_success = Some(status.at);
     } else {
         health.consecutive_failures += 1;
+        health.unhealthy_since = health.unhealthy_since.or(Some(status.at.min(now.wall)));
         health.last_failure = Some(status.at);
         health.last_failure_cause.clone_from(&status.message);
     }
@@ -166,7 +171,7 @@ pub(super) fn unreachable_due(marathon: &mut Marathon, id: &InstanceId, now: Now
     let Some(instance) = marathon.instance(id).cloned() else { return };
     let since = instance.task.as_ref().and_then(|task| task.unreachable_at);
     let Some(since) = since else { return };
-    let strategy = instance.app.unreachable_strategy;
+    let strategy = marathon.unreachable_strategy(&instance);
     let UnreachableStrategy::After { inactive_after, expunge_after } = strategy else { return };
     let passed = now.wall.since(since);
     if passed >= expunge_after {
@@ -189,7 +194,7 @@ fn ended(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now
     let was_asked = instance.condition == Condition::Killing;
     let is_unhealthy = status.healthy == Some(false) || task.health.is_healthy == Some(false);
     if is_unhealthy && !was_asked {
-        tell_unhealthy(marathon, instance, task, status, now);
+        tell_unhealthy(marathon, instance, task, status.message.clone(), now);
     }
     note_failure(marathon, instance, task, status, now);
     let app = instance.app.id.clone();
@@ -291,11 +296,11 @@ fn note_failure(
     marathon.show(Change::Failure(instance.app.id.clone(), Some(Arc::new(failure))));
 }
 
-fn tell_unhealthy(
+pub(super) fn tell_unhealthy(
     marathon: &mut Marathon,
     instance: &Instance,
     task: &Task,
-    status: &Status,
+    why: Option<Arc<str>>,
     now: Now,
 ) {
     let what = Happening::UnhealthyInstanceKill {
@@ -303,7 +308,7 @@ fn tell_unhealthy(
         task: task.id.as_str().into(),
         instance: instance.id.clone(),
         version: instance.app.version,
-        reason: status.message.clone().unwrap_or_else(|| "health check failed".into()),
+        reason: why.unwrap_or_else(|| "health check failed".into()),
         host: task.place.host.clone(),
         agent: task.place.agent.as_str().into(),
     };
