@@ -39,6 +39,13 @@ pub fn why(
         "running but without a health result yet",
     );
     say(count(&|it| is_ill(it) && verdict(it) == Some(false)), "running but unhealthy");
+    let is_unready = |it: &Instance| {
+        it.goal == Goal::Running
+            && it.is_healthy()
+            && it.condition == Condition::Running
+            && !it.is_serving()
+    };
+    say(count(&is_unready), "running but not ready");
     say(count(&is(Condition::Killing)), "being ended");
     let is_lost = |it: &Instance| {
         matches!(it.condition, Condition::Unreachable | Condition::UnreachableInactive)

@@ -56,6 +56,13 @@ pub enum Input {
         /// Which.
         write: WriteId,
     },
+    /// A task was asked whether it is ready.
+    Probed {
+        /// Which.
+        task: TaskId,
+        /// The HTTP status it answered with; absent if it did not.
+        status: Option<u16>,
+    },
     /// A user asks for something.
     Ask(Ask),
 }
@@ -309,6 +316,8 @@ pub enum Output {
     },
     /// Ask the master about tasks; an empty list asks about all it knows.
     Reconcile(Vec<(TaskId, Option<AgentId>)>),
+    /// Ask a task whether it is ready.
+    Probe(Probe),
     /// Answer a user.
     Answer {
         /// Whom.
@@ -320,6 +329,17 @@ pub enum Output {
     Event(Event),
     /// Change what reads are answered from.
     View(Change),
+}
+
+/// One question to a task: a GET, of which the status counts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Probe {
+    /// Whom.
+    pub task: TaskId,
+    /// Where.
+    pub url: String,
+    /// How long it may take.
+    pub timeout: Duration,
 }
 
 /// One task to launch.

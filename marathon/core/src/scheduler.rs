@@ -14,6 +14,7 @@ mod history;
 mod kills;
 mod lead;
 mod offers;
+mod readiness;
 mod settle;
 mod updates;
 
@@ -120,6 +121,8 @@ enum Due {
     Progress(DeploymentId),
     /// An app is to be looked at again.
     Look(AppId),
+    /// An instance is to be asked whether it is ready; the number of its task.
+    Probe(InstanceId, u64),
     /// Everything is to be reconciled.
     Reconcile,
     /// Offers may be asked for again.
@@ -178,6 +181,7 @@ impl Core for Marathon {
             Input::AgentLost(agent) => offers::agent_lost(self, &agent),
             Input::Committed { write } => self.outbox.committed(write, out),
             Input::CommitFailed { write } => lead::commit_failed(self, write, out),
+            Input::Probed { task, status } => readiness::probed(self, &task, status, now),
             Input::Ask(ask) => asks::ask(self, ask, now),
         }
         settle::settle(self, now);

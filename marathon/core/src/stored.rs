@@ -315,6 +315,7 @@ fn task_of(stored: &StoredTask) -> Option<Task> {
         unreachable_at: stored.unreachable_at.map(Timestamp),
         addresses: stored.addresses.iter().map(text).collect(),
         health: Health { is_healthy: stored.healthy, ..Health::default() },
+        is_ready: None,
     })
 }
 

@@ -190,7 +190,7 @@ impl View {
             out["tasks"] = self.tasks_of(&app.id).into();
         }
         if embed.readiness {
-            out["readinessCheckResults"] = json!([]);
+            out["readinessCheckResults"] = self.readiness(&app.id);
         }
         if embed.last_task_failure
             && let Some(failure) = self.failures.get(&app.id)
@@ -219,7 +219,22 @@ impl View {
 
     /// Every running deployment.
     pub fn deployments(&self) -> Vec<Value> {
-        self.deployments.values().map(|deployment| render::deployment(deployment)).collect()
+        self.deployments.values().map(|deployment| self.deployment(deployment)).collect()
+    }
+
+    /// A running deployment, with what is known of the readiness of its instances.
+    pub(crate) fn deployment(&self, deployment: &Deployment) -> Value {
+        let mut out = render::deployment(deployment);
+        let actions = out["currentActions"].as_array_mut().into_iter().flatten();
+        let step = deployment.plan.steps.get(deployment.step);
+        for (shown, action) in actions.zip(step.iter().flat_map(|step| &step.actions)) {
+            shown["readinessCheckResults"] = self.readiness(action.app());
+        }
+        out
+    }
+
+    fn readiness(&self, app: &AppId) -> Value {
+        render::readiness(self.instances_of(app).map(|instance| &**instance))
     }
 
     /// What waits to be launched, with the delays as of `now`.

@@ -35,7 +35,7 @@ impl View {
     }
 
     fn explain_running(&self, deployment: &Deployment, now: Timestamp) -> Value {
-        let mut out = render::deployment(deployment);
+        let mut out = self.deployment(deployment);
         let past = self.history.get(&deployment.version);
         if let Some(past) = past {
             out["startedAt"] = clock::format(past.started_at).into();

@@ -1,6 +1,6 @@
 //! What falls due.
 
-use super::{Due, Marathon, advance, lead, updates};
+use super::{Due, Marathon, advance, lead, readiness, updates};
 use model::step::Now;
 
 /// Does everything that is due.
@@ -20,6 +20,9 @@ pub(super) fn due(marathon: &mut Marathon, now: Now) {
             Due::Kill(instance, incarnation) => marathon.kill_due(&instance, incarnation, now),
             Due::Unreachable(instance) => updates::unreachable_due(marathon, &instance, now),
             Due::Progress(id) => advance::progress_due(marathon, &id, now),
+            Due::Probe(instance, incarnation) => {
+                readiness::due(marathon, &instance, incarnation, now);
+            }
             Due::Look(app) => {
                 marathon.books.looked_at_later.remove(&app);
                 marathon.books.touched.insert(app);

@@ -1,6 +1,6 @@
 //! Coming into the lead and losing it, meeting the master and losing it.
 
-use super::{Books, Due, Marathon, UnderWay, advance, settle};
+use super::{Books, Due, Marathon, UnderWay, advance, readiness, settle};
 use crate::event::Happening;
 use crate::ids::WriteId;
 use crate::instance::Condition;
@@ -68,6 +68,7 @@ pub(super) fn lead(
         advance::watch(marathon, &id, now);
         settle::begin_step(marathon, &id, now);
     }
+    readiness::begin_all(marathon, now);
     // Apps without instances are looked at too: they may want some.
     let apps: Vec<_> = marathon.books.tree.apps.keys().cloned().collect();
     marathon.books.touched.extend(apps);

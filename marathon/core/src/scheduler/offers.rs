@@ -120,6 +120,7 @@ fn launch(
         unreachable_at: None,
         addresses: Vec::new(),
         health: Health::default(),
+        is_ready: None,
     });
     marathon.watch(&changed, now);
     marathon.put_instance(changed, now);

@@ -1,7 +1,7 @@
 //! Status reports: what they say of an instance, and what follows.
 
 use super::settle::Target;
-use super::{Due, Marathon, advance, ailing};
+use super::{Due, Marathon, advance, ailing, readiness};
 use crate::app::UnreachableStrategy;
 use crate::event::Happening;
 use crate::ids::InstanceId;
@@ -96,6 +96,7 @@ fn known(marathon: &mut Marathon, instance: &Arc<Instance>, update: &UpdateView,
         task.started_at = task.started_at.or(Some(status.at));
     }
     health(marathon, &mut changed, status, now);
+    readiness::begin(marathon, &mut changed, now);
     if changed == **instance {
         return;
     }

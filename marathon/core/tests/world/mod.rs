@@ -7,7 +7,8 @@ use marathon_core::app::App;
 use marathon_core::ids::{AppId, InstanceId};
 use marathon_core::instance::{Condition, Instance};
 use marathon_core::io::{
-    Answer, Ask, Command, Config, Input, Launch, OfferView, Output, PutApp, Refusal, UpdateView,
+    Answer, Ask, Command, Config, Input, Launch, OfferView, Output, Probe, PutApp, Refusal,
+    UpdateView,
 };
 use marathon_core::view::View;
 use model::ids::{AgentId, FrameworkId, OfferId, RequestId, TaskId, UpdateId};
@@ -58,6 +59,8 @@ pub(crate) struct World {
     pub(crate) answers: BTreeMap<u64, Result<Answer, Refusal>>,
     pub(crate) launched: BTreeSet<TaskId>,
     pub(crate) acknowledged: u64,
+    /// Whom was asked whether it is ready.
+    pub(crate) probes: Vec<Probe>,
     pub(crate) is_suppressed: bool,
     pub(crate) revives: u32,
     pub(crate) declined: u32,
@@ -93,6 +96,7 @@ impl World {
             answers: BTreeMap::new(),
             launched: BTreeSet::new(),
             acknowledged: 0,
+            probes: Vec::new(),
             is_suppressed: false,
             revives: 0,
             declined: 0,
@@ -184,6 +188,7 @@ impl World {
                 Output::Answer { request, answer } => {
                     self.answers.insert(request.0, answer);
                 }
+                Output::Probe(probe) => self.probes.push(probe),
                 Output::Acknowledge { .. } => self.acknowledged += 1,
                 Output::Subscribe { .. } => {}
                 Output::StepDown => panic!("no write failed"),
@@ -284,6 +289,7 @@ impl World {
             | Output::StepDown
             | Output::Subscribe { .. }
             | Output::Acknowledge { .. }
+            | Output::Probe(_)
             | Output::Answer { .. }
             | Output::Event(_)
             | Output::View(_) => unreachable!("done at once"),

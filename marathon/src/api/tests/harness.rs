@@ -181,6 +181,7 @@ impl Behind {
                     | Output::Kill { .. }
                     | Output::Acknowledge { .. }
                     | Output::Reconcile(_)
+                    | Output::Probe(_)
                     | Output::Answer { .. } => rest.push(output),
                 }
             }
