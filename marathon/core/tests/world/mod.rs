@@ -75,7 +75,7 @@ pub(crate) struct World {
     pub(crate) most: BTreeMap<String, usize>,
     offers: BTreeMap<OfferId, usize>,
     requests: u64,
-    numbers: u64,
+    pub(crate) numbers: u64,
 }
 
 pub(crate) fn config(seed: u64) -> Config {
