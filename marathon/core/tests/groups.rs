@@ -181,7 +181,15 @@ fn a_group_goes_back_to_what_it_was_with_apps_deleted_since() {
     assert_eq!(then["groups"][1]["apps"][0]["id"], "/shop/front/web");
     assert_eq!(then["groups"][1]["dependencies"], json!(["/shop/db"]));
 
-    put(&mut world, "/shop", json!({"version": version(&first)}), PUT).expect("taken back");
+    // What going back would do can be seen before.
+    let back = json!({"version": version(&first)});
+    let how = PutGroup { dry_run: true, diff: true, ..PUT };
+    let told = put(&mut world, "/shop", back.clone(), how).expect("told").body.expect("changes");
+    let changes = told["changes"].as_array().expect("a list").iter();
+    let changes: Vec<_> = changes.map(|it| (it["app"].as_str(), it["what"].as_str())).collect();
+    assert_eq!(changes.len(), 4);
+    assert_eq!(changes[3], (Some("/shop/new"), Some("deleted")));
+    put(&mut world, "/shop", back, PUT).expect("taken back");
     world.pass(1.0);
     assert_eq!(ids(&world), ["/elsewhere", "/shop/db/mongo", "/shop/db/redis", "/shop/front/web"]);
     assert_eq!(world.tasks.len(), 5);

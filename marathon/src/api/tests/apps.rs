@@ -1,6 +1,15 @@
+use std::collections::BTreeSet;
+
+use marathon_core::io::{Input, OfferView, Output, UpdateView};
+use model::ids::{AgentId, FrameworkId, OfferId};
+use model::offer::Offer;
+use model::payload::Payload;
+use model::resources::{Attributes, Resources};
+use model::role::Role;
+use model::task::{Source, Status, TaskState};
 use serde_json::{Value, json};
 
-use super::harness::Api;
+use super::harness::{Api, PATIENCE};
 
 fn app(id: &str) -> Value {
     json!({"id": id, "cmd": "sleep 1000", "instances": 0})
@@ -77,4 +86,69 @@ async fn a_misspelt_field_is_warned_of_or_refused_and_null_can_remove_one() {
     assert_eq!(api.ask("PUT", "/v2/apps/web?nulls=remove", Some(&null)).await.0, 200);
     let app = api.get("/v2/apps/web").await["app"].clone();
     assert_eq!((app.get("user"), &app["mem"]), (None, &json!(128)));
+}
+
+#[tokio::test]
+async fn scripts_read_tasks_as_text() {
+    let api = Api::start().await;
+    let ports = json!([{"port": 10_101}]);
+    api.create(&json!({"id": "/prod/web", "cmd": "x", "portDefinitions": ports, "instances": 0}))
+        .await;
+    api.create(&json!({"id": "/job", "cmd": "x", "portDefinitions": [], "instances": 0})).await;
+    let container =
+        json!({"type": "MESOS", "portMappings": [{"containerPort": 80, "servicePort": 10_202}]});
+    api.create(&json!({"id": "/net", "cmd": "x", "instances": 1, "container": container,
+                       "networks": [{"mode": "container", "name": "blue"}]}))
+        .await;
+    let text = async |query: &str| {
+        let request = api.http.get(format!("{}/v2/tasks{query}", api.base));
+        let response = request.header("accept", "text/plain").timeout(PATIENCE).send().await;
+        response.expect("answered").text().await.expect("text")
+    };
+    let lines = |net: &str| format!("job\t \n{net}prod_web\t10101\n");
+    assert_eq!(text("").await, lines("net\t10202\n"));
+    run_one(&api).await;
+    let inside = lines("net\t10202\t10.1.2.3:80\n");
+    assert_eq!(text("?containerNetworks=blue").await, inside);
+    assert_eq!(text("?containerNetworks=*").await, inside);
+    assert_eq!(text("?containerNetworks=red").await, lines("net\t10202\n"));
+    let json = api.get("/v2/tasks?status=running&status[]=staging").await;
+    assert_eq!(json["tasks"][0]["appId"], "/net", "who takes anything gets JSON");
+    assert_eq!(api.get("/v2/tasks?status=staging").await, json!({"tasks": []}));
+}
+
+/// Has the one instance that waits run at 10.1.2.3.
+async fn run_one(api: &Api) {
+    let offer = Offer {
+        id: OfferId::new("O1").expect("an id"),
+        framework: FrameworkId::new("F-0000").expect("an id"),
+        role: Role::any(),
+        agent: AgentId::new("S1").expect("an id"),
+        hostname: "host1".into(),
+        resources: Resources::parse("cpus:4;mem:4096;disk:1000", &Role::any()).expect("resources"),
+        executors: BTreeSet::new(),
+        agent_info: Payload::default(),
+        agent_address: "".into(),
+    };
+    let attributes = Attributes::parse("").expect("none");
+    let view = OfferView { offer, attributes, region: None, zone: None };
+    let asked = api.input(Input::Offers(vec![view])).await;
+    let task = asked.iter().find_map(|output| {
+        let Output::Accept { launches, .. } = output else { return None };
+        Some(launches[0].task.clone())
+    });
+    let at = crate::clock::wall();
+    let mut status = Status::new(task.expect("a launch"), TaskState::Running, Source::Executor, at);
+    status.agent = Some(AgentId::new("S1").expect("an id"));
+    let update = UpdateView { status, addresses: vec!["10.1.2.3".into()] };
+    api.input(Input::Update(update)).await;
+}
+
+#[tokio::test]
+async fn pods_are_not_there() {
+    let api = Api::start().await;
+    assert_eq!(api.get("/v2/pods").await, json!([]));
+    let (status, body) = api.ask("POST", "/v2/pods", Some(&json!({"id": "/p"}))).await;
+    assert_eq!(status, 501, "{body}");
+    assert_eq!(api.ask("GET", "/v2/pods/p::status", None).await.0, 501);
 }
