@@ -29,8 +29,16 @@ pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
             json(StatusCode::OK, &versions.into())
         }
         [id @ .., "versions", version] => {
-            call.only(&[Method::GET])?;
-            one_version(call, &existing(call, id)?, version)
+            call.only(&[Method::GET, Method::PUT])?;
+            let id = existing(call, id)?;
+            if call.parts.method == Method::PUT {
+                // What some clients take for the way back.
+                let force = call.query.flag("force", false);
+                let body = serde_json::json!({"version": version});
+                let how = PutGroup { force, ..PutGroup::default() };
+                return call.ask(Command::PutGroup { id, body, how }).await;
+            }
+            one_version(call, &id, version)
         }
         id => one(call, id).await,
     }

@@ -40,6 +40,8 @@ async fn a_group_is_made_read_changed_and_deleted() {
     assert_eq!((versions.as_array().map(Vec::len), &versions[1]), (Some(2), &version.into()));
     let path = format!("/v2/groups/shop/versions/{}", versions[1].as_str().expect("text"));
     assert_eq!(api.get(&path).await["apps"].as_array().map(Vec::len), Some(1));
+    assert_eq!(api.ask("PUT", &path, None).await.0, 200);
+    assert_eq!(api.get("/v2/groups/shop/apps").await.as_array().map(Vec::len), Some(2));
 
     let (status, body) = api.ask("DELETE", "/v2/groups/shop", None).await;
     assert_eq!((status, body["deploymentId"].is_string()), (200, true));
