@@ -49,6 +49,12 @@ impl Tree {
         has_group(&self.apps, &self.groups, id)
     }
 
+    /// The group around `app` that has its role enforced, if one does.
+    pub fn enforced(&self, app: &AppId) -> Option<AppId> {
+        let enforces = |group: &Arc<Group>| group.enforce_role == Some(true);
+        app.ancestors().find(|group| self.groups.get(group).is_some_and(enforces))
+    }
+
     /// This tree as it was once `version` had come, by taking back what came later, newest first.
     #[must_use]
     pub fn at(

@@ -357,6 +357,8 @@ pub struct Launch {
     pub ports: Vec<u16>,
     /// What it takes out of the offer, ports included.
     pub resources: Resources,
+    /// Whether its group has its role enforced.
+    pub is_role_enforced: bool,
 }
 
 /// What a user's request led to.

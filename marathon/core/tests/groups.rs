@@ -259,6 +259,30 @@ fn only_the_group_of_marathons_own_role_can_enforce_it() {
 }
 
 #[test]
+fn where_a_role_is_enforced_no_app_has_another() {
+    let mut world = World::new(0);
+    let config = marathon_core::io::Config { role: "shop".into(), ..world::config(9) };
+    world.marathon = marathon_core::Marathon::new(config);
+    world.lead();
+    let mut body = shop();
+    body["enforceRole"] = true.into();
+    put(&mut world, "/", body.clone(), POST).expect("made");
+    assert_eq!(world.view.tree.groups[&app("/shop")].enforce_role, Some(true));
+    let mut other = sleeper("/shop/other", 1);
+    other["role"] = "other".into();
+    let refusal = world.ask(Command::CreateApp { body: other, force: false }).expect_err("refused");
+    assert_eq!(refusal.status, 422);
+    assert_eq!(
+        errors(&refusal),
+        "the role of apps in /shop is enforced, so /shop/other cannot have 'other'"
+    );
+    // What is not said again stays said.
+    body.as_object_mut().expect("an object").remove("enforceRole");
+    put(&mut world, "/", body, PutGroup { force: true, ..PUT }).expect("put");
+    assert_eq!(world.view.tree.groups[&app("/shop")].enforce_role, Some(true));
+}
+
+#[test]
 fn what_is_wrong_in_a_group_is_told_by_its_path() {
     let mut world = World::new(1);
     let cases = [

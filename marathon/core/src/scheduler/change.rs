@@ -176,10 +176,7 @@ fn check(tree: &Tree, changes: &Changes, groups: &GroupChanges) -> Result<(), Re
         if old.is_none() && tree.has_group(id) {
             return Err(clash(id));
         }
-        let enforced = id.ancestors().find(|group| {
-            tree.groups.get(group).is_some_and(|group| group.enforce_role == Some(true))
-        });
-        if let (Some(group), Some(role)) = (enforced, &new.role)
+        if let (Some(group), Some(role)) = (tree.enforced(id), &new.role)
             && role != group.as_str().trim_start_matches('/')
         {
             let error =

@@ -124,6 +124,7 @@ fn launch(
     });
     marathon.watch(&changed, now);
     marathon.put_instance(changed, now);
+    let is_role_enforced = marathon.books.tree.enforced(&app.id).is_some();
     Some(Launch {
         instance: id.clone(),
         task,
@@ -131,6 +132,7 @@ fn launch(
         host: offer.offer.hostname.clone(),
         ports: fit.ports,
         resources: fit.resources,
+        is_role_enforced,
     })
 }
 
