@@ -3,6 +3,7 @@
 mod json;
 
 use crate::app::App;
+use crate::fleet::is_one_per_agent;
 use crate::ids::AppId;
 use crate::instance::{Condition, Goal, Instance};
 use crate::launch_queue::Offers;
@@ -52,9 +53,14 @@ pub fn why(
     };
     say(count(&is_lost), "on agents out of contact");
     let serving = count(&|it| it.is_serving() && is_new(it));
-    let total = wanted.map_or(0, |app| app.instances);
     let rest = if parts.is_empty() { "nothing is under way".to_owned() } else { parts.join(", ") };
-    format!("{id} has {serving} of {total} as wanted: {rest}")
+    match wanted {
+        Some(app) if is_one_per_agent(app) => {
+            format!("{id} has {serving}, one on each agent that fits: {rest}")
+        }
+        Some(app) => format!("{id} has {serving} of {} as wanted: {rest}", app.instances),
+        None => format!("{id} is to go: {rest}"),
+    }
 }
 
 fn verdict(instance: &Instance) -> Option<bool> {

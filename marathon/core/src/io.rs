@@ -228,6 +228,8 @@ pub struct PutApp {
     /// With `partial`: whether a field that is null goes back to its default, and is not just as good
     /// as absent.
     pub null_removes: bool,
+    /// Whether it is only told what would be done.
+    pub dry_run: bool,
 }
 
 /// How a group is changed.

@@ -257,6 +257,18 @@ impl View {
         self.versions.get(app)?.get(&version).map(|app| render::app(app))
     }
 
+    /// Every service port with the apps that have it, for those who give out numbers.
+    pub fn service_ports(&self) -> Value {
+        let mut ports: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+        for (id, app) in &self.tree.apps {
+            for port in app.service_ports() {
+                ports.entry(port).or_default().push(id.as_str());
+            }
+        }
+        let ports = ports.into_iter().map(|(port, apps)| json!({"port": port, "apps": apps}));
+        json!({"servicePorts": ports.collect::<Vec<_>>()})
+    }
+
     /// Versions at which something at or below a group changed, oldest first.
     pub fn group_versions(&self, id: &AppId) -> BTreeSet<Timestamp> {
         group::versions(&self.tree, &self.history, id)

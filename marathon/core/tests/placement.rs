@@ -101,6 +101,8 @@ fn an_app_with_one_instance_an_agent_follows_the_agents() {
     world.add_agent("host3", MACHINE, "zone:x");
     world.pass(1.0);
     assert_eq!(spread(&world, "/agent"), [1, 1, 1, 0]);
+    let told = world.view.explain_app(&app("/agent"), world.now().wall).expect("it is there");
+    assert_eq!(told["why"], "/agent has 3, one on each agent that fits: nothing is under way");
     world.put("/agent", json!({"cmd": "sleep 2000"})).expect("changed");
     world.pass(1.0);
     assert_eq!(spread(&world, "/agent"), [1, 1, 1, 0], "replaced where they are");

@@ -24,6 +24,10 @@ pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
             let is_paused = rest.last() == Some(&"pause");
             call.ask(Command::HoldDeployment { id: (*id).to_owned(), is_paused }).await
         }
+        ["service-ports"] => {
+            call.only(&[Method::GET])?;
+            json(StatusCode::OK, &call.view.service_ports())
+        }
         ["explain", "app", id @ ..] if !id.is_empty() => {
             call.only(&[Method::GET])?;
             let id = app_id(id)?;

@@ -114,7 +114,8 @@ async fn one(call: &Call<'_>, id: AppId) -> Reply {
             let body = call.json()?;
             let unknown = unknown(call, &body)?;
             let null_removes = call.query.first("nulls") == Some("remove");
-            let how = PutApp { partial, create, force, null_removes };
+            let dry_run = call.query.flag("dryRun", false);
+            let how = PutApp { partial, create, force, null_removes, dry_run };
             let answer = call.ask(Command::PutApp { id, body, how }).await?;
             Ok(warned(answer, &unknown))
         }

@@ -104,10 +104,14 @@ fn put_app(
     }
     let is_new = !marathon.books.tree.apps.contains_key(id);
     let app = wanted(marathon, id, &update, how.partial, how.create)?;
-    if is_new {
+    if is_new && !how.dry_run {
         return created(marathon, who, app, how.force, now);
     }
     let wish = Wish { apps: one(id, Some(app)), force: how.force, ..Wish::default() };
+    if how.dry_run {
+        let body = Some(groups::told(&change::prepare(marathon, &wish, now)?, true));
+        return Ok(Answer { status: 200, body, deployment: None, location: None });
+    }
     let started = change::deploy(marathon, &wish, now)?;
     tell_post(marathon, who, id, now);
     Ok(result(&started))

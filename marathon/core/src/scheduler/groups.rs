@@ -162,7 +162,7 @@ fn describe(marathon: &Marathon, id: &AppId, description: Description, merge: bo
 }
 
 /// What would be done.
-fn told(prepared: &Prepared, with_diff: bool) -> Value {
+pub(super) fn told(prepared: &Prepared, with_diff: bool) -> Value {
     let steps: Vec<_> = prepared.plan.steps.iter().map(render::step).collect();
     let mut out = json!({"steps": steps});
     if with_diff {

@@ -28,7 +28,7 @@ pub(crate) const START: u64 = 1_767_225_600_000_000;
 
 /// A partial update that may make the app.
 pub(crate) const PUT: PutApp =
-    PutApp { partial: true, create: true, force: false, null_removes: false };
+    PutApp { partial: true, create: true, force: false, null_removes: false, dry_run: false };
 
 /// What runs somewhere.
 #[derive(Clone, Debug)]

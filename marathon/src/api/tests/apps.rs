@@ -145,6 +145,42 @@ async fn run_one(api: &Api) {
 }
 
 #[tokio::test]
+async fn what_a_change_or_the_way_back_would_do_is_told_first() {
+    let api = Api::start().await;
+    let first = api.create(&app("/web")).await["version"].clone();
+    let path = "/v2/apps/web?dryRun=true";
+    let (status, told) =
+        api.ask("PUT", path, Some(&json!({"cmd": "other", "labels": {"a": "b"}}))).await;
+    assert_eq!(status, 200);
+    let fields = json!({"cmd": {"from": "sleep 1000", "to": "other"},
+                        "labels": {"from": {}, "to": {"a": "b"}}});
+    assert_eq!(told["changes"], json!([{"app": "/web", "what": "restarted", "fields": fields}]));
+    assert_eq!(api.get("/v2/apps/web").await["app"]["cmd"], "sleep 1000");
+    assert_eq!(api.ask("PUT", "/v2/apps/new?dryRun=true", Some(&app("/new"))).await.0, 200);
+    assert_eq!(api.ask("GET", "/v2/apps/new", None).await.0, 404);
+
+    api.ask("PUT", "/v2/apps/web", Some(&json!({"labels": {"a": "b"}}))).await;
+    let (_, told) = api.ask("PUT", path, Some(&json!({"version": first}))).await;
+    assert_eq!(told["changes"][0]["what"], "changed in place");
+    assert_eq!(told["changes"][0]["fields"]["labels"], json!({"from": {"a": "b"}, "to": {}}));
+}
+
+#[tokio::test]
+async fn service_ports_are_told_with_all_who_have_them() {
+    let api = Api::start().await;
+    for (id, port) in [("/a", 10_101), ("/b", 0), ("/c", 10_101)] {
+        let mut body = app(id);
+        body["portDefinitions"] = json!([{"port": port}]);
+        api.create(&body).await;
+    }
+    assert_eq!(
+        api.get("/agora/v1/service-ports").await,
+        json!({"servicePorts": [{"port": 10_000, "apps": ["/b"]},
+                                {"port": 10_101, "apps": ["/a", "/c"]}]})
+    );
+}
+
+#[tokio::test]
 async fn pods_are_not_there() {
     let api = Api::start().await;
     assert_eq!(api.get("/v2/pods").await, json!([]));
