@@ -5,4 +5,5 @@ mod apps;
 mod groups;
 mod harness;
 mod headers;
+mod standby;
 mod stream;
