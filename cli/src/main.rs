@@ -37,10 +37,24 @@ enum Verb {
     Agent(Box<daemon::agent::Flags>),
     /// Run Marathon: keeps apps running
     Marathon(Box<daemon::marathon::Flags>),
-    /// Create, list, scale, restart and delete apps
+    /// Create, list, explain, scale, restart and delete apps
     App {
         #[command(subcommand)]
         command: client::app::AppCommand,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// List, show, change and delete groups of apps
+    Group {
+        #[command(subcommand)]
+        command: client::group::GroupCommand,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Follow, hold and take back deployments
+    Deployment {
+        #[command(subcommand)]
+        command: client::deployment::DeploymentCommand,
         #[command(flatten)]
         cluster: ClusterArgs,
     },
@@ -95,6 +109,12 @@ fn main() -> ExitCode {
         Verb::Marathon(flags) => daemon::run(daemon::marathon::run(*flags)),
         Verb::App { command, cluster } => {
             ask(&cluster, async |cluster| client::app::run(command, cluster).await)
+        }
+        Verb::Group { command, cluster } => {
+            ask(&cluster, async |cluster| client::group::run(command, cluster).await)
+        }
+        Verb::Deployment { command, cluster } => {
+            ask(&cluster, async |cluster| client::deployment::run(command, cluster).await)
         }
         Verb::Task { command, cluster } => {
             ask(&cluster, async |cluster| client::task::run(command, cluster).await)

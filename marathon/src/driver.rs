@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::election::{Candidate, Leadership};
 use crate::events::Bus;
+use crate::prober::Prober;
 use crate::published::Publisher;
 use crate::store::{self, Done, Job};
 
@@ -59,6 +60,7 @@ pub(crate) struct Parts {
     pub(crate) bus: Bus,
     pub(crate) store: StoreClient,
     pub(crate) candidate: Candidate,
+    pub(crate) prober: Prober,
     pub(crate) masters: Vec<String>,
     /// Who we are at the master, without an id.
     pub(crate) framework: FrameworkInfo,
@@ -131,6 +133,7 @@ impl Driver {
     ) {
         let mut leadership = self.parts.candidate.leadership.clone();
         let mut loading: Option<Loading> = None;
+        let mut answers = self.parts.prober.answers();
         leadership.mark_changed();
         loop {
             let due = self.parts.core.next_deadline().map(|due| self.parts.clock.instant(due));
@@ -155,6 +158,9 @@ impl Driver {
                     while let Ok(next) = done.try_recv() {
                         self.written(next);
                     }
+                }
+                Some((task, status)) = answers.recv() => {
+                    self.step(Input::Probed { task, status });
                 }
                 event = next_event(&mut self.lead) => self.heard(event),
                 request = requests.recv() => {
@@ -250,6 +256,7 @@ impl Driver {
                         let _ = lead.jobs.send(Job { write, puts });
                     }
                 }
+                Output::Probe(probe) => self.parts.prober.ask(probe),
                 Output::StepDown => self.turn.steps_down = true,
                 Output::Subscribe { framework } => self.subscribe(framework.as_ref()),
                 Output::Answer { request, answer } => self.turn.answers.push((request, answer)),

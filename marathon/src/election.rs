@@ -161,3 +161,13 @@ impl Election {
         }
     }
 }
+
+#[cfg(test)]
+impl Candidate {
+    /// One that leads, with who is told that it steps down. It leads for as long as the sender is kept.
+    pub(crate) fn leading() -> (Self, watch::Sender<Leadership>, Arc<Notify>) {
+        let (told, leadership) = watch::channel(Leadership::Leads(1));
+        let step_down = Arc::new(Notify::new());
+        (Self { leadership, step_down: step_down.clone() }, told, step_down)
+    }
+}

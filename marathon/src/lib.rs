@@ -10,6 +10,7 @@ mod driver;
 mod election;
 mod events;
 mod options;
+mod prober;
 mod published;
 mod start;
 mod store;

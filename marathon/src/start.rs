@@ -20,6 +20,7 @@ use crate::driver::{self, Parts};
 use crate::election::Election;
 use crate::events::Bus;
 use crate::options::Options;
+use crate::prober::Prober;
 use crate::published::Publisher;
 
 /// Why an instance cannot start.
@@ -91,6 +92,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         bus: bus.clone(),
         store,
         candidate: candidate.clone(),
+        prober: Prober::new(),
         masters: options.masters.clone(),
         framework: framework(&options, &own),
         role,

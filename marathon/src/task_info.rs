@@ -45,7 +45,7 @@ pub(crate) fn task_info(launch: &Launch, agent: &AgentId, role: &Role) -> TaskIn
 
 fn command(launch: &Launch) -> CommandInfo {
     let app = &*launch.app;
-    let env = environment(app, &launch.task, &launch.host, &launch.ports);
+    let env = environment(app, &launch.task, &launch.host, &launch.ports, launch.is_role_enforced);
     let variables = env.into_iter().map(|(name, value)| environment::Variable {
         name,
         value: Some(value),

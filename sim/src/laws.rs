@@ -157,7 +157,7 @@ impl World {
             return Some(format!("{active} of {} agents are active", self.agents.len()));
         }
         let mut wanted = BTreeSet::new();
-        for (id, app) in &view.apps {
+        for (id, app) in &view.tree.apps {
             let instances: Vec<_> = view.instances_of(id).collect();
             let running = instances.iter().filter(|one| one.condition == Condition::Running);
             let count = running.clone().count();

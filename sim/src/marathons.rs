@@ -159,7 +159,8 @@ impl World {
                 let one = |(task, agent)| ReconcileTask { task, agent };
                 self.call(at, Call::Reconcile(tasks.into_iter().map(one).collect()));
             }
-            Output::Answer { .. } | Output::Event(_) => {}
+            // No app here has readiness checks.
+            Output::Probe(_) | Output::Answer { .. } | Output::Event(_) => {}
             Output::View(change) => self.marathons[at].view.apply(change),
         }
     }

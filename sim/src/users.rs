@@ -2,7 +2,7 @@
 
 use crate::world::{Event, World};
 use marathon_core::ids::AppId;
-use marathon_core::io::{Ask, Command, Input, KillHow};
+use marathon_core::io::{Ask, Command, Input, KillHow, PutApp};
 use serde_json::json;
 use std::time::Duration;
 
@@ -44,11 +44,19 @@ impl World {
             },
             4..=5 => {
                 let body = json!({ "instances": instances });
-                Command::PutApp { id, body, partial: true, create: false, force }
+                Command::PutApp {
+                    id,
+                    body,
+                    how: PutApp { partial: true, force, ..PutApp::default() },
+                }
             }
             6 => {
                 let body = json!({ "cmd": format!("sleep {}", 1_000 + self.users.below(9)) });
-                Command::PutApp { id, body, partial: true, create: false, force }
+                Command::PutApp {
+                    id,
+                    body,
+                    how: PutApp { partial: true, force, ..PutApp::default() },
+                }
             }
             7 => Command::RestartApp { id, force },
             8 => {

@@ -1,5 +1,6 @@
 //! `agora app`: long-running apps, through Marathon.
 
+use super::deployment::{Change, finish, last_failure};
 use super::show::{amount, items, number, print, print_json, table, text};
 use super::{Cluster, Failure};
 use clap::{Args, Subcommand};
@@ -7,10 +8,6 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-/// How often a deployment is looked at while waiting for its end.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What can be done with apps.
 #[derive(Subcommand, Debug)]
@@ -24,6 +21,11 @@ pub(crate) enum AppCommand {
     /// Show one app with its tasks
     Show {
         /// The app's id, such as /web
+        id: String,
+    },
+    /// Tell why an app is as it is: what its instances wait for, and what spoke against each agent
+    Explain {
+        /// The app's id
         id: String,
     },
     /// Set how many instances of an app run
@@ -49,20 +51,6 @@ pub(crate) enum AppCommand {
         #[command(flatten)]
         change: Change,
     },
-}
-
-/// How a change is made.
-#[derive(Args, Debug)]
-pub(crate) struct Change {
-    /// Override a deployment that has the app locked
-    #[arg(long)]
-    force: bool,
-    /// Return at once instead of when the deployment is done
-    #[arg(long)]
-    detach: bool,
-    /// Give up waiting after so long; the deployment goes on
-    #[arg(long, value_parser = model::units::parse_duration, default_value = "5mins")]
-    timeout: Duration,
 }
 
 /// What an app is to be.
@@ -96,6 +84,7 @@ pub(crate) async fn run(command: AppCommand, cluster: &Cluster) -> Result<(), Fa
         AppCommand::Create(create) => self::create(create, cluster).await,
         AppCommand::List => list(cluster).await,
         AppCommand::Show { id } => show(&id, cluster).await,
+        AppCommand::Explain { id } => explain(&id, cluster).await,
         AppCommand::Scale { id, instances, change } => {
             let body = json!({ "instances": instances });
             let path = app_path(&id, "", change.force);
@@ -134,7 +123,7 @@ async fn create(create: Create, cluster: &Cluster) -> Result<(), Failure> {
     finish(cluster, &answer, &create.change, &format!("{id} created")).await
 }
 
-fn read_json(file: &Path) -> Result<Value, Failure> {
+pub(super) fn read_json(file: &Path) -> Result<Value, Failure> {
     let shown = file.display();
     let mut body = String::new();
     let read = if file == Path::new("-") {
@@ -190,13 +179,7 @@ async fn show(id: &str, cluster: &Cluster) -> Result<(), Failure> {
     );
     println!("version   {}", text(app, "/version"));
     if let Some(failure) = app.get("lastTaskFailure") {
-        println!(
-            "failed    {} on {}: {} ({})",
-            text(failure, "/timestamp"),
-            text(failure, "/host"),
-            text(failure, "/message"),
-            text(failure, "/state"),
-        );
+        println!("failed    {}", last_failure(failure));
     }
     println!();
     let mut table = table(["TASK", "STATE", "HOST", "PORTS", "STARTED"]);
@@ -214,53 +197,38 @@ async fn show(id: &str, cluster: &Cluster) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits for the deployment that `answer` names, unless told not to, and says `done`.
-async fn finish(
-    cluster: &Cluster,
-    answer: &Value,
-    change: &Change,
-    done: &str,
-) -> Result<(), Failure> {
-    let id = answer
-        .get("deploymentId")
-        .or_else(|| answer.pointer("/deployments/0/id"))
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
-    if !change.detach && !id.is_empty() {
-        wait(cluster, &id, change.timeout).await?;
-    }
+async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
+    let path = format!("/agora/v1/explain/app/{}", id.trim_start_matches('/'));
+    let told = cluster.marathon(&path).await?;
     if cluster.json {
-        print_json(answer);
-    } else if change.detach {
-        println!("{done}: deployment {id} is under way");
-    } else {
-        println!("{done}");
+        print_json(&told);
+        return Ok(());
+    }
+    println!("{}", text(&told, "/why"));
+    for deployment in items(&told, "/deployments") {
+        let step = ["/currentStep", "/totalSteps"].map(|at| text(deployment, at)).join(" of ");
+        println!("deployment {} is at step {step}", text(deployment, "/id"));
+        for waited in items(deployment, "/waitsFor").iter().filter(|it| it["app"] != told["app"]) {
+            println!("  it waits for {}", text(waited, "/why"));
+        }
+    }
+    if let Some(failure) = told.get("lastTaskFailure") {
+        println!("{}", last_failure(failure));
+    }
+    println!();
+    let mut instances = table(["INSTANCE", "CONDITION", "SERVES", "HOST", "NEXT ATTEMPT"]);
+    for one in items(&told, "/all") {
+        let row = ["/id", "/condition", "/isServing", "/host", "/nextAttemptAt"];
+        instances.add_row(row.map(|at| text(one, at)));
+    }
+    print(&instances);
+    if told.get("waiting").is_some() {
+        println!();
+        let mut agents = table(["AGENT", "HOST", "WHY NOT"]);
+        for agent in items(&told, "/waiting/agents") {
+            agents.add_row(["/agentId", "/hostname", "/why"].map(|at| text(agent, at)));
+        }
+        print(&agents);
     }
     Ok(())
-}
-
-async fn wait(cluster: &Cluster, id: &str, timeout: Duration) -> Result<(), Failure> {
-    let start = Instant::now();
-    let progress = indicatif::ProgressBar::new_spinner();
-    loop {
-        let running = cluster.marathon("/v2/deployments").await?;
-        let all = items(&running, "");
-        let Some(mine) = all.iter().find(|one| text(one, "/id") == id) else {
-            progress.finish_and_clear();
-            return Ok(());
-        };
-        let step = format!("step {} of {}", text(mine, "/currentStep"), text(mine, "/totalSteps"));
-        if start.elapsed() > timeout {
-            progress.finish_and_clear();
-            return Err(Failure::Refused(format!(
-                "deployment {id} is still at {step} after {}; it goes on. See what it waits for with \
-                 'agora app show', or the queue at /v2/queue.",
-                model::units::format_duration(timeout)
-            )));
-        }
-        progress.set_message(format!("deployment {id}: {step}, {} s", start.elapsed().as_secs()));
-        progress.tick();
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
 }

@@ -1,7 +1,9 @@
 //! What operators type: verbs that ask a running cluster over its HTTP APIs.
 
 pub(crate) mod app;
+pub(crate) mod deployment;
 pub(crate) mod framework;
+pub(crate) mod group;
 mod http;
 pub(crate) mod logs;
 pub(crate) mod node;

@@ -8,6 +8,7 @@ mod bad_input;
 mod failover;
 mod harness;
 mod local;
+mod local_deployments;
 mod membership;
 mod memory;
 mod operators;

@@ -18,6 +18,7 @@ pub fn environment(
     task: &TaskId,
     host: &str,
     ports: &[u16],
+    is_role_enforced: bool,
 ) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
     let mut set = |name: &str, value: String| {
@@ -30,7 +31,7 @@ pub fn environment(
     set("MARATHON_APP_RESOURCE_MEM", as_double(&render::amount(app.mem)));
     set("MARATHON_APP_RESOURCE_DISK", as_double(&render::amount(app.disk)));
     set("MARATHON_APP_RESOURCE_GPUS", app.gpus.to_string());
-    set("MARATHON_APP_ENFORCE_GROUP_ROLE", "false".to_owned());
+    set("MARATHON_APP_ENFORCE_GROUP_ROLE", is_role_enforced.to_string());
     set("HOST", host.to_owned());
     let docker = app.container.as_ref().and_then(|container| container.docker.as_ref());
     if let Some(docker) = docker {

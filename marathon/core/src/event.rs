@@ -97,6 +97,7 @@ pub enum Happening {
         id: DeploymentId,
         version: Timestamp,
         plan: Plan,
+        why: Option<Arc<str>>,
     },
     AppTerminated {
         app: AppId,
@@ -222,9 +223,16 @@ impl Event {
                 "plan": plan_json(id, *version, plan, light),
                 "currentStep": render::step(step),
             }),
-            Happening::DeploymentSuccess { id, version, plan }
-            | Happening::DeploymentFailed { id, version, plan } => {
+            Happening::DeploymentSuccess { id, version, plan } => {
                 json!({"id": id.as_str(), "plan": plan_json(id, *version, plan, light)})
+            }
+            Happening::DeploymentFailed { id, version, plan, why } => {
+                let plan = plan_json(id, *version, plan, light);
+                let mut body = json!({"id": id.as_str(), "plan": plan});
+                if let Some(why) = why {
+                    body["reason"] = (**why).into();
+                }
+                body
             }
             Happening::AppTerminated { app } => json!({"appId": app.as_str()}),
             Happening::SchedulerRegistered { framework, master } => {

@@ -78,12 +78,24 @@ impl AppId {
         }
     }
 
+    /// The groups it is in, innermost first; the root last.
+    pub fn ancestors(&self) -> impl Iterator<Item = Self> + use<> {
+        let first = (!self.is_root()).then(|| self.parent());
+        std::iter::successors(first, |id| (!id.is_root()).then(|| id.parent()))
+    }
+
     /// Whether `self` lies strictly below the group `other`.
     pub fn is_below(&self, other: &Self) -> bool {
         if other.is_root() {
             return !self.is_root();
         }
         self.0.strip_prefix(&*other.0).is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    /// What everything below this group, and nothing else that begins like it, follows in an ordered
+    /// table. It is no id of anything.
+    pub(crate) fn before_below(&self) -> Self {
+        if self.is_root() { self.clone() } else { Self(format!("{self}/").into()) }
     }
 
     /// The id as ids of instances begin: `prod_web`.

@@ -114,6 +114,8 @@ pub struct Task {
     pub addresses: Vec<Arc<str>>,
     /// What its health check says.
     pub health: Health,
+    /// Whether it is ready; absent when nobody wants to know. Not stored.
+    pub is_ready: Option<bool>,
 }
 
 /// What is known of a task's health. Not stored: reconciliation brings it back.
@@ -123,6 +125,8 @@ pub struct Health {
     pub is_healthy: Option<bool>,
     /// Verdicts of "unhealthy" since the last good one.
     pub consecutive_failures: u32,
+    /// When it was first found unhealthy after it had last been healthy; absent while it is not.
+    pub unhealthy_since: Option<Timestamp>,
     /// When it was first found healthy.
     pub first_success: Option<Timestamp>,
     /// When it was last found healthy.
@@ -159,9 +163,12 @@ impl Instance {
         self.goal == Goal::Running && self.condition != Condition::UnreachableInactive
     }
 
-    /// Whether it does its work: it runs, it is to stay and, if it is checked, it was found healthy.
+    /// Whether it does its work: it runs, it is to stay and, if it is checked, it was found healthy
+    /// and ready.
     pub fn is_serving(&self) -> bool {
-        self.goal == Goal::Running && self.condition == Condition::Running && self.is_healthy()
+        let is_up = self.goal == Goal::Running && self.condition == Condition::Running;
+        let is_unready = self.task.as_ref().is_some_and(|task| task.is_ready == Some(false));
+        is_up && self.is_healthy() && !is_unready
     }
 
     /// Whether nothing speaks against its health: it is not checked, or was found healthy.

@@ -44,7 +44,7 @@ pub enum Input {
     Rescind(OfferId),
     /// A status report came in.
     Update(UpdateView),
-    /// An agent is gone. Its tasks are reported on one by one, so this decides nothing.
+    /// An agent is gone. Its tasks are reported on one by one; this says that nothing is to go there.
     AgentLost(AgentId),
     /// A write is safe.
     Committed {
@@ -55,6 +55,13 @@ pub enum Input {
     CommitFailed {
         /// Which.
         write: WriteId,
+    },
+    /// A task was asked whether it is ready.
+    Probed {
+        /// Which.
+        task: TaskId,
+        /// The HTTP status it answered with; absent if it did not.
+        status: Option<u16>,
     },
     /// A user asks for something.
     Ask(Ask),
@@ -111,12 +118,8 @@ pub enum Command {
         id: AppId,
         /// The fields, or the whole app.
         body: Value,
-        /// Whether absent fields keep their value.
-        partial: bool,
-        /// Whether a missing app is made (`PUT`) or refused (`PATCH`).
-        create: bool,
-        /// Whether deployments in the way are cancelled.
-        force: bool,
+        /// How.
+        how: PutApp,
     },
     /// `PUT` and `PATCH /v2/apps`: an array, one deployment.
     PutApps {
@@ -175,10 +178,33 @@ pub enum Command {
         /// Whether it is only stopped (and not reverted).
         force: bool,
     },
+    /// `POST /agora/v1/deployments/{id}/pause` and `.../continue`.
+    HoldDeployment {
+        /// Which.
+        id: String,
+        /// Whether it is held where it is, or goes on.
+        is_paused: bool,
+    },
     /// `DELETE /v2/queue/{id}/delay`.
     ResetDelay {
         /// Of which app.
         id: AppId,
+    },
+    /// `POST` and `PUT /v2/groups/{id}`.
+    PutGroup {
+        /// Which, by the URL; the root if there is none.
+        id: AppId,
+        /// A description, a version to go back to, or a factor to scale by.
+        body: Value,
+        /// How.
+        how: PutGroup,
+    },
+    /// `PATCH /v2/groups/{id}`.
+    PatchGroup {
+        /// Which.
+        id: AppId,
+        /// `{"enforceRole": ...}`.
+        body: Value,
     },
     /// `DELETE /v2/groups/{id}`: every app below it.
     DeleteGroup {
@@ -187,6 +213,39 @@ pub enum Command {
         /// Whether deployments in the way are cancelled.
         force: bool,
     },
+}
+
+/// How an app is changed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent wish of a client")]
+pub struct PutApp {
+    /// Whether absent fields keep their value.
+    pub partial: bool,
+    /// Whether a missing app is made (`PUT`) or refused (`PATCH`).
+    pub create: bool,
+    /// Whether deployments in the way are cancelled.
+    pub force: bool,
+    /// With `partial`: whether a field that is null goes back to its default, and is not just as good
+    /// as absent.
+    pub null_removes: bool,
+    /// Whether it is only told what would be done.
+    pub dry_run: bool,
+}
+
+/// How a group is changed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent wish of a client")]
+pub struct PutGroup {
+    /// Whether the group must be new (`POST`).
+    pub is_new: bool,
+    /// Whether deployments in the way are cancelled.
+    pub force: bool,
+    /// Whether it is only told what would be done.
+    pub dry_run: bool,
+    /// With `dry_run`: whether the changes are told field by field too.
+    pub diff: bool,
+    /// Whether what is left out stays as it is.
+    pub merge: bool,
 }
 
 /// How tasks are killed.
@@ -259,6 +318,8 @@ pub enum Output {
     },
     /// Ask the master about tasks; an empty list asks about all it knows.
     Reconcile(Vec<(TaskId, Option<AgentId>)>),
+    /// Ask a task whether it is ready.
+    Probe(Probe),
     /// Answer a user.
     Answer {
         /// Whom.
@@ -270,6 +331,17 @@ pub enum Output {
     Event(Event),
     /// Change what reads are answered from.
     View(Change),
+}
+
+/// One question to a task: a GET, of which the status counts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Probe {
+    /// Whom.
+    pub task: TaskId,
+    /// Where.
+    pub url: String,
+    /// How long it may take.
+    pub timeout: Duration,
 }
 
 /// One task to launch.
@@ -287,6 +359,8 @@ pub struct Launch {
     pub ports: Vec<u16>,
     /// What it takes out of the offer, ports included.
     pub resources: Resources,
+    /// Whether its group has its role enforced.
+    pub is_role_enforced: bool,
 }
 
 /// What a user's request led to.

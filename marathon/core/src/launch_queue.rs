@@ -27,6 +27,8 @@ pub struct Entry {
     pub since: Timestamp,
     /// When the next one is due; absent when one is due already.
     pub due_at: Option<Timestamp>,
+    /// When each of those is due that have to wait after a failure.
+    pub backoffs: BTreeMap<InstanceId, Timestamp>,
     /// What came of offers so far.
     pub offers: Offers,
 }
@@ -148,6 +150,11 @@ impl LaunchQueue {
         self.backoffs.get(instance).map(|backoff| backoff.until)
     }
 
+    /// What came of offers for `app` so far; absent when nothing of it waits.
+    pub fn offers(&self, app: &AppId) -> Option<&Offers> {
+        self.apps.get(app).map(|waiting| &waiting.offers)
+    }
+
     /// Apps of which something waits.
     pub fn apps(&self) -> impl Iterator<Item = &AppId> {
         self.apps.keys()
@@ -202,12 +209,16 @@ impl LaunchQueue {
     pub fn entry(&self, app: &Arc<App>, now: Now) -> Option<Entry> {
         let waiting = self.apps.get(&app.id)?;
         let until = waiting.instances.iter().map(|it| self.due_at(it).unwrap_or_default()).min()?;
-        let due_at = (until > now.time).then(|| now.wall.plus(until.since(now.time)));
+        let wall = |at: Time| (at > now.time).then(|| now.wall.plus(at.since(now.time)));
+        let due_at = wall(until);
+        let slots = waiting.instances.iter();
+        let backoffs = slots.filter_map(|it| Some((it.clone(), wall(self.due_at(it)?)?)));
         Some(Entry {
             app: app.clone(),
             count: waiting.instances.len(),
             since: waiting.since,
             due_at,
+            backoffs: backoffs.collect(),
             offers: waiting.offers.clone(),
         })
     }

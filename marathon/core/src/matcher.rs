@@ -1,6 +1,7 @@
 //! Whether one instance can start on an offer, with which resources and ports, and if not why not.
 
 use crate::app::{App, Constraint, Operator};
+use crate::fleet::{Fleet, ONE_PER_AGENT, is_one_per_agent};
 use crate::instance::Place;
 use crate::io::OfferView;
 use model::amount::{Milli, Ranges};
@@ -116,7 +117,7 @@ pub struct Fit {
 /// Says what one instance of `app` takes of `free`, what is left of `offer`, or why it cannot start there.
 ///
 /// `own_role` is Marathon's, for apps that name none. `placed` are the instances that constraints
-/// compare with. `rng` chooses among free ports, so that a port just freed is rarely given out again
+/// compare with, and `fleet` the agents there are to spread over. `rng` chooses among free ports, so that a port just freed is rarely given out again
 /// while old clients still talk to it.
 pub fn matches(
     app: &App,
@@ -124,12 +125,26 @@ pub fn matches(
     offer: &OfferView,
     free: &Resources,
     placed: &[&Place],
+    fleet: &Fleet,
     rng: &mut Rng,
 ) -> Result<Fit, Mismatch> {
     let usable = usable(app, own_role, offer, free)?;
     let place = place(offer);
+    if is_one_per_agent(app) && placed.iter().any(|other| other.agent == place.agent) {
+        let found = place.host.to_string();
+        return Err(Mismatch::Constraint { constraint: ONE_PER_AGENT.to_owned(), found });
+    }
     for constraint in &app.constraints {
-        holds(constraint, &place, placed)?;
+        let values = match constraint.operator {
+            Operator::GroupBy => fleet.values(&constraint.field, app),
+            Operator::Unique
+            | Operator::Cluster
+            | Operator::Like
+            | Operator::Unlike
+            | Operator::MaxPer
+            | Operator::Is => BTreeSet::new(),
+        };
+        holds(constraint, &place, placed, &values)?;
     }
     let mut taken = Resources::none();
     let gpus = Milli::units(i64::from(app.gpus));
@@ -221,7 +236,9 @@ fn take_ports(
         return Ok(Vec::new());
     }
     let mut free = usable.ranges("ports");
-    for port in wanted.iter().filter(|port| **port != 0) {
+    // The same number twice is one port, for tcp and for udp.
+    let fixed: BTreeSet<u16> = wanted.iter().copied().filter(|port| *port != 0).collect();
+    for port in &fixed {
         let one = one_port(u64::from(*port));
         if !free.contains(&one) {
             return Err(Mismatch::Ports(format!("port {port} is not free")));
@@ -234,8 +251,12 @@ fn take_ports(
         return Err(Mismatch::Ports(format!("{any} ports wanted, {count} left")));
     }
     let mut next = rng.below(count);
-    let mut ports = Vec::with_capacity(wanted.len());
+    let mut ports: Vec<u16> = Vec::with_capacity(wanted.len());
     for port in wanted {
+        if *port != 0 && ports.contains(port) {
+            ports.push(*port);
+            continue;
+        }
         let number = if *port == 0 {
             let number = nth(&free, next % count);
             next += 1;
@@ -279,8 +300,19 @@ fn nth(ranges: &Ranges, n: u64) -> u64 {
     unreachable!("n is below the count")
 }
 
-/// Whether `constraint` lets an instance go to `place`, with the others where they are.
-fn holds(constraint: &Constraint, place: &Place, placed: &[&Place]) -> Result<(), Mismatch> {
+/// Whether the constraints of `app` that look at one agent alone let it go to `place`.
+pub(crate) fn may_ever_go(app: &App, place: &Place) -> bool {
+    app.constraints.iter().all(|constraint| holds(constraint, place, &[], &BTreeSet::new()).is_ok())
+}
+
+/// Whether `constraint` lets an instance go to `place`, with the others where they are. `values` are
+/// those of its field that there are.
+fn holds(
+    constraint: &Constraint,
+    place: &Place,
+    placed: &[&Place],
+    values: &BTreeSet<&str>,
+) -> Result<(), Mismatch> {
     let found = value_of(place, &constraint.field);
     let wanted = constraint.value.as_deref();
     let same = |other: &&&Place| value_of(other, &constraint.field) == found;
@@ -298,7 +330,7 @@ fn holds(constraint: &Constraint, place: &Place, placed: &[&Place]) -> Result<()
             let max = wanted.and_then(|wanted| wanted.parse().ok()).unwrap_or(usize::MAX);
             placed.iter().filter(same).count() < max
         }
-        (Operator::GroupBy, Some(found)) => is_smallest_group(constraint, found, placed),
+        (Operator::GroupBy, Some(found)) => is_smallest_group(constraint, found, placed, values),
     };
     if is_good {
         return Ok(());
@@ -311,7 +343,7 @@ fn holds(constraint: &Constraint, place: &Place, placed: &[&Place]) -> Result<()
     })
 }
 
-fn value_of<'a>(place: &'a Place, field: &str) -> Option<&'a str> {
+pub(crate) fn value_of<'a>(place: &'a Place, field: &str) -> Option<&'a str> {
     match field {
         "hostname" | "@hostname" => Some(&place.host),
         "@region" => place.region.as_deref(),
@@ -329,15 +361,23 @@ fn is_full_match(pattern: Option<&str>, value: &str) -> bool {
     Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(value))
 }
 
-/// A value not seen yet is always good; one that was seen only if as many were seen as are wanted, and
-/// none of them has fewer instances.
-fn is_smallest_group(constraint: &Constraint, found: &str, placed: &[&Place]) -> bool {
-    let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
+/// Whether no other value that there is has fewer instances.
+///
+/// The number that the constraint may have says how many values its author expected. It is not needed: which
+/// there are is known, and waiting for more than that would be waiting for ever.
+fn is_smallest_group(
+    constraint: &Constraint,
+    found: &str,
+    placed: &[&Place],
+    values: &BTreeSet<&str>,
+) -> bool {
+    let mut groups: BTreeMap<&str, usize> = values.iter().map(|value| (*value, 0)).collect();
     for other in placed.iter().filter_map(|other| value_of(other, &constraint.field)) {
-        *groups.entry(other).or_default() += 1;
+        // A value that is nowhere any more draws nobody.
+        if let Some(count) = groups.get_mut(other) {
+            *count += 1;
+        }
     }
-    let Some(mine) = groups.get(found) else { return true };
-    let wanted = constraint.value.as_deref().and_then(|value| value.parse().ok()).unwrap_or(1);
-    let seen: BTreeSet<_> = groups.keys().collect();
-    seen.len() >= wanted && groups.values().min() == Some(mine)
+    let mine = groups.get(found).copied().unwrap_or(0);
+    groups.values().all(|count| mine <= *count)
 }

@@ -1,6 +1,7 @@
 //! Deployments as data: what steps lead from one set of apps to another.
 
 use crate::app::App;
+use crate::group::{Tree, within};
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use model::step::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,23 @@ pub struct Deployment {
     pub originals: BTreeMap<AppId, Option<Arc<App>>>,
     /// The step under way, from 0.
     pub step: usize,
+    /// Whether it takes back another one. It is then not taken back in turn when it fails.
+    pub is_return: bool,
+    /// Whether somebody holds it where it is.
+    pub is_paused: bool,
+    /// How many stops of its canaries are passed.
+    pub stage: usize,
+}
+
+/// How a deployment is getting on. Not stored: a new leader looks anew.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Progress {
+    /// When it last got on: an instance came to serve or went, or a step was done.
+    pub at: Timestamp,
+    /// How many new tasks of each app failed.
+    pub failures: BTreeMap<AppId, u32>,
+    /// Apps whose old instances make room before new ones start.
+    pub kill_first: BTreeSet<AppId>,
 }
 
 impl Deployment {
@@ -109,19 +127,19 @@ pub type Changes = BTreeMap<AppId, (Option<Arc<App>>, Option<Arc<App>>)>;
 
 /// The steps that carry out `changes`, or an app that depends on itself.
 ///
-/// `apps` is every app as it is to be. `outdated` says whether an app has instances of another
+/// `tree` is every app and group as it is to be. `outdated` says whether an app has instances of another
 /// definition than its present one, left by a deployment that was cut short. `victims` go first where an
 /// app is scaled down.
 pub fn plan(
     changes: &Changes,
-    apps: &BTreeMap<AppId, Arc<App>>,
+    tree: &Tree,
     outdated: impl Fn(&AppId) -> bool,
     victims: &BTreeMap<AppId, BTreeSet<InstanceId>>,
 ) -> Result<Plan, Cycle> {
     let mut stops = Step::default();
     let mut starts = Step::default();
     let mut layers: BTreeMap<usize, Step> = BTreeMap::new();
-    let mut depths = Depths { apps, known: BTreeMap::new() };
+    let mut depths = Depths { tree, known: BTreeMap::new() };
     for (id, (old, new)) in changes {
         let Some(new) = new else {
             stops.actions.push(Action::Stop { app: id.clone() });
@@ -163,7 +181,7 @@ pub struct Cycle(pub AppId);
 
 /// How many layers lie below each app.
 struct Depths<'a> {
-    apps: &'a BTreeMap<AppId, Arc<App>>,
+    tree: &'a Tree,
     /// Absent value: being counted just now, so that meeting it again is a cycle.
     known: BTreeMap<AppId, Option<usize>>,
 }
@@ -177,17 +195,14 @@ impl Depths<'_> {
         }
         self.known.insert(app.id.clone(), None);
         let mut depth = 0;
-        let apps = self.apps;
-        for dependency in &app.dependencies {
+        let tree = self.tree;
+        // What a group depends on, everything in it depends on.
+        let groups = app.id.ancestors().filter_map(|group| tree.groups.get(&group));
+        let of_groups = groups.flat_map(|group| &group.dependencies);
+        for dependency in app.dependencies.iter().chain(of_groups) {
             // A group means every app below it.
-            let prefix = format!("{}/", dependency.as_str().trim_end_matches('/'));
-            let named = apps.get(dependency).into_iter();
-            let below = apps
-                .range(dependency.clone()..)
-                .skip_while(|(id, _)| !id.as_str().starts_with(&prefix))
-                .take_while(|(id, _)| id.as_str().starts_with(&prefix));
-            for needed in named.chain(below.map(|(_, app)| app)) {
-                if needed.id != app.id {
+            for (id, needed) in within(&tree.apps, dependency) {
+                if *id != app.id {
                     depth = depth.max(self.of(needed)? + 1);
                 }
             }

@@ -22,18 +22,36 @@ pub struct Moves {
     pub is_done: bool,
 }
 
+/// Instances that fail their health check and are replaced before they go.
+#[derive(Clone, Copy, Debug)]
+pub struct Ailing<'a> {
+    /// Which.
+    pub who: &'a BTreeSet<InstanceId>,
+    /// How many are replaced at once.
+    pub at_once: usize,
+}
+
 /// Brings the number of instances to `to`; `victims` go first.
 pub fn scale(
     all: &[&Arc<Instance>],
     to: u32,
     victims: &BTreeSet<InstanceId>,
     selection: KillSelection,
+    ailing: Ailing<'_>,
 ) -> Moves {
     let mut counted: Vec<_> = all.iter().copied().filter(|it| it.is_counted()).collect();
     let wanted = to as usize;
-    let add = wanted.saturating_sub(counted.len());
+    let is_ailing = |it: &Instance| ailing.who.contains(&it.id);
+    let ill = counted.iter().filter(|it| is_ailing(it)).count();
+    let add = (wanted + ill.min(ailing.at_once)).saturating_sub(counted.len());
     order(&mut counted, victims, selection);
-    let surplus = counted.len().saturating_sub(wanted);
+    let serving = counted.iter().filter(|it| it.is_serving()).count();
+    let mut surplus = counted.len().saturating_sub(wanted);
+    if ill > 0 && surplus > 0 {
+        // Nobody goes before one that serves has come in its place, and then it is an ailing one.
+        counted.sort_by_key(|it| !is_ailing(it));
+        surplus = surplus.min((serving + ill).saturating_sub(wanted));
+    }
     let stop: Vec<_> = counted.iter().take(surplus).map(|it| it.id.clone()).collect();
     let is_done = add == 0
         && stop.is_empty()
@@ -47,27 +65,61 @@ pub fn stop(all: &[&Arc<Instance>]) -> Moves {
     Moves { add: 0, stop, is_done: all.is_empty() }
 }
 
-/// Replaces every instance that is not of the present definition of `app`, within its upgrade
-/// strategy.
+/// Within what limits an app is replaced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Bounds {
+    /// The least that must serve.
+    pub healthy_min: usize,
+    /// The most that may be there.
+    pub count_max: usize,
+    /// The most new ones, and the least of the old ones with them; absent means all.
+    pub new_max: Option<usize>,
+}
+
+impl Bounds {
+    /// What the upgrade strategy of `app` says.
+    pub fn of(app: &App) -> Self {
+        let (healthy_min, count_max) = capacity(app);
+        Self { healthy_min, count_max, new_max: None }
+    }
+
+    /// Lets no more than `batch` be missing or too many.
+    pub fn replace_at_most(&mut self, batch: usize, app: &App) {
+        let wanted = app.instances as usize;
+        self.healthy_min = self.healthy_min.max(wanted.saturating_sub(batch));
+        self.count_max = self.count_max.min(wanted + batch).max(self.healthy_min + 1);
+    }
+
+    /// Lets one go before another comes, whatever the strategy says.
+    pub fn make_room(&mut self, app: &App) {
+        self.healthy_min = self.healthy_min.min((app.instances as usize).saturating_sub(1));
+    }
+}
+
+/// Replaces every instance that is not of the present definition of `app`, within `bounds`.
 ///
-/// At no time do fewer serve than the strategy says, if as many did before; at no time are there more than
-/// it says, those counted that are still on their way out.
-pub fn replace(all: &[&Arc<Instance>], app: &App) -> Moves {
+/// At no time do fewer serve than they say, if as many did before; at no time are there more than
+/// they say, those counted that are still on their way out.
+pub fn replace(all: &[&Arc<Instance>], app: &App, bounds: Bounds) -> Moves {
     let wanted = app.instances as usize;
-    let (healthy_min, count_max) = capacity(app);
+    let Bounds { healthy_min, count_max, new_max } = bounds;
+    let wanted_new = new_max.unwrap_or(wanted).min(wanted);
     let is_new = |it: &Instance| it.is_counted() && it.is_current(app);
     let mut new: Vec<_> = all.iter().copied().filter(|it| is_new(it)).collect();
     let old: Vec<&Arc<Instance>> =
         all.iter().copied().filter(|it| it.goal == Goal::Running && !it.is_current(app)).collect();
     let serving = all.iter().filter(|it| it.is_serving()).count();
+    // Where not all are to be new yet, the others stay as they are.
+    let old_spare = old.len().saturating_sub(wanted - wanted_new);
 
     // Who does not serve can go at once: that takes nothing away.
     let (mut spare, idle): (Vec<&Arc<Instance>>, Vec<&Arc<Instance>>) =
         old.into_iter().partition(|it| it.is_serving());
     spare.sort_by_key(|it| (started_at(it), it.id.clone()));
     let may_stop = serving.saturating_sub(healthy_min);
-    let mut stop: Vec<_> = idle.iter().map(|it| it.id.clone()).collect();
-    stop.extend(spare.iter().take(may_stop).map(|it| it.id.clone()));
+    let mut stop: Vec<_> = idle.iter().take(old_spare).map(|it| it.id.clone()).collect();
+    let may_stop_old = may_stop.min(old_spare - stop.len());
+    stop.extend(spare.iter().take(may_stop_old).map(|it| it.id.clone()));
     let left_to_stop = may_stop.saturating_sub(spare.len());
 
     // More new ones than wanted: an earlier deployment wanted more. Those that serve count.
@@ -87,7 +139,7 @@ pub fn replace(all: &[&Arc<Instance>], app: &App) -> Moves {
     let holding = all.iter().filter(|it| it.condition != Condition::UnreachableInactive).count();
     let holding = holding - gone_at_once;
     let room = count_max.saturating_sub(holding);
-    let add = wanted.saturating_sub(new.len()).min(room);
+    let add = wanted_new.saturating_sub(new.len()).min(room);
     // The strategy may have become stricter since they were added.
     let waiting = new.iter().filter(|it| it.condition == Condition::Scheduled);
     let waiting = waiting.filter(|it| !stop.contains(&it.id)).map(|it| it.id.clone());

@@ -3,25 +3,31 @@
 //! [`Marathon::step`] only dispatches; each input is handled in a file of its own. After each,
 //! `settle` lets every app that was touched come closer to what it is to have.
 
+mod advance;
+mod ailing;
 mod asks;
 mod books;
 mod change;
 mod due;
+mod groups;
+mod history;
 mod kills;
 mod lead;
 mod offers;
+mod readiness;
 mod settle;
 mod updates;
 
-use crate::app::App;
 use crate::app::parse::Defaults;
+use crate::fleet::Fleet;
+use crate::group::{Tree, Versions};
+use crate::history::Past;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::Instance;
 use crate::io::{Config, Input, Output};
 use crate::launch_queue::LaunchQueue;
 use crate::outbox::Outbox;
-use crate::planner::Deployment;
-use crate::stored::Versions;
+use crate::planner::{Deployment, Progress};
 use model::ids::FrameworkId;
 use model::rng::Rng;
 use model::step::{Core, Now, Time, Timestamp};
@@ -48,8 +54,11 @@ pub struct Marathon {
 struct Books {
     framework: Option<FrameworkId>,
     is_connected: bool,
-    apps: BTreeMap<AppId, Arc<App>>,
+    /// What is wanted.
+    tree: Tree,
     versions: Versions,
+    /// Deployments by the version they made: those that run and the latest that are over.
+    history: BTreeMap<Timestamp, Arc<Past>>,
     instances: BTreeMap<AppId, BTreeMap<InstanceId, Arc<Instance>>>,
     /// Of which app each instance is.
     owners: BTreeMap<InstanceId, AppId>,
@@ -57,7 +66,12 @@ struct Books {
     /// Which deployment each app is part of.
     locks: BTreeMap<AppId, DeploymentId>,
     queue: LaunchQueue,
+    fleet: Fleet,
+    /// Apps with an instance on every agent that fits.
+    followers: BTreeSet<AppId>,
     timers: BTreeSet<(Time, Due)>,
+    /// Apps with a timer to be looked at again.
+    looked_at_later: BTreeSet<AppId>,
     /// Apps to look at before the turn ends.
     touched: BTreeSet<AppId>,
     /// Apps whose queue entry is to be shown anew before the turn ends.
@@ -81,6 +95,14 @@ struct Asking {
 struct UnderWay {
     deployment: Arc<Deployment>,
     waits_for: BTreeSet<AppId>,
+    progress: Arc<Progress>,
+}
+
+impl UnderWay {
+    fn new(deployment: Deployment) -> Self {
+        let deployment = Arc::new(deployment);
+        Self { deployment, waits_for: BTreeSet::new(), progress: Arc::default() }
+    }
 }
 
 /// What can fall due. A timer says when to look, not what will be found: if things have moved on, it
@@ -95,6 +117,12 @@ enum Due {
     Kill(InstanceId, u64),
     /// An unreachable instance is to be replaced or forgotten.
     Unreachable(InstanceId),
+    /// A deployment should have got on.
+    Progress(DeploymentId),
+    /// An app is to be looked at again.
+    Look(AppId),
+    /// An instance is to be asked whether it is ready; the number of its task.
+    Probe(InstanceId, u64),
     /// Everything is to be reconciled.
     Reconcile,
     /// Offers may be asked for again.
@@ -148,10 +176,12 @@ impl Core for Marathon {
             Input::Disconnected => lead::disconnected(self, now),
             Input::Offers(offers) => offers::offers(self, offers, now),
             Input::Update(update) => updates::update(self, &update, now),
-            // Unanswered offers are not kept, and tasks are reported on one by one.
-            Input::Rescind(_) | Input::AgentLost(_) => {}
+            // Unanswered offers are not kept.
+            Input::Rescind(_) => {}
+            Input::AgentLost(agent) => offers::agent_lost(self, &agent),
             Input::Committed { write } => self.outbox.committed(write, out),
             Input::CommitFailed { write } => lead::commit_failed(self, write, out),
+            Input::Probed { task, status } => readiness::probed(self, &task, status, now),
             Input::Ask(ask) => asks::ask(self, ask, now),
         }
         settle::settle(self, now);

@@ -2,7 +2,13 @@
 //!
 //! Every document says its form, so that a later version can tell old ones apart.
 
+mod past;
+
+pub(crate) use past::{group, group_key, past, past_key};
+
 use crate::app::{App, parse, render};
+use crate::group::{Tree, Versions};
+use crate::history::Past;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::{Condition, Goal, Health, Instance, Place, Task};
 use crate::io::Key;
@@ -16,17 +22,15 @@ use std::sync::Arc;
 /// The form written today.
 const FORM: u32 = 1;
 
-/// Versions of every app.
-pub(crate) type Versions = BTreeMap<AppId, BTreeMap<Timestamp, Arc<App>>>;
-
 /// Everything that was stored, read.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
     pub(crate) framework: Option<FrameworkId>,
-    pub(crate) apps: BTreeMap<AppId, Arc<App>>,
+    pub(crate) tree: Tree,
     pub(crate) versions: Versions,
     pub(crate) instances: Vec<Instance>,
     pub(crate) deployments: Vec<Deployment>,
+    pub(crate) history: BTreeMap<Timestamp, Arc<Past>>,
 }
 
 pub(crate) fn framework_key() -> Key {
@@ -166,6 +170,12 @@ struct StoredDeployment {
     steps: Vec<Vec<StoredAction>>,
     /// The version each app had; absent means it did not exist.
     originals: BTreeMap<String, Option<u64>>,
+    #[serde(default)]
+    is_return: bool,
+    #[serde(default)]
+    is_paused: bool,
+    #[serde(default)]
+    stage: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -202,6 +212,9 @@ pub(crate) fn deployment(deployment: &Deployment) -> Vec<u8> {
         originals: originals
             .map(|(id, app)| (id.to_string(), app.as_ref().map(|app| app.version.0)))
             .collect(),
+        is_return: deployment.is_return,
+        is_paused: deployment.is_paused,
+        stage: deployment.stage,
     })
 }
 
@@ -230,7 +243,7 @@ pub(crate) fn load(stored: &[(Key, Vec<u8>)]) -> Loaded {
             "app" => {
                 let app = decode::<StoredApp>(value)
                     .and_then(|it| find(&loaded.versions, &AppId::parse(&it.id).ok()?, it.version));
-                loaded.apps.extend(app.map(|app| (app.id.clone(), app)));
+                loaded.tree.apps.extend(app.map(|app| (app.id.clone(), app)));
             }
             "instance" => {
                 let instance = decode::<StoredInstance>(value);
@@ -241,6 +254,15 @@ pub(crate) fn load(stored: &[(Key, Vec<u8>)]) -> Loaded {
                 loaded
                     .deployments
                     .extend(deployment.and_then(|it| deployment_of(&it, &loaded.versions)));
+            }
+            "group" => {
+                let group = decode::<past::StoredGroup>(value).and_then(|it| it.read());
+                let group = group.map(|group| (group.id.clone(), Arc::new(group)));
+                loaded.tree.groups.extend(group);
+            }
+            "past" => {
+                let past = decode::<past::StoredPast>(value).and_then(past::StoredPast::read);
+                loaded.history.extend(past.map(|past| (past.version, Arc::new(past))));
             }
             _ => {}
         }
@@ -293,6 +315,7 @@ fn task_of(stored: &StoredTask) -> Option<Task> {
         unreachable_at: stored.unreachable_at.map(Timestamp),
         addresses: stored.addresses.iter().map(text).collect(),
         health: Health { is_healthy: stored.healthy, ..Health::default() },
+        is_ready: None,
     })
 }
 
@@ -314,6 +337,9 @@ fn deployment_of(stored: &StoredDeployment, versions: &Versions) -> Option<Deplo
         plan: Plan { steps },
         originals,
         step: 0,
+        is_return: stored.is_return,
+        is_paused: stored.is_paused,
+        stage: stored.stage,
     })
 }
 

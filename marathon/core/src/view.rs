@@ -1,16 +1,18 @@
 //! What reads are answered from: everything that was made visible, shared and never changed in place.
 
 use crate::app::{App, render};
+use crate::group::{self, Group, Tree};
+use crate::history::Past;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::{Condition, Instance};
 use crate::io::TaskFailure;
 use crate::launch_queue::Entry;
-use crate::planner::Deployment;
+use crate::planner::{Deployment, Progress};
 use crate::{clock, queue_json};
 use model::ids::FrameworkId;
 use model::step::Timestamp;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One change of a [`View`].
@@ -25,12 +27,18 @@ pub enum Change {
     Framework(FrameworkId),
     /// An app is new, changed or gone.
     App(AppId, Option<Arc<App>>),
+    /// What is said of a group is new, changed or gone.
+    Group(AppId, Option<Arc<Group>>),
+    /// A deployment that was, by the version it made, is new, has ended or is forgotten.
+    Past(Timestamp, Option<Arc<Past>>),
     /// A stored version of an app is new or gone.
     Version(AppId, Timestamp, Option<Arc<App>>),
     /// An instance is new, changed or gone.
     Instance(AppId, InstanceId, Option<Arc<Instance>>),
     /// A deployment is new, one step on, or over.
     Deployment(DeploymentId, Option<Arc<Deployment>>),
+    /// A deployment got on, or is over.
+    Progress(DeploymentId, Option<Arc<Progress>>),
     /// What waits of an app has changed.
     Queue(AppId, Option<Arc<Entry>>),
     /// A task of an app has ended badly, or the app is gone.
@@ -46,14 +54,18 @@ pub struct View {
     pub role: Arc<str>,
     /// Our id at the master, once known.
     pub framework: Option<FrameworkId>,
-    /// Every app.
-    pub apps: BTreeMap<AppId, Arc<App>>,
+    /// Every app and every described group.
+    pub tree: Tree,
+    /// Deployments by the version they made.
+    pub history: BTreeMap<Timestamp, Arc<Past>>,
     /// Stored versions of every app.
     pub versions: BTreeMap<AppId, BTreeMap<Timestamp, Arc<App>>>,
     /// Instances by app, also of apps that are gone.
     pub instances: BTreeMap<AppId, BTreeMap<InstanceId, Arc<Instance>>>,
     /// Running deployments.
     pub deployments: BTreeMap<DeploymentId, Arc<Deployment>>,
+    /// How each of them gets on.
+    pub progress: BTreeMap<DeploymentId, Arc<Progress>>,
     /// What waits to be launched.
     pub queue: BTreeMap<AppId, Arc<Entry>>,
     /// The last failure of each app.
@@ -127,7 +139,9 @@ impl View {
                 *self = Self { is_leading, ..Self::new(self.role.clone()) };
             }
             Change::Framework(id) => self.framework = Some(id),
-            Change::App(id, app) => put(&mut self.apps, id, app),
+            Change::App(id, app) => put(&mut self.tree.apps, id, app),
+            Change::Group(id, group) => put(&mut self.tree.groups, id, group),
+            Change::Past(version, past) => put(&mut self.history, version, past),
             Change::Version(id, version, app) => {
                 put_below(&mut self.versions, id, version, app);
             }
@@ -135,6 +149,7 @@ impl View {
                 put_below(&mut self.instances, app, id, instance);
             }
             Change::Deployment(id, deployment) => put(&mut self.deployments, id, deployment),
+            Change::Progress(id, progress) => put(&mut self.progress, id, progress),
             Change::Queue(id, entry) => put(&mut self.queue, id, entry),
             Change::Failure(id, failure) => put(&mut self.failures, id, failure),
         }
@@ -147,16 +162,17 @@ impl View {
 
     /// An app with what `embed` adds; absent when there is none of that id.
     pub fn app(&self, id: &AppId, embed: Embed) -> Option<Value> {
-        self.apps.get(id).map(|app| self.render(app, embed))
+        self.tree.apps.get(id).map(|app| self.render(app, embed))
     }
 
     /// Every app that `keep` says yes to, with what `embed` adds.
     pub fn apps(&self, embed: Embed, keep: impl Fn(&App) -> bool) -> Vec<Value> {
-        let kept = self.apps.values().filter(|app| keep(app));
+        let kept = self.tree.apps.values().filter(|app| keep(app));
         kept.map(|app| self.render(app, embed)).collect()
     }
 
-    fn render(&self, app: &App, embed: Embed) -> Value {
+    /// `app` with what `embed` adds.
+    pub fn render(&self, app: &App, embed: Embed) -> Value {
         let mut out = render::app(app);
         if embed.counts {
             let counts = self.counts(&app.id);
@@ -174,7 +190,7 @@ impl View {
             out["tasks"] = self.tasks_of(&app.id).into();
         }
         if embed.readiness {
-            out["readinessCheckResults"] = json!([]);
+            out["readinessCheckResults"] = self.readiness(&app.id);
         }
         if embed.last_task_failure
             && let Some(failure) = self.failures.get(&app.id)
@@ -203,7 +219,22 @@ impl View {
 
     /// Every running deployment.
     pub fn deployments(&self) -> Vec<Value> {
-        self.deployments.values().map(|deployment| render::deployment(deployment)).collect()
+        self.deployments.values().map(|deployment| self.deployment(deployment)).collect()
+    }
+
+    /// A running deployment, with what is known of the readiness of its instances.
+    pub(crate) fn deployment(&self, deployment: &Deployment) -> Value {
+        let mut out = render::deployment(deployment);
+        let actions = out["currentActions"].as_array_mut().into_iter().flatten();
+        let step = deployment.plan.steps.get(deployment.step);
+        for (shown, action) in actions.zip(step.iter().flat_map(|step| &step.actions)) {
+            shown["readinessCheckResults"] = self.readiness(action.app());
+        }
+        out
+    }
+
+    fn readiness(&self, app: &AppId) -> Value {
+        render::readiness(self.instances_of(app).map(|instance| &**instance))
     }
 
     /// What waits to be launched, with the delays as of `now`.
@@ -216,7 +247,7 @@ impl View {
 
     /// Stored versions of an app, newest first; absent when there is no such app.
     pub fn versions(&self, app: &AppId) -> Option<Vec<String>> {
-        self.apps.get(app)?;
+        self.tree.apps.get(app)?;
         let versions = self.versions.get(app).into_iter().flat_map(BTreeMap::keys);
         Some(versions.rev().map(|version| clock::format(*version)).collect())
     }
@@ -224,6 +255,31 @@ impl View {
     /// One stored version of an app.
     pub fn version(&self, app: &AppId, version: Timestamp) -> Option<Value> {
         self.versions.get(app)?.get(&version).map(|app| render::app(app))
+    }
+
+    /// Every service port with the apps that have it, for those who give out numbers.
+    pub fn service_ports(&self) -> Value {
+        let mut ports: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+        for (id, app) in &self.tree.apps {
+            for port in app.service_ports() {
+                ports.entry(port).or_default().push(id.as_str());
+            }
+        }
+        let ports = ports.into_iter().map(|(port, apps)| json!({"port": port, "apps": apps}));
+        json!({"servicePorts": ports.collect::<Vec<_>>()})
+    }
+
+    /// Versions at which something at or below a group changed, oldest first.
+    pub fn group_versions(&self, id: &AppId) -> BTreeSet<Timestamp> {
+        group::versions(&self.tree, &self.history, id)
+    }
+
+    /// A group as it was at one of its versions.
+    pub fn group_at(&self, id: &AppId, version: Timestamp) -> Option<Value> {
+        self.group_versions(id).contains(&version).then(|| {
+            let tree = self.tree.clone().at(version, &self.history, &self.versions);
+            group::render_past(&tree, id, version)
+        })
     }
 
     /// How many tasks of `app` are in which state.

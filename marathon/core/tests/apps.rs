@@ -277,7 +277,7 @@ fn a_task_sees_its_ports_and_labels() {
     let update = Update::read(&body, "").expect("an object");
     let app = parse::whole(&id, &update, &defaults()).expect("valid");
     let task = TaskId::new("t").expect("an id");
-    let env = environment(&app, &task, "host1", &[31000, 31001]);
+    let env = environment(&app, &task, "host1", &[31000, 31001], false);
     let all: Vec<String> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(
         all,
@@ -302,6 +302,7 @@ fn a_task_sees_its_ports_and_labels() {
             "X=y",
         ]
     );
-    let none = environment(&app, &task, "host1", &[]);
+    let none = environment(&app, &task, "host1", &[], true);
+    assert_eq!(none["MARATHON_APP_ENFORCE_GROUP_ROLE"], "true");
     assert!(!none.contains_key("PORT"), "without ports there are no port variables");
 }

@@ -2,13 +2,14 @@
 
 mod world;
 
-use marathon_core::io::{Command, KillHow};
+use marathon_core::io::{Command, KillHow, PutApp};
 use marathon_core::rollout;
 use marathon_core::view::Embed;
 use model::task::TaskState;
 use proptest::prelude::*;
 use serde_json::json;
-use world::{World, app, sleeper};
+use std::collections::BTreeMap;
+use world::{PUT, World, app, sleeper};
 
 /// One thing that somebody does or that befalls somebody.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ enum Act {
     Create { app: u8, instances: u32, checked: bool },
     Scale { app: u8, instances: u32, force: bool },
     Change { app: u8, minimum: u8, over: u8, force: bool },
+    Pace { app: u8, labels: usize, force: bool },
+    Hold { is_paused: bool },
     Restart { app: u8, force: bool },
     Delete { app: u8 },
     Cancel { force: bool },
@@ -29,6 +32,16 @@ enum Act {
     FindAgent { agent: usize },
 }
 
+/// Ways an app can want to be deployed.
+const LABELS: [&[(&str, &str)]; 6] = [
+    &[],
+    &[("AGORA_DEPLOYMENT_PROGRESS_SECONDS", "3"), ("AGORA_DEPLOYMENT_ROLLBACK", "true")],
+    &[("AGORA_DEPLOYMENT_PROGRESS_SECONDS", "5"), ("AGORA_DEPLOYMENT_BATCH", "1")],
+    &[("AGORA_DEPLOYMENT_MAX_FAILURES", "0"), ("AGORA_DEPLOYMENT_ROLLBACK", "true")],
+    &[("AGORA_DEPLOYMENT_CANARY", "1,2"), ("AGORA_DEPLOYMENT_BATCH", "2")],
+    &[("AGORA_HEALTH_REPLACE_FIRST", "true"), ("AGORA_DEPLOYMENT_MAX_FAILURES", "1")],
+];
+
 fn acts(with_loss: bool) -> impl Strategy<Value = Vec<Act>> {
     let which = 0_u8..3;
     let steady = prop_oneof![
@@ -38,6 +51,9 @@ fn acts(with_loss: bool) -> impl Strategy<Value = Vec<Act>> {
             .prop_map(|(app, instances, force)| Act::Scale { app, instances, force }),
         3 => (which.clone(), 0_u8..=4, 0_u8..=4, any::<bool>())
             .prop_map(|(app, minimum, over, force)| Act::Change { app, minimum, over, force }),
+        2 => (which.clone(), 0..LABELS.len(), any::<bool>())
+            .prop_map(|(app, labels, force)| Act::Pace { app, labels, force }),
+        2 => any::<bool>().prop_map(|is_paused| Act::Hold { is_paused }),
         1 => (which.clone(), any::<bool>()).prop_map(|(app, force)| Act::Restart { app, force }),
         1 => which.prop_map(|app| Act::Delete { app }),
         1 => any::<bool>().prop_map(|force| Act::Cancel { force }),
@@ -98,7 +114,11 @@ fn play(world: &mut World, act: &Act) {
         Act::Scale { app: which, instances, force } => {
             let body = json!({"instances": instances});
             let id = app(&name(which));
-            let _ = world.ask(Command::PutApp { id, body, partial: true, create: false, force });
+            let _ = world.ask(Command::PutApp {
+                id,
+                body,
+                how: PutApp { create: false, force, ..PUT },
+            });
         }
         Act::Change { app: which, minimum, over, force } => {
             let body = json!({
@@ -109,8 +129,20 @@ fn play(world: &mut World, act: &Act) {
                 },
             });
             let id = app(&name(which));
-            let _ = world.ask(Command::PutApp { id, body, partial: true, create: false, force });
+            let _ = world.ask(Command::PutApp {
+                id,
+                body,
+                how: PutApp { create: false, force, ..PUT },
+            });
         }
+        Act::Pace { app: which, labels, force } => {
+            let labels: BTreeMap<_, _> = LABELS[labels].iter().copied().collect();
+            let body = json!({"cmd": format!("sleep {}", world.numbers), "labels": labels});
+            let id = app(&name(which));
+            let how = PutApp { create: false, force, ..PUT };
+            let _ = world.ask(Command::PutApp { id, body, how });
+        }
+        Act::Hold { is_paused } => hold_all(world, is_paused),
         Act::Restart { app: which, force } => {
             let _ = world.ask(Command::RestartApp { id: app(&name(which)), force });
         }
@@ -157,12 +189,20 @@ fn play(world: &mut World, act: &Act) {
     }
 }
 
+fn hold_all(world: &mut World, is_paused: bool) {
+    let ids: Vec<_> = world.view.deployments.keys().map(ToString::to_string).collect();
+    for id in ids {
+        let _ = world.ask(Command::HoldDeployment { id, is_paused });
+    }
+}
+
 /// Heals everything, and gives what waits the time to be done.
 fn heal(world: &mut World) {
     for agent in 0..world.agents.len() {
         set_agent(world, agent, true);
     }
     for _ in 0..40 {
+        hold_all(world, false);
         world.pass(20.0);
         let unjudged: Vec<_> = world
             .tasks
@@ -181,7 +221,7 @@ fn heal(world: &mut World) {
 fn check_converged(world: &World) {
     assert_eq!(world.view.deployments(), Vec::<serde_json::Value>::new());
     let mut wanted = 0;
-    for (id, app) in &world.view.apps {
+    for (id, app) in &world.view.tree.apps {
         assert_eq!(world.running(id.as_str()), app.instances as usize, "{id}");
         assert_eq!(world.instances(id.as_str()).len(), app.instances as usize, "{id}");
         let current = world.instances(id.as_str());
@@ -233,7 +273,7 @@ proptest! {
             if world.launched.len() == known {
                 continue;
             }
-            for (id, app) in &world.view.apps {
+            for (id, app) in &world.view.tree.apps {
                 let alive = world.tasks.values().filter(|it| it.launch.app.id == *id && !it.is_killed);
                 // A launch that was on its way when the app was scaled down may still arrive.
                 let (_, most) = rollout::capacity(app);

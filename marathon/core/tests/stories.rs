@@ -70,8 +70,19 @@ fn an_app_is_created_runs_and_is_deleted() {
             "deployment_success",
         ]
     );
-    let left: Vec<_> = world.store.keys().collect();
-    assert_eq!(left, ["framework"], "nothing of it stays in the store");
+    let kinds = |world: &World| {
+        let kinds = world.store.keys().map(|key| key.split(':').next().expect("a kind").to_owned());
+        kinds.collect::<std::collections::BTreeSet<_>>()
+    };
+    let left = ["framework", "past", "version"].map(str::to_owned);
+    assert_eq!(kinds(&world), left.into(), "only what its group can go back to stays in the store");
+    for _ in 0..marathon_core::history::HISTORY_MAX {
+        world.create(sleeper("/other", 1));
+        world.delete("/other");
+        world.rest();
+    }
+    assert!(!world.store.keys().any(|key| key.contains("/web")), "and that not for ever");
+    assert_eq!(world.view.history.len(), marathon_core::history::HISTORY_MAX);
 }
 
 #[test]
@@ -290,7 +301,7 @@ fn dependencies_are_deployed_first() {
     assert_eq!(refusal.status, 422);
     world.ask(Command::DeleteGroup { id: app("/prod"), force: false }).expect("deleted");
     world.rest();
-    assert!(world.tasks.is_empty() && world.view.apps.is_empty());
+    assert!(world.tasks.is_empty() && world.view.tree.apps.is_empty());
 }
 
 #[test]

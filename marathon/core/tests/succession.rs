@@ -64,7 +64,7 @@ fn nothing_is_shown_or_done_before_it_is_stored() {
     let keys: Vec<_> = puts.iter().map(|(key, _)| key.split(':').next().expect("a kind")).collect();
     assert_eq!(
         keys,
-        ["app", "deployment", "instance", "version"],
+        ["app", "deployment", "instance", "past", "version"],
         "the second waits for the next write"
     );
     let write = *write;

@@ -1,15 +1,15 @@
 //! `/v2/apps`.
 
-use axum::http::{Method, StatusCode};
-use marathon_core::app::App;
-use marathon_core::clock;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use marathon_core::app::{App, parse};
 use marathon_core::ids::AppId;
-use marathon_core::io::Command;
+use marathon_core::io::{Command, PutApp};
 use marathon_core::view::Embed;
 use serde_json::{Value, json as object};
 
 use super::path::{app_id, no_app};
-use super::reply::{self, Refused, Reply, json, refuse};
+use super::reply::{self, Refused, Reply, json};
 use super::selector::Selector;
 use super::tasks::{kill_how, no_task};
 use super::{Call, tasks};
@@ -50,7 +50,7 @@ pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
 /// The id, if there is such an app.
 fn existing(call: &Call<'_>, words: &[&str]) -> Result<AppId, Refused> {
     let id = app_id(words)?;
-    if call.view.apps.contains_key(&id) { Ok(id) } else { Err(no_app(id.as_str())) }
+    if call.view.tree.apps.contains_key(&id) { Ok(id) } else { Err(no_app(id.as_str())) }
 }
 
 fn embed(call: &Call<'_>, always: Embed) -> Embed {
@@ -61,7 +61,12 @@ async fn all(call: &Call<'_>) -> Reply {
     call.only(&[Method::GET, Method::POST, Method::PUT, Method::PATCH])?;
     let force = call.query.flag("force", false);
     match call.parts.method {
-        Method::POST => call.ask(Command::CreateApp { body: call.json()?, force }).await,
+        Method::POST => {
+            let body = call.json()?;
+            let unknown = unknown(call, &body)?;
+            let answer = call.ask(Command::CreateApp { body, force }).await?;
+            Ok(warned(answer, &unknown))
+        }
         Method::PUT | Method::PATCH => {
             let create = call.parts.method == Method::PUT;
             let partial = !create || call.query.flag("partialUpdate", true);
@@ -69,7 +74,11 @@ async fn all(call: &Call<'_>) -> Reply {
         }
         _ => {
             let keep = filter(call)?;
-            let apps = call.view.apps(embed(call, Embed::LIST), keep);
+            // Only what is shown is written out.
+            let apps = call.view.tree.apps.values().filter(|app| keep(app)).collect();
+            let embed = embed(call, Embed::LIST);
+            let apps: Vec<_> =
+                call.page(apps)?.iter().map(|app| call.view.render(app, embed)).collect();
             json(StatusCode::OK, &object!({"apps": apps}))
         }
     }
@@ -102,7 +111,13 @@ async fn one(call: &Call<'_>, id: AppId) -> Reply {
             let create = call.parts.method == Method::PUT;
             let partial = !create || call.query.flag("partialUpdate", true);
             let force = call.query.flag("force", false);
-            call.ask(Command::PutApp { id, body: call.json()?, partial, create, force }).await
+            let body = call.json()?;
+            let unknown = unknown(call, &body)?;
+            let null_removes = call.query.first("nulls") == Some("remove");
+            let dry_run = call.query.flag("dryRun", false);
+            let how = PutApp { partial, create, force, null_removes, dry_run };
+            let answer = call.ask(Command::PutApp { id, body, how }).await?;
+            Ok(warned(answer, &unknown))
         }
         Method::DELETE => {
             // Unlike everywhere else: deleting is what one does with an app that is stuck.
@@ -117,12 +132,38 @@ async fn one(call: &Call<'_>, id: AppId) -> Reply {
     }
 }
 
+/// Fields of an app that mean nothing. With `strict=true` they are refused.
+fn unknown(call: &Call<'_>, body: &Value) -> Result<Vec<String>, Refused> {
+    let unknown = parse::unknown_fields(body);
+    if unknown.is_empty() || !call.query.flag("strict", false) {
+        return Ok(unknown);
+    }
+    let details: Vec<_> = unknown
+        .iter()
+        .map(|name| object!({"path": format!("/{name}"), "errors": ["is no field of an app"]}))
+        .collect();
+    let body = object!({"message": "Object is not valid", "details": details});
+    Err(Refused(Box::new(reply::value(StatusCode::UNPROCESSABLE_ENTITY, &body))))
+}
+
+/// Says of each field that it was ignored.
+fn warned(mut response: Response, unknown: &[String]) -> Response {
+    for name in unknown {
+        let plain: String = name.chars().filter(|c| c.is_ascii_graphic() && *c != '"').collect();
+        let text = format!("299 - \"the field {plain} is unknown and ignored\"");
+        if let Ok(text) = HeaderValue::from_str(&text) {
+            response.headers_mut().append(header::WARNING, text);
+        }
+    }
+    response
+}
+
 /// Every app below a group, or all their tasks.
 fn below(call: &Call<'_>, group: &[&str], what: &str) -> Reply {
     call.only(&[Method::GET])?;
     let group = app_id(group)?;
     let body = if what == "tasks" {
-        let ids = call.view.apps.keys().filter(|id| id.is_below(&group));
+        let ids = call.view.tree.apps.keys().filter(|id| id.is_below(&group));
         let tasks: Vec<Value> = ids.flat_map(|id| call.view.tasks_of(id)).collect();
         object!({"tasks": tasks})
     } else {
@@ -134,7 +175,7 @@ fn below(call: &Call<'_>, group: &[&str], what: &str) -> Reply {
 
 async fn tasks_of(call: &Call<'_>, id: AppId) -> Reply {
     call.only(&[Method::GET, Method::DELETE])?;
-    if !call.view.apps.contains_key(&id) {
+    if !call.view.tree.apps.contains_key(&id) {
         return Err(no_app(id.as_str()));
     }
     if call.parts.method == Method::DELETE {
@@ -146,10 +187,7 @@ async fn tasks_of(call: &Call<'_>, id: AppId) -> Reply {
 }
 
 fn one_version(call: &Call<'_>, id: &AppId, version: &str) -> Reply {
-    let Some(at) = clock::parse(version) else {
-        let message = format!("'{version}' is no timestamp such as 2019-04-02T09:08:07.000Z");
-        return refuse(StatusCode::UNPROCESSABLE_ENTITY, &message);
-    };
+    let at = super::timestamp(version)?;
     let message = || format!("App '{id}' does not exist in version {version}");
     let app = call.view.version(id, at);
     let app = app.ok_or_else(|| reply::error(StatusCode::NOT_FOUND, &message()))?;

@@ -1,54 +1,97 @@
 //! `/v2/groups`: the tree that the ids of apps make.
 
-use std::collections::BTreeSet;
-
 use axum::http::{Method, StatusCode};
 use marathon_core::clock;
+use marathon_core::group::{self, Shown};
 use marathon_core::ids::AppId;
-use marathon_core::io::Command;
+use marathon_core::io::{Command, PutGroup};
 use marathon_core::view::{Embed, View};
-use model::step::Timestamp;
-use serde_json::{Value, json as object};
+use serde_json::Value;
 
 use super::Call;
 use super::path::app_id;
-use super::reply::{self, Refused, Reply, json, refuse};
+use super::reply::{self, Refused, Reply, json};
 
 pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
-    if call.parts.method == Method::DELETE {
-        let id = existing(call, rest)?;
-        let force = call.query.flag("force", false);
-        return call.ask(Command::DeleteGroup { id, force }).await;
-    }
-    if call.parts.method != Method::GET {
-        return refuse(
-            StatusCode::NOT_IMPLEMENTED,
-            "Groups cannot be changed as a whole; change the apps in them by /v2/apps",
-        );
-    }
     match rest {
         [id @ .., "apps"] => {
+            call.only(&[Method::GET])?;
             let id = existing(call, id)?;
             let embed = Wanted::of(call).apps.unwrap_or_default();
-            let apps = call.view.apps(embed, |app| app.id.is_below(&id));
+            let apps = group::below(&call.view.tree.apps, &id);
+            let apps: Vec<_> = apps.map(|(_, app)| call.view.render(app, embed)).collect();
             json(StatusCode::OK, &apps.into())
         }
         [id @ .., "versions"] => {
-            let id = existing(call, id)?;
-            let versions = versions(&call.view, &id).into_iter().rev().map(clock::format);
-            json(StatusCode::OK, &versions.collect::<Vec<_>>().into())
+            call.only(&[Method::GET])?;
+            let versions = call.view.group_versions(&existing(call, id)?);
+            let versions: Vec<_> = versions.into_iter().rev().map(clock::format).collect();
+            json(StatusCode::OK, &versions.into())
         }
-        id => json(StatusCode::OK, &group(&call.view, &existing(call, id)?, Wanted::of(call))),
+        [id @ .., "versions", version] => {
+            call.only(&[Method::GET, Method::PUT])?;
+            let id = existing(call, id)?;
+            if call.parts.method == Method::PUT {
+                // What some clients take for the way back.
+                let force = call.query.flag("force", false);
+                let body = serde_json::json!({"version": version});
+                let how = PutGroup { force, ..PutGroup::default() };
+                return call.ask(Command::PutGroup { id, body, how }).await;
+            }
+            one_version(call, &id, version)
+        }
+        id => one(call, id).await,
     }
+}
+
+async fn one(call: &Call<'_>, id: &[&str]) -> Reply {
+    call.only(&[Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])?;
+    let flag = |name| call.query.flag(name, false);
+    let force = flag("force");
+    match call.parts.method {
+        Method::POST | Method::PUT => {
+            let how = PutGroup {
+                is_new: call.parts.method == Method::POST,
+                force,
+                dry_run: flag("dryRun"),
+                diff: flag("diff"),
+                merge: flag("merge"),
+            };
+            let id = app_id(id).map_err(|_| no_group(id))?;
+            call.ask(Command::PutGroup { id, body: call.json()?, how }).await
+        }
+        Method::PATCH => {
+            let id = existing(call, id)?;
+            call.ask(Command::PatchGroup { id, body: call.json()? }).await
+        }
+        Method::DELETE => {
+            let id = existing(call, id)?;
+            call.ask(Command::DeleteGroup { id, force }).await
+        }
+        _ => {
+            let group = group(&call.view, &existing(call, id)?, Wanted::of(call));
+            json(StatusCode::OK, &group)
+        }
+    }
+}
+
+fn one_version(call: &Call<'_>, id: &AppId, version: &str) -> Reply {
+    let at = super::timestamp(version)?;
+    let message = || format!("Group '{id}' does not exist in version {version}");
+    let group = call.view.group_at(id, at);
+    let group = group.ok_or_else(|| reply::error(StatusCode::NOT_FOUND, &message()))?;
+    json(StatusCode::OK, &group)
 }
 
 /// The id, if there is such a group. The root always is.
 fn existing(call: &Call<'_>, words: &[&str]) -> Result<AppId, Refused> {
-    let no_group =
-        |id: &str| reply::error(StatusCode::NOT_FOUND, &format!("Group '{id}' does not exist"));
-    let id = app_id(words).map_err(|_| no_group(&format!("/{}", words.join("/"))))?;
-    let is_group = id.is_root() || call.view.apps.keys().any(|app| app.is_below(&id));
-    if is_group { Ok(id) } else { Err(no_group(id.as_str())) }
+    let id = app_id(words).map_err(|_| no_group(words))?;
+    if call.view.tree.has_group(&id) { Ok(id) } else { Err(no_group(words)) }
+}
+
+fn no_group(words: &[&str]) -> Refused {
+    let message = format!("Group '/{}' does not exist", words.join("/"));
+    reply::error(StatusCode::NOT_FOUND, &message)
 }
 
 /// What of a group is shown.
@@ -81,42 +124,8 @@ impl Wanted {
 }
 
 fn group(view: &View, id: &AppId, wanted: Wanted) -> Value {
-    let version = versions(view, id).pop_last().unwrap_or_default();
-    let mut out = object!({
-        "id": id.as_str(),
-        "version": clock::format(version),
-        "dependencies": [],
-    });
-    if let Some(embed) = wanted.apps {
-        out["apps"] = view.apps(embed, |app| app.id.parent() == *id).into();
-    }
-    if wanted.pods {
-        out["pods"] = object!([]);
-    }
-    if wanted.groups {
-        let groups = subgroups(view, id);
-        out["groups"] = groups.iter().map(|below| group(view, below, wanted)).collect();
-    }
-    out
-}
-
-/// Groups directly in `id`.
-fn subgroups(view: &View, id: &AppId) -> BTreeSet<AppId> {
-    let depth = id.segments().count();
-    let below = view.apps.keys().filter(|app| app.is_below(id));
-    below
-        .filter_map(|app| {
-            let words: Vec<_> = app.segments().collect();
-            let is_deeper = words.len() > depth + 1;
-            is_deeper.then(|| AppId::parse(&words[..=depth].join("/")).ok())?
-        })
-        .collect()
-}
-
-/// Versions of all apps in a group.
-fn versions(view: &View, id: &AppId) -> BTreeSet<Timestamp> {
-    let apps = view.versions.iter().filter(|(app, _)| app.is_below(id));
-    let stored = apps.flat_map(|(_, versions)| versions.keys().copied());
-    let present = view.apps.values().filter(|app| app.id.is_below(id)).map(|app| app.version);
-    stored.chain(present).collect()
+    let embed = wanted.apps.unwrap_or_default();
+    let shown = Shown { apps: wanted.apps.is_some(), groups: wanted.groups, pods: wanted.pods };
+    let version = |id: &AppId| view.group_versions(id).pop_last().unwrap_or_default();
+    group::render(&view.tree, id, shown, &version, &|app| view.render(app, embed))
 }

@@ -4,6 +4,7 @@
 //! comes last says what is meant. Reads are answered from the published view; what changes something
 //! goes to the core.
 
+mod agora;
 mod apps;
 mod groups;
 mod info;
@@ -25,13 +26,14 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use marathon_core::io::Command;
 use marathon_core::view::View;
+use model::step::Timestamp;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use transport::server::Peer;
 
 use crate::driver;
 use crate::election::{Candidate, Leadership};
-use crate::events::Bus;
+use crate::events::{Bus, NewReader};
 use crate::options::Options;
 use crate::published::Reader;
 use query::Query;
@@ -71,13 +73,24 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
     transport::http::compressed(routes)
 }
 
-async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn serve(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
+    // A HEAD is a GET whose body the server keeps to itself.
+    if request.method() == Method::HEAD {
+        *request.method_mut() = Method::GET;
+    }
+    let known = request.headers().get(header::IF_NONE_MATCH).cloned();
+    let is_read = request.method() == Method::GET;
     let segments = path::segments(request.uri().path());
     let words: Vec<&str> = segments.iter().map(String::as_str).collect();
     let mut response = match dispatch(&shared, &words, request).await {
         Ok(response) => response,
         Err(Refused(response)) => *response,
     };
+    if is_read && known.is_some_and(|known| reply::is_known(&response, &known)) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = axum::body::Body::empty();
+        response.headers_mut().remove(header::CONTENT_TYPE);
+    }
     finish(&shared, response.headers_mut());
     response
 }
@@ -88,6 +101,9 @@ async fn dispatch(shared: &Arc<Shared>, words: &[&str], request: Request) -> Rep
         && !shared.options.access_control_allow_origin.is_empty();
     if is_preflight {
         return reply::empty(StatusCode::OK);
+    }
+    if let (true, ["config"]) = (is_read, words) {
+        return json(StatusCode::OK, &serde_json::json!(shared.options.flags));
     }
     if let ["ping" | "metrics"] | ["metrics", "prometheus"] = words {
         return info::process(shared, words, &request);
@@ -129,6 +145,7 @@ async fn route(call: &Call<'_>, words: &[&str]) -> Reply {
         ["v2", "groups", rest @ ..] => groups::route(call, rest).await,
         ["v2", "deployments", rest @ ..] => deployments(call, rest).await,
         ["v2", "queue", rest @ ..] => queue(call, rest).await,
+        ["agora", "v1", rest @ ..] => agora::route(call, rest).await,
         ["v2", "leader"] => info::abdicate(call),
         ["v2", "plugins"] => {
             call.only(&[Method::GET])?;
@@ -168,6 +185,19 @@ impl Call<'_> {
             let body = serde_json::json!({"message": "Invalid JSON", "details": error.to_string()});
             Refused(Box::new(reply::value(StatusCode::BAD_REQUEST, &body)))
         })
+    }
+
+    /// The part of `all` that `offset` and `limit` ask for, if they are given.
+    fn page<T>(&self, all: Vec<T>) -> Result<Vec<T>, Refused> {
+        let number = |name| match self.query.first(name) {
+            None => Ok(None),
+            Some(text) => text.parse::<usize>().map(Some).map_err(|_| {
+                let message = format!("'{name}' must be a number that is 0 or more");
+                reply::error(StatusCode::UNPROCESSABLE_ENTITY, &message)
+            }),
+        };
+        let (offset, limit) = (number("offset")?.unwrap_or(0), number("limit")?);
+        Ok(all.into_iter().skip(offset).take(limit.unwrap_or(usize::MAX)).collect())
     }
 
     /// Has the core do something.
@@ -230,7 +260,10 @@ fn events(shared: &Shared, request: &Request) -> Reply {
     let kinds = query.all("event_type").map(str::to_owned).collect();
     let is_light = query.first("plan-format") == Some("light");
     let remote = remote(request.headers(), request.extensions());
-    let body = shared.bus.attach(remote, kinds, is_light, request.extensions());
+    let last = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
+    let reader =
+        NewReader { remote, kinds, wants_light_plans: is_light, last: last.map(Into::into) };
+    let body = shared.bus.attach(reader, request.extensions());
     let mut response = Response::new(body);
     let kind = HeaderValue::from_static("text/event-stream;charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -266,6 +299,13 @@ async fn queue(call: &Call<'_>, rest: &[&str]) -> Reply {
         }
         _ => refuse(StatusCode::NOT_FOUND, "URI not found"),
     }
+}
+
+/// A version as it stands in a path.
+fn timestamp(text: &str) -> Result<Timestamp, Refused> {
+    let message = || format!("'{text}' is no timestamp such as 2019-04-02T09:08:07.000Z");
+    let at = marathon_core::clock::parse(text);
+    at.ok_or_else(|| reply::error(StatusCode::UNPROCESSABLE_ENTITY, &message()))
 }
 
 /// Who sent the request.
@@ -307,3 +347,6 @@ fn finish(shared: &Shared, headers: &mut HeaderMap) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     }
 }
+
+#[cfg(test)]
+mod tests;

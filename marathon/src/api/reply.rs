@@ -1,5 +1,7 @@
 //! Answers.
 
+use std::hash::{Hash, Hasher};
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -28,9 +30,30 @@ pub(super) fn error(status: StatusCode, message: &str) -> Refused {
     Refused(Box::new(value(status, &object!({"message": message}))))
 }
 
-/// A JSON body, as a response.
+/// A JSON body, as a response. What was read has a tag, so that whoever polls need not fetch it again.
 pub(super) fn value(status: StatusCode, body: &Value) -> Response {
-    with(status, "application/json", body.to_string())
+    let body = body.to_string();
+    let tag = (status == StatusCode::OK).then(|| tag(&body));
+    let mut response = with(status, "application/json", body);
+    response.headers_mut().extend(tag.map(|tag| (header::ETAG, tag)));
+    response
+}
+
+/// A weak tag: compressed or not, the content is the same.
+fn tag(body: &str) -> HeaderValue {
+    let mut hasher = std::hash::DefaultHasher::new();
+    body.hash(&mut hasher);
+    let tag = format!("W/\"{:016x}-{:x}\"", hasher.finish(), body.len());
+    HeaderValue::from_str(&tag).expect("digits and quotes are plain")
+}
+
+/// Whether the client has what `response` says, by the tags it knows.
+pub(super) fn is_known(response: &Response, known: &HeaderValue) -> bool {
+    let tag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+    let (Some(tag), Ok(known)) = (tag, known.to_str()) else { return false };
+    let strip = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    response.status() == StatusCode::OK
+        && known.split(',').any(|one| one.trim() == "*" || strip(one) == strip(tag))
 }
 
 /// A plain text.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use axum::http::{Method, StatusCode};
+use marathon_core::app::{Network, NetworkMode};
 use marathon_core::ids::AppId;
 use marathon_core::instance::Condition;
 use marathon_core::io::{Command, KillHow};
@@ -21,11 +22,14 @@ pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
             if !accepts(&call.parts.headers, "application/json")
                 && accepts(&call.parts.headers, "text/plain")
             {
-                return reply::text(table(&call.view));
+                let networks: Vec<_> =
+                    call.query.all("containerNetworks").flat_map(|it| it.split(',')).collect();
+                return reply::text(table(&call.view, &networks));
             }
             let status = call.query.all("status").chain(call.query.all("status[]"));
             let wanted: Vec<_> = status.filter_map(TaskFilter::parse).collect();
-            json(StatusCode::OK, &object!({"tasks": call.view.tasks(&wanted)}))
+            let tasks = call.page(call.view.tasks(&wanted))?;
+            json(StatusCode::OK, &object!({"tasks": tasks}))
         }
         ["delete"] => {
             call.only(&[Method::POST])?;
@@ -61,10 +65,11 @@ pub(super) fn is_known(view: &View, app: &AppId, text: &str) -> bool {
 }
 
 /// One line for each app and service port: id, port, and where it runs. Scripts for load balancers
-/// read it.
-fn table(view: &View) -> String {
+/// read it. On container networks only the ports inside can be reached, on the addresses of the
+/// containers; they are told for the `networks` that are asked for.
+fn table(view: &View, networks: &[&str]) -> String {
     let mut lines = String::new();
-    for app in view.apps.values() {
+    for app in view.tree.apps.values() {
         let running = || {
             let running = view.instances_of(&app.id);
             let running = running.filter(|instance| instance.condition == Condition::Running);
@@ -77,6 +82,21 @@ fn table(view: &View) -> String {
                 let _ = write!(lines, "\t{}", task.place.host);
             }
             lines.push('\n');
+        }
+        let is_shown = |network: &Network| {
+            let name = network.name.as_deref().unwrap_or_default();
+            network.mode == NetworkMode::Container
+                && networks.iter().any(|wanted| *wanted == "*" || *wanted == name)
+        };
+        if app.networks.iter().any(is_shown) {
+            for mapping in app.port_mappings() {
+                let _ = write!(lines, "{}\t{}", app.id.safe(), mapping.service_port);
+                for address in running().filter_map(|task| task.addresses.first()) {
+                    let _ = write!(lines, "\t{address}:{}", mapping.container_port);
+                }
+                lines.push('\n');
+            }
+            continue;
         }
         for (index, port) in ports.iter().enumerate() {
             let _ = write!(lines, "{}\t{port}", app.id.safe());

@@ -51,6 +51,7 @@ impl Driver {
             Output::Store { .. }
             | Output::StepDown
             | Output::Subscribe { .. }
+            | Output::Probe(_)
             | Output::Answer { .. }
             | Output::Event(_)
             | Output::View(_) => return,

@@ -1,6 +1,7 @@
 //! Health checks. Every kind runs at the agent, those too that Marathon used to run itself.
 
 use marathon_core::app::{App, HealthCheck, HealthProtocol};
+use marathon_core::pace::replaces_first;
 use proto::mesos::v1::network_info::Protocol;
 use proto::mesos::v1::{self, CommandInfo, health_check};
 
@@ -12,7 +13,8 @@ pub(super) fn health_check(app: &App, ports: &[u16]) -> Option<v1::HealthCheck> 
         interval_seconds: Some(check.interval.as_secs_f64()),
         timeout_seconds: Some(check.timeout.as_secs_f64()),
         grace_period_seconds: Some(check.grace_period.as_secs_f64()),
-        consecutive_failures: Some(failures(check)),
+        // Where Marathon replaces before it ends, the agent only reports.
+        consecutive_failures: Some(if replaces_first(app) { u32::MAX } else { failures(check) }),
         ..v1::HealthCheck::default()
     };
     let protocol = if check.ip_protocol == "IPv6" { Protocol::IPv6 } else { Protocol::IPv4 };

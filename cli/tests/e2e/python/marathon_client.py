@@ -2,6 +2,7 @@
 import collections
 import collections.abc
 import sys
+import threading
 import time
 
 # The library uses a name that Python 3.10 took away; it itself stays as it was published.
@@ -9,7 +10,7 @@ collections.Iterable = collections.abc.Iterable
 
 from marathon import MarathonClient
 from marathon.exceptions import NotFoundError
-from marathon.models import MarathonApp, MarathonHealthCheck
+from marathon.models import MarathonApp, MarathonGroup, MarathonHealthCheck
 
 
 def until(what, look):
@@ -21,12 +22,46 @@ def until(what, look):
     raise SystemExit("not in time: " + what)
 
 
+def done(client):
+    until("the deployment is done", lambda: not client.list_deployments())
+
+
+def groups(client):
+    """A group is made, scaled, taken back and deleted, and the events of it can be read."""
+    seen = []
+
+    def listen():
+        for event in client.event_stream():
+            seen.append(type(event).__name__)
+
+    threading.Thread(target=listen, daemon=True).start()
+    until("the stream is there", lambda: "MarathonEventStreamAttached" in seen)
+    leaf = MarathonApp(id="leaf", cmd="exec sleep 1000", mem=32, cpus=0.1, instances=1)
+    made = client.create_group(MarathonGroup(id="/tree", groups=[MarathonGroup(id="branch", apps=[leaf])]))
+    done(client)
+    group = client.get_group("tree")
+    assert group.groups[0].apps[0].id == "/tree/branch/leaf", group
+    assert [one.id for one in client.list_groups()] == ["/tree"]
+    client.scale_group("tree", 2)
+    done(client)
+    leaf = lambda: client.get_app("tree/branch/leaf")
+    assert leaf().instances == 2
+    client.rollback_group("tree", made["version"])
+    done(client)
+    assert leaf().instances == 1
+    client.delete_group("tree")
+    done(client)
+    assert client.list_groups() == []
+    until("events were read", lambda: "MarathonDeploymentSuccess" in seen)
+
+
 def main(url):
     client = MarathonClient(url)
     assert client.ping() == b'"pong"', client.ping()
     info = client.get_info()
     assert info.framework_id, info
     assert client.get_leader()
+    groups(client)
 
     check = MarathonHealthCheck(protocol="MESOS_HTTP", path="/", port_index=0, interval_seconds=1,
                                 grace_period_seconds=30)

@@ -16,11 +16,12 @@ use crate::app::{
 use crate::clock;
 use crate::ids::AppId;
 use crate::io::Refusal;
+use crate::pace;
 use model::amount::Milli;
 use model::step::Timestamp;
 use reader::{Errors, Reader};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,41 @@ impl Invalid {
         Self { malformed: BTreeMap::new(), invalid }
     }
 
+    /// One field of a wrong JSON type.
+    pub fn wrong_type(path: &str, error: &str) -> Self {
+        let malformed = BTreeMap::from([(path.to_owned(), vec![error.to_owned()])]);
+        Self { malformed, invalid: BTreeMap::new() }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.malformed.is_empty() && self.invalid.is_empty()
+    }
+
+    /// Takes in what else is wrong.
+    pub fn absorb(&mut self, other: Self) {
+        for (path, errors) in other.malformed {
+            self.malformed.entry(path).or_default().extend(errors);
+        }
+        for (path, errors) in other.invalid {
+            self.invalid.entry(path).or_default().extend(errors);
+        }
+    }
+
+    /// The same, of a part of the body that stands at `path`.
+    #[must_use]
+    pub fn under(self, path: &str) -> Self {
+        let moved = |errors: BTreeMap<String, Vec<String>>| {
+            let all = errors.into_iter();
+            all.map(|(at, errors)| {
+                let at = if at.starts_with(path) { at } else { format!("{path}{at}") };
+                (at, errors)
+            })
+            .collect()
+        };
+        Self { malformed: moved(self.malformed), invalid: moved(self.invalid) }
+    }
+
     /// The answer to the client: 400 for a wrong type, 422 for a wrong value.
     pub fn refusal(&self) -> Refusal {
         let details = |errors: &BTreeMap<String, Vec<String>>| -> Value {
@@ -68,7 +104,7 @@ impl Invalid {
 
 /// The fields of an app as a client gave them, in the present form and without nulls.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Update(Map<String, Value>);
+pub struct Update(Map<String, Value>, BTreeSet<String>);
 
 impl Update {
     /// Reads a body. `path` is where it stands in the request, empty if it is all of it.
@@ -78,7 +114,7 @@ impl Update {
                 BTreeMap::from([(path.to_owned(), vec!["error.expected.jsobject".to_owned()])]);
             return Err(Invalid { malformed, invalid: BTreeMap::new() });
         };
-        legacy::translate(fields).map(Self)
+        legacy::translate(fields).map(|fields| Self(fields, BTreeSet::new()))
     }
 
     /// The id in the body, relative to the root; absent when there is none.
@@ -100,6 +136,18 @@ impl Update {
         Some(AppId::parse_app(text).map_err(|bad| Invalid::one("/id", bad.to_string())))
     }
 
+    /// Has every field that is null in `body` go back to its default.
+    pub fn remove_nulls_of(&mut self, body: &Value) {
+        let fields = body.as_object().into_iter().flatten();
+        self.1 =
+            fields.filter(|(_, value)| value.is_null()).map(|(name, _)| name.clone()).collect();
+    }
+
+    /// Has an app whose count is not given keep this one.
+    pub fn keep_instances(&mut self, instances: u32) {
+        self.0.entry("instances").or_insert_with(|| instances.into());
+    }
+
     /// The stored version it asks to go back to; absent when it asks for something else.
     pub fn rollback(&self) -> Option<Result<Timestamp, Invalid>> {
         let version = self.0.get("version")?;
@@ -112,7 +160,69 @@ impl Update {
     }
 }
 
-fn without_nulls(value: Value) -> Value {
+/// Fields of an app, as they are written today and as they were once, and what is only shown.
+const FIELDS: [&str; 52] = [
+    "acceptedResourceRoles",
+    "args",
+    "backoffFactor",
+    "backoffSeconds",
+    "check",
+    "cmd",
+    "constraints",
+    "container",
+    "cpus",
+    "dependencies",
+    "deployments",
+    "disk",
+    "env",
+    "executor",
+    "executorResources",
+    "fetch",
+    "gpus",
+    "healthChecks",
+    "id",
+    "instances",
+    "ipAddress",
+    "killSelection",
+    "labels",
+    "lastTaskFailure",
+    "maxLaunchDelaySeconds",
+    "mem",
+    "networks",
+    "portDefinitions",
+    "ports",
+    "readinessCheckResults",
+    "readinessChecks",
+    "requirePorts",
+    "residency",
+    "resourceLimits",
+    "role",
+    "secrets",
+    "storeUrls",
+    "taskKillGracePeriodSeconds",
+    "taskStats",
+    "tasks",
+    "tasksHealthy",
+    "tasksRunning",
+    "tasksStaged",
+    "tasksStats",
+    "tasksUnhealthy",
+    "tty",
+    "unreachableStrategy",
+    "upgradeStrategy",
+    "uris",
+    "user",
+    "version",
+    "versionInfo",
+];
+
+/// Fields of `body` that mean nothing in an app: mostly misspelt ones.
+pub fn unknown_fields(body: &Value) -> Vec<String> {
+    let names = body.as_object().into_iter().flat_map(Map::keys);
+    names.filter(|name| !FIELDS.contains(&name.as_str())).cloned().collect()
+}
+
+pub(crate) fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(members) => {
             let kept = members.into_iter().filter(|(_, value)| !value.is_null());
@@ -128,7 +238,16 @@ pub fn whole(id: &AppId, update: &Update, defaults: &Defaults) -> Result<App, In
     let mut fields = update.0.clone();
     fields.remove("version");
     fields.remove("versionInfo");
-    app(id, &fields, defaults)
+    paced(app(id, &fields, defaults)?)
+}
+
+/// `app`, if its labels say how it is deployed in a way that means something.
+fn paced(app: App) -> Result<App, Invalid> {
+    let mut wrong = Invalid::default();
+    for (label, error) in pace::check(&app.labels) {
+        wrong.absorb(Invalid::one(&format!("/labels/{label}"), error));
+    }
+    if wrong.is_empty() { Ok(app) } else { Err(wrong) }
 }
 
 /// `old` with the top-level fields that `update` has.
@@ -152,10 +271,11 @@ pub fn merged(old: &App, update: &Update, defaults: &Defaults) -> Result<App, In
             container.remove("portMappings");
         }
     }
+    fields.retain(|name, _| !update.1.contains(name));
     fields.extend(update.0.clone());
     fields.remove("version");
     fields.remove("versionInfo");
-    app(&old.id, &fields, defaults)
+    paced(app(&old.id, &fields, defaults)?)
 }
 
 fn is_host(networks: Option<&Value>) -> bool {

@@ -295,6 +295,18 @@ fn health(instance: &Instance) -> Value {
     Value::Array(vec![out.into()])
 }
 
+/// What is known of the readiness of `instances`, for those who were asked.
+pub fn readiness<'a>(instances: impl Iterator<Item = &'a Instance>) -> Value {
+    let results = instances.filter_map(|instance| {
+        let task = instance.task.as_ref()?;
+        let check = instance.app.readiness_checks.first()?;
+        Some(
+            json!({"name": check.get("name"), "taskId": task.id.as_str(), "ready": task.is_ready?}),
+        )
+    });
+    results.collect()
+}
+
 /// The last failure of an app.
 pub fn failure(failure: &TaskFailure) -> Value {
     json!({

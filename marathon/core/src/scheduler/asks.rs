@@ -1,21 +1,22 @@
 //! What users ask for.
 
-use super::Marathon;
 use super::change::{self, Started, Wish};
+use super::{Marathon, advance, groups, settle};
 use crate::app::parse::{self, Update};
 use crate::app::{App, render};
 use crate::clock;
 use crate::event::Happening;
+use crate::history::Outcome;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::{Condition, Goal, Instance};
-use crate::io::{Answer, Ask, Command, KillHow, Output, Refusal};
+use crate::io::{Answer, Ask, Command, KillHow, Output, PutApp, Refusal};
 use crate::outbox::not_leading;
 use model::step::Now;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-type Reply = Result<Answer, Refusal>;
+pub(super) type Reply = Result<Answer, Refusal>;
 
 /// Does what is asked, or says why not.
 pub(super) fn ask(marathon: &mut Marathon, ask: Ask, now: Now) {
@@ -28,31 +29,22 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
     let who = (ask.client, ask.uri);
     match ask.command {
         Command::CreateApp { body, force } => create_app(marathon, &who, &body, force, now),
-        Command::PutApp { id, body, partial, create, force } => {
-            let update = Update::read(&body, "").map_err(|invalid| invalid.refusal())?;
-            let is_new = !marathon.books.apps.contains_key(&id);
-            let app = wanted(marathon, &id, &update, partial, create)?;
-            if is_new {
-                return created(marathon, &who, app, force, now);
-            }
-            let wish = Wish { apps: one(&id, Some(app)), force, ..Wish::default() };
-            let started = change::deploy(marathon, &wish, now)?;
-            tell_post(marathon, &who, &id, now);
-            Ok(result(&started))
-        }
+        Command::PutApp { id, body, how } => put_app(marathon, &who, &id, &body, how, now),
         Command::PutApps { body, partial, create, force } => {
             put_apps(marathon, &who, &body, (partial, create, force), now)
         }
         Command::DeleteApp { id, force } => {
-            if !marathon.books.apps.contains_key(&id) {
+            if !marathon.books.tree.apps.contains_key(&id) {
                 return Err(no_app(&id));
             }
             let wish = Wish { apps: one(&id, None), force, ..Wish::default() };
             change::deploy(marathon, &wish, now).map(|started| result(&started))
         }
-        Command::DeleteGroup { id, force } => delete_group(marathon, &id, force, now),
+        Command::PutGroup { id, body, how } => groups::put(marathon, &id, &body, how, now),
+        Command::PatchGroup { id, body } => groups::patch(marathon, &id, &body, now),
+        Command::DeleteGroup { id, force } => groups::delete(marathon, &id, force, now),
         Command::RestartApp { id, force } => {
-            let app = marathon.books.apps.get(&id).ok_or_else(|| no_app(&id))?;
+            let app = marathon.books.tree.apps.get(&id).ok_or_else(|| no_app(&id))?;
             let apps = one(&id, Some((**app).clone()));
             let restarts = BTreeSet::from([id]);
             let wish = Wish { apps, restarts, force, ..Wish::default() };
@@ -60,7 +52,7 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
         }
         Command::KillTasks { body, how } => kill_tasks(marathon, &body, how, now),
         Command::KillAppTasks { id, host, how } => {
-            if !marathon.books.apps.contains_key(&id) {
+            if !marathon.books.tree.apps.contains_key(&id) {
                 return Err(no_app(&id));
             }
             let host = host.filter(|host| host != "*");
@@ -73,6 +65,7 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
         }
         Command::KillTask { id, task, how } => kill_task(marathon, &id, &task, how, now),
         Command::CancelDeployment { id, force } => cancel(marathon, &id, force, now),
+        Command::HoldDeployment { id, is_paused } => advance::hold(marathon, &id, is_paused, now),
         Command::ResetDelay { id } => {
             if !marathon.books.queue.reset(&id) {
                 return Err(refusal(404, format!("Application {id} not found in tasks queue.")));
@@ -90,11 +83,38 @@ fn create_app(marathon: &mut Marathon, who: &Who, body: &Value, force: bool, now
     let update = Update::read(body, "").map_err(|invalid| invalid.refusal())?;
     let missing = || parse::Invalid::one("/id", "error.path.missing").refusal();
     let id = update.id().ok_or_else(missing)?.map_err(|invalid| invalid.refusal())?;
-    if marathon.books.apps.contains_key(&id) {
+    if marathon.books.tree.apps.contains_key(&id) {
         return Err(refusal(409, format!("An app with id [{id}] already exists.")));
     }
     let app = wanted(marathon, &id, &update, false, true)?;
     created(marathon, who, app, force, now)
+}
+
+fn put_app(
+    marathon: &mut Marathon,
+    who: &Who,
+    id: &AppId,
+    body: &Value,
+    how: PutApp,
+    now: Now,
+) -> Reply {
+    let mut update = Update::read(body, "").map_err(|invalid| invalid.refusal())?;
+    if how.null_removes {
+        update.remove_nulls_of(body);
+    }
+    let is_new = !marathon.books.tree.apps.contains_key(id);
+    let app = wanted(marathon, id, &update, how.partial, how.create)?;
+    if is_new && !how.dry_run {
+        return created(marathon, who, app, how.force, now);
+    }
+    let wish = Wish { apps: one(id, Some(app)), force: how.force, ..Wish::default() };
+    if how.dry_run {
+        let body = Some(groups::told(&change::prepare(marathon, &wish, now)?, true));
+        return Ok(Answer { status: 200, body, deployment: None, location: None });
+    }
+    let started = change::deploy(marathon, &wish, now)?;
+    tell_post(marathon, who, id, now);
+    Ok(result(&started))
 }
 
 fn created(marathon: &mut Marathon, who: &Who, app: App, force: bool, now: Now) -> Reply {
@@ -102,7 +122,7 @@ fn created(marathon: &mut Marathon, who: &Who, app: App, force: bool, now: Now) 
     let wish = Wish { apps: one(&id, Some(app)), force, ..Wish::default() };
     let started = change::deploy(marathon, &wish, now)?;
     tell_post(marathon, who, &id, now);
-    let app = marathon.books.apps.get(&id).expect("it was just taken in");
+    let app = marathon.books.tree.apps.get(&id).expect("it was just taken in");
     let mut body = render::app(app);
     body["tasks"] = json!([]);
     for count in ["tasksStaged", "tasksRunning", "tasksHealthy", "tasksUnhealthy"] {
@@ -125,7 +145,7 @@ fn wanted(
     partial: bool,
     create: bool,
 ) -> Result<App, Refusal> {
-    let old = marathon.books.apps.get(id);
+    let old = marathon.books.tree.apps.get(id);
     if let Some(version) = update.rollback() {
         let version = version.map_err(|invalid| invalid.refusal())?;
         let old = old.ok_or_else(|| no_app(id))?;
@@ -158,19 +178,12 @@ fn wanted(
 
 /// Why `id` cannot be the id of a new app: groups and apps share their names.
 fn clash(marathon: &Marathon, id: &AppId) -> Option<String> {
-    let apps = &marathon.books.apps;
-    let mut below = apps.range(id.clone()..).map(|(app, _)| app);
-    if below.any(|app| app.is_below(id)) {
+    let tree = &marathon.books.tree;
+    if tree.has_group(id) {
         return Some(format!("A group with id [{id}] already exists."));
     }
-    let mut group = id.parent();
-    while !group.is_root() {
-        if apps.contains_key(&group) {
-            return Some(format!("An app with id [{group}] already exists, so it is no group."));
-        }
-        group = group.parent();
-    }
-    None
+    let group = id.ancestors().find(|group| tree.apps.contains_key(group))?;
+    Some(format!("An app with id [{group}] already exists, so it is no group."))
 }
 
 fn put_apps(
@@ -202,16 +215,6 @@ fn put_apps(
     Ok(result(&started))
 }
 
-fn delete_group(marathon: &mut Marathon, id: &AppId, force: bool, now: Now) -> Reply {
-    let below = marathon.books.apps.keys().filter(|app| app.is_below(id)).cloned();
-    let apps: BTreeMap<_, _> = below.map(|app| (app, None)).collect();
-    if apps.is_empty() && !id.is_root() {
-        return Err(refusal(404, format!("Group '{id}' does not exist")));
-    }
-    let wish = Wish { apps, force, ..Wish::default() };
-    change::deploy(marathon, &wish, now).map(|started| result(&started))
-}
-
 fn kill_tasks(marathon: &mut Marathon, body: &Value, how: KillHow, now: Now) -> Reply {
     let ids = body.get("ids").and_then(Value::as_array);
     let ids: Option<Vec<&str>> = ids.and_then(|ids| ids.iter().map(Value::as_str).collect());
@@ -228,7 +231,7 @@ fn kill_tasks(marathon: &mut Marathon, body: &Value, how: KillHow, now: Now) -> 
 }
 
 fn kill_task(marathon: &mut Marathon, app: &AppId, task: &str, how: KillHow, now: Now) -> Reply {
-    if !marathon.books.apps.contains_key(app) {
+    if !marathon.books.tree.apps.contains_key(app) {
         return Err(no_app(app));
     }
     let victim = named(marathon, task)?.filter(|it| it.app.id == *app);
@@ -287,7 +290,7 @@ fn scale_down(marathon: &mut Marathon, victims: &[Arc<Instance>], force: bool, n
     }
     let mut apps = BTreeMap::new();
     for (id, victims) in &by_app {
-        if let Some(app) = marathon.books.apps.get(id) {
+        if let Some(app) = marathon.books.tree.apps.get(id) {
             let fewer = u32::try_from(victims.len()).unwrap_or(u32::MAX);
             let instances = app.instances.saturating_sub(fewer);
             apps.insert(id.clone(), Some(App { instances, ..(**app).clone() }));
@@ -303,22 +306,15 @@ fn cancel(marathon: &mut Marathon, id: &str, force: bool, now: Now) -> Reply {
     let no_plan = || refusal(404, format!("DeploymentPlan {id} does not exist"));
     let deployment = under_way.ok_or_else(no_plan)?.deployment.clone();
     if force {
-        change::cancel(marathon, &key, now);
+        settle::end_deployment(marathon, &key, Outcome::Cancelled, None, now);
         return Ok(Answer { status: 202, body: None, deployment: None, location: None });
     }
-    // Only what this deployment touched goes back; what others changed meanwhile stays.
-    let originals = deployment.originals.iter();
-    let apps =
-        originals.map(|(id, app)| (id.clone(), app.as_ref().map(|app| (**app).clone()))).collect();
-    let wish = Wish { apps, force: true, is_return: true, ..Wish::default() };
-    let started = change::deploy(marathon, &wish, now)?;
-    // If there was nothing to take back, it has not been in its own way.
-    change::cancel(marathon, &key, now);
-    Ok(result(&started))
+    change::take_back(marathon, &deployment, Outcome::Reverted, None, now)
+        .map(|started| result(&started))
 }
 
 fn tell_post(marathon: &mut Marathon, (client, uri): &Who, id: &AppId, now: Now) {
-    if let Some(app) = marathon.books.apps.get(id).cloned() {
+    if let Some(app) = marathon.books.tree.apps.get(id).cloned() {
         let what = Happening::ApiPost { client: client.clone(), uri: uri.clone(), app };
         marathon.tell(what, now);
     }
@@ -328,7 +324,7 @@ fn one(id: &AppId, app: Option<App>) -> BTreeMap<AppId, Option<App>> {
     BTreeMap::from([(id.clone(), app)])
 }
 
-fn result(started: &Started) -> Answer {
+pub(super) fn result(started: &Started) -> Answer {
     Answer {
         status: 200,
         body: Some(render::result(&started.id, started.version)),
@@ -341,6 +337,6 @@ fn no_app(id: &AppId) -> Refusal {
     refusal(404, format!("App '{id}' does not exist"))
 }
 
-fn refusal(status: u16, message: impl Into<String>) -> Refusal {
+pub(super) fn refusal(status: u16, message: impl Into<String>) -> Refusal {
     Refusal { status, body: json!({"message": message.into()}) }
 }

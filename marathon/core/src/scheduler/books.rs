@@ -1,8 +1,10 @@
 //! Changing what is known: each change goes to the store, to the view and to the events at once.
 
-use super::{Due, Marathon};
+use super::{Due, Marathon, advance};
 use crate::app::App;
 use crate::event::{Event, Happening};
+use crate::fleet::is_one_per_agent;
+use crate::group::Group;
 use crate::ids::{AppId, InstanceId};
 use crate::instance::{Condition, Goal, Instance};
 use crate::io::Output;
@@ -32,17 +34,43 @@ impl Marathon {
         self.show(Change::App(id.clone(), Some(app.clone())));
         self.show(Change::Version(id.clone(), version, Some(app.clone())));
         self.books.versions.entry(id.clone()).or_default().insert(version, app.clone());
-        self.books.apps.insert(id.clone(), app);
+        self.note_follower(&app);
+        self.books.tree.apps.insert(id.clone(), app);
         self.drop_old_versions(&id);
         self.books.queue_shown.insert(id);
     }
 
+    /// Remembers whether `app` follows the agents.
+    pub(super) fn note_follower(&mut self, app: &App) {
+        if is_one_per_agent(app) {
+            self.books.followers.insert(app.id.clone());
+        } else {
+            self.books.followers.remove(&app.id);
+        }
+    }
+
     /// Takes an app out. Its versions stay while anybody needs them.
     pub(super) fn remove_app(&mut self, id: &AppId) {
-        self.books.apps.remove(id);
+        self.books.tree.apps.remove(id);
+        self.books.followers.remove(id);
         self.outbox.put(stored::app_key(id), None);
         self.show(Change::App(id.clone(), None));
         self.show(Change::Failure(id.clone(), None));
+    }
+
+    /// Takes in what is said of a group.
+    pub(super) fn put_group(&mut self, group: Arc<Group>) {
+        let id = group.id.clone();
+        self.outbox.put(stored::group_key(&id), Some(stored::group(&group)));
+        self.show(Change::Group(id.clone(), Some(group.clone())));
+        self.books.tree.groups.insert(id, group);
+    }
+
+    /// Nothing is said of a group any more.
+    pub(super) fn remove_group(&mut self, id: &AppId) {
+        self.books.tree.groups.remove(id);
+        self.outbox.put(stored::group_key(id), None);
+        self.show(Change::Group(id.clone(), None));
     }
 
     fn drop_old_versions(&mut self, id: &AppId) {
@@ -56,16 +84,19 @@ impl Marathon {
         }
     }
 
-    /// Forgets the versions of an app that is gone with all that was of it.
+    /// Forgets the versions of an app that is gone with all that was of it, but for those that a
+    /// group may go back to.
     pub(super) fn drop_versions_if_gone(&mut self, id: &AppId) {
-        let is_wanted = self.books.apps.contains_key(id) || self.books.locks.contains_key(id);
+        let is_wanted = self.books.tree.apps.contains_key(id) || self.books.locks.contains_key(id);
         if is_wanted || self.books.instances.contains_key(id) {
             return;
         }
         let versions = self.books.versions.get(id);
         let all: Vec<Timestamp> = versions.into_iter().flat_map(BTreeMap::keys).copied().collect();
         for version in all {
-            self.drop_version(id, version);
+            if !self.is_remembered(id, version) {
+                self.drop_version(id, version);
+            }
         }
     }
 
@@ -84,9 +115,10 @@ impl Marathon {
         let has = |app: &Arc<App>| app.version == version;
         let original = self.books.locks.get(id).and_then(|it| self.books.deployments.get(it));
         let original = original.and_then(|it| it.deployment.originals.get(id));
-        self.books.apps.get(id).is_some_and(has)
+        self.books.tree.apps.get(id).is_some_and(has)
             || original.is_some_and(|app| app.as_ref().is_some_and(has))
             || self.instances_of(id).iter().any(|it| has(&it.app))
+            || self.is_remembered(id, version)
     }
 
     /// A new instance of `app` waits for an offer.
@@ -130,10 +162,15 @@ impl Marathon {
         if old.as_ref().is_none_or(|old| old.condition != instance.condition) {
             self.tell_condition(&instance, instance.condition.name(), now);
         }
+        let served = old.as_ref().is_some_and(|old| old.is_serving());
+        let gets_on = !served && instance.is_serving();
         let instance = Arc::new(instance);
         self.show(Change::Instance(app.clone(), id.clone(), Some(instance.clone())));
         self.books.owners.insert(id.clone(), app.clone());
         self.books.instances.entry(app.clone()).or_default().insert(id, instance);
+        if gets_on {
+            advance::app_got_on(self, &app, now);
+        }
         self.books.touched.insert(app);
     }
 
@@ -151,6 +188,7 @@ impl Marathon {
         self.tell_condition(&instance, condition, now);
         self.show(Change::Instance(app.clone(), id.clone(), None));
         self.drop_versions_if_gone(&app);
+        advance::app_got_on(self, &app, now);
         self.books.touched.insert(app);
     }
 

@@ -1,11 +1,13 @@
 //! Changing apps: what is asked for becomes a deployment.
 
-use super::{Marathon, UnderWay, settle};
-use crate::app::{App, NetworkMode, VersionInfo};
+use super::{Marathon, UnderWay, advance, settle};
+use crate::app::{App, NetworkMode, VersionInfo, parse};
 use crate::event::Happening;
+use crate::group::{Group, Tree};
+use crate::history::{GroupChanges, Outcome, Past};
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::io::Refusal;
-use crate::planner::{self, Changes, Deployment};
+use crate::planner::{self, Changes, Deployment, Plan};
 use crate::stored;
 use model::step::{Now, Timestamp};
 use serde_json::json;
@@ -25,6 +27,10 @@ pub(super) struct Wish {
     pub(super) force: bool,
     /// Whether the apps are former definitions, whose instances that are still there are right again.
     pub(super) is_return: bool,
+    /// What each group is to be; absent means that nothing is said of it.
+    pub(super) groups: BTreeMap<AppId, Option<Group>>,
+    /// With what deployments in the way end; absent means that they are overridden.
+    pub(super) ends: Option<Outcome>,
 }
 
 /// A deployment that was started.
@@ -33,8 +39,24 @@ pub(super) struct Started {
     pub(super) version: Timestamp,
 }
 
+/// A deployment that can be started.
+pub(super) struct Prepared {
+    pub(super) version: Timestamp,
+    pub(super) changes: Changes,
+    pub(super) groups: GroupChanges,
+    pub(super) plan: Plan,
+    in_the_way: BTreeSet<DeploymentId>,
+    is_return: bool,
+}
+
 /// Starts the deployment that fulfils `wish`. On a refusal nothing has changed.
 pub(super) fn deploy(marathon: &mut Marathon, wish: &Wish, now: Now) -> Result<Started, Refusal> {
+    let prepared = prepare(marathon, wish, now)?;
+    Ok(carry_out(marathon, prepared, wish.ends.unwrap_or(Outcome::Overridden), now))
+}
+
+/// Finds out what `wish` leads to, without changing anything, or why it cannot be.
+pub(super) fn prepare(marathon: &Marathon, wish: &Wish, now: Now) -> Result<Prepared, Refusal> {
     let version = next_version(marathon, now);
     let changes = changes(marathon, wish, version);
     let in_the_way: BTreeSet<DeploymentId> =
@@ -49,30 +71,59 @@ pub(super) fn deploy(marathon: &mut Marathon, wish: &Wish, now: Now) -> Result<S
         );
         return Err(Refusal { status: 403, body: json!({"message": message}) });
     }
-    let mut apps = marathon.books.apps.clone();
+    let groups = group_changes(marathon, wish, version);
+    let mut tree = marathon.books.tree.clone();
     for (id, (_, new)) in &changes {
         match new {
-            Some(new) => apps.insert(id.clone(), new.clone()),
-            None => apps.remove(id),
+            Some(new) => tree.apps.insert(id.clone(), new.clone()),
+            None => tree.apps.remove(id),
         };
     }
+    for (id, (_, new)) in &groups {
+        match new {
+            Some(new) => tree.groups.insert(id.clone(), new.clone()),
+            None => tree.groups.remove(id),
+        };
+    }
+    check(&tree, &changes, &groups)?;
     let outdated = |id: &AppId| {
-        let present = marathon.books.apps.get(id);
+        let present = marathon.books.tree.apps.get(id);
         let all = marathon.instances_of(id);
         present.is_some_and(|app| all.iter().any(|it| it.is_counted() && !it.is_current(app)))
     };
-    let plan =
-        planner::plan(&changes, &apps, outdated, &wish.victims).map_err(|cycle| Refusal {
-            status: 422,
-            body: json!({"message": "Object is not valid",
-                     "details": [{"path": "/", "errors": [cycle.to_string()]}]}),
-        })?;
+    let plan = planner::plan(&changes, &tree, outdated, &wish.victims)
+        .map_err(|cycle| parse::Invalid::one("/", cycle.to_string()).refusal())?;
+    let is_return = wish.is_return;
+    Ok(Prepared { version, changes, groups, plan, in_the_way, is_return })
+}
+
+/// Does what was prepared. Deployments in the way end with `ends`.
+fn carry_out(marathon: &mut Marathon, prepared: Prepared, ends: Outcome, now: Now) -> Started {
+    let Prepared { version, changes, groups, plan, in_the_way, is_return } = prepared;
     for id in &in_the_way {
-        cancel(marathon, id, now);
+        settle::end_deployment(marathon, id, ends, None, now);
     }
     marathon.books.last_version = version;
     let id = DeploymentId::draw(&mut marathon.ids);
+    if !changes.is_empty() || !groups.is_empty() {
+        let at = |app: &Option<Arc<App>>| app.as_ref().map(|app| app.version);
+        let apps = changes.iter().map(|(id, (old, new))| (id.clone(), (at(old), at(new))));
+        marathon.note_start(Past {
+            version,
+            deployment: id.clone(),
+            apps: apps.collect(),
+            groups: groups.clone(),
+            started_at: now.wall,
+            end: None,
+        });
+    }
     let originals = changes.iter().map(|(id, (old, _))| (id.clone(), old.clone())).collect();
+    for (id, (_, new)) in groups {
+        match new {
+            Some(new) => marathon.put_group(new),
+            None => marathon.remove_group(&id),
+        }
+    }
     for (id, (_, new)) in changes {
         match new {
             Some(new) => marathon.put_app(new),
@@ -81,8 +132,96 @@ pub(super) fn deploy(marathon: &mut Marathon, wish: &Wish, now: Now) -> Result<S
     }
     let group = AppId::root();
     marathon.tell(Happening::GroupChangeSuccess { group, version }, now);
-    start(marathon, Deployment { id: id.clone(), version, plan, originals, step: 0 }, now);
-    Ok(Started { id, version })
+    let deployment = Deployment {
+        id: id.clone(),
+        version,
+        plan,
+        originals,
+        step: 0,
+        is_return,
+        is_paused: false,
+        stage: 0,
+    };
+    start(marathon, deployment, now);
+    Started { id, version }
+}
+
+/// What really changes of groups.
+fn group_changes(marathon: &Marathon, wish: &Wish, version: Timestamp) -> GroupChanges {
+    let mut changes = GroupChanges::new();
+    for (id, wanted) in &wish.groups {
+        let old = marathon.books.tree.groups.get(id);
+        let new = wanted.as_ref().map(|wanted| {
+            let is_same = |old: &&Arc<Group>| {
+                old.dependencies == wanted.dependencies && old.enforce_role == wanted.enforce_role
+            };
+            let kept = old.filter(is_same).cloned();
+            kept.unwrap_or_else(|| Arc::new(Group { version, ..wanted.clone() }))
+        });
+        if old != new.as_ref() {
+            changes.insert(id.clone(), (old.cloned(), new));
+        }
+    }
+    changes
+}
+
+/// What must hold in a tree where these apps and groups have changed.
+fn check(tree: &Tree, changes: &Changes, groups: &GroupChanges) -> Result<(), Refusal> {
+    let clash = |id: &AppId| {
+        let text = "Groups and Applications may not have the same identifier";
+        parse::Invalid::one("/", format!("{text}: {id}")).refusal()
+    };
+    let apps = changes.iter().filter_map(|(id, (old, new))| Some((id, old, new.as_ref()?)));
+    for (id, old, new) in apps {
+        if old.is_none() && tree.has_group(id) {
+            return Err(clash(id));
+        }
+        if let (Some(group), Some(role)) = (tree.enforced(id), &new.role)
+            && role != group.as_str().trim_start_matches('/')
+        {
+            let error =
+                format!("the role of apps in {group} is enforced, so {id} cannot have '{role}'");
+            return Err(parse::Invalid::one("/role", error).refusal());
+        }
+    }
+    let new_apps = changes.iter().filter(|(_, (old, new))| old.is_none() && new.is_some());
+    let new_groups = groups.iter().filter(|(_, (old, new))| old.is_none() && new.is_some());
+    let named = new_apps.map(|(id, _)| id).chain(new_groups.clone().map(|(id, _)| id));
+    if let Some(app) = named.flat_map(AppId::ancestors).find(|it| tree.apps.contains_key(it)) {
+        return Err(clash(&app));
+    }
+    match new_groups.map(|(id, _)| id).find(|id| tree.apps.contains_key(*id)) {
+        Some(id) => Err(clash(id)),
+        None => Ok(()),
+    }
+}
+
+/// Starts the deployment that takes back what `deployment` changed, which ends with `outcome`.
+///
+/// Only what it touched goes back; what others changed meanwhile stays.
+pub(super) fn take_back(
+    marathon: &mut Marathon,
+    deployment: &Deployment,
+    outcome: Outcome,
+    why: Option<Arc<str>>,
+    now: Now,
+) -> Result<Started, Refusal> {
+    let originals = deployment.originals.iter();
+    let apps = originals.map(|(id, app)| (id.clone(), app.as_ref().map(|app| (**app).clone())));
+    let past = marathon.books.history.get(&deployment.version);
+    let groups = past.iter().flat_map(|past| &past.groups);
+    let groups = groups.map(|(id, (old, _))| (id.clone(), old.as_ref().map(|old| (**old).clone())));
+    let wish = Wish {
+        apps: apps.collect(),
+        groups: groups.collect(),
+        force: true,
+        is_return: true,
+        ..Wish::default()
+    };
+    let prepared = prepare(marathon, &wish, now)?;
+    // If there was nothing to take back, it has not been in its own way.
+    settle::end_deployment(marathon, &deployment.id, outcome, why, now);
+    Ok(carry_out(marathon, prepared, outcome, now))
 }
 
 fn start(marathon: &mut Marathon, deployment: Deployment, now: Now) {
@@ -96,21 +235,9 @@ fn start(marathon: &mut Marathon, deployment: Deployment, now: Now) {
         marathon.books.locks.insert(app.clone(), id.clone());
         marathon.books.touched.insert(app.clone());
     }
-    let under_way = UnderWay { deployment: Arc::new(deployment), waits_for: BTreeSet::new() };
-    marathon.books.deployments.insert(id.clone(), under_way);
+    marathon.books.deployments.insert(id.clone(), UnderWay::new(deployment));
+    advance::watch(marathon, &id, now);
     settle::begin_step(marathon, &id, now);
-}
-
-/// Stops a deployment where it is.
-pub(super) fn cancel(marathon: &mut Marathon, id: &DeploymentId, now: Now) {
-    let Some(under_way) = marathon.books.deployments.get(id) else { return };
-    let deployment = under_way.deployment.clone();
-    let what = Happening::DeploymentFailed {
-        id: id.clone(),
-        version: deployment.version,
-        plan: deployment.plan.clone(),
-    };
-    settle::end_deployment(marathon, id, what, now);
 }
 
 fn next_version(marathon: &Marathon, now: Now) -> Timestamp {
@@ -124,7 +251,7 @@ fn changes(marathon: &Marathon, wish: &Wish, version: Timestamp) -> Changes {
     let mut changes = Changes::new();
     let mut taken: Option<BTreeSet<u16>> = None;
     for (id, wanted) in &wish.apps {
-        let old = marathon.books.apps.get(id);
+        let old = marathon.books.tree.apps.get(id);
         let Some(wanted) = wanted else {
             if let Some(old) = old {
                 changes.insert(id.clone(), (Some(old.clone()), None));
@@ -168,7 +295,7 @@ fn needs_ports(app: &App) -> bool {
 }
 
 fn service_ports(marathon: &Marathon) -> BTreeSet<u16> {
-    marathon.books.apps.values().flat_map(|app| app.service_ports()).collect()
+    marathon.books.tree.apps.values().flat_map(|app| app.service_ports()).collect()
 }
 
 /// Gives every service port that is 0 a number: the one it had, or one that no app has.

@@ -1,6 +1,6 @@
 //! What falls due.
 
-use super::{Due, Marathon, lead, updates};
+use super::{Due, Marathon, advance, lead, readiness, updates};
 use model::step::Now;
 
 /// Does everything that is due.
@@ -19,6 +19,14 @@ pub(super) fn due(marathon: &mut Marathon, now: Now) {
             Due::Start(instance, incarnation) => marathon.start_due(&instance, incarnation, now),
             Due::Kill(instance, incarnation) => marathon.kill_due(&instance, incarnation, now),
             Due::Unreachable(instance) => updates::unreachable_due(marathon, &instance, now),
+            Due::Progress(id) => advance::progress_due(marathon, &id, now),
+            Due::Probe(instance, incarnation) => {
+                readiness::due(marathon, &instance, incarnation, now);
+            }
+            Due::Look(app) => {
+                marathon.books.looked_at_later.remove(&app);
+                marathon.books.touched.insert(app);
+            }
             Due::Reconcile if marathon.books.is_connected => lead::reconcile(marathon, now),
             // The next subscription reconciles anyway. What was to be revived shows on settling.
             Due::Reconcile | Due::Revive => {}

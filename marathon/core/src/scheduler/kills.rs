@@ -54,7 +54,7 @@ impl Marathon {
     pub(super) fn send_kill(&mut self, instance: &Instance) {
         let Some(task) = &instance.task else { return };
         // The grace may have changed since the launch; the app's present wish counts.
-        let app = self.books.apps.get(&instance.app.id).unwrap_or(&instance.app);
+        let app = self.books.tree.apps.get(&instance.app.id).unwrap_or(&instance.app);
         let (task, agent, grace) = (task.id.clone(), task.place.agent.clone(), app.kill_grace);
         self.outbox.push(Output::Kill { task, agent: Some(agent), grace });
     }
@@ -105,6 +105,12 @@ impl Marathon {
         self.watch(&instance, now);
     }
 
+    /// What becomes of `instance` out of contact: what its app says now, for that needs no restart.
+    pub(super) fn unreachable_strategy(&self, instance: &Instance) -> UnreachableStrategy {
+        let app = self.books.tree.apps.get(&instance.app.id).unwrap_or(&instance.app);
+        app.unreachable_strategy
+    }
+
     /// Sets the timers that the condition of `instance` calls for.
     pub(super) fn watch(&mut self, instance: &Instance, now: Now) {
         let Some(task) = &instance.task else { return };
@@ -121,7 +127,7 @@ impl Marathon {
                 self.wake_at(now.time + self.config.kill_retry, Due::Kill(id, incarnation));
             }
             Condition::Unreachable | Condition::UnreachableInactive => {
-                let strategy = instance.app.unreachable_strategy;
+                let strategy = self.unreachable_strategy(instance);
                 if let UnreachableStrategy::After { inactive_after, expunge_after } = strategy {
                     let since = now.wall.since(task.unreachable_at.unwrap_or(now.wall));
                     let next = if instance.condition == Condition::Unreachable {

@@ -1,6 +1,6 @@
 //! Coming into the lead and losing it, meeting the master and losing it.
 
-use super::{Books, Due, Marathon, UnderWay, settle};
+use super::{Books, Due, Marathon, UnderWay, advance, readiness, settle};
 use crate::event::Happening;
 use crate::ids::WriteId;
 use crate::instance::Condition;
@@ -9,7 +9,7 @@ use crate::stored;
 use crate::view::Change;
 use model::ids::FrameworkId;
 use model::step::Now;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// This process leads: take up everything where it was left.
@@ -32,10 +32,12 @@ pub(super) fn lead(
     books.framework.clone_from(&framework);
     let versions = loaded.versions.values().flat_map(BTreeMap::keys);
     let deployed = loaded.deployments.iter().map(|deployment| &deployment.version);
-    books.last_version = versions.chain(deployed).copied().max().unwrap_or_default();
-    books.apps = loaded.apps;
+    let past = loaded.history.keys();
+    books.last_version = versions.chain(deployed).chain(past).copied().max().unwrap_or_default();
+    books.tree = loaded.tree;
+    books.history = loaded.history;
     books.versions = loaded.versions;
-    show_apps(marathon);
+    show_tree(marathon);
     for instance in loaded.instances {
         let (app, id) = (instance.app.id.clone(), instance.id.clone());
         let instance = Arc::new(instance);
@@ -47,6 +49,9 @@ pub(super) fn lead(
             .entry(app.clone())
             .or_default()
             .insert(id.clone(), instance.clone());
+        if let Some(task) = &instance.task {
+            marathon.books.fleet.seen(task.place.clone());
+        }
         if instance.condition == Condition::Scheduled {
             marathon.enqueue(&app, id, now);
         } else {
@@ -59,19 +64,29 @@ pub(super) fn lead(
             marathon.books.locks.insert(app.clone(), deployment.id.clone());
         }
         let id = deployment.id.clone();
-        let under_way = UnderWay { deployment: Arc::new(deployment), waits_for: BTreeSet::new() };
-        marathon.books.deployments.insert(id.clone(), under_way);
+        marathon.books.deployments.insert(id.clone(), UnderWay::new(deployment));
+        advance::watch(marathon, &id, now);
         settle::begin_step(marathon, &id, now);
     }
+    readiness::begin_all(marathon, now);
     // Apps without instances are looked at too: they may want some.
-    let apps: Vec<_> = marathon.books.apps.keys().cloned().collect();
+    let apps: Vec<_> = marathon.books.tree.apps.keys().cloned().collect();
     marathon.books.touched.extend(apps);
     marathon.outbox.push(Output::Subscribe { framework });
 }
 
-fn show_apps(marathon: &mut Marathon) {
-    let apps: Vec<_> = marathon.books.apps.values().cloned().collect();
+fn show_tree(marathon: &mut Marathon) {
+    let groups: Vec<_> = marathon.books.tree.groups.values().cloned().collect();
+    for group in groups {
+        marathon.show(Change::Group(group.id.clone(), Some(group)));
+    }
+    let history: Vec<_> = marathon.books.history.values().cloned().collect();
+    for past in history {
+        marathon.show(Change::Past(past.version, Some(past)));
+    }
+    let apps: Vec<_> = marathon.books.tree.apps.values().cloned().collect();
     for app in apps {
+        marathon.note_follower(&app);
         marathon.show(Change::App(app.id.clone(), Some(app)));
     }
     let versions: Vec<_> =

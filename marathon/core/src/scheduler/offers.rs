@@ -1,11 +1,13 @@
 //! Using offers: who waits is matched with what there is.
 
-use super::Marathon;
+use super::{Marathon, settle};
 use crate::app::App;
+use crate::fleet::is_one_per_agent;
 use crate::ids::{AppId, InstanceId};
 use crate::instance::{Condition, Health, Instance, Place, Task};
 use crate::io::{Launch, OfferView, Output};
 use crate::matcher::{self, Fit};
+use model::ids::AgentId;
 use model::resources::Resources;
 use model::step::Now;
 use std::collections::BTreeSet;
@@ -17,6 +19,13 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
     if !marathon.is_leading {
         return;
     }
+    // All are met before any is used, so that who spreads knows what there is.
+    for offer in &offers {
+        if marathon.books.fleet.seen(matcher::place(offer)) {
+            touch_followers(marathon);
+        }
+    }
+    settle::converge_all(marathon, now);
     let mut unused = Vec::new();
     for offer in offers {
         let launches = fill(marathon, &offer, now);
@@ -38,6 +47,19 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
         let refuse_for = marathon.config.decline_for;
         marathon.outbox.push(Output::Decline { offers: unused, refuse_for });
     }
+}
+
+/// An agent is gone.
+pub(super) fn agent_lost(marathon: &mut Marathon, agent: &AgentId) {
+    if marathon.books.fleet.lost(agent) {
+        touch_followers(marathon);
+    }
+}
+
+/// Apps with an instance on every agent are looked at when agents come and go.
+fn touch_followers(marathon: &mut Marathon) {
+    let followers = marathon.books.followers.iter().cloned();
+    marathon.books.touched.extend(followers);
 }
 
 fn fill(marathon: &mut Marathon, offer: &OfferView, now: Now) -> Vec<Launch> {
@@ -98,9 +120,11 @@ fn launch(
         unreachable_at: None,
         addresses: Vec::new(),
         health: Health::default(),
+        is_ready: None,
     });
     marathon.watch(&changed, now);
     marathon.put_instance(changed, now);
+    let is_role_enforced = marathon.books.tree.enforced(&app.id).is_some();
     Some(Launch {
         instance: id.clone(),
         task,
@@ -108,12 +132,13 @@ fn launch(
         host: offer.offer.hostname.clone(),
         ports: fit.ports,
         resources: fit.resources,
+        is_role_enforced,
     })
 }
 
 /// The definition to launch `instance` from: its own, with what changed since and needs no restart.
 fn latest(marathon: &Marathon, instance: &Instance) -> Arc<App> {
-    let present = marathon.books.apps.get(&instance.app.id);
+    let present = marathon.books.tree.apps.get(&instance.app.id);
     present.filter(|app| instance.is_current(app)).unwrap_or(&instance.app).clone()
 }
 
@@ -123,7 +148,7 @@ fn find(
     offer: &OfferView,
     free: &Resources,
 ) -> Result<Fit, matcher::Mismatch> {
-    let placed: Vec<&Place> = if app.constraints.is_empty() {
+    let placed: Vec<&Place> = if app.constraints.is_empty() && !is_one_per_agent(app) {
         Vec::new()
     } else {
         // Instances of another definition are on their way out and not compared with.
@@ -134,5 +159,6 @@ fn find(
             .collect()
     };
     let role = &marathon.config.role;
-    matcher::matches(app, role, offer, free, &placed, &mut marathon.ports)
+    let fleet = &marathon.books.fleet;
+    matcher::matches(app, role, offer, free, &placed, fleet, &mut marathon.ports)
 }

@@ -1,12 +1,15 @@
 //! Letting apps come closer to what they are to have, and deployments on with their steps.
 
-use super::{Due, Marathon};
+use super::{Due, Marathon, advance, ailing};
 use crate::app::App;
 use crate::event::{Happening, deployment_info};
+use crate::fleet;
+use crate::history::Outcome;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::io::Output;
+use crate::pace::Pace;
 use crate::planner::Action;
-use crate::rollout::{self, Moves};
+use crate::rollout::{self, Ailing, Bounds, Moves};
 use crate::stored;
 use crate::view::Change;
 use model::step::Now;
@@ -19,8 +22,8 @@ pub(super) enum Target {
     Nothing,
     /// So many, whatever they are of; new ones are of `app`.
     Scale { app: Arc<App>, to: u32, victims: BTreeSet<InstanceId> },
-    /// All of this definition.
-    Replace(Arc<App>),
+    /// All of this definition, within bounds.
+    Replace { app: Arc<App>, bounds: Bounds },
 }
 
 /// Does all that follows from what happened in this turn.
@@ -28,17 +31,22 @@ pub(super) fn settle(marathon: &mut Marathon, now: Now) {
     if !marathon.is_leading {
         return;
     }
+    converge_all(marathon, now);
+    show_queue(marathon, now);
+    ask_for_offers(marathon, now);
+}
+
+/// Lets every app that was touched come closer to what it is to have.
+pub(super) fn converge_all(marathon: &mut Marathon, now: Now) {
     while let Some(app) = marathon.books.touched.pop_first() {
         converge(marathon, &app, now);
     }
-    show_queue(marathon, now);
-    ask_for_offers(marathon, now);
 }
 
 impl Marathon {
     /// What `app` is to have just now: what the deployment it is part of says, as far as that has come.
     pub(super) fn target(&self, app: &AppId) -> Target {
-        let present = self.books.apps.get(app);
+        let present = self.books.tree.apps.get(app);
         let scale = |app: &Arc<App>| Target::Scale {
             app: app.clone(),
             to: app.instances,
@@ -52,7 +60,9 @@ impl Marathon {
             (Some(Action::Stop { .. } | Action::Start { .. }), _) | (Some(_), None) => {
                 Target::Nothing
             }
-            (Some(Action::Restart { .. }), Some(present)) => Target::Replace(present.clone()),
+            (Some(Action::Restart { .. }), Some(present)) => {
+                Target::Replace { app: present.clone(), bounds: self.bounds(present) }
+            }
             (Some(Action::Scale { to, victims, .. }), Some(present)) => {
                 Target::Scale { app: present.clone(), to: *to, victims: victims.clone() }
             }
@@ -65,21 +75,39 @@ impl Marathon {
         }
     }
 
-    fn moves(&self, app: &AppId) -> (Moves, Option<Arc<App>>) {
+    fn moves(&self, app: &AppId, ailing: &BTreeSet<InstanceId>) -> (Moves, Option<Arc<App>>) {
         let all = self.instances_of(app);
         match self.target(app) {
             Target::Nothing => (rollout::stop(&all), None),
-            Target::Replace(app) => (rollout::replace(&all, &app), Some(app)),
+            Target::Replace { app, bounds } => {
+                let sized = fleet::sized(&app, &self.books.fleet);
+                (rollout::replace(&all, &sized, bounds), Some(app))
+            }
             Target::Scale { app, to, victims } => {
-                (rollout::scale(&all, to, &victims, app.kill_selection), Some(app))
+                // Nobody else says how many it is to have, but that it is to have none.
+                let follows = fleet::is_one_per_agent(&app) && to > 0;
+                let to = if follows { self.books.fleet.count_for(&app) } else { to };
+                let ailing = Ailing { who: ailing, at_once: Pace::of(&app).ailing_at_once };
+                (rollout::scale(&all, to, &victims, app.kill_selection, ailing), Some(app))
             }
         }
     }
 }
 
 fn converge(marathon: &mut Marathon, app: &AppId, now: Now) {
-    let (moves, definition) = marathon.moves(app);
+    // What is held stays as it is; whoever has it go on touches it again.
+    if marathon.is_paused(app) {
+        return;
+    }
+    if let Target::Replace { app, .. } = marathon.target(app) {
+        advance::make_room(marathon, &app, now);
+    }
+    let ailing = ailing::of(marathon, app, now);
+    let (moves, definition) = marathon.moves(app, &ailing);
     for instance in &moves.stop {
+        if ailing.contains(instance) {
+            ailing::tell(marathon, instance, now);
+        }
         marathon.decommission(instance, now);
     }
     if let Some(definition) = definition {
@@ -114,12 +142,7 @@ pub(super) fn begin_step(marathon: &mut Marathon, id: &DeploymentId, now: Now) {
     let Some(under_way) = marathon.books.deployments.get_mut(id) else { return };
     let deployment = under_way.deployment.clone();
     let Some(step) = deployment.plan.steps.get(deployment.step) else {
-        let what = Happening::DeploymentSuccess {
-            id: id.clone(),
-            version: deployment.version,
-            plan: deployment.plan.clone(),
-        };
-        end_deployment(marathon, id, what, now);
+        end_deployment(marathon, id, Outcome::Succeeded, None, now);
         return;
     };
     under_way.waits_for = step.actions.iter().map(|action| action.app().clone()).collect();
@@ -150,19 +173,32 @@ fn end_step(marathon: &mut Marathon, id: &DeploymentId, now: Now) {
         step,
     };
     marathon.tell(what, now);
+    advance::got_on(marathon, id, now);
     begin_step(marathon, id, now);
 }
 
-/// Ends a deployment, as `what` tells.
+/// Ends a deployment with `outcome`, and says `why` if it did not succeed.
 pub(super) fn end_deployment(
     marathon: &mut Marathon,
     id: &DeploymentId,
-    what: Happening,
+    outcome: Outcome,
+    why: Option<Arc<str>>,
     now: Now,
 ) {
     let Some(under_way) = marathon.books.deployments.remove(id) else { return };
+    let (version, plan) = (under_way.deployment.version, under_way.deployment.plan.clone());
+    marathon.note_end(version, outcome, why.clone(), now);
+    let what = match outcome {
+        Outcome::Succeeded => Happening::DeploymentSuccess { id: id.clone(), version, plan },
+        Outcome::Cancelled
+        | Outcome::Overridden
+        | Outcome::Reverted
+        | Outcome::Failed
+        | Outcome::RolledBack => Happening::DeploymentFailed { id: id.clone(), version, plan, why },
+    };
     marathon.outbox.put(stored::deployment_key(id), None);
     marathon.show(Change::Deployment(id.clone(), None));
+    marathon.show(Change::Progress(id.clone(), None));
     marathon.tell(what, now);
     for app in under_way.deployment.originals.keys() {
         marathon.books.locks.remove(app);
@@ -175,7 +211,7 @@ fn show_queue(marathon: &mut Marathon, now: Now) {
     for id in std::mem::take(&mut marathon.books.queue_shown) {
         let waiting = marathon.books.queue.of(&id).next().cloned();
         let of_instance = waiting.and_then(|it| marathon.instance(&it).map(|it| it.app.clone()));
-        let app = marathon.books.apps.get(&id).cloned().or(of_instance);
+        let app = marathon.books.tree.apps.get(&id).cloned().or(of_instance);
         let entry = app.and_then(|app| marathon.books.queue.entry(&app, now)).map(Arc::new);
         marathon.show(Change::Queue(id, entry));
     }
@@ -186,7 +222,9 @@ fn ask_for_offers(marathon: &mut Marathon, now: Now) {
     if !marathon.books.is_connected {
         return;
     }
-    let has_due = marathon.books.queue.has_due(now.time);
+    // Agents that are new are met by their offers, so who follows them goes on listening.
+    let follows = !marathon.books.followers.is_empty();
+    let has_due = marathon.books.queue.has_due(now.time) || follows;
     let asking = &mut marathon.books.asking;
     if !has_due {
         asking.is_revive_wanted = false;

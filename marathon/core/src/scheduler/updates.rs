@@ -1,7 +1,7 @@
 //! Status reports: what they say of an instance, and what follows.
 
-use super::Marathon;
 use super::settle::Target;
+use super::{Due, Marathon, advance, ailing, readiness};
 use crate::app::UnreachableStrategy;
 use crate::event::Happening;
 use crate::ids::InstanceId;
@@ -96,11 +96,15 @@ fn known(marathon: &mut Marathon, instance: &Arc<Instance>, update: &UpdateView,
         task.started_at = task.started_at.or(Some(status.at));
     }
     health(marathon, &mut changed, status, now);
+    readiness::begin(marathon, &mut changed, now);
     if changed == **instance {
         return;
     }
     if changed.condition != instance.condition {
         marathon.watch(&changed, now);
+    }
+    if let Some(at) = ailing::due_at(&changed, now).filter(|at| *at > now.time) {
+        marathon.wake_at(at, Due::Look(changed.app.id.clone()));
     }
     marathon.put_instance(changed, now);
 }
@@ -118,10 +122,12 @@ fn health(marathon: &mut Marathon, instance: &mut Instance, status: &Status, now
     health.is_healthy = Some(is_healthy);
     if is_healthy {
         health.consecutive_failures = 0;
+        health.unhealthy_since = None;
         health.first_success = health.first_success.or(Some(status.at));
         health.last_success = Some(status.at);
     } else {
         health.consecutive_failures += 1;
+        health.unhealthy_since = health.unhealthy_since.or(Some(status.at.min(now.wall)));
         health.last_failure = Some(status.at);
         health.last_failure_cause.clone_from(&status.message);
     }
@@ -166,7 +172,7 @@ pub(super) fn unreachable_due(marathon: &mut Marathon, id: &InstanceId, now: Now
     let Some(instance) = marathon.instance(id).cloned() else { return };
     let since = instance.task.as_ref().and_then(|task| task.unreachable_at);
     let Some(since) = since else { return };
-    let strategy = instance.app.unreachable_strategy;
+    let strategy = marathon.unreachable_strategy(&instance);
     let UnreachableStrategy::After { inactive_after, expunge_after } = strategy else { return };
     let passed = now.wall.since(since);
     if passed >= expunge_after {
@@ -189,7 +195,7 @@ fn ended(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now
     let was_asked = instance.condition == Condition::Killing;
     let is_unhealthy = status.healthy == Some(false) || task.health.is_healthy == Some(false);
     if is_unhealthy && !was_asked {
-        tell_unhealthy(marathon, instance, task, status, now);
+        tell_unhealthy(marathon, instance, task, status.message.clone(), now);
     }
     note_failure(marathon, instance, task, status, now);
     let app = instance.app.id.clone();
@@ -197,7 +203,11 @@ fn ended(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now
     let target = marathon.target(&app);
     let is_dropped = match &target {
         Target::Nothing => true,
-        Target::Replace(app) => !instance.is_current(app),
+        // While it is held the old ones are to go on as they were.
+        Target::Replace { app, bounds } => {
+            let is_held = marathon.is_paused(&app.id) || bounds.new_max.is_some();
+            !instance.is_current(app) && !is_held
+        }
         Target::Scale { .. } => false,
     };
     let is_replaced = instance.condition == Condition::UnreachableInactive;
@@ -206,7 +216,8 @@ fn ended(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now
         return;
     }
     marathon.tell_condition(instance, end, now);
-    if is_failure(status, was_asked, is_unhealthy) {
+    let has_failed = is_failure(status, was_asked, is_unhealthy);
+    if has_failed {
         let ran_for = task.started_at.map_or(Duration::ZERO, |at| now.wall.since(at));
         let (queue, id) = (&mut marathon.books.queue, &instance.id);
         queue.failed(&instance.app, id, ran_for, now);
@@ -216,12 +227,16 @@ fn ended(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now
     changed.incarnation += 1;
     changed.task = None;
     changed.app = match target {
-        Target::Scale { app, .. } | Target::Replace(app) => app,
-        Target::Nothing => changed.app,
+        Target::Scale { app, .. } => app,
+        Target::Replace { app, .. } if instance.is_current(&app) => app,
+        Target::Replace { .. } | Target::Nothing => changed.app,
     };
     let id = changed.id.clone();
     marathon.put_instance(changed, now);
     marathon.enqueue(&app, id, now);
+    if has_failed {
+        advance::task_failed(marathon, instance, status.message.as_deref().unwrap_or("-"), now);
+    }
 }
 
 /// Whether an end speaks against the app, so that the next launch has to wait.
@@ -266,7 +281,7 @@ fn note_failure(
     now: Now,
 ) {
     let is_bad = !matches!(status.state, TaskState::Killed | TaskState::Finished);
-    if !is_bad || !marathon.books.apps.contains_key(&instance.app.id) {
+    if !is_bad || !marathon.books.tree.apps.contains_key(&instance.app.id) {
         return;
     }
     let failure = TaskFailure {
@@ -282,11 +297,11 @@ fn note_failure(
     marathon.show(Change::Failure(instance.app.id.clone(), Some(Arc::new(failure))));
 }
 
-fn tell_unhealthy(
+pub(super) fn tell_unhealthy(
     marathon: &mut Marathon,
     instance: &Instance,
     task: &Task,
-    status: &Status,
+    why: Option<Arc<str>>,
     now: Now,
 ) {
     let what = Happening::UnhealthyInstanceKill {
@@ -294,7 +309,7 @@ fn tell_unhealthy(
         task: task.id.as_str().into(),
         instance: instance.id.clone(),
         version: instance.app.version,
-        reason: status.message.clone().unwrap_or_else(|| "health check failed".into()),
+        reason: why.unwrap_or_else(|| "health check failed".into()),
         host: task.place.host.clone(),
         agent: task.place.agent.as_str().into(),
     };

@@ -7,7 +7,8 @@ use marathon_core::app::App;
 use marathon_core::ids::{AppId, InstanceId};
 use marathon_core::instance::{Condition, Instance};
 use marathon_core::io::{
-    Answer, Ask, Command, Config, Input, Launch, OfferView, Output, Refusal, UpdateView,
+    Answer, Ask, Command, Config, Input, Launch, OfferView, Output, Probe, PutApp, Refusal,
+    UpdateView,
 };
 use marathon_core::view::View;
 use model::ids::{AgentId, FrameworkId, OfferId, RequestId, TaskId, UpdateId};
@@ -24,6 +25,10 @@ use std::time::Duration;
 
 /// 2026-01-01T00:00:00Z: when every story begins.
 pub(crate) const START: u64 = 1_767_225_600_000_000;
+
+/// A partial update that may make the app.
+pub(crate) const PUT: PutApp =
+    PutApp { partial: true, create: true, force: false, null_removes: false, dry_run: false };
 
 /// What runs somewhere.
 #[derive(Clone, Debug)]
@@ -54,6 +59,8 @@ pub(crate) struct World {
     pub(crate) answers: BTreeMap<u64, Result<Answer, Refusal>>,
     pub(crate) launched: BTreeSet<TaskId>,
     pub(crate) acknowledged: u64,
+    /// Whom was asked whether it is ready.
+    pub(crate) probes: Vec<Probe>,
     pub(crate) is_suppressed: bool,
     pub(crate) revives: u32,
     pub(crate) declined: u32,
@@ -68,7 +75,7 @@ pub(crate) struct World {
     pub(crate) most: BTreeMap<String, usize>,
     offers: BTreeMap<OfferId, usize>,
     requests: u64,
-    numbers: u64,
+    pub(crate) numbers: u64,
 }
 
 pub(crate) fn config(seed: u64) -> Config {
@@ -89,6 +96,7 @@ impl World {
             answers: BTreeMap::new(),
             launched: BTreeSet::new(),
             acknowledged: 0,
+            probes: Vec::new(),
             is_suppressed: false,
             revives: 0,
             declined: 0,
@@ -180,6 +188,7 @@ impl World {
                 Output::Answer { request, answer } => {
                     self.answers.insert(request.0, answer);
                 }
+                Output::Probe(probe) => self.probes.push(probe),
                 Output::Acknowledge { .. } => self.acknowledged += 1,
                 Output::Subscribe { .. } => {}
                 Output::StepDown => panic!("no write failed"),
@@ -280,6 +289,7 @@ impl World {
             | Output::StepDown
             | Output::Subscribe { .. }
             | Output::Acknowledge { .. }
+            | Output::Probe(_)
             | Output::Answer { .. }
             | Output::Event(_)
             | Output::View(_) => unreachable!("done at once"),
@@ -435,11 +445,11 @@ impl World {
     }
 
     pub(crate) fn put(&mut self, id: &str, body: Value) -> Result<Answer, Refusal> {
-        self.ask(Command::PutApp { id: app(id), body, partial: true, create: true, force: false })
+        self.ask(Command::PutApp { id: app(id), body, how: PUT })
     }
 
     pub(crate) fn force(&mut self, id: &str, body: Value) -> Answer {
-        self.ask(Command::PutApp { id: app(id), body, partial: true, create: true, force: true })
+        self.ask(Command::PutApp { id: app(id), body, how: PutApp { force: true, ..PUT } })
             .expect("forced")
     }
 
@@ -462,7 +472,7 @@ impl World {
     }
 
     pub(crate) fn app(&self, id: &str) -> Arc<App> {
-        self.view.apps[&app(id)].clone()
+        self.view.tree.apps[&app(id)].clone()
     }
 
     /// Types of the events since the last time, without those of instances.

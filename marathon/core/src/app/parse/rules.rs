@@ -2,7 +2,7 @@
 
 use super::Defaults;
 use super::reader::Reader;
-use crate::app::{App, Engine, HealthProtocol, NetworkMode, Operator};
+use crate::app::{App, Engine, HealthProtocol, NetworkMode, Operator, PortDefinition};
 use regex::Regex;
 use std::collections::BTreeSet;
 
@@ -66,9 +66,13 @@ fn networks(app: &App, reader: &Reader<'_>) {
 }
 
 fn ports(app: &App, reader: &Reader<'_>) {
+    // One number may be given twice: once for tcp and once for udp.
     let mut numbers = BTreeSet::new();
     let definitions = app.port_definitions.iter();
-    if !definitions.clone().filter(|port| port.port != 0).all(|it| numbers.insert(it.port)) {
+    let mut is_new = |it: &PortDefinition| {
+        it.protocol.split(',').all(|protocol| numbers.insert((it.port, protocol.to_owned())))
+    };
+    if !definitions.clone().filter(|port| port.port != 0).all(&mut is_new) {
         reader.wrong("portDefinitions", "Ports must be unique");
     }
     let names = |names: Vec<&str>, field| {

@@ -1,0 +1,308 @@
+//! `agora deployment`: changes under way and those that are over; and waiting for one.
+
+use super::show::{items, print, print_json, table, text};
+use super::{Cluster, Failure};
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// How often a deployment is looked at while waiting for its end.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What can be done with deployments.
+#[derive(Subcommand, Debug)]
+pub(crate) enum DeploymentCommand {
+    /// List the deployments that run
+    List {
+        /// Also those that are over
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show what a deployment does and what it waits for, or how it ended
+    Show {
+        /// The deployment's id
+        id: String,
+    },
+    /// Stop a deployment and take back what it changed
+    Cancel {
+        /// The deployment's id
+        id: String,
+        /// Only stop it, and leave everything where it is
+        #[arg(long)]
+        keep: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Hold a deployment where it is
+    Pause {
+        /// The deployment's id
+        id: String,
+    },
+    /// Have a held deployment go on, or pass the stop of a canary
+    Continue {
+        /// The deployment's id
+        id: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+/// Whether and how long it is waited for the end of a deployment.
+#[derive(Args, Debug)]
+pub(crate) struct Wait {
+    /// Return at once instead of when the deployment is done
+    #[arg(long)]
+    detach: bool,
+    /// Give up waiting after so long; the deployment goes on
+    #[arg(long, value_parser = model::units::parse_duration, default_value = "5mins")]
+    timeout: Duration,
+}
+
+/// How a change is made.
+#[derive(Args, Debug)]
+pub(crate) struct Change {
+    /// Override a deployment that has the app locked
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// Carries out `command`.
+pub(crate) async fn run(command: DeploymentCommand, cluster: &Cluster) -> Result<(), Failure> {
+    match command {
+        DeploymentCommand::List { all } => list(all, cluster).await,
+        DeploymentCommand::Show { id } => show(&id, cluster).await,
+        DeploymentCommand::Cancel { id, keep, wait } => {
+            let path = format!("/v2/deployments/{id}?force={keep}");
+            let answer = cluster.change(Method::DELETE, &path, None).await?;
+            let done = if keep { "stopped" } else { "taken back" };
+            finish_waiting(cluster, &answer, &wait, &format!("{id} {done}")).await
+        }
+        DeploymentCommand::Pause { id } => {
+            hold(&id, "pause", cluster).await?;
+            println!("{id} is held; 'agora deployment continue {id}' has it go on");
+            Ok(())
+        }
+        DeploymentCommand::Continue { id, wait } => {
+            let answer = hold(&id, "continue", cluster).await?;
+            finish_waiting(cluster, &answer, &wait, &format!("{id} done")).await
+        }
+    }
+}
+
+async fn hold(id: &str, verb: &str, cluster: &Cluster) -> Result<Value, Failure> {
+    cluster.change(Method::POST, &format!("/agora/v1/deployments/{id}/{verb}"), None).await
+}
+
+async fn list(all: bool, cluster: &Cluster) -> Result<(), Failure> {
+    let answer = cluster.marathon("/agora/v1/deployments").await?;
+    if cluster.json {
+        print_json(if all { &answer } else { &answer["running"] });
+        return Ok(());
+    }
+    let mut table = table(["ID", "STARTED", "APPS", "STATE", "WHY"]);
+    for one in items(&answer, "/running") {
+        let apps: Vec<_> = items(one, "/affectedApps").iter().filter_map(Value::as_str).collect();
+        table.add_row([
+            text(one, "/id"),
+            text(one, "/startedAt"),
+            apps.join(","),
+            state(one),
+            waits_for(one),
+        ]);
+    }
+    let over = if all { items(&answer, "/history") } else { &[] };
+    for one in over {
+        let apps: Vec<_> = items(one, "/apps").iter().map(|app| text(app, "/id")).collect();
+        table.add_row([
+            text(one, "/id"),
+            text(one, "/startedAt"),
+            apps.join(","),
+            text(one, "/outcome"),
+            text(one, "/reason"),
+        ]);
+    }
+    print(&table);
+    Ok(())
+}
+
+async fn show(id: &str, cluster: &Cluster) -> Result<(), Failure> {
+    let one = cluster.marathon(&format!("/agora/v1/deployments/{id}")).await?;
+    if cluster.json {
+        print_json(&one);
+        return Ok(());
+    }
+    println!("id        {id}");
+    println!("started   {}", text(&one, "/startedAt"));
+    if one.get("outcome").is_some() {
+        println!("ended     {}", text(&one, "/endedAt"));
+        println!("outcome   {}", text(&one, "/outcome"));
+        if one.get("reason").is_some() {
+            println!("reason    {}", text(&one, "/reason"));
+        }
+        for app in items(&one, "/apps") {
+            let (from, to) = (text(app, "/from"), text(app, "/to"));
+            println!("app       {} from {from} to {to}", text(app, "/id"));
+        }
+        return Ok(());
+    }
+    println!("state     {}", state(&one));
+    println!("progress  {}", text(&one, "/lastProgressAt"));
+    for waited in items(&one, "/waitsFor") {
+        println!("waits for {}", text(waited, "/why"));
+    }
+    Ok(())
+}
+
+/// How a running deployment is.
+fn state(one: &Value) -> String {
+    let step = format!("step {} of {}", text(one, "/currentStep"), text(one, "/totalSteps"));
+    if one["isPaused"] == true {
+        format!("{step}, held")
+    } else if items(one, "/waitsForContinue").is_empty() {
+        step
+    } else {
+        format!("{step}, at a stop of its canary")
+    }
+}
+
+/// What a running deployment waits for.
+fn waits_for(one: &Value) -> String {
+    let whys: Vec<_> = items(one, "/waitsFor").iter().map(|waited| text(waited, "/why")).collect();
+    whys.join("; ")
+}
+
+/// Waits for the deployment that `answer` names, unless told not to, and says `done`.
+pub(super) async fn finish(
+    cluster: &Cluster,
+    answer: &Value,
+    change: &Change,
+    done: &str,
+) -> Result<(), Failure> {
+    finish_waiting(cluster, answer, &change.wait, done).await
+}
+
+async fn finish_waiting(
+    cluster: &Cluster,
+    answer: &Value,
+    wait: &Wait,
+    done: &str,
+) -> Result<(), Failure> {
+    let id = answer
+        .get("deploymentId")
+        .or_else(|| answer.pointer("/deployments/0/id"))
+        .or_else(|| answer.get("id"))
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let mut is_done = true;
+    if !wait.detach && !id.is_empty() {
+        is_done = until_over(cluster, &id, wait.timeout).await?;
+    }
+    if cluster.json {
+        print_json(answer);
+    } else if wait.detach && !id.is_empty() {
+        println!("{done}: deployment {id} is under way");
+    } else if is_done {
+        println!("{done}");
+    } else {
+        println!(
+            "deployment {id} waits for somebody; 'agora deployment continue {id}' has it go on"
+        );
+    }
+    Ok(())
+}
+
+/// Shows how the deployment `id` gets on until it is over. False if it waits for somebody.
+async fn until_over(cluster: &Cluster, id: &str, timeout: Duration) -> Result<bool, Failure> {
+    let start = Instant::now();
+    let progress = indicatif::ProgressBar::new_spinner();
+    loop {
+        let one = match cluster.marathon(&format!("/agora/v1/deployments/{id}")).await {
+            Ok(one) => one,
+            // One that changed nothing is not remembered.
+            Err(Failure::NotFound(_)) => return Ok(true),
+            Err(failure) => return Err(failure),
+        };
+        if one.get("outcome").is_some() {
+            progress.finish_and_clear();
+            return ended(cluster, &one).await.map(|()| true);
+        }
+        if one["isPaused"] == true || !items(&one, "/waitsForContinue").is_empty() {
+            progress.finish_and_clear();
+            return Ok(false);
+        }
+        if start.elapsed() > timeout {
+            progress.finish_and_clear();
+            return Err(Failure::Refused(format!(
+                "deployment {id} is still at {} after {}; it goes on.\n{}\n\
+                 'agora app explain' tells more of an app.",
+                state(&one),
+                model::units::format_duration(timeout),
+                waits_for(&one),
+            )));
+        }
+        let passed = start.elapsed().as_secs();
+        progress.set_message(format!("{}, {passed} s: {}", state(&one), waits_for(&one)));
+        progress.tick();
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Whether a deployment that is over succeeded; if not, why, and how its apps' tasks failed last.
+async fn ended(cluster: &Cluster, one: &Value) -> Result<(), Failure> {
+    let outcome = text(one, "/outcome");
+    if outcome == "succeeded" {
+        return Ok(());
+    }
+    let mut message = format!("deployment {} was {outcome}", text(one, "/id"));
+    if outcome == "failed" {
+        message = format!("deployment {} failed", text(one, "/id"));
+    }
+    if one.get("reason").is_some() {
+        message = format!("{message}: {}", text(one, "/reason"));
+    }
+    for app in items(one, "/apps") {
+        let path = format!("/v2/apps{}", text(app, "/id"));
+        // An app that went with the deployment has nothing more to tell.
+        let Ok(answer) = cluster.marathon(&path).await else { continue };
+        if let Some(failure) = answer.pointer("/app/lastTaskFailure") {
+            message = format!("{message}\n{}", last_failure(failure));
+        }
+    }
+    Err(Failure::Refused(message))
+}
+
+/// How a task failed last, in a line.
+pub(super) fn last_failure(failure: &Value) -> String {
+    format!(
+        "the last task to fail was {} on {} at {}: {} ({})",
+        text(failure, "/taskId"),
+        text(failure, "/host"),
+        text(failure, "/timestamp"),
+        text(failure, "/message"),
+        text(failure, "/state"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_deployment_is_told_in_a_line() {
+        let mut one = json!({
+            "currentStep": 2, "totalSteps": 3, "isPaused": false, "waitsForContinue": [],
+            "waitsFor": [{"app": "/a", "why": "/a waits"}, {"app": "/b", "why": "/b waits"}],
+        });
+        assert_eq!(state(&one), "step 2 of 3");
+        assert_eq!(waits_for(&one), "/a waits; /b waits");
+        one["waitsForContinue"] = json!(["/a"]);
+        assert_eq!(state(&one), "step 2 of 3, at a stop of its canary");
+        one["isPaused"] = true.into();
+        assert_eq!(state(&one), "step 2 of 3, held");
+    }
+}

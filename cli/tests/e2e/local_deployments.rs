@@ -1,0 +1,87 @@
+//! Groups and deployments by the verbs of operators, on the embedded cluster.
+
+use crate::harness::{PATIENCE, World, until_async};
+use serde_json::json;
+use std::path::PathBuf;
+
+#[tokio::test]
+async fn groups_are_put_and_deployments_steered_and_explained() {
+    let world = World::new();
+    let local = world.start_local().await;
+    let agora = |args: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_agora"))
+            .args(args)
+            .arg(format!("--master={}", local.master))
+            .arg(format!("--marathon={}", local.marathon))
+            .output()
+            .expect("the binary is built");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    until_async("Marathon leads", PATIENCE, async || {
+        world.json(&local.marathon, "/v2/leader").await
+    })
+    .await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, body: &serde_json::Value| -> PathBuf {
+        let path = directory.path().join(name);
+        std::fs::write(&path, body.to_string()).expect("written");
+        path
+    };
+    let sleeper = |id: &str| json!({"id": id, "cmd": "exec sleep 1000", "cpus": 0.1, "mem": 32});
+
+    // A group: told first, then put, shown and deleted.
+    let body = json!({"id": "/shop", "apps": [sleeper("web")],
+                      "groups": [{"id": "db", "apps": [sleeper("mongo")]}]});
+    let file = write("shop.json", &body);
+    let file = file.to_str().expect("plain");
+    let (code, out, err) = agora(&["group", "put", file, "--dry-run"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_eq!(out, "/shop/db/mongo would be created\n/shop/web would be created\n");
+    let (code, out, err) = agora(&["group", "put", file]);
+    assert_eq!((code, out.as_str()), (Some(0), "/shop changed\n"), "{err}");
+    let (_, out, _) = agora(&["group", "show", "/shop"]);
+    assert_eq!(out.matches("1/1").count(), 2, "{out}");
+    let (_, out, _) = agora(&["group", "list"]);
+    assert!(out.contains("/shop/db"), "{out}");
+    let (code, _, err) = agora(&["group", "delete", "/shop"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(agora(&["group", "show", "/shop"]).0, Some(4));
+
+    // A deployment that fails says why, and how the last task failed.
+    let mut bad = sleeper("/bad");
+    bad["cmd"] = "echo broken >&2; exit 7".into();
+    bad["healthChecks"] = json!([{"protocol": "COMMAND", "command": {"value": "true"}}]);
+    bad["labels"] = json!({"AGORA_DEPLOYMENT_MAX_FAILURES": "0"});
+    let file = write("bad.json", &bad);
+    let (code, _, err) = agora(&["app", "create", file.to_str().expect("plain")]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("1 new tasks of /bad failed"), "{err}");
+    assert!(err.contains("the last task to fail was bad.instance-"), "{err}");
+    assert_eq!(agora(&["app", "delete", "/bad"]).0, Some(0));
+
+    // One that waits is explained, held, and taken back.
+    let mut big = sleeper("/big");
+    big["cpus"] = 10_000.into();
+    let file = write("big.json", &big);
+    let (code, out, err) = agora(&["app", "create", file.to_str().expect("plain"), "--detach"]);
+    assert_eq!(code, Some(0), "{err}");
+    let id = out.split("deployment ").nth(1).and_then(|rest| rest.split(' ').next());
+    let id = id.expect("it is named").to_owned();
+    until_async("an offer was refused", PATIENCE, async || {
+        agora(&["app", "explain", "/big"]).1.contains("10000 cpus wanted").then_some(())
+    })
+    .await;
+    let (_, out, _) = agora(&["deployment", "show", &id]);
+    assert!(out.contains("InsufficientCpus on 1 agents"), "{out}");
+    assert_eq!(agora(&["deployment", "pause", &id]).0, Some(0));
+    let (_, out, _) = agora(&["deployment", "list"]);
+    assert!(out.contains(&id) && out.contains("held"), "{out}");
+    assert_eq!(agora(&["deployment", "continue", &id, "--detach"]).0, Some(0));
+    let (code, _, err) = agora(&["deployment", "cancel", &id]);
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(agora(&["app", "show", "/big"]).0, Some(4), "it went with what made it");
+    let (_, out, _) = agora(&["deployment", "list", "--all"]);
+    assert!(out.contains("reverted") && out.contains("failed"), "{out}");
+    assert_eq!(agora(&["deployment", "show", "none"]).0, Some(4));
+}

@@ -1,0 +1,206 @@
+//! Groups: the tree that the ids of apps make, and what is said of a branch as a whole.
+//!
+//! A group exists if an app lies below it or if somebody has described it. Only described ones are
+//! kept: a [`Group`] is that description without its apps.
+
+mod parse;
+
+pub(crate) use parse::may_enforce;
+pub use parse::{Asked, Description, read};
+
+use crate::app::{App, render};
+use crate::clock;
+use crate::history::Past;
+use crate::ids::AppId;
+use model::step::Timestamp;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// What is said of a group as a whole.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Group {
+    /// Its id.
+    pub id: AppId,
+    /// Apps or groups that are deployed before what is in it.
+    pub dependencies: Vec<AppId>,
+    /// Whether what is in it must be in the role of its name; absent when not said.
+    pub enforce_role: Option<bool>,
+    /// When this was last changed.
+    pub version: Timestamp,
+}
+
+/// All apps and groups at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tree {
+    /// Every app.
+    pub apps: BTreeMap<AppId, Arc<App>>,
+    /// Every group that was described.
+    pub groups: BTreeMap<AppId, Arc<Group>>,
+}
+
+/// Stored versions of every app.
+pub type Versions = BTreeMap<AppId, BTreeMap<Timestamp, Arc<App>>>;
+
+impl Tree {
+    /// Whether there is a group `id`; the root always is.
+    pub fn has_group(&self, id: &AppId) -> bool {
+        has_group(&self.apps, &self.groups, id)
+    }
+
+    /// The group around `app` that has its role enforced, if one does.
+    pub fn enforced(&self, app: &AppId) -> Option<AppId> {
+        let enforces = |group: &Arc<Group>| group.enforce_role == Some(true);
+        app.ancestors().find(|group| self.groups.get(group).is_some_and(enforces))
+    }
+
+    /// This tree as it was once `version` had come, by taking back what came later, newest first.
+    #[must_use]
+    pub fn at(
+        mut self,
+        version: Timestamp,
+        history: &BTreeMap<Timestamp, Arc<Past>>,
+        versions: &Versions,
+    ) -> Self {
+        for past in history.range(version..).rev().map(|(_, past)| past) {
+            if past.version <= version {
+                break;
+            }
+            for (id, (before, _)) in &past.apps {
+                let before = before.and_then(|at| versions.get(id)?.get(&at));
+                match before {
+                    Some(app) => self.apps.insert(id.clone(), app.clone()),
+                    None => self.apps.remove(id),
+                };
+            }
+            for (id, (before, _)) in &past.groups {
+                match before {
+                    Some(group) => self.groups.insert(id.clone(), group.clone()),
+                    None => self.groups.remove(id),
+                };
+            }
+        }
+        self
+    }
+
+    /// Why these apps and groups cannot be together: each name is one thing only.
+    pub fn clash(&self) -> Option<AppId> {
+        let is_group = |app: &&AppId| self.has_group(app);
+        self.apps.keys().find(is_group).cloned()
+    }
+}
+
+/// Whether there is a group `id` in a tree of `apps` and described `groups`; the root always is.
+pub fn has_group(
+    apps: &BTreeMap<AppId, Arc<App>>,
+    groups: &BTreeMap<AppId, Arc<Group>>,
+    id: &AppId,
+) -> bool {
+    id.is_root() || below(apps, id).next().is_some() || within(groups, id).next().is_some()
+}
+
+/// What lies strictly below `id` in `table`.
+pub fn below<'a, V>(
+    table: &'a BTreeMap<AppId, V>,
+    id: &'a AppId,
+) -> impl Iterator<Item = (&'a AppId, &'a V)> {
+    // Siblings such as `/a-b` stand between `/a` and `/a/b`: begin where the slash does.
+    let before = id.before_below();
+    table
+        .range((Bound::Excluded(before), Bound::Unbounded))
+        .take_while(move |(other, _)| other.is_below(id))
+}
+
+/// `id` itself and what lies below it in `table`.
+pub fn within<'a, V>(
+    table: &'a BTreeMap<AppId, V>,
+    id: &'a AppId,
+) -> impl Iterator<Item = (&'a AppId, &'a V)> {
+    table.get_key_value(id).into_iter().chain(below(table, id))
+}
+
+/// Groups directly in `id`, whether described or made by what lies in them.
+pub fn subgroups(tree: &Tree, id: &AppId) -> BTreeSet<AppId> {
+    let depth = id.segments().count();
+    let described = below(&tree.groups, id).map(|(group, _)| (group, 0));
+    let implied = below(&tree.apps, id).map(|(app, _)| (app, 1));
+    let names = described.chain(implied).filter_map(|(other, last)| {
+        let words: Vec<_> = other.segments().collect();
+        let is_deep = words.len() > depth + last;
+        is_deep.then(|| AppId::parse(&words[..=depth].join("/")).ok())?
+    });
+    names.collect()
+}
+
+/// Versions at which something at or below `id` changed, oldest first.
+///
+/// They reach back as far as deployments are remembered; the present one is always among them.
+pub fn versions(
+    tree: &Tree,
+    history: &BTreeMap<Timestamp, Arc<Past>>,
+    id: &AppId,
+) -> BTreeSet<Timestamp> {
+    let touches = |past: &&Arc<Past>| {
+        below(&past.apps, id).next().is_some() || within(&past.groups, id).next().is_some()
+    };
+    let apps = below(&tree.apps, id).map(|(_, app)| app.version);
+    let present = apps.chain(within(&tree.groups, id).map(|(_, group)| group.version)).max();
+    let past = history.values().filter(touches).map(|past| past.version);
+    past.chain(present).collect()
+}
+
+/// A group with all that is in it, of the shape that the API shows; `app` writes an app, if apps are
+/// wanted, and `version` is what stands for the whole.
+pub fn render(
+    tree: &Tree,
+    id: &AppId,
+    wanted: Shown,
+    version: &impl Fn(&AppId) -> Timestamp,
+    app: &impl Fn(&App) -> Value,
+) -> Value {
+    let described = tree.groups.get(id);
+    let dependencies = described.iter().flat_map(|group| &group.dependencies);
+    let mut out = json!({
+        "id": id.as_str(),
+        "version": clock::format(version(id)),
+        "dependencies": dependencies.map(AppId::as_str).collect::<Vec<_>>(),
+    });
+    if let Some(enforce_role) = described.and_then(|group| group.enforce_role) {
+        out["enforceRole"] = enforce_role.into();
+    }
+    if wanted.apps {
+        let here = below(&tree.apps, id).filter(|(app, _)| app.parent() == *id);
+        out["apps"] = here.map(|(_, one)| app(one)).collect();
+    }
+    if wanted.pods {
+        out["pods"] = json!([]);
+    }
+    if wanted.groups {
+        let groups = subgroups(tree, id);
+        out["groups"] =
+            groups.iter().map(|below| render(tree, below, wanted, version, app)).collect();
+    }
+    out
+}
+
+/// Which parts of a group are shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Shown {
+    /// The apps in it.
+    pub apps: bool,
+    /// The groups in it.
+    pub groups: bool,
+    /// Its pods: none.
+    pub pods: bool,
+}
+
+impl Shown {
+    /// Everything.
+    pub const ALL: Self = Self { apps: true, groups: true, pods: true };
+}
+
+/// A group as it was at `version`, as plain as it was described.
+pub fn render_past(tree: &Tree, id: &AppId, version: Timestamp) -> Value {
+    render(tree, id, Shown::ALL, &|_| version, &render::app)
+}

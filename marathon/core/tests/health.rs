@@ -1,0 +1,114 @@
+//! Instances that are unhealthy or out of contact.
+
+mod world;
+
+use marathon_core::instance::Condition;
+use model::ids::TaskId;
+use model::task::TaskState;
+use serde_json::json;
+use world::{World, sleeper};
+
+/// Three checked instances, all healthy, that are replaced before they go.
+fn replaced_first(at_once: &str) -> (World, Vec<TaskId>) {
+    let mut world = World::new(1);
+    let mut body = sleeper("/web", 3);
+    body["labels"] =
+        json!({"AGORA_HEALTH_REPLACE_FIRST": "true", "AGORA_HEALTH_REPLACE_AT_ONCE": at_once});
+    body["healthChecks"] =
+        json!([{"protocol": "MESOS_TCP", "intervalSeconds": 10, "maxConsecutiveFailures": 3}]);
+    world.create(body);
+    world.rest();
+    let tasks = world.tasks_of("/web");
+    for task in &tasks {
+        world.report(task, TaskState::Running, Some(true));
+    }
+    world.rest();
+    assert!(world.view.deployments.is_empty());
+    (world, tasks)
+}
+
+fn new_ones(world: &World, old: &[TaskId]) -> Vec<TaskId> {
+    world.tasks_of("/web").into_iter().filter(|task| !old.contains(task)).collect()
+}
+
+#[test]
+fn an_unhealthy_instance_goes_only_when_its_replacement_serves() {
+    let (mut world, old) = replaced_first("1");
+    world.report(&old[0], TaskState::Running, Some(false));
+    world.pass(19.0);
+    assert_eq!(world.tasks.len(), 3, "it may fail three times, ten seconds apart");
+    world.pass(2.0);
+    assert_eq!(world.tasks.len(), 4, "a replacement comes first");
+    let new = new_ones(&world, &old);
+    world.pass(30.0);
+    assert!(world.tasks.contains_key(&old[0]), "which is not healthy yet");
+    world.kinds();
+    world.report(&new[0], TaskState::Running, Some(true));
+    world.rest();
+    assert!(!world.tasks.contains_key(&old[0]));
+    assert_eq!(world.tasks.len(), 3);
+    assert!(world.kinds().contains(&"unhealthy_instance_kill_event".to_owned()));
+}
+
+#[test]
+fn no_more_are_replaced_at_once_than_may_be() {
+    for (at_once, first) in [("1", 1), ("2", 2)] {
+        let (mut world, old) = replaced_first(at_once);
+        for task in &old {
+            world.report(task, TaskState::Running, Some(false));
+        }
+        world.pass(60.0);
+        assert_eq!(world.tasks.len(), 3 + first, "{at_once}: an overload must not end them all");
+        for _ in 0..3 {
+            for task in new_ones(&world, &old) {
+                if world.tasks.contains_key(&task) {
+                    world.report(&task, TaskState::Running, Some(true));
+                    world.pass(1.0);
+                }
+            }
+        }
+        assert_eq!(world.tasks.len(), 3, "{at_once}");
+        assert!(old.iter().all(|task| !world.tasks.contains_key(task)), "{at_once}");
+    }
+}
+
+#[test]
+fn an_instance_that_recovers_stays_and_its_replacement_goes() {
+    let (mut world, old) = replaced_first("1");
+    world.report(&old[0], TaskState::Running, Some(false));
+    world.pass(21.0);
+    assert_eq!(world.tasks.len(), 4);
+    world.report(&old[0], TaskState::Running, Some(true));
+    world.rest();
+    assert_eq!(world.tasks_of("/web"), old);
+}
+
+#[test]
+fn what_becomes_of_lost_instances_is_what_the_app_says_now() {
+    let mut world = World::new(2);
+    let mut body = sleeper("/web", 1);
+    body["unreachableStrategy"] = json!("disabled");
+    world.create(body);
+    world.rest();
+    let old = world.tasks_of("/web");
+    let strategy = json!({"inactiveAfterSeconds": 7, "expungeAfterSeconds": 20});
+    world.put("/web", json!({"unreachableStrategy": strategy})).expect("changed");
+    world.rest();
+    assert_eq!(world.tasks_of("/web"), old, "nothing is restarted for it");
+    let agent = world.tasks[&old[0]].agent;
+    world.agents[agent].is_up = false;
+    world.report_of(&old[0], Some(agent), TaskState::Unreachable, None);
+    world.pass(6.9);
+    assert_eq!(world.running("/web"), 0);
+    world.pass(0.2);
+    assert_eq!(world.running("/web"), 1, "on the second, not at the next look");
+    let inactive = |world: &World| {
+        let all = world.instances("/web");
+        all.iter().filter(|it| it.condition == Condition::UnreachableInactive).count()
+    };
+    assert_eq!(inactive(&world), 1);
+    world.pass(12.7);
+    assert_eq!(inactive(&world), 1);
+    world.pass(0.3);
+    assert_eq!(inactive(&world), 0, "forgotten on time");
+}

@@ -1,0 +1,180 @@
+//! Where instances go.
+
+mod world;
+
+use marathon_core::app::parse;
+use marathon_core::fleet::Fleet;
+use marathon_core::io::{Input, OfferView};
+use marathon_core::matcher;
+use model::ids::{AgentId, FrameworkId, OfferId};
+use model::offer::Offer;
+use model::payload::Payload;
+use model::resources::{Attributes, Resources};
+use model::rng::Rng;
+use model::role::Role;
+use model::task::TaskState;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use world::{World, app, sleeper};
+
+const MACHINE: &str = "cpus:4;mem:4096;disk:1000;ports:[31000-31999]";
+
+/// How many tasks of `id` run on each agent.
+fn spread(world: &World, id: &str) -> Vec<usize> {
+    let mut at = vec![0; world.agents.len()];
+    for task in world.tasks.values().filter(|it| it.launch.app.id == app(id)) {
+        at[task.agent] += 1;
+    }
+    at
+}
+
+/// Machines in these zones, and nothing else.
+fn zones(zones: &[&str]) -> World {
+    let mut world = World::new(0);
+    for (n, zone) in zones.iter().enumerate() {
+        world.add_agent(&format!("host{n}"), MACHINE, &format!("zone:{zone}"));
+    }
+    world
+}
+
+fn constrained(id: &str, instances: u32, constraints: Value) -> Value {
+    let mut body = sleeper(id, instances);
+    body["constraints"] = constraints;
+    body
+}
+
+#[test]
+fn group_by_spreads_over_the_zones_there_are_whatever_number_is_given() {
+    for constraint in [json!(["zone", "GROUP_BY"]), json!(["zone", "GROUP_BY", "5"])] {
+        let mut world = zones(&["a", "a", "a", "b", "c"]);
+        world.create(constrained("/web", 6, json!([constraint])));
+        world.pass(1.0);
+        let at = spread(&world, "/web");
+        assert_eq!((at[0] + at[1] + at[2], at[3], at[4]), (2, 2, 2), "{constraint}");
+    }
+}
+
+#[test]
+fn group_by_counts_only_zones_that_the_other_constraints_allow() {
+    let mut world = zones(&["a", "b", "c"]);
+    let constraints = json!([["zone", "GROUP_BY"], ["zone", "UNLIKE", "c"]]);
+    world.create(constrained("/web", 4, constraints));
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/web"), [2, 2, 0]);
+}
+
+#[test]
+fn a_zone_that_comes_later_is_filled_first_and_one_that_went_is_not_waited_for() {
+    let mut world = zones(&["a", "b"]);
+    world.create(constrained("/web", 4, json!([["zone", "GROUP_BY"]])));
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/web"), [2, 2]);
+    world.add_agent("host2", MACHINE, "zone:c");
+    world.put("/web", json!({"instances": 6})).expect("scaled");
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/web"), [2, 2, 2]);
+    // Zone c goes, with its tasks.
+    world.agents[2].is_up = false;
+    let lost: Vec<_> =
+        world.tasks.iter().filter(|(_, it)| it.agent == 2).map(|(id, _)| id.clone()).collect();
+    for task in lost {
+        world.report_of(&task, Some(2), TaskState::GoneByOperator, None);
+        world.tasks.remove(&task);
+    }
+    let agent = world.agents[2].id.clone();
+    world.step(Input::AgentLost(agent));
+    world.pass(5.0);
+    assert_eq!(spread(&world, "/web"), [3, 3, 0]);
+}
+
+#[test]
+fn an_app_with_one_instance_an_agent_follows_the_agents() {
+    let mut world = zones(&["a", "b"]);
+    let mut body = constrained("/agent", 1, json!([["zone", "UNLIKE", "x"]]));
+    body["labels"] = json!({"AGORA_ONE_PER_AGENT": "true"});
+    world.create(body);
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/agent"), [1, 1]);
+    assert!(world.view.deployments.is_empty(), "as many as there are is all that is wanted");
+    assert!(!world.is_suppressed, "new agents are met by their offers");
+    world.add_agent("host2", MACHINE, "zone:c");
+    world.add_agent("host3", MACHINE, "zone:x");
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/agent"), [1, 1, 1, 0]);
+    let told = world.view.explain_app(&app("/agent"), world.now().wall).expect("it is there");
+    assert_eq!(told["why"], "/agent has 3, one on each agent that fits: nothing is under way");
+    world.put("/agent", json!({"cmd": "sleep 2000"})).expect("changed");
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/agent"), [1, 1, 1, 0], "replaced where they are");
+    assert!(world.tasks.values().all(|it| it.launch.app.cmd.as_deref() == Some("sleep 2000")));
+
+    world.agents[1].is_up = false;
+    let (task, _) = world.tasks.iter().find(|(_, it)| it.agent == 1).expect("one");
+    let task = task.clone();
+    world.report_of(&task, Some(1), TaskState::GoneByOperator, None);
+    world.tasks.remove(&task);
+    let agent = world.agents[1].id.clone();
+    world.step(Input::AgentLost(agent));
+    world.pass(5.0);
+    assert_eq!(world.instances("/agent").len(), 2, "nothing waits for an agent that is gone");
+    world.put("/agent", json!({"instances": 0})).expect("scaled");
+    world.pass(1.0);
+    assert!(world.tasks.is_empty(), "none is none");
+}
+
+#[test]
+fn tcp_and_udp_share_a_number() {
+    let mut world = World::new(1);
+    let mut body = sleeper("/dns", 2);
+    body["portDefinitions"] =
+        json!([{"port": 31053, "protocol": "tcp"}, {"port": 31053, "protocol": "udp"}]);
+    body["requirePorts"] = true.into();
+    world.create(body);
+    world.pass(1.0);
+    assert_eq!(world.running("/dns"), 1, "once an agent");
+    let launch = &world.tasks.values().next().expect("one").launch;
+    assert_eq!(launch.ports, [31053, 31053]);
+    assert_eq!(launch.resources.ranges("ports").count(), 1);
+}
+
+#[test]
+fn reserved_resources_are_taken_only_by_who_accepts_their_role() {
+    let web = Role::new("web").expect("a role");
+    let fits = |owner: &Role, roles: Value| {
+        let mut body = sleeper("/web", 1);
+        if !roles.is_null() {
+            body["acceptedResourceRoles"] = roles;
+        }
+        let update = parse::Update::read(&body, "").expect("an object");
+        let defaults = parse::Defaults { role: "web".into(), network: None };
+        let app = parse::whole(&app("/web"), &update, &defaults).expect("valid");
+        let offer = OfferView {
+            offer: Offer {
+                id: OfferId::new("O1").expect("an id"),
+                framework: FrameworkId::new("F-0000").expect("an id"),
+                role: web.clone(),
+                agent: AgentId::new("S1").expect("an id"),
+                hostname: "host1".into(),
+                resources: Resources::parse(MACHINE, owner).expect("resources"),
+                executors: BTreeSet::new(),
+                agent_info: Payload::default(),
+                agent_address: "".into(),
+                unavailability: None,
+            },
+            attributes: Attributes::parse("").expect("none"),
+            region: None,
+            zone: None,
+        };
+        let free = offer.offer.resources.clone();
+        let (fleet, mut rng) = (Fleet::default(), Rng::new(1));
+        matcher::matches(&app, "web", &offer, &free, &[], &fleet, &mut rng).map(|_| ())
+    };
+    let any = Role::any();
+    let cases = [Value::Null, json!(["*"]), json!(["web"]), json!(["*", "web"])];
+    let reserved = cases.clone().map(|roles| fits(&web, roles).is_ok());
+    assert_eq!(reserved, [true, false, true, true]);
+    let unreserved = cases.map(|roles| fits(&any, roles).is_ok());
+    assert_eq!(unreserved, [true, true, false, true]);
+    let why = fits(&web, json!(["*"])).expect_err("not accepted");
+    assert_eq!(why.reason(), matcher::Reason::UnfulfilledRole);
+}

@@ -1,0 +1,84 @@
+//! Deployments that wait until new instances are ready.
+
+mod world;
+
+use marathon_core::io::Input;
+use marathon_core::view::Embed;
+use model::ids::TaskId;
+use serde_json::{Value, json};
+use world::{World, app, sleeper};
+
+fn checked() -> Value {
+    let mut body = sleeper("/web", 2);
+    body["portDefinitions"] = json!([{"port": 0, "name": "http-api"}]);
+    body["readinessChecks"] = json!([{"path": "/ready", "intervalSeconds": 10,
+                                      "timeoutSeconds": 5, "httpStatusCodesForReady": [200, 202]}]);
+    body
+}
+
+fn probed(world: &mut World, task: &TaskId, status: Option<u16>) {
+    world.step(Input::Probed { task: task.clone(), status });
+    world.rest();
+}
+
+#[test]
+fn new_instances_count_once_they_are_ready() {
+    let mut world = World::new(1);
+    world.create(checked());
+    world.pass(1.0);
+    assert_eq!(world.running("/web"), 2);
+    assert_eq!(world.view.deployments.len(), 1, "running is not ready");
+    let tasks = world.tasks_of("/web");
+    assert_eq!(world.probes.len(), 2, "each is asked at once");
+    let port = world.tasks[&tasks[0]].launch.ports[0];
+    let probe = world.probes.iter().find(|it| it.task == tasks[0]).expect("asked");
+    assert_eq!(probe.url, format!("http://host0:{port}/ready"));
+    assert_eq!(probe.timeout.as_secs(), 5);
+
+    probed(&mut world, &tasks[0], Some(202));
+    probed(&mut world, &tasks[1], Some(503));
+    probed(&mut world, &tasks[1], None);
+    let shown = world.view.app(&app("/web"), Embed::LIST.and("readiness")).expect("there");
+    let results = shown["readinessCheckResults"].as_array().expect("a list");
+    let ready: Vec<_> = results.iter().map(|it| it["ready"].as_bool()).collect();
+    assert_eq!(ready, [Some(true), Some(false)]);
+    let deployment = &world.view.deployments()[0];
+    assert_eq!(
+        deployment["currentActions"][0]["readinessCheckResults"],
+        shown["readinessCheckResults"]
+    );
+    let asked = world.probes.len();
+    world.pass(10.0);
+    assert_eq!(world.probes.len(), asked + 1, "who is ready is not asked again");
+    probed(&mut world, &tasks[1], Some(200));
+    assert!(world.view.deployments.is_empty());
+    world.pass(60.0);
+    assert_eq!(world.probes.len(), asked + 1);
+}
+
+#[test]
+fn an_upgrade_keeps_the_old_ones_until_the_new_ones_are_ready() {
+    let mut world = World::new(1);
+    world.create(checked());
+    world.pass(1.0);
+    let old = world.tasks_of("/web");
+    for task in &old {
+        probed(&mut world, task, Some(200));
+    }
+    world.put("/web", json!({"cmd": "sleep 2000"})).expect("changed");
+    world.pass(60.0);
+    assert_eq!(world.tasks.len(), 4);
+    assert!(old.iter().all(|task| world.tasks.contains_key(task)));
+    // A new leader has to ask again, and lets no old one go for that.
+    world.crash();
+    let asked = world.probes.len();
+    world.pass(1.0);
+    assert_eq!(world.tasks.len(), 4);
+    assert_eq!(world.probes.len(), asked + 2, "only the new ones are asked");
+    let new: Vec<_> = world.tasks_of("/web").into_iter().filter(|it| !old.contains(it)).collect();
+    probed(&mut world, &new[0], Some(200));
+    assert_eq!(world.tasks.len(), 3, "one for one");
+    probed(&mut world, &new[1], Some(200));
+    assert_eq!(world.tasks_of("/web"), new);
+    assert!(world.view.deployments.is_empty());
+}

@@ -1,0 +1,44 @@
+//! `/agora/v1`: what Marathon does not have. Clients of Marathon never meet it.
+
+use axum::http::{Method, StatusCode};
+use marathon_core::io::Command;
+
+use super::Call;
+use super::path::{app_id, no_app};
+use super::reply::{self, Refused, Reply, json, refuse};
+use crate::clock;
+
+pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
+    match rest {
+        ["deployments"] => {
+            call.only(&[Method::GET])?;
+            json(StatusCode::OK, &call.view.explain_deployments(clock::wall()))
+        }
+        ["deployments", id] => {
+            call.only(&[Method::GET])?;
+            let told = call.view.explain_deployment(id, clock::wall());
+            json(StatusCode::OK, &told.ok_or_else(|| no_deployment(id))?)
+        }
+        ["deployments", id, "pause" | "continue"] => {
+            call.only(&[Method::POST])?;
+            let is_paused = rest.last() == Some(&"pause");
+            call.ask(Command::HoldDeployment { id: (*id).to_owned(), is_paused }).await
+        }
+        ["service-ports"] => {
+            call.only(&[Method::GET])?;
+            json(StatusCode::OK, &call.view.service_ports())
+        }
+        ["explain", "app", id @ ..] if !id.is_empty() => {
+            call.only(&[Method::GET])?;
+            let id = app_id(id)?;
+            let told = call.view.explain_app(&id, clock::wall());
+            json(StatusCode::OK, &told.ok_or_else(|| no_app(id.as_str()))?)
+        }
+        _ => refuse(StatusCode::NOT_FOUND, "URI not found"),
+    }
+}
+
+fn no_deployment(id: &str) -> Refused {
+    let message = format!("Deployment {id} does not exist, or is forgotten");
+    reply::error(StatusCode::NOT_FOUND, &message)
+}

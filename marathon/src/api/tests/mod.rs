@@ -1,0 +1,9 @@
+//! What clients see of the API.
+
+mod agora;
+mod apps;
+mod groups;
+mod harness;
+mod headers;
+mod standby;
+mod stream;
