@@ -18,6 +18,7 @@ mod running;
 pub mod sandbox;
 mod simulated;
 mod store;
+mod wanted;
 mod wire;
 
 pub use link::Channels;

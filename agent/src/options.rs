@@ -11,8 +11,9 @@ use model::resources::{Attributes, BadResources};
 use model::role::Role;
 use transport::server::BindError;
 
-use crate::containerizer::{SetupError, UnknownIsolator};
+use crate::containerizer::{AllowedDevice, SetupError, UnknownIsolator};
 use crate::detect::DetectError;
+use crate::launcher::Capabilities;
 use crate::store::StoreError;
 
 /// Settings of one agent, already parsed.
@@ -49,6 +50,12 @@ pub struct Options {
     pub cgroups_root: String,
     /// Whether tasks are held to their CPUs even if the machine is idle.
     pub cgroups_enable_cfs: bool,
+    /// The most capabilities that anybody in a container can have.
+    pub bounding_capabilities: Capabilities,
+    /// What commands have that ask for none. Absent: what goes with their user.
+    pub effective_capabilities: Option<Capabilities>,
+    /// Devices that containers may use besides those that everybody needs.
+    pub allowed_devices: Vec<AllowedDevice>,
     /// The longest first wait before another try to find or ask a master. It doubles.
     pub registration_backoff_factor: Duration,
     /// How long an executor may take to subscribe.
@@ -103,6 +110,10 @@ impl Default for Options {
             cgroups_hierarchy: "/sys/fs/cgroup".into(),
             cgroups_root: "mesos".to_owned(),
             cgroups_enable_cfs: false,
+            bounding_capabilities: Capabilities::parse(Capabilities::DEFAULT)
+                .expect("the default is names"),
+            effective_capabilities: None,
+            allowed_devices: Vec::new(),
             registration_backoff_factor: Duration::from_millis(100),
             executor_registration_timeout: Duration::from_secs(60),
             executor_reregistration_timeout: Duration::from_secs(2),

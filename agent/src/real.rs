@@ -28,7 +28,7 @@ use crate::containers::{Containers, Found};
 use crate::fetcher::{Fetcher, Uri};
 use crate::launcher::Identity;
 use crate::sandbox::Run;
-use crate::wire;
+use crate::{wanted, wire};
 
 /// Where programs are looked for by executors that are not told.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -142,6 +142,7 @@ impl Real {
             user,
             limits: limits(&launch.resources, &launch.executor.resources, &infos),
             hostname: None,
+            wanted: wanted::read(executor.container.as_ref())?,
         })
     }
 

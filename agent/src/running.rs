@@ -349,6 +349,11 @@ fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
         isolation,
         cgroups_root: options.cgroups_root.clone(),
         cgroups_enable_cfs: options.cgroups_enable_cfs,
+        capabilities_bounding: options.bounding_capabilities,
+        capabilities_effective: options.effective_capabilities,
+        allowed_devices: options.allowed_devices.clone(),
+        // The agent's records are nobody's matter in there.
+        hidden: vec![options.work_dir.join("meta")],
         ..ContainerizerOptions::new(runtime_dir, options.launcher.clone())
     })?;
     let around = Surroundings {

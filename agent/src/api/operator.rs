@@ -35,7 +35,7 @@ async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
     let encoding = accepted(request.headers())?;
     let call = match sent(request)? {
         Sent::Streamed(mut stream) => stream.first().await?,
-        Sent::Whole(request) => read_call::<Call>(request, "Call").await?.2,
+        Sent::Whole(request) => read_call::<Call>(*request, "Call").await?.2,
     };
     let kind = call.r#type.and_then(|kind| Type::try_from(kind).ok());
     let kind = kind.ok_or_else(|| invalid("Expecting 'type' to be present"))?;

@@ -30,7 +30,7 @@ pub(super) enum Sent {
     /// As records, one after the other.
     Streamed(Box<Streamed>),
     /// Whole.
-    Whole(Request),
+    Whole(Box<Request>),
 }
 
 /// Finds out by its headers how `request` is sent.
@@ -40,7 +40,7 @@ pub(super) fn sent(request: Request) -> Result<Sent, Refused> {
     let message_kind = mime(request.headers(), MESSAGE_CONTENT_TYPE);
     if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case(RECORDIO)) {
         return match message_kind {
-            None => Ok(Sent::Whole(request)),
+            None => Ok(Sent::Whole(Box::new(request))),
             Some(_) => Err(unsupported(
                 "Expecting 'Message-Content-Type' to be not set for non-streaming requests",
             )),

@@ -8,12 +8,17 @@
 //! A launch is a list of steps (record, isolators in order, launcher), and destroying undoes them
 //! in reverse, however many were done. When a command ends by itself, all of it is undone at once.
 
+mod capabilities;
 mod cgroups;
 mod filesystem;
 mod isolation;
 mod isolator;
 mod namespaces;
+mod nnp;
 mod posix;
+mod rlimits;
+mod seccomp;
+mod spec;
 mod supervise;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -32,13 +37,17 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::cgroups::{Access, AllowedDevice, BadDevices, DeviceKind};
 pub use self::isolation::{
     DEFAULT_ROOT, DEFAULT_UNPRIVILEGED, Isolation, IsolationError, NAMES, NoController,
     UnknownIsolator,
 };
 use self::isolator::{Container, Isolator};
 pub use self::isolator::{Step, StepError};
-use crate::launcher::{Files, Identity, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically};
+pub use self::spec::{CommandLine, LaunchSpec, Limits, Seccomp, Wanted};
+use crate::launcher::{
+    Capabilities, Files, Identity, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically,
+};
 
 /// Processes and threads a container may have when nobody says otherwise.
 ///
@@ -70,6 +79,15 @@ pub struct ContainerizerOptions {
     pub pids_default: u64,
     /// How long destroying may wait (`--cgroups_destroy_timeout`).
     pub destroy_timeout: Duration,
+    /// The most capabilities that anybody in a container can have (`--bounding_capabilities`).
+    pub capabilities_bounding: Capabilities,
+    /// Those that a command has whoever it runs as, unless its container names others
+    /// (`--effective_capabilities`). Absent: what goes with its user.
+    pub capabilities_effective: Option<Capabilities>,
+    /// Devices that containers may use besides those that everybody needs (`--allowed_devices`).
+    pub allowed_devices: Vec<AllowedDevice>,
+    /// Directories that nobody in a container of its own mounts sees into.
+    pub hidden: Vec<PathBuf>,
 }
 
 impl ContainerizerOptions {
@@ -83,6 +101,11 @@ impl ContainerizerOptions {
             cgroups_enable_cfs: false,
             pids_default: PIDS_DEFAULT,
             destroy_timeout: DESTROY_TIMEOUT_DEFAULT,
+            capabilities_bounding: Capabilities::parse(Capabilities::DEFAULT)
+                .expect("the default is names"),
+            capabilities_effective: None,
+            allowed_devices: Vec::new(),
+            hidden: Vec::new(),
         }
     }
 }
@@ -101,60 +124,6 @@ pub enum SetupError {
         /// Why.
         source: io::Error,
     },
-}
-
-/// What a container executes.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum CommandLine {
-    /// A line for `/bin/sh -c`.
-    Shell(String),
-    /// A program, searched for in the `PATH` of the environment unless it has a slash in it, and its
-    /// argument vector, whose first element is its own name.
-    Program {
-        /// What to execute.
-        path: String,
-        /// Its arguments, its own name first.
-        arguments: Vec<String>,
-    },
-}
-
-/// What a container may use.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Limits {
-    /// CPUs asked for, in thousandths: its weight against others.
-    pub cpus_milli: u64,
-    /// The most CPUs, in thousandths. Absent: as `--cgroups_enable_cfs` says.
-    pub cpus_limit_milli: Option<u64>,
-    /// Memory asked for.
-    pub mem_bytes: u64,
-    /// The most memory, [`Limits::UNLIMITED`] for all there is. Absent: as much as asked for.
-    pub mem_limit_bytes: Option<u64>,
-    /// The most processes and threads. Absent: the agent's default.
-    pub pids: Option<u64>,
-}
-
-impl Limits {
-    /// A limit that is none.
-    pub const UNLIMITED: u64 = u64::MAX;
-}
-
-/// Everything about one launch.
-#[derive(Clone, Debug)]
-pub struct LaunchSpec {
-    /// Its id, new on this agent.
-    pub container: ContainerId,
-    /// Where the command starts and its output goes; it exists.
-    pub sandbox: PathBuf,
-    /// What to execute.
-    pub command: CommandLine,
-    /// The whole environment.
-    pub environment: Vec<(String, String)>,
-    /// Whom to run as. Absent: as the agent.
-    pub user: Option<String>,
-    /// What it may use.
-    pub limits: Limits,
-    /// The host name it sees. Absent: the machine's.
-    pub hostname: Option<String>,
 }
 
 /// A container that runs.
@@ -320,6 +289,7 @@ impl Containerizer {
             pids_default: options.pids_default,
             kill_within: options.destroy_timeout,
             containers,
+            options: &options,
         };
         let isolators = isolation::build(&options.isolation, &setup)?;
         if !options.isolation.isolates() {
@@ -477,7 +447,11 @@ impl Inner {
             .mode(0o700)
             .create(files.dir())
             .map_err(|source| LaunchError::Record { path: files.dir().to_owned(), source })?;
-        let container = Container { id: spec.container.clone(), limits: spec.limits };
+        let container = Container {
+            id: spec.container.clone(),
+            limits: spec.limits,
+            wanted: spec.wanted.clone(),
+        };
         let mut plan = plan(spec)?;
         for isolator in &self.isolators {
             isolator.prepare(&container, &mut plan)?;

@@ -7,8 +7,11 @@
 //!
 //! The launcher tells the agent on its standard output how the start went, in one line, and closes it.
 
+mod capabilities;
 mod child;
+mod mounts;
 mod plan;
+mod privileges;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -22,7 +25,10 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 
-pub use self::plan::{Files, Identity, Namespaces, Plan, Process, UnknownUser, write_atomically};
+pub use self::capabilities::{Capabilities, UnknownCapability};
+pub use self::plan::{
+    Files, Identity, Namespaces, Plan, Process, Rlimit, UnknownUser, write_atomically,
+};
 
 /// How the launcher's line on its standard output begins when the container runs. The number of its
 /// first process follows.

@@ -1,6 +1,8 @@
 //! `agora agent`.
 
 use super::{addresses, asked_to_end, inner, say_bound};
+use agent::containerizer::AllowedDevice;
+use agent::launcher::Capabilities;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use model::resources::Attributes;
@@ -65,6 +67,17 @@ pub(crate) struct Machine {
     /// Hold tasks to their cpus even when the machine is idle
     #[arg(long, env = "AGORA_CGROUPS_ENABLE_CFS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     cgroups_enable_cfs: bool,
+    /// The most capabilities that anybody in a container can have, with commas between them
+    #[arg(long, env = "AGORA_BOUNDING_CAPABILITIES", value_parser = Capabilities::parse, default_value = Capabilities::DEFAULT)]
+    bounding_capabilities: Capabilities,
+    /// Capabilities of tasks that ask for none; by default root has all of the bounding ones and
+    /// others have none
+    #[arg(long, env = "AGORA_EFFECTIVE_CAPABILITIES", value_parser = Capabilities::parse)]
+    effective_capabilities: Option<Capabilities>,
+    /// Devices that containers may use besides the usual ones, such as '{"allowed_devices":
+    /// [{"device": {"path": "/dev/fuse"}, "access": {"read": true, "write": true}}]}'
+    #[arg(long, env = "AGORA_ALLOWED_DEVICES")]
+    allowed_devices: Option<String>,
     /// How long to wait before the first registration, at random up to this; doubles with each try
     #[arg(long, env = "AGORA_REGISTRATION_BACKOFF_FACTOR", value_parser = parse_duration, default_value = "100ms")]
     registration_backoff_factor: Duration,
@@ -113,6 +126,12 @@ impl Machine {
         options.cgroups_hierarchy = self.cgroups_hierarchy;
         options.cgroups_root = self.cgroups_root;
         options.cgroups_enable_cfs = self.cgroups_enable_cfs;
+        options.bounding_capabilities = self.bounding_capabilities;
+        options.effective_capabilities = self.effective_capabilities;
+        if let Some(text) = &self.allowed_devices {
+            options.allowed_devices =
+                AllowedDevice::parse_list(text).context("--allowed_devices")?;
+        }
         options.registration_backoff_factor = self.registration_backoff_factor;
         options.executor_registration_timeout = self.executor_registration_timeout;
         options.executor_reregistration_timeout = self.executor_reregistration_timeout;
