@@ -81,8 +81,32 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Ends what a failed test leaves, so that it does not fail others.
+    fn clear(&self) {
+        let inside = |group: &PathBuf| fs::read_dir(group).into_iter().flatten().flatten();
+        let mut left: Vec<PathBuf> =
+            self.groups().iter().flat_map(inside).map(|it| it.path()).collect();
+        left.retain(|group| group.is_dir());
+        let until = Instant::now() + PATIENCE;
+        while !left.is_empty() && Instant::now() < until {
+            for group in &left {
+                let listed = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+                for pid in listed.lines().filter_map(|line| line.parse().ok()) {
+                    let pid = nix::unistd::Pid::from_raw(pid);
+                    let _ = nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL);
+                }
+            }
+            left.retain(|group| fs::remove_dir(group).is_err());
+        }
+    }
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.clear();
+        }
         for group in self.groups() {
             let removed = fs::remove_dir(&group);
             assert!(
