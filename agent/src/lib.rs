@@ -17,6 +17,7 @@ mod real;
 mod running;
 pub mod sandbox;
 mod simulated;
+pub mod steps;
 mod store;
 mod wanted;
 mod wire;

@@ -48,6 +48,7 @@ pub use self::spec::{CommandLine, LaunchSpec, Limits, Seccomp, Wanted};
 use crate::launcher::{
     Capabilities, Files, Identity, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically,
 };
+use crate::steps::Steps;
 
 /// Processes and threads a container may have when nobody says otherwise.
 ///
@@ -88,6 +89,8 @@ pub struct ContainerizerOptions {
     pub allowed_devices: Vec<AllowedDevice>,
     /// Directories that nobody in a container of its own mounts sees into.
     pub hidden: Vec<PathBuf>,
+    /// Who is told how far launches and ends have got.
+    pub steps: Steps,
 }
 
 impl ContainerizerOptions {
@@ -106,6 +109,7 @@ impl ContainerizerOptions {
             capabilities_effective: None,
             allowed_devices: Vec::new(),
             hidden: Vec::new(),
+            steps: Steps::default(),
         }
     }
 }
@@ -400,6 +404,7 @@ impl Containerizer {
         self.blocking(move |inner| {
             // A record that stays is found and removed by the next recovery.
             let _ = fs::remove_dir_all(inner.files(container.as_str()).dir());
+            inner.options.steps.reached("forgotten");
         })
         .await;
     }
@@ -447,6 +452,7 @@ impl Inner {
             .mode(0o700)
             .create(files.dir())
             .map_err(|source| LaunchError::Record { path: files.dir().to_owned(), source })?;
+        self.options.steps.reached("recorded");
         let container = Container {
             id: spec.container.clone(),
             limits: spec.limits,
@@ -455,12 +461,14 @@ impl Inner {
         let mut plan = plan(spec)?;
         for isolator in &self.isolators {
             isolator.prepare(&container, &mut plan)?;
+            self.options.steps.reached_by("prepared", isolator.name());
         }
         let text = serde_json::to_vec(&plan).expect("a plan is plain strings and numbers");
         write_atomically(&files.plan(), &text)
             .map_err(|source| LaunchError::Record { path: files.plan(), source })?;
+        self.options.steps.reached("planned");
         let (program, arguments) = &self.options.launcher;
-        Command::new(program)
+        let launcher = Command::new(program)
             .args(arguments)
             .arg(files.dir())
             // The agent's own environment is nothing for processes that outlive it.
@@ -470,7 +478,9 @@ impl Inner {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|source| LaunchError::Launcher { path: program.clone(), source })
+            .map_err(|source| LaunchError::Launcher { path: program.clone(), source })?;
+        self.options.steps.reached("launcher started");
+        Ok(launcher)
     }
 
     /// The second part: the launcher's answer, and what isolators do to a running container. Blocks.
@@ -481,9 +491,11 @@ impl Inner {
         let _ = stdout.read_to_string(&mut line);
         let line = line.trim();
         if let Some(pid) = line.strip_prefix(LAUNCHED).and_then(|pid| pid.parse().ok()) {
+            self.options.steps.reached("launched");
             for isolator in &self.isolators {
                 isolator.isolate(container, pid)?;
             }
+            self.options.steps.reached("isolated");
             return Ok(Launched { pid });
         }
         let reason = line.strip_prefix(REFUSED).unwrap_or("the launcher died").to_owned();
@@ -501,13 +513,16 @@ impl Inner {
         {
             left.push(format!("cannot write {}: {error}", files.destroyed().display()));
         }
+        self.options.steps.reached("marked");
         left.extend(supervise::end_launcher(&files, self.options.destroy_timeout, || {
             self.isolators.iter().filter_map(|each| each.kill(container).err()).collect()
         }));
+        self.options.steps.reached("launcher ended");
         for isolator in self.isolators.iter().rev() {
             if let Err(error) = isolator.cleanup(container) {
                 left.push(error.to_string());
             }
+            self.options.steps.reached_by("cleared", isolator.name());
         }
         left
     }

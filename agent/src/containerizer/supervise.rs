@@ -119,6 +119,7 @@ async fn supervise(
             Termination { destroyed: asked && !by_itself, limitation, ..Termination::default() };
         // An agent that dies in the middle of clearing up must not forget what it knew.
         record(&files, &termination);
+        inner.options.steps.reached("end recorded");
         let left = inner.undo(name.as_str());
         if let Some(mut child) = launcher.child.take() {
             let _ = child.wait();
@@ -126,6 +127,7 @@ async fn supervise(
         termination.status = status(&files);
         termination.leftovers = left.join("; ");
         record(&files, &termination);
+        inner.options.steps.reached("end known");
         termination
     })
     .await;

@@ -2,6 +2,7 @@
 //!
 //! Where a test waits for something to become true it looks again and again, for a bounded time.
 
+mod crashes;
 mod hardening;
 mod host;
 
