@@ -5,6 +5,7 @@
 mod crashes;
 mod hardening;
 mod host;
+mod many;
 
 use std::fs;
 use std::path::Path;
