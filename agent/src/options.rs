@@ -13,6 +13,7 @@ use transport::server::BindError;
 
 use crate::containerizer::{AllowedDevice, SetupError, UnknownIsolator};
 use crate::detect::DetectError;
+use crate::fetcher::{CACHE_BYTES_MAX_DEFAULT, STALL_TIMEOUT_DEFAULT};
 use crate::launcher::Capabilities;
 use crate::store::StoreError;
 
@@ -56,6 +57,13 @@ pub struct Options {
     pub effective_capabilities: Option<Capabilities>,
     /// Devices that containers may use besides those that everybody needs.
     pub allowed_devices: Vec<AllowedDevice>,
+    /// Where downloads are kept for the next launch, in `cache` there; without one, `fetch` in the
+    /// work directory. Agents of one machine must not share it.
+    pub fetcher_cache_dir: Option<PathBuf>,
+    /// The most bytes of downloads that are kept.
+    pub fetcher_cache_size: u64,
+    /// How long a download may go without a byte.
+    pub fetcher_stall_timeout: Duration,
     /// The longest first wait before another try to find or ask a master. It doubles.
     pub registration_backoff_factor: Duration,
     /// How long an executor may take to subscribe.
@@ -114,6 +122,9 @@ impl Default for Options {
                 .expect("the default is names"),
             effective_capabilities: None,
             allowed_devices: Vec::new(),
+            fetcher_cache_dir: None,
+            fetcher_cache_size: CACHE_BYTES_MAX_DEFAULT,
+            fetcher_stall_timeout: STALL_TIMEOUT_DEFAULT,
             registration_backoff_factor: Duration::from_millis(100),
             executor_registration_timeout: Duration::from_secs(60),
             executor_reregistration_timeout: Duration::from_secs(2),

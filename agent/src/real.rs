@@ -307,6 +307,7 @@ fn uri(wanted: &proto::mesos::v1::command_info::Uri) -> Uri {
         executable: wanted.executable.unwrap_or(false),
         extract: wanted.extract.unwrap_or(true),
         output_file: wanted.output_file.clone(),
+        cache: wanted.cache.unwrap_or(false),
     }
 }
 

@@ -365,7 +365,17 @@ fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
         executor_reregistration_timeout: options.executor_reregistration_timeout,
         switch_user: options.switch_user && nix::unistd::geteuid().is_root(),
     };
-    Ok(Real::new(containerizer, Fetcher::new(FetcherOptions::default()), around))
+    let cache_dir = options.fetcher_cache_dir.clone();
+    // A directory of its own, since it is emptied.
+    let cache_dir = cache_dir.unwrap_or_else(|| options.work_dir.join("fetch")).join("cache");
+    let fetcher = Fetcher::new(FetcherOptions {
+        stall_timeout: options.fetcher_stall_timeout,
+        cache_dir: Some(cache_dir.clone()),
+        cache_bytes_max: options.fetcher_cache_size,
+        ..FetcherOptions::default()
+    })
+    .map_err(|source| StartError::WorkDir { path: cache_dir, source })?;
+    Ok(Real::new(containerizer, fetcher, around))
 }
 
 /// Finds out what has become of the executors in the records.

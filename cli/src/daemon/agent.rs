@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use model::resources::Attributes;
 use model::role::Role;
-use model::units::parse_duration;
+use model::units::{parse_bytes, parse_duration};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -78,6 +78,16 @@ pub(crate) struct Machine {
     /// [{"device": {"path": "/dev/fuse"}, "access": {"read": true, "write": true}}]}'
     #[arg(long, env = "AGORA_ALLOWED_DEVICES")]
     allowed_devices: Option<String>,
+    /// Where downloads that may be cached are kept, in a directory 'cache' that is emptied at the
+    /// start; by default 'fetch' in the work directory
+    #[arg(long, env = "AGORA_FETCHER_CACHE_DIR")]
+    fetcher_cache_dir: Option<PathBuf>,
+    /// How much of downloads is kept; those used last stay
+    #[arg(long, env = "AGORA_FETCHER_CACHE_SIZE", value_parser = parse_bytes, default_value = "2GB")]
+    fetcher_cache_size: u64,
+    /// How long a download may go without a byte
+    #[arg(long, env = "AGORA_FETCHER_STALL_TIMEOUT", value_parser = parse_duration, default_value = "1mins")]
+    fetcher_stall_timeout: Duration,
     /// How long to wait before the first registration, at random up to this; doubles with each try
     #[arg(long, env = "AGORA_REGISTRATION_BACKOFF_FACTOR", value_parser = parse_duration, default_value = "100ms")]
     registration_backoff_factor: Duration,
@@ -132,6 +142,9 @@ impl Machine {
             options.allowed_devices =
                 AllowedDevice::parse_list(text).context("--allowed_devices")?;
         }
+        options.fetcher_cache_dir = self.fetcher_cache_dir;
+        options.fetcher_cache_size = self.fetcher_cache_size;
+        options.fetcher_stall_timeout = self.fetcher_stall_timeout;
         options.registration_backoff_factor = self.registration_backoff_factor;
         options.executor_registration_timeout = self.executor_registration_timeout;
         options.executor_reregistration_timeout = self.executor_reregistration_timeout;
