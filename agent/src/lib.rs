@@ -7,6 +7,7 @@ pub mod detect;
 mod driver;
 pub mod executor;
 pub mod fetcher;
+mod gc;
 mod handle;
 pub mod launcher;
 mod link;

@@ -64,6 +64,13 @@ pub struct Options {
     pub fetcher_cache_size: u64,
     /// How long a download may go without a byte.
     pub fetcher_stall_timeout: Duration,
+    /// How long the sandbox of a run that is over is kept on an empty disk. On one that is used up
+    /// to some part it is kept for the part of that time that is left.
+    pub gc_delay: Duration,
+    /// Thousandths of the disk that count as used in any case.
+    pub gc_disk_headroom_milli: u64,
+    /// How often sandboxes are looked through for old ones.
+    pub disk_watch_interval: Duration,
     /// The longest first wait before another try to find or ask a master. It doubles.
     pub registration_backoff_factor: Duration,
     /// How long an executor may take to subscribe.
@@ -125,6 +132,9 @@ impl Default for Options {
             fetcher_cache_dir: None,
             fetcher_cache_size: CACHE_BYTES_MAX_DEFAULT,
             fetcher_stall_timeout: STALL_TIMEOUT_DEFAULT,
+            gc_delay: Duration::from_secs(7 * 24 * 3_600),
+            gc_disk_headroom_milli: 100,
+            disk_watch_interval: Duration::from_secs(60),
             registration_backoff_factor: Duration::from_millis(100),
             executor_registration_timeout: Duration::from_secs(60),
             executor_reregistration_timeout: Duration::from_secs(2),

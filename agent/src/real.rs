@@ -53,6 +53,8 @@ pub(crate) struct Real {
     around: Surroundings,
     /// Launches that have not got as far as the containerizer.
     preparing: Mutex<HashMap<ContainerId, CancellationToken>>,
+    /// Held while the directories around a sandbox are made or removed.
+    pub(crate) sandboxes: Arc<Mutex<()>>,
     /// What containers may take, to tell what they went past.
     limits: Mutex<HashMap<ContainerId, Limits>>,
 }
@@ -68,8 +70,16 @@ impl Real {
             fetcher,
             around,
             preparing: Mutex::default(),
+            sandboxes: Arc::default(),
             limits: Mutex::default(),
         }
+    }
+
+    /// Whether a container is being started, or runs, or is over and not yet forgotten.
+    pub(crate) fn in_use(&self, container: &ContainerId) -> bool {
+        // In the order of its life: what is in neither when it is looked at is over, or younger
+        // than anything that is removed.
+        self.preparing.lock().contains_key(container) || self.containerizer.has_record(container)
     }
 
     async fn start(&self, launch: ContainerLaunch) -> Result<(), String> {
@@ -123,10 +133,14 @@ impl Real {
         };
         let sandbox = {
             let (run, owner, work_dir) = (run.clone(), owner.clone(), self.around.work_dir.clone());
-            tokio::task::spawn_blocking(move || run.create(&work_dir, owner.as_ref()))
-                .await
-                .map_err(|error| error.to_string())?
-                .map_err(|error| format!("{error}: {}", error.source))?
+            let sandboxes = Arc::clone(&self.sandboxes);
+            tokio::task::spawn_blocking(move || {
+                let _held = sandboxes.lock();
+                run.create(&work_dir, owner.as_ref())
+            })
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| format!("{error}: {}", error.source))?
         };
         let uris: Vec<Uri> = command.uris.iter().map(uri).collect();
         if !uris.is_empty() {

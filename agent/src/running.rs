@@ -28,6 +28,7 @@ use crate::containers::Containers;
 use crate::detect::Machine;
 use crate::driver::{self, Ended, Shell, wall};
 use crate::fetcher::{Fetcher, FetcherOptions};
+use crate::gc;
 use crate::handle::Handle;
 use crate::link::{self, Channels, Link};
 use crate::mirror::Mirror;
@@ -101,7 +102,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let rebooted = loaded.boot_id.is_some_and(|before| before != machine.boot_id);
 
     let (handle, inputs) = Handle::new();
-    let containers: Arc<dyn Containers> = Arc::new(real(&options, address)?);
+    let real = Arc::new(real(&options, address)?);
+    let containers: Arc<dyn Containers> = Arc::<Real>::clone(&real);
     let recovered = recover(&containers, loaded.records, rebooted, options.recover).await?;
 
     let slaves = directory(&work_dir.join("slaves"), 0o755)?;
@@ -127,13 +129,19 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     };
     let router = api::router(Api { shared: Arc::new(shared) });
     let served = tokio::spawn(bound.serve(router, stop.clone()));
+    let rules = gc::Rules {
+        delay: options.gc_delay,
+        headroom_milli: options.gc_disk_headroom_milli,
+        interval: options.disk_watch_interval,
+    };
+    let collected = tokio::spawn(gc::run(real, work_dir, rules, stop.clone()));
 
     let shell = Shell { store, handle, link: Link::default(), containers, mirror, metrics, info };
     let parts = Parts { config: config(&options, description), shell, recovered, inputs };
     let around =
         Around { masters: options.masters, first_wait: options.registration_backoff_factor };
     let mut running = run(parts, around, address, Channels::default(), stop).await;
-    running.tasks.push(served);
+    running.tasks.extend([served, collected]);
     Ok(running)
 }
 

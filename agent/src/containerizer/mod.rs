@@ -409,6 +409,12 @@ impl Containerizer {
         .await;
     }
 
+    /// Whether a container has been launched and not yet been forgotten.
+    pub fn has_record(&self, container: &ContainerId) -> bool {
+        self.inner.containers.lock().live.contains_key(container)
+            || self.inner.files(container.as_str()).dir().exists()
+    }
+
     /// Takes back the containers in `known`, the agent's own record, and destroys all others.
     pub async fn recover(&self, known: &[ContainerId]) -> io::Result<Recovered> {
         supervise::recover(&self.inner, known).await
@@ -514,6 +520,7 @@ impl Inner {
             left.push(format!("cannot write {}: {error}", files.destroyed().display()));
         }
         self.options.steps.reached("marked");
+        note_end(&files);
         left.extend(supervise::end_launcher(&files, self.options.destroy_timeout, || {
             self.isolators.iter().filter_map(|each| each.kill(container).err()).collect()
         }));
@@ -525,6 +532,19 @@ impl Inner {
             self.options.steps.reached_by("cleared", isolator.name());
         }
         left
+    }
+}
+
+/// Leaves the time of a container's end on its sandbox, as that of the last change: nobody but root
+/// can set it otherwise, and it says from when on the sandbox ages.
+fn note_end(files: &Files) {
+    let plan = fs::read(files.plan()).ok();
+    let Some(plan) = plan.and_then(|text| serde_json::from_slice::<Plan>(&text).ok()) else {
+        return;
+    };
+    if let Ok(there) = fs::metadata(&plan.sandbox) {
+        // Setting what is set counts as a change.
+        let _ = fs::set_permissions(&plan.sandbox, there.permissions());
     }
 }
 

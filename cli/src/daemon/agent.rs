@@ -88,6 +88,17 @@ pub(crate) struct Machine {
     /// How long a download may go without a byte
     #[arg(long, env = "AGORA_FETCHER_STALL_TIMEOUT", value_parser = parse_duration, default_value = "1mins")]
     fetcher_stall_timeout: Duration,
+    /// How long the sandbox of a run that is over is kept on an empty disk; the fuller the disk the
+    /// shorter
+    #[arg(long, env = "AGORA_GC_DELAY", value_parser = parse_duration, default_value = "1weeks")]
+    gc_delay: Duration,
+    /// Part of the disk that counts as used in any case: sandboxes are kept for gc_delay times what
+    /// is left without it
+    #[arg(long, env = "AGORA_GC_DISK_HEADROOM", value_parser = milli_of_part, default_value = "0.1")]
+    gc_disk_headroom: u64,
+    /// How often sandboxes are looked through for old ones
+    #[arg(long, env = "AGORA_DISK_WATCH_INTERVAL", value_parser = parse_duration, default_value = "1mins")]
+    disk_watch_interval: Duration,
     /// How long to wait before the first registration, at random up to this; doubles with each try
     #[arg(long, env = "AGORA_REGISTRATION_BACKOFF_FACTOR", value_parser = parse_duration, default_value = "100ms")]
     registration_backoff_factor: Duration,
@@ -123,6 +134,20 @@ enum Recover {
     Cleanup,
 }
 
+/// A part of a whole, such as 0.1, in thousandths.
+fn milli_of_part(text: &str) -> Result<u64, String> {
+    let part: f64 = text.parse().map_err(|_| format!("'{text}' is not a number such as 0.1"))?;
+    if (0.0..=1.0).contains(&part) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is between 0 and 1000"
+        )]
+        return Ok((part * 1_000.0).round() as u64);
+    }
+    Err(format!("{text} is not between 0 and 1"))
+}
+
 impl Machine {
     /// Sets these in `options`.
     pub(crate) fn apply(self, options: &mut agent::Options) -> anyhow::Result<()> {
@@ -145,6 +170,9 @@ impl Machine {
         options.fetcher_cache_dir = self.fetcher_cache_dir;
         options.fetcher_cache_size = self.fetcher_cache_size;
         options.fetcher_stall_timeout = self.fetcher_stall_timeout;
+        options.gc_delay = self.gc_delay;
+        options.gc_disk_headroom_milli = self.gc_disk_headroom;
+        options.disk_watch_interval = self.disk_watch_interval;
         options.registration_backoff_factor = self.registration_backoff_factor;
         options.executor_registration_timeout = self.executor_registration_timeout;
         options.executor_reregistration_timeout = self.executor_reregistration_timeout;
