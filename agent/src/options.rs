@@ -11,7 +11,9 @@ use model::resources::{Attributes, BadResources};
 use model::role::Role;
 use transport::server::BindError;
 
-use crate::containerizer::{AllowedDevice, SetupError, UnknownIsolator};
+use crate::containerizer::{
+    AllowedDevice, DISK_WATCH_INTERVAL_DEFAULT, SetupError, UnknownIsolator,
+};
 use crate::detect::DetectError;
 use crate::fetcher::{CACHE_BYTES_MAX_DEFAULT, STALL_TIMEOUT_DEFAULT};
 use crate::launcher::Capabilities;
@@ -71,6 +73,11 @@ pub struct Options {
     pub gc_disk_headroom_milli: u64,
     /// How often sandboxes are looked through for old ones.
     pub disk_watch_interval: Duration,
+    /// Whether a container that takes more of the disk than it was given is ended, where the isolator
+    /// `disk/du` counts that.
+    pub enforce_container_disk_quota: bool,
+    /// How often that is counted.
+    pub container_disk_watch_interval: Duration,
     /// The longest first wait before another try to find or ask a master. It doubles.
     pub registration_backoff_factor: Duration,
     /// How long an executor may take to subscribe.
@@ -135,6 +142,8 @@ impl Default for Options {
             gc_delay: Duration::from_secs(7 * 24 * 3_600),
             gc_disk_headroom_milli: 100,
             disk_watch_interval: Duration::from_secs(60),
+            enforce_container_disk_quota: false,
+            container_disk_watch_interval: DISK_WATCH_INTERVAL_DEFAULT,
             registration_backoff_factor: Duration::from_millis(100),
             executor_registration_timeout: Duration::from_secs(60),
             executor_reregistration_timeout: Duration::from_secs(2),

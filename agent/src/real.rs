@@ -238,6 +238,7 @@ impl Real {
         let limits = self.limits.lock().get(container).copied();
         match broken {
             containerizer::Limitation::Memory => memory_limitation(limits),
+            containerizer::Limitation::Disk => disk_limitation(limits),
         }
     }
 }
@@ -331,6 +332,7 @@ fn limits(all: &Resources, executor: &Resources, tasks: &[TaskInfo]) -> Limits {
     let mut limits = Limits {
         cpus_milli: milli(all.scalar("cpus")),
         mem_bytes: bytes(all.scalar("mem")),
+        disk_bytes: Some(bytes(all.scalar("disk"))).filter(|bytes| *bytes > 0),
         ..Limits::default()
     };
     let sum = |name: &str, unit: f64| {
@@ -368,14 +370,25 @@ fn bytes(mebibytes: Milli) -> u64 {
 
 fn memory_limitation(limits: Option<Limits>) -> Limitation {
     let most = limits.map(|limits| limits.mem_limit_bytes.unwrap_or(limits.mem_bytes));
+    let most = most.filter(|most| *most != Limits::UNLIMITED);
+    past(Reason::ContainerLimitationMemory, "Memory", "mem", most)
+}
+
+fn disk_limitation(limits: Option<Limits>) -> Limitation {
+    let most = limits.and_then(|limits| limits.disk_bytes);
+    past(Reason::ContainerLimitationDisk, "Disk", "disk", most)
+}
+
+/// A container that went past `most` bytes of a resource, for people and for frameworks.
+fn past(reason: Reason, shown: &str, name: &str, most: Option<u64>) -> Limitation {
     #[expect(clippy::cast_precision_loss, reason = "for people, in mebibytes")]
-    let most = most.filter(|most| *most != Limits::UNLIMITED).map(|most| most as f64 / MIB);
+    let most = most.map(|most| most as f64 / MIB);
     let message = match most {
-        Some(most) => format!("Memory limit exceeded: the container may take {most} MB"),
-        None => "Memory limit exceeded".to_owned(),
+        Some(most) => format!("{shown} limit exceeded: the container may take {most} MB"),
+        None => format!("{shown} limit exceeded"),
     };
     let resources = most.map(|most| Resource {
-        name: "mem".to_owned(),
+        name: name.to_owned(),
         r#type: value::Type::Scalar.into(),
         scalar: Some(value::Scalar { value: most }),
         ..Resource::default()
@@ -384,9 +397,5 @@ fn memory_limitation(limits: Option<Limits>) -> Limitation {
         limitation: Some(TaskResourceLimitation { resources: resources.into_iter().collect() }),
         ..TaskStatus::default()
     };
-    Limitation {
-        reason: Reason::ContainerLimitationMemory,
-        message: message.into(),
-        rest: proto::convert::payload(&status),
-    }
+    Limitation { reason, message: message.into(), rest: proto::convert::payload(&status) }
 }

@@ -360,6 +360,8 @@ fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
         capabilities_bounding: options.bounding_capabilities,
         capabilities_effective: options.effective_capabilities,
         allowed_devices: options.allowed_devices.clone(),
+        enforce_disk: options.enforce_container_disk_quota,
+        disk_watch_interval: options.container_disk_watch_interval,
         // The agent's records are nobody's matter in there.
         hidden: vec![options.work_dir.join("meta")],
         ..ContainerizerOptions::new(runtime_dir, options.launcher.clone())

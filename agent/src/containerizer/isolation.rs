@@ -8,11 +8,11 @@ pub use super::cgroups::hierarchy::NoController;
 use super::cgroups::{Cpu, Cpuset, Devices, Grouped, Memory, Pids, Tracking};
 use super::isolator::Isolator;
 use super::{
-    ContainerizerOptions, capabilities, filesystem, namespaces, nnp, posix, rlimits, seccomp,
+    ContainerizerOptions, capabilities, disk, filesystem, namespaces, nnp, posix, rlimits, seccomp,
 };
 
 /// All names, in the order in which isolators prepare. They clean up in reverse.
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 21] = [
     "cgroups/cpu",
     "cgroups/mem",
     "cgroups/pids",
@@ -29,6 +29,7 @@ pub const NAMES: [&str; 20] = [
     "filesystem/posix",
     "posix/cpu",
     "posix/mem",
+    "disk/du",
     "posix/rlimits",
     "linux/capabilities",
     "linux/nnp",
@@ -131,7 +132,7 @@ fn cgroups_here() -> Vec<&'static str> {
 }
 
 fn needs_root(name: &str) -> bool {
-    !name.starts_with("posix/") && name != "filesystem/posix"
+    !name.starts_with("posix/") && name != "filesystem/posix" && name != "disk/du"
 }
 
 /// What isolators are made with.
@@ -182,6 +183,9 @@ pub(super) fn build(
             "filesystem/posix" => Box::new(filesystem::Posix),
             "posix/cpu" => Box::new(posix::Cpu { containers: setup.containers.clone() }),
             "posix/mem" => Box::new(posix::Memory { containers: setup.containers.clone() }),
+            "disk/du" => {
+                Box::new(disk::Du::new(setup.containers.clone(), setup.options.enforce_disk))
+            }
             "posix/rlimits" => Box::new(rlimits::Rlimits),
             "linux/capabilities" => Box::new(capabilities::Granted {
                 bounding: setup.options.capabilities_bounding,

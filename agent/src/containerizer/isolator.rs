@@ -56,6 +56,15 @@ pub(crate) trait Isolator: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether [`Isolator::inspect`] does anything.
+    fn inspects(&self) -> bool {
+        false
+    }
+
+    /// Looks at what nothing tells of by itself, for [`Isolator::limitation`] and
+    /// [`Isolator::usage`]. May take long; called from time to time.
+    fn inspect(&self, _container: &str) {}
+
     /// Ends all processes of the container, if it knows them.
     fn kill(&self, _container: &str) -> Result<(), StepError> {
         Ok(())

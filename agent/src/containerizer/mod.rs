@@ -10,6 +10,7 @@
 
 mod capabilities;
 mod cgroups;
+mod disk;
 mod filesystem;
 mod isolation;
 mod isolator;
@@ -60,6 +61,9 @@ pub const PIDS_DEFAULT: u64 = 4_096;
 /// kernel waits for a disk or a file server on their behalf.
 pub const DESTROY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
+/// How often it is counted what a sandbox takes. Each time all of it is walked through.
+pub const DISK_WATCH_INTERVAL_DEFAULT: Duration = Duration::from_secs(15);
+
 /// Ends of containers remembered for those who ask late. Who wants to know asks at the launch.
 const ENDED_MAX: usize = 1_024;
 
@@ -89,6 +93,11 @@ pub struct ContainerizerOptions {
     pub allowed_devices: Vec<AllowedDevice>,
     /// Directories that nobody in a container of its own mounts sees into.
     pub hidden: Vec<PathBuf>,
+    /// Whether a container that takes more of the disk than it was given is ended, where `disk/du`
+    /// counts that (`--enforce_container_disk_quota`).
+    pub enforce_disk: bool,
+    /// How often that is counted (`--container_disk_watch_interval`).
+    pub disk_watch_interval: Duration,
     /// Who is told how far launches and ends have got.
     pub steps: Steps,
 }
@@ -109,6 +118,8 @@ impl ContainerizerOptions {
             capabilities_effective: None,
             allowed_devices: Vec::new(),
             hidden: Vec::new(),
+            enforce_disk: false,
+            disk_watch_interval: DISK_WATCH_INTERVAL_DEFAULT,
             steps: Steps::default(),
         }
     }
@@ -187,6 +198,8 @@ pub enum LaunchError {
 pub enum Limitation {
     /// The kernel killed for memory.
     Memory,
+    /// The sandbox takes more of the disk.
+    Disk,
 }
 
 /// How a container ended.
@@ -219,6 +232,10 @@ pub struct Usage {
     pub mem_bytes: Option<u64>,
     /// Processes and threads. Absent: nobody counts.
     pub pids: Option<u64>,
+    /// What the sandbox took when it was last counted. Absent: it was not.
+    pub disk_used_bytes: Option<u64>,
+    /// What it may take. Absent: nobody counts, or asked for any.
+    pub disk_limit_bytes: Option<u64>,
 }
 
 /// What was found of the containers an agent knows.

@@ -34,6 +34,8 @@ pub struct Limits {
     pub mem_limit_bytes: Option<u64>,
     /// The most processes and threads. Absent: the agent's default.
     pub pids: Option<u64>,
+    /// The most its sandbox may take. Absent: nobody asked for any.
+    pub disk_bytes: Option<u64>,
 }
 
 impl Limits {

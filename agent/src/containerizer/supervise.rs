@@ -106,6 +106,7 @@ async fn supervise(
         () = ended(launcher.process.as_ref()) => {}
         () = entry.destroy.cancelled() => {}
         () = limited(&inner, id, watches) => {}
+        () = found_over(&inner, &container) => {}
         () = inner.stopped.cancelled() => return,
     }
     let name = container.clone();
@@ -198,6 +199,24 @@ async fn limited(inner: &Arc<Inner>, container: &str, watches: Vec<AsyncFd<Owned
         // The news comes when memory runs out, which is just before the kernel kills for it.
         tokio::time::sleep(Duration::from_millis(10)).await;
         if inner.limitation(container).is_some() {
+            return;
+        }
+    }
+}
+
+/// Has isolators look from time to time until one finds a limit broken.
+async fn found_over(inner: &Arc<Inner>, container: &ContainerId) {
+    if !inner.isolators.iter().any(|isolator| isolator.inspects()) {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(inner.options.disk_watch_interval).await;
+        let name = container.clone();
+        let broken = blocking(inner, move |inner| {
+            inner.isolators.iter().for_each(|isolator| isolator.inspect(name.as_str()));
+            inner.limitation(name.as_str()).is_some()
+        });
+        if broken.await {
             return;
         }
     }

@@ -9,7 +9,7 @@ mod many;
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use agent::containerizer::{
     CommandLine, Containerizer, ContainerizerOptions, Isolation, LaunchError, Limitation, Limits,
@@ -142,6 +142,50 @@ async fn a_memory_hog_is_stopped_for_it_and_its_neighbour_is_not() {
     let destroyed = containerizer.destroy(&id("neighbour")).await;
     assert!(destroyed.destroyed && destroyed.limitation.is_none(), "{destroyed:?}");
     host.assert_nothing_left("neighbour");
+}
+
+#[tokio::test]
+async fn a_disk_hog_is_stopped_for_it_also_by_the_next_agent_and_its_neighbour_is_not() {
+    let host = Host::new();
+    let options = ContainerizerOptions {
+        isolation: Isolation::parse("cgroups/cpu,disk/du").expect("names"),
+        enforce_disk: true,
+        disk_watch_interval: Duration::from_millis(20),
+        ..host.options()
+    };
+    let first = Containerizer::new(options.clone()).expect("these tests run as root");
+    let hog =
+        "while ! test -e go; do sleep 0.01; done; head -c 3000000 /dev/zero > big; sleep 1000";
+    for name in ["early", "late", "modest"] {
+        let mut spec = host.spec(name, hog);
+        spec.limits.disk_bytes = Some(if name == "modest" { 1 << 30 } else { 1 << 20 });
+        first.launch(spec).await.expect("it starts");
+    }
+    let go =
+        |name: &str| fs::write(host.dir.path().join(name).join("go"), "").expect("it is there");
+    let stopped = async |containerizer: &Containerizer, name: &str| {
+        go(name);
+        let ended = tokio::time::timeout(PATIENCE, containerizer.wait(&id(name))).await;
+        let ended = ended.expect("it ends");
+        assert_eq!((ended.limitation, ended.destroyed), (Some(Limitation::Disk), false));
+        host.assert_nothing_left(name);
+    };
+    go("modest");
+    stopped(&first, "early").await;
+    drop(first);
+    let second = Containerizer::new(options).expect("these tests run as root");
+    let recovered = second.recover(&["early", "late", "modest"].map(id)).await.expect("it is read");
+    assert_eq!(recovered.running, [id("late"), id("modest")]);
+    stopped(&second, "late").await;
+    let until = Instant::now() + PATIENCE;
+    let mut usage = second.usage(&id("modest")).await;
+    while usage.disk_used_bytes.is_none_or(|bytes| bytes < 3_000_000) {
+        assert!(Instant::now() < until, "{usage:?}");
+        usage = second.usage(&id("modest")).await;
+    }
+    assert_eq!(usage.disk_limit_bytes, Some(1 << 30));
+    assert_eq!(second.destroy(&id("modest")).await.limitation, None);
+    host.assert_nothing_left("modest");
 }
 
 #[tokio::test]

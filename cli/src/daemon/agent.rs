@@ -99,6 +99,12 @@ pub(crate) struct Machine {
     /// How often sandboxes are looked through for old ones
     #[arg(long, env = "AGORA_DISK_WATCH_INTERVAL", value_parser = parse_duration, default_value = "1mins")]
     disk_watch_interval: Duration,
+    /// End containers that take more of the disk than they were given; needs the isolator disk/du
+    #[arg(long, env = "AGORA_ENFORCE_CONTAINER_DISK_QUOTA", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    enforce_container_disk_quota: bool,
+    /// How often the isolator disk/du counts what containers take
+    #[arg(long, env = "AGORA_CONTAINER_DISK_WATCH_INTERVAL", value_parser = parse_duration, default_value = "15secs")]
+    container_disk_watch_interval: Duration,
     /// How long to wait before the first registration, at random up to this; doubles with each try
     #[arg(long, env = "AGORA_REGISTRATION_BACKOFF_FACTOR", value_parser = parse_duration, default_value = "100ms")]
     registration_backoff_factor: Duration,
@@ -173,6 +179,8 @@ impl Machine {
         options.gc_delay = self.gc_delay;
         options.gc_disk_headroom_milli = self.gc_disk_headroom;
         options.disk_watch_interval = self.disk_watch_interval;
+        options.enforce_container_disk_quota = self.enforce_container_disk_quota;
+        options.container_disk_watch_interval = self.container_disk_watch_interval;
         options.registration_backoff_factor = self.registration_backoff_factor;
         options.executor_registration_timeout = self.executor_registration_timeout;
         options.executor_reregistration_timeout = self.executor_reregistration_timeout;
