@@ -1,10 +1,14 @@
 //! What a container is asked to be like, read from its description.
 
+use std::path::PathBuf;
+
 use proto::mesos::v1::r_limit_info::r_limit::Type as Limited;
-use proto::mesos::v1::{ContainerInfo, LinuxInfo, RLimitInfo};
+use proto::mesos::v1::volume::Mode;
+use proto::mesos::v1::volume::source::{Type as SourceType, sandbox_path};
+use proto::mesos::v1::{ContainerInfo, LinuxInfo, RLimitInfo, Volume as WireVolume};
 
 use crate::containerizer::{Seccomp, Wanted};
-use crate::launcher::{Capabilities, Rlimit, UnknownCapability};
+use crate::launcher::{Capabilities, Rlimit, UnknownCapability, Volume, VolumeSource};
 
 /// Reads a container's description. An error says what in it this agent does not know.
 pub(crate) fn read(container: Option<&ContainerInfo>) -> Result<Wanted, String> {
@@ -16,7 +20,48 @@ pub(crate) fn read(container: Option<&ContainerInfo>) -> Result<Wanted, String> 
     if let Some(limits) = &container.rlimit_info {
         wanted.rlimits = rlimits(limits)?;
     }
+    wanted.volumes = container.volumes.iter().map(volume).collect::<Result<_, _>>()?;
     Ok(wanted)
+}
+
+fn volume(volume: &WireVolume) -> Result<Volume, String> {
+    let source = volume_source(volume).ok_or_else(|| {
+        format!(
+            "volume '{}' is of a kind that this agent has not; it has host paths and paths in the \
+             own sandbox",
+            volume.container_path
+        )
+    })?;
+    Ok(Volume {
+        source,
+        container_path: PathBuf::from(&volume.container_path),
+        read_only: volume.mode() == Mode::Ro,
+    })
+}
+
+fn volume_source(volume: &WireVolume) -> Option<VolumeSource> {
+    // In the older way a relative path of the host is one in the sandbox.
+    let host = |path: &str| {
+        let path = PathBuf::from(path);
+        if path.is_absolute() { VolumeSource::Host(path) } else { VolumeSource::Sandbox(path) }
+    };
+    if let Some(path) = &volume.host_path {
+        return Some(host(path));
+    }
+    let source = volume.source.as_ref()?;
+    match source.r#type() {
+        SourceType::HostPath => source.host_path.as_ref().map(|it| host(&it.path)),
+        SourceType::SandboxPath => {
+            let path = source.sandbox_path.as_ref()?;
+            // A container that is nested in none has no parent.
+            let own = path.r#type() == sandbox_path::Type::Self_;
+            own.then(|| VolumeSource::Sandbox(PathBuf::from(&path.path)))
+        }
+        SourceType::Unknown
+        | SourceType::DockerVolume
+        | SourceType::Secret
+        | SourceType::CsiVolume => None,
+    }
 }
 
 fn linux_info(linux: &LinuxInfo, wanted: &mut Wanted) -> Result<(), UnknownCapability> {
@@ -109,6 +154,19 @@ mod tests {
             (limit.resource, limit.soft, limit.hard),
             (libc::RLIMIT_NOFILE, Some(5), Some(9))
         );
+
+        let mut wire = WireVolume { container_path: "data".to_owned(), ..WireVolume::default() };
+        wire.mode = Mode::Ro.into();
+        wire.host_path = Some("/srv".to_owned());
+        info.volumes = vec![wire.clone()];
+        let wanted = read(Some(&info)).expect("a path of the host");
+        assert_eq!(wanted.volumes[0].source, VolumeSource::Host("/srv".into()));
+        assert!(wanted.volumes[0].read_only);
+        wire.host_path = None;
+        info.volumes = vec![wire];
+        let error = read(Some(&info)).expect_err("it has no source");
+        assert!(error.starts_with("volume 'data' is of a kind that this agent has not"), "{error}");
+        info.volumes.clear();
 
         info.rlimit_info.as_mut().expect("it is set").rlimits[0].hard = None;
         let error = read(Some(&info)).expect_err("half a limit");

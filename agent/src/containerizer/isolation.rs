@@ -9,10 +9,11 @@ use super::cgroups::{Cpu, Cpuset, Devices, Grouped, Memory, Pids, Tracking};
 use super::isolator::Isolator;
 use super::{
     ContainerizerOptions, capabilities, disk, filesystem, namespaces, nnp, posix, rlimits, seccomp,
+    volumes,
 };
 
 /// All names, in the order in which isolators prepare. They clean up in reverse.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 23] = [
     "cgroups/cpu",
     "cgroups/mem",
     "cgroups/pids",
@@ -27,6 +28,8 @@ pub const NAMES: [&str; 21] = [
     "namespaces/ipc",
     "filesystem/linux",
     "filesystem/posix",
+    "volume/host_path",
+    "volume/sandbox_path",
     "posix/cpu",
     "posix/mem",
     "disk/du",
@@ -46,7 +49,8 @@ const ALL_CGROUPS: &str = "cgroups/all";
 
 /// What root isolates by when it is not told, as far as this machine has it.
 pub const DEFAULT_ROOT: &str = "cgroups/cpu,cgroups/mem,cgroups/pids,cgroups/devices,\
-    namespaces/pid,namespaces/ipc,filesystem/linux,posix/rlimits,\
+    namespaces/pid,namespaces/ipc,filesystem/linux,\
+    volume/host_path,volume/sandbox_path,posix/rlimits,\
     linux/capabilities,linux/nnp,linux/seccomp";
 
 /// What others isolate by: nothing. Use is counted.
@@ -181,6 +185,8 @@ pub(super) fn build(
                     .collect(),
             }),
             "filesystem/posix" => Box::new(filesystem::Posix),
+            "volume/host_path" => Box::new(volumes::HostPath),
+            "volume/sandbox_path" => Box::new(volumes::SandboxPath),
             "posix/cpu" => Box::new(posix::Cpu { containers: setup.containers.clone() }),
             "posix/mem" => Box::new(posix::Memory { containers: setup.containers.clone() }),
             "disk/du" => {

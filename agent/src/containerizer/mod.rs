@@ -21,6 +21,7 @@ mod rlimits;
 mod seccomp;
 mod spec;
 mod supervise;
+mod volumes;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -486,6 +487,7 @@ impl Inner {
             isolator.prepare(&container, &mut plan)?;
             self.options.steps.reached_by("prepared", isolator.name());
         }
+        volumes::all_taken(&container, &plan)?;
         let text = serde_json::to_vec(&plan).expect("a plan is plain strings and numbers");
         write_atomically(&files.plan(), &text)
             .map_err(|source| LaunchError::Record { path: files.plan(), source })?;

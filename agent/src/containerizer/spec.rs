@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use model::ids::ContainerId;
 
-use crate::launcher::{Capabilities, Rlimit};
+use crate::launcher::{Capabilities, Rlimit, Volume};
 
 /// What a container executes.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -75,6 +75,8 @@ pub struct Wanted {
     pub seccomp: Seccomp,
     /// Limits of its single processes.
     pub rlimits: Vec<Rlimit>,
+    /// What it sees at other places.
+    pub volumes: Vec<Volume>,
     /// How large its `/dev/shm` may become. Absent: as the kernel has it.
     pub shm_bytes: Option<u64>,
 }

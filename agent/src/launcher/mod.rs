@@ -12,6 +12,7 @@ mod child;
 mod mounts;
 mod plan;
 mod privileges;
+mod volumes;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -29,7 +30,8 @@ use crate::steps::Steps;
 
 pub use self::capabilities::{Capabilities, UnknownCapability};
 pub use self::plan::{
-    Files, Identity, Namespaces, Plan, Process, Rlimit, UnknownUser, write_atomically,
+    Files, Identity, Namespaces, Plan, Process, Rlimit, UnknownUser, Volume, VolumeSource,
+    write_atomically,
 };
 
 /// How the launcher's line on its standard output begins when the container runs. The number of its

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 
-use super::Plan;
+use super::{Plan, volumes};
 
 const NONE: Option<&str> = None;
 
@@ -37,6 +37,8 @@ pub(super) fn furnish(plan: &Plan) -> Result<(), String> {
         for path in &plan.masked {
             mask(path)?;
         }
+        // After what is hidden, so that none shows it, and before what is not to be written to.
+        volumes::mount_all(plan)?;
         read_only(&plan.read_only)?;
     }
     if let Some(hostname) = plan.hostname.as_ref().filter(|_| plan.namespaces.uts) {

@@ -33,6 +33,8 @@ pub struct Plan {
     pub masked: Vec<PathBuf>,
     /// What can only be read in a new mount namespace, with all that is mounted below it.
     pub read_only: Vec<PathBuf>,
+    /// What is mounted at other places in a new mount namespace.
+    pub volumes: Vec<Volume>,
     /// How large `/dev/shm` may become. Absent: as the kernel has it.
     pub shm_bytes: Option<u64>,
     /// What nobody in the container can ever have more than. Absent: what the agent has.
@@ -50,6 +52,26 @@ pub struct Plan {
     /// How much rather than others the kernel kills it when the machine has no memory left.
     /// Absent: as the agent.
     pub oom_score_adj: Option<u16>,
+}
+
+/// Something that a container sees at another place.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Volume {
+    /// What.
+    pub source: VolumeSource,
+    /// Where. A relative path is one in the sandbox and made; an absolute one must be there.
+    pub container_path: PathBuf,
+    /// Whether nobody in the container can write to it.
+    pub read_only: bool,
+}
+
+/// What a volume is.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum VolumeSource {
+    /// A path of the machine, which must be there.
+    Host(PathBuf),
+    /// A path in the sandbox, which is made.
+    Sandbox(PathBuf),
 }
 
 /// A limit of single processes.

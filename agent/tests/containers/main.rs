@@ -6,6 +6,7 @@ mod crashes;
 mod hardening;
 mod host;
 mod many;
+mod volumes;
 
 use std::fs;
 use std::path::Path;
