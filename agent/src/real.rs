@@ -157,6 +157,7 @@ impl Real {
             limits: limits(&launch.resources, &launch.executor.resources, &infos),
             hostname: None,
             wanted: wanted::read(executor.container.as_ref())?,
+            small: launch.is_command || launch.executor.is_default,
         })
     }
 

@@ -589,6 +589,7 @@ fn plan(spec: LaunchSpec) -> Result<Plan, LaunchError> {
         environment: spec.environment,
         identity,
         hostname: spec.hostname,
+        small: spec.small,
         ..Plan::default()
     })
 }

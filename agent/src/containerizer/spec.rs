@@ -62,6 +62,8 @@ pub struct LaunchSpec {
     pub hostname: Option<String>,
     /// What its container was asked to be like.
     pub wanted: Wanted,
+    /// Whether the command is the agent's own executor, which keeps its memory small.
+    pub small: bool,
 }
 
 /// What can be asked of a container. Each isolator grants its part or refuses it.

@@ -18,7 +18,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::{ForkResult, Pid};
 
-use super::{Plan, Streams, mounts, number, privileges};
+use super::{Plan, Streams, memory, mounts, number, privileges};
 
 /// The kernel's flag to be born in a cgroup. The `libc` crate has it cut off to 32 bits.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -192,6 +192,9 @@ enum Never {}
 
 /// Becomes the command.
 fn command(plan: &Plan) -> Result<Never, String> {
+    if !plan.small {
+        memory::allow_large();
+    }
     privileges::limit(plan)?;
     privileges::become_user(plan)?;
     // In a PID namespace the init is the parent, and this is tied to it by the namespace. Else the

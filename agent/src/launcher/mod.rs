@@ -9,6 +9,7 @@
 
 mod capabilities;
 mod child;
+pub(crate) mod memory;
 mod mounts;
 mod plan;
 mod privileges;
