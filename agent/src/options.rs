@@ -12,7 +12,7 @@ use model::role::Role;
 use transport::server::BindError;
 
 use crate::containerizer::{
-    AllowedDevice, DISK_WATCH_INTERVAL_DEFAULT, SetupError, UnknownIsolator,
+    AllowedDevice, DISK_WATCH_INTERVAL_DEFAULT, LogLimits, SetupError, UnknownIsolator,
 };
 use crate::detect::DetectError;
 use crate::fetcher::{CACHE_BYTES_MAX_DEFAULT, STALL_TIMEOUT_DEFAULT};
@@ -76,8 +76,10 @@ pub struct Options {
     /// Whether a container that takes more of the disk than it was given is ended, where the isolator
     /// `disk/du` counts that.
     pub enforce_container_disk_quota: bool,
-    /// How often that is counted.
+    /// How often that is counted, and logs are looked at.
     pub container_disk_watch_interval: Duration,
+    /// How much is kept of what tasks print. Absent: all.
+    pub container_logs: Option<LogLimits>,
     /// The longest first wait before another try to find or ask a master. It doubles.
     pub registration_backoff_factor: Duration,
     /// How long an executor may take to subscribe.
@@ -144,6 +146,7 @@ impl Default for Options {
             disk_watch_interval: Duration::from_secs(60),
             enforce_container_disk_quota: false,
             container_disk_watch_interval: DISK_WATCH_INTERVAL_DEFAULT,
+            container_logs: Some(LogLimits::default()),
             registration_backoff_factor: Duration::from_millis(100),
             executor_registration_timeout: Duration::from_secs(60),
             executor_reregistration_timeout: Duration::from_secs(2),

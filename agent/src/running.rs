@@ -363,6 +363,7 @@ fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
         allowed_devices: options.allowed_devices.clone(),
         enforce_disk: options.enforce_container_disk_quota,
         disk_watch_interval: options.container_disk_watch_interval,
+        logs: options.container_logs,
         // The agent's records are nobody's matter in there.
         hidden: vec![options.work_dir.join("meta")],
         ..ContainerizerOptions::new(runtime_dir, options.launcher.clone())

@@ -80,9 +80,7 @@ impl Isolator for Du {
     }
 
     fn inspect(&self, container: &str) {
-        let plan = fs::read(Files::new(self.containers.join(container)).plan()).ok();
-        let plan = plan.and_then(|text| serde_json::from_slice::<Plan>(&text).ok());
-        if let Some(plan) = plan {
+        if let Some(plan) = super::read_plan(&Files::new(self.containers.join(container))) {
             let seen = Seen { used: used(&plan.sandbox), limit: self.limit(container) };
             self.seen.lock().insert(container.to_owned(), seen);
         }

@@ -14,6 +14,7 @@ mod disk;
 mod filesystem;
 mod isolation;
 mod isolator;
+mod logs;
 mod namespaces;
 mod nnp;
 mod posix;
@@ -46,6 +47,7 @@ pub use self::isolation::{
 };
 use self::isolator::{Container, Isolator};
 pub use self::isolator::{Step, StepError};
+pub use self::logs::LogLimits;
 pub use self::spec::{CommandLine, LaunchSpec, Limits, Seccomp, Wanted};
 use crate::launcher::{
     Capabilities, Files, Identity, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically,
@@ -97,8 +99,10 @@ pub struct ContainerizerOptions {
     /// Whether a container that takes more of the disk than it was given is ended, where `disk/du`
     /// counts that (`--enforce_container_disk_quota`).
     pub enforce_disk: bool,
-    /// How often that is counted (`--container_disk_watch_interval`).
+    /// How often that is counted, and logs are looked at (`--container_disk_watch_interval`).
     pub disk_watch_interval: Duration,
+    /// How much is kept of what containers print. Absent: all.
+    pub logs: Option<LogLimits>,
     /// Who is told how far launches and ends have got.
     pub steps: Steps,
 }
@@ -121,6 +125,7 @@ impl ContainerizerOptions {
             hidden: Vec::new(),
             enforce_disk: false,
             disk_watch_interval: DISK_WATCH_INTERVAL_DEFAULT,
+            logs: Some(LogLimits::default()),
             steps: Steps::default(),
         }
     }
@@ -557,14 +562,16 @@ impl Inner {
 /// Leaves the time of a container's end on its sandbox, as that of the last change: nobody but root
 /// can set it otherwise, and it says from when on the sandbox ages.
 fn note_end(files: &Files) {
-    let plan = fs::read(files.plan()).ok();
-    let Some(plan) = plan.and_then(|text| serde_json::from_slice::<Plan>(&text).ok()) else {
-        return;
-    };
+    let Some(plan) = read_plan(files) else { return };
     if let Ok(there) = fs::metadata(&plan.sandbox) {
         // Setting what is set counts as a change.
         let _ = fs::set_permissions(&plan.sandbox, there.permissions());
     }
+}
+
+/// What a container's launcher was told.
+fn read_plan(files: &Files) -> Option<Plan> {
+    serde_json::from_slice(&fs::read(files.plan()).ok()?).ok()
 }
 
 fn mark(path: &Path) -> io::Result<()> {

@@ -16,6 +16,7 @@ use tokio::io::unix::AsyncFd;
 use super::isolator::StepError;
 use super::{
     ENDED_MAX, Entry, Inner, LaunchError, LaunchSpec, Launched, Recovered, Termination, blocking,
+    logs, read_plan,
 };
 use crate::launcher::{self, Files, Process, write_atomically};
 
@@ -204,21 +205,31 @@ async fn limited(inner: &Arc<Inner>, container: &str, watches: Vec<AsyncFd<Owned
     }
 }
 
-/// Has isolators look from time to time until one finds a limit broken.
+/// Looks at logs and has isolators look from time to time, until one finds a limit broken.
 async fn found_over(inner: &Arc<Inner>, container: &ContainerId) {
-    if !inner.isolators.iter().any(|isolator| isolator.inspects()) {
+    if inner.options.logs.is_none() && !inner.isolators.iter().any(|it| it.inspects()) {
         return std::future::pending().await;
     }
     loop {
         tokio::time::sleep(inner.options.disk_watch_interval).await;
         let name = container.clone();
         let broken = blocking(inner, move |inner| {
+            cut_logs(inner, &name);
             inner.isolators.iter().for_each(|isolator| isolator.inspect(name.as_str()));
-            inner.limitation(name.as_str()).is_some()
+            inner.isolators.iter().any(|it| it.inspects())
+                && inner.limitation(name.as_str()).is_some()
         });
         if broken.await {
             return;
         }
+    }
+}
+
+fn cut_logs(inner: &Inner, container: &ContainerId) {
+    let Some(limits) = inner.options.logs else { return };
+    let Some(plan) = read_plan(&inner.files(container.as_str())) else { return };
+    if let Err(error) = logs::rotate(&plan.sandbox, limits) {
+        tracing::warn!(%container, %error, "the logs of a container cannot be cut");
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use agent::containerizer::{
     CommandLine, Containerizer, ContainerizerOptions, Isolation, LaunchError, Limitation, Limits,
+    LogLimits,
 };
 use agent::launcher::Capabilities;
 
@@ -187,6 +188,28 @@ async fn a_disk_hog_is_stopped_for_it_also_by_the_next_agent_and_its_neighbour_i
     assert_eq!(usage.disk_limit_bytes, Some(1 << 30));
     assert_eq!(second.destroy(&id("modest")).await.limitation, None);
     host.assert_nothing_left("modest");
+}
+
+#[tokio::test]
+async fn what_a_container_prints_is_cut_while_it_prints() {
+    let host = Host::new();
+    let options = ContainerizerOptions {
+        disk_watch_interval: Duration::from_millis(10),
+        logs: Some(LogLimits { bytes_max: 50_000, files_max: 2 }),
+        ..host.options()
+    };
+    let containerizer = Containerizer::new(options).expect("these tests run as root");
+    let command = "n=0; while ! test -e end; do n=$((n+1)); echo a line of the log: $n; done";
+    containerizer.launch(host.spec("c1", command)).await.expect("it starts");
+    let sandbox = host.dir.path().join("c1");
+    eventually("there are two older files", || sandbox.join("stdout.2").exists()).await;
+    fs::write(sandbox.join("end"), "").expect("the sandbox is there");
+    assert_eq!(containerizer.wait(&id("c1")).await.status, exited(0));
+    host.assert_nothing_left("c1");
+    assert!(!sandbox.join("stdout.3").exists());
+    let older = fs::read_to_string(sandbox.join("stdout.1")).expect("it is there");
+    let last = older + &host.stdout("c1");
+    assert!(last.lines().last().is_some_and(|line| line.starts_with("a line of the log: ")));
 }
 
 #[tokio::test]

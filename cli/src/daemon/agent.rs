@@ -1,7 +1,7 @@
 //! `agora agent`.
 
 use super::{addresses, asked_to_end, inner, say_bound};
-use agent::containerizer::AllowedDevice;
+use agent::containerizer::{AllowedDevice, LogLimits};
 use agent::launcher::Capabilities;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -102,9 +102,16 @@ pub(crate) struct Machine {
     /// End containers that take more of the disk than they were given; needs the isolator disk/du
     #[arg(long, env = "AGORA_ENFORCE_CONTAINER_DISK_QUOTA", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     enforce_container_disk_quota: bool,
-    /// How often the isolator disk/du counts what containers take
+    /// How often the isolator disk/du counts what containers take, and logs are looked at
     #[arg(long, env = "AGORA_CONTAINER_DISK_WATCH_INTERVAL", value_parser = parse_duration, default_value = "15secs")]
     container_disk_watch_interval: Duration,
+    /// How large stdout and stderr of a task may become before their content is moved to stdout.1 and
+    /// stderr.1; 0B for no limit
+    #[arg(long, env = "AGORA_CONTAINER_LOG_MAX_SIZE", value_parser = parse_bytes, default_value = "100MB")]
+    container_log_max_size: u64,
+    /// How many such files are kept of each
+    #[arg(long, env = "AGORA_CONTAINER_LOG_MAX_FILES", default_value_t = LogLimits::default().files_max)]
+    container_log_max_files: u32,
     /// How long to wait before the first registration, at random up to this; doubles with each try
     #[arg(long, env = "AGORA_REGISTRATION_BACKOFF_FACTOR", value_parser = parse_duration, default_value = "100ms")]
     registration_backoff_factor: Duration,
@@ -181,6 +188,10 @@ impl Machine {
         options.disk_watch_interval = self.disk_watch_interval;
         options.enforce_container_disk_quota = self.enforce_container_disk_quota;
         options.container_disk_watch_interval = self.container_disk_watch_interval;
+        options.container_logs = (self.container_log_max_size > 0).then_some(LogLimits {
+            bytes_max: self.container_log_max_size,
+            files_max: self.container_log_max_files,
+        });
         options.registration_backoff_factor = self.registration_backoff_factor;
         options.executor_registration_timeout = self.executor_registration_timeout;
         options.executor_reregistration_timeout = self.executor_reregistration_timeout;
