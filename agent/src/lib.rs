@@ -7,6 +7,7 @@ pub mod detect;
 mod driver;
 pub mod executor;
 pub mod fetcher;
+mod gc;
 mod handle;
 pub mod launcher;
 mod link;
@@ -17,7 +18,9 @@ mod real;
 mod running;
 pub mod sandbox;
 mod simulated;
+pub mod steps;
 mod store;
+mod wanted;
 mod wire;
 
 pub use link::Channels;

@@ -11,8 +11,12 @@ use model::resources::{Attributes, BadResources};
 use model::role::Role;
 use transport::server::BindError;
 
-use crate::containerizer::{SetupError, UnknownIsolator};
+use crate::containerizer::{
+    AllowedDevice, DISK_WATCH_INTERVAL_DEFAULT, LogLimits, SetupError, UnknownIsolator,
+};
 use crate::detect::DetectError;
+use crate::fetcher::{CACHE_BYTES_MAX_DEFAULT, STALL_TIMEOUT_DEFAULT};
+use crate::launcher::Capabilities;
 use crate::store::StoreError;
 
 /// Settings of one agent, already parsed.
@@ -49,6 +53,33 @@ pub struct Options {
     pub cgroups_root: String,
     /// Whether tasks are held to their CPUs even if the machine is idle.
     pub cgroups_enable_cfs: bool,
+    /// The most capabilities that anybody in a container can have.
+    pub bounding_capabilities: Capabilities,
+    /// What commands have that ask for none. Absent: what goes with their user.
+    pub effective_capabilities: Option<Capabilities>,
+    /// Devices that containers may use besides those that everybody needs.
+    pub allowed_devices: Vec<AllowedDevice>,
+    /// Where downloads are kept for the next launch, in `cache` there; without one, `fetch` in the
+    /// work directory. Agents of one machine must not share it.
+    pub fetcher_cache_dir: Option<PathBuf>,
+    /// The most bytes of downloads that are kept.
+    pub fetcher_cache_size: u64,
+    /// How long a download may go without a byte.
+    pub fetcher_stall_timeout: Duration,
+    /// How long the sandbox of a run that is over is kept on an empty disk. On one that is used up
+    /// to some part it is kept for the part of that time that is left.
+    pub gc_delay: Duration,
+    /// Thousandths of the disk that count as used in any case.
+    pub gc_disk_headroom_milli: u64,
+    /// How often sandboxes are looked through for old ones.
+    pub disk_watch_interval: Duration,
+    /// Whether a container that takes more of the disk than it was given is ended, where the isolator
+    /// `disk/du` counts that.
+    pub enforce_container_disk_quota: bool,
+    /// How often that is counted, and logs are looked at.
+    pub container_disk_watch_interval: Duration,
+    /// How much is kept of what tasks print. Absent: all.
+    pub container_logs: Option<LogLimits>,
     /// The longest first wait before another try to find or ask a master. It doubles.
     pub registration_backoff_factor: Duration,
     /// How long an executor may take to subscribe.
@@ -103,6 +134,19 @@ impl Default for Options {
             cgroups_hierarchy: "/sys/fs/cgroup".into(),
             cgroups_root: "mesos".to_owned(),
             cgroups_enable_cfs: false,
+            bounding_capabilities: Capabilities::parse(Capabilities::DEFAULT)
+                .expect("the default is names"),
+            effective_capabilities: None,
+            allowed_devices: Vec::new(),
+            fetcher_cache_dir: None,
+            fetcher_cache_size: CACHE_BYTES_MAX_DEFAULT,
+            fetcher_stall_timeout: STALL_TIMEOUT_DEFAULT,
+            gc_delay: Duration::from_secs(7 * 24 * 3_600),
+            gc_disk_headroom_milli: 100,
+            disk_watch_interval: Duration::from_secs(60),
+            enforce_container_disk_quota: false,
+            container_disk_watch_interval: DISK_WATCH_INTERVAL_DEFAULT,
+            container_logs: Some(LogLimits::default()),
             registration_backoff_factor: Duration::from_millis(100),
             executor_registration_timeout: Duration::from_secs(60),
             executor_reregistration_timeout: Duration::from_secs(2),

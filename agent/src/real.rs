@@ -28,7 +28,7 @@ use crate::containers::{Containers, Found};
 use crate::fetcher::{Fetcher, Uri};
 use crate::launcher::Identity;
 use crate::sandbox::Run;
-use crate::wire;
+use crate::{wanted, wire};
 
 /// Where programs are looked for by executors that are not told.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -53,6 +53,8 @@ pub(crate) struct Real {
     around: Surroundings,
     /// Launches that have not got as far as the containerizer.
     preparing: Mutex<HashMap<ContainerId, CancellationToken>>,
+    /// Held while the directories around a sandbox are made or removed.
+    pub(crate) sandboxes: Arc<Mutex<()>>,
     /// What containers may take, to tell what they went past.
     limits: Mutex<HashMap<ContainerId, Limits>>,
 }
@@ -68,8 +70,16 @@ impl Real {
             fetcher,
             around,
             preparing: Mutex::default(),
+            sandboxes: Arc::default(),
             limits: Mutex::default(),
         }
+    }
+
+    /// Whether a container is being started, or runs, or is over and not yet forgotten.
+    pub(crate) fn in_use(&self, container: &ContainerId) -> bool {
+        // In the order of its life: what is in neither when it is looked at is over, or younger
+        // than anything that is removed.
+        self.preparing.lock().contains_key(container) || self.containerizer.has_record(container)
     }
 
     async fn start(&self, launch: ContainerLaunch) -> Result<(), String> {
@@ -123,10 +133,14 @@ impl Real {
         };
         let sandbox = {
             let (run, owner, work_dir) = (run.clone(), owner.clone(), self.around.work_dir.clone());
-            tokio::task::spawn_blocking(move || run.create(&work_dir, owner.as_ref()))
-                .await
-                .map_err(|error| error.to_string())?
-                .map_err(|error| format!("{error}: {}", error.source))?
+            let sandboxes = Arc::clone(&self.sandboxes);
+            tokio::task::spawn_blocking(move || {
+                let _held = sandboxes.lock();
+                run.create(&work_dir, owner.as_ref())
+            })
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| format!("{error}: {}", error.source))?
         };
         let uris: Vec<Uri> = command.uris.iter().map(uri).collect();
         if !uris.is_empty() {
@@ -142,6 +156,8 @@ impl Real {
             user,
             limits: limits(&launch.resources, &launch.executor.resources, &infos),
             hostname: None,
+            wanted: wanted::read(executor.container.as_ref())?,
+            small: launch.is_command || launch.executor.is_default,
         })
     }
 
@@ -223,6 +239,7 @@ impl Real {
         let limits = self.limits.lock().get(container).copied();
         match broken {
             containerizer::Limitation::Memory => memory_limitation(limits),
+            containerizer::Limitation::Disk => disk_limitation(limits),
         }
     }
 }
@@ -306,6 +323,7 @@ fn uri(wanted: &proto::mesos::v1::command_info::Uri) -> Uri {
         executable: wanted.executable.unwrap_or(false),
         extract: wanted.extract.unwrap_or(true),
         output_file: wanted.output_file.clone(),
+        cache: wanted.cache.unwrap_or(false),
     }
 }
 
@@ -315,6 +333,7 @@ fn limits(all: &Resources, executor: &Resources, tasks: &[TaskInfo]) -> Limits {
     let mut limits = Limits {
         cpus_milli: milli(all.scalar("cpus")),
         mem_bytes: bytes(all.scalar("mem")),
+        disk_bytes: Some(bytes(all.scalar("disk"))).filter(|bytes| *bytes > 0),
         ..Limits::default()
     };
     let sum = |name: &str, unit: f64| {
@@ -352,14 +371,25 @@ fn bytes(mebibytes: Milli) -> u64 {
 
 fn memory_limitation(limits: Option<Limits>) -> Limitation {
     let most = limits.map(|limits| limits.mem_limit_bytes.unwrap_or(limits.mem_bytes));
+    let most = most.filter(|most| *most != Limits::UNLIMITED);
+    past(Reason::ContainerLimitationMemory, "Memory", "mem", most)
+}
+
+fn disk_limitation(limits: Option<Limits>) -> Limitation {
+    let most = limits.and_then(|limits| limits.disk_bytes);
+    past(Reason::ContainerLimitationDisk, "Disk", "disk", most)
+}
+
+/// A container that went past `most` bytes of a resource, for people and for frameworks.
+fn past(reason: Reason, shown: &str, name: &str, most: Option<u64>) -> Limitation {
     #[expect(clippy::cast_precision_loss, reason = "for people, in mebibytes")]
-    let most = most.filter(|most| *most != Limits::UNLIMITED).map(|most| most as f64 / MIB);
+    let most = most.map(|most| most as f64 / MIB);
     let message = match most {
-        Some(most) => format!("Memory limit exceeded: the container may take {most} MB"),
-        None => "Memory limit exceeded".to_owned(),
+        Some(most) => format!("{shown} limit exceeded: the container may take {most} MB"),
+        None => format!("{shown} limit exceeded"),
     };
     let resources = most.map(|most| Resource {
-        name: "mem".to_owned(),
+        name: name.to_owned(),
         r#type: value::Type::Scalar.into(),
         scalar: Some(value::Scalar { value: most }),
         ..Resource::default()
@@ -368,9 +398,5 @@ fn memory_limitation(limits: Option<Limits>) -> Limitation {
         limitation: Some(TaskResourceLimitation { resources: resources.into_iter().collect() }),
         ..TaskStatus::default()
     };
-    Limitation {
-        reason: Reason::ContainerLimitationMemory,
-        message: message.into(),
-        rest: proto::convert::payload(&status),
-    }
+    Limitation { reason, message: message.into(), rest: proto::convert::payload(&status) }
 }

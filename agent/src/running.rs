@@ -28,6 +28,7 @@ use crate::containers::Containers;
 use crate::detect::Machine;
 use crate::driver::{self, Ended, Shell, wall};
 use crate::fetcher::{Fetcher, FetcherOptions};
+use crate::gc;
 use crate::handle::Handle;
 use crate::link::{self, Channels, Link};
 use crate::mirror::Mirror;
@@ -86,6 +87,7 @@ impl Running {
 
 /// Starts an agent.
 pub async fn start(options: Options) -> Result<Running, StartError> {
+    crate::launcher::memory::stay_small();
     transport::metrics::install();
     transport::install_tls_provider();
     let work_dir = directory(&options.work_dir, 0o755)?;
@@ -101,7 +103,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let rebooted = loaded.boot_id.is_some_and(|before| before != machine.boot_id);
 
     let (handle, inputs) = Handle::new();
-    let containers: Arc<dyn Containers> = Arc::new(real(&options, address)?);
+    let real = Arc::new(real(&options, address)?);
+    let containers: Arc<dyn Containers> = Arc::<Real>::clone(&real);
     let recovered = recover(&containers, loaded.records, rebooted, options.recover).await?;
 
     let slaves = directory(&work_dir.join("slaves"), 0o755)?;
@@ -127,13 +130,19 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     };
     let router = api::router(Api { shared: Arc::new(shared) });
     let served = tokio::spawn(bound.serve(router, stop.clone()));
+    let rules = gc::Rules {
+        delay: options.gc_delay,
+        headroom_milli: options.gc_disk_headroom_milli,
+        interval: options.disk_watch_interval,
+    };
+    let collected = tokio::spawn(gc::run(real, work_dir, rules, stop.clone()));
 
     let shell = Shell { store, handle, link: Link::default(), containers, mirror, metrics, info };
     let parts = Parts { config: config(&options, description), shell, recovered, inputs };
     let around =
         Around { masters: options.masters, first_wait: options.registration_backoff_factor };
     let mut running = run(parts, around, address, Channels::default(), stop).await;
-    running.tasks.push(served);
+    running.tasks.extend([served, collected]);
     Ok(running)
 }
 
@@ -349,6 +358,14 @@ fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
         isolation,
         cgroups_root: options.cgroups_root.clone(),
         cgroups_enable_cfs: options.cgroups_enable_cfs,
+        capabilities_bounding: options.bounding_capabilities,
+        capabilities_effective: options.effective_capabilities,
+        allowed_devices: options.allowed_devices.clone(),
+        enforce_disk: options.enforce_container_disk_quota,
+        disk_watch_interval: options.container_disk_watch_interval,
+        logs: options.container_logs,
+        // The agent's records are nobody's matter in there.
+        hidden: vec![options.work_dir.join("meta")],
         ..ContainerizerOptions::new(runtime_dir, options.launcher.clone())
     })?;
     let around = Surroundings {
@@ -360,7 +377,17 @@ fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
         executor_reregistration_timeout: options.executor_reregistration_timeout,
         switch_user: options.switch_user && nix::unistd::geteuid().is_root(),
     };
-    Ok(Real::new(containerizer, Fetcher::new(FetcherOptions::default()), around))
+    let cache_dir = options.fetcher_cache_dir.clone();
+    // A directory of its own, since it is emptied.
+    let cache_dir = cache_dir.unwrap_or_else(|| options.work_dir.join("fetch")).join("cache");
+    let fetcher = Fetcher::new(FetcherOptions {
+        stall_timeout: options.fetcher_stall_timeout,
+        cache_dir: Some(cache_dir.clone()),
+        cache_bytes_max: options.fetcher_cache_size,
+        ..FetcherOptions::default()
+    })
+    .map_err(|source| StartError::WorkDir { path: cache_dir, source })?;
+    Ok(Real::new(containerizer, fetcher, around))
 }
 
 /// Finds out what has become of the executors in the records.

@@ -253,6 +253,8 @@ async fn containers(api: &Api) -> response::GetContainers {
             mem_total_bytes: usage.mem_bytes,
             mem_rss_bytes: usage.mem_bytes,
             mem_limit_bytes: Some(mem_limit),
+            disk_used_bytes: usage.disk_used_bytes,
+            disk_limit_bytes: usage.disk_limit_bytes,
             ..ResourceStatistics::default()
         });
         let status = ContainerStatus {

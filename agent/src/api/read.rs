@@ -135,6 +135,12 @@ fn statistics_of(usage: &Usage, one: &LiveContainer) -> Value {
         all["mem_total_bytes"] = bytes.into();
         all["mem_rss_bytes"] = bytes.into();
     }
+    if let Some(bytes) = usage.disk_used_bytes {
+        all["disk_used_bytes"] = bytes.into();
+    }
+    if let Some(bytes) = usage.disk_limit_bytes {
+        all["disk_limit_bytes"] = bytes.into();
+    }
     if let Some(pids) = usage.pids {
         all["processes"] = pids.into();
     }

@@ -3,12 +3,38 @@
 //! Both start the command in its sandbox, which is the launcher's doing. The first adds mounts of
 //! the container's own, which vanish with it.
 
+use std::path::PathBuf;
+
 use super::isolator::{Container, Isolator, StepError};
 use crate::launcher::Plan;
 
-/// `filesystem/linux`: an own mount namespace.
+/// Files of the kernel that tell of other containers or of the machine.
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// Files of the kernel that change the machine. Root may write to most of them whatever its
+/// capabilities, and the cgroups that hold a container are among them.
+const READ_ONLY: [&str; 6] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/sys"];
+
+/// `filesystem/linux`: an own mount namespace, in which the kernel's files are mostly read-only.
 #[derive(Debug)]
-pub(super) struct Linux;
+pub(super) struct Linux {
+    /// Directories of the agent that are nobody else's matter.
+    pub(super) hidden: Vec<PathBuf>,
+}
 
 impl Isolator for Linux {
     fn name(&self) -> &'static str {
@@ -17,6 +43,9 @@ impl Isolator for Linux {
 
     fn prepare(&self, _container: &Container, plan: &mut Plan) -> Result<(), StepError> {
         plan.namespaces.mount = true;
+        plan.masked.extend(MASKED.iter().map(PathBuf::from));
+        plan.masked.extend(self.hidden.iter().cloned());
+        plan.read_only.extend(READ_ONLY.iter().map(PathBuf::from));
         Ok(())
     }
 }

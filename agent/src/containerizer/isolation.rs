@@ -5,33 +5,56 @@ use std::{io, path::PathBuf};
 
 use super::cgroups::hierarchy::Mounts;
 pub use super::cgroups::hierarchy::NoController;
-use super::cgroups::{Cpu, Memory, Pids, Tracking};
+use super::cgroups::{Cpu, Cpuset, Devices, Grouped, Memory, Pids, Tracking};
 use super::isolator::Isolator;
-use super::{filesystem, namespaces, posix};
+use super::{
+    ContainerizerOptions, capabilities, disk, filesystem, namespaces, nnp, posix, rlimits, seccomp,
+    volumes,
+};
 
 /// All names, in the order in which isolators prepare. They clean up in reverse.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 23] = [
     "cgroups/cpu",
     "cgroups/mem",
     "cgroups/pids",
+    "cgroups/devices",
+    "cgroups/cpuset",
+    "cgroups/blkio",
+    "cgroups/hugetlb",
+    "cgroups/net_cls",
+    "cgroups/net_prio",
+    "cgroups/perf_event",
     "namespaces/pid",
     "namespaces/ipc",
     "filesystem/linux",
     "filesystem/posix",
+    "volume/host_path",
+    "volume/sandbox_path",
     "posix/cpu",
     "posix/mem",
+    "disk/du",
+    "posix/rlimits",
+    "linux/capabilities",
+    "linux/nnp",
+    // After the capabilities, since it forbids less where there are more.
+    "linux/seccomp",
 ];
 
 /// Names of isolators that are always there or come with another one, so that a list written for
 /// Mesos keeps working.
-const IMPLIED: [&str; 3] = ["cgroups/cpuacct", "namespaces/uts", "posix/rlimits"];
+const IMPLIED: [&str; 3] = ["cgroups/cpuacct", "namespaces/uts", "cgroups/freezer"];
 
-/// What root isolates by when it is not told.
-pub const DEFAULT_ROOT: &str =
-    "cgroups/cpu,cgroups/mem,cgroups/pids,namespaces/pid,namespaces/ipc,filesystem/linux";
+/// Every isolator on cgroups that this machine has the controller for.
+const ALL_CGROUPS: &str = "cgroups/all";
+
+/// What root isolates by when it is not told, as far as this machine has it.
+pub const DEFAULT_ROOT: &str = "cgroups/cpu,cgroups/mem,cgroups/pids,cgroups/devices,\
+    namespaces/pid,namespaces/ipc,filesystem/linux,\
+    volume/host_path,volume/sandbox_path,posix/rlimits,\
+    linux/capabilities,linux/nnp,linux/seccomp";
 
 /// What others isolate by: nothing. Use is counted.
-pub const DEFAULT_UNPRIVILEGED: &str = "posix/cpu,posix/mem,filesystem/posix";
+pub const DEFAULT_UNPRIVILEGED: &str = "posix/cpu,posix/mem,filesystem/posix,posix/rlimits";
 
 /// A list of isolator names that all exist, in the order of [`NAMES`], each once.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -71,6 +94,7 @@ impl Isolation {
         for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             match NAMES.into_iter().find(|&known| known == name) {
                 Some(known) => chosen.push(known),
+                None if name == ALL_CGROUPS => chosen.extend(cgroups_here()),
                 None if IMPLIED.contains(&name) => {}
                 None => return Err(UnknownIsolator { name: name.to_owned() }),
             }
@@ -81,8 +105,12 @@ impl Isolation {
     /// What this process can do when it is not told what to.
     pub fn default_here() -> Self {
         let root = nix::unistd::geteuid().is_root();
-        Self::parse(if root { DEFAULT_ROOT } else { DEFAULT_UNPRIVILEGED })
-            .expect("the defaults are names")
+        let mut chosen = Self::parse(if root { DEFAULT_ROOT } else { DEFAULT_UNPRIVILEGED })
+            .expect("the defaults are names");
+        // A machine with the v2 tree alone has no such controller, and is not to be refused for it.
+        let here = cgroups_here();
+        chosen.0.retain(|name| *name != "cgroups/devices" || here.contains(name));
+        chosen
     }
 
     /// The chosen names.
@@ -96,8 +124,19 @@ impl Isolation {
     }
 }
 
+/// The isolators on cgroups whose controllers this machine has.
+fn cgroups_here() -> Vec<&'static str> {
+    let mounts = Mounts::detect().unwrap_or_default();
+    let here = |name: &&str| {
+        name.strip_prefix("cgroups/").is_some_and(|controller| {
+            mounts.has(if controller == "mem" { "memory" } else { controller })
+        })
+    };
+    NAMES.into_iter().filter(here).collect()
+}
+
 fn needs_root(name: &str) -> bool {
-    !name.starts_with("posix/") && name != "filesystem/posix"
+    !name.starts_with("posix/") && name != "filesystem/posix" && name != "disk/du"
 }
 
 /// What isolators are made with.
@@ -107,6 +146,7 @@ pub(super) struct Setup<'a> {
     pub(super) pids_default: u64,
     pub(super) kill_within: Duration,
     pub(super) containers: PathBuf,
+    pub(super) options: &'a ContainerizerOptions,
 }
 
 /// Makes the isolators of a list.
@@ -130,12 +170,35 @@ pub(super) fn build(
             "cgroups/cpu" => Box::new(Cpu::new(&mounts, group, setup.cpu_quota_always)?),
             "cgroups/mem" => Box::new(Memory::new(&mounts, group)?),
             "cgroups/pids" => Box::new(Pids::new(&mounts, group, setup.pids_default)?),
+            "cgroups/devices" => {
+                Box::new(Devices::new(&mounts, group, &setup.options.allowed_devices)?)
+            }
+            "cgroups/cpuset" => Box::new(Cpuset::new(&mounts, group)?),
+            "cgroups/blkio" | "cgroups/hugetlb" | "cgroups/net_cls" | "cgroups/net_prio"
+            | "cgroups/perf_event" => Box::new(Grouped::new(&mounts, group, name)?),
             "namespaces/pid" => Box::new(namespaces::Pid),
             "namespaces/ipc" => Box::new(namespaces::Ipc),
-            "filesystem/linux" => Box::new(filesystem::Linux),
+            "filesystem/linux" => Box::new(filesystem::Linux {
+                hidden: std::iter::once(&setup.options.runtime_dir)
+                    .chain(&setup.options.hidden)
+                    .cloned()
+                    .collect(),
+            }),
             "filesystem/posix" => Box::new(filesystem::Posix),
+            "volume/host_path" => Box::new(volumes::HostPath),
+            "volume/sandbox_path" => Box::new(volumes::SandboxPath),
             "posix/cpu" => Box::new(posix::Cpu { containers: setup.containers.clone() }),
             "posix/mem" => Box::new(posix::Memory { containers: setup.containers.clone() }),
+            "disk/du" => {
+                Box::new(disk::Du::new(setup.containers.clone(), setup.options.enforce_disk))
+            }
+            "posix/rlimits" => Box::new(rlimits::Rlimits),
+            "linux/capabilities" => Box::new(capabilities::Granted {
+                bounding: setup.options.capabilities_bounding,
+                effective: setup.options.capabilities_effective,
+            }),
+            "linux/nnp" => Box::new(nnp::NoNewPrivileges),
+            "linux/seccomp" => Box::new(seccomp::Filter),
             other => unreachable!("'{other}' is in the list of names and not made here"),
         });
     }
@@ -158,6 +221,8 @@ mod tests {
         let list = Isolation::parse(" namespaces/pid,cgroups/mem,cgroups/mem ").expect("names");
         assert_eq!(list.names(), ["cgroups/mem", "namespaces/pid"]);
         assert!(list.isolates());
+        let all = Isolation::parse(ALL_CGROUPS).expect("a name");
+        assert!(all.names().iter().all(|name| name.starts_with("cgroups/")), "{all:?}");
         assert!(!Isolation::parse(DEFAULT_UNPRIVILEGED).expect("names").isolates());
     }
 }

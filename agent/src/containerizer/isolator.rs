@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use model::ids::ContainerId;
 
-use super::{Limitation, Limits, Usage};
+use super::{Limitation, Limits, Usage, Wanted};
 use crate::launcher::Plan;
 
 /// What isolators know of the container that is to be launched.
@@ -20,6 +20,8 @@ pub(crate) struct Container {
     pub(crate) id: ContainerId,
     /// What it may use.
     pub(crate) limits: Limits,
+    /// What it was asked to be like.
+    pub(crate) wanted: Wanted,
 }
 
 /// One aspect of isolation.
@@ -54,6 +56,15 @@ pub(crate) trait Isolator: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether [`Isolator::inspect`] does anything.
+    fn inspects(&self) -> bool {
+        false
+    }
+
+    /// Looks at what nothing tells of by itself, for [`Isolator::limitation`] and
+    /// [`Isolator::usage`]. May take long; called from time to time.
+    fn inspect(&self, _container: &str) {}
+
     /// Ends all processes of the container, if it knows them.
     fn kill(&self, _container: &str) -> Result<(), StepError> {
         Ok(())
@@ -70,6 +81,8 @@ pub(crate) trait Isolator: fmt::Debug + Send + Sync {
 pub enum Step {
     /// Setting up.
     Prepare,
+    /// Giving what the container was asked to have.
+    Grant,
     /// Setting limits.
     Limit,
     /// Ending processes.
@@ -82,6 +95,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Prepare => "set up",
+            Self::Grant => "grant",
             Self::Limit => "set the limits in",
             Self::Kill => "end the processes of",
             Self::Cleanup => "clear away",
@@ -111,4 +125,9 @@ pub(super) fn failed(
 ) -> impl FnOnce(io::Error) -> StepError + use<> {
     let path = path.to_owned();
     move |source| StepError { isolator, step, path, source }
+}
+
+/// Says that a container is not granted `what`, and why.
+pub(super) fn refused(isolator: &'static str, what: &str, why: String) -> StepError {
+    failed(isolator, Step::Grant, Path::new(what))(io::Error::other(why))
 }

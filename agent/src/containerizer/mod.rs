@@ -8,13 +8,21 @@
 //! A launch is a list of steps (record, isolators in order, launcher), and destroying undoes them
 //! in reverse, however many were done. When a command ends by itself, all of it is undone at once.
 
+mod capabilities;
 mod cgroups;
+mod disk;
 mod filesystem;
 mod isolation;
 mod isolator;
+mod logs;
 mod namespaces;
+mod nnp;
 mod posix;
+mod rlimits;
+mod seccomp;
+mod spec;
 mod supervise;
+mod volumes;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -32,13 +40,19 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::cgroups::{Access, AllowedDevice, BadDevices, DeviceKind};
 pub use self::isolation::{
     DEFAULT_ROOT, DEFAULT_UNPRIVILEGED, Isolation, IsolationError, NAMES, NoController,
     UnknownIsolator,
 };
 use self::isolator::{Container, Isolator};
 pub use self::isolator::{Step, StepError};
-use crate::launcher::{Files, Identity, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically};
+pub use self::logs::LogLimits;
+pub use self::spec::{CommandLine, LaunchSpec, Limits, Seccomp, Wanted};
+use crate::launcher::{
+    Capabilities, Files, Identity, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically,
+};
+use crate::steps::Steps;
 
 /// Processes and threads a container may have when nobody says otherwise.
 ///
@@ -49,6 +63,9 @@ pub const PIDS_DEFAULT: u64 = 4_096;
 /// How long destroying a container may wait for its processes to die. They do at once, unless the
 /// kernel waits for a disk or a file server on their behalf.
 pub const DESTROY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+/// How often it is counted what a sandbox takes. Each time all of it is walked through.
+pub const DISK_WATCH_INTERVAL_DEFAULT: Duration = Duration::from_secs(15);
 
 /// Ends of containers remembered for those who ask late. Who wants to know asks at the launch.
 const ENDED_MAX: usize = 1_024;
@@ -70,6 +87,24 @@ pub struct ContainerizerOptions {
     pub pids_default: u64,
     /// How long destroying may wait (`--cgroups_destroy_timeout`).
     pub destroy_timeout: Duration,
+    /// The most capabilities that anybody in a container can have (`--bounding_capabilities`).
+    pub capabilities_bounding: Capabilities,
+    /// Those that a command has whoever it runs as, unless its container names others
+    /// (`--effective_capabilities`). Absent: what goes with its user.
+    pub capabilities_effective: Option<Capabilities>,
+    /// Devices that containers may use besides those that everybody needs (`--allowed_devices`).
+    pub allowed_devices: Vec<AllowedDevice>,
+    /// Directories that nobody in a container of its own mounts sees into.
+    pub hidden: Vec<PathBuf>,
+    /// Whether a container that takes more of the disk than it was given is ended, where `disk/du`
+    /// counts that (`--enforce_container_disk_quota`).
+    pub enforce_disk: bool,
+    /// How often that is counted, and logs are looked at (`--container_disk_watch_interval`).
+    pub disk_watch_interval: Duration,
+    /// How much is kept of what containers print. Absent: all.
+    pub logs: Option<LogLimits>,
+    /// Who is told how far launches and ends have got.
+    pub steps: Steps,
 }
 
 impl ContainerizerOptions {
@@ -83,6 +118,15 @@ impl ContainerizerOptions {
             cgroups_enable_cfs: false,
             pids_default: PIDS_DEFAULT,
             destroy_timeout: DESTROY_TIMEOUT_DEFAULT,
+            capabilities_bounding: Capabilities::parse(Capabilities::DEFAULT)
+                .expect("the default is names"),
+            capabilities_effective: None,
+            allowed_devices: Vec::new(),
+            hidden: Vec::new(),
+            enforce_disk: false,
+            disk_watch_interval: DISK_WATCH_INTERVAL_DEFAULT,
+            logs: Some(LogLimits::default()),
+            steps: Steps::default(),
         }
     }
 }
@@ -101,60 +145,6 @@ pub enum SetupError {
         /// Why.
         source: io::Error,
     },
-}
-
-/// What a container executes.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum CommandLine {
-    /// A line for `/bin/sh -c`.
-    Shell(String),
-    /// A program, searched for in the `PATH` of the environment unless it has a slash in it, and its
-    /// argument vector, whose first element is its own name.
-    Program {
-        /// What to execute.
-        path: String,
-        /// Its arguments, its own name first.
-        arguments: Vec<String>,
-    },
-}
-
-/// What a container may use.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Limits {
-    /// CPUs asked for, in thousandths: its weight against others.
-    pub cpus_milli: u64,
-    /// The most CPUs, in thousandths. Absent: as `--cgroups_enable_cfs` says.
-    pub cpus_limit_milli: Option<u64>,
-    /// Memory asked for.
-    pub mem_bytes: u64,
-    /// The most memory, [`Limits::UNLIMITED`] for all there is. Absent: as much as asked for.
-    pub mem_limit_bytes: Option<u64>,
-    /// The most processes and threads. Absent: the agent's default.
-    pub pids: Option<u64>,
-}
-
-impl Limits {
-    /// A limit that is none.
-    pub const UNLIMITED: u64 = u64::MAX;
-}
-
-/// Everything about one launch.
-#[derive(Clone, Debug)]
-pub struct LaunchSpec {
-    /// Its id, new on this agent.
-    pub container: ContainerId,
-    /// Where the command starts and its output goes; it exists.
-    pub sandbox: PathBuf,
-    /// What to execute.
-    pub command: CommandLine,
-    /// The whole environment.
-    pub environment: Vec<(String, String)>,
-    /// Whom to run as. Absent: as the agent.
-    pub user: Option<String>,
-    /// What it may use.
-    pub limits: Limits,
-    /// The host name it sees. Absent: the machine's.
-    pub hostname: Option<String>,
 }
 
 /// A container that runs.
@@ -214,6 +204,8 @@ pub enum LaunchError {
 pub enum Limitation {
     /// The kernel killed for memory.
     Memory,
+    /// The sandbox takes more of the disk.
+    Disk,
 }
 
 /// How a container ended.
@@ -246,6 +238,10 @@ pub struct Usage {
     pub mem_bytes: Option<u64>,
     /// Processes and threads. Absent: nobody counts.
     pub pids: Option<u64>,
+    /// What the sandbox took when it was last counted. Absent: it was not.
+    pub disk_used_bytes: Option<u64>,
+    /// What it may take. Absent: nobody counts, or asked for any.
+    pub disk_limit_bytes: Option<u64>,
 }
 
 /// What was found of the containers an agent knows.
@@ -320,6 +316,7 @@ impl Containerizer {
             pids_default: options.pids_default,
             kill_within: options.destroy_timeout,
             containers,
+            options: &options,
         };
         let isolators = isolation::build(&options.isolation, &setup)?;
         if !options.isolation.isolates() {
@@ -430,8 +427,15 @@ impl Containerizer {
         self.blocking(move |inner| {
             // A record that stays is found and removed by the next recovery.
             let _ = fs::remove_dir_all(inner.files(container.as_str()).dir());
+            inner.options.steps.reached("forgotten");
         })
         .await;
+    }
+
+    /// Whether a container has been launched and not yet been forgotten.
+    pub fn has_record(&self, container: &ContainerId) -> bool {
+        self.inner.containers.lock().live.contains_key(container)
+            || self.inner.files(container.as_str()).dir().exists()
     }
 
     /// Takes back the containers in `known`, the agent's own record, and destroys all others.
@@ -477,16 +481,24 @@ impl Inner {
             .mode(0o700)
             .create(files.dir())
             .map_err(|source| LaunchError::Record { path: files.dir().to_owned(), source })?;
-        let container = Container { id: spec.container.clone(), limits: spec.limits };
+        self.options.steps.reached("recorded");
+        let container = Container {
+            id: spec.container.clone(),
+            limits: spec.limits,
+            wanted: spec.wanted.clone(),
+        };
         let mut plan = plan(spec)?;
         for isolator in &self.isolators {
             isolator.prepare(&container, &mut plan)?;
+            self.options.steps.reached_by("prepared", isolator.name());
         }
+        volumes::all_taken(&container, &plan)?;
         let text = serde_json::to_vec(&plan).expect("a plan is plain strings and numbers");
         write_atomically(&files.plan(), &text)
             .map_err(|source| LaunchError::Record { path: files.plan(), source })?;
+        self.options.steps.reached("planned");
         let (program, arguments) = &self.options.launcher;
-        Command::new(program)
+        let launcher = Command::new(program)
             .args(arguments)
             .arg(files.dir())
             // The agent's own environment is nothing for processes that outlive it.
@@ -496,7 +508,9 @@ impl Inner {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|source| LaunchError::Launcher { path: program.clone(), source })
+            .map_err(|source| LaunchError::Launcher { path: program.clone(), source })?;
+        self.options.steps.reached("launcher started");
+        Ok(launcher)
     }
 
     /// The second part: the launcher's answer, and what isolators do to a running container. Blocks.
@@ -507,9 +521,11 @@ impl Inner {
         let _ = stdout.read_to_string(&mut line);
         let line = line.trim();
         if let Some(pid) = line.strip_prefix(LAUNCHED).and_then(|pid| pid.parse().ok()) {
+            self.options.steps.reached("launched");
             for isolator in &self.isolators {
                 isolator.isolate(container, pid)?;
             }
+            self.options.steps.reached("isolated");
             return Ok(Launched { pid });
         }
         let reason = line.strip_prefix(REFUSED).unwrap_or("the launcher died").to_owned();
@@ -527,16 +543,35 @@ impl Inner {
         {
             left.push(format!("cannot write {}: {error}", files.destroyed().display()));
         }
+        self.options.steps.reached("marked");
+        note_end(&files);
         left.extend(supervise::end_launcher(&files, self.options.destroy_timeout, || {
             self.isolators.iter().filter_map(|each| each.kill(container).err()).collect()
         }));
+        self.options.steps.reached("launcher ended");
         for isolator in self.isolators.iter().rev() {
             if let Err(error) = isolator.cleanup(container) {
                 left.push(error.to_string());
             }
+            self.options.steps.reached_by("cleared", isolator.name());
         }
         left
     }
+}
+
+/// Leaves the time of a container's end on its sandbox, as that of the last change: nobody but root
+/// can set it otherwise, and it says from when on the sandbox ages.
+fn note_end(files: &Files) {
+    let Some(plan) = read_plan(files) else { return };
+    if let Ok(there) = fs::metadata(&plan.sandbox) {
+        // Setting what is set counts as a change.
+        let _ = fs::set_permissions(&plan.sandbox, there.permissions());
+    }
+}
+
+/// What a container's launcher was told.
+fn read_plan(files: &Files) -> Option<Plan> {
+    serde_json::from_slice(&fs::read(files.plan()).ok()?).ok()
 }
 
 fn mark(path: &Path) -> io::Result<()> {
@@ -561,6 +596,7 @@ fn plan(spec: LaunchSpec) -> Result<Plan, LaunchError> {
         environment: spec.environment,
         identity,
         hostname: spec.hostname,
+        small: spec.small,
         ..Plan::default()
     })
 }

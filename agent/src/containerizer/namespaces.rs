@@ -30,9 +30,10 @@ impl Isolator for Ipc {
         "namespaces/ipc"
     }
 
-    fn prepare(&self, _container: &Container, plan: &mut Plan) -> Result<(), StepError> {
+    fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
         plan.namespaces.ipc = true;
         plan.namespaces.uts = true;
+        plan.shm_bytes = container.wanted.shm_bytes;
         plan.namespaces.mount = true;
         Ok(())
     }

@@ -16,6 +16,7 @@ use tokio::io::unix::AsyncFd;
 use super::isolator::StepError;
 use super::{
     ENDED_MAX, Entry, Inner, LaunchError, LaunchSpec, Launched, Recovered, Termination, blocking,
+    logs, read_plan,
 };
 use crate::launcher::{self, Files, Process, write_atomically};
 
@@ -106,6 +107,7 @@ async fn supervise(
         () = ended(launcher.process.as_ref()) => {}
         () = entry.destroy.cancelled() => {}
         () = limited(&inner, id, watches) => {}
+        () = found_over(&inner, &container) => {}
         () = inner.stopped.cancelled() => return,
     }
     let name = container.clone();
@@ -119,6 +121,7 @@ async fn supervise(
             Termination { destroyed: asked && !by_itself, limitation, ..Termination::default() };
         // An agent that dies in the middle of clearing up must not forget what it knew.
         record(&files, &termination);
+        inner.options.steps.reached("end recorded");
         let left = inner.undo(name.as_str());
         if let Some(mut child) = launcher.child.take() {
             let _ = child.wait();
@@ -126,6 +129,7 @@ async fn supervise(
         termination.status = status(&files);
         termination.leftovers = left.join("; ");
         record(&files, &termination);
+        inner.options.steps.reached("end known");
         termination
     })
     .await;
@@ -198,6 +202,34 @@ async fn limited(inner: &Arc<Inner>, container: &str, watches: Vec<AsyncFd<Owned
         if inner.limitation(container).is_some() {
             return;
         }
+    }
+}
+
+/// Looks at logs and has isolators look from time to time, until one finds a limit broken.
+async fn found_over(inner: &Arc<Inner>, container: &ContainerId) {
+    if inner.options.logs.is_none() && !inner.isolators.iter().any(|it| it.inspects()) {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(inner.options.disk_watch_interval).await;
+        let name = container.clone();
+        let broken = blocking(inner, move |inner| {
+            cut_logs(inner, &name);
+            inner.isolators.iter().for_each(|isolator| isolator.inspect(name.as_str()));
+            inner.isolators.iter().any(|it| it.inspects())
+                && inner.limitation(name.as_str()).is_some()
+        });
+        if broken.await {
+            return;
+        }
+    }
+}
+
+fn cut_logs(inner: &Inner, container: &ContainerId) {
+    let Some(limits) = inner.options.logs else { return };
+    let Some(plan) = read_plan(&inner.files(container.as_str())) else { return };
+    if let Err(error) = logs::rotate(&plan.sandbox, limits) {
+        tracing::warn!(%container, %error, "the logs of a container cannot be cut");
     }
 }
 

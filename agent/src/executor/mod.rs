@@ -114,6 +114,7 @@ impl ExecutorOptions {
 /// Runs the executor to its end and gives the exit code of the process. To be called before any
 /// thread is started.
 pub fn main(options: &ExecutorOptions) -> i32 {
+    crate::launcher::memory::stay_small_alone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(Shell::run(options)),

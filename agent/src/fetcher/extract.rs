@@ -15,22 +15,29 @@ use super::beneath::Root;
 /// What an archive is, by its name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Format {
-    Tar,
-    TarGz,
-    Gz,
+    /// Many files, perhaps packed as a whole.
+    Tar(Option<Packing>),
+    /// One file, packed.
+    Packed(Packing),
     Zip,
-    /// Known to be an archive, and not one of ours.
-    Unsupported,
 }
+
+/// How bytes are packed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Packing {
+    Gzip,
+    Bzip2,
+    Xz,
+    Zstd,
+}
+
+/// Memory that unpacking may take. `xz -9` wants 65 MiB; a header that asks for gigabytes is no
+/// reason to give them.
+const MEMORY_BYTES_MAX: u64 = 256 << 20;
 
 /// Why an archive is not unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
-    /// bzip2 and xz.
-    #[error(
-        "this kind of archive cannot be unpacked here; repack it as .tar.gz or .zip, or set 'extract' to false"
-    )]
-    Unsupported,
     /// An entry has a name that leads out of the sandbox.
     #[error("it has an entry '{entry}', which leads out of the sandbox")]
     Escapes {
@@ -75,16 +82,21 @@ pub enum ExtractError {
 impl Format {
     /// What a file of this name is, if it is an archive.
     pub(super) fn of(name: &str) -> Option<Self> {
-        const BY_SUFFIX: [(&str, Format); 9] = [
-            (".tar", Format::Tar),
-            (".tgz", Format::TarGz),
-            (".tar.gz", Format::TarGz),
-            (".gz", Format::Gz),
+        const BY_SUFFIX: [(&str, Format); 14] = [
+            (".tar", Format::Tar(None)),
+            (".tgz", Format::Tar(Some(Packing::Gzip))),
+            (".tar.gz", Format::Tar(Some(Packing::Gzip))),
+            (".tbz2", Format::Tar(Some(Packing::Bzip2))),
+            (".tar.bz2", Format::Tar(Some(Packing::Bzip2))),
+            (".txz", Format::Tar(Some(Packing::Xz))),
+            (".tar.xz", Format::Tar(Some(Packing::Xz))),
+            (".tzst", Format::Tar(Some(Packing::Zstd))),
+            (".tar.zst", Format::Tar(Some(Packing::Zstd))),
+            (".gz", Format::Packed(Packing::Gzip)),
+            (".bz2", Format::Packed(Packing::Bzip2)),
+            (".xz", Format::Packed(Packing::Xz)),
+            (".zst", Format::Packed(Packing::Zstd)),
             (".zip", Format::Zip),
-            (".tbz2", Format::Unsupported),
-            (".tar.bz2", Format::Unsupported),
-            (".txz", Format::Unsupported),
-            (".tar.xz", Format::Unsupported),
         ];
         let found = BY_SUFFIX.into_iter().find(|(suffix, _)| name.ends_with(suffix));
         found.map(|(_, format)| format)
@@ -131,15 +143,34 @@ pub(super) fn extract(
     budget: &mut Budget,
 ) -> Result<(), ExtractError> {
     match format {
-        Format::Tar => tar(archive, root, budget),
-        Format::TarGz => tar(MultiGzDecoder::new(io::BufReader::new(archive)), root, budget),
-        Format::Gz => {
+        Format::Tar(None) => tar(archive, root, budget),
+        Format::Tar(Some(packing)) => tar(unpack(packing, archive)?, root, budget),
+        Format::Packed(packing) => {
             let mut file = root.file(&name.with_extension(""), 0o644)?;
-            budget.copy(MultiGzDecoder::new(io::BufReader::new(archive)), &mut file)
+            budget.copy(unpack(packing, archive)?, &mut file)
         }
         Format::Zip => zip(archive, root, budget),
-        Format::Unsupported => Err(ExtractError::Unsupported),
     }
+}
+
+/// What is packed in `packed`. Several packed files behind each other are one.
+fn unpack(packing: Packing, packed: File) -> io::Result<Box<dyn Read>> {
+    let packed = io::BufReader::new(packed);
+    Ok(match packing {
+        Packing::Gzip => Box::new(MultiGzDecoder::new(packed)),
+        Packing::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(packed)),
+        Packing::Xz => {
+            let flags = liblzma::stream::CONCATENATED;
+            let stream = liblzma::stream::Stream::new_stream_decoder(MEMORY_BYTES_MAX, flags)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(packed, stream))
+        }
+        Packing::Zstd => {
+            let mut unpacked = zstd::stream::read::Decoder::with_buffer(packed)?;
+            // As a power of two.
+            unpacked.window_log_max(MEMORY_BYTES_MAX.ilog2())?;
+            Box::new(unpacked)
+        }
+    })
 }
 
 fn tar(archive: impl Read, root: &Root, budget: &mut Budget) -> Result<(), ExtractError> {

@@ -1,9 +1,12 @@
 //! Brings what a command needs into its sandbox before it starts.
 //!
 //! Sources are files of this machine and http(s) addresses. Archives are unpacked unless that is
-//! declined. Nothing is kept for the next launch: a URI that asks for the cache is fetched directly.
+//! declined. A download that may be cached is kept for the next launch; files of this machine are
+//! copied each time. With `#sha256:…` behind it a URI's content must be just that.
 
 mod beneath;
+mod cache;
+mod checksum;
 mod extract;
 mod local;
 
@@ -13,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use self::cache::Cache;
 pub use self::extract::ExtractError;
 use self::extract::{Budget, Format};
 use crate::launcher::Identity;
@@ -32,6 +36,9 @@ pub const ENTRIES_MAX: u64 = 2_000_000;
 /// How long a download may go without a byte (`--fetcher_stall_timeout`).
 pub const STALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
+/// What the cache keeps (`--fetcher_cache_size`).
+pub const CACHE_BYTES_MAX_DEFAULT: u64 = 2 << 30;
+
 /// How long a server may take to answer the connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -46,12 +53,20 @@ pub struct Uri {
     pub extract: bool,
     /// What to call it, relative to the sandbox. Absent: as the URI ends.
     pub output_file: Option<String>,
+    /// Whether a download may be kept for others of the same user, and come from there.
+    pub cache: bool,
 }
 
 impl Uri {
     /// A URI with nothing else said.
     pub fn new(value: impl Into<String>) -> Self {
-        Self { value: value.into(), executable: false, extract: true, output_file: None }
+        Self {
+            value: value.into(),
+            executable: false,
+            extract: true,
+            output_file: None,
+            cache: false,
+        }
     }
 }
 
@@ -68,6 +83,10 @@ pub struct FetcherOptions {
     pub entries_max: u64,
     /// Where relative paths start (`--frameworks_home`). Absent: they are refused.
     pub frameworks_home: Option<PathBuf>,
+    /// Where downloads are kept (`--fetcher_cache_dir`); emptied at first. Absent: nowhere.
+    pub cache_dir: Option<PathBuf>,
+    /// The most bytes kept.
+    pub cache_bytes_max: u64,
 }
 
 impl Default for FetcherOptions {
@@ -78,6 +97,8 @@ impl Default for FetcherOptions {
             unpacked_bytes_max: UNPACKED_BYTES_MAX,
             entries_max: ENTRIES_MAX,
             frameworks_home: None,
+            cache_dir: None,
+            cache_bytes_max: CACHE_BYTES_MAX_DEFAULT,
         }
     }
 }
@@ -103,6 +124,17 @@ pub enum Reason {
         "it is a relative path; give an absolute one, or start the agent with --frameworks_home"
     )]
     Relative,
+    /// The fragment that names a checksum has none.
+    #[error("'{0}' is no checksum; '#sha256:' is followed by 64 hexadecimal digits")]
+    BadChecksum(String),
+    /// It is not what it should be.
+    #[error("its sha256 is {found}, and {wanted} was wanted")]
+    Checksum {
+        /// What the URI says.
+        wanted: String,
+        /// What came.
+        found: String,
+    },
     /// Nothing to call it.
     #[error("it does not end in a file name; set 'output_file'")]
     NoName,
@@ -117,6 +149,14 @@ pub enum Reason {
     Write {
         /// What.
         file: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The cache cannot be written.
+    #[error("cannot write {} into the cache: {source}", path.display())]
+    Cache {
+        /// What.
+        path: PathBuf,
         /// Why.
         source: io::Error,
     },
@@ -145,6 +185,7 @@ pub enum Reason {
 pub struct Fetcher {
     options: FetcherOptions,
     client: OnceLock<Result<reqwest::Client, String>>,
+    cache: Option<Cache>,
 }
 
 /// Where a URI leads.
@@ -155,9 +196,11 @@ enum Source {
 }
 
 impl Fetcher {
-    /// A fetcher with these limits.
-    pub fn new(options: FetcherOptions) -> Self {
-        Self { options, client: OnceLock::new() }
+    /// A fetcher with these limits. An error is of its cache's directory.
+    pub fn new(options: FetcherOptions) -> io::Result<Self> {
+        let cache = options.cache_dir.clone();
+        let cache = cache.map(|dir| Cache::new(dir, options.cache_bytes_max)).transpose()?;
+        Ok(Self { options, client: OnceLock::new(), cache })
     }
 
     /// Fetches all of `uris` into `sandbox`, in order; what comes belongs to `owner`. The first that
@@ -182,13 +225,20 @@ impl Fetcher {
         sandbox: &Path,
         owner: Option<&Identity>,
     ) -> Result<(), Reason> {
-        let source = self.source(&uri.value)?;
-        let name = output(uri)?;
+        let (from, checksum) = checksum::split(&uri.value)
+            .map_err(|text| Reason::BadChecksum(text.escape_debug().take(80).collect()))?;
+        let source = self.source(from)?;
+        let name = output(from, uri.output_file.as_deref())?;
         let place = Place { sandbox: sandbox.to_owned(), owner: owner.cloned(), name };
-        let file = place.clone().create().await?;
-        match source {
-            Source::File(path) => copy(path, file, owner.cloned()).await?,
-            Source::Http => self.download(&uri.value, file, &place).await?,
+        match (source, &self.cache) {
+            (Source::File(path), _) => {
+                copy(path, place.clone().create().await?, owner.cloned()).await?;
+                place.clone().verify(checksum).await?;
+            }
+            (Source::Http, Some(cache)) if uri.cache => {
+                self.cached(cache, from, checksum, &place).await?;
+            }
+            (Source::Http, _) => self.direct(from, checksum, &place).await?,
         }
         if uri.executable {
             return place.make_executable().await;
@@ -225,15 +275,62 @@ impl Fetcher {
         }
     }
 
+    /// Downloads into the sandbox.
+    async fn direct(
+        &self,
+        from: &str,
+        checksum: Option<String>,
+        place: &Place,
+    ) -> Result<(), Reason> {
+        let file = place.clone().create().await?;
+        let most = self.options.download_bytes_max;
+        self.download(from, file, most, |source| place.failed(source)).await?;
+        place.clone().verify(checksum).await
+    }
+
+    /// Brings it from the cache, and first into it if it is not there. What is too large for that is
+    /// downloaded directly.
+    async fn cached(
+        &self,
+        cache: &Cache,
+        from: &str,
+        checksum: Option<String>,
+        place: &Place,
+    ) -> Result<(), Reason> {
+        let key = cache::Key {
+            user: place.owner.as_ref().map(|owner| owner.uid),
+            uri: from.to_owned(),
+            checksum: checksum.clone(),
+        };
+        let most = self.options.download_bytes_max.min(cache.bytes_max());
+        let wanted = checksum.clone();
+        let download = async |path: &Path| {
+            let path = path.to_owned();
+            let failed = |source| Reason::Cache { path: path.clone(), source };
+            let file = std::fs::File::create(&path).map_err(failed)?;
+            let bytes = self.download(from, file, most, failed).await?;
+            blocking(move || matches(std::fs::File::open(&path), wanted)).await?;
+            Ok(bytes)
+        };
+        let kept = match cache.get(key, download).await {
+            Err(Reason::TooLarge(_)) if most < self.options.download_bytes_max => {
+                return self.direct(from, checksum, place).await;
+            }
+            kept => kept?,
+        };
+        copy(kept.path().to_owned(), place.clone().create().await?, None).await
+    }
+
+    /// Downloads into `file`, and gives how much it is.
     async fn download(
         &self,
         uri: &str,
         mut file: std::fs::File,
-        place: &Place,
-    ) -> Result<(), Reason> {
+        most: u64,
+        failed: impl Fn(io::Error) -> Reason,
+    ) -> Result<u64, Reason> {
         let client = self.client.get_or_init(client).clone().map_err(Reason::Client)?;
         let stall = self.options.stall_timeout;
-        let most = self.options.download_bytes_max;
         let answered = tokio::time::timeout(stall + CONNECT_TIMEOUT, client.get(uri).send()).await;
         let mut response =
             answered.map_err(|_| Reason::Stalled(stall))?.map_err(|error| transfer(&error))?;
@@ -247,7 +344,7 @@ impl Fetcher {
         loop {
             let chunk = tokio::time::timeout(stall, response.chunk()).await;
             let chunk = chunk.map_err(|_| Reason::Stalled(stall))?;
-            let Some(chunk) = chunk.map_err(|error| transfer(&error))? else { return Ok(()) };
+            let Some(chunk) = chunk.map_err(|error| transfer(&error))? else { return Ok(taken) };
             taken += chunk.len() as u64;
             if taken > most {
                 return Err(Reason::TooLarge(most));
@@ -258,9 +355,16 @@ impl Fetcher {
                 (file, written)
             })
             .await;
-            written.map_err(|source| place.failed(source))?;
+            written.map_err(&failed)?;
         }
     }
+}
+
+/// Whether a file is what it should be, if anybody says.
+fn matches(file: io::Result<std::fs::File>, wanted: Option<String>) -> Result<(), Reason> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    let found = file.and_then(checksum::of).map_err(Reason::Read)?;
+    if found == wanted { Ok(()) } else { Err(Reason::Checksum { wanted, found }) }
 }
 
 /// Where one thing goes.
@@ -278,6 +382,13 @@ impl Place {
             root.file(&self.name, 0o644).map_err(|source| self.failed(source))
         })
         .await
+    }
+
+    async fn verify(self, checksum: Option<String>) -> Result<(), Reason> {
+        if checksum.is_none() {
+            return Ok(());
+        }
+        blocking(move || matches(self.root()?.read(&self.name), checksum)).await
     }
 
     async fn make_executable(self) -> Result<(), Reason> {
@@ -351,13 +462,12 @@ fn transfer(error: &reqwest::Error) -> Reason {
 }
 
 /// What to call it in the sandbox.
-fn output(uri: &Uri) -> Result<PathBuf, Reason> {
-    let path = if let Some(file) = &uri.output_file {
+fn output(from: &str, asked: Option<&str>) -> Result<PathBuf, Reason> {
+    let path = if let Some(file) = asked {
         let clean = extract::inside(Path::new(file));
         clean.map_err(|_| Reason::OutputEscapes(format!("'{}'", file.escape_debug())))?
     } else {
-        let name = last_segment(&uri.value);
-        extract::inside(Path::new(name)).map_err(|_| Reason::NoName)?
+        extract::inside(Path::new(last_segment(from))).map_err(|_| Reason::NoName)?
     };
     if path.as_os_str().is_empty() { Err(Reason::NoName) } else { Ok(path) }
 }

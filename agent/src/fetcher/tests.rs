@@ -1,7 +1,7 @@
 //! Good and bad things to fetch.
 
 use std::fs;
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 
 use flate2::Compression;
@@ -34,6 +34,38 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).expect("memory takes any write");
     encoder.finish().expect("memory takes any write")
+}
+
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let mut encoder = bzip2::read::BzEncoder::new(bytes, bzip2::Compression::best());
+    encoder.read_to_end(&mut packed).expect("memory takes any write");
+    packed
+}
+
+fn xz(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let mut encoder = liblzma::read::XzEncoder::new(bytes, 1);
+    encoder.read_to_end(&mut packed).expect("memory takes any write");
+    packed
+}
+
+/// Something whose header asks for so much memory to be unpacked.
+fn xz_of_dictionary(bytes: u32) -> Vec<u8> {
+    let mut options = liblzma::stream::LzmaOptions::new_preset(0).expect("a preset");
+    options.dict_size(bytes);
+    let mut filters = liblzma::stream::Filters::new();
+    filters.lzma2(&options);
+    let check = liblzma::stream::Check::Crc32;
+    let stream = liblzma::stream::Stream::new_stream_encoder(&filters, check).expect("memory");
+    let mut packed = Vec::new();
+    let mut encoder = liblzma::read::XzEncoder::new_stream(&b"hello"[..], stream);
+    encoder.read_to_end(&mut packed).expect("memory takes any write");
+    packed
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).expect("memory takes any write")
 }
 
 fn zip_of(entries: &[(&str, u32, &[u8])]) -> Vec<u8> {
@@ -79,7 +111,8 @@ impl Scene {
             stall_timeout: Duration::from_millis(200),
             download_bytes_max: 10_000,
             ..FetcherOptions::default()
-        });
+        })
+        .expect("it has no cache");
         let done = fetcher.fetch(&[uri], &self.sandbox(), None).await;
         done.map_err(|error| error.to_string())
     }
@@ -103,6 +136,11 @@ async fn archives_are_unpacked_and_other_files_are_not() {
         ("a.tar", archive.clone()),
         ("a.tgz", gzip(&archive)),
         ("a.tar.gz", gzip(&archive)),
+        ("a.tbz2", bzip2(&archive)),
+        ("a.tar.bz2", bzip2(&archive)),
+        ("a.txz", xz(&archive)),
+        ("a.tar.xz", xz(&archive)),
+        ("a.tar.zst", zstd(&archive)),
         (
             "a.zip",
             zip_of(&[
@@ -123,8 +161,18 @@ async fn archives_are_unpacked_and_other_files_are_not() {
     }
 
     let scene = Scene::new();
-    scene.fetch(scene.source("text.gz", &gzip(b"hello"))).await.expect("it unpacks");
-    assert_eq!(scene.read("text"), "hello");
+    for (name, bytes) in [
+        ("gzip.gz", gzip(b"hello")),
+        ("bzip2.bz2", bzip2(b"hello")),
+        ("xz.xz", xz(b"hello")),
+        ("zstd.zst", zstd(b"hello")),
+        // As `cat` of two would make it.
+        ("two.xz", [xz(b"hel"), xz(b"lo")].concat()),
+        ("two.bz2", [bzip2(b"hel"), bzip2(b"lo")].concat()),
+    ] {
+        scene.fetch(scene.source(name, &bytes)).await.expect(name);
+        assert_eq!(scene.read(name.split('.').next().expect("a name")), "hello", "{name}");
+    }
     scene.fetch(scene.source("plain", b"hello")).await.expect("it is a file");
     assert_eq!(scene.read("plain"), "hello");
     let kept = Uri { extract: false, ..scene.source("b.tar", b"no archive at all") };
@@ -170,8 +218,13 @@ async fn bad_archives_are_refused_and_nothing_lands_outside() {
         ("abs.zip", zip_of(&[("l", 0o120_777, b"/etc")]), "a link to '/etc', out of the sandbox"),
         ("torn.tgz", gzip(&file("x"))[..20].to_vec(), "cannot be unpacked"),
         ("junk.zip", b"junk".to_vec(), "cannot be unpacked"),
-        ("a.tar.xz", b"junk".to_vec(), "repack it as .tar.gz or .zip"),
-        ("a.tbz2", b"junk".to_vec(), "repack it as .tar.gz or .zip"),
+        ("junk.tar.xz", b"junk".to_vec(), "cannot be unpacked"),
+        ("junk.tbz2", b"junk".to_vec(), "cannot be unpacked"),
+        ("junk.tar.zst", b"junk".to_vec(), "cannot be unpacked"),
+        ("bomb.bz2", bzip2(&vec![0; 5 << 20]), "more than 1048576 bytes"),
+        ("bomb.tar.xz", xz(&bomb), "more than 1048576 bytes"),
+        ("bomb.zst", zstd(&vec![0; 5 << 20]), "more than 1048576 bytes"),
+        ("greedy.xz", xz_of_dictionary(512 << 20), "cannot be unpacked"),
     ] {
         let scene = Scene::new();
         let error = scene.fetch(scene.source(name, &bytes)).await.expect_err(name);
@@ -273,4 +326,90 @@ async fn downloads_come_through_and_bad_ones_end() {
             }
         }
     }
+}
+
+/// The sha256 of "hello".
+const HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+#[tokio::test]
+async fn content_must_be_what_the_uri_says_it_is() {
+    let scene = Scene::new();
+    let plain = scene.source("file.gz", b"hello");
+    let with = |sum: &str| Uri { value: format!("{}#sha256:{sum}", plain.value), ..plain.clone() };
+    let right = Uri { extract: false, ..with(&HELLO.to_uppercase()) };
+    scene.fetch(right).await.expect("it is right");
+    assert_eq!(scene.read("file.gz"), "hello");
+    let error = scene.fetch(with(&HELLO.replace('2', "3"))).await.expect_err("it is wrong");
+    assert!(
+        error.contains(&format!("its sha256 is {HELLO}, and 3cf34")),
+        "before it is unpacked: {error}"
+    );
+    let error = scene.fetch(with("abc")).await.expect_err("too short");
+    assert!(error.contains("'abc' is no checksum; '#sha256:' is followed by 64"), "{error}");
+}
+
+/// A fetcher whose cache keeps so much.
+fn caching(scene: &Scene, bytes_max: u64) -> Fetcher {
+    let cache_dir = Some(scene.outside.path().join("cache"));
+    let options =
+        FetcherOptions { cache_dir, cache_bytes_max: bytes_max, ..FetcherOptions::default() };
+    Fetcher::new(options).expect("the directory can be made")
+}
+
+fn answer(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn one_download_serves_all_who_want_it() {
+    let scene = Scene::new();
+    let fetcher = caching(&scene, 100);
+    // The server has it once; the failure before that is only the first one's.
+    let broken = "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned();
+    let address = server(vec![broken, answer("hello")]).await;
+    let uri = Uri { cache: true, ..Uri::new(format!("http://{address}/file")) };
+    let error = fetcher.fetch(std::slice::from_ref(&uri), &scene.sandbox(), None).await;
+    assert!(error.is_err_and(|error| error.to_string().contains("answered 500")));
+    let sandboxes: Vec<PathBuf> =
+        (0..20).map(|n| scene.outside.path().join(n.to_string())).collect();
+    let all = sandboxes.iter().map(async |sandbox| {
+        fs::create_dir(sandbox).expect("a directory");
+        fetcher.fetch(std::slice::from_ref(&uri), sandbox, None).await.expect("it is there");
+        assert_eq!(fs::read_to_string(sandbox.join("file")).expect("it came"), "hello");
+    });
+    futures::future::join_all(all).await;
+    // Another start knows nothing of what was there.
+    caching(&scene, 100);
+    assert_eq!(fs::read_dir(scene.outside.path().join("cache")).expect("it is there").count(), 0);
+}
+
+#[tokio::test]
+async fn the_cache_keeps_what_was_used_last_and_nothing_too_large() {
+    let scene = Scene::new();
+    let fetcher = caching(&scene, 10);
+    let ten = "0123456789";
+    let bodies = ["aaaa", "bbbb", "cccc", "bbbb", ten, "eleven bytes", "eleven bytes"];
+    let address = server(bodies.map(answer).to_vec()).await;
+    let fetch = async |name: &str| {
+        let uri = Uri { cache: true, ..Uri::new(format!("http://{address}/{name}")) };
+        fetcher.fetch(&[uri], &scene.sandbox(), None).await.expect(name);
+        scene.read(name)
+    };
+    let kept = || {
+        let directory = fs::read_dir(scene.outside.path().join("cache")).expect("it is there");
+        directory.count()
+    };
+    assert_eq!(fetch("a").await, "aaaa");
+    assert_eq!(fetch("b").await, "bbbb");
+    assert_eq!(fetch("a").await, "aaaa", "from the cache: the server would say something else");
+    // There is no room for three: the one whose use is the longest ago goes.
+    assert_eq!(fetch("c").await, "cccc");
+    assert_eq!(kept(), 2);
+    assert_eq!(fetch("a").await, "aaaa");
+    assert_eq!(fetch("b").await, "bbbb", "downloaded again");
+    assert_eq!(fetch("ten").await, ten);
+    assert_eq!(kept(), 1, "it takes all the room");
+    // Refused by its length, then downloaded past the cache.
+    assert_eq!(fetch("large").await, "eleven bytes");
+    assert_eq!(kept(), 1);
 }

@@ -10,17 +10,15 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::process::exit;
 
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::WaitPidFlag;
-use nix::unistd::{ForkResult, Gid, Pid, Uid};
+use nix::unistd::{ForkResult, Pid};
 
-use super::{Plan, Streams, number};
+use super::{Plan, Streams, memory, mounts, number, privileges};
 
 /// The kernel's flag to be born in a cgroup. The `libc` crate has it cut off to 32 bits.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -152,7 +150,8 @@ fn first(
     File::from(gate).read_exact(&mut go).map_err(|_| "the launcher gave up".to_owned())?;
 
     let _ = nix::unistd::setsid();
-    furnish(plan)?;
+    mounts::furnish(plan)?;
+    privileges::restrict(plan)?;
     nix::unistd::dup2_stdin(&output.input).map_err(failed("set up its input"))?;
     nix::unistd::dup2_stdout(&output.output).map_err(failed("set up its output"))?;
     nix::unistd::dup2_stderr(&output.error).map_err(failed("set up its output"))?;
@@ -165,6 +164,7 @@ fn first(
         ForkResult::Parent { child } => {
             let _ = nix::unistd::close(number(refusal));
             let _ = nix::unistd::chdir("/");
+            privileges::disarm();
             let seen = init(child);
             if let Ok(mut status) = status.try_clone().map(File::from) {
                 let _ = status.write_all(seen.to_string().as_bytes());
@@ -187,51 +187,21 @@ fn init(command: Pid) -> i32 {
     }
 }
 
-/// Makes the new namespaces what the plan says.
-fn furnish(plan: &Plan) -> Result<(), String> {
-    const NONE: Option<&str> = None;
-    let hidden = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    if plan.namespaces.mount {
-        // Nothing mounted in here gets out; what the host mounts and, above all, unmounts still
-        // gets in, so that no container keeps a disk of the host busy.
-        mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE)
-            .map_err(failed("make its mounts its own"))?;
-        if plan.namespaces.pid {
-            mount(Some("proc"), "/proc", Some("proc"), hidden, NONE)
-                .map_err(failed("mount its /proc"))?;
-        }
-        if plan.namespaces.ipc && Path::new("/dev/shm").is_dir() {
-            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-            mount(Some("tmpfs"), "/dev/shm", Some("tmpfs"), flags, Some("mode=1777"))
-                .map_err(failed("mount its /dev/shm"))?;
-        }
-    }
-    if let Some(hostname) = plan.hostname.as_ref().filter(|_| plan.namespaces.uts) {
-        nix::unistd::sethostname(hostname).map_err(failed("set its host name"))?;
-    }
-    Ok(())
-}
-
 /// What cannot be: an exec that returns is an error.
 enum Never {}
 
 /// Becomes the command.
 fn command(plan: &Plan) -> Result<Never, String> {
+    if !plan.small {
+        memory::allow_large();
+    }
+    privileges::limit(plan)?;
+    privileges::become_user(plan)?;
     // In a PID namespace the init is the parent, and this is tied to it by the namespace. Else the
-    // user switch below would undo an earlier request, so it is made again there.
-    if let Some(identity) = &plan.identity {
-        let groups: Vec<Gid> = identity.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
-        let gid = Gid::from_raw(identity.gid);
-        let uid = Uid::from_raw(identity.uid);
-        if nix::unistd::geteuid().is_root() {
-            nix::unistd::setgroups(&groups).map_err(failed("set its groups"))?;
-        }
-        nix::unistd::setresgid(gid, gid, gid).map_err(failed("set its group"))?;
-        nix::unistd::setresuid(uid, uid, uid).map_err(failed("set its user"))?;
-        if !plan.namespaces.pid {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
-                .map_err(failed("tie it to the launcher"))?;
-        }
+    // switch of user undid the earlier request, so it is made again.
+    if plan.identity.is_some() && !plan.namespaces.pid {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+            .map_err(failed("tie it to the launcher"))?;
     }
     nix::unistd::chdir(&plan.sandbox).map_err(failed("enter the sandbox"))?;
     reset_signals();

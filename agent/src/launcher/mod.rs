@@ -7,8 +7,13 @@
 //!
 //! The launcher tells the agent on its standard output how the start went, in one line, and closes it.
 
+mod capabilities;
 mod child;
+pub(crate) mod memory;
+mod mounts;
 mod plan;
+mod privileges;
+mod volumes;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -22,7 +27,13 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 
-pub use self::plan::{Files, Identity, Namespaces, Plan, Process, UnknownUser, write_atomically};
+use crate::steps::Steps;
+
+pub use self::capabilities::{Capabilities, UnknownCapability};
+pub use self::plan::{
+    Files, Identity, Namespaces, Plan, Process, Rlimit, UnknownUser, Volume, VolumeSource,
+    write_atomically,
+};
 
 /// How the launcher's line on its standard output begins when the container runs. The number of its
 /// first process follows.
@@ -33,12 +44,17 @@ pub const REFUSED: &str = "refused ";
 
 /// Runs the launcher for the container whose runtime directory is the first argument, and ends the
 /// process. To be called before any thread is started.
-pub fn main(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> ! {
+pub fn main(arguments: impl Iterator<Item = std::ffi::OsString>) -> ! {
+    main_told(arguments, &Steps::default())
+}
+
+/// As [`main`], with somebody who is told how far it has got.
+pub fn main_told(mut arguments: impl Iterator<Item = std::ffi::OsString>, steps: &Steps) -> ! {
     let Some(dir) = arguments.next() else {
         eprintln!("the launcher is started by the agent, with a container's runtime directory");
         std::process::exit(2);
     };
-    let code = match run(&Files::new(PathBuf::from(dir))) {
+    let code = match run(&Files::new(PathBuf::from(dir)), steps) {
         Ok(()) => 0,
         Err(reason) => {
             // Nobody may be reading any more; then there is nobody to tell.
@@ -68,7 +84,7 @@ fn write_lock() -> libc::flock {
 }
 
 /// Starts the container and waits for its end. An error means that nothing runs.
-fn run(files: &Files) -> Result<(), String> {
+fn run(files: &Files, steps: &Steps) -> Result<(), String> {
     // A session of its own: what is typed at the agent's terminal does not end the container.
     // It fails only for the leader of a group, who has no need of it.
     let _ = nix::unistd::setsid();
@@ -77,6 +93,7 @@ fn run(files: &Files) -> Result<(), String> {
 
     // Held until this process ends, by the kernel's doing.
     let lock = lock(files)?;
+    steps.reached("locked");
     // Looked at under the lock: either the agent sees the lock, or this sees the mark.
     if files.destroyed().exists() {
         return Err("the container is to be destroyed already".to_owned());
@@ -95,8 +112,10 @@ fn run(files: &Files) -> Result<(), String> {
     let (refusal_read, refusal_write) = refusal;
     let (status_read, status_write) = status;
     drop((gate_read, refusal_write, status_write, output));
+    steps.reached("cloned");
 
-    let opened = open_gate(files, &plan, &started, gate_write);
+    let opened = open_gate(files, &plan, &started, gate_write, steps);
+    steps.reached("let go");
     let refused = read_to_end(refusal_read);
     if opened.is_err() || !refused.is_empty() {
         child::kill(started.pid);
@@ -104,9 +123,12 @@ fn run(files: &Files) -> Result<(), String> {
         opened?;
         return Err(refused);
     }
+    steps.reached("running");
     tell(&format!("{LAUNCHED}{}\n", started.pid));
+    steps.reached("told");
 
     let seen = wait(started.pid, &signals);
+    steps.reached("over");
     // An init between tells what the command's status was; without one it was the command itself.
     let told = read_to_end(status_read);
     let status =
@@ -123,16 +145,19 @@ fn open_gate(
     plan: &Plan,
     started: &child::Started,
     gate: OwnedFd,
+    steps: &Steps,
 ) -> Result<(), String> {
     let process = Process::find(started.pid.as_raw())
         .ok_or_else(|| "the container's first process died at once".to_owned())?;
     let text = serde_json::to_vec(&process).map_err(|error| error.to_string())?;
     write_atomically(&files.pid(), &text)
         .map_err(|error| format!("cannot write the pid file: {error}"))?;
+    steps.reached("pid written");
     let into = plan.cgroup_into.iter().filter(|_| !started.in_cgroup);
     for group in plan.cgroups_joined.iter().chain(into) {
         fs::write(group.join("cgroup.procs"), started.pid.to_string())
             .map_err(|error| format!("cannot join cgroup {}: {error}", group.display()))?;
+        steps.reached("joined a cgroup");
     }
     File::from(gate).write_all(b"x").map_err(|error| format!("the container is gone: {error}"))
 }

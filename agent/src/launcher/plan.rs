@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Capabilities;
+
 /// How one container is to be started.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Plan {
@@ -27,6 +29,64 @@ pub struct Plan {
     pub cgroup_into: Option<PathBuf>,
     /// Cgroup directories (v1) to be moved into before anything runs.
     pub cgroups_joined: Vec<PathBuf>,
+    /// What is hidden in a new mount namespace, where it is there.
+    pub masked: Vec<PathBuf>,
+    /// What can only be read in a new mount namespace, with all that is mounted below it.
+    pub read_only: Vec<PathBuf>,
+    /// What is mounted at other places in a new mount namespace.
+    pub volumes: Vec<Volume>,
+    /// How large `/dev/shm` may become. Absent: as the kernel has it.
+    pub shm_bytes: Option<u64>,
+    /// What nobody in the container can ever have more than. Absent: what the agent has.
+    pub capabilities_bounding: Option<Capabilities>,
+    /// What the command has exactly. Absent: what goes with its user, so all of the above for root
+    /// and nothing for others.
+    pub capabilities_effective: Option<Capabilities>,
+    /// Whether nobody in it can gain rights by executing a program.
+    pub no_new_privileges: bool,
+    /// A filter of system calls, as instructions of the kernel's packet filter: code, jump if true,
+    /// jump if false, operand. Empty: none are filtered.
+    pub seccomp: Vec<(u16, u8, u8, u32)>,
+    /// Limits of single processes.
+    pub rlimits: Vec<Rlimit>,
+    /// Whether the command is one of the agent's own, which are to take no huge pages at first.
+    pub small: bool,
+    /// How much rather than others the kernel kills it when the machine has no memory left.
+    /// Absent: as the agent.
+    pub oom_score_adj: Option<u16>,
+}
+
+/// Something that a container sees at another place.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Volume {
+    /// What.
+    pub source: VolumeSource,
+    /// Where. A relative path is one in the sandbox and made; an absolute one must be there.
+    pub container_path: PathBuf,
+    /// Whether nobody in the container can write to it.
+    pub read_only: bool,
+}
+
+/// What a volume is.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum VolumeSource {
+    /// A path of the machine, which must be there.
+    Host(PathBuf),
+    /// A path in the sandbox, which is made.
+    Sandbox(PathBuf),
+}
+
+/// A limit of single processes.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Rlimit {
+    /// The kernel's number of it.
+    pub resource: u32,
+    /// Its name in messages, for people.
+    pub name: String,
+    /// What a process has. Absent: no limit.
+    pub soft: Option<u64>,
+    /// What it may raise that to. Absent: no limit.
+    pub hard: Option<u64>,
 }
 
 /// The namespaces that a container has of its own.

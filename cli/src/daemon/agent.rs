@@ -1,11 +1,13 @@
 //! `agora agent`.
 
 use super::{addresses, asked_to_end, inner, say_bound};
+use agent::containerizer::{AllowedDevice, LogLimits};
+use agent::launcher::Capabilities;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use model::resources::Attributes;
 use model::role::Role;
-use model::units::parse_duration;
+use model::units::{parse_bytes, parse_duration};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -65,6 +67,51 @@ pub(crate) struct Machine {
     /// Hold tasks to their cpus even when the machine is idle
     #[arg(long, env = "AGORA_CGROUPS_ENABLE_CFS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     cgroups_enable_cfs: bool,
+    /// The most capabilities that anybody in a container can have, with commas between them
+    #[arg(long, env = "AGORA_BOUNDING_CAPABILITIES", value_parser = Capabilities::parse, default_value = Capabilities::DEFAULT)]
+    bounding_capabilities: Capabilities,
+    /// Capabilities of tasks that ask for none; by default root has all of the bounding ones and
+    /// others have none
+    #[arg(long, env = "AGORA_EFFECTIVE_CAPABILITIES", value_parser = Capabilities::parse)]
+    effective_capabilities: Option<Capabilities>,
+    /// Devices that containers may use besides the usual ones, such as '{"allowed_devices":
+    /// [{"device": {"path": "/dev/fuse"}, "access": {"read": true, "write": true}}]}'
+    #[arg(long, env = "AGORA_ALLOWED_DEVICES")]
+    allowed_devices: Option<String>,
+    /// Where downloads that may be cached are kept, in a directory 'cache' that is emptied at the
+    /// start; by default 'fetch' in the work directory
+    #[arg(long, env = "AGORA_FETCHER_CACHE_DIR")]
+    fetcher_cache_dir: Option<PathBuf>,
+    /// How much of downloads is kept; those used last stay
+    #[arg(long, env = "AGORA_FETCHER_CACHE_SIZE", value_parser = parse_bytes, default_value = "2GB")]
+    fetcher_cache_size: u64,
+    /// How long a download may go without a byte
+    #[arg(long, env = "AGORA_FETCHER_STALL_TIMEOUT", value_parser = parse_duration, default_value = "1mins")]
+    fetcher_stall_timeout: Duration,
+    /// How long the sandbox of a run that is over is kept on an empty disk; the fuller the disk the
+    /// shorter
+    #[arg(long, env = "AGORA_GC_DELAY", value_parser = parse_duration, default_value = "1weeks")]
+    gc_delay: Duration,
+    /// Part of the disk that counts as used in any case: sandboxes are kept for gc_delay times what
+    /// is left without it
+    #[arg(long, env = "AGORA_GC_DISK_HEADROOM", value_parser = milli_of_part, default_value = "0.1")]
+    gc_disk_headroom: u64,
+    /// How often sandboxes are looked through for old ones
+    #[arg(long, env = "AGORA_DISK_WATCH_INTERVAL", value_parser = parse_duration, default_value = "1mins")]
+    disk_watch_interval: Duration,
+    /// End containers that take more of the disk than they were given; needs the isolator disk/du
+    #[arg(long, env = "AGORA_ENFORCE_CONTAINER_DISK_QUOTA", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    enforce_container_disk_quota: bool,
+    /// How often the isolator disk/du counts what containers take, and logs are looked at
+    #[arg(long, env = "AGORA_CONTAINER_DISK_WATCH_INTERVAL", value_parser = parse_duration, default_value = "15secs")]
+    container_disk_watch_interval: Duration,
+    /// How large stdout and stderr of a task may become before their content is moved to stdout.1 and
+    /// stderr.1; 0B for no limit
+    #[arg(long, env = "AGORA_CONTAINER_LOG_MAX_SIZE", value_parser = parse_bytes, default_value = "100MB")]
+    container_log_max_size: u64,
+    /// How many such files are kept of each
+    #[arg(long, env = "AGORA_CONTAINER_LOG_MAX_FILES", default_value_t = LogLimits::default().files_max)]
+    container_log_max_files: u32,
     /// How long to wait before the first registration, at random up to this; doubles with each try
     #[arg(long, env = "AGORA_REGISTRATION_BACKOFF_FACTOR", value_parser = parse_duration, default_value = "100ms")]
     registration_backoff_factor: Duration,
@@ -100,6 +147,20 @@ enum Recover {
     Cleanup,
 }
 
+/// A part of a whole, such as 0.1, in thousandths.
+fn milli_of_part(text: &str) -> Result<u64, String> {
+    let part: f64 = text.parse().map_err(|_| format!("'{text}' is not a number such as 0.1"))?;
+    if (0.0..=1.0).contains(&part) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is between 0 and 1000"
+        )]
+        return Ok((part * 1_000.0).round() as u64);
+    }
+    Err(format!("{text} is not between 0 and 1"))
+}
+
 impl Machine {
     /// Sets these in `options`.
     pub(crate) fn apply(self, options: &mut agent::Options) -> anyhow::Result<()> {
@@ -113,6 +174,24 @@ impl Machine {
         options.cgroups_hierarchy = self.cgroups_hierarchy;
         options.cgroups_root = self.cgroups_root;
         options.cgroups_enable_cfs = self.cgroups_enable_cfs;
+        options.bounding_capabilities = self.bounding_capabilities;
+        options.effective_capabilities = self.effective_capabilities;
+        if let Some(text) = &self.allowed_devices {
+            options.allowed_devices =
+                AllowedDevice::parse_list(text).context("--allowed_devices")?;
+        }
+        options.fetcher_cache_dir = self.fetcher_cache_dir;
+        options.fetcher_cache_size = self.fetcher_cache_size;
+        options.fetcher_stall_timeout = self.fetcher_stall_timeout;
+        options.gc_delay = self.gc_delay;
+        options.gc_disk_headroom_milli = self.gc_disk_headroom;
+        options.disk_watch_interval = self.disk_watch_interval;
+        options.enforce_container_disk_quota = self.enforce_container_disk_quota;
+        options.container_disk_watch_interval = self.container_disk_watch_interval;
+        options.container_logs = (self.container_log_max_size > 0).then_some(LogLimits {
+            bytes_max: self.container_log_max_size,
+            files_max: self.container_log_max_files,
+        });
         options.registration_backoff_factor = self.registration_backoff_factor;
         options.executor_registration_timeout = self.executor_registration_timeout;
         options.executor_reregistration_timeout = self.executor_reregistration_timeout;

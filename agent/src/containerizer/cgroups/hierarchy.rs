@@ -191,6 +191,12 @@ impl Mounts {
         Ok(Self::parse(&fs::read_to_string("/proc/self/mountinfo")?))
     }
 
+    /// Whether any tree has `controller`.
+    pub(crate) fn has(&self, controller: &str) -> bool {
+        self.v1.contains_key(controller)
+            || self.v2.as_deref().is_some_and(|mount| hands_out(mount, controller))
+    }
+
     /// The tree that has `controller`, with the directory `root` in it made ready for containers.
     pub(crate) fn hierarchy(
         &self,
@@ -208,8 +214,7 @@ impl Mounts {
         }
         let absent = || NoController::Absent { controller: controller.to_owned() };
         let mount = self.v2.as_deref().ok_or_else(absent)?;
-        let has = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
-        if !has.split_ascii_whitespace().any(|name| name == controller) {
+        if !hands_out(mount, controller) {
             return Err(absent());
         }
         let root = v2_root(mount, root, Some(controller)).map_err(failed(&mount.join(root)))?;
@@ -226,6 +231,12 @@ impl Mounts {
         }
         self.hierarchy("freezer", root)
     }
+}
+
+/// Whether the v2 tree at `mount` has `controller`.
+fn hands_out(mount: &Path, controller: &str) -> bool {
+    let has = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+    has.split_ascii_whitespace().any(|name| name == controller)
 }
 
 /// Makes `root` in the v2 tree at `mount`, with `controller` handed down to what is in it.

@@ -3,6 +3,8 @@
 
 use std::os::fd::OwnedFd;
 
+use procfs::Current;
+
 use super::super::isolator::{Container, Isolator, Step, StepError, failed};
 use super::super::{Limitation, Limits, Usage};
 use super::hierarchy::{Hierarchy, MemorySetting, Mounts, NoController};
@@ -16,11 +18,30 @@ const HARD_BYTES_MIN: u64 = 32 << 20;
 #[derive(Debug)]
 pub(in super::super) struct Memory {
     hierarchy: Hierarchy,
+    /// All memory of the machine.
+    machine_bytes: u64,
+}
+
+/// The least and the most that a container which may grow is marked with: the kernel never prefers
+/// to kill below 0, and from 1000 on it kills whatever the size.
+const OOM_SCORE_ADJ: (u64, u64) = (2, 999);
+
+/// How much rather than others a container goes that may take more than it asked for, when the
+/// machine has no memory left: the less it asked for the rather. Those that may not grow are as
+/// everybody else.
+fn oom_score_adj(limits: &Limits, machine_bytes: u64) -> Option<u16> {
+    limits.mem_limit_bytes.filter(|limit| *limit > limits.mem_bytes)?;
+    let asked = u128::from(limits.mem_bytes) * 1_000 / u128::from(machine_bytes.max(1));
+    let asked = u64::try_from(asked).unwrap_or(u64::MAX);
+    let score = 1_000_u64.saturating_sub(asked).clamp(OOM_SCORE_ADJ.0, OOM_SCORE_ADJ.1);
+    u16::try_from(score).ok()
 }
 
 impl Memory {
     pub(in super::super) fn new(mounts: &Mounts, root: &str) -> Result<Self, NoController> {
-        Ok(Self { hierarchy: mounts.hierarchy("memory", root)? })
+        // Unknown it counts as endless: then growing containers go first of all.
+        let machine_bytes = procfs::Meminfo::current().map_or(u64::MAX, |memory| memory.mem_total);
+        Ok(Self { hierarchy: mounts.hierarchy("memory", root)?, machine_bytes })
     }
 }
 
@@ -31,6 +52,7 @@ impl Isolator for Memory {
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
         super::tracking::enter(self.name(), &self.hierarchy, container, plan)?;
+        plan.oom_score_adj = oom_score_adj(&container.limits, self.machine_bytes);
         self.update(container.id.as_str(), &container.limits)
     }
 
@@ -68,5 +90,23 @@ impl Isolator for Memory {
 
     fn cleanup(&self, container: &str) -> Result<(), StepError> {
         super::tracking::leave(self.name(), &self.hierarchy, container)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_grow_goes_first_and_the_rather_the_less_was_asked_for() {
+        let score = |asked: u64, limit: Option<u64>| {
+            let limits = Limits { mem_bytes: asked, mem_limit_bytes: limit, ..Limits::default() };
+            oom_score_adj(&limits, 1_000)
+        };
+        assert_eq!(score(100, None), None);
+        assert_eq!(score(100, Some(100)), None);
+        assert_eq!(score(100, Some(200)), Some(900));
+        assert_eq!(score(0, Some(Limits::UNLIMITED)), Some(999));
+        assert_eq!(score(1_000, Some(Limits::UNLIMITED)), Some(2));
     }
 }

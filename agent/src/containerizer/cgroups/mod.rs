@@ -1,6 +1,9 @@
 //! Isolators on cgroups: what a container may use, and what it has used.
 
 mod cpu;
+mod cpuset;
+mod devices;
+mod grouped;
 pub(crate) mod hierarchy;
 mod memory;
 mod pids;
@@ -14,6 +17,10 @@ use std::path::Path;
 use std::time::Duration;
 
 pub(super) use self::cpu::Cpu;
+pub(super) use self::cpuset::Cpuset;
+pub(super) use self::devices::Devices;
+pub use self::devices::{Access, AllowedDevice, BadDevices, DeviceKind};
+pub(super) use self::grouped::Grouped;
 pub(super) use self::memory::Memory;
 pub(super) use self::pids::Pids;
 pub(super) use self::tracking::Tracking;

@@ -15,6 +15,10 @@ use super::{PERIOD, number, quota_micros, shares, table};
 /// uninterruptible wait cannot be frozen.
 const FREEZE_WITHIN: Duration = Duration::from_millis(500);
 
+/// What a group may have in swap. Not nothing, so that the limit without swap is the one that is
+/// met: only that one counts its refusals on every kernel. The kernel charges 256 KiB at once.
+const SWAP_BYTES_MAX: u64 = 1 << 20;
+
 /// The v1 interface.
 #[derive(Debug)]
 pub(super) struct V1;
@@ -37,10 +41,15 @@ impl Interface for V1 {
         let mut time = CpuTime::default();
         // Which of the two files is here depends on whether cpu and cpuacct are mounted together.
         if let Ok(stat) = fs::read_to_string(group.join("cpuacct.stat")) {
-            // In ticks of a hundredth of a second, on every Linux that there is.
-            let ticks = |name| Duration::from_millis(10 * table(&stat, name));
-            time.user = ticks("user");
-            time.system = ticks("system");
+            // In ticks of a hundredth of a second, on every Linux that there is. They are counted by
+            // looking who runs from time to time, which misses whoever runs in between: only the
+            // sum of nanoseconds is exact, and the ticks say how it is divided.
+            let (user, system) = (table(&stat, "user"), table(&stat, "system"));
+            let sum = number(&group.join("cpuacct.usage"))?;
+            let of_user = u128::from(sum) * u128::from(user) / u128::from((user + system).max(1));
+            let of_user = u64::try_from(of_user).unwrap_or(sum);
+            time.user = Duration::from_nanos(of_user);
+            time.system = Duration::from_nanos(sum - of_user);
         }
         if let Ok(stat) = fs::read_to_string(group.join("cpu.stat")) {
             time.periods = table(&stat, "nr_periods");
@@ -52,8 +61,25 @@ impl Interface for V1 {
 
     fn set_memory(&self, group: &Path, memory: MemorySetting) -> io::Result<()> {
         fs::write(group.join("memory.soft_limit_in_bytes"), memory.soft.to_string())?;
+        let file = group.join("memory.limit_in_bytes");
+        let raised = memory.hard.is_none_or(|bytes| number(&file).is_ok_and(|now| now < bytes));
         let hard = memory.hard.map_or_else(|| "-1".to_owned(), |bytes| bytes.to_string());
-        fs::write(group.join("memory.limit_in_bytes"), hard)
+        // With swap in nearly the same limit there is none to be had. Not every kernel counts it.
+        let file_with_swap = group.join("memory.memsw.limit_in_bytes");
+        let with_swap = memory.hard.map_or_else(
+            || "-1".to_owned(),
+            |bytes| bytes.saturating_add(SWAP_BYTES_MAX).to_string(),
+        );
+        let swap = || match fs::write(&file_with_swap, &with_swap) {
+            Err(_) if !file_with_swap.exists() => Ok(()),
+            written => written,
+        };
+        // The one without must never be above the one with.
+        if raised {
+            swap()?;
+        }
+        fs::write(file, &hard)?;
+        if raised { Ok(()) } else { swap() }
     }
 
     fn memory_bytes(&self, group: &Path) -> io::Result<u64> {

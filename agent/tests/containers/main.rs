@@ -2,144 +2,39 @@
 //!
 //! Where a test waits for something to become true it looks again and again, for a bounded time.
 
-use std::ffi::OsString;
+mod crashes;
+mod hardening;
+mod host;
+mod many;
+mod volumes;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use agent::containerizer::{
-    CommandLine, Containerizer, ContainerizerOptions, Isolation, LaunchError, LaunchSpec,
-    Limitation, Limits, Termination,
+    CommandLine, Containerizer, ContainerizerOptions, Isolation, LaunchError, Limitation, Limits,
+    LogLimits,
 };
-use model::ids::ContainerId;
+use agent::launcher::Capabilities;
 
-/// How long anything here may take. Far more than it does on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// An agent's directories and its cgroups, removed in the end.
-struct Host {
-    dir: tempfile::TempDir,
-    root: String,
-}
-
-impl Host {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let root =
-            format!("agora-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Self { dir: tempfile::tempdir().expect("a directory"), root }
-    }
-
-    fn options(&self) -> ContainerizerOptions {
-        let helper = PathBuf::from(env!("CARGO_BIN_EXE_agent-test-helper"));
-        let launcher = (helper, vec![OsString::from("launcher")]);
-        ContainerizerOptions {
-            cgroups_root: self.root.clone(),
-            ..ContainerizerOptions::new(self.dir.path().join("run"), launcher)
-        }
-    }
-
-    fn containerizer(&self) -> Containerizer {
-        Containerizer::new(self.options()).expect("these tests run as root, with cgroups")
-    }
-
-    fn spec(&self, name: &str, command: &str) -> LaunchSpec {
-        let sandbox = self.dir.path().join(name);
-        fs::create_dir_all(&sandbox).expect("a sandbox");
-        LaunchSpec {
-            container: id(name),
-            sandbox,
-            command: CommandLine::Shell(command.to_owned()),
-            environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
-            user: None,
-            limits: Limits { cpus_milli: 500, mem_bytes: 64 << 20, ..Limits::default() },
-            hostname: None,
-        }
-    }
-
-    fn stdout(&self, name: &str) -> String {
-        fs::read_to_string(self.dir.path().join(name).join("stdout")).expect("it was made")
-    }
-
-    /// This host's directory in each cgroup tree.
-    fn groups(&self) -> Vec<PathBuf> {
-        let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-        let trees = trees.map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]);
-        trees.map(|tree| tree.join(&self.root)).filter(|group| group.is_dir()).collect()
-    }
-
-    fn groups_of(&self, name: &str) -> Vec<PathBuf> {
-        let groups = self.groups().into_iter().map(|group| group.join(name));
-        groups.filter(|group| group.is_dir()).collect()
-    }
-
-    fn assert_nothing_left(&self, name: &str) {
-        assert_eq!(self.groups_of(name), Vec::<PathBuf>::new());
-        let sandbox = self.dir.path().join(name).display().to_string();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("it can be read");
-        assert!(!mounts.contains(&sandbox), "{mounts}");
-        assert!(processes_in(&sandbox).is_empty());
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        for group in self.groups() {
-            let removed = fs::remove_dir(&group);
-            assert!(
-                removed.is_ok() || std::thread::panicking(),
-                "containers of this test are left"
-            );
-        }
-    }
-}
-
-/// The processes whose working directory lies in `sandbox`.
-fn processes_in(sandbox: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir("/proc").expect("it can be read").flatten();
-    let inside = |path: &PathBuf| {
-        fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(Path::new(sandbox)))
-    };
-    entries.map(|entry| entry.path()).filter(inside).collect()
-}
-
-fn id(name: &str) -> ContainerId {
-    ContainerId::new(name).expect("an id")
-}
-
-async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !is_true() {
-        assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-async fn run(host: &Host, containerizer: &Containerizer, spec: LaunchSpec) -> Termination {
-    let container = spec.container.clone();
-    containerizer.launch(spec).await.expect("it starts");
-    let ended = tokio::time::timeout(PATIENCE, containerizer.wait(&container)).await;
-    let termination = ended.expect("it ends");
-    assert_eq!(termination.leftovers, "");
-    host.assert_nothing_left(container.as_str());
-    termination
-}
-
-fn exited(code: u8) -> Option<i32> {
-    i32::from(code).checked_shl(8)
-}
+use host::{Host, PATIENCE, eventually, exited, id, run};
 
 #[tokio::test]
 async fn a_container_has_processes_ipc_and_mounts_of_its_own() {
     let host = Host::new();
-    let containerizer = host.containerizer();
+    // Only for the one mount below.
+    let options =
+        ContainerizerOptions { capabilities_bounding: Capabilities::ALL, ..host.options() };
+    let containerizer = Containerizer::new(options).expect("these tests run as root");
     let mut spec = host.spec(
         "c1",
         "ls /proc | grep -c '^[0-9]'; cat /proc/1/comm; hostname; pwd; env | sort; \
          for n in mnt pid ipc uts net; do readlink /proc/self/ns/$n; done; \
-         mount -t tmpfs none /mnt && echo mounted; touch /dev/shm/agora-test-inside",
+         mount -t tmpfs none /mnt && echo mounted; touch /dev/shm/agora-test-inside; \
+         df --output=size /dev/shm | tail -n 1",
     );
+    spec.wanted.shm_bytes = Some(8 << 20);
     spec.hostname = Some("inside".to_owned());
     spec.environment.push(("COLOUR".to_owned(), "blue and green".to_owned()));
     let sandbox = spec.sandbox.display().to_string();
@@ -164,6 +59,7 @@ async fn a_container_has_processes_ipc_and_mounts_of_its_own() {
     let network = fs::read_link("/proc/self/ns/net").expect("a namespace");
     assert_eq!(lines.next(), network.to_str(), "the network is the host's");
     assert_eq!(lines.next(), Some("mounted"));
+    assert_eq!(lines.next().map(str::trim), Some("8192"), "shared memory in KiB");
     assert!(!Path::new("/dev/shm/agora-test-inside").exists());
     containerizer.forget(&id("c1")).await;
     assert!(!host.dir.path().join("run/containers/c1").exists());
@@ -248,6 +144,72 @@ async fn a_memory_hog_is_stopped_for_it_and_its_neighbour_is_not() {
     let destroyed = containerizer.destroy(&id("neighbour")).await;
     assert!(destroyed.destroyed && destroyed.limitation.is_none(), "{destroyed:?}");
     host.assert_nothing_left("neighbour");
+}
+
+#[tokio::test]
+async fn a_disk_hog_is_stopped_for_it_also_by_the_next_agent_and_its_neighbour_is_not() {
+    let host = Host::new();
+    let options = ContainerizerOptions {
+        isolation: Isolation::parse("cgroups/cpu,disk/du").expect("names"),
+        enforce_disk: true,
+        disk_watch_interval: Duration::from_millis(20),
+        ..host.options()
+    };
+    let first = Containerizer::new(options.clone()).expect("these tests run as root");
+    let hog =
+        "while ! test -e go; do sleep 0.01; done; head -c 3000000 /dev/zero > big; sleep 1000";
+    for name in ["early", "late", "modest"] {
+        let mut spec = host.spec(name, hog);
+        spec.limits.disk_bytes = Some(if name == "modest" { 1 << 30 } else { 1 << 20 });
+        first.launch(spec).await.expect("it starts");
+    }
+    let go =
+        |name: &str| fs::write(host.dir.path().join(name).join("go"), "").expect("it is there");
+    let stopped = async |containerizer: &Containerizer, name: &str| {
+        go(name);
+        let ended = tokio::time::timeout(PATIENCE, containerizer.wait(&id(name))).await;
+        let ended = ended.expect("it ends");
+        assert_eq!((ended.limitation, ended.destroyed), (Some(Limitation::Disk), false));
+        host.assert_nothing_left(name);
+    };
+    go("modest");
+    stopped(&first, "early").await;
+    drop(first);
+    let second = Containerizer::new(options).expect("these tests run as root");
+    let recovered = second.recover(&["early", "late", "modest"].map(id)).await.expect("it is read");
+    assert_eq!(recovered.running, [id("late"), id("modest")]);
+    stopped(&second, "late").await;
+    let until = Instant::now() + PATIENCE;
+    let mut usage = second.usage(&id("modest")).await;
+    while usage.disk_used_bytes.is_none_or(|bytes| bytes < 3_000_000) {
+        assert!(Instant::now() < until, "{usage:?}");
+        usage = second.usage(&id("modest")).await;
+    }
+    assert_eq!(usage.disk_limit_bytes, Some(1 << 30));
+    assert_eq!(second.destroy(&id("modest")).await.limitation, None);
+    host.assert_nothing_left("modest");
+}
+
+#[tokio::test]
+async fn what_a_container_prints_is_cut_while_it_prints() {
+    let host = Host::new();
+    let options = ContainerizerOptions {
+        disk_watch_interval: Duration::from_millis(10),
+        logs: Some(LogLimits { bytes_max: 50_000, files_max: 2 }),
+        ..host.options()
+    };
+    let containerizer = Containerizer::new(options).expect("these tests run as root");
+    let command = "n=0; while ! test -e end; do n=$((n+1)); echo a line of the log: $n; done";
+    containerizer.launch(host.spec("c1", command)).await.expect("it starts");
+    let sandbox = host.dir.path().join("c1");
+    eventually("there are two older files", || sandbox.join("stdout.2").exists()).await;
+    fs::write(sandbox.join("end"), "").expect("the sandbox is there");
+    assert_eq!(containerizer.wait(&id("c1")).await.status, exited(0));
+    host.assert_nothing_left("c1");
+    assert!(!sandbox.join("stdout.3").exists());
+    let older = fs::read_to_string(sandbox.join("stdout.1")).expect("it is there");
+    let last = older + &host.stdout("c1");
+    assert!(last.lines().last().is_some_and(|line| line.starts_with("a line of the log: ")));
 }
 
 #[tokio::test]

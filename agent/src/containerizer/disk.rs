@@ -1,0 +1,139 @@
+//! `disk/du`: what a container's sandbox takes of the disk, counted from time to time, and if so
+//! wanted a limit on it.
+//!
+//! A task can go past its limit between two looks. Only a quota of the file system would stop that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+use super::isolator::{Container, Isolator, Step, StepError, failed};
+use super::{Limitation, Limits, Usage};
+use crate::launcher::{Files, Plan, write_atomically};
+
+/// Bytes in the unit that file systems count in.
+const BLOCK: u64 = 512;
+
+/// The isolator.
+#[derive(Debug)]
+pub(super) struct Du {
+    /// Where the containers' runtime directories are.
+    containers: PathBuf,
+    /// Whether a container that takes more than it was given is ended.
+    enforced: bool,
+    /// What the last look found.
+    seen: Mutex<BTreeMap<String, Seen>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    used: u64,
+    limit: Option<u64>,
+}
+
+impl Du {
+    pub(super) fn new(containers: PathBuf, enforced: bool) -> Self {
+        Self { containers, enforced, seen: Mutex::default() }
+    }
+
+    /// Outlives the agent, as the container does.
+    fn limit_file(&self, container: &str) -> PathBuf {
+        self.containers.join(container).join("disk_limit")
+    }
+
+    fn limit(&self, container: &str) -> Option<u64> {
+        fs::read_to_string(self.limit_file(container)).ok()?.parse().ok()
+    }
+}
+
+impl Isolator for Du {
+    fn name(&self) -> &'static str {
+        "disk/du"
+    }
+
+    fn prepare(&self, container: &Container, _plan: &mut Plan) -> Result<(), StepError> {
+        self.update(container.id.as_str(), &container.limits)
+    }
+
+    fn update(&self, container: &str, limits: &Limits) -> Result<(), StepError> {
+        let file = self.limit_file(container);
+        let text = limits.disk_bytes.map(|bytes| bytes.to_string()).unwrap_or_default();
+        write_atomically(&file, text.as_bytes()).map_err(failed(self.name(), Step::Limit, &file))
+    }
+
+    fn usage(&self, container: &str, usage: &mut Usage) {
+        let seen = self.seen.lock().get(container).copied();
+        usage.disk_used_bytes = seen.map(|seen| seen.used);
+        usage.disk_limit_bytes = self.limit(container);
+    }
+
+    fn limitation(&self, container: &str) -> Option<Limitation> {
+        let seen = self.seen.lock().get(container).copied().filter(|_| self.enforced)?;
+        seen.limit.is_some_and(|limit| seen.used > limit).then_some(Limitation::Disk)
+    }
+
+    fn inspects(&self) -> bool {
+        true
+    }
+
+    fn inspect(&self, container: &str) {
+        if let Some(plan) = super::read_plan(&Files::new(self.containers.join(container))) {
+            let seen = Seen { used: used(&plan.sandbox), limit: self.limit(container) };
+            self.seen.lock().insert(container.to_owned(), seen);
+        }
+    }
+
+    fn cleanup(&self, container: &str) -> Result<(), StepError> {
+        self.seen.lock().remove(container);
+        Ok(())
+    }
+}
+
+/// What a directory and all in it takes, without what is mounted there and without following links.
+/// What goes away meanwhile counts for nothing.
+fn used(at: &Path) -> u64 {
+    let Ok(top) = fs::symlink_metadata(at) else { return 0 };
+    let mut sum = top.blocks() * BLOCK;
+    // Files with several names are counted once.
+    let mut counted = BTreeSet::new();
+    let mut directories = vec![at.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let Ok(there) = entry.metadata() else { continue };
+            if there.dev() != top.dev()
+                || there.nlink() > 1 && !there.is_dir() && !counted.insert(there.ino())
+            {
+                continue;
+            }
+            sum += there.blocks() * BLOCK;
+            if there.is_dir() {
+                directories.push(entry.path());
+            }
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_the_disk_is_counted_once_and_links_are_not_followed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let empty = used(dir.path());
+        let file = dir.path().join("a/b/file");
+        fs::create_dir_all(dir.path().join("a/b")).expect("a directory");
+        fs::write(&file, vec![1; 1 << 20]).expect("a file");
+        fs::hard_link(&file, dir.path().join("again")).expect("a link");
+        std::os::unix::fs::symlink("/usr", dir.path().join("usr")).expect("a link");
+        let hole = fs::File::create(dir.path().join("hole")).expect("a file");
+        hole.set_len(1 << 30).expect("it takes nothing");
+        let grown = used(dir.path()) - empty;
+        assert!(((1 << 20)..(1 << 20) + (64 << 10)).contains(&grown), "{grown}");
+        assert_eq!(used(&dir.path().join("none")), 0);
+    }
+}

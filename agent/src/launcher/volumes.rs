@@ -1,0 +1,125 @@
+//! Mounts the volumes that a container was asked to have.
+//!
+//! What lies in a sandbox was put there by others, archives among them: links in it lead wherever
+//! they like. Paths in it are resolved by the kernel with the rule that they stay inside, and what
+//! was found is mounted by its descriptor, so that nobody exchanges it in between.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Uid};
+use rustix::io::Errno;
+
+use super::plan::{Volume, VolumeSource};
+use super::{Identity, Plan};
+
+/// Directories below each other that a path in a sandbox may have. File systems allow 4096 bytes of
+/// path, and nobody nests deeper on purpose.
+const DEPTH_MAX: usize = 256;
+
+/// Mounts all of a plan's volumes, in order.
+pub(super) fn mount_all(plan: &Plan) -> Result<(), String> {
+    for volume in &plan.volumes {
+        mount_one(plan, volume).map_err(|error| {
+            format!("cannot mount volume '{}': {error}", volume.container_path.display())
+        })?;
+    }
+    Ok(())
+}
+
+fn mount_one(plan: &Plan, volume: &Volume) -> Result<(), String> {
+    const NONE: Option<&str> = None;
+    let owner = plan.identity.as_ref();
+    let source = match &volume.source {
+        VolumeSource::Host(path) => anywhere(path)?,
+        VolumeSource::Sandbox(path) => inside(&plan.sandbox, path, owner, None)?,
+    };
+    let is_file = !is_directory(&source)?;
+    let target = || {
+        if volume.container_path.is_absolute() {
+            anywhere(&volume.container_path)
+        } else {
+            inside(&plan.sandbox, &volume.container_path, owner, Some(is_file))
+        }
+    };
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(&by_descriptor(&source)), &by_descriptor(&target()?), NONE, flags, NONE)
+        .map_err(|errno| errno.to_string())?;
+    if volume.read_only {
+        // Opened again: now it is what is mounted there.
+        let mounted = target()?;
+        let kept = kept_flags(&mounted)?;
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | kept;
+        mount(NONE, &by_descriptor(&mounted), NONE, flags, NONE)
+            .map_err(|errno| format!("it cannot be made read-only: {errno}"))?;
+    }
+    Ok(())
+}
+
+fn by_descriptor(file: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Opens a path of the machine, which must be there.
+fn anywhere(path: &Path) -> Result<OwnedFd, String> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| format!("{}: {errno}", path.display()))
+}
+
+/// Opens a path in the sandbox, and makes what is not there: directories, and a file in the end if
+/// `file` says so. `file` being absent, what is there may be either.
+fn inside(
+    sandbox: &Path,
+    path: &Path,
+    owner: Option<&Identity>,
+    file: Option<bool>,
+) -> Result<OwnedFd, String> {
+    let failed = |errno: Errno| match errno {
+        Errno::XDEV | Errno::LOOP => format!("'{}' leads out of the sandbox", path.display()),
+        errno => format!("'{}' in the sandbox: {errno}", path.display()),
+    };
+    let names: Vec<_> = path.components().filter(|it| *it != Component::CurDir).collect();
+    if names.len() > DEPTH_MAX || names.iter().any(|it| !matches!(it, Component::Normal(_))) {
+        return Err(failed(Errno::XDEV));
+    }
+    let mut at = rustix::fs::openat(CWD, sandbox, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed)?;
+    for (place, name) in names.iter().enumerate() {
+        let name = name.as_os_str();
+        let made = if file == Some(true) && place + 1 == names.len() {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(&at, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+        } else {
+            rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o755))
+        };
+        match (made, owner) {
+            (Ok(()), Some(owner)) => {
+                let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+                let flags = AtFlags::SYMLINK_NOFOLLOW;
+                rustix::fs::chownat(&at, name, Some(uid), Some(gid), flags).map_err(failed)?;
+            }
+            (Ok(()) | Err(Errno::EXIST), _) => {}
+            (Err(errno), _) => return Err(failed(errno)),
+        }
+        let rules = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        at = rustix::fs::openat2(&at, name, flags, Mode::empty(), rules).map_err(failed)?;
+    }
+    Ok(at)
+}
+
+fn is_directory(file: &OwnedFd) -> Result<bool, String> {
+    let there = rustix::fs::fstat(file).map_err(|errno| errno.to_string())?;
+    Ok(rustix::fs::FileType::from_raw_mode(there.st_mode).is_dir())
+}
+
+/// What a mount forbids already, which a remount must say again.
+fn kept_flags(file: &OwnedFd) -> Result<MsFlags, String> {
+    let there = rustix::fs::fstatvfs(file).map_err(|errno| errno.to_string())?.f_flag;
+    let mut kept = MsFlags::empty();
+    kept.set(MsFlags::MS_NOSUID, there.contains(StatVfsMountFlags::NOSUID));
+    kept.set(MsFlags::MS_NODEV, there.contains(StatVfsMountFlags::NODEV));
+    kept.set(MsFlags::MS_NOEXEC, there.contains(StatVfsMountFlags::NOEXEC));
+    Ok(kept)
+}

@@ -1,0 +1,175 @@
+//! What a container is asked to be like, read from its description.
+
+use std::path::PathBuf;
+
+use proto::mesos::v1::r_limit_info::r_limit::Type as Limited;
+use proto::mesos::v1::volume::Mode;
+use proto::mesos::v1::volume::source::{Type as SourceType, sandbox_path};
+use proto::mesos::v1::{ContainerInfo, LinuxInfo, RLimitInfo, Volume as WireVolume};
+
+use crate::containerizer::{Seccomp, Wanted};
+use crate::launcher::{Capabilities, Rlimit, UnknownCapability, Volume, VolumeSource};
+
+/// Reads a container's description. An error says what in it this agent does not know.
+pub(crate) fn read(container: Option<&ContainerInfo>) -> Result<Wanted, String> {
+    let Some(container) = container else { return Ok(Wanted::default()) };
+    let mut wanted = Wanted::default();
+    if let Some(linux) = &container.linux_info {
+        linux_info(linux, &mut wanted).map_err(|error| error.to_string())?;
+    }
+    if let Some(limits) = &container.rlimit_info {
+        wanted.rlimits = rlimits(limits)?;
+    }
+    wanted.volumes = container.volumes.iter().map(volume).collect::<Result<_, _>>()?;
+    Ok(wanted)
+}
+
+fn volume(volume: &WireVolume) -> Result<Volume, String> {
+    let source = volume_source(volume).ok_or_else(|| {
+        format!(
+            "volume '{}' is of a kind that this agent has not; it has host paths and paths in the \
+             own sandbox",
+            volume.container_path
+        )
+    })?;
+    Ok(Volume {
+        source,
+        container_path: PathBuf::from(&volume.container_path),
+        read_only: volume.mode() == Mode::Ro,
+    })
+}
+
+fn volume_source(volume: &WireVolume) -> Option<VolumeSource> {
+    // In the older way a relative path of the host is one in the sandbox.
+    let host = |path: &str| {
+        let path = PathBuf::from(path);
+        if path.is_absolute() { VolumeSource::Host(path) } else { VolumeSource::Sandbox(path) }
+    };
+    if let Some(path) = &volume.host_path {
+        return Some(host(path));
+    }
+    let source = volume.source.as_ref()?;
+    match source.r#type() {
+        SourceType::HostPath => source.host_path.as_ref().map(|it| host(&it.path)),
+        SourceType::SandboxPath => {
+            let path = source.sandbox_path.as_ref()?;
+            // A container that is nested in none has no parent.
+            let own = path.r#type() == sandbox_path::Type::Self_;
+            own.then(|| VolumeSource::Sandbox(PathBuf::from(&path.path)))
+        }
+        SourceType::Unknown
+        | SourceType::DockerVolume
+        | SourceType::Secret
+        | SourceType::CsiVolume => None,
+    }
+}
+
+fn linux_info(linux: &LinuxInfo, wanted: &mut Wanted) -> Result<(), UnknownCapability> {
+    // Frameworks still say it in the older way.
+    let effective = linux.effective_capabilities.as_ref().or(linux.capability_info.as_ref());
+    let set = |info: Option<&proto::mesos::v1::CapabilityInfo>| {
+        info.map(|info| Capabilities::of_wire(&info.capabilities)).transpose()
+    };
+    wanted.capabilities_effective = set(effective)?;
+    wanted.capabilities_bounding = set(linux.bounding_capabilities.as_ref())?;
+    if let Some(seccomp) = &linux.seccomp {
+        wanted.seccomp = match &seccomp.profile_name {
+            _ if seccomp.unconfined == Some(true) => Seccomp::Unconfined,
+            Some(name) => Seccomp::Profile(name.clone()),
+            None => Seccomp::Default,
+        };
+    }
+    // The size is in mebibytes.
+    wanted.shm_bytes = linux.shm_size.map(|size| u64::from(size) << 20);
+    Ok(())
+}
+
+fn rlimits(info: &RLimitInfo) -> Result<Vec<Rlimit>, String> {
+    let read = |limit: &proto::mesos::v1::r_limit_info::RLimit| {
+        let kind = limit.r#type();
+        let name = kind.as_str_name().to_owned();
+        let Some(resource) = number(kind) else {
+            return Err("a resource limit is of no known type".to_owned());
+        };
+        if limit.soft.is_some() != limit.hard.is_some() {
+            return Err(format!("{name} has one of its soft and hard limit; give both or none"));
+        }
+        Ok(Rlimit { resource, name, soft: limit.soft, hard: limit.hard })
+    };
+    info.rlimits.iter().map(read).collect()
+}
+
+/// The kernel's number of a limit.
+fn number(limited: Limited) -> Option<u32> {
+    Some(match limited {
+        Limited::Unknown => return None,
+        Limited::RlmtAs => libc::RLIMIT_AS,
+        Limited::RlmtCore => libc::RLIMIT_CORE,
+        Limited::RlmtCpu => libc::RLIMIT_CPU,
+        Limited::RlmtData => libc::RLIMIT_DATA,
+        Limited::RlmtFsize => libc::RLIMIT_FSIZE,
+        Limited::RlmtLocks => libc::RLIMIT_LOCKS,
+        Limited::RlmtMemlock => libc::RLIMIT_MEMLOCK,
+        Limited::RlmtMsgqueue => libc::RLIMIT_MSGQUEUE,
+        Limited::RlmtNice => libc::RLIMIT_NICE,
+        Limited::RlmtNofile => libc::RLIMIT_NOFILE,
+        Limited::RlmtNproc => libc::RLIMIT_NPROC,
+        Limited::RlmtRss => libc::RLIMIT_RSS,
+        Limited::RlmtRtprio => libc::RLIMIT_RTPRIO,
+        Limited::RlmtRttime => libc::RLIMIT_RTTIME,
+        Limited::RlmtSigpending => libc::RLIMIT_SIGPENDING,
+        Limited::RlmtStack => libc::RLIMIT_STACK,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::mesos::v1::r_limit_info::RLimit;
+    use proto::mesos::v1::{CapabilityInfo, SeccompInfo};
+
+    #[test]
+    fn a_description_is_read_and_what_is_unknown_is_named() {
+        let effective = CapabilityInfo { capabilities: vec![1_013] };
+        let linux = LinuxInfo {
+            effective_capabilities: Some(effective),
+            seccomp: Some(SeccompInfo { unconfined: Some(true), ..SeccompInfo::default() }),
+            shm_size: Some(8),
+            ..LinuxInfo::default()
+        };
+        let files =
+            RLimit { r#type: Some(Limited::RlmtNofile.into()), soft: Some(5), hard: Some(9) };
+        let mut info = ContainerInfo {
+            linux_info: Some(linux),
+            rlimit_info: Some(RLimitInfo { rlimits: vec![files] }),
+            ..ContainerInfo::default()
+        };
+        let wanted = read(Some(&info)).expect("all is known");
+        assert_eq!(wanted.capabilities_effective, Capabilities::parse("NET_RAW").ok());
+        assert_eq!(wanted.capabilities_bounding, None);
+        assert_eq!(wanted.seccomp, Seccomp::Unconfined);
+        assert_eq!(wanted.shm_bytes, Some(8 << 20));
+        let limit = &wanted.rlimits[0];
+        assert_eq!(
+            (limit.resource, limit.soft, limit.hard),
+            (libc::RLIMIT_NOFILE, Some(5), Some(9))
+        );
+
+        let mut wire = WireVolume { container_path: "data".to_owned(), ..WireVolume::default() };
+        wire.mode = Mode::Ro.into();
+        wire.host_path = Some("/srv".to_owned());
+        info.volumes = vec![wire.clone()];
+        let wanted = read(Some(&info)).expect("a path of the host");
+        assert_eq!(wanted.volumes[0].source, VolumeSource::Host("/srv".into()));
+        assert!(wanted.volumes[0].read_only);
+        wire.host_path = None;
+        info.volumes = vec![wire];
+        let error = read(Some(&info)).expect_err("it has no source");
+        assert!(error.starts_with("volume 'data' is of a kind that this agent has not"), "{error}");
+        info.volumes.clear();
+
+        info.rlimit_info.as_mut().expect("it is set").rlimits[0].hard = None;
+        let error = read(Some(&info)).expect_err("half a limit");
+        assert_eq!(error, "RLMT_NOFILE has one of its soft and hard limit; give both or none");
+    }
+}
