@@ -29,6 +29,10 @@ pub const REPLACE_FIRST: &str = "AGORA_HEALTH_REPLACE_FIRST";
 /// With [`REPLACE_FIRST`], how many are replaced at once; 1 unless said.
 pub const REPLACE_AT_ONCE: &str = "AGORA_HEALTH_REPLACE_AT_ONCE";
 
+/// Seconds between telling that a serving instance is to end and asking it to: time for load balancers to
+/// look elsewhere.
+pub const DRAIN_SECONDS: &str = "AGORA_DRAIN_SECONDS";
+
 /// Stops on the way of one upgrade. Somebody has to say "go on" at each.
 const STOPS_MAX: usize = 16;
 
@@ -47,6 +51,12 @@ pub struct Pace {
     pub canary: Vec<usize>,
     /// How many instances that fail their health check are replaced at once; not 0.
     pub ailing_at_once: usize,
+}
+
+/// How long a serving instance of `app` goes on between its end being told and asked for.
+pub fn drains_for(app: &App) -> Duration {
+    let seconds = app.labels.get(DRAIN_SECONDS).and_then(|text| positive(text));
+    seconds.map(Duration::from_secs).unwrap_or_default()
 }
 
 /// Whether instances of `app` that fail their health check are replaced before they go. One that must be
@@ -85,6 +95,7 @@ pub fn check(labels: &BTreeMap<String, String>) -> Vec<(&'static str, String)> {
     };
     let count = "a number that is 1 or more";
     test(PROGRESS_SECONDS, |text| positive(text).is_some(), count);
+    test(DRAIN_SECONDS, |text| positive(text).is_some(), count);
     test(BATCH, |text| positive(text).is_some(), count);
     let failures = "a number that is 0 or more";
     test(MAX_FAILURES, |text| text.trim().parse::<u32>().is_ok(), failures);
@@ -126,6 +137,7 @@ mod tests {
             (BATCH, &["1"], &["0", "1.5"]),
             (REPLACE_FIRST, &["true"], &["TRUE"]),
             (REPLACE_AT_ONCE, &["3"], &["0"]),
+            (DRAIN_SECONDS, &["30"], &["0", "1m"]),
             (CANARY, &["1", "1, 3,10"], &["", "0", "3,1", "1,1", "1,,2"]),
         ] {
             assert!(good.iter().all(|text| wrong(name, text) == 0), "{name}");

@@ -70,6 +70,9 @@ struct Books {
     /// Apps with an instance on every agent that fits.
     followers: BTreeSet<AppId>,
     timers: BTreeSet<(Time, Due)>,
+    /// Instances that are to end, of which it is told but which are not asked yet. Not stored: a new
+    /// leader asks at once.
+    draining: BTreeSet<InstanceId>,
     /// Apps with a timer to be looked at again.
     looked_at_later: BTreeSet<AppId>,
     /// Apps to look at before the turn ends.

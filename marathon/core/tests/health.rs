@@ -3,7 +3,8 @@
 mod world;
 
 use marathon_core::instance::Condition;
-use model::ids::TaskId;
+use marathon_core::io::{Command, Input, KillHow};
+use model::ids::{FrameworkId, TaskId};
 use model::task::TaskState;
 use serde_json::json;
 use world::{World, sleeper};
@@ -111,4 +112,57 @@ fn what_becomes_of_lost_instances_is_what_the_app_says_now() {
     assert_eq!(inactive(&world), 1);
     world.pass(0.3);
     assert_eq!(inactive(&world), 0, "forgotten on time");
+}
+
+#[test]
+fn a_serving_instance_is_told_of_before_it_is_asked_to_end() {
+    let mut world = World::new(1);
+    let mut body = sleeper("/web", 2);
+    body["labels"] = json!({"AGORA_DRAIN_SECONDS": "30"});
+    world.create(body);
+    world.rest();
+    let old = world.tasks_of("/web");
+    world.put("/web", json!({"cmd": "sleep 2000"})).expect("changed");
+    world.events.clear();
+    world.pass(5.0);
+    assert_eq!(world.tasks.len(), 4, "the old ones go on for a while");
+    let shown = world.view.tasks_of(&world::app("/web"));
+    let killing: Vec<_> = shown.iter().filter(|it| it["state"] == "TASK_KILLING").collect();
+    assert_eq!(killing.len(), 2, "but everybody sees that they are to go");
+    let told = |it: &&serde_json::Value| {
+        it["eventType"] == "status_update_event" && it["taskStatus"] == "TASK_KILLING"
+    };
+    assert_eq!(world.events.iter().filter(told).count(), 2);
+    // Meeting the master anew does not cut it short.
+    world.step(Input::Disconnected);
+    world.step(Input::Subscribed {
+        framework: FrameworkId::new("F-0000").expect("an id"),
+        master: "master:5050".into(),
+    });
+    world.pass(24.0);
+    assert_eq!(world.tasks.len(), 4);
+    world.pass(2.0);
+    assert!(old.iter().all(|task| !world.tasks.contains_key(task)));
+    assert_eq!(world.running("/web"), 2);
+    assert!(world.view.deployments.is_empty());
+    // One that ends by itself meanwhile is made up for, and the next one has its own time.
+    let all = world.tasks_of("/web");
+    let how = KillHow::default();
+    let kill = |task: &TaskId| Command::KillTasks { body: json!({"ids": [task.as_str()]}), how };
+    world.ask(kill(&all[0])).expect("asked");
+    world.report(&all[0], TaskState::Finished, None);
+    world.rest();
+    let next = world::instance_of(&all[0]).task(2);
+    world.ask(kill(&next)).expect("asked");
+    world.pass(29.0);
+    assert!(world.tasks.contains_key(&next));
+    world.pass(2.0);
+    assert!(!world.tasks.contains_key(&next) && world.running("/web") == 2);
+    // A new leader asks at once.
+    world.delete("/web");
+    world.pass(5.0);
+    assert_eq!(world.tasks.len(), 2, "the labels of an app that goes count too");
+    world.crash();
+    world.rest();
+    assert!(world.tasks.is_empty());
 }

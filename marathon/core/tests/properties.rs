@@ -33,12 +33,13 @@ enum Act {
 }
 
 /// Ways an app can want to be deployed.
-const LABELS: [&[(&str, &str)]; 6] = [
+const LABELS: [&[(&str, &str)]; 7] = [
     &[],
     &[("AGORA_DEPLOYMENT_PROGRESS_SECONDS", "3"), ("AGORA_DEPLOYMENT_ROLLBACK", "true")],
     &[("AGORA_DEPLOYMENT_PROGRESS_SECONDS", "5"), ("AGORA_DEPLOYMENT_BATCH", "1")],
     &[("AGORA_DEPLOYMENT_MAX_FAILURES", "0"), ("AGORA_DEPLOYMENT_ROLLBACK", "true")],
     &[("AGORA_DEPLOYMENT_CANARY", "1,2"), ("AGORA_DEPLOYMENT_BATCH", "2")],
+    &[("AGORA_DRAIN_SECONDS", "4"), ("AGORA_DEPLOYMENT_BATCH", "2")],
     &[("AGORA_HEALTH_REPLACE_FIRST", "true"), ("AGORA_DEPLOYMENT_MAX_FAILURES", "1")],
 ];
 

@@ -162,6 +162,9 @@ impl Marathon {
         if old.as_ref().is_none_or(|old| old.condition != instance.condition) {
             self.tell_condition(&instance, instance.condition.name(), now);
         }
+        if instance.condition != Condition::Killing {
+            self.books.draining.remove(&id);
+        }
         let served = old.as_ref().is_some_and(|old| old.is_serving());
         let gets_on = !served && instance.is_serving();
         let instance = Arc::new(instance);
@@ -183,6 +186,7 @@ impl Marathon {
             self.books.instances.remove(&app);
         }
         self.books.queue.forget(&app, id);
+        self.books.draining.remove(id);
         self.books.queue_shown.insert(app.clone());
         self.outbox.put(stored::instance_key(id), None);
         self.tell_condition(&instance, condition, now);

@@ -1,14 +1,16 @@
 //! Ending tasks, and keeping at it until they have ended.
 
-use super::{Due, Marathon};
+use super::{Due, Marathon, updates};
 use crate::app::UnreachableStrategy;
 use crate::ids::InstanceId;
 use crate::instance::{Condition, Goal, Instance};
 use crate::io::Output;
+use crate::pace;
 use model::ids::{AgentId, TaskId};
 use model::step::Now;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Marathon {
     /// Every instance that `keep` says yes to.
@@ -42,11 +44,19 @@ impl Marathon {
         let mut changed = instance.clone();
         changed.goal = goal;
         changed.condition = Condition::Killing;
-        self.send_kill(&changed);
-        self.wake_at(
-            now.time + self.config.kill_retry,
-            Due::Kill(changed.id.clone(), changed.incarnation),
-        );
+        let app = self.books.tree.apps.get(&instance.app.id).unwrap_or(&instance.app);
+        let wait = if instance.is_serving() { pace::drains_for(app) } else { Duration::ZERO };
+        let due = Due::Kill(changed.id.clone(), changed.incarnation);
+        if self.books.draining.contains(&changed.id) {
+            // Its time runs already.
+        } else if wait.is_zero() {
+            self.send_kill(&changed);
+            self.wake_at(now.time + self.config.kill_retry, due);
+        } else {
+            self.books.draining.insert(changed.id.clone());
+            updates::tell_killing(self, &changed, now);
+            self.wake_at(now.time + wait, due);
+        }
         self.put_instance(changed, now);
     }
 
@@ -72,8 +82,11 @@ impl Marathon {
         if instance.condition != Condition::Killing {
             return;
         }
+        let is_first = self.books.draining.remove(id);
         if self.books.is_connected {
             self.send_kill(&instance);
+        }
+        if self.books.is_connected && !is_first {
             let asked = vec![(task.id.clone(), Some(task.place.agent.clone()))];
             self.outbox.push(Output::Reconcile(asked));
         }

@@ -3,7 +3,7 @@
 use super::{Books, Due, Marathon, UnderWay, advance, readiness, settle};
 use crate::event::Happening;
 use crate::ids::WriteId;
-use crate::instance::Condition;
+use crate::instance::{Condition, Instance};
 use crate::io::{Key, Output};
 use crate::stored;
 use crate::view::Change;
@@ -138,8 +138,9 @@ pub(super) fn subscribed(
     marathon.books.is_connected = true;
     marathon.books.asking.is_suppressed = false;
     marathon.books.asking.is_revive_wanted = true;
-    let killing: Vec<_> = marathon.all_instances(|it| it.condition == Condition::Killing);
-    for instance in killing {
+    let draining = &marathon.books.draining;
+    let is_due = |it: &Instance| it.condition == Condition::Killing && !draining.contains(&it.id);
+    for instance in marathon.all_instances(is_due) {
         marathon.send_kill(&instance);
     }
     reconcile(marathon, now);

@@ -337,6 +337,23 @@ fn tell_status(marathon: &mut Marathon, instance: &Instance, update: &UpdateView
     marathon.tell(what, now);
 }
 
+/// Tells that `instance` is to end, before its agent hears of it: whoever balances load can look elsewhere.
+pub(super) fn tell_killing(marathon: &mut Marathon, instance: &Instance, now: Now) {
+    let Some(task) = &instance.task else { return };
+    let what = Happening::StatusUpdate {
+        agent: Some(task.place.agent.as_str().into()),
+        task: task.id.as_str().into(),
+        state: TaskState::Killing,
+        message: "draining".into(),
+        app: instance.app.id.clone(),
+        host: task.place.host.clone(),
+        addresses: task.addresses.clone(),
+        ports: task.ports.clone(),
+        version: instance.app.version,
+    };
+    marathon.tell(what, now);
+}
+
 /// How an ended instance is called in events.
 fn end_name(state: TaskState) -> &'static str {
     match state {
