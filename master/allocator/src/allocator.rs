@@ -69,13 +69,15 @@ pub struct Allocator {
 impl Allocator {
     /// An allocator for an empty cluster.
     pub fn new(settings: Settings, now: Time) -> Self {
+        let mut roles = Roles::new(&settings);
+        let quotas = Quotas::new(&settings.min_allocatable, &mut roles.kinds);
         Self {
             agents: Slab::new(),
             agents_by_id: BTreeMap::new(),
             frameworks: Slab::new(),
             frameworks_by_id: BTreeMap::new(),
-            roles: Roles::new(&settings),
-            quotas: Quotas::new(),
+            roles,
+            quotas,
             whitelist: None,
             own_leasts: 0,
             dirty: BTreeSet::new(),
@@ -187,6 +189,7 @@ impl Allocator {
         let before = self.agents_by_id.get(id).map(|&at| self.agents.get(at));
         let facts = before.map(|agent| agent.facts.clone()).unwrap_or_default();
         self.remove_agent(id);
+        let total = self.roles.kinds.interned(total);
         self.roles.grow_total(&total);
         self.count_reservations(&total, true);
         let mut agent = Agent::new(id.clone(), total);
@@ -227,6 +230,7 @@ impl Allocator {
     /// stays given.
     pub fn set_total(&mut self, id: &AgentId, total: &Resources, now: Time) {
         let Some(&at) = self.agents_by_id.get(id) else { return };
+        let total = &self.roles.kinds.interned(total.clone());
         let headroom = self.headroom_of(at);
         let agent = self.agents.get_mut(at);
         let before = std::mem::take(&mut agent.total);

@@ -69,10 +69,30 @@ impl Kinds {
         self.names.len() - 1
     }
 
+    /// The same resources under names that are the ones in memory here, so that finding their kinds
+    /// compares addresses.
+    pub(crate) fn interned(&mut self, resources: Resources) -> Resources {
+        let is_interned = |key: &Key| self.names.iter().any(|name| Arc::ptr_eq(name, &key.name));
+        let is_number = |value: &Value| matches!(value, Value::Scalar(_));
+        if resources.iter().all(|(key, value)| !is_number(value) || is_interned(key)) {
+            return resources;
+        }
+        let interned = resources.iter().map(|(key, value)| {
+            let mut key = key.clone();
+            if is_number(value) {
+                let number = self.number(&key.name);
+                key.name = self.names[number].clone();
+            }
+            (key, value.clone())
+        });
+        interned.collect()
+    }
+
     /// The number of a kind, if it has one.
     pub(crate) fn find(&self, name: &Arc<str>) -> Option<usize> {
         // Few kinds exist, and most names are one and the same text in memory.
-        self.names.iter().position(|have| Arc::ptr_eq(have, name) || have == name)
+        let same = self.names.iter().position(|have| Arc::ptr_eq(have, name));
+        same.or_else(|| self.names.iter().position(|have| have == name))
     }
 
     /// Each kind's name, in the order of their numbers.

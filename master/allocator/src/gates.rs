@@ -58,6 +58,8 @@ pub(crate) struct ForRole<'a> {
     pub(crate) what: Cow<'a, Resources>,
     /// What made it less, if quota did.
     pub(crate) cut: Option<Cut>,
+    /// Whether it is known already to be worth an offer by the settings.
+    pub(crate) is_enough: bool,
 }
 
 /// Whether anything of `agent` may be offered to anyone.
@@ -98,9 +100,10 @@ pub(crate) fn for_framework(
     if framework.constraints.get(role).is_some_and(|wanted| !wanted.are_met_by(&agent.facts)) {
         return Err(Why::OfferConstraints);
     }
-    let least: &MinAllocatable =
-        framework.min_allocatable.get(role).unwrap_or(&settings.min_allocatable);
-    if !least.is_met_by(&offer.what) {
+    let own = framework.min_allocatable.get(role);
+    let least: &MinAllocatable = own.unwrap_or(&settings.min_allocatable);
+    let is_known = offer.is_enough && own.is_none();
+    if !is_known && !least.is_met_by(&offer.what) {
         return Err(match offer.cut {
             None => Why::TooLittle,
             Some(Cut::Limit) => Why::QuotaLimit,

@@ -50,6 +50,12 @@ impl Allocator {
         if std::mem::take(&mut self.quotas.has_loosened) {
             self.dirty.append(&mut self.held_back);
         }
+        if self.roles.walk_is_empty() {
+            // Whoever wants something later has everything looked at.
+            self.all_dirty = false;
+            self.dirty.clear();
+            return Vec::new();
+        }
         let mut agents: Vec<AgentIx> = if std::mem::take(&mut self.all_dirty) {
             self.dirty.clear();
             self.agents.indices().collect()
@@ -62,7 +68,7 @@ impl Allocator {
         for &agent in &agents {
             self.agents.get_mut(agent).shared_offered = Resources::none();
         }
-        let mut allocations = Vec::new();
+        let mut allocations = Vec::with_capacity(agents.len());
         if self.quotas.has_unmet() {
             for &agent in &agents {
                 self.hand_out(agent, Stage::Guarantees, now, &mut allocations);
@@ -139,16 +145,25 @@ impl Allocator {
         let agent = self.agents.get(at);
         gates::for_anyone(agent).ok()?;
         // Reservations are part of it, so what is too little as a whole is too little for any role.
-        let least = &self.settings.min_allocatable;
-        if agent.free.is_empty() || (self.own_leasts == 0 && !least.is_met_by(&agent.free)) {
+        let is_enough = self.settings.min_allocatable.is_met_by(&agent.free);
+        if agent.free.is_empty() || (self.own_leasts == 0 && !is_enough) {
             return None;
         }
+        let can_skip = agent.is_plain && self.own_leasts == 0;
         let mut walk = self.roles.walk(rng.clone());
         let mut seen: Option<(RoleIx, ForRole<'_>)> = None;
         let mut pick = None;
         while let Some((role, framework)) = walk.next() {
             if seen.as_ref().is_none_or(|(seen, _)| *seen != role) {
-                seen = self.for_role_in(at, role, stage).map(|offer| (role, offer));
+                let is_spent = || self.roles.quota(role).is_some_and(|at| self.quotas.is_spent(at));
+                seen = if can_skip && is_spent() {
+                    None
+                } else {
+                    self.for_role_in(at, role, stage).map(|offer| (role, offer))
+                };
+                if let Some((_, offer)) = &mut seen {
+                    offer.is_enough = is_enough && matches!(offer.what, Cow::Borrowed(_));
+                }
             }
             let Some((_, offer)) = &seen else {
                 walk.skip_role();
@@ -182,12 +197,14 @@ impl Allocator {
     fn for_role(&self, at: AgentIx, role: RoleIx) -> Result<ForRole<'_>, Why> {
         let what = gates::for_role(self.agents.get(at), self.roles.role(role))?;
         if self.quotas.is_empty() {
-            return Ok(ForRole { what, cut: None });
+            return Ok(ForRole { what, cut: None, is_enough: false });
         }
         let cut = self.quotas.cut(self.roles.quota(role), &what, &self.roles.kinds);
         Ok(match cut {
-            None => ForRole { what, cut: None },
-            Some((what, cut)) => ForRole { what: Cow::Owned(what), cut: Some(cut) },
+            None => ForRole { what, cut: None, is_enough: false },
+            Some((what, cut)) => {
+                ForRole { what: Cow::Owned(what), cut: Some(cut), is_enough: false }
+            }
         })
     }
 

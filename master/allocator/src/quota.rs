@@ -8,6 +8,7 @@
 
 use crate::agent::is_under_quota;
 use crate::amounts::{Amounts, Kinds};
+use crate::settings::MinAllocatable;
 use crate::slab::{Index, Slab};
 use model::amount::Milli;
 use model::resources::{Resources, Value};
@@ -80,9 +81,18 @@ pub(crate) struct Line {
     /// By kind; absent means unlimited.
     limits: Vec<Option<i64>>,
     consumed: Amounts,
+    /// Whether so little is left up to the limits that nothing unreserved is worth an offer. Asked
+    /// for each role at each agent, and known as long as nothing is consumed or released.
+    is_spent: bool,
 }
 
 impl Line {
+    /// Finds out whether so little is left that none of the `least` sets can be reached.
+    fn settle(&mut self, least: &Least) {
+        self.is_spent =
+            least.is_out_of_reach(|kind| Some(self.limit(kind)? - self.consumed.of(kind)));
+    }
+
     /// What is missing to the guarantee of one kind.
     fn unmet(&self, kind: usize) -> i64 {
         (self.guarantees.of(kind) - self.consumed.of(kind)).max(0)
@@ -102,10 +112,23 @@ pub(crate) enum Cut {
     Headroom,
 }
 
+/// The least that is worth an offer, by number of the kind.
+#[derive(Debug)]
+struct Least(Vec<Vec<(usize, i64)>>);
+
+impl Least {
+    /// Whether no set can be reached, given what is left of each kind; absent means enough.
+    fn is_out_of_reach(&self, left: impl Fn(usize) -> Option<i64>) -> bool {
+        let is_short = |&(kind, least): &(usize, i64)| left(kind).is_some_and(|left| left < least);
+        !self.0.is_empty() && self.0.iter().all(|set| set.iter().any(is_short))
+    }
+}
+
 /// All quota.
 #[derive(Debug)]
 pub(crate) struct Quotas {
     lines: Slab<Line>,
+    least: Least,
     by_role: BTreeMap<Role, QuotaIx>,
     /// Guarantees that are not met, all roles together.
     unmet: Amounts,
@@ -116,8 +139,12 @@ pub(crate) struct Quotas {
 }
 
 impl Quotas {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(least: &MinAllocatable, kinds: &mut Kinds) -> Self {
+        let mut numbered = |(name, least): &(Arc<str>, Milli)| (kinds.number(name), least.0);
+        let sets = least.sets().iter();
+        let sets = sets.map(|set| set.iter().map(&mut numbered).collect());
         Self {
+            least: Least(sets.collect()),
             lines: Slab::new(),
             by_role: BTreeMap::new(),
             unmet: Amounts::default(),
@@ -163,7 +190,8 @@ impl Quotas {
             limits.resize(limits.len().max(kind + 1), None);
             limits[kind] = Some(amount.0);
         }
-        let line = Line { quota, guarantees, limits, consumed };
+        let mut line = Line { quota, guarantees, limits, consumed, is_spent: false };
+        line.settle(&self.least);
         for (kind, _) in line.guarantees.iter() {
             self.unmet.add_one(kind, Milli(line.unmet(kind)));
         }
@@ -206,6 +234,7 @@ impl Quotas {
             line.consumed.add_one(kind, Milli(sign * amount));
             self.unmet.add_one(kind, Milli(line.unmet(kind) - before));
         }
+        line.settle(&self.least);
     }
 
     /// So much more is unreserved and free.
@@ -232,6 +261,11 @@ impl Quotas {
                 && is_under_quota(key)
                 && kind.is_some_and(|kind| line.unmet(kind) > 0)
         })
+    }
+
+    /// Whether a role is so near its limits that nothing unreserved is worth an offer to it.
+    pub(crate) fn is_spent(&self, at: QuotaIx) -> bool {
+        self.lines.get(at).is_spent
     }
 
     /// Whether a role lacks anything that it is guaranteed.
