@@ -351,6 +351,13 @@ impl Roles {
         }
     }
 
+    /// Ranks everything anew, for tests to compare with what was kept up to date.
+    #[cfg(test)]
+    pub(crate) fn rank_anew(&mut self) {
+        self.is_stale = true;
+        self.refresh();
+    }
+
     /// Whether nobody wants offers.
     pub(crate) fn walk_is_empty(&self) -> bool {
         self.nodes.get(self.root).active_below.all == 0
