@@ -112,6 +112,7 @@ impl Allocator {
         for (role, &was_suppressed) in &before {
             if !wish.roles.contains(role) || (was_suppressed && !suppressed(role)) {
                 self.clear_filters(at, Some(role));
+                self.come_forward(at, role);
             }
         }
         for role in before.keys().filter(|role| !wish.roles.contains(role)) {
@@ -164,9 +165,7 @@ impl Allocator {
         self.set_suppressed(at, roles, false);
         let wanted: Vec<Role> = self.frameworks.get(at).roles.keys().cloned().collect();
         for role in wanted.iter().filter(|role| roles.is_empty() || roles.contains(role)) {
-            if let Some(role) = self.roles.find(role) {
-                self.roles.come_forward(role, at);
-            }
+            self.come_forward(at, role);
         }
         if roles.is_empty() {
             self.clear_filters(at, None);
@@ -435,6 +434,12 @@ impl Allocator {
     /// What is free on an agent; absent if it is not known.
     pub fn free(&self, agent: &AgentId) -> Option<&Resources> {
         self.agents_by_id.get(agent).map(|&at| &self.agents.get(at).free)
+    }
+
+    fn come_forward(&mut self, at: FrameworkIx, role: &Role) {
+        if let Some(role) = self.roles.find(role) {
+            self.roles.come_forward(role, at);
+        }
     }
 
     fn is_listed(&self, hostname: &Arc<str>) -> bool {

@@ -163,3 +163,18 @@ fn what_an_agent_took_with_it_may_be_had_elsewhere_at_once() {
     assert_eq!(allocator.next_run(), Some(at(50)), "at once");
     assert_eq!(run(&mut allocator, at(60)), ["f x b cpus:2; mem:64"]);
 }
+
+#[test]
+fn guarantees_beyond_all_measure_stop_others_and_nothing_else() {
+    let mut allocator = allocator();
+    let all = || BTreeMap::from([(Arc::from("cpus"), Milli(i64::MAX))]);
+    for of in ["x", "y", "z"] {
+        let quota = Quota::new(all(), BTreeMap::new()).expect("a guarantee");
+        allocator.set_quota(role(of), Some(quota), at(0)).expect("a top-level role");
+    }
+    allocator.put_framework(&framework("g"), &wish(&["other"]), at(0));
+    add_agent(&mut allocator, "a", "cpus:2", at(0));
+    assert_eq!(run(&mut allocator, at(20)).len(), 0);
+    allocator.put_framework(&framework("f"), &wish(&["x"]), at(30));
+    assert_eq!(run(&mut allocator, at(50)), ["f x a cpus:2"]);
+}
