@@ -28,6 +28,14 @@ struct Pick {
     what: Option<Resources>,
 }
 
+/// What a look at one agent found.
+#[derive(Default)]
+struct Look {
+    pick: Option<Pick>,
+    /// Whether quota kept something of it from somebody.
+    was_cut: bool,
+}
+
 impl Allocator {
     /// Gives away what can be given at the agents where something changed, or, once in an interval, at
     /// all. What is returned is booked as given.
@@ -116,7 +124,9 @@ impl Allocator {
 
     fn hand_out(&mut self, at: AgentIx, stage: Stage, now: Time, out: &mut Vec<Allocation>) {
         let mut rng = self.lots_rng.clone();
-        while let Some(Pick { role, framework, what }) = self.pick(at, stage, now, &mut rng) {
+        let was_cut = loop {
+            let Look { pick, was_cut } = self.look(at, stage, now, &mut rng);
+            let Some(Pick { role, framework, what }) = pick else { break was_cut };
             let resources = match what {
                 None => self.give_all(at, framework, role, now),
                 Some(what) => {
@@ -134,35 +144,39 @@ impl Allocator {
                 agent: agent.id.clone(),
                 resources,
             });
-        }
+        };
         self.lots_rng = rng;
-        if !self.quotas.is_empty() && !self.agents.get(at).free.is_empty() {
+        if was_cut {
             self.held_back.insert(at);
         }
     }
 
-    fn pick(&self, at: AgentIx, stage: Stage, now: Time, rng: &mut Rng) -> Option<Pick> {
+    fn look(&self, at: AgentIx, stage: Stage, now: Time, rng: &mut Rng) -> Look {
+        let mut look = Look::default();
         let agent = self.agents.get(at);
-        gates::for_anyone(agent).ok()?;
+        if gates::for_anyone(agent).is_err() {
+            return look;
+        }
         // Reservations are part of it, so what is too little as a whole is too little for any role.
         let is_enough = self.settings.min_allocatable.is_met_by(&agent.free);
         if agent.free.is_empty() || (self.own_leasts == 0 && !is_enough) {
-            return None;
+            return look;
         }
         let can_skip = agent.is_plain && self.own_leasts == 0;
         let mut walk = self.roles.walk(rng.clone());
         let mut seen: Option<(RoleIx, ForRole<'_>)> = None;
-        let mut pick = None;
         while let Some((role, framework)) = walk.next() {
             if seen.as_ref().is_none_or(|(seen, _)| *seen != role) {
                 let is_spent = || self.roles.quota(role).is_some_and(|at| self.quotas.is_spent(at));
                 seen = if can_skip && is_spent() {
+                    look.was_cut = true;
                     None
                 } else {
                     self.for_role_in(at, role, stage).map(|offer| (role, offer))
                 };
                 if let Some((_, offer)) = &mut seen {
                     offer.is_enough = is_enough && matches!(offer.what, Cow::Borrowed(_));
+                    look.was_cut |= offer.cut.is_some();
                 }
             }
             let Some((_, offer)) = &seen else {
@@ -174,12 +188,12 @@ impl Allocator {
                     Cow::Owned(what) => Some(what.clone()),
                     Cow::Borrowed(_) => None,
                 });
-                pick = Some(Pick { role, framework, what });
+                look.pick = Some(Pick { role, framework, what });
                 break;
             }
         }
         *rng = walk.rng;
-        pick
+        look
     }
 
     fn for_role_in(&self, at: AgentIx, role: RoleIx, stage: Stage) -> Option<ForRole<'_>> {

@@ -178,3 +178,20 @@ fn guarantees_beyond_all_measure_stop_others_and_nothing_else() {
     allocator.put_framework(&framework("f"), &wish(&["x"]), at(30));
     assert_eq!(run(&mut allocator, at(50)), ["f x a cpus:2"]);
 }
+
+#[test]
+fn only_where_quota_kept_something_back_is_looked_at_again() {
+    let mut allocator = allocator();
+    set_quota(&mut allocator, "x", "", "cpus:3", at(0));
+    allocator.put_framework(&framework("f"), &wish(&["x"]), at(0));
+    add_agent(&mut allocator, "a", "cpus:2;mem:64", at(0));
+    run(&mut allocator, at(20));
+    let declined = some("cpus:2;mem:64");
+    let refuse_for = Some(Duration::from_secs(60));
+    allocator.give_back(&framework("f"), &role("x"), &agent("a"), &declined, refuse_for, at(30));
+    assert_eq!(run(&mut allocator, at(50)).len(), 0);
+    assert!(allocator.held_back.is_empty(), "the filter keeps it back, not the limit");
+    add_agent(&mut allocator, "b", "cpus:4;mem:64", at(60));
+    assert_eq!(run(&mut allocator, at(80)), ["f x b cpus:3; mem:64"]);
+    assert_eq!(allocator.held_back.len(), 1, "the limit keeps a CPU of b back");
+}
