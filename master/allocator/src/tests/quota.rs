@@ -47,7 +47,10 @@ fn a_guarantee_is_kept_free_for_a_role_that_is_not_there_yet() {
     assert_eq!(got.len(), 1, "{got:?}");
     assert!(got[0].ends_with("cpus:1; mem:32"), "{got:?}");
     let left = if got[0].contains(" a ") { "b" } else { "a" };
-    assert_eq!(why(&allocator, "g", "y", left, at(20)), Some(Why::Headroom));
+    let why = why(&allocator, "g", "y", left, at(20)).expect("nothing is offered");
+    assert_eq!(why, Why::Headroom);
+    let text = "what is free on the agent is kept for guarantees of other roles";
+    assert_eq!(why.to_string(), text);
     allocator.put_framework(&framework("f"), &wish(&["x"]), at(30));
     let got = run(&mut allocator, at(50));
     assert_eq!(got.len(), 2, "{got:?}");
