@@ -34,6 +34,16 @@ struct Look {
     pick: Option<Pick>,
     /// Whether quota kept something of it from somebody.
     was_cut: bool,
+    /// Whether all who want anything are at their limits.
+    everyone_is_spent: bool,
+}
+
+/// What is known while a pass lasts.
+struct Pass {
+    now: Time,
+    out: Vec<Allocation>,
+    /// Whether all who want anything are at their limits. A pass only gives, so it stays so.
+    everyone_is_spent: bool,
 }
 
 impl Allocator {
@@ -76,17 +86,18 @@ impl Allocator {
         for &agent in &agents {
             self.agents.get_mut(agent).shared_offered = Resources::none();
         }
-        let mut allocations = Vec::with_capacity(agents.len());
+        let out = Vec::with_capacity(agents.len());
+        let mut pass = Pass { now, out, everyone_is_spent: false };
         if self.quotas.has_unmet() {
             for &agent in &agents {
-                self.hand_out(agent, Stage::Guarantees, now, &mut allocations);
+                self.hand_out(agent, Stage::Guarantees, &mut pass);
             }
             self.rng.shuffle(&mut agents);
         }
         for agent in agents {
-            self.hand_out(agent, Stage::All, now, &mut allocations);
+            self.hand_out(agent, Stage::All, &mut pass);
         }
-        allocations
+        pass.out
     }
 
     /// Whether quota kept something back that it may not keep back any more.
@@ -122,15 +133,16 @@ impl Allocator {
         self.for_framework(agent_at, framework_at, role, &offer, now).err()
     }
 
-    fn hand_out(&mut self, at: AgentIx, stage: Stage, now: Time, out: &mut Vec<Allocation>) {
+    fn hand_out(&mut self, at: AgentIx, stage: Stage, pass: &mut Pass) {
         let mut rng = self.lots_rng.clone();
         let was_cut = loop {
-            let Look { pick, was_cut } = self.look(at, stage, now, &mut rng);
+            let Look { pick, was_cut, everyone_is_spent } = self.look(at, stage, pass, &mut rng);
+            pass.everyone_is_spent |= everyone_is_spent;
             let Some(Pick { role, framework, what }) = pick else { break was_cut };
             let resources = match what {
-                None => self.give_all(at, framework, role, now),
+                None => self.give_all(at, framework, role, pass.now),
                 Some(what) => {
-                    self.give(at, framework, role, &what, Some(now));
+                    self.give(at, framework, role, &what, Some(pass.now));
                     what
                 }
             };
@@ -138,7 +150,7 @@ impl Allocator {
             if !agent.is_plain {
                 agent.shared_offered.add(&resources.filtered(|key, _| key.kind.is_shared));
             }
-            out.push(Allocation {
+            pass.out.push(Allocation {
                 framework: self.frameworks.get(framework).id.clone(),
                 role: self.roles.role(role).clone(),
                 agent: agent.id.clone(),
@@ -151,7 +163,7 @@ impl Allocator {
         }
     }
 
-    fn look(&self, at: AgentIx, stage: Stage, now: Time, rng: &mut Rng) -> Look {
+    fn look(&self, at: AgentIx, stage: Stage, pass: &Pass, rng: &mut Rng) -> Look {
         let mut look = Look::default();
         let agent = self.agents.get(at);
         if gates::for_anyone(agent).is_err() {
@@ -163,6 +175,11 @@ impl Allocator {
             return look;
         }
         let can_skip = agent.is_plain && self.own_leasts == 0;
+        if can_skip && pass.everyone_is_spent {
+            look.was_cut = true;
+            return look;
+        }
+        look.everyone_is_spent = can_skip;
         let mut walk = self.roles.walk(rng.clone());
         let mut seen: Option<(RoleIx, ForRole<'_>)> = None;
         while let Some((role, framework)) = walk.next() {
@@ -172,6 +189,7 @@ impl Allocator {
                     look.was_cut = true;
                     None
                 } else {
+                    look.everyone_is_spent = false;
                     self.for_role_in(at, role, stage).map(|offer| (role, offer))
                 };
                 if let Some((_, offer)) = &mut seen {
@@ -183,7 +201,7 @@ impl Allocator {
                 walk.skip_role();
                 continue;
             };
-            if let Ok(part) = self.for_framework(at, framework, role, offer, now) {
+            if let Ok(part) = self.for_framework(at, framework, role, offer, pass.now) {
                 let what = part.or_else(|| match &offer.what {
                     Cow::Owned(what) => Some(what.clone()),
                     Cow::Borrowed(_) => None,
