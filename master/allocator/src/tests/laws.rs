@@ -214,7 +214,7 @@ fn play(step: &Step, allocator: &mut Allocator, books: &mut Books, now: &mut Tim
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn nothing_is_given_twice_and_nothing_is_lost(steps in prop::collection::vec(a_step(), 1..60)) {
