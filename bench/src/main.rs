@@ -1,8 +1,10 @@
-//! Benchmarks: what the system costs, measured over real sockets and on real processes.
+//! Benchmarks: what the system costs, measured over real sockets and on real processes; and what
+//! its allocator costs alone.
 //!
 //! Each measure is one file. All of them print medians with minimum and maximum, and the command
 //! that repeats them.
 
+mod allocator_workloads;
 mod idle;
 mod load;
 mod process;
@@ -64,6 +66,8 @@ enum Measure {
     WireLaunches,
     /// Memory of an idle master, agent and executor
     Idle,
+    /// What a pass of the allocator costs, in this process and in virtual time
+    Allocator,
 }
 
 fn main() -> ExitCode {
@@ -87,6 +91,9 @@ fn run(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     let wanted = |measure| arguments.measures.is_empty() || arguments.measures.contains(&measure);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let runs = arguments.runs;
+    if wanted(Measure::Allocator) {
+        allocator_workloads::measure(runs, report)?;
+    }
     if wanted(Measure::Idle) {
         runtime.block_on(idle::measure(runs, report))?;
     }

@@ -10,6 +10,7 @@ use model::resources::{Key, Resources};
 use model::step::Time;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub(crate) type AgentIx = Index<Agent>;
 
@@ -45,6 +46,7 @@ pub(crate) struct Agent {
     /// What is shared and was offered in this pass: once is enough.
     pub(crate) shared_offered: Resources,
     pub(crate) filters: BTreeMap<(FrameworkIx, RoleIx), Filters>,
+    pub(crate) last_declined: Option<Arc<Resources>>,
 }
 
 impl Agent {
@@ -65,6 +67,7 @@ impl Agent {
             has_shared: false,
             shared_offered: Resources::none(),
             filters: BTreeMap::new(),
+            last_declined: None,
         };
         agent.set_total(total);
         agent

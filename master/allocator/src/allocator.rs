@@ -69,13 +69,15 @@ pub struct Allocator {
 impl Allocator {
     /// An allocator for an empty cluster.
     pub fn new(settings: Settings, now: Time) -> Self {
+        let mut roles = Roles::new(&settings);
+        let quotas = Quotas::new(&settings.min_allocatable, &mut roles.kinds);
         Self {
             agents: Slab::new(),
             agents_by_id: BTreeMap::new(),
             frameworks: Slab::new(),
             frameworks_by_id: BTreeMap::new(),
-            roles: Roles::new(&settings),
-            quotas: Quotas::new(),
+            roles,
+            quotas,
             whitelist: None,
             own_leasts: 0,
             dirty: BTreeSet::new(),
@@ -110,6 +112,7 @@ impl Allocator {
         for (role, &was_suppressed) in &before {
             if !wish.roles.contains(role) || (was_suppressed && !suppressed(role)) {
                 self.clear_filters(at, Some(role));
+                self.come_forward(at, role);
             }
         }
         for role in before.keys().filter(|role| !wish.roles.contains(role)) {
@@ -162,9 +165,7 @@ impl Allocator {
         self.set_suppressed(at, roles, false);
         let wanted: Vec<Role> = self.frameworks.get(at).roles.keys().cloned().collect();
         for role in wanted.iter().filter(|role| roles.is_empty() || roles.contains(role)) {
-            if let Some(role) = self.roles.find(role) {
-                self.roles.come_forward(role, at);
-            }
+            self.come_forward(at, role);
         }
         if roles.is_empty() {
             self.clear_filters(at, None);
@@ -187,6 +188,7 @@ impl Allocator {
         let before = self.agents_by_id.get(id).map(|&at| self.agents.get(at));
         let facts = before.map(|agent| agent.facts.clone()).unwrap_or_default();
         self.remove_agent(id);
+        let total = self.roles.kinds.interned(total);
         self.roles.grow_total(&total);
         self.count_reservations(&total, true);
         let mut agent = Agent::new(id.clone(), total);
@@ -237,6 +239,7 @@ impl Allocator {
     /// stays given.
     pub fn set_total(&mut self, id: &AgentId, total: &Resources, now: Time) {
         let Some(&at) = self.agents_by_id.get(id) else { return };
+        let total = &self.roles.kinds.interned(total.clone());
         let headroom = self.headroom_of(at);
         let agent = self.agents.get_mut(at);
         let before = std::mem::take(&mut agent.total);
@@ -443,6 +446,12 @@ impl Allocator {
     /// What is free on an agent; absent if it is not known.
     pub fn free(&self, agent: &AgentId) -> Option<&Resources> {
         self.agents_by_id.get(agent).map(|&at| &self.agents.get(at).free)
+    }
+
+    fn come_forward(&mut self, at: FrameworkIx, role: &Role) {
+        if let Some(role) = self.roles.find(role) {
+            self.roles.come_forward(role, at);
+        }
     }
 
     fn is_listed(&self, hostname: &Arc<str>) -> bool {

@@ -69,10 +69,30 @@ impl Kinds {
         self.names.len() - 1
     }
 
+    /// The same resources under names that are the ones in memory here, so that finding their kinds
+    /// compares addresses.
+    pub(crate) fn interned(&mut self, resources: Resources) -> Resources {
+        let is_interned = |key: &Key| self.names.iter().any(|name| Arc::ptr_eq(name, &key.name));
+        let is_number = |value: &Value| matches!(value, Value::Scalar(_));
+        if resources.iter().all(|(key, value)| !is_number(value) || is_interned(key)) {
+            return resources;
+        }
+        let interned = resources.iter().map(|(key, value)| {
+            let mut key = key.clone();
+            if is_number(value) {
+                let number = self.number(&key.name);
+                key.name = self.names[number].clone();
+            }
+            (key, value.clone())
+        });
+        interned.collect()
+    }
+
     /// The number of a kind, if it has one.
     pub(crate) fn find(&self, name: &Arc<str>) -> Option<usize> {
         // Few kinds exist, and most names are one and the same text in memory.
-        self.names.iter().position(|have| Arc::ptr_eq(have, name) || have == name)
+        let same = self.names.iter().position(|have| Arc::ptr_eq(have, name));
+        same.or_else(|| self.names.iter().position(|have| have == name))
     }
 
     /// Each kind's name, in the order of their numbers.
@@ -95,7 +115,9 @@ impl Amounts {
         if self.0.len() <= number {
             self.0.resize(number + 1, 0);
         }
-        self.0[number] += amount.0;
+        // Agents say what they have, and sums of nonsense must stop nobody. What is added and taken
+        // away again leaves the sum as it was, however far it went round.
+        self.0[number] = self.0[number].wrapping_add(amount.0);
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
@@ -106,7 +128,7 @@ impl Amounts {
 
     pub(crate) fn subtract(&mut self, other: &Self) {
         for (number, &amount) in other.0.iter().enumerate() {
-            self.add_one(number, Milli(-amount));
+            self.add_one(number, Milli(amount.wrapping_neg()));
         }
     }
 
@@ -197,6 +219,21 @@ mod tests {
         assert_eq!(total.share(&by_memory, Weight::ONE), total.share(&by_cpu, Weight::ONE));
         let two = Weight::from_f64(2.0).expect("positive");
         assert!(total.share(&by_memory, two) < total.share(&by_cpu, Weight::ONE));
+    }
+
+    #[test]
+    fn sums_of_nonsense_come_right_again() {
+        let mut kinds = Kinds::new(BTreeSet::new());
+        let mut amounts = |cpus| kinds.amounts(&Resources::scalars([("cpus", Milli(cpus))]));
+        let (huge, one) = (amounts(i64::MAX), amounts(1_000));
+        let mut sum = one.clone();
+        for _ in 0..3 {
+            sum.add(&huge);
+        }
+        for _ in 0..3 {
+            sum.subtract(&huge);
+        }
+        assert_eq!(sum.of(0), 1_000);
     }
 
     #[test]

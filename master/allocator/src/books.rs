@@ -33,10 +33,7 @@ impl Allocator {
         given.what.add(what);
         given.offered_at = offered_at.or(given.offered_at);
         agent.take(what);
-        self.count_given(at, framework, role, &amounts);
-        if let Some(now) = offered_at {
-            self.roles.note_offer(role, framework, now);
-        }
+        self.count_given(at, framework, role, &amounts, offered_at);
         self.count_headroom(at, &headroom);
         self.count_consumed(role, what, true);
     }
@@ -60,8 +57,7 @@ impl Allocator {
             given.what.add(&what);
         }
         given.offered_at = Some(offered_at);
-        self.count_given(at, framework, role, &amounts);
-        self.roles.note_offer(role, framework, offered_at);
+        self.count_given(at, framework, role, &amounts, Some(offered_at));
         self.count_headroom(at, &headroom);
         self.count_consumed(role, &what, true);
         what
@@ -100,10 +96,11 @@ impl Allocator {
         framework: FrameworkIx,
         role: RoleIx,
         amounts: &Amounts,
+        offered_at: Option<Time>,
     ) {
         let owner = self.frameworks.get_mut(framework);
         let is_first = owner.has_on.insert((at, role));
-        self.roles.give(role, framework, &owner.id, amounts, is_first);
+        self.roles.give(role, framework, &owner.id, amounts, is_first, offered_at);
     }
 
     /// What is unreserved and free on an agent, if it is connected; nothing while nobody has quota.

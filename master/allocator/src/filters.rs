@@ -3,10 +3,11 @@
 use crate::agent::AgentIx;
 use crate::allocator::Allocator;
 use crate::sorter::{FrameworkIx, RoleIx};
-use model::resources::Resources;
+use model::resources::{Key, Resources, Value};
 use model::role::Role;
 use model::step::Time;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// How many filters one framework may have for one role on one agent. Each came of a decline; past
 /// this the soonest to end gives way, so that nobody fills the master's memory by declining.
@@ -15,7 +16,8 @@ const FILTERS_MAX: usize = 16;
 /// One declined offer.
 #[derive(Debug)]
 struct Filter {
-    declined: Resources,
+    /// Shared with others on the agent that have declined the same.
+    declined: Arc<Resources>,
     until: Time,
 }
 
@@ -26,7 +28,7 @@ pub(crate) struct Filters(Vec<Filter>);
 impl Filters {
     /// Keeps `declined` and all that is in it away until `until`. Returns when those would have ended
     /// that gave way to it.
-    fn add(&mut self, declined: Resources, until: Time) -> Vec<Time> {
+    fn add(&mut self, declined: Arc<Resources>, until: Time) -> Vec<Time> {
         let mut gone = Vec::new();
         // An older one that says less is not needed any more.
         self.0.retain(|old| {
@@ -48,7 +50,7 @@ impl Filters {
     /// Until when an offer of `resources` is kept away; absent if it may be made.
     pub(crate) fn keep_away(&self, resources: &Resources, now: Time) -> Option<Time> {
         let matching = self.0.iter().filter(|filter| filter.until > now);
-        let matching = matching.filter(|filter| filter.declined.contains(resources));
+        let matching = matching.filter(|filter| holds(&filter.declined, resources));
         matching.map(|filter| filter.until).max()
     }
 
@@ -57,6 +59,24 @@ impl Filters {
         self.0.retain(|filter| filter.until > now);
         self.0.is_empty()
     }
+}
+
+/// Whether `all` contains `part`. Both are in the same order, so both are gone through once, and
+/// mostly their keys are the same in memory.
+fn holds(all: &Resources, part: &Resources) -> bool {
+    let mut all = all.iter();
+    part.iter().all(|(key, value)| {
+        let is_it = |have: &Key| {
+            (Arc::ptr_eq(&have.name, &key.name) || have.name == key.name) && have.kind == key.kind
+        };
+        let found = all.find(|(have, _)| is_it(have));
+        found.is_some_and(|(_, have)| match (have, value) {
+            (Value::Scalar(have), Value::Scalar(value)) => have >= value,
+            (Value::Ranges(have), Value::Ranges(value)) => have.contains(value),
+            (Value::Set(have), Value::Set(value)) => have.is_superset(value),
+            (Value::Scalar(_) | Value::Ranges(_) | Value::Set(_), _) => false,
+        })
+    })
 }
 
 impl Allocator {
@@ -68,7 +88,14 @@ impl Allocator {
         declined: Resources,
         until: Time,
     ) {
-        let filters = self.agents.get_mut(agent).filters.entry((framework, role)).or_default();
+        let known = self.agents.get_mut(agent);
+        // Many decline the same: kept once, it is quickly looked at for all of them.
+        let declined = match known.last_declined.take() {
+            Some(last) if *last == declined => last,
+            Some(_) | None => Arc::new(declined),
+        };
+        known.last_declined = Some(declined.clone());
+        let filters = known.filters.entry((framework, role)).or_default();
         for gone in filters.add(declined, until) {
             self.filters_end.remove(&(gone, agent, framework, role));
         }

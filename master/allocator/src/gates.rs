@@ -14,40 +14,56 @@ use model::role::Role;
 use model::step::Time;
 use std::borrow::Cow;
 
-/// Why a framework is passed over at an agent.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// Why a framework is passed over at an agent. Its text is for whoever asks why there is no offer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Why {
     /// The framework or the agent is not known here.
+    #[error("the framework or the agent is not known")]
     Unknown,
     /// The framework is not connected.
+    #[error("the framework is not connected")]
     FrameworkInactive,
     /// It is not in the role.
+    #[error("the framework is not in the role")]
     NotInRole,
     /// It wants no offers for the role.
+    #[error("the framework has suppressed the role")]
     Suppressed,
     /// The agent is not connected.
+    #[error("the agent is not connected")]
     AgentInactive,
     /// The agent's machine is not on the whitelist.
+    #[error("the agent is not on the whitelist")]
     NotWhitelisted,
     /// The agent is not one that the framework's offer constraints allow.
+    #[error("the framework's offer constraints leave the agent out")]
     OfferConstraints,
     /// All that is free there is reserved for other roles, or nothing is free.
+    #[error("nothing that is free on the agent is for the role")]
     NothingForRole,
     /// What is free there is less than is worth an offer.
+    #[error("what is free on the agent is too little for an offer")]
     TooLittle,
     /// The role has so much that, up to its quota's limit, too little is left to offer.
+    #[error("the role's quota leaves too little for an offer")]
     QuotaLimit,
     /// What is free there is kept for roles that have not what their quota guarantees them.
+    #[error("what is free on the agent is kept for guarantees of other roles")]
     Headroom,
     /// The agent has GPUs and the framework does not say that it can use them.
+    #[error("the agent has GPUs and the framework has not said that it can use them")]
     GpuAgent,
     /// The agent is of another region and the framework does not say that it takes such.
+    #[error("the agent is of another region and the framework is not region-aware")]
     OtherRegion,
     /// What is left after taking out what the framework does not understand is too little.
+    #[error("what is free on the agent needs capabilities that the framework lacks")]
     NotUnderstood,
     /// The agent is too old for a framework in several roles, or for a role below another.
+    #[error("the agent is too old for the framework's roles")]
     OldAgent,
     /// The framework has declined it, until.
+    #[error("the framework has declined it, and the filter has not ended")]
     Filtered(Time),
 }
 
@@ -58,6 +74,8 @@ pub(crate) struct ForRole<'a> {
     pub(crate) what: Cow<'a, Resources>,
     /// What made it less, if quota did.
     pub(crate) cut: Option<Cut>,
+    /// Whether it is known already to be worth an offer by the settings.
+    pub(crate) is_enough: bool,
 }
 
 /// Whether anything of `agent` may be offered to anyone.
@@ -98,9 +116,10 @@ pub(crate) fn for_framework(
     if framework.constraints.get(role).is_some_and(|wanted| !wanted.are_met_by(&agent.facts)) {
         return Err(Why::OfferConstraints);
     }
-    let least: &MinAllocatable =
-        framework.min_allocatable.get(role).unwrap_or(&settings.min_allocatable);
-    if !least.is_met_by(&offer.what) {
+    let own = framework.min_allocatable.get(role);
+    let least: &MinAllocatable = own.unwrap_or(&settings.min_allocatable);
+    let is_known = offer.is_enough && own.is_none();
+    if !is_known && !least.is_met_by(&offer.what) {
         return Err(match offer.cut {
             None => Why::TooLittle,
             Some(Cut::Limit) => Why::QuotaLimit,

@@ -3,7 +3,11 @@
 //! The allocator knows which agents have what, which frameworks want offers in which roles, and what
 //! is given to whom. Asked to allocate, it hands what is free on each agent to the framework that is
 //! furthest behind its fair share and may have it. It has no clock, and its only randomness is the
-//! order in which agents are handed out, which its seed decides.
+//! order in which agents are handed out, and lots where they are drawn, which its seed decides.
+//!
+//! Where to look: `pass` goes over the agents; `gates` says whether a framework may have something
+//! and why not; `sorter` says whose turn it is, and who has stepped back; `quota` says how much;
+//! `books` keeps all of them told of what is given and given back.
 
 mod agent;
 mod allocator;

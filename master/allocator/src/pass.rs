@@ -28,6 +28,24 @@ struct Pick {
     what: Option<Resources>,
 }
 
+/// What a look at one agent found.
+#[derive(Default)]
+struct Look {
+    pick: Option<Pick>,
+    /// Whether quota kept something of it from somebody.
+    was_cut: bool,
+    /// Whether all who want anything are at their limits.
+    everyone_is_spent: bool,
+}
+
+/// What is known while a pass lasts.
+struct Pass {
+    now: Time,
+    out: Vec<Allocation>,
+    /// Whether all who want anything are at their limits. A pass only gives, so it stays so.
+    everyone_is_spent: bool,
+}
+
 impl Allocator {
     /// Gives away what can be given at the agents where something changed, or, once in an interval, at
     /// all. What is returned is booked as given.
@@ -50,6 +68,12 @@ impl Allocator {
         if std::mem::take(&mut self.quotas.has_loosened) {
             self.dirty.append(&mut self.held_back);
         }
+        if self.roles.walk_is_empty() {
+            // Whoever wants something later has everything looked at.
+            self.all_dirty = false;
+            self.dirty.clear();
+            return Vec::new();
+        }
         let mut agents: Vec<AgentIx> = if std::mem::take(&mut self.all_dirty) {
             self.dirty.clear();
             self.agents.indices().collect()
@@ -62,17 +86,18 @@ impl Allocator {
         for &agent in &agents {
             self.agents.get_mut(agent).shared_offered = Resources::none();
         }
-        let mut allocations = Vec::new();
+        let out = Vec::with_capacity(agents.len());
+        let mut pass = Pass { now, out, everyone_is_spent: false };
         if self.quotas.has_unmet() {
             for &agent in &agents {
-                self.hand_out(agent, Stage::Guarantees, now, &mut allocations);
+                self.hand_out(agent, Stage::Guarantees, &mut pass);
             }
             self.rng.shuffle(&mut agents);
         }
         for agent in agents {
-            self.hand_out(agent, Stage::All, now, &mut allocations);
+            self.hand_out(agent, Stage::All, &mut pass);
         }
-        allocations
+        pass.out
     }
 
     /// Whether quota kept something back that it may not keep back any more.
@@ -108,13 +133,16 @@ impl Allocator {
         self.for_framework(agent_at, framework_at, role, &offer, now).err()
     }
 
-    fn hand_out(&mut self, at: AgentIx, stage: Stage, now: Time, out: &mut Vec<Allocation>) {
+    fn hand_out(&mut self, at: AgentIx, stage: Stage, pass: &mut Pass) {
         let mut rng = self.lots_rng.clone();
-        while let Some(Pick { role, framework, what }) = self.pick(at, stage, now, &mut rng) {
+        let was_cut = loop {
+            let Look { pick, was_cut, everyone_is_spent } = self.look(at, stage, pass, &mut rng);
+            pass.everyone_is_spent |= everyone_is_spent;
+            let Some(Pick { role, framework, what }) = pick else { break was_cut };
             let resources = match what {
-                None => self.give_all(at, framework, role, now),
+                None => self.give_all(at, framework, role, pass.now),
                 Some(what) => {
-                    self.give(at, framework, role, &what, Some(now));
+                    self.give(at, framework, role, &what, Some(pass.now));
                     what
                 }
             };
@@ -122,49 +150,68 @@ impl Allocator {
             if !agent.is_plain {
                 agent.shared_offered.add(&resources.filtered(|key, _| key.kind.is_shared));
             }
-            out.push(Allocation {
+            pass.out.push(Allocation {
                 framework: self.frameworks.get(framework).id.clone(),
                 role: self.roles.role(role).clone(),
                 agent: agent.id.clone(),
                 resources,
             });
-        }
+        };
         self.lots_rng = rng;
-        if !self.quotas.is_empty() && !self.agents.get(at).free.is_empty() {
+        if was_cut {
             self.held_back.insert(at);
         }
     }
 
-    fn pick(&self, at: AgentIx, stage: Stage, now: Time, rng: &mut Rng) -> Option<Pick> {
+    fn look(&self, at: AgentIx, stage: Stage, pass: &Pass, rng: &mut Rng) -> Look {
+        let mut look = Look::default();
         let agent = self.agents.get(at);
-        gates::for_anyone(agent).ok()?;
-        // Reservations are part of it, so what is too little as a whole is too little for any role.
-        let least = &self.settings.min_allocatable;
-        if agent.free.is_empty() || (self.own_leasts == 0 && !least.is_met_by(&agent.free)) {
-            return None;
+        if gates::for_anyone(agent).is_err() {
+            return look;
         }
+        // Reservations are part of it, so what is too little as a whole is too little for any role.
+        let is_enough = self.settings.min_allocatable.is_met_by(&agent.free);
+        if agent.free.is_empty() || (self.own_leasts == 0 && !is_enough) {
+            return look;
+        }
+        let can_skip = agent.is_plain && self.own_leasts == 0;
+        if can_skip && pass.everyone_is_spent {
+            look.was_cut = true;
+            return look;
+        }
+        look.everyone_is_spent = can_skip;
         let mut walk = self.roles.walk(rng.clone());
         let mut seen: Option<(RoleIx, ForRole<'_>)> = None;
-        let mut pick = None;
         while let Some((role, framework)) = walk.next() {
             if seen.as_ref().is_none_or(|(seen, _)| *seen != role) {
-                seen = self.for_role_in(at, role, stage).map(|offer| (role, offer));
+                let is_spent = || self.roles.quota(role).is_some_and(|at| self.quotas.is_spent(at));
+                seen = if can_skip && is_spent() {
+                    look.was_cut = true;
+                    None
+                } else {
+                    look.everyone_is_spent = false;
+                    self.for_role_in(at, role, stage).map(|offer| (role, offer))
+                };
+                if let Some((_, offer)) = &mut seen {
+                    offer.is_enough = is_enough && matches!(offer.what, Cow::Borrowed(_));
+                    look.was_cut |= offer.cut.is_some();
+                }
             }
             let Some((_, offer)) = &seen else {
                 walk.skip_role();
                 continue;
             };
-            if let Ok(part) = self.for_framework(at, framework, role, offer, now) {
+            if let Ok(part) = self.for_framework(at, framework, role, offer, pass.now) {
                 let what = part.or_else(|| match &offer.what {
                     Cow::Owned(what) => Some(what.clone()),
                     Cow::Borrowed(_) => None,
                 });
-                pick = Some(Pick { role, framework, what });
+                look.pick = Some(Pick { role, framework, what });
                 break;
             }
         }
         *rng = walk.rng;
-        pick
+        look
     }
 
     fn for_role_in(&self, at: AgentIx, role: RoleIx, stage: Stage) -> Option<ForRole<'_>> {
@@ -182,12 +229,14 @@ impl Allocator {
     fn for_role(&self, at: AgentIx, role: RoleIx) -> Result<ForRole<'_>, Why> {
         let what = gates::for_role(self.agents.get(at), self.roles.role(role))?;
         if self.quotas.is_empty() {
-            return Ok(ForRole { what, cut: None });
+            return Ok(ForRole { what, cut: None, is_enough: false });
         }
         let cut = self.quotas.cut(self.roles.quota(role), &what, &self.roles.kinds);
         Ok(match cut {
-            None => ForRole { what, cut: None },
-            Some((what, cut)) => ForRole { what: Cow::Owned(what), cut: Some(cut) },
+            None => ForRole { what, cut: None, is_enough: false },
+            Some((what, cut)) => {
+                ForRole { what: Cow::Owned(what), cut: Some(cut), is_enough: false }
+            }
         })
     }
 

@@ -8,6 +8,7 @@
 
 use crate::agent::is_under_quota;
 use crate::amounts::{Amounts, Kinds};
+use crate::settings::MinAllocatable;
 use crate::slab::{Index, Slab};
 use model::amount::Milli;
 use model::resources::{Resources, Value};
@@ -80,9 +81,18 @@ pub(crate) struct Line {
     /// By kind; absent means unlimited.
     limits: Vec<Option<i64>>,
     consumed: Amounts,
+    /// Whether so little is left up to the limits that nothing unreserved is worth an offer. Asked
+    /// for each role at each agent, and known as long as nothing is consumed or released.
+    is_spent: bool,
 }
 
 impl Line {
+    /// Finds out whether so little is left that none of the `least` sets can be reached.
+    fn settle(&mut self, least: &Least) {
+        self.is_spent =
+            least.is_out_of_reach(|kind| Some(self.limit(kind)? - self.consumed.of(kind)));
+    }
+
     /// What is missing to the guarantee of one kind.
     fn unmet(&self, kind: usize) -> i64 {
         (self.guarantees.of(kind) - self.consumed.of(kind)).max(0)
@@ -102,25 +112,43 @@ pub(crate) enum Cut {
     Headroom,
 }
 
+/// The least that is worth an offer, by number of the kind.
+#[derive(Debug)]
+struct Least(Vec<Vec<(usize, i64)>>);
+
+impl Least {
+    /// Whether no set can be reached, given what is left of each kind; absent means enough.
+    fn is_out_of_reach(&self, left: impl Fn(usize) -> Option<i64>) -> bool {
+        let is_short = |&(kind, least): &(usize, i64)| left(kind).is_some_and(|left| left < least);
+        !self.0.is_empty() && self.0.iter().all(|set| set.iter().any(is_short))
+    }
+}
+
 /// All quota.
 #[derive(Debug)]
 pub(crate) struct Quotas {
     lines: Slab<Line>,
+    least: Least,
     by_role: BTreeMap<Role, QuotaIx>,
-    /// Guarantees that are not met, all roles together.
-    unmet: Amounts,
-    /// What is unreserved and free on agents that are connected.
+    /// Guarantees that are not met by kind, all roles together. Wide, since guarantees may be forced
+    /// beyond all that is there.
+    unmet: Vec<i128>,
+    /// What is unreserved and free on agents that are connected and may be offered.
     headroom: Amounts,
     /// Whether something may be offered now that quota kept from being offered before.
     pub(crate) has_loosened: bool,
 }
 
 impl Quotas {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(least: &MinAllocatable, kinds: &mut Kinds) -> Self {
+        let mut numbered = |(name, least): &(Arc<str>, Milli)| (kinds.number(name), least.0);
+        let sets = least.sets().iter();
+        let sets = sets.map(|set| set.iter().map(&mut numbered).collect());
         Self {
+            least: Least(sets.collect()),
             lines: Slab::new(),
             by_role: BTreeMap::new(),
-            unmet: Amounts::default(),
+            unmet: Vec::new(),
             headroom: Amounts::default(),
             has_loosened: false,
         }
@@ -163,9 +191,10 @@ impl Quotas {
             limits.resize(limits.len().max(kind + 1), None);
             limits[kind] = Some(amount.0);
         }
-        let line = Line { quota, guarantees, limits, consumed };
+        let mut line = Line { quota, guarantees, limits, consumed, is_spent: false };
+        line.settle(&self.least);
         for (kind, _) in line.guarantees.iter() {
-            self.unmet.add_one(kind, Milli(line.unmet(kind)));
+            self.count_unmet(kind, line.unmet(kind), 0);
         }
         let at = self.lines.insert(line);
         self.by_role.insert(role.clone(), at);
@@ -178,7 +207,7 @@ impl Quotas {
         let Some(at) = self.by_role.remove(role) else { return };
         let line = self.lines.remove(at);
         for (kind, _) in line.guarantees.iter() {
-            self.unmet.add_one(kind, Milli(-line.unmet(kind)));
+            self.count_unmet(kind, 0, line.unmet(kind));
         }
         self.has_loosened = true;
     }
@@ -200,12 +229,21 @@ impl Quotas {
     }
 
     fn change(&mut self, at: QuotaIx, amounts: &Amounts, sign: i64) {
-        let line = self.lines.get_mut(at);
         for (kind, amount) in amounts.iter() {
+            let line = self.lines.get_mut(at);
             let before = line.unmet(kind);
             line.consumed.add_one(kind, Milli(sign * amount));
-            self.unmet.add_one(kind, Milli(line.unmet(kind) - before));
+            let after = line.unmet(kind);
+            self.count_unmet(kind, after, before);
         }
+        self.lines.get_mut(at).settle(&self.least);
+    }
+
+    fn count_unmet(&mut self, kind: usize, more: i64, less: i64) {
+        if self.unmet.len() <= kind {
+            self.unmet.resize(kind + 1, 0);
+        }
+        self.unmet[kind] += i128::from(more) - i128::from(less);
     }
 
     /// So much more is unreserved and free.
@@ -220,7 +258,7 @@ impl Quotas {
 
     /// Whether any guarantee is not met.
     pub(crate) fn has_unmet(&self) -> bool {
-        self.unmet.iter().any(|(_, amount)| amount > 0)
+        self.unmet.iter().any(|&amount| amount > 0)
     }
 
     /// Whether offering `what` brings a role nearer to a guarantee of its.
@@ -234,6 +272,11 @@ impl Quotas {
         })
     }
 
+    /// Whether a role is so near its limits that nothing unreserved is worth an offer to it.
+    pub(crate) fn is_spent(&self, at: QuotaIx) -> bool {
+        self.lines.get(at).is_spent
+    }
+
     /// Whether a role lacks anything that it is guaranteed.
     pub(crate) fn is_unmet(&self, at: QuotaIx) -> bool {
         let line = self.lines.get(at);
@@ -245,10 +288,11 @@ impl Quotas {
         let line = at.map(|at| self.lines.get(at));
         let limit = line.and_then(|line| Some(line.limit(kind)? - line.consumed.of(kind)));
         // What a role takes of its own guarantee need not be kept free any more, so it comes on top.
-        let needed = self.unmet.of(kind);
+        let needed = self.unmet.get(kind).copied().unwrap_or(0);
         let spare = (needed > 0).then(|| {
             let own = line.map_or(0, |line| line.unmet(kind));
-            own + (self.headroom.of(kind) - needed).max(0)
+            let spare = (i128::from(self.headroom.of(kind)) - needed).max(0);
+            own.saturating_add(i64::try_from(spare).unwrap_or(i64::MAX))
         });
         let limit = limit.map(|limit| (limit.max(0), Cut::Limit));
         let spare = spare.map(|spare| (spare, Cut::Headroom));
@@ -296,14 +340,15 @@ impl Quotas {
         self.find(&Role::new(top).ok()?)
     }
 
-    /// What is counted step by step, for tests to count anew.
+    /// What is counted step by step, for tests to count anew: the headroom, and by how much what is
+    /// unmet is wrong.
     #[cfg(test)]
-    pub(crate) fn books(&self) -> (&Amounts, Amounts) {
+    pub(crate) fn books(&self) -> (&Amounts, Vec<i128>) {
         let mut unmet = self.unmet.clone();
         for &at in self.by_role.values() {
             let line = self.lines.get(at);
             for (kind, _) in line.guarantees.iter() {
-                unmet.add_one(kind, Milli(-line.unmet(kind)));
+                unmet[kind] -= i128::from(line.unmet(kind));
             }
         }
         (&self.headroom, unmet)

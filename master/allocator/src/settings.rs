@@ -74,6 +74,11 @@ impl MinAllocatable {
         Ok(Self(sets))
     }
 
+    /// The sets, of which one must be held; anything will do if there are none.
+    pub(crate) fn sets(&self) -> &[Vec<(Arc<str>, Milli)>] {
+        &self.0
+    }
+
     /// Whether `resources` hold at least one of the sets.
     pub fn is_met_by(&self, resources: &Resources) -> bool {
         if resources.is_empty() {

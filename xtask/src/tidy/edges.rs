@@ -24,7 +24,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "sim",
         &["model", "allocator", "master-core", "agent-core", "framework-core", "marathon-core"],
     ),
-    ("bench", &["model", "proto", "transport", "master", "agent", "agent-core", "framework-sdk"]),
+    (
+        "bench",
+        &[
+            "model",
+            "allocator",
+            "proto",
+            "transport",
+            "master",
+            "agent",
+            "agent-core",
+            "framework-sdk",
+        ],
+    ),
     ("cli", &["model", "proto", "transport", "master", "agent", "framework-sdk", "marathon"]),
     ("xtask", &[]),
 ];

@@ -106,6 +106,7 @@ pub(crate) struct Node {
 #[derive(Debug)]
 struct Client {
     id: FrameworkId,
+    name: u64,
     held: Held,
     /// On how many agents it has something, be it only ports.
     agents: usize,
@@ -251,7 +252,16 @@ impl Roles {
 
     /// A framework is there: its name has a place among all names from now on.
     pub(crate) fn add_framework(&mut self, id: &FrameworkId) {
-        self.is_stale |= self.framework_names.insert(id);
+        if !self.framework_names.insert(id) {
+            return;
+        }
+        let all: Vec<RoleIx> = self.nodes.indices().collect();
+        for at in all {
+            for client in self.nodes.get_mut(at).clients.values_mut() {
+                client.name = self.framework_names.get(&client.id).expect("it was put in");
+            }
+        }
+        self.is_stale = true;
     }
 
     /// A framework is over, and in no role any more.
@@ -280,7 +290,8 @@ impl Roles {
         self.prune(at, framework);
     }
 
-    /// Books `amounts` as given to `framework` in a role; `is_first` on that agent.
+    /// Books `amounts` as given to `framework` in a role, `is_first` on that agent, and offered at
+    /// `offered_at` if that was now.
     pub(crate) fn give(
         &mut self,
         at: RoleIx,
@@ -288,16 +299,21 @@ impl Roles {
         id: &FrameworkId,
         amounts: &Amounts,
         is_first: bool,
+        offered_at: Option<Time>,
     ) {
         let client = self.client(at, framework, id);
         client.agents += usize::from(is_first);
         client.held.amounts.add(amounts);
         client.held.count += 1;
+        let is_on_trial = client.wait.is_on_trial();
         self.change_path(at, |held| {
             held.amounts.add(amounts);
             held.count += 1;
         });
         self.rank_path(at, framework);
+        if is_on_trial && let Some(now) = offered_at {
+            self.change_wait(at, framework, |wait| wait.after_offer(now));
+        }
     }
 
     /// Books `amounts` as given back; `is_last` on that agent.
@@ -335,14 +351,23 @@ impl Roles {
         }
     }
 
+    /// Ranks everything anew, for tests to compare with what was kept up to date.
+    #[cfg(test)]
+    pub(crate) fn rank_anew(&mut self) {
+        self.is_stale = true;
+        self.refresh();
+    }
+
     /// Whether nobody wants offers.
     pub(crate) fn walk_is_empty(&self) -> bool {
         self.nodes.get(self.root).active_below.all == 0
     }
 
     fn client(&mut self, at: RoleIx, framework: FrameworkIx, id: &FrameworkId) -> &mut Client {
+        let names = &self.framework_names;
         self.nodes.get_mut(at).clients.entry(framework).or_insert_with(|| Client {
             id: id.clone(),
+            name: names.get(id).expect("it came before its roles"),
             held: Held::default(),
             agents: 0,
             is_subscribed: false,
@@ -390,8 +415,7 @@ impl Roles {
         let client = node.clients.get_mut(&framework).expect("only clients are ranked");
         let rank = client.is_active.then(|| Rank {
             has_stepped_back: client.wait.has_stepped_back(),
-            name: self.framework_names.get(&client.id).expect("it came before its roles"),
-            is: framework,
+            name: client.name,
             ..self.framework_sorter.rank(&client.held, &self.total, Weight::ONE, framework)
         });
         replace_rank(&mut node.ranked_clients, &mut client.rank, rank);
@@ -399,16 +423,31 @@ impl Roles {
 
     fn rank_own(&mut self, at: RoleIx) {
         let node = self.nodes.get_mut(at);
-        let rank = (node.active_own.all > 0).then(|| Rank {
+        let is_active = node.active_own.all > 0;
+        if is_active && is_alone(&node.branches, node.own_rank.as_ref()) {
+            return;
+        }
+        let rank = is_active.then(|| Rank {
             has_stepped_back: node.active_own.have_all_stepped_back(),
             ..self.role_sorter.rank(&node.own, &self.total, Weight::ONE, Branch::Own(at))
         });
         replace_rank(&mut node.branches, &mut node.own_rank, rank);
+        self.rank_first_sibling(at, Branch::Own(at));
     }
 
     fn rank_node(&mut self, at: RoleIx) {
-        let node = self.nodes.get_mut(at);
+        let node = self.nodes.get(at);
         let Some(parent) = node.parent else { return };
+        let is_active = node.active_below.all > 0;
+        if is_active && is_alone(&self.nodes.get(parent).branches, node.rank.as_ref()) {
+            return;
+        }
+        self.rank_node_anew(at, parent);
+        self.rank_first_sibling(parent, Branch::Child(at));
+    }
+
+    fn rank_node_anew(&mut self, at: RoleIx, parent: RoleIx) {
+        let node = self.nodes.get_mut(at);
         let rank = (node.active_below.all > 0).then(|| Rank {
             has_stepped_back: node.active_below.have_all_stepped_back(),
             name: node.name,
@@ -417,6 +456,26 @@ impl Roles {
         let mut before = node.rank.take();
         replace_rank(&mut self.nodes.get_mut(parent).branches, &mut before, rank);
         self.nodes.get_mut(at).rank = before;
+    }
+
+    /// A branch that was alone is not kept ranked. Now that `second` stands beside it, it must be.
+    fn rank_first_sibling(&mut self, parent: RoleIx, second: Branch) {
+        let branches = &self.nodes.get(parent).branches;
+        if branches.len() != 2 {
+            return;
+        }
+        let first = branches.iter().map(|rank| rank.is).find(|is| *is != second);
+        match first.expect("there are two") {
+            Branch::Child(at) => self.rank_node_anew(at, parent),
+            Branch::Own(at) => {
+                let node = self.nodes.get_mut(at);
+                let rank = Rank {
+                    has_stepped_back: node.active_own.have_all_stepped_back(),
+                    ..self.role_sorter.rank(&node.own, &self.total, Weight::ONE, Branch::Own(at))
+                };
+                replace_rank(&mut node.branches, &mut node.own_rank, Some(rank));
+            }
+        }
     }
 
     /// Forgets a client that neither wants nor holds anything, and roles that nobody is in.
@@ -464,6 +523,11 @@ impl Sorter {
         };
         Rank { has_stepped_back: false, share, count, name: 0, is }
     }
+}
+
+/// Whether what has this rank has no siblings, so that its place does not depend on the rank.
+fn is_alone<I: Ord>(ranks: &BTreeSet<Rank<I>>, mine: Option<&Rank<I>>) -> bool {
+    mine.is_some() && ranks.len() == 1
 }
 
 fn replace_rank<I: Copy + Ord>(

@@ -46,11 +46,14 @@ impl Wait {
         self.until
     }
 
-    /// It was offered something, and is to wait if it is on trial.
-    fn after_offer(&mut self, now: Time) {
-        if self.times > 0 && self.until.is_none() {
-            self.step_back(now);
-        }
+    /// Whether it was in front in vain and is in front again.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.times > 0 && self.until.is_none()
+    }
+
+    /// It was offered something while on trial.
+    pub(super) fn after_offer(&mut self, now: Time) {
+        self.step_back(now);
     }
 
     /// It has declined what it held for `held`.
@@ -82,14 +85,6 @@ impl Roles {
         self.change_wait(at, framework, |wait| wait.after_decline(held, now));
     }
 
-    /// Notes that a framework is offered something.
-    pub(crate) fn note_offer(&mut self, at: RoleIx, framework: FrameworkIx, now: Time) {
-        let client = self.nodes.get(at).clients.get(&framework);
-        if client.is_some_and(|client| client.wait.times > 0) {
-            self.change_wait(at, framework, |wait| wait.after_offer(now));
-        }
-    }
-
     /// Has a framework come forward that has shown that it wants what it is offered.
     pub(crate) fn come_forward(&mut self, at: RoleIx, framework: FrameworkIx) {
         self.change_wait(at, framework, |wait| *wait = Wait::default());
@@ -109,7 +104,12 @@ impl Roles {
         self.nodes.get(at).clients.get(&framework)?.wait.until
     }
 
-    fn change_wait(&mut self, at: RoleIx, framework: FrameworkIx, change: impl FnOnce(&mut Wait)) {
+    pub(super) fn change_wait(
+        &mut self,
+        at: RoleIx,
+        framework: FrameworkIx,
+        change: impl FnOnce(&mut Wait),
+    ) {
         let Some(client) = self.nodes.get_mut(at).clients.get_mut(&framework) else { return };
         let (until, before) = (client.wait.until, client.active());
         change(&mut client.wait);

@@ -47,7 +47,10 @@ impl Roles {
     /// Every pair of role and framework that wants offers, those furthest behind first.
     pub(crate) fn walk(&self, rng: Rng) -> Walk<'_> {
         debug_assert!(!self.is_stale, "ranks are refreshed before they are read");
-        Walk { roles: self, path: vec![self.branches(self.root)], clients: None, rng }
+        // Most roles are of one or two parts.
+        let mut path = Vec::with_capacity(4);
+        path.push(self.branches(self.root));
+        Walk { roles: self, path, clients: None, rng }
     }
 
     fn branches(&self, at: RoleIx) -> Order<'_, Branch> {

@@ -47,7 +47,10 @@ fn a_guarantee_is_kept_free_for_a_role_that_is_not_there_yet() {
     assert_eq!(got.len(), 1, "{got:?}");
     assert!(got[0].ends_with("cpus:1; mem:32"), "{got:?}");
     let left = if got[0].contains(" a ") { "b" } else { "a" };
-    assert_eq!(why(&allocator, "g", "y", left, at(20)), Some(Why::Headroom));
+    let why = why(&allocator, "g", "y", left, at(20)).expect("nothing is offered");
+    assert_eq!(why, Why::Headroom);
+    let text = "what is free on the agent is kept for guarantees of other roles";
+    assert_eq!(why.to_string(), text);
     allocator.put_framework(&framework("f"), &wish(&["x"]), at(30));
     let got = run(&mut allocator, at(50));
     assert_eq!(got.len(), 2, "{got:?}");
@@ -177,4 +180,36 @@ fn what_an_agent_took_with_it_may_be_had_elsewhere_at_once() {
     allocator.remove_agent(&agent("a"));
     assert_eq!(allocator.next_run(), Some(at(50)), "at once");
     assert_eq!(run(&mut allocator, at(60)), ["f x b cpus:2; mem:64"]);
+}
+
+#[test]
+fn guarantees_beyond_all_measure_stop_others_and_nothing_else() {
+    let mut allocator = allocator();
+    let all = || BTreeMap::from([(Arc::from("cpus"), Milli(i64::MAX))]);
+    for of in ["x", "y", "z"] {
+        let quota = Quota::new(all(), BTreeMap::new()).expect("a guarantee");
+        allocator.set_quota(role(of), Some(quota), at(0)).expect("a top-level role");
+    }
+    allocator.put_framework(&framework("g"), &wish(&["other"]), at(0));
+    add_agent(&mut allocator, "a", "cpus:2", at(0));
+    assert_eq!(run(&mut allocator, at(20)).len(), 0);
+    allocator.put_framework(&framework("f"), &wish(&["x"]), at(30));
+    assert_eq!(run(&mut allocator, at(50)), ["f x a cpus:2"]);
+}
+
+#[test]
+fn only_where_quota_kept_something_back_is_looked_at_again() {
+    let mut allocator = allocator();
+    set_quota(&mut allocator, "x", "", "cpus:3", at(0));
+    allocator.put_framework(&framework("f"), &wish(&["x"]), at(0));
+    add_agent(&mut allocator, "a", "cpus:2;mem:64", at(0));
+    run(&mut allocator, at(20));
+    let declined = some("cpus:2;mem:64");
+    let refuse_for = Some(Duration::from_secs(60));
+    allocator.give_back(&framework("f"), &role("x"), &agent("a"), &declined, refuse_for, at(30));
+    assert_eq!(run(&mut allocator, at(50)).len(), 0);
+    assert!(allocator.held_back.is_empty(), "the filter keeps it back, not the limit");
+    add_agent(&mut allocator, "b", "cpus:4;mem:64", at(60));
+    assert_eq!(run(&mut allocator, at(80)), ["f x b cpus:3; mem:64"]);
+    assert_eq!(allocator.held_back.len(), 1, "the limit keeps a CPU of b back");
 }
