@@ -354,6 +354,10 @@ fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
         Some(names) => Isolation::parse(names)?,
         None => Isolation::default_here(),
     };
+    let cache_dir = options.fetcher_cache_dir.clone();
+    // A directory of its own, since it is emptied.
+    let cache_dir = cache_dir.unwrap_or_else(|| options.work_dir.join("fetch")).join("cache");
+    let cache_dir = std::path::absolute(&cache_dir).unwrap_or(cache_dir);
     let containerizer = Containerizer::new(ContainerizerOptions {
         isolation,
         cgroups_root: options.cgroups_root.clone(),
@@ -364,8 +368,8 @@ fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
         enforce_disk: options.enforce_container_disk_quota,
         disk_watch_interval: options.container_disk_watch_interval,
         logs: options.container_logs,
-        // The agent's records are nobody's matter in there.
-        hidden: vec![options.work_dir.join("meta")],
+        // The agent's records and the downloads of others are nobody's matter in there.
+        hidden: vec![options.work_dir.join("meta"), cache_dir.clone()],
         ..ContainerizerOptions::new(runtime_dir, options.launcher.clone())
     })?;
     let around = Surroundings {
@@ -377,9 +381,6 @@ fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
         executor_reregistration_timeout: options.executor_reregistration_timeout,
         switch_user: options.switch_user && nix::unistd::geteuid().is_root(),
     };
-    let cache_dir = options.fetcher_cache_dir.clone();
-    // A directory of its own, since it is emptied.
-    let cache_dir = cache_dir.unwrap_or_else(|| options.work_dir.join("fetch")).join("cache");
     let fetcher = Fetcher::new(FetcherOptions {
         stall_timeout: options.fetcher_stall_timeout,
         cache_dir: Some(cache_dir.clone()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use proto::mesos::v1::r_limit_info::r_limit::Type as Limited;
 use proto::mesos::v1::volume::Mode;
 use proto::mesos::v1::volume::source::{Type as SourceType, sandbox_path};
-use proto::mesos::v1::{ContainerInfo, LinuxInfo, RLimitInfo, Volume as WireVolume};
+use proto::mesos::v1::{ContainerInfo, Image, LinuxInfo, RLimitInfo, Volume as WireVolume};
 
 use crate::containerizer::{Seccomp, Wanted};
 use crate::launcher::{Capabilities, Rlimit, UnknownCapability, Volume, VolumeSource};
@@ -13,6 +13,13 @@ use crate::launcher::{Capabilities, Rlimit, UnknownCapability, Volume, VolumeSou
 /// Reads a container's description. An error says what in it this agent does not know.
 pub(crate) fn read(container: Option<&ContainerInfo>) -> Result<Wanted, String> {
     let Some(container) = container else { return Ok(Wanted::default()) };
+    if let Some(image) = image(container) {
+        // To run it on the machine's own files would be something else than what was asked for.
+        return Err(format!(
+            "there are no images on this agent, and '{image}' is wanted; leave it out to run on the \
+             machine's own files"
+        ));
+    }
     let mut wanted = Wanted::default();
     if let Some(linux) = &container.linux_info {
         linux_info(linux, &mut wanted).map_err(|error| error.to_string())?;
@@ -22,6 +29,17 @@ pub(crate) fn read(container: Option<&ContainerInfo>) -> Result<Wanted, String> 
     }
     wanted.volumes = container.volumes.iter().map(volume).collect::<Result<_, _>>()?;
     Ok(wanted)
+}
+
+/// The name of the image that a container is to be made of.
+fn image(container: &ContainerInfo) -> Option<String> {
+    let docker = container.docker.as_ref().map(|docker| docker.image.clone());
+    let image = container.mesos.as_ref().and_then(|mesos| mesos.image.as_ref());
+    let of_image = |image: &Image| {
+        let docker = image.docker.as_ref().map(|docker| docker.name.clone());
+        docker.or_else(|| image.appc.as_ref().map(|appc| appc.name.clone())).unwrap_or_default()
+    };
+    docker.or_else(|| image.map(of_image))
 }
 
 fn volume(volume: &WireVolume) -> Result<Volume, String> {
@@ -126,7 +144,24 @@ fn number(limited: Limited) -> Option<u32> {
 mod tests {
     use super::*;
     use proto::mesos::v1::r_limit_info::RLimit;
-    use proto::mesos::v1::{CapabilityInfo, SeccompInfo};
+    use proto::mesos::v1::{CapabilityInfo, SeccompInfo, container_info, image};
+
+    #[test]
+    fn a_container_of_an_image_is_refused_with_its_name() {
+        let docker =
+            container_info::DockerInfo { image: "nginx:1".to_owned(), ..Default::default() };
+        let named = image::Docker { name: "nginx:2".to_owned(), ..Default::default() };
+        let image = Image { docker: Some(named), ..Image::default() };
+        let mesos = container_info::MesosInfo { image: Some(image) };
+        for (info, name) in [
+            (ContainerInfo { docker: Some(docker), ..ContainerInfo::default() }, "nginx:1"),
+            (ContainerInfo { mesos: Some(mesos), ..ContainerInfo::default() }, "nginx:2"),
+        ] {
+            let error = read(Some(&info)).expect_err("there are no images");
+            let expected = format!("there are no images on this agent, and '{name}' is wanted;");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
 
     #[test]
     fn a_description_is_read_and_what_is_unknown_is_named() {

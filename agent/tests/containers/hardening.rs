@@ -179,16 +179,19 @@ async fn without_capabilities_root_makes_no_mounts_devices_and_raw_packets() {
 #[tokio::test]
 async fn the_machine_is_seen_in_part_and_cannot_be_changed() {
     let host = Host::new();
-    let containerizer = host.containerizer();
-    let runtime = host.dir.path().join("run");
+    let (runtime, hidden) = (host.dir.path().join("run"), host.dir.path().join("hidden"));
+    let options = ContainerizerOptions { hidden: vec![hidden.clone()], ..host.options() };
+    let containerizer = Containerizer::new(options).expect("these tests run as root");
     let secret = runtime.join("containers/secret");
     fs::create_dir_all(&secret).expect("it is ours");
+    fs::create_dir_all(hidden.join("secret")).expect("it is ours");
     let commands = format!(
-        "wc -c < /proc/timer_list; ls /sys/firmware | wc -l; ls {} | wc -l; \
+        "wc -c < /proc/timer_list; ls /sys/firmware | wc -l; ls {} {} | grep -c secret; \
          echo changed > /proc/sys/kernel/core_pattern; mkdir /sys/fs/cgroup/memory/agora-test; \
          echo $$ > /sys/fs/cgroup/memory/cgroup.procs; touch {}/new; \
          grep CapEff /proc/1/status | cut -f 2; cat /proc/1/environ | wc -c; readlink /proc/1/fd/1 /proc/1/root",
-        runtime.display(),
+        runtime.join("containers").display(),
+        hidden.display(),
         runtime.display(),
     );
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").expect("it can be read");
