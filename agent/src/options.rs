@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use model::link::FaultDomain;
 use model::resources::{Attributes, BadResources};
 use model::role::Role;
 use transport::server::BindError;
@@ -43,6 +44,8 @@ pub struct Options {
     pub resources: Option<String>,
     /// What operators say of this agent.
     pub attributes: Attributes,
+    /// Where this machine stands, if that is known.
+    pub domain: Option<FaultDomain>,
     /// The role of resources that name none.
     pub default_role: Role,
     /// Names of isolators with commas between them; without, all that this machine can do.
@@ -129,6 +132,7 @@ impl Default for Options {
             masters: Vec::new(),
             resources: None,
             attributes: Attributes::default(),
+            domain: None,
             default_role: Role::any(),
             isolation: None,
             cgroups_hierarchy: "/sys/fs/cgroup".into(),

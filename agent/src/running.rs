@@ -339,6 +339,7 @@ fn describe(
         port: Some(address.port().into()),
         resources: convert::resources::to_wire(&resources, convert::resources::Form::Stack, None),
         attributes: convert::resources::attributes_to_wire(&options.attributes),
+        domain: options.domain.as_ref().map(convert::link::fault_domain_to_wire),
         ..AgentInfo::default()
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use model::link::FaultDomain;
 use model::step::Timestamp;
 use proto::mesos::v1;
 use proto::mesos::v1::master_info::capability::Type as Capability;
@@ -14,7 +15,8 @@ use crate::options::Options;
 const MESOS_VERSION: &str = "1.11.0";
 
 /// What clients may count on.
-pub(crate) const CAPABILITIES: [Capability; 1] = [Capability::AgentUpdate];
+pub(crate) const CAPABILITIES: [Capability; 3] =
+    [Capability::AgentUpdate, Capability::AgentDraining, Capability::QuotaV2];
 
 /// What does not change while the master runs.
 pub(crate) struct Facts {
@@ -25,6 +27,7 @@ pub(crate) struct Facts {
     pub flags: BTreeMap<String, String>,
     pub weights: BTreeMap<String, f64>,
     pub roles: Option<Vec<String>>,
+    pub domain: Option<FaultDomain>,
 }
 
 impl Facts {
@@ -37,6 +40,7 @@ impl Facts {
             flags: options.flags.clone(),
             weights: options.weights.clone(),
             roles: options.roles.clone(),
+            domain: options.domain.clone(),
         }
     }
 
@@ -76,7 +80,7 @@ impl Facts {
                 ip: Some(self.address.ip().to_string()),
                 port: i32::from(port),
             }),
-            domain: None,
+            domain: self.domain.as_ref().map(proto::convert::link::fault_domain_to_wire),
             capabilities: CAPABILITIES
                 .map(|kind| v1::master_info::Capability { r#type: Some(kind as i32) })
                 .to_vec(),

@@ -17,5 +17,6 @@ mod start;
 mod view;
 
 pub use leadership::{Leadership, Leading};
+pub use master_core::{MinAllocatable, Sorter};
 pub use options::Options;
 pub use start::{Running, StartError, start};

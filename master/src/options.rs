@@ -1,8 +1,11 @@
 //! What a master is told when it starts.
 
-use std::collections::BTreeMap;
+use master_core::{MinAllocatable, Sorter};
+use model::link::FaultDomain;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Settings of one master, already parsed.
@@ -42,6 +45,18 @@ pub struct Options {
     pub roles: Option<Vec<String>>,
     /// Shares of roles relative to others; 1 if not told.
     pub weights: BTreeMap<String, f64>,
+    /// The least that is worth an offer.
+    pub min_allocatable: MinAllocatable,
+    /// Names of resources that do not count as a share.
+    pub fair_sharing_excluded: BTreeSet<Arc<str>>,
+    /// Whether agents with GPUs are kept for frameworks that can use them.
+    pub filter_gpu_resources: bool,
+    /// How roles take turns.
+    pub role_sorter: Sorter,
+    /// How frameworks of one role take turns.
+    pub framework_sorter: Sorter,
+    /// Where this master stands; absent: no agent counts as of another region.
+    pub domain: Option<FaultDomain>,
     /// Whether frameworks may run tasks as root.
     pub root_submissions: bool,
     /// Frameworks that are over and are remembered.
@@ -77,6 +92,12 @@ impl Default for Options {
             offer_timeout: None,
             roles: None,
             weights: BTreeMap::new(),
+            min_allocatable: MinAllocatable::default(),
+            fair_sharing_excluded: BTreeSet::new(),
+            filter_gpu_resources: true,
+            role_sorter: Sorter::default(),
+            framework_sorter: Sorter::default(),
+            domain: None,
             root_submissions: true,
             max_completed_frameworks: 50,
             max_completed_tasks_per_framework: 1_000,

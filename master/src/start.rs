@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use master_core::{Config, Master, Weight};
+use master_core::{Config, Master};
 use model::role::Role;
+use model::rules::Weight;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -203,6 +204,12 @@ fn config(options: &Options) -> Result<Config, StartError> {
         completed_frameworks_max: options.max_completed_frameworks,
         completed_tasks_max: options.max_completed_tasks_per_framework,
         unreachable_tasks_max: options.max_unreachable_tasks_per_framework,
+        min_allocatable: options.min_allocatable.clone(),
+        fair_sharing_excluded: options.fair_sharing_excluded.clone(),
+        filter_gpu_resources: options.filter_gpu_resources,
+        role_sorter: options.role_sorter,
+        framework_sorter: options.framework_sorter,
+        domain: options.domain.clone(),
         root_submissions: options.root_submissions,
         seed,
         ..Config::default()

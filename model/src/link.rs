@@ -39,6 +39,18 @@ pub struct FaultDomain {
     pub zone: Arc<str>,
 }
 
+impl FaultDomain {
+    /// Reads the flag form, `region/zone`. An error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((region, zone)) if !region.is_empty() && !zone.is_empty() => {
+                Ok(Self { region: region.into(), zone: zone.into() })
+            }
+            _ => Err(format!("'{text}' is not region/zone, such as eu-north/rack7")),
+        }
+    }
+}
+
 /// What an agent says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FromAgent {

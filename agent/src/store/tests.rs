@@ -86,10 +86,10 @@ fn records() -> Vec<Record> {
         })
     };
     vec![
+        Record::Drain(Drain { grace_max: Some(Duration::from_secs(5)), marks_gone: true }),
         executor(custom_executor(), false),
         executor(command_executor("t"), true),
         Record::Framework(wire::framework(&framework).expect("a framework")),
-        Record::Drain(Drain { grace_max: Some(Duration::from_secs(5)), marks_gone: true }),
         Record::Identity(Identity { agent: AgentId::new("a").expect("an id"), term: Term(3) }),
         task(self::task("alone", false), None),
         task(self::task("member", true), Some(2)),

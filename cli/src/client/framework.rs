@@ -9,12 +9,18 @@ use clap::Subcommand;
 pub(crate) enum FrameworkCommand {
     /// List the frameworks that are subscribed or may come back
     List,
+    /// Tell why a framework has the offers that it has, and what keeps agents from it
+    Explain {
+        /// The framework's id
+        id: String,
+    },
 }
 
 /// Carries out `command`.
 pub(crate) async fn run(command: FrameworkCommand, cluster: &Cluster) -> Result<(), Failure> {
     match command {
         FrameworkCommand::List => list(cluster).await,
+        FrameworkCommand::Explain { id } => explain(&id, cluster).await,
     }
 }
 
@@ -38,6 +44,42 @@ async fn list(cluster: &Cluster) -> Result<(), Failure> {
             amount(number(one, "/used_resources/cpus")),
             amount(number(one, "/used_resources/mem")),
         ]);
+    }
+    print(&table);
+    Ok(())
+}
+
+async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
+    let told = cluster.master(&format!("/agora/v1/explain/framework/{id}")).await?;
+    if cluster.json {
+        print_json(&told);
+        return Ok(());
+    }
+    println!("{} offers are open.", told["open_offers"]);
+    let mut table = table(["ROLE", "AGENTS", "NOT OFFERED BECAUSE", "FOR EXAMPLE"]);
+    for of in items(&told, "/roles") {
+        if let Some(seconds) = of["steps_back_for_seconds"].as_f64() {
+            println!(
+                "In role {} it comes after others for {seconds:.0}s: it declined what they could use.",
+                text(of, "/role")
+            );
+        }
+        if of["agents_offered_next"] != 0 {
+            println!(
+                "In role {} it is offered {} agents in a moment.",
+                text(of, "/role"),
+                of["agents_offered_next"]
+            );
+        }
+        for reason in items(of, "/not_offered") {
+            let why = text(reason, "/reason");
+            let why = match reason["ends_in_seconds"].as_f64() {
+                Some(seconds) => format!("{why}; the first ends in {seconds:.0}s"),
+                None => why,
+            };
+            let example = text(reason, "/agent_ids/0");
+            table.add_row([text(of, "/role"), reason["agents"].to_string(), why, example]);
+        }
     }
     print(&table);
     Ok(())

@@ -5,6 +5,7 @@ use agent::containerizer::{AllowedDevice, LogLimits};
 use agent::launcher::Capabilities;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use model::link::FaultDomain;
 use model::resources::Attributes;
 use model::role::Role;
 use model::units::{parse_bytes, parse_duration};
@@ -52,6 +53,9 @@ pub(crate) struct Machine {
     /// What frameworks may choose this agent by, such as 'rack:r1;level:2'
     #[arg(long, env = "AGORA_ATTRIBUTES")]
     attributes: Option<String>,
+    /// Where this machine stands, as region/zone; frameworks may choose by it
+    #[arg(long, env = "AGORA_DOMAIN", value_parser = FaultDomain::parse)]
+    domain: Option<FaultDomain>,
     /// Role of resources that name none
     #[arg(long, env = "AGORA_DEFAULT_ROLE", default_value = "*")]
     default_role: String,
@@ -169,6 +173,7 @@ impl Machine {
         if let Some(text) = &self.attributes {
             options.attributes = Attributes::parse(text).context("--attributes")?;
         }
+        options.domain = self.domain;
         options.default_role = Role::new(self.default_role).context("--default_role")?;
         options.isolation = self.isolation;
         options.cgroups_hierarchy = self.cgroups_hierarchy;

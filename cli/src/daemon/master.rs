@@ -2,7 +2,9 @@
 
 use super::{addresses, asked_to_end, say_bound};
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use master::{MinAllocatable, Sorter};
+use model::link::FaultDomain;
 use model::units::parse_duration;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -43,8 +45,29 @@ pub(crate) struct Flags {
     /// Name of the cluster, for people
     #[arg(long, env = "AGORA_CLUSTER")]
     cluster: Option<String>,
+    /// Where this master stands, as region/zone; agents of other regions go to region-aware frameworks
+    #[arg(long, env = "AGORA_DOMAIN", value_parser = FaultDomain::parse)]
+    domain: Option<FaultDomain>,
     #[command(flatten)]
     tuning: Tuning,
+}
+
+/// How siblings take turns.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SorterName {
+    /// The smallest dominant share over weight comes first
+    Drf,
+    /// Lots are drawn anew for each offer, a heavier role being likelier to come early
+    Random,
+}
+
+impl From<SorterName> for Sorter {
+    fn from(name: SorterName) -> Self {
+        match name {
+            SorterName::Drf => Self::Drf,
+            SorterName::Random => Self::Random,
+        }
+    }
 }
 
 /// What `agora local` takes as well.
@@ -74,6 +97,27 @@ pub(crate) struct Tuning {
     /// Weights of roles, such as web=2,batch=1; 1 for those not named
     #[arg(long, env = "AGORA_WEIGHTS")]
     weights: Option<String>,
+    /// The least that is worth an offer: sets of amounts with | between them, any one of which will do
+    #[arg(long, env = "AGORA_MIN_ALLOCATABLE_RESOURCES", value_parser = MinAllocatable::parse, default_value = "cpus:0.01|mem:32")]
+    min_allocatable_resources: MinAllocatable,
+    /// How roles take turns: who is furthest behind its share, or by lot
+    #[arg(long, env = "AGORA_ROLE_SORTER", default_value = "drf")]
+    role_sorter: SorterName,
+    /// How frameworks of one role take turns
+    #[arg(long, env = "AGORA_FRAMEWORK_SORTER", default_value = "drf")]
+    framework_sorter: SorterName,
+    /// Resources that do not count as a share, with commas between them, such as gpus
+    #[arg(long, env = "AGORA_FAIR_SHARING_EXCLUDED_RESOURCE_NAMES")]
+    fair_sharing_excluded_resource_names: Option<String>,
+    /// Whether agents with GPUs are offered only to frameworks that say that they can use them
+    #[arg(long, env = "AGORA_FILTER_GPU_RESOURCES", action = clap::ArgAction::Set, default_value_t = true)]
+    filter_gpu_resources: bool,
+    /// Whether frameworks may run tasks as root
+    #[arg(long, env = "AGORA_ROOT_SUBMISSIONS", action = clap::ArgAction::Set, default_value_t = true)]
+    root_submissions: bool,
+    /// Operator event streams at once; the oldest is closed for a new one past it
+    #[arg(long, env = "AGORA_MAX_OPERATOR_EVENT_STREAM_SUBSCRIBERS", default_value_t = 1000)]
+    max_operator_event_stream_subscribers: usize,
     /// Frameworks that are over and still shown
     #[arg(long, env = "AGORA_MAX_COMPLETED_FRAMEWORKS", default_value_t = 50)]
     max_completed_frameworks: usize,
@@ -94,6 +138,14 @@ impl Tuning {
         options.max_agent_ping_timeouts = self.max_agent_ping_timeouts;
         options.agent_reregister_timeout = self.agent_reregister_timeout;
         options.offer_timeout = self.offer_timeout;
+        options.min_allocatable = self.min_allocatable_resources;
+        options.role_sorter = self.role_sorter.into();
+        options.framework_sorter = self.framework_sorter.into();
+        let excluded = self.fair_sharing_excluded_resource_names.as_deref().map(addresses);
+        options.fair_sharing_excluded = excluded.into_iter().flatten().map(Into::into).collect();
+        options.filter_gpu_resources = self.filter_gpu_resources;
+        options.root_submissions = self.root_submissions;
+        options.max_operator_event_stream_subscribers = self.max_operator_event_stream_subscribers;
         options.roles = self.roles.as_deref().map(addresses);
         for part in self.weights.as_deref().map(addresses).unwrap_or_default() {
             let weight = part.split_once('=').and_then(|(role, weight)| {
@@ -125,6 +177,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         peers: addresses(&flags.peers),
         join: addresses(&flags.join),
         cluster: flags.cluster,
+        domain: flags.domain,
         flags: super::flag_texts("master"),
         ..master::Options::default()
     };

@@ -39,6 +39,13 @@ async fn a_drained_agents_tasks_move_and_it_serves_again_when_reactivated() {
     world.answering(&marathon.address, "web", 2, Duration::from_secs(20)).await;
     let (_, out, _) = agora(&["node", "list"]).await;
     assert!(out.contains("drained") && out.contains("active"), "{out}");
+    let frameworks = world.json(&master.address, "/frameworks").await.expect("it leads");
+    let framework = frameworks["frameworks"][0]["id"].as_str().expect("an id");
+    let (code, out, err) = agora(&["framework", "explain", framework]).await;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("offers are open") && out.contains("the framework has"), "{out}");
+    let (code, _, err) = agora(&["framework", "explain", "nobody"]).await;
+    assert!(code == Some(4) && err.contains("'nobody' is not known"), "{err}");
     let (code, _, err) = agora(&["node", "drain", "nobody"]).await;
     assert_eq!(code, Some(4), "{err}");
 

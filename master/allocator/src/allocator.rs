@@ -2,17 +2,19 @@
 
 use crate::agent::{Agent, AgentIx};
 use crate::amounts::Amounts;
-use crate::facts::{AgentFacts, FaultDomain};
+use crate::facts::AgentFacts;
 use crate::framework::{Framework, FrameworkWish};
 use crate::quota::{BadQuota, Quota, Quotas};
-use crate::settings::{Settings, Weight};
+use crate::settings::Settings;
 use crate::slab::Slab;
 use crate::sorter::{FrameworkIx, RoleIx, Roles};
 use model::amount::Milli;
 use model::ids::{AgentId, FrameworkId};
+use model::link::FaultDomain;
 use model::resources::Resources;
 use model::rng::Rng;
 use model::role::Role;
+use model::rules::Weight;
 use model::step::Time;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,8 +1,8 @@
 //! Scalar amounts as short vectors, and the shares made of them.
 
-use crate::settings::Weight;
 use model::amount::Milli;
 use model::resources::{Key, Resources, Value};
+use model::rules::Weight;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -203,7 +203,7 @@ impl Selector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::FaultDomain;
+    use model::link::FaultDomain;
     use model::resources::Attributes;
 
     fn agent() -> AgentFacts {

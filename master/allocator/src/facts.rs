@@ -1,16 +1,8 @@
 //! What is known of an agent beside its resources.
 
+use model::link::FaultDomain;
 use model::resources::Attributes;
 use std::sync::Arc;
-
-/// Where a machine stands.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct FaultDomain {
-    /// Far from others: frameworks must ask for offers of other regions.
-    pub region: Arc<str>,
-    /// What fails as one.
-    pub zone: Arc<str>,
-}
 
 /// What is known of an agent beside its resources.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -30,7 +30,7 @@ pub enum Why {
     #[error("the framework has suppressed the role")]
     Suppressed,
     /// The agent is not connected.
-    #[error("the agent is not connected")]
+    #[error("the agent is not connected, or is deactivated")]
     AgentInactive,
     /// The agent's machine is not on the whitelist.
     #[error("the agent is not on the whitelist")]

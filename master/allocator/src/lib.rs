@@ -31,8 +31,8 @@ pub use constraints::{
     AttributeConstraint, BadConstraints, CONSTRAINTS_MAX, OfferConstraints, PATTERN_BYTES_MAX,
     Pattern, Predicate, Selector,
 };
-pub use facts::{AgentFacts, FaultDomain};
+pub use facts::AgentFacts;
 pub use framework::FrameworkWish;
 pub use gates::Why;
 pub use quota::{BadQuota, Quota};
-pub use settings::{BadSetting, MinAllocatable, Settings, Sorter, Weight};
+pub use settings::{BadSetting, MinAllocatable, Settings, Sorter};

@@ -1,49 +1,13 @@
 //! What the allocator is told once, at its start.
 
-use crate::facts::FaultDomain;
 use model::amount::Milli;
+use model::link::FaultDomain;
 use model::resources::{BadResources, Resources};
 use model::role::Role;
+use model::rules::Weight;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How much of its parent's share a role is due, against its siblings. In millionths.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Weight(u64);
-
-impl Weight {
-    /// The weight of a role that none was set for.
-    pub const ONE: Self = Self(1_000_000);
-
-    /// The nearest weight; absent unless it is a positive, finite number of a sensible size.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the range was checked"
-    )]
-    pub fn from_f64(value: f64) -> Option<Self> {
-        let millionths = (value * 1e6).round();
-        (1.0..=1e15).contains(&millionths).then_some(Self(millionths as u64))
-    }
-
-    /// The weight as the wire writes it.
-    #[expect(clippy::cast_precision_loss, reason = "at most 1e15, which fits in 53 bits")]
-    pub fn as_f64(self) -> f64 {
-        self.0 as f64 / 1e6
-    }
-
-    /// In millionths.
-    pub(crate) fn millionths(self) -> u64 {
-        self.0
-    }
-}
-
-impl Default for Weight {
-    fn default() -> Self {
-        Self::ONE
-    }
-}
 
 /// The least that is worth an offer: any one of several sets of amounts.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -183,13 +147,5 @@ mod tests {
             MinAllocatable::parse("cpus:0.01|mem:32").expect("well formed"),
             MinAllocatable::default()
         );
-    }
-
-    #[test]
-    fn weights_are_positive() {
-        assert_eq!(Weight::from_f64(1.0), Some(Weight::ONE));
-        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert_eq!(Weight::from_f64(bad), None, "{bad}");
-        }
     }
 }

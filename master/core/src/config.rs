@@ -1,7 +1,9 @@
 //! What a master is told once, at its start. Plain values: whoever reads flags has checked them.
 
-use allocator::{MinAllocatable, Settings, Weight};
+use allocator::{MinAllocatable, Settings, Sorter};
+use model::link::FaultDomain;
 use model::role::Role;
+use model::rules::Weight;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,12 @@ pub struct Config {
     pub fair_sharing_excluded: BTreeSet<Arc<str>>,
     /// Whether agents with GPUs are kept for frameworks that can use them.
     pub filter_gpu_resources: bool,
+    /// How roles take turns.
+    pub role_sorter: Sorter,
+    /// How frameworks of one role take turns.
+    pub framework_sorter: Sorter,
+    /// Where this master stands; absent: no agent counts as of another region.
+    pub domain: Option<FaultDomain>,
     /// How often a silent stream hears that it lives.
     pub heartbeat_interval: Duration,
     /// How many frameworks that are over are shown.
@@ -59,6 +67,9 @@ impl Default for Config {
             weights: BTreeMap::new(),
             fair_sharing_excluded: BTreeSet::new(),
             filter_gpu_resources: true,
+            role_sorter: Sorter::default(),
+            framework_sorter: Sorter::default(),
+            domain: None,
             heartbeat_interval: Duration::from_secs(15),
             completed_frameworks_max: 50,
             completed_tasks_max: 1_000,
@@ -84,6 +95,9 @@ impl Config {
             weights: self.weights.clone(),
             excluded_from_shares: self.fair_sharing_excluded.clone(),
             keeps_gpus_apart: self.filter_gpu_resources,
+            role_sorter: self.role_sorter,
+            framework_sorter: self.framework_sorter,
+            domain: self.domain.clone(),
             seed,
             ..Settings::default()
         }

@@ -9,6 +9,7 @@ mod agent_messages;
 mod calls;
 pub mod config;
 mod due;
+pub mod explain;
 pub mod io;
 mod master;
 pub mod note;
@@ -19,7 +20,7 @@ mod reign;
 mod state;
 pub mod view;
 
-pub use allocator::{MinAllocatable, Weight, Why};
+pub use allocator::{BadSetting, MinAllocatable, Sorter};
 pub use config::Config;
 pub use io::{CloseReason, Done, Input, Output, Refusal, StreamClaim};
 pub use master::Master;

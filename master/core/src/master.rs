@@ -4,14 +4,13 @@ use crate::agent_messages;
 use crate::calls::{self, subscribe};
 use crate::config::Config;
 use crate::due;
+use crate::explain::{self, Explanation};
 use crate::io::{CloseReason, Input, Output, Refusal};
 use crate::operator_calls;
 use crate::records;
 use crate::reign;
 use crate::state::{Books, Turn};
-use allocator::Why;
-use model::ids::{AgentId, FrameworkId};
-use model::role::Role;
+use model::ids::FrameworkId;
 use model::step::{Core, Now, Time};
 
 /// The deciding half of a master, leading or standing by.
@@ -38,16 +37,10 @@ impl Master {
         self.books.is_some()
     }
 
-    /// Why a framework is offered nothing of an agent for one of its roles; absent if it is, or will be
-    /// in a moment, or if this master does not lead.
-    pub fn why_not(
-        &self,
-        framework: &FrameworkId,
-        role: &Role,
-        agent: &AgentId,
-        now: Now,
-    ) -> Option<Why> {
-        self.books.as_ref()?.allocator.why_not(framework, role, agent, now.time)
+    /// Why a framework has the offers that it has, and no others; absent if it is not known, or if
+    /// this master does not lead.
+    pub fn explain(&self, framework: &FrameworkId, now: Now) -> Option<Explanation> {
+        explain::framework(self.books.as_ref()?, framework, now)
     }
 }
 

@@ -3,7 +3,6 @@
 use crate::config::Config;
 use crate::io::{CloseReason, Output, Refusal};
 use crate::note::Note;
-use crate::records::weight_for_allocator;
 use crate::registry::{Registry, id_of};
 use crate::state::agents::{Agent, Reach};
 use crate::state::frameworks::Framework;
@@ -33,7 +32,7 @@ pub(crate) fn begin(
     turn.view(ViewChange::SetRules(Arc::new(rules.clone())));
     let mut books = Books::new(config, term, reign, members.clone(), rules, turn.now);
     for (role, weight) in books.rules.weights.clone() {
-        books.allocator.set_weight(role, weight_for_allocator(weight), turn.now.time);
+        books.allocator.set_weight(role, weight, turn.now.time);
     }
     for (role, quota) in books.rules.quotas.clone() {
         books.set_quota(&role, &quota, turn);

@@ -4,7 +4,9 @@ mod world;
 
 use master_core::{Done, Refusal};
 use model::amount::Milli;
+use model::call::{Call, Decline};
 use model::framework::Capabilities;
+use model::ids::FrameworkId;
 use model::operator::OperatorCall;
 use model::role::Role;
 use model::rules::{Drain, Machine, Quota, Standing, Unavailability, Weight, Window};
@@ -182,6 +184,49 @@ fn a_limit_holds_for_offers_and_a_guarantee_keeps_room() {
     world.pass(Duration::from_secs(2));
     assert_eq!(world.heard("web"), ["subscribed", "offer of a for web: cpus:2"]);
     assert_eq!(world.rules.quotas.len(), 2);
+}
+
+#[test]
+fn what_keeps_agents_from_a_framework_is_told() {
+    let mut world = World::new();
+    for name in ["a", "b", "c"] {
+        world.agent(name);
+    }
+    world.framework("f");
+    world.settle();
+    let (f, now) = (world.frameworks["f"].id.clone(), world.moment());
+    let nothing_free = "nothing that is free on the agent is for the role";
+    let told = world.master.explain(&f, now).expect("it is there");
+    assert_eq!(told.offers, 3);
+    let all: Vec<_> = ["a", "b", "c"].map(|name| world.id(name)).into();
+    let [of] = &told.roles[..] else { panic!("{told:?}") };
+    let [reason] = &of.reasons[..] else { panic!("{told:?}") };
+    assert_eq!((reason.why.as_str(), reason.count), (nothing_free, 3));
+    assert_eq!(reason.agents, all);
+
+    assert_eq!(world.operate(OperatorCall::DeactivateAgent(world.id("b"))), OK);
+    let offers = std::mem::take(&mut world.frameworks.get_mut("f").expect("there").offers);
+    let of_a = offers.into_values().find(|offer| offer.agent == world.id("a")).expect("one");
+    let decline = Decline { offers: [of_a.id].into(), refuse_for: Duration::from_secs(60) };
+    world.call("f", Call::Decline(decline));
+    world.pass(Duration::from_secs(10));
+    let told = world.master.explain(&f, world.moment()).expect("it is there");
+    let mut reasons: Vec<_> = told.roles[0]
+        .reasons
+        .iter()
+        .map(|reason| (reason.why.as_str(), reason.agents.clone(), reason.ends_in))
+        .collect();
+    reasons.sort();
+    let declined = "the framework has declined it, and the filter has not ended";
+    let expected = [
+        (nothing_free, vec![world.id("c")], None),
+        ("the agent is not connected, or is deactivated", vec![world.id("b")], None),
+        (declined, vec![world.id("a")], Some(Duration::from_secs(50))),
+    ];
+    assert_eq!(reasons, expected);
+
+    let unknown = FrameworkId::new("nobody").expect("an id");
+    assert_eq!(world.master.explain(&unknown, world.moment()), None);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Every path is written once here, without prefixes: `transport::paths` brings the many ways to
 //! write them into this one. What only the leading master can answer stands behind one check.
 
+mod explain;
 mod logging;
 mod metrics;
 mod operator;
@@ -87,6 +88,7 @@ pub(crate) fn router(api: &Api, links: Links, raft: Routes) -> Router {
         // Longer paths than these lead to them too, as in Mesos.
         .route("/api/v1/{*rest}", any(operator::call))
         .merge(v0::of_leader())
+        .merge(explain::of_leader())
         .layer(from_fn_with_state(api.clone(), leader_only));
     let http = Router::new()
         .route("/redirect", any(redirect))

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use master_core::explain::Explanation;
 use master_core::{Done, Input, Note, Refusal};
 use model::call::Subscribe;
 use model::event::SchedulerEvent;
-use model::ids::{ConnectionId, RequestId, StreamId};
+use model::ids::{ConnectionId, FrameworkId, RequestId, StreamId};
 use model::link::ToAgent;
 use tokio::sync::{mpsc, oneshot};
 use transport::http::Refused;
@@ -33,6 +34,8 @@ pub(super) enum Ask {
     Call(RequestId, Input, oneshot::Sender<Result<Done, Refusal>>),
     /// A subscription, and who waits for its stream's id.
     Subscribe(RequestId, ConnectionId, Input, oneshot::Sender<Result<StreamId, Refusal>>),
+    /// A question about a framework's offers.
+    Explain(FrameworkId, oneshot::Sender<Option<Explanation>>),
     /// An operator that waits for the snapshot and the notes that follow it.
     Watch(RequestId, oneshot::Sender<Watching>),
 }
@@ -126,6 +129,13 @@ impl Handle {
         let (answer, answered) = oneshot::channel();
         let ask = Ask::Call(request, input(request), answer);
         Asked(self.asks.try_send(ask).map(|()| answered).map_err(|_| overloaded()))
+    }
+
+    /// Why a framework has the offers that it has; absent if it is not known.
+    pub(crate) async fn explain(&self, id: FrameworkId) -> Result<Option<Explanation>, Refused> {
+        let (answer, answered) = oneshot::channel();
+        self.asks.try_send(Ask::Explain(id, answer)).map_err(|_| overloaded())?;
+        answered.await.map_err(|_| gone())
     }
 
     /// Subscribes a framework.

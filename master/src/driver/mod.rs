@@ -223,6 +223,11 @@ impl Running {
                 self.subscriptions.insert(request, (connection, answer));
                 input
             }
+            Ask::Explain(framework, answer) => {
+                // Nothing changes by it, so it is no input.
+                let _ = answer.send(self.driver.core.explain(&framework, now));
+                return;
+            }
             Ask::Watch(request, answer) => {
                 self.watches.insert(request, answer);
                 Input::Watch { request }

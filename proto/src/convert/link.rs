@@ -18,6 +18,8 @@ use super::task::Launched;
 use super::{Malformed, framework, millis, resources, task, unpack};
 use crate::agora::v1 as wire;
 use crate::agora::v1::{agent_frame, master_frame};
+use crate::mesos::v1::domain_info::FaultDomain as WireFaultDomain;
+use crate::mesos::v1::domain_info::fault_domain::{RegionInfo, ZoneInfo};
 use crate::mesos::v1::{AgentInfo, DomainInfo};
 
 /// Writes what an agent says. `seen`: the highest term it has seen.
@@ -385,6 +387,13 @@ fn fault_domain(domain: &DomainInfo) -> Option<FaultDomain> {
     let domain = domain.fault_domain.as_ref()?;
     let (region, zone) = (domain.region.name.as_str().into(), domain.zone.name.as_str().into());
     Some(FaultDomain { region, zone })
+}
+
+/// Writes where a machine stands.
+pub fn fault_domain_to_wire(domain: &FaultDomain) -> DomainInfo {
+    let region = RegionInfo { name: domain.region.to_string() };
+    let zone = ZoneInfo { name: domain.zone.to_string() };
+    DomainInfo { fault_domain: Some(WireFaultDomain { region, zone }) }
 }
 
 /// An agent's description made of its `AgentInfo`: what it needs to say of itself only once.

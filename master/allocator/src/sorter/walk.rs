@@ -2,8 +2,9 @@
 
 use super::lots::Lots;
 use super::{Branch, FrameworkIx, Rank, RoleIx, Roles};
-use crate::settings::{Sorter, Weight};
+use crate::settings::Sorter;
 use model::rng::Rng;
+use model::rules::Weight;
 use std::collections::{BTreeSet, btree_set};
 
 /// Siblings, as they are to be visited.

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::{
-    AgentFacts, AttributeConstraint, FaultDomain, MinAllocatable, OfferConstraints, Predicate,
-    Selector, Why,
+    AgentFacts, AttributeConstraint, MinAllocatable, OfferConstraints, Predicate, Selector, Why,
 };
+use model::link::FaultDomain;
 use model::resources::Attributes;
 use std::sync::Arc;
 

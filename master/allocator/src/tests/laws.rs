@@ -1,9 +1,11 @@
 //! What holds whatever happens.
 
 use super::*;
-use crate::{AgentFacts, Allocation, FaultDomain, Quota, Sorter, Weight};
+use crate::{AgentFacts, Allocation, Quota, Sorter};
 use model::amount::Milli;
+use model::link::FaultDomain;
 use model::rng::Rng;
+use model::rules::Weight;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! Whose turn it is.
 
 use super::*;
-use crate::{Sorter, Weight};
+use crate::Sorter;
 use model::amount::Milli;
+use model::rules::Weight;
 
 /// How many of `agents` equal agents each framework has after all are handed out.
 fn divide(weights: &[(&str, f64)], frameworks: &[(&str, &str)], agents: usize) -> Vec<usize> {

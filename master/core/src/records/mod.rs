@@ -5,8 +5,6 @@ pub(crate) mod complete_framework;
 pub(crate) mod put_agent;
 mod rules;
 
-pub(crate) use rules::weight_for_allocator;
-
 use crate::calls::subscribe;
 use crate::io::{CloseReason, Done, Refusal};
 use crate::state::timers::Due;

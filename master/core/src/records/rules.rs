@@ -12,7 +12,7 @@ use model::rules::{Quota, Standing, Weight};
 pub(crate) fn weights(books: &mut Books, weights: &[(Role, Weight)], turn: &mut Turn<'_>) {
     let mut concerns_anybody = false;
     for (role, weight) in weights {
-        books.allocator.set_weight(role.clone(), weight_for_allocator(*weight), turn.now.time);
+        books.allocator.set_weight(role.clone(), *weight, turn.now.time);
         let is_in = |of: &Role| of == role || of.is_below(role);
         let mut frameworks = books.frameworks.values();
         concerns_anybody |= frameworks.any(|it| it.description.roles.iter().any(is_in));
@@ -99,9 +99,4 @@ fn rescind(books: &mut Books, offers: Vec<OfferId>, turn: &mut Turn<'_>) {
     for offer in offers {
         books.rescind(&offer, turn);
     }
-}
-
-/// The allocator's form of a weight.
-pub(crate) fn weight_for_allocator(weight: Weight) -> allocator::Weight {
-    allocator::Weight::from_f64(weight.as_f64()).unwrap_or(allocator::Weight::ONE)
 }

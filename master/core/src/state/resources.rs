@@ -17,12 +17,10 @@ pub(crate) fn amounts(resources: &Resources) -> Resources {
 
 /// What the allocator is to know of an agent beside its resources.
 fn facts(description: &AgentDescription) -> AgentFacts {
-    let domain = description.domain.as_ref();
     AgentFacts {
         hostname: description.hostname.clone(),
         attributes: description.attributes.clone(),
-        domain: domain
-            .map(|it| allocator::FaultDomain { region: it.region.clone(), zone: it.zone.clone() }),
+        domain: description.domain.clone(),
         ..AgentFacts::default()
     }
 }

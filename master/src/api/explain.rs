@@ -1,0 +1,54 @@
+//! `/agora/v1/explain`: why things are as they are.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use master_core::explain::{Explanation, OfRole, Reason};
+use model::ids::{AgentId, FrameworkId};
+use serde_json::{Value, json};
+use transport::http::Refused;
+
+use super::Api;
+
+/// Endpoints that only the leading master answers.
+pub(super) fn of_leader() -> Router<Api> {
+    Router::new().route("/agora/v1/explain/framework/{id}", get(framework))
+}
+
+async fn framework(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Refused> {
+    let unknown = || {
+        let why = format!("Framework '{id}' is not known, or is over; /frameworks lists them");
+        Refused::new(StatusCode::NOT_FOUND, why)
+    };
+    let id = FrameworkId::new(id.as_str()).map_err(|_| unknown())?;
+    let told = api.driver.explain(id).await?.ok_or_else(unknown)?;
+    let body = serde_json::to_vec(&rendered(&told)).expect("values can be written");
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    Ok((kind, transport::http::ascii(body)).into_response())
+}
+
+fn rendered(told: &Explanation) -> Value {
+    let reason = |reason: &Reason| {
+        json!({
+            "reason": reason.why,
+            "agents": reason.count,
+            "agent_ids": reason.agents.iter().map(AgentId::as_str).collect::<Vec<_>>(),
+            "ends_in_seconds": reason.ends_in.map(|left| left.as_secs_f64()),
+        })
+    };
+    let role = |of: &OfRole| {
+        json!({
+            "role": of.role.as_str(),
+            "steps_back_for_seconds": of.steps_back_for.map(|left| left.as_secs_f64()),
+            "agents_offered_next": of.about_to_be_offered,
+            "not_offered": of.reasons.iter().map(reason).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "framework_id": told.framework.as_str(),
+        "open_offers": told.offers,
+        "roles": told.roles.iter().map(role).collect::<Vec<_>>(),
+    })
+}
