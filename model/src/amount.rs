@@ -5,7 +5,8 @@ use std::ops::{Add, AddAssign, Sub, SubAssign};
 
 /// A scalar amount in thousandths of its unit: cores, or mebibytes of memory and disk.
 ///
-/// Mesos compares and sums scalars rounded to three decimals; whole thousandths do so by nature.
+/// Mesos compares and sums scalars rounded to three decimals; whole thousandths do so by nature. Sums
+/// end at the largest number there is: whatever somebody claims to have, adding it up stops nobody.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Milli(pub i64);
 
@@ -41,7 +42,7 @@ impl Add for Milli {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self(self.0 + other.0)
+        Self(self.0.saturating_add(other.0))
     }
 }
 
@@ -49,19 +50,19 @@ impl Sub for Milli {
     type Output = Self;
 
     fn sub(self, other: Self) -> Self {
-        Self(self.0 - other.0)
+        Self(self.0.saturating_sub(other.0))
     }
 }
 
 impl AddAssign for Milli {
     fn add_assign(&mut self, other: Self) {
-        self.0 += other.0;
+        *self = *self + other;
     }
 }
 
 impl SubAssign for Milli {
     fn sub_assign(&mut self, other: Self) {
-        self.0 -= other.0;
+        *self = *self - other;
     }
 }
 

@@ -1,7 +1,7 @@
 //! What frameworks hear from the master.
 
 use crate::call::Message;
-use crate::ids::{AgentId, ExecutorId, FrameworkId, OfferId};
+use crate::ids::{AgentId, ExecutorId, FrameworkId, OfferId, OperationId};
 use crate::offer::{InverseOffer, Offer};
 use crate::task::Status;
 use std::time::Duration;
@@ -26,6 +26,13 @@ pub enum SchedulerEvent {
     RescindInverseOffer(OfferId),
     /// A task's state.
     Update(Status),
+    /// An operation on offered resources was not carried out (`OPERATION_ERROR`).
+    OperationError {
+        /// The id that the framework gave it.
+        id: OperationId,
+        /// Why, for people.
+        message: String,
+    },
     /// Bytes from an executor.
     Message(Message),
     /// An agent is lost, or one executor on it has ended.

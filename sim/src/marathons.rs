@@ -262,6 +262,7 @@ impl World {
             SchedulerEvent::Failure { .. }
             | SchedulerEvent::InverseOffers(_)
             | SchedulerEvent::RescindInverseOffer(_)
+            | SchedulerEvent::OperationError { .. }
             | SchedulerEvent::Message(_)
             | SchedulerEvent::Heartbeat => return,
             SchedulerEvent::Error(why) => {

@@ -6,7 +6,7 @@ use master_core::{Done, Refusal};
 use model::call::{Accept, Call, Decline, Kill, Operation, ReconcileTask};
 use model::constraints::{Constraint, Predicate, Selector};
 use model::framework::Capabilities;
-use model::ids::{AgentId, TaskId};
+use model::ids::{AgentId, OperationId, TaskId};
 use model::operator::OperatorCall;
 use model::role::Role;
 use model::task::TaskState;
@@ -125,6 +125,9 @@ fn a_framework_is_offered_only_the_agents_that_its_constraints_allow() {
         assert_eq!(answer, Some(Err(Refusal::Invalid(why))));
     };
     refused(of("web", no_b), "the framework is not subscribed to role 'web'");
+    let pattern = || host(Predicate::TextMatches("\\w{50}".into()));
+    let many = vec![(0..300).map(|_| pattern()).collect()];
+    refused(of("*", many), "300 of them, at most 256");
     refused(of("*", Vec::new()), "offer constraints must have at least one group");
     refused(
         of("*", vec![Vec::new()]),
@@ -174,6 +177,47 @@ fn one_dead_offer_undoes_the_whole_call_and_the_living_are_given_back() {
     }
     let offers = world.frameworks["f"].offers.len();
     assert_eq!(offers, 2, "the living one was given back and is offered again");
+}
+
+#[test]
+fn an_operation_with_an_id_that_cannot_be_done_is_answered() {
+    let mut world = World::new();
+    world.agent("a");
+    world.framework("f");
+    world.settle();
+    world.heard("f");
+    let offer = world.frameworks["f"].offers.keys().next().expect("an offer").clone();
+    let reserve = |id: Option<&str>| Operation::Unsupported {
+        kind: "RESERVE".into(),
+        id: id.map(|id| OperationId::new(id).expect("an id")),
+    };
+    let accept = |offer: &str| {
+        let operations = vec![reserve(Some("op")), reserve(None)];
+        Call::Accept(Accept { offers: vec![offer.into()], operations, refuse_for: Duration::ZERO })
+    };
+    world.call("f", accept("nothing"));
+    let why = "Operation attempted with invalid offers: Offer nothing is no longer valid";
+    assert_eq!(world.heard("f"), [format!("op not done: {why}")]);
+    world.call("f", accept(offer.as_str()));
+    assert_eq!(world.heard("f"), ["op not done: RESERVE is not supported"]);
+}
+
+#[test]
+fn a_framework_whose_return_is_being_agreed_on_is_not_ended() {
+    let mut world = running(aware());
+    let (id, connection) = (world.frameworks["f"].id.clone(), world.frameworks["f"].connection);
+    world.step(master_core::Input::SchedulerGone { connection });
+    world.pass(Duration::from_secs(59));
+    world.agrees = false;
+    world.frameworks.get_mut("f").expect("there").description.name = "renamed".into();
+    world.resubscribe("f");
+    world.pass(Duration::from_secs(10));
+    world.agree();
+    world.settle();
+    assert!(!world.registry.members.is_completed(&id));
+    assert!(world.heard("f").contains(&"subscribed".to_owned()));
+    world.pass(Duration::from_secs(120));
+    assert!(world.registry.members.frameworks.contains_key(&id));
 }
 
 #[test]

@@ -263,6 +263,66 @@ fn quota_that_cannot_be_kept_is_refused_unless_it_is_forced() {
 }
 
 #[test]
+fn a_quota_call_names_each_role_once_and_sums_do_not_overflow() {
+    let mut world = World::new();
+    let huge = Quota { guarantees: amounts(&[("mem", 1_099_511_627_776)]), ..Quota::default() };
+    let role = |name: String| Role::new(name).expect("a role");
+    let quotas = |count: usize, name: &dyn Fn(usize) -> String| OperatorCall::UpdateQuota {
+        quotas: (0..count).map(|at| (role(name(at)), huge.clone())).collect(),
+        force: false,
+    };
+    let twice = world.operate(quotas(2, &|_| "web".to_owned()));
+    assert_eq!(twice, Some(invalid("Invalid QuotaConfig: Role 'web' is there twice")));
+    let Some(Err(Refusal::Invalid(why))) = world.operate(quotas(10_000, &|at| format!("r{at}")))
+    else {
+        panic!("more than there can be was taken")
+    };
+    assert!(why.contains("but the cluster has mem:0"), "{why}");
+}
+
+#[test]
+fn a_drain_outlasts_a_deactivation_that_was_asked_for_before() {
+    let mut world = World::new();
+    world.agent("a");
+    world.framework("f");
+    world.settle();
+    world.launch("f", "a", &["t1"]);
+    world.report("a", "t1", TaskState::Running);
+    world.acknowledge_all("f");
+    let id = world.id("a");
+    world.agrees = false;
+    let drain = Drain { grace_max: None, marks_gone: true };
+    world.operate(OperatorCall::DrainAgent { agent: id.clone(), drain });
+    world.operate(OperatorCall::DeactivateAgent(id.clone()));
+    world.agree();
+    world.settle();
+    assert!(matches!(world.rules.standings[&id], Standing::Draining { .. }));
+    world.report("a", "t1", TaskState::Killed);
+    world.acknowledge_all("f");
+    world.settle();
+    assert!(world.registry.members.gone.contains_key(&id), "as the drain was to end");
+}
+
+#[test]
+fn an_agent_is_not_let_in_whose_machine_leaves_while_the_masters_agree_on_it() {
+    let mut world = World::new();
+    let machine = Machine::new("a", "").expect("named");
+    let window = Window {
+        machines: vec![machine.clone()],
+        unavailability: Unavailability { start_ns: 5, duration_ns: None },
+    };
+    assert_eq!(world.operate(OperatorCall::UpdateSchedule(vec![window])), OK);
+    world.agrees = false;
+    world.operate(OperatorCall::StartMaintenance(vec![machine]));
+    world.agent("a");
+    world.agree();
+    world.settle();
+    let down = "shutdown: Machine is DOWN: its maintenance has begun and is not over";
+    assert_eq!(world.told("a"), [down, "closed: Removed"]);
+    assert!(world.registry.members.agents.is_empty());
+}
+
+#[test]
 fn planned_maintenance_is_announced_and_machines_leave_and_come_back() {
     let mut world = World::new();
     world.agent("a");

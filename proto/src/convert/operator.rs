@@ -1,6 +1,6 @@
 //! What operators ask of the master that changes something, and the plans and rules they are shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +83,9 @@ pub fn call_from_wire(call: Call) -> Result<Option<OperatorCall>, CallError> {
                 let (Ok(seconds), Ok(nanos @ ..1_000_000_000)) = (seconds, nanos) else {
                     return Err(invalid("'max_grace_period' must not be negative"));
                 };
-                Ok(Duration::new(seconds, nanos))
+                // In the log it is milliseconds, and the answer waits for what comes out of the log.
+                let millis = Duration::new(seconds, nanos).as_millis();
+                Ok(Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
             });
             let drain = Drain { grace_max: grace_max.transpose()?, marks_gone };
             OperatorCall::DrainAgent { agent: known(&call.agent_id)?, drain }
@@ -259,13 +261,23 @@ pub fn schedule_to_wire(windows: &[Window]) -> Schedule {
 /// Reads machines.
 pub fn machines_from_wire(machines: &[MachineId]) -> Result<Vec<Machine>, CallError> {
     let one = |machine: &MachineId| {
-        if !machine.ip().is_empty() && machine.ip().parse::<std::net::IpAddr>().is_err() {
-            return Err(invalid(format!("'{}' is no IP address", machine.ip())));
-        }
-        Machine::new(machine.hostname(), machine.ip())
+        // The same address has many forms; agents have the shortest.
+        let ip = match machine.ip() {
+            "" => String::new(),
+            ip => ip
+                .parse::<std::net::IpAddr>()
+                .map_err(|_| invalid(format!("'{ip}' is no IP address")))?
+                .to_string(),
+        };
+        Machine::new(machine.hostname(), &ip)
             .ok_or_else(|| invalid("Both 'hostname' and 'ip' for a machine are empty"))
     };
-    machines.iter().map(one).collect()
+    let machines = machines.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    let mut seen = BTreeSet::new();
+    match machines.iter().find(|machine| !seen.insert(*machine)) {
+        Some(twice) => Err(invalid(format!("Machine '{twice}' is there twice"))),
+        None => Ok(machines),
+    }
 }
 
 /// Writes a machine.
@@ -318,11 +330,31 @@ mod tests {
                 "'h' is no IP address",
             ),
             (
+                r#"{"type": "START_MAINTENANCE", "start_maintenance": {"machines": [{"ip": "::1"}, {"ip": "0::1"}]}}"#,
+                "Machine '::1' is there twice",
+            ),
+            (
                 r#"{"type": "DRAIN_AGENT", "drain_agent": {"agent_id": {"value": "a"}, "max_grace_period": {"seconds": -1}}}"#,
                 "'max_grace_period' must not be negative",
             ),
         ] {
             assert_eq!(read(call), Err(CallError::Invalid(why.to_owned())), "{call}");
+        }
+    }
+
+    #[test]
+    fn a_grace_is_what_the_log_can_hold() {
+        for (grace, millis) in [
+            (r#"{"seconds": 1, "nanos": 500000}"#, 1_000),
+            (r#"{"seconds": 9223372036854775807}"#, u64::MAX),
+        ] {
+            let call = format!(
+                r#"{{"type": "DRAIN_AGENT", "drain_agent": {{"agent_id": {{"value": "a"}}, "max_grace_period": {grace}}}}}"#
+            );
+            let Ok(Some(OperatorCall::DrainAgent { drain, .. })) = read(&call) else {
+                panic!("no drain")
+            };
+            assert_eq!(drain.grace_max, Some(Duration::from_millis(millis)));
         }
     }
 

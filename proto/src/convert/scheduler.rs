@@ -23,7 +23,9 @@ use crate::mesos::v1::offer::Operation as WireOperation;
 use crate::mesos::v1::offer::operation::{self, Type as OperationType};
 use crate::mesos::v1::scheduler::call::{self, Type};
 use crate::mesos::v1::scheduler::{self, OfferConstraints, event};
-use crate::mesos::v1::{ExecutorInfo, Filters, MasterInfo, OfferId, TaskInfo};
+use crate::mesos::v1::{
+    ExecutorInfo, Filters, MasterInfo, OfferId, OperationState, OperationStatus, TaskInfo,
+};
 
 mod client;
 
@@ -390,6 +392,17 @@ pub fn event_to_wire(
         SchedulerEvent::Update(status) => {
             let status = task::status_to_wire(status);
             scheduler::Event { update: Some(event::Update { status }), ..of(Type::Update) }
+        }
+        SchedulerEvent::OperationError { id, message } => {
+            // No uuid: there is nothing to acknowledge.
+            let status = OperationStatus {
+                operation_id: Some(id.into()),
+                state: OperationState::OperationError.into(),
+                message: Some(message.clone()),
+                ..OperationStatus::default()
+            };
+            let update = Some(event::UpdateOperationStatus { status });
+            scheduler::Event { update_operation_status: update, ..of(Type::UpdateOperationStatus) }
         }
         SchedulerEvent::Message(message) => scheduler::Event {
             message: Some(event::Message {

@@ -14,7 +14,7 @@ use std::time::Duration;
 const KILL_GRACE_DEFAULT: Duration = Duration::from_secs(3);
 
 pub(crate) fn apply(agent: &mut Agent, drain: Drain, now: Now, out: &mut Vec<Output>) {
-    if is_empty(agent) {
+    if agent.live_tasks().next().is_none() {
         return;
     }
     if agent.drain != Some(drain) {
@@ -31,17 +31,13 @@ pub(crate) fn apply(agent: &mut Agent, drain: Drain, now: Now, out: &mut Vec<Out
     }
 }
 
-/// Forgets the drain once all has ended: the agent may be used again then.
+/// Forgets the drain once all tasks have ended: the agent may be used again then. Executors that wait
+/// for tasks do not count, here as with the master: nobody ends them but their framework.
 pub(crate) fn settle(agent: &mut Agent, out: &mut Vec<Output>) {
-    if agent.drain.is_some() && is_empty(agent) {
+    if agent.drain.is_some() && agent.live_tasks().next().is_none() {
         agent.drain = None;
         out.push(Output::Append(Record::Forget(Key::Drain)));
     }
-}
-
-fn is_empty(agent: &Agent) -> bool {
-    agent.live_tasks().next().is_none()
-        && agent.frameworks.values().all(|state| state.executors.is_empty())
 }
 
 /// Has a report say that its task was killed because the agent is emptied.

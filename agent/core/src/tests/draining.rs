@@ -1,7 +1,6 @@
 //! An agent is emptied.
 
 use super::*;
-use crate::input::Exit;
 use crate::record::Key;
 use model::rules::Drain;
 
@@ -37,9 +36,7 @@ fn all_that_runs_is_killed_within_the_grace_and_nothing_new_is_taken() {
     let last = statuses.expect("it was kept").pop().expect("some");
     assert_eq!(last.reason, Some(model::task::Reason::AgentDraining));
 
-    let container = story.container();
-    let out =
-        story.step(Input::Exited { container, exit: Exit { status: Some(0), limitation: None } });
+    // Its executor is still there, and may be for ever if it waits for more.
     assert!(out.contains(&Output::Append(Record::Forget(Key::Drain))), "it is empty: {out:?}");
     story.hear(command(task("next", 1_000)));
     assert_eq!(story.agent.live_tasks().count(), 1, "an empty agent may be used again");

@@ -79,10 +79,10 @@ pub(crate) fn drop_message(agent: Option<&AgentId>, why: String, turn: &mut Turn
 }
 
 /// Why an agent on a machine in maintenance is not let in.
-const DOWN: &str = "Machine is DOWN: its maintenance has begun and is not over";
+pub(crate) const DOWN: &str = "Machine is DOWN: its maintenance has begun and is not over";
 
 /// Whether an agent is on a machine that is away for maintenance.
-fn is_down(books: &Books, description: &AgentDescription) -> bool {
+pub(crate) fn is_down(books: &Books, description: &AgentDescription) -> bool {
     let address = &*description.address;
     let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
     books.rules.is_down(&description.hostname, ip.trim_matches(['[', ']']))

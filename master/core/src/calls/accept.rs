@@ -4,7 +4,8 @@ use super::{drop_call, launch};
 use crate::note::Note;
 use crate::state::{Books, Turn};
 use model::call::{Accept, Operation, REFUSE_FOR_MAX};
-use model::ids::{AgentId, FrameworkId, OfferId, TaskId};
+use model::event::SchedulerEvent;
+use model::ids::{AgentId, FrameworkId, OfferId, OperationId, TaskId};
 use model::offer::Offer;
 use model::resources::Resources;
 use model::role::Role;
@@ -38,8 +39,9 @@ pub(crate) fn apply(books: &mut Books, framework: &FrameworkId, call: Accept, tu
             Operation::LaunchGroup { executor, tasks } => {
                 launch::group(books, &mut accepted, &executor, &tasks, turn);
             }
-            Operation::Unsupported { kind, id: _ } => {
-                drop_call(framework, "ACCEPT", format!("{kind} is not supported"), turn);
+            Operation::Unsupported { kind, id } => {
+                let why = format!("{kind} is not supported");
+                refuse_operation(books, framework, id, why, turn);
             }
         }
     }
@@ -127,7 +129,12 @@ fn refuse(
     for operation in operations {
         let tasks = match operation {
             Operation::Launch(tasks) | Operation::LaunchGroup { tasks, .. } => tasks,
-            Operation::Unsupported { .. } => continue,
+            Operation::Unsupported { id, .. } => {
+                told_any |= id.is_some();
+                let why = format!("Operation attempted with invalid offers: {why}");
+                refuse_operation(books, framework, id, why, turn);
+                continue;
+            }
         };
         for task in &tasks {
             told_any = true;
@@ -138,6 +145,20 @@ fn refuse(
     }
     if !told_any {
         drop_call(framework, "ACCEPT", why.to_owned(), turn);
+    }
+}
+
+/// Tells a framework that an operation was not carried out, if it gave the operation an id.
+fn refuse_operation(
+    books: &Books,
+    framework: &FrameworkId,
+    id: Option<OperationId>,
+    why: String,
+    turn: &mut Turn<'_>,
+) {
+    drop_call(framework, "ACCEPT", why.clone(), turn);
+    if let Some(id) = id {
+        books.tell(framework, SchedulerEvent::OperationError { id, message: why }, turn);
     }
 }
 

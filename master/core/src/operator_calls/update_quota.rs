@@ -9,7 +9,7 @@ use model::ids::RequestId;
 use model::registry::Record;
 use model::role::Role;
 use model::rules::Quota;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Has the quotas agreed on, if they can be kept or `force` says that this does not matter.
@@ -44,6 +44,10 @@ pub(crate) fn set(
         return;
     }
     let quotas = vec![(role, quota)];
+    if let Err(why) = check(books, &quotas, true) {
+        turn.answer(request, Err(Refusal::Invalid(format!("Invalid QuotaConfig: {why}"))));
+        return;
+    }
     // What cannot be kept is a conflict here, and merely invalid in the call that came after.
     if !force && let Err(why) = check_guarantees(books, &quotas) {
         turn.answer(request, Err(Refusal::Conflict(why)));
@@ -63,7 +67,11 @@ pub(crate) fn remove(books: &mut Books, request: RequestId, role: Role, turn: &m
 }
 
 fn check(books: &Books, quotas: &[(Role, Quota)], force: bool) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
     for (role, quota) in quotas {
+        if !seen.insert(role) {
+            return Err(format!("Role '{role}' is there twice"));
+        }
         check_allowed(books, role)?;
         if role.components().nth(1).is_some() {
             return Err(format!("Setting quota on nested role '{role}' is not supported"));

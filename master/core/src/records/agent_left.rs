@@ -106,10 +106,9 @@ fn lose_contact(
         let mut status = task.report(task.state, turn);
         left.explain(&mut status);
         task.keep(status.clone());
-        let note_status = status.clone();
         turn.note(Note::TaskUpdated {
             framework: framework.clone(),
-            status: note_status,
+            status: status.clone(),
             latest: task.state,
         });
         books.tell_update(framework, status, turn);
@@ -138,6 +137,11 @@ fn end_unreachable(books: &mut Books, id: &AgentId, left: Left, turn: &mut Turn<
             let mut status = task.report(task.state, turn);
             left.explain(&mut status);
             task.keep(status.clone());
+            turn.note(Note::TaskUpdated {
+                framework: framework.clone(),
+                status: status.clone(),
+                latest: task.state,
+            });
             books.tell_update(&framework, status, turn);
         }
         books.complete_task(&framework, &task, turn);

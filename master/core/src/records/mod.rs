@@ -38,7 +38,7 @@ pub(crate) fn applied(books: &mut Books, record: &Record, turn: &mut Turn<'_>) {
         }
         Record::SetWeights(weights) => rules::weights(books, weights, turn),
         Record::SetQuotas(quotas) => rules::quotas(books, quotas, turn),
-        Record::SetStanding { agent, standing } => rules::standing(books, agent, *standing, turn),
+        Record::SetStanding { agent, .. } => rules::standing(books, agent, turn),
         Record::SetSchedule(_) => rules::schedule(books, turn),
         Record::SetMachines { .. } => rules::machines(books, turn),
         // The driver answers whoever asked for these.

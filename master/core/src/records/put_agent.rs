@@ -1,7 +1,7 @@
 //! An agent's record is applied: the admission that waits for it goes on.
 
 use crate::agent_messages::reregister::{self, Was};
-use crate::agent_messages::{register, turn_away};
+use crate::agent_messages::{DOWN, is_down, register, turn_away};
 use crate::note::Note;
 use crate::state::agents::{Agent, Reach};
 use crate::state::timers::Due;
@@ -19,6 +19,13 @@ pub(crate) fn apply(books: &mut Books, id: &AgentId, is_void: bool, turn: &mut T
             let why = "The agent was marked gone by an operator".to_owned();
             turn_away(books, connection, Some(id.clone()), why, turn);
         }
+        return;
+    }
+    // Its machine may have been sent away since it asked.
+    let is_here = books.agents.contains_key(id);
+    if is_connected && !is_here && is_down(books, &books.members.agents[id].description) {
+        turn_away(books, connection, Some(id.clone()), DOWN.to_owned(), turn);
+        turn.propose(vec![Record::RemoveAgent { agent: id.clone(), at: turn.now.wall }]);
         return;
     }
     match back {

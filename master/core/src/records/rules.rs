@@ -37,7 +37,8 @@ pub(crate) fn quotas(books: &mut Books, quotas: &[(Role, Quota)], turn: &mut Tur
 }
 
 /// Operators have another word for an agent.
-pub(crate) fn standing(books: &mut Books, id: &AgentId, standing: Standing, turn: &mut Turn<'_>) {
+pub(crate) fn standing(books: &mut Books, id: &AgentId, turn: &mut Turn<'_>) {
+    let standing = books.rules.standing(id);
     books.unpublished.agent(id);
     let Some(agent) = books.agents.get_mut(id) else { return };
     agent.is_settling = false;

@@ -46,6 +46,18 @@ impl Rules {
             Record::SetStanding { agent, standing: Standing::Active }
             | Record::MarkGone { agent, .. }
             | Record::RemoveAgent { agent, .. } => self.standings.remove(agent).is_some(),
+            // A drain under way is ended by nothing but its end: what was asked for before it was known
+            // of, or comes after its end, is void.
+            Record::SetStanding { agent, standing: Standing::Deactivated }
+                if !self.standing(agent).is_active() =>
+            {
+                false
+            }
+            Record::SetStanding { agent, standing: Standing::Drained { .. } }
+                if !matches!(self.standing(agent), Standing::Draining { .. }) =>
+            {
+                false
+            }
             Record::SetStanding { agent, standing } => {
                 self.standings.insert(agent.clone(), *standing) != Some(*standing)
             }

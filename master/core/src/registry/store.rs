@@ -256,7 +256,9 @@ impl Store {
                 return Err(StoreRefusal::RevisionDiffers { key, wanted, found });
             }
         }
-        let added = commit.writes.iter().filter(|(_, value)| value.is_some()).count();
+        let is_new = |key: &str| self.get(&commit.namespace, key).is_none();
+        let added = commit.writes.iter().filter(|(key, value)| value.is_some() && is_new(key));
+        let added = added.count();
         if self.entries + added > ENTRIES_MAX {
             return Err(StoreRefusal::Full);
         }

@@ -7,7 +7,8 @@ use crate::io::Done;
 use crate::note::Note;
 use crate::view::{FrameworkCondition, FrameworkView, TaskKey, ViewChange};
 use allocator::{
-    AttributeConstraint, BadConstraints, FrameworkWish, MinAllocatable, OfferConstraints, Pattern,
+    AttributeConstraint, BadConstraints, CONSTRAINTS_MAX, FrameworkWish, MinAllocatable,
+    OfferConstraints, Pattern,
 };
 use model::constraints::{Constraint, Constraints, Predicate, Selector};
 use model::framework::Framework as Description;
@@ -79,6 +80,11 @@ impl Wishes {
         constraints: Constraints,
     ) -> Result<Self, String> {
         let invalid = |why: String| format!("Offer constraints are not valid: {why}");
+        // Patterns are costly to read, and whoever sends many must not hold up all others.
+        let count: usize = constraints.values().flatten().map(Vec::len).sum();
+        if count > CONSTRAINTS_MAX {
+            return Err(invalid(format!("{count} of them, at most {CONSTRAINTS_MAX}")));
+        }
         let mut compiled = BTreeMap::new();
         for (role, groups) in &constraints {
             if !framework.roles.contains(role) {

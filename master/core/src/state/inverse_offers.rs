@@ -64,6 +64,7 @@ impl Books {
         for (framework, offers) in asked {
             self.tell(&framework, SchedulerEvent::InverseOffers(offers), turn);
         }
+        self.time_inverse_offers(turn);
     }
 
     /// Takes an inverse offer out: it is answered, or what it is about has changed.
@@ -86,7 +87,19 @@ impl Books {
         let answered = Answered { accepts, at: turn.now.wall, until };
         self.inverse_answers.insert((offer.agent, offer.framework), answered);
         self.unpublished.inverse_answers();
-        self.timers.set(Due::InverseOffers, until);
+        if refuse_for.is_zero() {
+            self.timers.set(Due::InverseOffers, until);
+        } else {
+            self.time_inverse_offers(turn);
+        }
+    }
+
+    /// Sees to it that whoever has answered is asked again when the first answer has aged.
+    fn time_inverse_offers(&mut self, turn: &Turn<'_>) {
+        let ends = self.inverse_answers.values().map(|answered| answered.until);
+        if let Some(first) = ends.filter(|until| *until > turn.now.time).min() {
+            self.timers.set(Due::InverseOffers, first);
+        }
     }
 
     /// Forgets answers, so that it is asked again.

@@ -44,7 +44,7 @@ pub(crate) struct FakeFramework {
     pub(crate) id: FrameworkId,
     pub(crate) connection: ConnectionId,
     stream: Option<StreamId>,
-    description: Framework,
+    pub(crate) description: Framework,
     pub(crate) offers: BTreeMap<OfferId, model::offer::Offer>,
     pub(crate) heard: Vec<String>,
     pub(crate) updates: Vec<Status>,
@@ -130,6 +130,12 @@ impl World {
     /// Long enough that offers are made of all that can be offered.
     pub(crate) fn settle(&mut self) {
         self.pass(Duration::from_millis(100));
+    }
+
+    /// The masters agree again, and on all that waits.
+    pub(crate) fn agree(&mut self) {
+        self.agrees = true;
+        self.perform(Vec::new());
     }
 
     pub(crate) fn step(&mut self, input: Input) {
@@ -229,6 +235,7 @@ impl World {
                 framework.updates.push(status);
                 line.trim_end().to_owned()
             }
+            SchedulerEvent::OperationError { id, message } => format!("{id} not done: {message}"),
             SchedulerEvent::Message(_) => "message".to_owned(),
             SchedulerEvent::Failure { agent, executor: None } => {
                 format!("failure of {}", name(&agent))

@@ -46,6 +46,16 @@ pub fn event_from_wire(
             let status = part(wire.update)?.status;
             SchedulerEvent::Update(task::status_from_wire(status, Source::Master)?)
         }
+        Type::UpdateOperationStatus => {
+            let status = part(wire.update_operation_status)?.status;
+            let (v1::OperationState::OperationError, Some(id)) =
+                (status.state(), &status.operation_id)
+            else {
+                return Ok(None);
+            };
+            let message = status.message.clone().unwrap_or_default();
+            SchedulerEvent::OperationError { id: id.try_into()?, message }
+        }
         Type::Message => {
             let it = part(wire.message)?;
             SchedulerEvent::Message(Message {
@@ -64,10 +74,7 @@ pub fn event_from_wire(
         }
         Type::Error => SchedulerEvent::Error(part(wire.error)?.message),
         Type::Heartbeat => SchedulerEvent::Heartbeat,
-        Type::Unknown
-        | Type::InverseOffers
-        | Type::RescindInverseOffer
-        | Type::UpdateOperationStatus => return Ok(None),
+        Type::Unknown | Type::InverseOffers | Type::RescindInverseOffer => return Ok(None),
     }))
 }
 

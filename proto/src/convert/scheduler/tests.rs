@@ -317,6 +317,10 @@ fn events_survive() {
         SchedulerEvent::Offers(Vec::new()),
         SchedulerEvent::Rescind(OfferId::new("o").expect("an id")),
         SchedulerEvent::Update(status),
+        SchedulerEvent::OperationError {
+            id: OperationId::new("op").expect("an id"),
+            message: "no".into(),
+        },
         SchedulerEvent::Message(message),
         SchedulerEvent::Failure { agent: agent.clone(), executor: None },
         SchedulerEvent::Failure { agent, executor: Some((executor, Some(9))) },
