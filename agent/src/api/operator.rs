@@ -1,12 +1,14 @@
 //! `POST /api/v1`: what operators and tools call.
 
+use std::time::Duration;
+
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response as Answer};
 use model::task::RunsBy;
 use proto::convert;
 use proto::convert::resources::Form;
-use proto::mesos::v1::agent::call::Type;
+use proto::mesos::v1::agent::call::{SetLoggingLevel, Type};
 use proto::mesos::v1::agent::response::{self, get_containers, get_executors, get_frameworks};
 use proto::mesos::v1::agent::{Call, Response};
 use proto::mesos::v1::{
@@ -94,9 +96,13 @@ async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
             let read_file = Some(response::ReadFile { size: part.size, data: part.data.into() });
             Response { read_file, ..of(response::Type::ReadFile) }
         }
+        Type::GetLoggingLevel => {
+            let get_logging_level =
+                Some(response::GetLoggingLevel { level: transport::logging::level() });
+            Response { get_logging_level, ..of(response::Type::GetLoggingLevel) }
+        }
+        Type::SetLoggingLevel => return set_level(call.set_logging_level),
         other @ (Type::Unknown
-        | Type::GetLoggingLevel
-        | Type::SetLoggingLevel
         | Type::GetOperations
         | Type::GetResourceProviders
         | Type::LaunchNestedContainer
@@ -120,6 +126,16 @@ async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
         }
     };
     Ok(answer(encoding, &given))
+}
+
+/// Logs more or less for a while.
+fn set_level(call: Option<SetLoggingLevel>) -> Result<Answer, Refused> {
+    let call = call.ok_or_else(|| missing("set_logging_level"))?;
+    let duration = u64::try_from(call.duration.nanoseconds)
+        .map_err(|_| invalid("'duration' must not be negative"))?;
+    transport::logging::set_for(call.level, Duration::from_nanos(duration))
+        .map_err(|error| Refused::bad_request(error.to_string()))?;
+    Ok(StatusCode::OK.into_response())
 }
 
 fn invalid(why: impl std::fmt::Display) -> Refused {

@@ -1,5 +1,7 @@
 //! The operator API: `POST /api/v1`.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response as HttpResponse};
@@ -225,16 +227,18 @@ pub(super) fn weights(api: &Api) -> Vec<v1::WeightInfo> {
 /// Which machines are to be away, what frameworks say to that, and which are away.
 pub(super) fn maintenance_status(api: &Api) -> ClusterStatus {
     let (rules, answers, hosts) = (api.view.rules(), api.view.inverse_answers(), api.view.hosts());
-    let is_on = |machine: &Machine, agent: &AgentId| {
-        let host = hosts.iter().find(|(id, _, _)| id == agent);
-        host.is_some_and(|(_, name, address)| {
+    let hosts: BTreeMap<&AgentId, (&str, &str)> = hosts
+        .iter()
+        .map(|(id, name, address)| {
             let ip = address.rsplit_once(':').map_or(&**address, |(ip, _)| ip);
-            machine.is(name, ip.trim_matches(['[', ']']))
+            (id, (&**name, ip.trim_matches(['[', ']'])))
         })
+        .collect();
+    let is_on = |machine: &Machine, answer: &InverseAnswer| {
+        hosts.get(&answer.agent).is_some_and(|(name, ip)| machine.is(name, ip))
     };
     let statuses = |machine: &Machine| {
-        let of_machine = answers.iter().filter(|answer| is_on(machine, &answer.agent));
-        of_machine.map(answer_message).collect()
+        answers.iter().filter(|answer| is_on(machine, answer)).map(answer_message).collect()
     };
     let scheduled = rules.schedule.iter().flat_map(|window| &window.machines);
     let draining = scheduled.filter(|machine| !rules.machines_down.contains(machine));

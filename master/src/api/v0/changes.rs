@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
 use model::operator::OperatorCall;
@@ -19,11 +19,12 @@ use proto::mesos::v1::master::call::Type;
 use proto::mesos::v1::quota::QuotaRequest;
 use proto::mesos::v1::{MachineId, WeightInfo};
 use proto::schema::Described;
-use serde_json::{Value, json};
+use serde_json::json;
 use transport::http::Refused;
 
 use super::super::{Api, logging, operator};
 use super::render::mapped;
+use super::{Parameters, answered};
 
 /// Endpoints that only the leading master answers.
 pub(super) fn of_leader() -> Router<Api> {
@@ -42,14 +43,9 @@ pub(super) fn of_any() -> Router<Api> {
     Router::new().route("/logging/toggle", any(toggle_logging))
 }
 
-fn json_of(value: &Value) -> Response {
-    let body = serde_json::to_vec(value).expect("values can be written");
-    ([(header::CONTENT_TYPE, "application/json")], transport::http::ascii(body)).into_response()
-}
-
-async fn weights(State(api): State<Api>) -> Response {
+async fn weights(State(api): State<Api>, parameters: Parameters) -> Response {
     let one = |info: &WeightInfo| json!({"role": info.role(), "weight": info.weight});
-    json_of(&operator::weights(&api).iter().map(one).collect())
+    answered(api, parameters, move |api, _| operator::weights(api).iter().map(one).collect()).await
 }
 
 async fn update_weights(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {
@@ -59,8 +55,9 @@ async fn update_weights(State(api): State<Api>, body: Bytes) -> Result<Response,
     operator::operate(&api, OperatorCall::UpdateWeights(weights)).await
 }
 
-async fn quota(State(api): State<Api>) -> Response {
-    json_of(&mapped(&convert::quota_status(&api.view.rules().quotas)))
+async fn quota(State(api): State<Api>, parameters: Parameters) -> Response {
+    let quota = |api: &Api, _: &_| mapped(&convert::quota_status(&api.view.rules().quotas));
+    answered(api, parameters, quota).await
 }
 
 async fn set_quota(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {
@@ -77,8 +74,9 @@ async fn remove_quota(
     operator::operate(&api, OperatorCall::RemoveQuota(role)).await
 }
 
-async fn schedule(State(api): State<Api>) -> Response {
-    json_of(&mapped(&convert::schedule_to_wire(&api.view.rules().schedule)))
+async fn schedule(State(api): State<Api>, parameters: Parameters) -> Response {
+    let plan = |api: &Api, _: &_| mapped(&convert::schedule_to_wire(&api.view.rules().schedule));
+    answered(api, parameters, plan).await
 }
 
 async fn update_schedule(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {
@@ -89,8 +87,8 @@ async fn update_schedule(State(api): State<Api>, body: Bytes) -> Result<Response
     operator::operate(&api, OperatorCall::UpdateSchedule(windows)).await
 }
 
-async fn maintenance_status(State(api): State<Api>) -> Response {
-    json_of(&mapped(&operator::maintenance_status(&api)))
+async fn maintenance_status(State(api): State<Api>, parameters: Parameters) -> Response {
+    answered(api, parameters, |api, _| mapped(&operator::maintenance_status(api))).await
 }
 
 async fn machine_down(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {

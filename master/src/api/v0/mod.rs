@@ -57,14 +57,23 @@ pub(super) fn of_any() -> Router<Api> {
         .merge(changes::of_any())
 }
 
-/// Renders on a thread where it holds up nobody: a large cluster takes a while.
+/// Renders what is known of members.
 async fn rendered(
     api: Api,
-    Query(parameters): Parameters,
+    parameters: Parameters,
     render: impl FnOnce(&Api, &State, &HashMap<String, String>) -> Value + Send + 'static,
 ) -> Response {
+    answered(api, parameters, |api, parameters| render(api, &api.view.state(), parameters)).await
+}
+
+/// Renders on a thread where it holds up nobody: a large cluster takes a while.
+async fn answered(
+    api: Api,
+    Query(parameters): Parameters,
+    render: impl FnOnce(&Api, &HashMap<String, String>) -> Value + Send + 'static,
+) -> Response {
     let work = move || {
-        let value = render(&api, &api.view.state(), &parameters);
+        let value = render(&api, &parameters);
         let body = serde_json::to_vec(&value).expect("values can be written");
         let callback = parameters.get("jsonp").map(String::as_str);
         transport::http::json(transport::http::ascii(body), callback)
