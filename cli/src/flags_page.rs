@@ -30,7 +30,7 @@ fn page() -> String {
             let default = match (default.join(","), argument.is_required_set()) {
                 (_, true) => "required".to_owned(),
                 (none, false) if none.is_empty() => String::new(),
-                (some, false) => format!("`{some}`"),
+                (some, false) => format!("`{}`", some.replace('|', "\\|")),
             };
             let environment = argument.get_env().map(|name| name.to_string_lossy());
             let environment = environment.map(|name| format!("`{name}`")).unwrap_or_default();

@@ -72,7 +72,7 @@ enum Verb {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
-    /// List frameworks
+    /// List frameworks, and tell why one has no offers
     Framework {
         #[command(subcommand)]
         command: client::framework::FrameworkCommand,

@@ -222,7 +222,9 @@ async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
         instances.add_row(row.map(|at| text(one, at)));
     }
     print(&instances);
-    if told.get("waiting").is_some() {
+    if told.get("waiting").is_some() && items(&told, "/waiting/agents").is_empty() {
+        println!("\nNo offer has come meanwhile: 'agora framework explain marathon' tells why.");
+    } else if told.get("waiting").is_some() {
         println!();
         let mut agents = table(["AGENT", "HOST", "WHY NOT"]);
         for agent in items(&told, "/waiting/agents") {

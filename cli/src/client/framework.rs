@@ -11,8 +11,8 @@ pub(crate) enum FrameworkCommand {
     List,
     /// Tell why a framework has the offers that it has, and what keeps agents from it
     Explain {
-        /// The framework's id
-        id: String,
+        /// The framework: its id, the beginning or end of it, or its name
+        framework: String,
     },
 }
 
@@ -20,7 +20,7 @@ pub(crate) enum FrameworkCommand {
 pub(crate) async fn run(command: FrameworkCommand, cluster: &Cluster) -> Result<(), Failure> {
     match command {
         FrameworkCommand::List => list(cluster).await,
-        FrameworkCommand::Explain { id } => explain(&id, cluster).await,
+        FrameworkCommand::Explain { framework } => explain(&framework, cluster).await,
     }
 }
 
@@ -49,7 +49,32 @@ async fn list(cluster: &Cluster) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
+/// The id of the one framework that `name` means.
+async fn find(name: &str, cluster: &Cluster) -> Result<String, Failure> {
+    let answer = cluster.master("/frameworks").await?;
+    let ids = || items(&answer, "/frameworks").iter().map(|one| (text(one, "/id"), one));
+    if let Some((exact, _)) = ids().find(|(id, _)| id == name) {
+        return Ok(exact);
+    }
+    let end = format!("-{name}");
+    let means =
+        |id: &str, one| id.starts_with(name) || id.ends_with(&end) || text(one, "/name") == name;
+    let mut found: Vec<String> =
+        ids().filter(|(id, one)| means(id, one)).map(|(id, _)| id).collect();
+    match (found.pop(), found.len()) {
+        (Some(only), 0) => Ok(only),
+        (Some(last), more) => Err(Failure::Refused(format!(
+            "{} frameworks are meant by {name}, {last} among them; name one by its id",
+            more + 1
+        ))),
+        (None, _) => Err(Failure::NotFound(format!(
+            "no framework is called {name}; 'agora framework list' shows those there are"
+        ))),
+    }
+}
+
+async fn explain(name: &str, cluster: &Cluster) -> Result<(), Failure> {
+    let id = find(name, cluster).await?;
     let told = cluster.master(&format!("/agora/v1/explain/framework/{id}")).await?;
     if cluster.json {
         print_json(&told);
@@ -58,7 +83,7 @@ async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
     println!("{} offers are open.", told["open_offers"]);
     let mut table = table(["ROLE", "AGENTS", "NOT OFFERED BECAUSE", "FOR EXAMPLE"]);
     for of in items(&told, "/roles") {
-        if let Some(seconds) = of["steps_back_for_seconds"].as_f64() {
+        if let Some(seconds) = of["steps_back_for_seconds"].as_f64().map(f64::ceil) {
             println!(
                 "In role {} it comes after others for {seconds:.0}s: it declined what they could use.",
                 text(of, "/role")
@@ -73,7 +98,7 @@ async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
         }
         for reason in items(of, "/not_offered") {
             let why = text(reason, "/reason");
-            let why = match reason["ends_in_seconds"].as_f64() {
+            let why = match reason["ends_in_seconds"].as_f64().map(f64::ceil) {
                 Some(seconds) => format!("{why}; the first ends in {seconds:.0}s"),
                 None => why,
             };

@@ -93,7 +93,13 @@ async fn set(
     done: &str,
     cluster: &Cluster,
 ) -> Result<(), Failure> {
-    let id = text(&find(name, cluster).await?, "/id");
+    let agent = find(name, cluster).await?;
+    let id = text(&agent, "/id");
+    let draining = text(&agent, "/drain_info/state");
+    if kind == "DEACTIVATE_AGENT" && draining != "-" {
+        say(&id, &format!("is {} already", draining.to_lowercase()), cluster);
+        return Ok(());
+    }
     cluster.operate(&json!({"type": kind, body: {"agent_id": {"value": id}}})).await?;
     say(&id, done, cluster);
     Ok(())

@@ -51,7 +51,8 @@ fn summarise(state: &Value, apps: Option<&Value>) -> Value {
     let agents = items(state, "/slaves");
     let frameworks = items(state, "/frameworks");
     let sum = |group: &str, kind: &str| -> f64 {
-        agents.iter().map(|agent| number(agent, &format!("/{group}/{kind}"))).sum()
+        // An empty sum of floats would be -0.
+        agents.iter().fold(0.0, |sum, agent| sum + number(agent, &format!("/{group}/{kind}")))
     };
     let count = |list: &str| -> usize {
         frameworks.iter().map(|framework| items(framework, &format!("/{list}")).len()).sum()
@@ -108,6 +109,8 @@ mod tests {
         assert_eq!(summary["total"]["cpus"], 6.0);
         assert_eq!(summary["used"]["cpus"], 1.5);
         assert_eq!(summary["tasks"], json!({"live": 3, "unreachable": 1}));
+        let empty = summarise(&json!({}), None);
+        assert_eq!(amount(number(&empty, "/used/cpus")), "0");
         assert_eq!(summary["apps"], Value::Null);
     }
 }

@@ -36,6 +36,9 @@ pub(crate) async fn run(command: TaskCommand, cluster: &Cluster) -> Result<(), F
     }
 }
 
+/// Tasks that are named when an id is the beginning of several.
+const SHOWN_MAX: usize = 5;
+
 /// Every task the master knows, newest first.
 async fn tasks(cluster: &Cluster) -> Result<Value, Failure> {
     cluster.master("/tasks?limit=-1").await
@@ -48,17 +51,28 @@ pub(super) async fn find(id: &str, cluster: &Cluster) -> Result<Value, Failure> 
     if let Some(task) = all.iter().find(|task| text(task, "/id") == id) {
         return Ok(task.clone());
     }
-    let alike: Vec<_> = all.iter().filter(|task| text(task, "/id").starts_with(id)).collect();
+    let mut alike: Vec<_> = all.iter().filter(|task| text(task, "/id").starts_with(id)).collect();
+    // Who says little means what runs, not what it has replaced.
+    if alike.iter().any(|task| is_live(task)) {
+        alike.retain(|task| is_live(task));
+    }
     match alike.as_slice() {
         [task] => Ok((*task).clone()),
         [] => Err(Failure::NotFound(format!(
             "no task is called {id}; 'agora task list --all' shows those there are"
         ))),
-        several => Err(Failure::Refused(format!(
-            "{} tasks begin with {id}: {}",
-            several.len(),
-            several.iter().map(|task| text(task, "/id")).collect::<Vec<_>>().join(", "),
-        ))),
+        several => {
+            let mut lines: Vec<_> =
+                several.iter().take(SHOWN_MAX).map(|task| text(task, "/id")).collect();
+            if several.len() > SHOWN_MAX {
+                lines.push("…; 'agora task list' shows them all".to_owned());
+            }
+            Err(Failure::Refused(format!(
+                "{} tasks begin with {id}:\n  {}",
+                several.len(),
+                lines.join("\n  ")
+            )))
+        }
     }
 }
 

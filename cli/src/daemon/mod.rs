@@ -7,6 +7,7 @@ pub(crate) mod marathon;
 pub(crate) mod master;
 
 use anyhow::Context;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,6 +21,8 @@ pub(crate) fn run(daemon: impl Future<Output = anyhow::Result<()>>) -> ExitCode 
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Colours are for eyes; a file is searched.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_filter_reloading();
     let reload = log.reload_handle();
     // A subscriber that is there already, of an embedding test, is as good.
