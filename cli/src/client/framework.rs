@@ -89,6 +89,21 @@ async fn explain(name: &str, cluster: &Cluster) -> Result<(), Failure> {
                 text(of, "/role")
             );
         }
+        let kept = amounts(&of["kept_for_other_roles"]);
+        if !kept.is_empty() {
+            println!(
+                "Of what is free, {kept} is kept from role {} for guarantees of others.",
+                text(of, "/role")
+            );
+        }
+        let limit = amounts(&of["quota"]["limit"]);
+        if !limit.is_empty() {
+            println!(
+                "Role {} may have {limit} at most, and has {}.",
+                text(of, "/role"),
+                amounts(&of["quota"]["consumed"])
+            );
+        }
         if of["agents_offered_next"] != 0 {
             println!(
                 "In role {} it is offered {} agents in a moment.",
@@ -108,6 +123,15 @@ async fn explain(name: &str, cluster: &Cluster) -> Result<(), Failure> {
     }
     print(&table);
     Ok(())
+}
+
+/// Amounts as resources are written; empty if there are none.
+fn amounts(amounts: &serde_json::Value) -> String {
+    let all = amounts.as_object().into_iter().flatten();
+    let one = |(name, value): (&String, &serde_json::Value)| {
+        format!("{name}:{}", amount(value.as_f64().unwrap_or(0.0)))
+    };
+    all.map(one).collect::<Vec<_>>().join("; ")
 }
 
 fn state(framework: &serde_json::Value) -> &'static str {

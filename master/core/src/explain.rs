@@ -2,10 +2,13 @@
 
 use crate::state::Books;
 use allocator::Why;
+use model::amount::Milli;
 use model::ids::{AgentId, FrameworkId};
 use model::role::Role;
+use model::rules::Quota;
 use model::step::{Now, Time};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Agents that are named for one reason; the others are only counted.
@@ -27,6 +30,12 @@ pub struct Explanation {
 pub struct OfRole {
     /// Which.
     pub role: Role,
+    /// The quota of the top-level role over it; none if it has none.
+    pub quota: Quota,
+    /// What that role consumes.
+    pub consumed: BTreeMap<Arc<str>, Milli>,
+    /// What other roles lack to their guarantees: so much of what is free is kept from this one.
+    pub kept_for_others: BTreeMap<Arc<str>, Milli>,
     /// How long it still comes after others because it declined what they could have used.
     pub steps_back_for: Option<Duration>,
     /// What keeps agents from it, the most frequent first. An agent with an offer for it that is
@@ -87,5 +96,30 @@ fn of_role(books: &Books, id: &FrameworkId, role: &Role, now: Time) -> OfRole {
     let mut reasons: Vec<Reason> = reasons.into_values().collect();
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.count));
     let steps_back_for = books.allocator.steps_back_until(id, role).map(|until| until.since(now));
-    OfRole { role: role.clone(), steps_back_for, reasons, about_to_be_offered }
+    let top = role.components().next().and_then(|top| Role::new(top).ok());
+    let top = top.unwrap_or_else(|| role.clone());
+    OfRole {
+        role: role.clone(),
+        quota: books.rules.quotas.get(&top).cloned().unwrap_or_default(),
+        consumed: books.allocator.consumed(&top),
+        kept_for_others: kept_from(books, &top),
+        steps_back_for,
+        reasons,
+        about_to_be_offered,
+    }
+}
+
+/// What roles other than `own` lack to what they are guaranteed.
+fn kept_from(books: &Books, own: &Role) -> BTreeMap<Arc<str>, Milli> {
+    let mut kept: BTreeMap<Arc<str>, Milli> = BTreeMap::new();
+    for (role, quota) in books.rules.quotas.iter().filter(|(role, _)| *role != own) {
+        let consumed = books.allocator.consumed(role);
+        for (name, guarantee) in &quota.guarantees {
+            let has = consumed.get(name).copied().unwrap_or_default();
+            if *guarantee > has {
+                *kept.entry(name.clone()).or_default() += *guarantee - has;
+            }
+        }
+    }
+    kept
 }

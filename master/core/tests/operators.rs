@@ -180,9 +180,18 @@ fn a_limit_holds_for_offers_and_a_guarantee_keeps_room() {
     world.pass(Duration::from_secs(2));
     let heard = ["subscribed", "offer of a for *: cpus:1; mem:960; ports:[31000-31009]"];
     assert_eq!(world.heard("any"), heard, "two cores stay free for web");
+    let any = world.frameworks["any"].id.clone();
+    let told = world.master.explain(&any, world.moment()).expect("it is there");
+    assert_eq!(told.roles[0].kept_for_others, amounts(&[("cpus", 2)]));
     world.framework_in("web", "web", aware);
     world.pass(Duration::from_secs(2));
+    let told = world.master.explain(&any, world.moment()).expect("it is there");
+    assert_eq!(told.roles[0].kept_for_others, amounts(&[]), "web has them by an offer");
     assert_eq!(world.heard("web"), ["subscribed", "offer of a for web: cpus:2"]);
+    let dev = world.frameworks["dev"].id.clone();
+    let told = world.master.explain(&dev, world.moment()).expect("it is there");
+    assert_eq!(told.roles[0].quota.limits, amounts(&[("cpus", 1)]));
+    assert_eq!(told.roles[0].consumed.get("cpus"), Some(&Milli::units(1)));
     assert_eq!(world.rules.quotas.len(), 2);
 }
 

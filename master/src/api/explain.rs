@@ -1,11 +1,15 @@
 //! `/agora/v1/explain`: why things are as they are.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use master_core::explain::{Explanation, OfRole, Reason};
+use model::amount::Milli;
 use model::ids::{AgentId, FrameworkId};
 use serde_json::{Value, json};
 use transport::http::Refused;
@@ -38,9 +42,19 @@ fn rendered(told: &Explanation) -> Value {
             "ends_in_seconds": reason.ends_in.map(|left| left.as_secs_f64()),
         })
     };
+    let amounts = |amounts: &BTreeMap<Arc<str>, Milli>| -> Value {
+        let one = |(name, amount): (&Arc<str>, &Milli)| (name.to_string(), amount.as_f64());
+        json!(amounts.iter().map(one).collect::<BTreeMap<_, _>>())
+    };
     let role = |of: &OfRole| {
         json!({
             "role": of.role.as_str(),
+            "quota": {
+                "guarantee": amounts(&of.quota.guarantees),
+                "limit": amounts(&of.quota.limits),
+                "consumed": amounts(&of.consumed),
+            },
+            "kept_for_other_roles": amounts(&of.kept_for_others),
             "steps_back_for_seconds": of.steps_back_for.map(|left| left.as_secs_f64()),
             "agents_offered_next": of.about_to_be_offered,
             "not_offered": of.reasons.iter().map(reason).collect::<Vec<_>>(),
