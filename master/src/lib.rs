@@ -15,6 +15,7 @@ mod registry;
 mod snapshot;
 mod start;
 mod view;
+mod whitelist;
 
 pub use leadership::{Leadership, Leading};
 pub use master_core::{MinAllocatable, Sorter};

@@ -57,6 +57,8 @@ pub struct Options {
     pub framework_sorter: Sorter,
     /// Where this master stands; absent: no agent counts as of another region.
     pub domain: Option<FaultDomain>,
+    /// A file with the hosts that are offered, one a line; absent: all are.
+    pub whitelist: Option<PathBuf>,
     /// Whether frameworks may run tasks as root.
     pub root_submissions: bool,
     /// Frameworks that are over and are remembered.
@@ -98,6 +100,7 @@ impl Default for Options {
             role_sorter: Sorter::default(),
             framework_sorter: Sorter::default(),
             domain: None,
+            whitelist: None,
             root_submissions: true,
             max_completed_frameworks: 50,
             max_completed_tasks_per_framework: 1_000,

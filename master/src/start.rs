@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use master_core::{Config, Master};
+use master_core::{Config, Input, Master};
 use model::role::Role;
 use model::rules::Weight;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,6 +22,7 @@ use crate::options::Options;
 use crate::raft::{self, Join, RaftError, RaftOptions};
 use crate::registry::{Applied, Machine, Proposer, tell};
 use crate::view::View;
+use crate::whitelist;
 
 /// Why a master cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,14 @@ pub enum StartError {
     /// A flag means nothing.
     #[error("{0}")]
     Flag(String),
+    /// The whitelist cannot be read.
+    #[error("cannot read the whitelist {}; see --whitelist", path.display())]
+    Whitelist {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The log cannot be opened or joined.
     #[error(transparent)]
     Raft(#[from] RaftError),
@@ -87,6 +96,11 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let address = bound.local_addr();
     let facts = Facts::new(&options, options.advertised(address), started_at);
     write_address(&options, address)?;
+    let listed = options.whitelist.clone().map(|path| match whitelist::read(&path) {
+        Ok(hosts) => Ok((path, hosts)),
+        Err(source) => Err(StartError::Whitelist { path, source }),
+    });
+    let listed = listed.transpose()?;
 
     let (to_driver, from_log) = mpsc::unbounded_channel();
     let applied = Applied::default();
@@ -117,6 +131,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         stop: stop.clone(),
     };
     let (handle, ended) = driver.start().map_err(StartError::Thread)?;
+    if let Some((path, hosts)) = listed {
+        handle.tell(Input::SetWhitelist(Some(hosts.clone()))).await;
+        tokio::spawn(whitelist::watch(path, hosts, handle.clone(), stop.clone()));
+    }
     let links =
         Links { driver: handle.clone(), leadership: leadership.clone(), stop: stop.clone() };
     let shared = Arc::new(Shared {

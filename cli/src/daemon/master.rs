@@ -118,6 +118,9 @@ pub(crate) struct Tuning {
     /// Operator event streams at once; the oldest is closed for a new one past it
     #[arg(long, env = "AGORA_MAX_OPERATOR_EVENT_STREAM_SUBSCRIBERS", default_value_t = 1000)]
     max_operator_event_stream_subscribers: usize,
+    /// File with the hosts that are offered, one a line, read every five seconds; by default all are
+    #[arg(long, env = "AGORA_WHITELIST")]
+    whitelist: Option<PathBuf>,
     /// Frameworks that are over and still shown
     #[arg(long, env = "AGORA_MAX_COMPLETED_FRAMEWORKS", default_value_t = 50)]
     max_completed_frameworks: usize,
@@ -143,6 +146,7 @@ impl Tuning {
         options.framework_sorter = self.framework_sorter.into();
         let excluded = self.fair_sharing_excluded_resource_names.as_deref().map(addresses);
         options.fair_sharing_excluded = excluded.into_iter().flatten().map(Into::into).collect();
+        options.whitelist = self.whitelist;
         options.filter_gpu_resources = self.filter_gpu_resources;
         options.root_submissions = self.root_submissions;
         options.max_operator_event_stream_subscribers = self.max_operator_event_stream_subscribers;

@@ -9,6 +9,7 @@ use model::ids::{ConnectionId, FrameworkId, Reign, RequestId, StreamId, Term};
 use model::link::{FromAgent, ToAgent};
 use model::operator::OperatorCall;
 use model::registry::Record;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What can happen to a master. Each variant is handled in the file of its name.
@@ -85,6 +86,8 @@ pub enum Input {
         /// What.
         call: OperatorCall,
     },
+    /// Only agents on these hosts are offered from now on; absent: all. It holds for every reign.
+    SetWhitelist(Option<BTreeSet<Arc<str>>>),
     /// An operator wants to watch: answered by `OpenWatch`.
     Watch {
         /// The request that waits for it.

@@ -12,11 +12,15 @@ use crate::reign;
 use crate::state::{Books, Turn};
 use model::ids::FrameworkId;
 use model::step::{Core, Now, Time};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The deciding half of a master, leading or standing by.
 #[derive(Debug)]
 pub struct Master {
     config: Config,
+    /// Hosts that are offered; absent: all.
+    whitelist: Option<BTreeSet<Arc<str>>>,
     /// Present while it leads.
     books: Option<Box<Books>>,
 }
@@ -24,7 +28,7 @@ pub struct Master {
 impl Master {
     /// A master that stands by.
     pub fn new(config: Config) -> Self {
-        Self { config, books: None }
+        Self { config, whitelist: None, books: None }
     }
 
     /// What it was told at its start.
@@ -50,6 +54,9 @@ impl Core for Master {
 
     fn step(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
         let turn = &mut Turn { now, out };
+        if let Input::SetWhitelist(hosts) = &input {
+            self.whitelist.clone_from(hosts);
+        }
         if matches!(input, Input::Lead { .. } | Input::Depose)
             && let Some(books) = self.books.take()
         {
@@ -57,6 +64,7 @@ impl Core for Master {
         }
         if let Input::Lead { term, reign, registry } = input {
             let mut books = reign::begin(&self.config, term, reign, registry, turn);
+            books.allocator.set_whitelist(self.whitelist.clone(), turn.now.time);
             books.publish(turn);
             self.books = Some(Box::new(books));
         } else if let Some(books) = &mut self.books {
@@ -113,6 +121,7 @@ fn lead(books: &mut Books, input: Input, turn: &mut Turn<'_>) {
         }
         Input::AgentGone { connection } => agent_messages::gone::apply(books, connection, turn),
         Input::Operate { request, call } => operator_calls::apply(books, request, call, turn),
+        Input::SetWhitelist(hosts) => books.allocator.set_whitelist(hosts, turn.now.time),
         Input::Watch { request } => {
             books.publish(turn);
             turn.out.push(Output::OpenWatch { request });
@@ -134,6 +143,7 @@ fn stand_by(input: &Input, turn: &mut Turn<'_>) {
         }
         Input::Lead { .. }
         | Input::Depose
+        | Input::SetWhitelist(_)
         | Input::Applied(_)
         | Input::ProposalFailed(_)
         | Input::SchedulerGone { .. }

@@ -2,7 +2,7 @@
 
 mod world;
 
-use master_core::{Done, Refusal};
+use master_core::{Done, Input, Refusal};
 use model::amount::Milli;
 use model::call::{Call, Decline};
 use model::framework::Capabilities;
@@ -193,6 +193,29 @@ fn a_limit_holds_for_offers_and_a_guarantee_keeps_room() {
     assert_eq!(told.roles[0].quota.limits, amounts(&[("cpus", 1)]));
     assert_eq!(told.roles[0].consumed.get("cpus"), Some(&Milli::units(1)));
     assert_eq!(world.rules.quotas.len(), 2);
+}
+
+#[test]
+fn only_hosts_on_the_whitelist_are_offered_in_every_reign() {
+    let mut world = World::new();
+    let hosts = |names: &[&str]| Some(names.iter().map(|name| Arc::from(*name)).collect());
+    world.step(Input::SetWhitelist(hosts(&["b"])));
+    world.agent("a");
+    world.agent("b");
+    world.framework("f");
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.heard("f"), ["subscribed".to_owned(), format!("offer of b for *: {ALL}")]);
+    world.step(Input::Depose);
+    assert_eq!(world.heard("f"), ["closed"]);
+    world.lead_again();
+    world.reconnect("a");
+    world.reconnect("b");
+    world.resubscribe("f");
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.heard("f"), ["subscribed".to_owned(), format!("offer of b for *: {ALL}")]);
+    world.step(Input::SetWhitelist(None));
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.heard("f"), [format!("offer of a for *: {ALL}")]);
 }
 
 #[test]
@@ -392,6 +415,6 @@ fn who_cannot_be_agreed_with_is_told_to_try_again() {
     let call = OperatorCall::DeactivateAgent(world.id("a"));
     assert_eq!(world.operate(call), None, "the answer waits for the others");
     let lost = world.waiting.pop_front().expect("it was proposed");
-    world.step(master_core::Input::ProposalFailed(lost));
+    world.step(Input::ProposalFailed(lost));
     assert!(world.answers.values().any(|answer| *answer == Err(Refusal::NotAgreed)));
 }

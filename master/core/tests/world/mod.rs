@@ -94,10 +94,14 @@ impl World {
 
     /// Another reign begins, of another master with the same registry.
     pub(crate) fn lead(&mut self) {
+        self.master = Master::new(self.master.config().clone());
+        self.lead_again();
+    }
+
+    /// Another reign begins, of the same master.
+    pub(crate) fn lead_again(&mut self) {
         self.term += 1;
         let reign = Reign([u8::try_from(self.term).expect("few reigns"); 16]);
-        let config = self.master.config().clone();
-        self.master = Master::new(config);
         self.agent_views.clear();
         let at = self.moment().wall;
         self.registry.apply(&Record::BeginReign { reign, at });
