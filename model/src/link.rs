@@ -30,6 +30,12 @@ pub struct AgentDescription {
     pub info: Payload,
 }
 
+/// The IP address in `ip:port`, without the brackets of an IPv6 one.
+pub fn ip_of(address: &str) -> &str {
+    let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
+    ip.trim_start_matches('[').trim_end_matches(']')
+}
+
 /// Where a machine stands.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FaultDomain {

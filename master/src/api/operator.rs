@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response as HttpResponse};
 use master_core::Input;
 use master_core::view::InverseAnswer;
 use model::ids::{AgentId, FrameworkId};
+use model::link::ip_of;
 use model::operator::OperatorCall;
 use model::rules::Machine;
 use proto::convert::operator::{self as convert, CallError};
@@ -227,13 +228,8 @@ pub(super) fn weights(api: &Api) -> Vec<v1::WeightInfo> {
 /// Which machines are to be away, what frameworks say to that, and which are away.
 pub(super) fn maintenance_status(api: &Api) -> ClusterStatus {
     let (rules, answers, hosts) = (api.view.rules(), api.view.inverse_answers(), api.view.hosts());
-    let hosts: BTreeMap<&AgentId, (&str, &str)> = hosts
-        .iter()
-        .map(|(id, name, address)| {
-            let ip = address.rsplit_once(':').map_or(&**address, |(ip, _)| ip);
-            (id, (&**name, ip.trim_matches(['[', ']'])))
-        })
-        .collect();
+    let hosts: BTreeMap<&AgentId, (&str, &str)> =
+        hosts.iter().map(|(id, name, address)| (id, (&**name, ip_of(address)))).collect();
     let is_on = |machine: &Machine, answer: &InverseAnswer| {
         hosts.get(&answer.agent).is_some_and(|(name, ip)| machine.is(name, ip))
     };

@@ -14,7 +14,7 @@ use crate::note::Note;
 use crate::state::agents::Link;
 use crate::state::{Books, Turn};
 use model::ids::{AgentId, ConnectionId, Term};
-use model::link::{AgentDescription, FromAgent, ToAgent};
+use model::link::{AgentDescription, FromAgent, ToAgent, ip_of};
 
 /// A link is open; whose it is comes next.
 pub(crate) fn connected(books: &mut Books, connection: ConnectionId) {
@@ -83,9 +83,7 @@ pub(crate) const DOWN: &str = "Machine is DOWN: its maintenance has begun and is
 
 /// Whether an agent is on a machine that is away for maintenance.
 pub(crate) fn is_down(books: &Books, description: &AgentDescription) -> bool {
-    let address = &*description.address;
-    let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
-    books.rules.is_down(&description.hostname, ip.trim_matches(['[', ']']))
+    books.rules.is_down(&description.hostname, ip_of(&description.address))
 }
 
 /// Does not let an agent in, and has it end what it runs.

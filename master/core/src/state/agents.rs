@@ -5,7 +5,7 @@ use super::{Books, Turn};
 use crate::note::Note;
 use crate::view::{AgentCondition, AgentView, ExecutorKey, ExecutorView, ViewChange};
 use model::ids::{AgentId, ConnectionId, ContainerId, ExecutorId, FrameworkId, OfferId, TaskId};
-use model::link::AgentDescription;
+use model::link::{AgentDescription, ip_of};
 use model::registry::AgentEntry;
 use model::resources::Resources;
 use model::role::Role;
@@ -95,9 +95,7 @@ impl Agent {
 
     /// The host it runs on: name and address.
     pub(crate) fn host(&self) -> (&str, &str) {
-        let address = &*self.description.address;
-        let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
-        (&self.description.hostname, ip.trim_start_matches('[').trim_end_matches(']'))
+        (&self.description.hostname, ip_of(&self.description.address))
     }
 
     pub(crate) fn connection(&self) -> Option<ConnectionId> {
