@@ -246,6 +246,18 @@ pub(crate) struct Local {
     pub(crate) daemon: Daemon,
 }
 
+/// Runs an operator's verb; gives its exit code and what it printed to stdout and stderr.
+pub(crate) fn agora(args: &[&str], master: &str, marathon: &str) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_agora"))
+        .args(args)
+        .arg(format!("--master={master}"))
+        .arg(format!("--marathon={marathon}"))
+        .output()
+        .expect("the binary is built");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
 /// A running `agora`, killed with the test.
 pub(crate) struct Daemon {
     child: Child,

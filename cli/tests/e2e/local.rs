@@ -65,16 +65,7 @@ async fn state_is_kept_across_restarts() {
 async fn operators_verbs_work_on_a_running_cluster() {
     let world = World::new();
     let local = world.start_local().await;
-    let agora = |args: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_agora"))
-            .args(args)
-            .arg(format!("--master={}", local.master))
-            .arg(format!("--marathon={}", local.marathon))
-            .output()
-            .expect("the binary is built");
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        (output.status.code(), text(output.stdout), text(output.stderr))
-    };
+    let agora = |args: &[&str]| crate::harness::agora(args, &local.master, &local.marathon);
     let cmd = "echo said-on-stdout; exec sleep 1000";
     until_async("Marathon leads", crate::harness::PATIENCE, async || {
         world.json(&local.marathon, "/v2/leader").await

@@ -8,16 +8,7 @@ use std::path::PathBuf;
 async fn groups_are_put_and_deployments_steered_and_explained() {
     let world = World::new();
     let local = world.start_local().await;
-    let agora = |args: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_agora"))
-            .args(args)
-            .arg(format!("--master={}", local.master))
-            .arg(format!("--marathon={}", local.marathon))
-            .output()
-            .expect("the binary is built");
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        (output.status.code(), text(output.stdout), text(output.stderr))
-    };
+    let agora = |args: &[&str]| crate::harness::agora(args, &local.master, &local.marathon);
     until_async("Marathon leads", PATIENCE, async || {
         world.json(&local.marathon, "/v2/leader").await
     })

@@ -1,6 +1,7 @@
 //! Offer constraints: which agents a framework wants to hear of at all.
 
 use crate::facts::AgentFacts;
+use model::constraints::{Constraint, Predicate, Selector};
 use model::resources::AttributeValue;
 use regex::{Regex, RegexBuilder};
 use std::sync::Arc;
@@ -15,44 +16,8 @@ pub const PATTERN_BYTES_MAX: usize = 4_096;
 /// full of constraints stays below some tens of megabytes.
 const COMPILED_BYTES_MAX: usize = 128 << 10;
 
-/// What of an agent a constraint is about.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Selector {
-    /// The first attribute of a name.
-    Attribute(Arc<str>),
-    /// The name of its machine.
-    Hostname,
-    /// The region it is in.
-    Region,
-    /// The zone it is in.
-    Zone,
-}
-
-/// What must hold of it. What is there but no text passes every predicate about text.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Predicate {
-    /// It is there.
-    Exists,
-    /// It is not there.
-    NotExists,
-    /// It is there and is this text.
-    TextEquals(Arc<str>),
-    /// It is not there, or is not this text.
-    TextNotEquals(Arc<str>),
-    /// It is there, and all of it matches.
-    TextMatches(Pattern),
-    /// It is not there, or does not match as a whole.
-    TextNotMatches(Pattern),
-}
-
-/// One constraint.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AttributeConstraint {
-    /// What it is about.
-    pub selector: Selector,
-    /// What must hold of that.
-    pub predicate: Predicate,
-}
+/// One constraint, its pattern read. What is there but no text passes every predicate about text.
+pub type AttributeConstraint = Constraint<Pattern>;
 
 /// The constraints of one role: an agent is wanted if it meets all of any one group.
 ///
@@ -150,7 +115,7 @@ impl OfferConstraints {
 
     /// Whether an agent is wanted.
     pub fn are_met_by(&self, agent: &AgentFacts) -> bool {
-        self.0.iter().any(|group| group.iter().all(|one| one.is_met_by(agent)))
+        self.0.iter().any(|group| group.iter().all(|one| is_met(one, agent)))
     }
 }
 
@@ -161,42 +126,38 @@ enum Found<'a> {
     Other,
 }
 
-impl AttributeConstraint {
-    fn is_met_by(&self, agent: &AgentFacts) -> bool {
-        match (&self.predicate, self.selector.find(agent)) {
-            (Predicate::Exists, found) => !matches!(found, Found::Nothing),
-            (Predicate::NotExists, found) => matches!(found, Found::Nothing),
-            (Predicate::TextEquals(_) | Predicate::TextMatches(_), Found::Nothing) => false,
-            (Predicate::TextNotEquals(_) | Predicate::TextNotMatches(_), Found::Nothing)
-            | (
-                Predicate::TextEquals(_)
-                | Predicate::TextNotEquals(_)
-                | Predicate::TextMatches(_)
-                | Predicate::TextNotMatches(_),
-                Found::Other,
-            ) => true,
-            (Predicate::TextEquals(wanted), Found::Text(text)) => text == &**wanted,
-            (Predicate::TextNotEquals(unwanted), Found::Text(text)) => text != &**unwanted,
-            (Predicate::TextMatches(pattern), Found::Text(text)) => pattern.matches(text),
-            (Predicate::TextNotMatches(pattern), Found::Text(text)) => !pattern.matches(text),
-        }
+fn is_met(constraint: &AttributeConstraint, agent: &AgentFacts) -> bool {
+    match (&constraint.predicate, find(&constraint.selector, agent)) {
+        (Predicate::Exists, found) => !matches!(found, Found::Nothing),
+        (Predicate::NotExists, found) => matches!(found, Found::Nothing),
+        (Predicate::TextEquals(_) | Predicate::TextMatches(_), Found::Nothing) => false,
+        (Predicate::TextNotEquals(_) | Predicate::TextNotMatches(_), Found::Nothing)
+        | (
+            Predicate::TextEquals(_)
+            | Predicate::TextNotEquals(_)
+            | Predicate::TextMatches(_)
+            | Predicate::TextNotMatches(_),
+            Found::Other,
+        ) => true,
+        (Predicate::TextEquals(wanted), Found::Text(text)) => text == &**wanted,
+        (Predicate::TextNotEquals(unwanted), Found::Text(text)) => text != &**unwanted,
+        (Predicate::TextMatches(pattern), Found::Text(text)) => pattern.matches(text),
+        (Predicate::TextNotMatches(pattern), Found::Text(text)) => !pattern.matches(text),
     }
 }
 
-impl Selector {
-    fn find<'a>(&self, agent: &'a AgentFacts) -> Found<'a> {
-        let domain = agent.domain.as_ref();
-        let text = |text: Option<&'a Arc<str>>| text.map_or(Found::Nothing, |it| Found::Text(it));
-        match self {
-            Self::Hostname => Found::Text(&agent.hostname),
-            Self::Region => text(domain.map(|domain| &domain.region)),
-            Self::Zone => text(domain.map(|domain| &domain.zone)),
-            Self::Attribute(name) => match agent.attributes.get(name) {
-                None => Found::Nothing,
-                Some(AttributeValue::Text(text)) => Found::Text(text),
-                Some(AttributeValue::Scalar(_) | AttributeValue::Ranges(_)) => Found::Other,
-            },
-        }
+fn find<'a>(selector: &Selector, agent: &'a AgentFacts) -> Found<'a> {
+    let domain = agent.domain.as_ref();
+    let text = |text: Option<&'a Arc<str>>| text.map_or(Found::Nothing, |it| Found::Text(it));
+    match selector {
+        Selector::Hostname => Found::Text(&agent.hostname),
+        Selector::Region => text(domain.map(|domain| &domain.region)),
+        Selector::Zone => text(domain.map(|domain| &domain.zone)),
+        Selector::Attribute(name) => match agent.attributes.get(name) {
+            None => Found::Nothing,
+            Some(AttributeValue::Text(text)) => Found::Text(text),
+            Some(AttributeValue::Scalar(_) | AttributeValue::Ranges(_)) => Found::Other,
+        },
     }
 }
 
@@ -223,8 +184,8 @@ mod tests {
         Pattern::new(text).expect("a pattern")
     }
 
-    fn is_met(selector: Selector, predicate: Predicate) -> bool {
-        AttributeConstraint { selector, predicate }.is_met_by(&agent())
+    fn decided(selector: Selector, predicate: Predicate<Pattern>) -> bool {
+        is_met(&AttributeConstraint { selector, predicate }, &agent())
     }
 
     /// Exists, not exists, equals `x`, not equals `x`, matches `x`, not matches `x`.
@@ -237,7 +198,7 @@ mod tests {
             Predicate::TextMatches(pattern(x)),
             Predicate::TextNotMatches(pattern(x)),
         ]
-        .map(|predicate| is_met(selector.clone(), predicate))
+        .map(|predicate| decided(selector.clone(), predicate))
     }
 
     #[test]
@@ -252,14 +213,14 @@ mod tests {
         assert_eq!(all(&Selector::Zone, "n2"), [yes, no, no, yes, no, yes]);
         let nowhere = AgentFacts::default();
         let exists = |selector| AttributeConstraint { selector, predicate: Predicate::Exists };
-        assert!(!exists(Selector::Region).is_met_by(&nowhere));
-        assert!(!exists(Selector::Zone).is_met_by(&nowhere));
+        assert!(!is_met(&exists(Selector::Region), &nowhere));
+        assert!(!is_met(&exists(Selector::Zone), &nowhere));
     }
 
     #[test]
     fn a_pattern_is_for_the_whole_text() {
         let matches =
-            |text: &str| is_met(Selector::Hostname, Predicate::TextMatches(pattern(text)));
+            |text: &str| decided(Selector::Hostname, Predicate::TextMatches(pattern(text)));
         assert!(matches(r"web-\d+\.example"));
         assert!(matches(r"db-.*|web-.*"));
         assert!(matches(r"\w+-\d+\.\w+"));

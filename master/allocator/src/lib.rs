@@ -29,7 +29,7 @@ mod tests;
 pub use allocator::{Allocation, Allocator};
 pub use constraints::{
     AttributeConstraint, BadConstraints, CONSTRAINTS_MAX, OfferConstraints, PATTERN_BYTES_MAX,
-    Pattern, Predicate, Selector,
+    Pattern,
 };
 pub use facts::AgentFacts;
 pub use framework::FrameworkWish;

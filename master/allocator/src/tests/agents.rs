@@ -1,9 +1,8 @@
 //! What agents are offered for what they are.
 
 use super::*;
-use crate::{
-    AgentFacts, AttributeConstraint, MinAllocatable, OfferConstraints, Predicate, Selector, Why,
-};
+use crate::{AgentFacts, AttributeConstraint, MinAllocatable, OfferConstraints, Why};
+use model::constraints::{Predicate, Selector};
 use model::link::FaultDomain;
 use model::resources::Attributes;
 use std::sync::Arc;

@@ -6,11 +6,8 @@ use super::{Books, Completed, Turn};
 use crate::io::Done;
 use crate::note::Note;
 use crate::view::{FrameworkCondition, FrameworkView, TaskKey, ViewChange};
-use allocator::{
-    AttributeConstraint, BadConstraints, CONSTRAINTS_MAX, FrameworkWish, MinAllocatable,
-    OfferConstraints, Pattern,
-};
-use model::constraints::{Constraint, Constraints, Predicate, Selector};
+use allocator::{CONSTRAINTS_MAX, FrameworkWish, MinAllocatable, OfferConstraints, Pattern};
+use model::constraints::{Constraint, Constraints};
 use model::framework::Framework as Description;
 use model::ids::{AgentId, ConnectionId, FrameworkId, OfferId, RequestId, StreamId, TaskId};
 use model::registry::{FrameworkEntry, Record};
@@ -90,35 +87,14 @@ impl Wishes {
             if !framework.roles.contains(role) {
                 return Err(invalid(format!("the framework is not subscribed to role '{role}'")));
             }
-            let group = |group: &Vec<Constraint>| group.iter().map(compile).collect();
+            let read = |one: &Constraint| one.try_map(|text| Pattern::new(text.clone()));
+            let group = |group: &Vec<Constraint>| group.iter().map(read).collect();
             let read = groups.iter().map(group).collect::<Result<Vec<_>, _>>();
             let read = read.and_then(OfferConstraints::new).map_err(|bad| invalid(bad.to_string()));
             compiled.insert(role.clone(), read?);
         }
         Ok(Self { suppressed, constraints: Arc::new(constraints), compiled })
     }
-}
-
-fn compile(constraint: &Constraint) -> Result<AttributeConstraint, BadConstraints> {
-    let selector = match &constraint.selector {
-        Selector::Attribute(name) => allocator::Selector::Attribute(name.clone()),
-        Selector::Hostname => allocator::Selector::Hostname,
-        Selector::Region => allocator::Selector::Region,
-        Selector::Zone => allocator::Selector::Zone,
-    };
-    let predicate = match &constraint.predicate {
-        Predicate::Exists => allocator::Predicate::Exists,
-        Predicate::NotExists => allocator::Predicate::NotExists,
-        Predicate::TextEquals(text) => allocator::Predicate::TextEquals(text.clone()),
-        Predicate::TextNotEquals(text) => allocator::Predicate::TextNotEquals(text.clone()),
-        Predicate::TextMatches(text) => {
-            allocator::Predicate::TextMatches(Pattern::new(text.clone())?)
-        }
-        Predicate::TextNotMatches(text) => {
-            allocator::Predicate::TextNotMatches(Pattern::new(text.clone())?)
-        }
-    };
-    Ok(AttributeConstraint { selector, predicate })
 }
 
 /// A subscription, or a change of one, whose record is under way.
