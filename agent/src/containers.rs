@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use agent_core::input::Exit;
 use agent_core::output::ContainerLaunch;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::ids::ContainerId;
 use model::resources::Resources;
+use proto::mesos::v1::NetworkInfo;
 
 use crate::containerizer::Usage;
 
@@ -34,6 +36,11 @@ pub trait Containers: fmt::Debug + Send + Sync + 'static {
 
     /// What a container uses; absent if nobody counts.
     fn usage(&self, container: ContainerId) -> BoxFuture<'_, Option<Usage>>;
+
+    /// The networks of its own that a container is in. Absent: it is in the machine's.
+    fn networks(&self, _container: ContainerId) -> BoxFuture<'_, Option<Vec<NetworkInfo>>> {
+        std::future::ready(None).boxed()
+    }
 
     /// The limit that a container has broken, if it has. An executor may tell of its task's end
     /// before the end of the container is noticed.

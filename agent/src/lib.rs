@@ -18,6 +18,7 @@ mod real;
 mod running;
 pub mod sandbox;
 mod simulated;
+mod socket;
 pub mod steps;
 mod store;
 mod wanted;

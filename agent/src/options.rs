@@ -13,7 +13,8 @@ use model::role::Role;
 use transport::server::BindError;
 
 use crate::containerizer::{
-    AllowedDevice, DISK_WATCH_INTERVAL_DEFAULT, LogLimits, SetupError, UnknownIsolator,
+    AllowedDevice, DISK_WATCH_INTERVAL_DEFAULT, LogLimits, NetworkOptions, SetupError,
+    UnknownIsolator,
 };
 use crate::detect::DetectError;
 use crate::fetcher::{CACHE_BYTES_MAX_DEFAULT, STALL_TIMEOUT_DEFAULT};
@@ -22,6 +23,7 @@ use crate::store::StoreError;
 
 /// Settings of one agent, already parsed.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag that is a yes or no")]
 pub struct Options {
     /// Address to listen on.
     pub ip: IpAddr,
@@ -62,6 +64,12 @@ pub struct Options {
     pub effective_capabilities: Option<Capabilities>,
     /// Devices that containers may use besides those that everybody needs.
     pub allowed_devices: Vec<AllowedDevice>,
+    /// Where networks are described that containers can join. Absent: there are none.
+    pub network_cni_config_dir: Option<PathBuf>,
+    /// Where the plug-ins for them are, the first place first.
+    pub network_cni_plugins_dirs: Vec<PathBuf>,
+    /// Whether what is to be undone for containers in networks is kept over a boot of the machine.
+    pub network_cni_root_dir_persist: bool,
     /// Where downloads are kept for the next launch, in `cache` there; without one, `fetch` in the
     /// work directory. Agents of one machine must not share it.
     pub fetcher_cache_dir: Option<PathBuf>,
@@ -142,6 +150,9 @@ impl Default for Options {
                 .expect("the default is names"),
             effective_capabilities: None,
             allowed_devices: Vec::new(),
+            network_cni_config_dir: None,
+            network_cni_plugins_dirs: NetworkOptions::default().plugins_dirs,
+            network_cni_root_dir_persist: false,
             fetcher_cache_dir: None,
             fetcher_cache_size: CACHE_BYTES_MAX_DEFAULT,
             fetcher_stall_timeout: STALL_TIMEOUT_DEFAULT,

@@ -19,15 +19,19 @@ use model::task::Reason;
 use model::units::format_duration;
 use parking_lot::Mutex;
 use proto::mesos::v1::{
-    CommandInfo, ExecutorInfo, Resource, TaskInfo, TaskResourceLimitation, TaskStatus, value,
+    CommandInfo, ExecutorInfo, NetworkInfo, Resource, TaskInfo, TaskResourceLimitation, TaskStatus,
+    value,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::containerizer::{self, CommandLine, Containerizer, LaunchSpec, Limits, Usage};
+use crate::containerizer::{
+    self, CommandLine, Containerizer, LaunchSpec, Limits, Networks, Usage, Wanted,
+};
 use crate::containers::{Containers, Found};
 use crate::fetcher::{Fetcher, Uri};
-use crate::launcher::Identity;
+use crate::launcher::{Identity, Volume, VolumeSource};
 use crate::sandbox::Run;
+use crate::socket::{self, SOCKET_VARIABLE};
 use crate::{wanted, wire};
 
 /// Where programs are looked for by executors that are not told.
@@ -38,6 +42,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub(crate) struct Surroundings {
     pub(crate) work_dir: PathBuf,
     pub(crate) address: SocketAddr,
+    /// Where the agent's socket is.
+    pub(crate) socket_dir: PathBuf,
     pub(crate) executor: (PathBuf, Vec<OsString>),
     pub(crate) recovery_timeout: Duration,
     pub(crate) executor_shutdown_grace_period: Duration,
@@ -148,17 +154,37 @@ impl Real {
                 format!("Failed to fetch all URIs for container '{}': {error}", launch.container)
             })?;
         }
+        let wanted = wanted::read(executor.container.as_ref())?;
+        let mut environment = self.environment(launch, &run, &sandbox, &executor);
+        if wanted.networks != Networks::Host {
+            environment.push((SOCKET_VARIABLE.to_owned(), socket::SEEN_AT.to_owned()));
+        }
         Ok(LaunchSpec {
             container: launch.container.clone(),
-            environment: self.environment(launch, &run, &sandbox, &executor),
+            environment,
             command: self.command_line(launch, &command),
             sandbox,
             user,
             limits: limits(&launch.resources, &launch.executor.resources, &infos),
-            hostname: None,
-            wanted: wanted::read(executor.container.as_ref())?,
+            hostname: executor.container.as_ref().and_then(|it| it.hostname.clone()),
+            shown: self.shown(&wanted),
+            wanted,
             small: launch.is_command || launch.executor.is_default,
         })
+    }
+
+    /// What is put into the container by this agent: from another network the way to it may be none
+    /// but its socket.
+    fn shown(&self, wanted: &Wanted) -> Vec<Volume> {
+        let socket = Volume {
+            source: VolumeSource::Host(self.around.socket_dir.clone()),
+            container_path: Path::new(socket::SEEN_AT)
+                .parent()
+                .expect("it is in a directory")
+                .into(),
+            read_only: true,
+        };
+        if wanted.networks == Networks::Host { Vec::new() } else { vec![socket] }
     }
 
     /// Whom the executor runs as: the command says, else the framework.
@@ -306,6 +332,10 @@ impl Containers for Real {
 
     fn usage(&self, container: ContainerId) -> BoxFuture<'_, Option<Usage>> {
         async move { Some(self.containerizer.usage(&container).await) }.boxed()
+    }
+
+    fn networks(&self, container: ContainerId) -> BoxFuture<'_, Option<Vec<NetworkInfo>>> {
+        async move { self.containerizer.networks(&container).await }.boxed()
     }
 
     fn limitation(&self, container: ContainerId) -> BoxFuture<'_, Option<Limitation>> {

@@ -23,7 +23,7 @@ use transport::metrics::Table;
 use transport::server::{BindError, Bound, Server};
 
 use crate::api::{self, Api, Shared};
-use crate::containerizer::{Containerizer, ContainerizerOptions, Isolation};
+use crate::containerizer::{Containerizer, ContainerizerOptions, Isolation, NetworkOptions};
 use crate::containers::Containers;
 use crate::detect::Machine;
 use crate::driver::{self, Ended, Shell, wall};
@@ -35,6 +35,7 @@ use crate::mirror::Mirror;
 use crate::options::{Options, Recover, StartError};
 use crate::real::{Real, Surroundings};
 use crate::simulated::{Imitation, Simulated};
+use crate::socket;
 use crate::store::Store;
 
 /// The shortest wait before the agent asks a master again that took its question and has not
@@ -129,6 +130,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         stop: stop.clone(),
     };
     let router = api::router(Api { shared: Arc::new(shared) });
+    let socket_dir = socket::dir(&runtime_dir(&options));
+    let socket = socket::listen(&socket_dir)
+        .map_err(|source| StartError::WorkDir { path: socket_dir, source })?;
+    let local = tokio::spawn(transport::local::serve(socket, router.clone(), stop.clone()));
     let served = tokio::spawn(bound.serve(router, stop.clone()));
     let rules = gc::Rules {
         delay: options.gc_delay,
@@ -142,7 +147,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let around =
         Around { masters: options.masters, first_wait: options.registration_backoff_factor };
     let mut running = run(parts, around, address, Channels::default(), stop).await;
-    running.tasks.extend([served, collected]);
+    running.tasks.extend([served, local, collected]);
     Ok(running)
 }
 
@@ -349,9 +354,18 @@ fn description(info: &AgentInfo, address: SocketAddr) -> AgentDescription {
         .expect("it was made of resources that are well formed")
 }
 
+fn runtime_dir(options: &Options) -> PathBuf {
+    options.runtime_dir.clone().unwrap_or_else(|| options.work_dir.join("run"))
+}
+
 fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
-    let runtime_dir = options.runtime_dir.clone().unwrap_or_else(|| options.work_dir.join("run"));
+    let runtime_dir = runtime_dir(options);
+    let socket_dir = socket::dir(&runtime_dir);
     let isolation = match &options.isolation {
+        // A directory of networks is of no use without what joins containers to them.
+        Some(names) if options.network_cni_config_dir.is_some() => {
+            Isolation::parse(&format!("{names},network/cni"))?
+        }
         Some(names) => Isolation::parse(names)?,
         None => Isolation::default_here(),
     };
@@ -369,6 +383,13 @@ fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
         enforce_disk: options.enforce_container_disk_quota,
         disk_watch_interval: options.container_disk_watch_interval,
         logs: options.container_logs,
+        networks: NetworkOptions {
+            config_dir: options.network_cni_config_dir.clone(),
+            plugins_dirs: options.network_cni_plugins_dirs.clone(),
+            root_dir: options
+                .network_cni_root_dir_persist
+                .then(|| options.work_dir.join("isolators/network/cni")),
+        },
         // The agent's records and the downloads of others are nobody's matter in there.
         hidden: vec![options.work_dir.join("meta"), cache_dir.clone()],
         ..ContainerizerOptions::new(runtime_dir, options.launcher.clone())
@@ -376,6 +397,7 @@ fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
     let around = Surroundings {
         work_dir: options.work_dir.clone(),
         address,
+        socket_dir,
         executor: options.executor.clone(),
         recovery_timeout: options.recovery_timeout,
         executor_shutdown_grace_period: options.executor_shutdown_grace_period,

@@ -1,5 +1,7 @@
 //! What a container is asked to be like, read from its description.
 
+mod networks;
+
 use std::path::PathBuf;
 
 use proto::mesos::v1::r_limit_info::r_limit::Type as Limited;
@@ -20,7 +22,7 @@ pub(crate) fn read(container: Option<&ContainerInfo>) -> Result<Wanted, String> 
              machine's own files"
         ));
     }
-    let mut wanted = Wanted::default();
+    let mut wanted = Wanted { networks: networks::read(container)?, ..Wanted::default() };
     if let Some(linux) = &container.linux_info {
         linux_info(linux, &mut wanted).map_err(|error| error.to_string())?;
     }

@@ -152,18 +152,30 @@ pub(crate) fn heartbeat() -> Event {
     executor::heartbeat()
 }
 
+/// Where a container is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Whereabouts {
+    pub(crate) container: ContainerId,
+    /// The networks it is in.
+    pub(crate) networks: Vec<NetworkInfo>,
+}
+
+/// The machine's network, in which this agent has the address `ip`.
+pub(crate) fn of_machine(ip: IpAddr) -> Vec<NetworkInfo> {
+    let address = network_info::IpAddress {
+        ip_address: Some(ip.to_string()),
+        ..network_info::IpAddress::default()
+    };
+    vec![NetworkInfo { ip_addresses: vec![address], ..NetworkInfo::default() }]
+}
+
 /// Adds to a report what only the agent knows: the container, and where it is reached.
-pub(crate) fn with_container(mut status: Status, container: &ContainerId, ip: IpAddr) -> Status {
+pub(crate) fn with_container(mut status: Status, whereabouts: &Whereabouts) -> Status {
     let mut rest: TaskStatus = convert::unpack_own(&status.rest);
     let told = rest.container_status.get_or_insert_default();
-    told.container_id = Some(container.into());
+    told.container_id = Some((&whereabouts.container).into());
     if told.network_infos.is_empty() {
-        let address = network_info::IpAddress {
-            ip_address: Some(ip.to_string()),
-            ..network_info::IpAddress::default()
-        };
-        told.network_infos =
-            vec![NetworkInfo { ip_addresses: vec![address], ..NetworkInfo::default() }];
+        told.network_infos.clone_from(&whereabouts.networks);
     }
     status.rest = convert::payload(&rest);
     status

@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod client;
 pub mod grpc;
 pub mod http;
+pub mod local;
 pub mod logging;
 pub mod metrics;
 pub mod paths;

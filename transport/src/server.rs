@@ -36,7 +36,7 @@ const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long an HTTP/1.1 connection may take for a request's head, idling before it included.
 /// Clients reuse connections that were idle for a minute or so; this is well above.
-const HEAD_WITHIN: Duration = Duration::from_secs(150);
+pub(crate) const HEAD_WITHIN: Duration = Duration::from_secs(150);
 
 /// How often an HTTP/2 peer is asked whether it is there, and how long it may take to say so.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -46,11 +46,11 @@ const STREAMS_MAX: u32 = 16_384;
 
 /// How long requests may go on after a stop was asked. Endless responses end at once, since their
 /// handlers watch the same token; what is left are short calls.
-const STOP_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// Pause after `accept` failed, which it does when descriptors have run out: without it the loop
 /// would spin until some are back.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

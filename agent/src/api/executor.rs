@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use model::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
+use model::ids::{ExecutorId, FrameworkId, TaskId};
 use model::task::{Status, TaskState};
 use proto::convert::executor::{Body as Wanted, CallError, call_from_wire};
 use transport::http::{Encoding, Refused, accepted, read_call};
@@ -15,7 +15,7 @@ use transport::records::{QueueLimits, records};
 
 use super::Api;
 use crate::handle::{NoAnswer, Sink};
-use crate::wire;
+use crate::wire::{self, Whereabouts};
 
 /// Events that may wait for one executor. It is on this machine, so one this far behind hangs.
 const QUEUE: QueueLimits = QueueLimits { records_max: 16_384, bytes_max: 64 << 20 };
@@ -80,11 +80,9 @@ async fn subscribe(
     let (records, body) = records("executor", QUEUE, extensions);
     handle.open(connection, Sink::Http(records.clone(), encoding));
     let Subscription { framework, executor, tasks, mut updates } = wanted;
-    if let Some((container, ip)) = whereabouts(api, &framework, &executor) {
-        updates = updates
-            .into_iter()
-            .map(|status| wire::with_container(status, &container, ip))
-            .collect();
+    if let Some(found) = whereabouts(api, &framework, &executor).await {
+        let told = updates.into_iter().map(|status| wire::with_container(status, &found));
+        updates = told.collect();
     }
     let answer = handle.call(|request| {
         Input::Subscribe(Subscribe {
@@ -113,14 +111,17 @@ async fn subscribe(
     Ok((StatusCode::OK, kind, Body::new(body)).into_response())
 }
 
-fn whereabouts(
+async fn whereabouts(
     api: &Api,
     framework: &FrameworkId,
     executor: &ExecutorId,
-) -> Option<(ContainerId, std::net::IpAddr)> {
-    let mirror = api.shared.mirror.read();
-    let executor = mirror.executor(framework, executor)?;
-    Some((executor.container.clone(), api.shared.address.ip()))
+) -> Option<Whereabouts> {
+    let container = {
+        let mirror = api.shared.mirror.read();
+        mirror.executor(framework, executor)?.container.clone()
+    };
+    let networks = super::networks(api, &container).await;
+    Some(Whereabouts { container, networks })
 }
 
 /// Adds what the executor cannot know: where it is, and whether its task ended because of a limit.
@@ -130,18 +131,18 @@ async fn complete(
     executor: &ExecutorId,
     mut status: Status,
 ) -> Status {
-    let Some((container, ip)) = whereabouts(api, framework, executor) else { return status };
+    let Some(found) = whereabouts(api, framework, executor).await else { return status };
     let has_failed = matches!(status.state, TaskState::Failed | TaskState::Killed);
     if has_failed
         && status.reason.is_none()
-        && let Some(limitation) = api.shared.containers.limitation(container.clone()).await
+        && let Some(limitation) = api.shared.containers.limitation(found.container.clone()).await
     {
         status.state = TaskState::Failed;
         status.reason = Some(limitation.reason);
         status.message = Some(limitation.message);
         status.rest = limitation.rest;
     }
-    wire::with_container(status, &container, ip)
+    wire::with_container(status, &found)
 }
 
 fn refused(refusal: Refusal) -> Refused {

@@ -13,10 +13,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{any, get};
+use model::ids::ContainerId;
 use model::link::AgentDescription;
 use model::step::Timestamp;
 use parking_lot::RwLock;
-use proto::mesos::v1::AgentInfo;
+use proto::mesos::v1::{AgentInfo, NetworkInfo};
 use tokio_util::sync::CancellationToken;
 use transport::metrics::Table;
 
@@ -24,6 +25,7 @@ use crate::containers::Containers;
 use crate::handle::Handle;
 use crate::mirror::Mirror;
 use crate::options::Options;
+use crate::wire;
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -45,6 +47,12 @@ pub(crate) struct Shared {
     pub(crate) slaves: PathBuf,
     pub(crate) started_at: Timestamp,
     pub(crate) stop: CancellationToken,
+}
+
+/// The networks that a container is in.
+async fn networks(api: &Api, container: &ContainerId) -> Vec<NetworkInfo> {
+    let own = api.shared.containers.networks(container.clone()).await;
+    own.unwrap_or_else(|| wire::of_machine(api.shared.address.ip()))
 }
 
 /// All routes.

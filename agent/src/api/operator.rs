@@ -275,6 +275,7 @@ async fn containers(api: &Api) -> response::GetContainers {
         });
         let status = ContainerStatus {
             container_id: Some((&one.container).into()),
+            network_infos: super::networks(api, &one.container).await,
             ..ContainerStatus::default()
         };
         all.containers.push(get_containers::Container {

@@ -52,6 +52,8 @@ pub(super) async fn containers(State(api): State<Api>, Query(parameters): Parame
     let mut all = Vec::new();
     for one in live(&api) {
         let usage = api.shared.containers.usage(one.container.clone()).await;
+        let networks = super::networks(&api, &one.container).await;
+        let networks: Vec<Value> = networks.iter().map(proto::json::to_value).collect();
         let mut entry = json!({
             "framework_id": one.framework,
             "executor_id": one.executor,
@@ -60,7 +62,7 @@ pub(super) async fn containers(State(api): State<Api>, Query(parameters): Parame
             "container_id": one.container.as_str(),
             "status": {
                 "container_id": {"value": one.container.as_str()},
-                "network_infos": [{"ip_addresses": [{"ip_address": api.shared.address.ip().to_string()}]}],
+                "network_infos": networks,
             },
         });
         if let Some(usage) = usage {

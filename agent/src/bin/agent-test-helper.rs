@@ -98,6 +98,7 @@ fn containerizer(mut arguments: impl Iterator<Item = OsString>) {
             limits: Limits { cpus_milli: 500, mem_bytes: 64 << 20, ..Limits::default() },
             hostname: None,
             wanted: Wanted::default(),
+            shown: Vec::new(),
             small: false,
         };
         containerizer.launch(spec).await.expect("it starts");

@@ -8,12 +8,12 @@ pub use super::cgroups::hierarchy::NoController;
 use super::cgroups::{Cpu, Cpuset, Devices, Grouped, Memory, Pids, Tracking};
 use super::isolator::Isolator;
 use super::{
-    ContainerizerOptions, capabilities, disk, filesystem, namespaces, nnp, posix, rlimits, seccomp,
-    volumes,
+    ContainerizerOptions, capabilities, cni, disk, filesystem, namespaces, nnp, posix, rlimits,
+    seccomp, volumes,
 };
 
 /// All names, in the order in which isolators prepare. They clean up in reverse.
-pub const NAMES: [&str; 23] = [
+pub const NAMES: [&str; 24] = [
     "cgroups/cpu",
     "cgroups/mem",
     "cgroups/pids",
@@ -26,6 +26,7 @@ pub const NAMES: [&str; 23] = [
     "cgroups/perf_event",
     "namespaces/pid",
     "namespaces/ipc",
+    "network/cni",
     "filesystem/linux",
     "filesystem/posix",
     "volume/host_path",
@@ -49,7 +50,7 @@ const ALL_CGROUPS: &str = "cgroups/all";
 
 /// What root isolates by when it is not told, as far as this machine has it.
 pub const DEFAULT_ROOT: &str = "cgroups/cpu,cgroups/mem,cgroups/pids,cgroups/devices,\
-    namespaces/pid,namespaces/ipc,filesystem/linux,\
+    namespaces/pid,namespaces/ipc,network/cni,filesystem/linux,\
     volume/host_path,volume/sandbox_path,posix/rlimits,\
     linux/capabilities,linux/nnp,linux/seccomp";
 
@@ -74,6 +75,9 @@ pub enum IsolationError {
     /// A cgroup controller is missing or forbidden.
     #[error(transparent)]
     Controller(#[from] NoController),
+    /// Networks are not to be had.
+    #[error("isolator network/cni: {0}")]
+    Networks(io::Error),
     /// The mounts could not be read.
     #[error("cannot read /proc/self/mountinfo")]
     Mounts(#[source] io::Error),
@@ -178,6 +182,7 @@ pub(super) fn build(
             | "cgroups/perf_event" => Box::new(Grouped::new(&mounts, group, name)?),
             "namespaces/pid" => Box::new(namespaces::Pid),
             "namespaces/ipc" => Box::new(namespaces::Ipc),
+            "network/cni" => Box::new(networks(setup).map_err(IsolationError::Networks)?),
             "filesystem/linux" => Box::new(filesystem::Linux {
                 hidden: std::iter::once(&setup.options.runtime_dir)
                     .chain(&setup.options.hidden)
@@ -203,6 +208,13 @@ pub(super) fn build(
         });
     }
     Ok(made)
+}
+
+fn networks(setup: &Setup<'_>) -> io::Result<cni::Cni> {
+    let options = &setup.options.networks;
+    let here = || setup.options.runtime_dir.join("isolators/network/cni");
+    let root = options.root_dir.clone().unwrap_or_else(here);
+    cni::Cni::new(root, options.config_dir.clone(), options.plugins_dirs.clone())
 }
 
 #[cfg(test)]

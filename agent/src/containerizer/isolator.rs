@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use model::ids::ContainerId;
+use proto::mesos::v1::NetworkInfo;
 
 use super::{Limitation, Limits, Usage, Wanted};
 use crate::launcher::Plan;
@@ -49,6 +50,17 @@ pub(crate) trait Isolator: fmt::Debug + Send + Sync {
     /// Which of its limits the container broke, if it did.
     fn limitation(&self, _container: &str) -> Option<Limitation> {
         None
+    }
+
+    /// The networks of its own that the container is in, with its addresses. Absent: it is in the
+    /// machine's.
+    fn networks(&self, _container: &str) -> Option<Vec<NetworkInfo>> {
+        None
+    }
+
+    /// Containers for which something is set up that may outlast their directories.
+    fn strays(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Something that becomes readable when [`Isolator::limitation`] may have an answer.

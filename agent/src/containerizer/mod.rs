@@ -10,6 +10,7 @@
 
 mod capabilities;
 mod cgroups;
+mod cni;
 mod disk;
 mod filesystem;
 mod isolation;
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 use model::ids::ContainerId;
 use parking_lot::Mutex;
+use proto::mesos::v1::NetworkInfo;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -48,7 +50,7 @@ pub use self::isolation::{
 use self::isolator::{Container, Isolator};
 pub use self::isolator::{Step, StepError};
 pub use self::logs::LogLimits;
-pub use self::spec::{CommandLine, LaunchSpec, Limits, Seccomp, Wanted};
+pub use self::spec::{CommandLine, LaunchSpec, Limits, Networks, Seccomp, Wanted};
 use crate::launcher::{
     Capabilities, Files, Identity, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically,
 };
@@ -96,6 +98,8 @@ pub struct ContainerizerOptions {
     pub allowed_devices: Vec<AllowedDevice>,
     /// Directories that nobody in a container of its own mounts sees into.
     pub hidden: Vec<PathBuf>,
+    /// Networks that containers can join.
+    pub networks: NetworkOptions,
     /// Whether a container that takes more of the disk than it was given is ended, where `disk/du`
     /// counts that (`--enforce_container_disk_quota`).
     pub enforce_disk: bool,
@@ -123,11 +127,33 @@ impl ContainerizerOptions {
             capabilities_effective: None,
             allowed_devices: Vec::new(),
             hidden: Vec::new(),
+            networks: NetworkOptions::default(),
             enforce_disk: false,
             disk_watch_interval: DISK_WATCH_INTERVAL_DEFAULT,
             logs: Some(LogLimits::default()),
             steps: Steps::default(),
         }
+    }
+}
+
+/// Networks that containers can join, by the isolator `network/cni`.
+#[derive(Clone, Debug)]
+pub struct NetworkOptions {
+    /// Where they are described. Absent: there are none.
+    pub config_dir: Option<PathBuf>,
+    /// Where plug-ins are, the first place first.
+    pub plugins_dirs: Vec<PathBuf>,
+    /// What holds what is to be undone for each container. Absent: a place in the runtime directory.
+    pub root_dir: Option<PathBuf>,
+}
+
+/// Where systems put the plug-ins for networks.
+pub const NETWORK_PLUGINS_DIRS_DEFAULT: &str = "/usr/lib/cni:/opt/cni/bin";
+
+impl Default for NetworkOptions {
+    fn default() -> Self {
+        let plugins_dirs = std::env::split_paths(NETWORK_PLUGINS_DIRS_DEFAULT).collect();
+        Self { config_dir: None, plugins_dirs, root_dir: None }
     }
 }
 
@@ -402,6 +428,16 @@ impl Containerizer {
         .await
     }
 
+    /// The networks of its own that a container is in, with its addresses. Absent: it is in the
+    /// machine's, or over.
+    pub async fn networks(&self, container: &ContainerId) -> Option<Vec<NetworkInfo>> {
+        let container = container.clone();
+        self.blocking(move |inner| {
+            inner.isolators.iter().find_map(|it| it.networks(container.as_str()))
+        })
+        .await
+    }
+
     /// Which limit a container has broken, if it has. To be asked when its executor reports the end
     /// of a task: the executor may be quicker than this agent's own watch.
     pub async fn limitation(&self, container: &ContainerId) -> Option<Limitation> {
@@ -493,6 +529,10 @@ impl Inner {
             self.options.steps.reached_by("prepared", isolator.name());
         }
         volumes::all_taken(&container, &plan)?;
+        if container.wanted.networks != Networks::Host && plan.network.is_none() {
+            let why = "it is not in this agent's --isolation".to_owned();
+            return Err(isolator::refused("network/cni", "a network of its own", why).into());
+        }
         let text = serde_json::to_vec(&plan).expect("a plan is plain strings and numbers");
         write_atomically(&files.plan(), &text)
             .map_err(|source| LaunchError::Record { path: files.plan(), source })?;
@@ -597,6 +637,7 @@ fn plan(spec: LaunchSpec) -> Result<Plan, LaunchError> {
         identity,
         hostname: spec.hostname,
         small: spec.small,
+        shown: spec.shown,
         ..Plan::default()
     })
 }

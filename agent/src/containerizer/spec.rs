@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use model::ids::ContainerId;
+use proto::mesos::v1::NetworkInfo;
 
 use crate::launcher::{Capabilities, Rlimit, Volume};
 
@@ -62,12 +63,14 @@ pub struct LaunchSpec {
     pub hostname: Option<String>,
     /// What its container was asked to be like.
     pub wanted: Wanted,
+    /// What the agent itself has it see. Needs an isolator that gives it mounts of its own.
+    pub shown: Vec<Volume>,
     /// Whether the command is the agent's own executor, which keeps its memory small.
     pub small: bool,
 }
 
 /// What can be asked of a container. Each isolator grants its part or refuses it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
     /// What its command has exactly. Absent: what the agent says.
     pub capabilities_effective: Option<Capabilities>,
@@ -81,6 +84,18 @@ pub struct Wanted {
     pub volumes: Vec<Volume>,
     /// How large its `/dev/shm` may become. Absent: as the kernel has it.
     pub shm_bytes: Option<u64>,
+    /// Which networks it is in.
+    pub networks: Networks,
+}
+
+/// Which networks a container is in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Networks {
+    /// The machine's.
+    #[default]
+    Host,
+    /// These, and a loopback interface of its own. With none, there is only that.
+    Own(Vec<NetworkInfo>),
 }
 
 /// Which system calls a container may make.

@@ -290,9 +290,20 @@ fn first_process(files: &Files) -> Option<Process> {
 /// Takes back what is known, destroys what is not.
 pub(super) async fn recover(inner: &Arc<Inner>, known: &[ContainerId]) -> io::Result<Recovered> {
     let dir = inner.containers_dir();
-    let found = blocking(inner, move |_| list(&dir)).await?;
+    let (found, strays) = blocking(inner, move |inner| {
+        let strays: Vec<String> = inner.isolators.iter().flat_map(|it| it.strays()).collect();
+        list(&dir).map(|found| (found, strays))
+    })
+    .await?;
     let mut recovered = Recovered::default();
     let mut orphans = Vec::new();
+    // What is set up for a container whose record went with the machine's last boot.
+    let strays = strays.into_iter().filter_map(|name| ContainerId::new(name).ok());
+    for container in strays.filter(|stray| !found.contains(stray)) {
+        let name = container.clone();
+        let destroyed = blocking_task(inner, move |inner| destroy_orphan(inner, name.as_str()));
+        orphans.push((container, destroyed));
+    }
     for container in found {
         if inner.containers.lock().live.contains_key(&container) {
             continue;
@@ -310,7 +321,9 @@ pub(super) async fn recover(inner: &Arc<Inner>, known: &[ContainerId]) -> io::Re
         if !left.is_empty() {
             tracing::error!(%container, leftovers = left.join("; "), "an orphan is not cleared away");
         }
-        recovered.orphans.push(container);
+        if !known.contains(&container) {
+            recovered.orphans.push(container);
+        }
     }
     for container in known {
         let table = inner.containers.lock();

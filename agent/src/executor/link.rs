@@ -1,5 +1,6 @@
 //! The executor's connections to its agent: one that events come on, one for each call.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 /// How long the agent may take to answer a call. It writes to disk before it does.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,6 +26,8 @@ const PROTOBUF: &str = "application/x-protobuf";
 pub(super) struct Agent {
     /// `host:port`.
     pub(super) endpoint: String,
+    /// A file to reach it by rather than by its address, which may not lead out of this network.
+    pub(super) socket: Option<PathBuf>,
     pub(super) token: Option<String>,
 }
 
@@ -66,12 +69,20 @@ impl Agent {
         &self,
         call: Vec<u8>,
     ) -> Result<Response<hyper::body::Incoming>, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(&self.endpoint).await?;
-        stream.set_nodelay(true)?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        // It ends with the answer's body, or when nobody reads that any more.
-        tokio::spawn(connection);
+        // A connection ends with the answer's body, or when nobody reads that any more.
+        let mut sender = if let Some(socket) = &self.socket {
+            let stream = TokioIo::new(UnixStream::connect(socket).await?);
+            let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+            tokio::spawn(connection);
+            sender
+        } else {
+            let stream = TcpStream::connect(&self.endpoint).await?;
+            stream.set_nodelay(true)?;
+            let stream = TokioIo::new(stream);
+            let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+            tokio::spawn(connection);
+            sender
+        };
         let mut request = Request::builder()
             .method(Method::POST)
             .uri("/api/v1/executor")

@@ -11,6 +11,7 @@ pub mod process;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::ids::TaskId;
@@ -48,6 +49,8 @@ const INPUTS_MAX: usize = 256;
 pub struct ExecutorOptions {
     /// `MESOS_AGENT_ENDPOINT`: host and port.
     pub agent_endpoint: String,
+    /// `MESOS_DOMAIN_SOCKET`: a file to reach the agent by. Absent: by its endpoint.
+    pub socket: Option<PathBuf>,
     /// `MESOS_FRAMEWORK_ID`.
     pub framework_id: String,
     /// `MESOS_EXECUTOR_ID`.
@@ -98,6 +101,7 @@ impl ExecutorOptions {
         let checkpoints = lookup("MESOS_CHECKPOINT").as_deref() == Some("1");
         Ok(Self {
             agent_endpoint: required("MESOS_AGENT_ENDPOINT")?,
+            socket: lookup(crate::socket::SOCKET_VARIABLE).map(PathBuf::from),
             framework_id: required("MESOS_FRAMEWORK_ID")?,
             executor_id: required("MESOS_EXECUTOR_ID")?,
             token: lookup("MESOS_EXECUTOR_AUTHENTICATION_TOKEN"),
@@ -163,8 +167,11 @@ impl Shell {
         let (inputs, mut happened) = mpsc::channel(INPUTS_MAX);
         // The core bounds what waits here: it holds every report until it is acknowledged.
         let (outbox, reports) = mpsc::unbounded_channel();
-        let agent =
-            Agent { endpoint: options.agent_endpoint.clone(), token: options.token.clone() };
+        let agent = Agent {
+            endpoint: options.agent_endpoint.clone(),
+            socket: options.socket.clone(),
+            token: options.token.clone(),
+        };
         let identification = Identification {
             framework: options.framework_id.clone(),
             executor: options.executor_id.clone(),

@@ -104,7 +104,8 @@ fn runnable(info: &mesos::TaskInfo) -> Runnable {
     if let Some(role) = allocations.find_map(|allocation| allocation.role.as_deref()) {
         add("MESOS_ALLOCATION_ROLE", role);
     }
-    if let Ok(ip) = std::env::var("LIBPROCESS_IP") {
+    // In a network of its own the agent has said so already.
+    if let Some(ip) = std::env::var("LIBPROCESS_IP").ok().filter(|_| !has_own_address()) {
         add("MESOS_CONTAINER_IP", &ip);
     }
     let program = match &info.command {
@@ -119,6 +120,10 @@ fn runnable(info: &mesos::TaskInfo) -> Runnable {
     let check = info.check.as_ref();
     let check = check.and_then(|it| timed(check_target(it, around), check_schedule(it)));
     Runnable { program, health, check }
+}
+
+fn has_own_address() -> bool {
+    std::env::var_os("MESOS_CONTAINER_IP").is_some()
 }
 
 fn program(command: &mesos::CommandInfo, around: &[(String, String)]) -> Result<Program, String> {

@@ -150,6 +150,12 @@ fn first(
     File::from(gate).read_exact(&mut go).map_err(|_| "the launcher gave up".to_owned())?;
 
     let _ = nix::unistd::setsid();
+    if let Some(network) = &plan.network {
+        let namespace = File::open(network)
+            .map_err(|error| format!("cannot open {}: {error}", network.display()))?;
+        nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET)
+            .map_err(failed("enter its network"))?;
+    }
     mounts::furnish(plan)?;
     privileges::restrict(plan)?;
     nix::unistd::dup2_stdin(&output.input).map_err(failed("set up its input"))?;

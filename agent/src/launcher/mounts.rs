@@ -34,11 +34,12 @@ pub(super) fn furnish(plan: &Plan) -> Result<(), String> {
             mount(Some("tmpfs"), shared_memory, Some("tmpfs"), flags, Some(options.as_str()))
                 .map_err(failed("mount", shared_memory))?;
         }
+        volumes::mount_all(plan, &plan.shown)?;
         for path in &plan.masked {
             mask(path)?;
         }
         // After what is hidden, so that none shows it, and before what is not to be written to.
-        volumes::mount_all(plan)?;
+        volumes::mount_all(plan, &plan.volumes)?;
         read_only(&plan.read_only)?;
     }
     if let Some(hostname) = plan.hostname.as_ref().filter(|_| plan.namespaces.uts) {

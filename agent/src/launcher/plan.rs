@@ -33,6 +33,11 @@ pub struct Plan {
     pub masked: Vec<PathBuf>,
     /// What can only be read in a new mount namespace, with all that is mounted below it.
     pub read_only: Vec<PathBuf>,
+    /// What the agent itself has the container see, in a new mount namespace. It is mounted before
+    /// anything is hidden, and may come from there.
+    pub shown: Vec<Volume>,
+    /// The file that holds the network namespace to start in. Absent: the machine's.
+    pub network: Option<PathBuf>,
     /// What is mounted at other places in a new mount namespace.
     pub volumes: Vec<Volume>,
     /// How large `/dev/shm` may become. Absent: as the kernel has it.

@@ -18,9 +18,9 @@ use super::{Identity, Plan};
 /// path, and nobody nests deeper on purpose.
 const DEPTH_MAX: usize = 256;
 
-/// Mounts all of a plan's volumes, in order.
-pub(super) fn mount_all(plan: &Plan) -> Result<(), String> {
-    for volume in &plan.volumes {
+/// Mounts some volumes of a plan, in order.
+pub(super) fn mount_all(plan: &Plan, volumes: &[Volume]) -> Result<(), String> {
+    for volume in volumes {
         mount_one(plan, volume).map_err(|error| {
             format!("cannot mount volume '{}': {error}", volume.container_path.display())
         })?;

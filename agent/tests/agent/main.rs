@@ -7,6 +7,7 @@ mod executor_api;
 mod files;
 mod life;
 mod master;
+mod networks;
 mod operator;
 mod simulated;
 

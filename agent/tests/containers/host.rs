@@ -53,6 +53,7 @@ impl Host {
             limits: Limits { cpus_milli: 500, mem_bytes: 64 << 20, ..Limits::default() },
             hostname: None,
             wanted: Wanted::default(),
+            shown: Vec::new(),
             small: false,
         }
     }

@@ -6,6 +6,7 @@ mod crashes;
 mod hardening;
 mod host;
 mod many;
+mod networks;
 mod volumes;
 
 use std::fs;

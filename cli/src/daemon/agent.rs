@@ -43,6 +43,7 @@ pub(crate) struct Flags {
 
 /// What of this machine is used and how; `agora local` takes it as well.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag that is a yes or no")]
 pub(crate) struct Machine {
     /// Directory for what only lives as long as the machine is up
     #[arg(long, env = "AGORA_RUNTIME_DIR")]
@@ -82,6 +83,17 @@ pub(crate) struct Machine {
     /// [{"device": {"path": "/dev/fuse"}, "access": {"read": true, "write": true}}]}'
     #[arg(long, env = "AGORA_ALLOWED_DEVICES")]
     allowed_devices: Option<String>,
+    /// Directory with a description of each network that containers can join, in the form of the CNI
+    /// specification
+    #[arg(long, env = "AGORA_NETWORK_CNI_CONFIG_DIR")]
+    network_cni_config_dir: Option<PathBuf>,
+    /// Directories with the plug-ins of networks, with colons between them
+    #[arg(long, env = "AGORA_NETWORK_CNI_PLUGINS_DIR", default_value = agent::containerizer::NETWORK_PLUGINS_DIRS_DEFAULT)]
+    network_cni_plugins_dir: String,
+    /// Keep in the work directory what is to be undone for containers in networks, so that addresses
+    /// are given back also after a reboot
+    #[arg(long, env = "AGORA_NETWORK_CNI_ROOT_DIR_PERSIST", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    network_cni_root_dir_persist: bool,
     /// Where downloads that may be cached are kept, in a directory 'cache' that is emptied at the
     /// start; by default 'fetch' in the work directory
     #[arg(long, env = "AGORA_FETCHER_CACHE_DIR")]
@@ -185,6 +197,10 @@ impl Machine {
             options.allowed_devices =
                 AllowedDevice::parse_list(text).context("--allowed_devices")?;
         }
+        options.network_cni_config_dir = self.network_cni_config_dir;
+        options.network_cni_plugins_dirs =
+            std::env::split_paths(&self.network_cni_plugins_dir).collect();
+        options.network_cni_root_dir_persist = self.network_cni_root_dir_persist;
         options.fetcher_cache_dir = self.fetcher_cache_dir;
         options.fetcher_cache_size = self.fetcher_cache_size;
         options.fetcher_stall_timeout = self.fetcher_stall_timeout;
