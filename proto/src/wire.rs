@@ -77,13 +77,35 @@ fn is_complete(schema: &'static Message, bytes: &[u8], depth: usize) -> Result<b
             continue;
         }
         seen |= 1 << index;
-        if let (Kind::Message(inner) | Kind::Map(inner), Raw::Bytes(bytes)) = (field.kind, raw)
-            && !is_complete(inner, bytes, depth + 1)?
-        {
-            return Ok(false);
+        match (field.kind, raw) {
+            (Kind::Message(inner), Raw::Bytes(bytes)) if !is_complete(inner, bytes, depth + 1)? => {
+                return Ok(false);
+            }
+            (Kind::Map(entry), Raw::Bytes(bytes))
+                if absent_value(entry, bytes)?.is_some()
+                    || !is_complete(entry, bytes, depth + 1)? =>
+            {
+                return Ok(false);
+            }
+            _ => {}
         }
     }
     Ok(schema.required.iter().all(|&index| seen & (1 << index) != 0))
+}
+
+/// The message type of the value of a map's entry, if that is not there: it is an empty one then.
+fn absent_value(
+    entry: &'static Message,
+    bytes: &[u8],
+) -> Result<Option<&'static Message>, WireError> {
+    let Kind::Message(inner) = entry.fields[1].kind else { return Ok(None) };
+    let mut walk = Walk::new(entry, bytes);
+    while let Some((index, _)) = walk.next()? {
+        if index == 1 {
+            return Ok(None);
+        }
+    }
+    Ok(inner.checked.then_some(inner))
 }
 
 /// In the order in which protobuf names them: first those of the message itself, as declared, then
@@ -117,8 +139,14 @@ fn list_missing(
         } else {
             format!("{prefix}{}.", field.name)
         };
-        if missing.len() <= NAMED_MAX {
-            list_missing(inner, bytes, &prefix, depth + 1, missing)?;
+        if missing.len() > NAMED_MAX {
+            continue;
+        }
+        list_missing(inner, bytes, &prefix, depth + 1, missing)?;
+        if matches!(field.kind, Kind::Map(_))
+            && let Some(value) = absent_value(inner, bytes)?
+        {
+            list_missing(value, &[], &format!("{prefix}value."), depth + 2, missing)?;
         }
     }
     Ok(())
@@ -139,7 +167,8 @@ pub(crate) enum Value<'a> {
     Bytes(Cow<'a, [u8]>),
 }
 
-/// The known fields of a message: in order of their indices, a singular one only once.
+/// The known fields of a message: in order of their indices, a singular one only once, and of a
+/// oneof the last that came.
 pub(crate) fn in_order<'a>(
     schema: &'static Message,
     bytes: &'a [u8],
@@ -156,6 +185,15 @@ pub(crate) fn in_order<'a>(
             Raw::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes)),
             Raw::Varint(_) | Raw::Fixed64(_) => Value::Plain(raw),
         };
+        let is_rival = |(other, _): &(usize, Value<'_>)| {
+            *other != index && schema.fields[*other].oneof == field.oneof
+        };
+        if field.oneof.is_some()
+            && let Some(gone) = fields.iter().position(is_rival)
+        {
+            earlier[fields.remove(gone).0] = None;
+            earlier.iter_mut().flatten().filter(|at| **at > gone).for_each(|at| *at -= 1);
+        }
         match earlier[index].map(|at: usize| &mut fields[at].1) {
             Some(earlier) if field.rule != Rule::Repeated => match (field.kind, earlier, value) {
                 // Pieces of one message are one message, by protobuf's rules.
@@ -365,6 +403,16 @@ mod tests {
         crate::json::to_value(&status);
         let too_deep = nested(DEPTH_IN_MAX + 1).encode_to_vec();
         assert_eq!(decode::<v1::ContainerId>(&too_deep), Err(WireError::Malformed));
+    }
+
+    #[test]
+    fn an_entry_without_a_value_has_an_empty_one() {
+        // ResourceQuantities { quantities: { "a": absent } }
+        let bytes = [0x0A, 3, 0x0A, 1, b'a'];
+        assert_eq!(
+            missing_required(v1::offer_filters::ResourceQuantities::schema(), &bytes),
+            Ok(vec!["quantities[0].value.value".to_owned()])
+        );
     }
 
     #[test]

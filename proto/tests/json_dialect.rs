@@ -271,3 +271,29 @@ fn output_is_one_line_of_ascii() {
     assert_eq!(write(&label), r#"{"key":"a\r\n\t\"\\/","value":"\u00e9\ud83e\udd80\u0001"}"#);
     assert_eq!(read::<v1::Label>(&write(&label)), label);
 }
+
+#[test]
+fn of_a_oneof_the_last_that_came_is_shown() {
+    // Predicate with { exists: {} } and then { not_exists: {} }, as no encoder writes it.
+    let schema = scheduler::attribute_constraint::Predicate::schema();
+    let numbers = ["exists", "not_exists"].map(|name| {
+        let at = schema.fields.iter().find(|field| field.name == name).expect("a predicate");
+        u8::try_from(at.number << 3 | 2).expect("a small number")
+    });
+    let shown = |bytes: &[u8]| {
+        String::from_utf8(json::write(schema, bytes).expect("protobuf")).expect("ASCII")
+    };
+    let [exists, not_exists] = numbers;
+    assert_eq!(shown(&[exists, 0, not_exists, 0]), shown(&[not_exists, 0]));
+    assert_eq!(shown(&[not_exists, 0, exists, 0]), shown(&[exists, 0]));
+    assert_eq!(shown(&[exists, 0, not_exists, 0, exists, 0]), shown(&[exists, 0]));
+}
+
+#[test]
+fn the_value_of_a_map_that_came_in_pieces_is_shown_whole() {
+    // role_constraints: { "r": { groups: [{}] } and { groups: [{}] } }
+    let bytes = [0x0A, 11, 0x0A, 1, b'r', 0x12, 2, 0x0A, 0, 0x12, 2, 0x0A, 0];
+    let shown = json::write(scheduler::OfferConstraints::schema(), &bytes).expect("protobuf");
+    let text = r#"{"role_constraints":{"r":{"groups":[{},{}]}}}"#;
+    assert_eq!(String::from_utf8_lossy(&shown), text);
+}

@@ -1,5 +1,7 @@
 //! From protobuf bytes to JSON text.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -74,6 +76,12 @@ impl Writer<'_> {
             if index < members.next && members.open != Some(index) {
                 return Ok(false);
             }
+            // Of several fields of a oneof only the last that came is set.
+            let bit = field.oneof.map_or(0, |oneof| 1_u64 << (oneof & 63));
+            if members.oneofs & bit != 0 {
+                return Ok(false);
+            }
+            members.oneofs |= bit;
             self.before(schema, &mut members, index);
             self.value(field.kind, raw)?;
         }
@@ -162,19 +170,15 @@ impl Writer<'_> {
     }
 
     fn entry(&mut self, schema: &'static Message, bytes: &[u8]) -> Result<(), WireError> {
-        let (mut key, mut value) = (Raw::Bytes(&[]), None);
-        let mut walk = Walk::new(schema, bytes);
-        while let Some((index, raw)) = walk.next()? {
-            if index == 0 {
-                key = raw;
-            } else {
-                value = Some(raw);
-            }
-        }
-        self.value(Kind::String, key)?;
-        self.out.push(b':');
         // The maps of the API hold messages and strings only: empty bytes are the default of both.
-        self.value(schema.fields[1].kind, value.unwrap_or(Raw::Bytes(&[])))
+        let (mut key, mut value) = (Cow::Borrowed(&[][..]), Cow::Borrowed(&[][..]));
+        for (index, found) in in_order(schema, bytes)? {
+            let Value::Bytes(bytes) = found else { return Err(WireError::Malformed) };
+            *(if index == 0 { &mut key } else { &mut value }) = bytes;
+        }
+        self.value(Kind::String, Raw::Bytes(&key))?;
+        self.out.push(b':');
+        self.value(schema.fields[1].kind, Raw::Bytes(&value))
     }
 
     fn number(&mut self, value: &impl serde::Serialize) {
@@ -204,6 +208,8 @@ struct Members {
     next: usize,
     /// The repeated field whose list is not closed yet.
     open: Option<usize>,
+    /// The oneofs of which a field is written, a bit each. Past 64 they share bits, which costs time.
+    oneofs: u64,
     /// Whether there is a member, so that the next one needs a comma.
     any: bool,
 }
