@@ -6,6 +6,7 @@ use crate::payload::Payload;
 use crate::role::{BadRole, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::mem::discriminant;
 use std::sync::Arc;
 
 /// Ports an agent offers unless told otherwise.
@@ -283,6 +284,7 @@ impl Resources {
     /// Resources without a role in brackets are of `default_role`.
     pub fn parse(text: &str, default_role: &Role) -> Result<Self, BadResources> {
         let mut all = Self::default();
+        let mut types = BTreeMap::new();
         for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
             let bad = |why: &str| BadResources::Form { part: part.to_owned(), why: why.to_owned() };
             let (name, value) = part.split_once(':').ok_or_else(|| bad("expected name:value"))?;
@@ -297,6 +299,10 @@ impl Resources {
             let value = parse_value(value.trim()).map_err(bad)?;
             if value.is_nothing() && !matches!(value, Value::Scalar(Milli(0))) {
                 return Err(bad("the value must not be negative"));
+            }
+            let type_of = types.entry(name).or_insert(discriminant(&value));
+            if *type_of != discriminant(&value) {
+                return Err(bad("resources of one name cannot be of different types"));
             }
             all.insert(Key { name: name.into(), kind: Arc::new(Kind::of_role(&role)) }, value);
         }
@@ -464,6 +470,14 @@ mod tests {
         for bad in ["cpus", "cpus:x y", "ports:[5-1]", "ports:[1-2", "a/b:1", "disk(:1", "cpus:-1"]
         {
             assert!(Resources::parse(bad, &Role::any()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_of_one_type_in_all_roles() {
+        for bad in ["cpus:1;cpus:[1-2]", "cpus(web):{a};cpus:1", "x:0;x:{a}"] {
+            let refused = Resources::parse(bad, &Role::any()).expect_err(bad);
+            assert!(refused.to_string().contains("of different types"), "{refused}");
         }
     }
 
