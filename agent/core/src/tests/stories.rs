@@ -308,6 +308,28 @@ fn an_agent_told_to_go_ends_all_and_forgets_who_it_was() {
 }
 
 #[test]
+fn an_executor_that_is_back_reports_while_others_are_awaited() {
+    let mut story = Story::registered();
+    for (name, uuid) in [("t", 1), ("other", 2)] {
+        story.hear(command(task(name, 500)));
+        story.subscribed(name);
+        story.step(update(name, name, TaskState::Running, uuid));
+    }
+    let alive: Vec<_> = story.agent.containers.keys().cloned().collect();
+    let was = Recovered { alive, ..Recovered::default() };
+    let mut story = Story::restarted(story.store, was, 2);
+    assert_eq!(
+        short(&story.step(update("t", "t", TaskState::Finished, 3))),
+        ["answer Err(Recovering)"],
+        "it is not back yet"
+    );
+    story.subscribed("t");
+    let out = short(&story.step(update("t", "t", TaskState::Finished, 3)));
+    assert!(out.contains(&"answer Ok(())".to_owned()), "{out:?}");
+    assert!(out.contains(&"event Acknowledged".to_owned()), "{out:?}");
+}
+
+#[test]
 fn an_agent_that_is_back_takes_its_executors_back() {
     let mut story = Story::registered();
     story.hear(command(task("t", 1_000)));
