@@ -1,7 +1,8 @@
-//! Project chores: `cargo xtask ci`, `tidy`, `sim`, `bench`.
+//! Project chores: `cargo xtask ci`, `tidy`, `sim`, `fuzz`, `bench`.
 
 mod ci;
 mod command;
+mod fuzz;
 mod python;
 mod tidy;
 
@@ -33,6 +34,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Feed what is read from the network and from flags with made-up input, and check its laws
+    Fuzz(fuzz::Arguments),
     /// Run the benchmarks in a release build (arguments are handed on; see --help of it)
     #[command(disable_help_flag = true)]
     Bench {
@@ -59,6 +62,7 @@ fn run(chore: Chore) -> anyhow::Result<()> {
         Chore::Sim { args } => {
             command::cargo(&["run", "--quiet", "--release", "-p", "sim", "--"], &args)
         }
+        Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Bench { args } => {
             // The agora binary is measured too, so it must be as new as the benchmarks.
             command::cargo(&["build", "--quiet", "--release", "-p", "cli"], &[])?;

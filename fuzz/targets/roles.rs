@@ -1,0 +1,7 @@
+//! Any text as a role.
+#![no_main]
+
+#[path = "../laws.rs"]
+mod laws;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| laws::roles(data));
