@@ -5,7 +5,7 @@ use crate::world::{Arrival, Event, Life, Node, World, deadline};
 use agent_core::input::Recovered;
 use agent_core::record::Key;
 use agent_core::{Agent, Config, Input, Output, Record};
-use model::ids::{ConnectionId, ContainerId};
+use model::ids::{ConnectionId, ContainerId, Term};
 use model::link::AgentDescription;
 use model::payload::Payload;
 use model::resources::Resources;
@@ -23,6 +23,8 @@ pub(crate) struct AgentNode {
     pub(crate) records: BTreeMap<Key, Record>,
     pub(crate) containers: BTreeMap<ContainerId, Container>,
     pub(crate) link: Option<ConnectionId>,
+    /// The highest term a master has spoken to it in, as its shell keeps it.
+    term_seen: Term,
     /// Whether it keeps looking for a master.
     is_connecting: bool,
     /// Whether it is to crash in the middle of what it does next.
@@ -75,6 +77,15 @@ impl World {
         let life = node.life;
         self.step_agent(at, life, Input::Recovered(recovered));
         self.executors_look_again(at);
+    }
+
+    /// A master has said something.
+    pub(crate) fn agent_hears(&mut self, at: usize, life: Life, input: Input) {
+        if let Input::FromMaster { term, .. } = &input {
+            let seen = &mut self.agents[at].term_seen;
+            *seen = (*seen).max(*term);
+        }
+        self.step_agent(at, life, input);
     }
 
     pub(crate) fn step_agent(&mut self, at: usize, life: Life, input: Input) {
@@ -150,7 +161,7 @@ impl World {
             }
             Output::ToMaster(message) => {
                 let Some(connection) = self.agents[at].link else { return };
-                let term_seen = model::ids::Term(0);
+                let term_seen = self.agents[at].term_seen;
                 let input = master_core::Input::FromAgent { connection, term_seen, message };
                 self.send(connection, Arrival::AtMaster(input), true);
             }

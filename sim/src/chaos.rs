@@ -10,8 +10,12 @@ use std::time::Duration;
 pub(crate) enum Fault {
     /// A master ends at once, and comes back.
     CrashMaster,
+    /// The leading master ends at once, and comes back.
+    CrashLeader,
     /// The leader leads no more, though it lives.
     DeposeMaster,
+    /// The leader is cut off from the other masters and goes on for a while as if it led.
+    IsolateLeader,
     /// An agent ends at once, and comes back.
     CrashAgent,
     /// An agent ends in the middle of what it does next.
@@ -22,6 +26,8 @@ pub(crate) enum Fault {
     CrashMarathon,
     /// The leading Marathon loses its lease, though it lives.
     DeposeMarathon,
+    /// The leading Marathon stands still for so long that its lease ends, and does not know at first.
+    PauseMarathon,
     /// A connection breaks.
     BreakConnection,
     /// Nothing gets through between a node and a master for a while, one way or both.
@@ -30,14 +36,17 @@ pub(crate) enum Fault {
     KillExecutor,
 }
 
-const ALL: [Fault; 10] = [
+const ALL: [Fault; 13] = [
     Fault::CrashMaster,
+    Fault::CrashLeader,
     Fault::DeposeMaster,
+    Fault::IsolateLeader,
     Fault::CrashAgent,
     Fault::CrashAgentInStep,
     Fault::RebootMachine,
     Fault::CrashMarathon,
     Fault::DeposeMarathon,
+    Fault::PauseMarathon,
     Fault::BreakConnection,
     Fault::Partition,
     Fault::KillExecutor,
@@ -64,7 +73,14 @@ impl World {
                 self.crash_master(at);
                 self.back_after(Node::Master(at), Duration::from_secs(20));
             }
+            Fault::CrashLeader => {
+                if let Some(at) = self.raft.leader {
+                    self.crash_master(at);
+                    self.back_after(Node::Master(at), Duration::from_secs(20));
+                }
+            }
             Fault::DeposeMaster => self.depose(),
+            Fault::IsolateLeader => self.isolate_leader(),
             Fault::CrashAgent => {
                 let at = self.pick(agents);
                 self.crash_agent(at);
@@ -77,7 +93,10 @@ impl World {
             Fault::RebootMachine => {
                 let at = self.pick(agents);
                 self.crash_agent(at);
-                self.agents[at].containers.clear();
+                let lost = std::mem::take(&mut self.agents[at].containers);
+                self.laws
+                    .went_down
+                    .extend(lost.into_values().flat_map(|one| one.tasks.into_keys()));
                 self.agents[at].is_rebooting = true;
                 self.back_after(Node::Agent(at), Duration::from_secs(60));
             }
@@ -87,6 +106,7 @@ impl World {
                 self.back_after(Node::Marathon(at), Duration::from_secs(20));
             }
             Fault::DeposeMarathon => self.depose_marathon(),
+            Fault::PauseMarathon => self.pause_marathon(),
             Fault::BreakConnection => {
                 let wires: Vec<ConnectionId> = self.network.wires.keys().copied().collect();
                 if !wires.is_empty() {
@@ -112,6 +132,7 @@ impl World {
     fn partition(&mut self) {
         let client = match self.faults.below(5) {
             0 => Node::Marathon(self.pick(MARATHONS as u64)),
+            1 if !self.batches.is_empty() => Node::Batch(self.pick(self.batches.len() as u64)),
             _ => Node::Agent(self.pick(self.agents.len() as u64)),
         };
         let until = self.now + Duration::from_secs(1) + self.faults.up_to(Duration::from_secs(60));
@@ -143,9 +164,19 @@ impl World {
         for agent in &mut self.agents {
             agent.is_doomed = false;
         }
+        for at in 0..MASTERS {
+            if self.masters[at].overstays {
+                self.finds_out(at);
+            }
+        }
         let masters = (0..MASTERS).map(Node::Master);
         let agents = (0..self.agents.len()).map(Node::Agent);
-        for node in masters.chain(agents).chain((0..MARATHONS).map(Node::Marathon)) {
+        for at in 0..MARATHONS {
+            self.marathon_finds_out(at, self.marathons[at].life);
+        }
+        let batches = (0..self.batches.len()).map(Node::Batch);
+        let marathons = (0..MARATHONS).map(Node::Marathon);
+        for node in masters.chain(agents).chain(marathons).chain(batches) {
             self.after(Duration::from_millis(10), Event::Start(node));
         }
         self.after(Duration::from_secs(2), Event::Elect);

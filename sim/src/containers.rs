@@ -12,6 +12,9 @@ use std::time::Duration;
 /// How long an executor waits before it asks an agent that does not answer again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
+/// How long short tasks run at most.
+const SHORT_TASK_MAX: Duration = Duration::from_secs(20);
+
 /// A container and the executor in it.
 pub(crate) struct Container {
     framework: FrameworkId,
@@ -256,6 +259,11 @@ impl World {
         let wait = self.some_time(Duration::from_millis(100));
         let event = ContainerEvent::Reaches(task.clone(), TaskState::Running);
         self.after(wait, Event::Container(at, id.clone(), event));
+        if let Some(end) = self.end_of(task) {
+            let runs_for = wait + self.some_time(SHORT_TASK_MAX);
+            let event = ContainerEvent::Reaches(task.clone(), end);
+            self.after(runs_for, Event::Container(at, id.clone(), event));
+        }
     }
 
     /// A task gets to a state, and the executor reports it.
@@ -288,7 +296,8 @@ impl World {
         let all_told = container.unacknowledged.is_empty();
         if is_over && all_told {
             container.tasks.remove(task);
-            if container.is_command {
+            // The built-in executors end with their tasks, and so do those of short tasks.
+            if container.is_command || container.tasks.is_empty() {
                 self.soon(at, id, ContainerEvent::Exits(0));
             }
         }

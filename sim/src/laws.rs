@@ -1,9 +1,10 @@
 //! The laws: what must hold after every step, and what must hold at rest.
 
+use crate::batches::BatchNode;
 use crate::world::World;
 use marathon_core::instance::Condition;
 use master_core::view::{AgentView, TaskKey, TaskList, TaskView, ViewChange};
-use model::ids::{AgentId, OfferId, TaskId, UpdateId};
+use model::ids::{AgentId, FrameworkId, OfferId, TaskId, UpdateId};
 use model::offer::Offer;
 use model::resources::Resources;
 use model::task::{Status, TaskState};
@@ -22,6 +23,10 @@ pub(crate) struct Laws {
     /// Agents whose books have changed since they were checked.
     changed: BTreeSet<AgentId>,
     launched: BTreeSet<TaskId>,
+    /// Tasks that were on a machine when it went down: nobody may know of them any more.
+    pub(crate) went_down: BTreeSet<TaskId>,
+    /// Frameworks that have ended, so that nobody hears of their tasks.
+    pub(crate) ended: BTreeSet<FrameworkId>,
     /// The order in which an executor made its reports.
     order: BTreeMap<UpdateId, u64>,
     reported: u64,
@@ -170,6 +175,10 @@ impl World {
                 ));
             }
             wanted.extend(running.filter_map(|one| Some(one.task.as_ref()?.id.clone())));
+        }
+        let waits = |batch: &BatchNode| batch.live.keys().next().cloned();
+        if let Some(task) = self.batches.iter().find_map(waits) {
+            return Some(format!("delivery: nobody tells what became of {task}"));
         }
         self.untruth(&wanted)
     }

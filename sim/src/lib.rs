@@ -8,6 +8,7 @@
 //! are healed, and the cluster must come to rest with everything as its users want it.
 
 mod agents;
+mod batches;
 mod chaos;
 mod containers;
 mod laws;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub seed: u64,
     /// Agents in the cluster.
     pub agents: usize,
+    /// Frameworks of short tasks, beside Marathon.
+    pub batches: usize,
     /// How long things break, in virtual time.
     pub chaos_for: Duration,
     /// How long the healed cluster may take to come to rest, in virtual time.
@@ -41,6 +44,7 @@ impl Settings {
         Self {
             seed,
             agents,
+            batches: 2,
             chaos_for: Duration::from_secs(300),
             rest_within: Duration::from_secs(3_600),
             is_traced: false,

@@ -7,7 +7,7 @@ use marathon_core::view::View;
 use model::call::{Accept, Acknowledge, Call, Decline, Kill, Operation, ReconcileTask, Subscribe};
 use model::event::SchedulerEvent;
 use model::framework::{Capabilities, Framework};
-use model::ids::{ConnectionId, FrameworkId, RequestId};
+use model::ids::{ConnectionId, FrameworkId, RequestId, StreamId};
 use model::payload::Payload;
 use model::resources::Attributes;
 use model::role::Role;
@@ -17,7 +17,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long a dead leader's lease holds before another one may lead.
-const LEASE: Duration = Duration::from_secs(3);
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
+
+/// How often those who do not lead look whether the lease is free, at least.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
+
+/// How long a leader that stood still may act before it notices that its lease has ended.
+const OVERSTAY_MAX: Duration = Duration::from_secs(2);
 
 /// A Marathon.
 #[derive(Default)]
@@ -28,8 +34,12 @@ pub(crate) struct MarathonNode {
     token: u64,
     connection: Option<ConnectionId>,
     subscribing: Option<RequestId>,
+    /// The stream that its calls belong to, where they are requests of their own.
+    stream: Option<StreamId>,
     framework: Option<FrameworkId>,
     wants_session: bool,
+    /// Whether it acts as the leader though its lease has ended.
+    pub(crate) overstays: bool,
 }
 
 /// A write to the store on its way.
@@ -51,9 +61,16 @@ impl World {
         node.core = Some(Marathon::new(config));
         node.view = View::new(role);
         node.wants_session = false;
+        node.overstays = false;
         if self.lease.is_none() {
-            self.after(LEASE, Event::TakeLease);
+            self.lease_is_free();
         }
+    }
+
+    /// The leader is gone: when its lease has ended, others find it free by and by.
+    fn lease_is_free(&mut self) {
+        let wait = LEASE + self.some_time(LOOK_EVERY_MAX);
+        self.after(wait, Event::TakeLease);
     }
 
     /// Whoever lives leads, if nobody does.
@@ -61,8 +78,9 @@ impl World {
         if self.lease.is_some() {
             return;
         }
-        let living: Vec<usize> =
-            (0..MARATHONS).filter(|&at| self.marathons[at].core.is_some()).collect();
+        let can_lead =
+            |at: &usize| self.marathons[*at].core.is_some() && !self.marathons[*at].overstays;
+        let living: Vec<usize> = (0..MARATHONS).filter(can_lead).collect();
         if living.is_empty() || self.raft.leader.is_none() {
             self.after(Duration::from_secs(1), Event::TakeLease);
             return;
@@ -172,7 +190,12 @@ impl World {
         let (Some(connection), Some(framework)) = (node.connection, node.framework.clone()) else {
             return;
         };
-        let stream = master_core::StreamClaim::Connection(connection);
+        let stream = match node.stream {
+            Some(stream) if self.network.calls_are_requests => {
+                master_core::StreamClaim::Given(stream.to_string().into())
+            }
+            _ => master_core::StreamClaim::Connection(connection),
+        };
         let input = master_core::Input::Call { request, framework, stream, call, principal: None };
         self.send(connection, Arrival::AtMaster(input), true);
     }
@@ -192,6 +215,7 @@ impl World {
         let request = self.new_request();
         let node = &mut self.marathons[at];
         node.connection = Some(connection);
+        node.stream = None;
         node.subscribing = Some(request);
         node.framework.clone_from(&id);
         let framework = Framework {
@@ -214,6 +238,19 @@ impl World {
             Subscribe { framework, suppressed: BTreeSet::new(), constraints: BTreeMap::new() };
         let input = master_core::Input::Subscribe { connection, request, call, principal: None };
         self.send(connection, Arrival::AtMaster(input), true);
+    }
+
+    /// Its stream has begun, under this id.
+    pub(crate) fn marathon_may_call(
+        &mut self,
+        at: usize,
+        connection: ConnectionId,
+        stream: StreamId,
+    ) {
+        let node = &mut self.marathons[at];
+        if node.connection == Some(connection) {
+            node.stream = Some(stream);
+        }
     }
 
     /// A master has refused a subscription: try again.
@@ -335,12 +372,29 @@ impl World {
 
     fn marathon_steps_down(&mut self, at: usize) {
         self.end_session(at);
+        self.marathons[at].overstays = false;
         if self.lease == Some(at) {
             self.lease = None;
-            self.after(LEASE, Event::TakeLease);
+            self.lease_is_free();
         }
         let life = self.marathons[at].life;
         self.after(Duration::ZERO, Event::ToMarathon(at, life, Box::new(Input::Depose)));
+    }
+
+    /// The leader stands still until its lease has ended; then another one leads, and this one acts
+    /// as if it did for a while more.
+    pub(crate) fn pause_marathon(&mut self) {
+        let Some(at) = self.lease.take() else { return };
+        self.marathons[at].overstays = true;
+        self.after(Duration::ZERO, Event::TakeLease);
+        let wait = self.faults.up_to(OVERSTAY_MAX);
+        self.after(wait, Event::MarathonFindsOut(at, self.marathons[at].life));
+    }
+
+    pub(crate) fn marathon_finds_out(&mut self, at: usize, life: Life) {
+        if self.marathons[at].life == life && self.marathons[at].overstays {
+            self.marathon_steps_down(at);
+        }
     }
 
     /// A leader loses its lease, though it lives.
@@ -356,9 +410,10 @@ impl World {
         }
         self.end_session(at);
         self.marathons[at].life += 1;
+        self.marathons[at].overstays = false;
         if self.lease == Some(at) {
             self.lease = None;
-            self.after(LEASE, Event::TakeLease);
+            self.lease_is_free();
         }
     }
 }

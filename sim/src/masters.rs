@@ -1,7 +1,8 @@
 //! Masters, and the log they agree on.
 //!
-//! Raft itself is not played: one log, one leader at a time, proposals that are committed after a
-//! while, and of those that are under way when a leader falls, some first part.
+//! Raft itself is not played: one log, proposals that are committed after a while, and of those that
+//! are under way when a leader falls, some first part. At times a leader is cut off from the others
+//! and takes a while to notice: it goes on as if it led, but nothing that it proposes is agreed on.
 
 use crate::world::{Arrival, Event, Life, MASTERS, Node, World, deadline};
 use master_core::{Config, Input, Master, Output, Registry};
@@ -11,11 +12,18 @@ use model::step::Core;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// How long a leader that is cut off from the other masters may take to notice.
+const OVERSTAY_MAX: Duration = Duration::from_secs(5);
+
 /// A master.
 #[derive(Default)]
 pub(crate) struct MasterNode {
     pub(crate) core: Option<Master>,
     pub(crate) life: Life,
+    /// The term of its last reign.
+    term: u64,
+    /// Whether it believes that it leads, and does not.
+    pub(crate) overstays: bool,
 }
 
 /// What the masters agree on.
@@ -70,6 +78,7 @@ impl World {
 
     fn after_master(&mut self, at: usize, out: Vec<Output>) {
         let is_leader = self.raft.leader == Some(at);
+        let term = self.masters[at].term;
         for output in out {
             if self.settings.is_traced && !matches!(output, Output::View(_)) {
                 println!("{:>12.6}   master {at}: {output:?}", self.now.0.as_secs_f64());
@@ -84,24 +93,29 @@ impl World {
                     }
                 }
                 Output::Answer { request, result: Err(_) } => self.subscribe_refused(request),
+                Output::OpenStream { connection, stream, .. } => {
+                    self.send(connection, Arrival::Opened(stream), false);
+                }
                 Output::ToScheduler { connection, event } => {
-                    self.send(connection, Arrival::AtMarathon(event), false);
+                    self.send(connection, Arrival::AtScheduler(event), false);
                 }
                 Output::CloseScheduler { connection } | Output::CloseAgent { connection, .. } => {
                     self.send(connection, Arrival::Closed, false);
                 }
                 Output::ToAgent { connection, message } => {
-                    let term = Term(self.raft.term);
                     let link = connection;
-                    let input = agent_core::Input::FromMaster { link, term, message };
+                    let input = agent_core::Input::FromMaster { link, term: Term(term), message };
                     self.send(connection, Arrival::AtAgent(input), false);
                 }
-                Output::Outdated { .. } => self.depose(),
-                Output::OpenStream { .. }
-                | Output::Answer { result: Ok(_), .. }
+                Output::Outdated { .. } => self.finds_out(at),
+                Output::Answer { result: Ok(_), .. }
                 | Output::OpenWatch { .. }
                 | Output::Note(_) => {}
-                Output::View(change) => self.laws.master_shows(change),
+                Output::View(change) => {
+                    if is_leader {
+                        self.laws.master_shows(change);
+                    }
+                }
             }
         }
         if is_leader {
@@ -132,11 +146,32 @@ impl World {
         self.break_all(Node::Master(at));
     }
 
+    /// The leader is cut off from the other masters, who choose another one, and does not know yet.
+    pub(crate) fn isolate_leader(&mut self) {
+        let Some(at) = self.raft.leader else { return };
+        self.leader_falls();
+        self.masters[at].overstays = true;
+        let wait = self.faults.up_to(OVERSTAY_MAX);
+        self.after(wait, Event::FindOut(at, self.masters[at].life));
+    }
+
+    /// A master that believes it leads learns better.
+    pub(crate) fn finds_out(&mut self, at: usize) {
+        if self.raft.leader == Some(at) {
+            return self.depose();
+        }
+        if std::mem::take(&mut self.masters[at].overstays) {
+            self.step_master(at, self.masters[at].life, Input::Depose);
+            self.break_all(Node::Master(at));
+        }
+    }
+
     pub(crate) fn crash_master(&mut self, at: usize) {
         if self.masters[at].core.take().is_none() {
             return;
         }
         self.masters[at].life += 1;
+        self.masters[at].overstays = false;
         if self.raft.leader == Some(at) {
             self.leader_falls();
         }
@@ -168,8 +203,9 @@ impl World {
         if self.raft.leader.is_some() {
             return;
         }
-        let living: Vec<usize> =
-            (0..MASTERS).filter(|&at| self.masters[at].core.is_some()).collect();
+        let can_lead =
+            |at: &usize| self.masters[*at].core.is_some() && !self.masters[*at].overstays;
+        let living: Vec<usize> = (0..MASTERS).filter(can_lead).collect();
         if living.len() * 2 <= MASTERS {
             return;
         }
@@ -177,6 +213,7 @@ impl World {
         let at = living[usize::try_from(chosen).unwrap_or(0)];
         self.raft.leader = Some(at);
         self.raft.term += 1;
+        self.masters[at].term = self.raft.term;
         self.summary.reigns += 1;
         let reign = Reign(self.ids.uuid());
         let now = self.clocks().wall;

@@ -1,6 +1,7 @@
 //! The world: the clock, what is going to happen, and the loop.
 
 use crate::agents::AgentNode;
+use crate::batches::BatchNode;
 use crate::chaos::Fault;
 use crate::containers::ContainerEvent;
 use crate::laws::Laws;
@@ -8,7 +9,7 @@ use crate::marathons::{MarathonNode, Write};
 use crate::masters::{MasterNode, Raft};
 use crate::network::Network;
 use crate::{Settings, Summary, Violation};
-use model::ids::{ConnectionId, ContainerId, FrameworkId, RequestId};
+use model::ids::{ConnectionId, ContainerId, FrameworkId, RequestId, StreamId};
 use model::rng::Rng;
 use model::step::{Core, Now, Time, Timestamp};
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ const BEGIN: Timestamp = Timestamp(1_767_225_600_000_000);
 pub(crate) const MASTERS: usize = 3;
 
 /// Instances of Marathon in every cluster.
-pub(crate) const MARATHONS: usize = 2;
+pub(crate) const MARATHONS: usize = 3;
 
 /// One life of a node: what was meant for an earlier one is lost.
 pub(crate) type Life = u32;
@@ -35,6 +36,8 @@ pub(crate) enum Node {
     Master(usize),
     Agent(usize),
     Marathon(usize),
+    /// The scheduler of a framework of short tasks.
+    Batch(usize),
 }
 
 /// What is going to happen.
@@ -52,10 +55,20 @@ pub(crate) enum Event {
     Commit,
     /// The masters choose a leader.
     Elect,
+    /// A master that was cut off notices that it leads no more.
+    FindOut(usize, Life),
     /// An agent looks for the leading master.
     AgentDials(usize, Life),
     /// A Marathon looks for the leading master.
     MarathonDials(usize, Life, Option<FrameworkId>),
+    /// A scheduler of short tasks looks for the leading master.
+    BatchDials(usize),
+    /// A scheduler of short tasks that stayed away comes back.
+    BatchBack(usize),
+    /// A scheduler of short tasks does what nobody asked it for.
+    BatchActs(usize),
+    /// A paused Marathon learns that it leads no more.
+    MarathonFindsOut(usize, Life),
     /// A Marathon's write reaches the store.
     Write(usize, Life, Write),
     /// The lease of Marathon's leader is free for whoever lives.
@@ -75,9 +88,13 @@ pub(crate) enum Event {
 pub(crate) enum Arrival {
     AtMaster(master_core::Input),
     AtAgent(agent_core::Input),
-    AtMarathon(model::event::SchedulerEvent),
+    AtScheduler(model::event::SchedulerEvent),
+    /// A framework's stream has begun, with this id.
+    Opened(StreamId),
     /// The other side has ended it.
     Closed,
+    /// All that a client had sent before it gave the connection up has arrived.
+    Ended,
 }
 
 /// The whole cluster and all around it.
@@ -91,6 +108,7 @@ pub struct World {
     pub(crate) masters: Vec<MasterNode>,
     pub(crate) agents: Vec<AgentNode>,
     pub(crate) marathons: Vec<MarathonNode>,
+    pub(crate) batches: Vec<BatchNode>,
     pub(crate) raft: Raft,
     pub(crate) network: Network,
     /// Marathon's state in the framework store.
@@ -123,6 +141,7 @@ impl World {
             masters: (0..MASTERS).map(|_| MasterNode::default()).collect(),
             agents: (0..settings.agents).map(|_| AgentNode::default()).collect(),
             marathons: (0..MARATHONS).map(|_| MarathonNode::default()).collect(),
+            batches: (0..settings.batches).map(|_| BatchNode::default()).collect(),
             raft: Raft::default(),
             network: Network::default(),
             store: BTreeMap::new(),
@@ -141,6 +160,12 @@ impl World {
         for node in world.nodes() {
             let wait = world.delays.up_to(Duration::from_millis(500));
             world.after(wait, Event::Start(node));
+        }
+        // Half of the seeds have calls that may overtake each other.
+        world.network.calls_are_requests = world.settings.seed.is_multiple_of(2);
+        for at in 0..world.batches.len() {
+            world.after(Duration::from_secs(1), Event::BatchDials(at));
+            world.after(Duration::from_secs(3), Event::BatchActs(at));
         }
         world.after(Duration::from_millis(700), Event::Elect);
         world.after(Duration::from_millis(900), Event::TakeLease);
@@ -206,8 +231,18 @@ impl World {
             Event::Arrive(connection, arrival) => self.arrive(connection, *arrival),
             Event::Commit => self.commit(),
             Event::Elect => self.elect(),
+            Event::FindOut(at, life) => {
+                if self.masters[at].life == life {
+                    self.finds_out(at);
+                }
+            }
             Event::AgentDials(at, life) => self.agent_dials(at, life),
             Event::MarathonDials(at, life, id) => self.marathon_dials(at, life, id),
+            // Schedulers of short tasks come back by looking for a master.
+            Event::BatchDials(at) | Event::Start(Node::Batch(at)) => self.batch_dials(at),
+            Event::BatchBack(at) => self.batch_back(at),
+            Event::BatchActs(at) => self.batch_acts(at),
+            Event::MarathonFindsOut(at, life) => self.marathon_finds_out(at, life),
             Event::Write(at, life, write) => self.write(at, life, write),
             Event::TakeLease => self.take_lease(),
             Event::Container(at, container, event) => self.container(at, &container, event),
@@ -227,6 +262,7 @@ impl World {
             Node::Master(at) => self.wake_master(at, life),
             Node::Agent(at) => self.wake_agent(at, life),
             Node::Marathon(at) => self.wake_marathon(at, life),
+            Node::Batch(_) => {}
         }
     }
 
@@ -297,6 +333,11 @@ impl World {
             Event::Start(_) => 13,
             Event::Fault(_) => 14,
             Event::User => 15,
+            Event::FindOut(..) => 16,
+            Event::BatchDials(_) => 17,
+            Event::BatchActs(_) => 18,
+            Event::BatchBack(_) => 20,
+            Event::MarathonFindsOut(..) => 19,
         };
         let nanos = u64::try_from(at.0.as_nanos()).unwrap_or(u64::MAX);
         for word in [nanos, kind] {
