@@ -51,6 +51,13 @@ enum Verb {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+    /// Create, list, show, scale and delete pods: containers that run together
+    Pod {
+        #[command(subcommand)]
+        command: client::pod::PodCommand,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
     /// Follow, hold and take back deployments
     Deployment {
         #[command(subcommand)]
@@ -112,6 +119,9 @@ fn main() -> ExitCode {
         }
         Verb::Group { command, cluster } => {
             ask(&cluster, async |cluster| client::group::run(command, cluster).await)
+        }
+        Verb::Pod { command, cluster } => {
+            ask(&cluster, async |cluster| client::pod::run(command, cluster).await)
         }
         Verb::Deployment { command, cluster } => {
             ask(&cluster, async |cluster| client::deployment::run(command, cluster).await)

@@ -2,12 +2,15 @@
 
 mod container;
 mod health;
+mod pod;
+
+pub(crate) use pod::launch_group;
 
 use marathon_core::app::{App, Artifact};
 use marathon_core::clock;
 use marathon_core::environment::environment;
 use marathon_core::io::Launch;
-use model::ids::{AgentId, TaskId};
+use model::ids::AgentId;
 use model::role::Role;
 use proto::convert::duration_info;
 use proto::convert::resources::{Form, to_wire};
@@ -23,13 +26,16 @@ pub(crate) fn task_info(launch: &Launch, agent: &AgentId, role: &Role) -> TaskIn
     let command = command(launch);
     let (command, executor) = match app.executor.as_str() {
         "" | "//cmd" => (Some(command), None),
-        path => (None, Some(executor(path.trim_start_matches("//"), &launch.task, command, app))),
+        path => {
+            let executor = executor(path.trim_start_matches("//"), launch, command, role);
+            (None, Some(executor))
+        }
     };
     TaskInfo {
         name: app.id.task_name(),
         task_id: (&launch.task).into(),
         agent_id: agent.into(),
-        resources: to_wire(&launch.resources, Form::Stack, Some(role)),
+        resources: to_wire(&launch.resources.minus(&launch.executor), Form::Stack, Some(role)),
         data: executor.as_ref().and_then(|_| data(app)),
         executor,
         command,
@@ -38,7 +44,7 @@ pub(crate) fn task_info(launch: &Launch, agent: &AgentId, role: &Role) -> TaskIn
         kill_policy: kill_policy(app),
         labels: labels(app.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()))),
         discovery: Some(discovery(launch)),
-        limits: limits(app),
+        limits: limits(app.extra.get("resourceLimits")),
         ..TaskInfo::default()
     }
 }
@@ -83,7 +89,8 @@ fn uri(artifact: &Artifact) -> command_info::Uri {
 }
 
 /// A custom executor, which finds the app's command in the task's data.
-fn executor(path: &str, task: &TaskId, command: CommandInfo, app: &App) -> ExecutorInfo {
+fn executor(path: &str, launch: &Launch, command: CommandInfo, role: &Role) -> ExecutorInfo {
+    let (app, task) = (&*launch.app, &launch.task);
     let run = format!("chmod ug+rx '{path}' && exec '{path}' {}", app.cmd.as_deref().unwrap_or(""));
     ExecutorInfo {
         executor_id: ExecutorId { value: format!("marathon-{task}") },
@@ -94,6 +101,7 @@ fn executor(path: &str, task: &TaskId, command: CommandInfo, app: &App) -> Execu
             ..command
         }),
         name: Some(app.id.task_name()),
+        resources: to_wire(&launch.executor, Form::Stack, Some(role)),
         ..ExecutorInfo::default()
     }
 }
@@ -193,8 +201,8 @@ fn discovered<'a>(
 }
 
 /// `resourceLimits`: a number, or `unlimited`.
-fn limits(app: &App) -> std::collections::BTreeMap<String, value::Scalar> {
-    let limits = app.extra.get("resourceLimits").and_then(Value::as_object);
+fn limits(given: Option<&Value>) -> std::collections::BTreeMap<String, value::Scalar> {
+    let limits = given.and_then(Value::as_object);
     limits
         .into_iter()
         .flatten()

@@ -104,7 +104,8 @@ async fn list(all: bool, cluster: &Cluster) -> Result<(), Failure> {
     }
     let mut table = table(["ID", "STARTED", "APPS", "STATE", "WHY"]);
     for one in items(&answer, "/running") {
-        let apps: Vec<_> = items(one, "/affectedApps").iter().filter_map(Value::as_str).collect();
+        let (apps, pods) = (items(one, "/affectedApps"), items(one, "/affectedPods"));
+        let apps: Vec<_> = apps.iter().chain(pods).filter_map(Value::as_str).collect();
         table.add_row([
             text(one, "/id"),
             text(one, "/startedAt"),
@@ -184,6 +185,17 @@ pub(super) async fn finish(
     finish_waiting(cluster, answer, &change.wait, done).await
 }
 
+/// The same where the answer does not name its deployment: it is `id`.
+pub(super) async fn finish_named(
+    cluster: &Cluster,
+    answer: &Value,
+    id: Option<String>,
+    change: &Change,
+    done: &str,
+) -> Result<(), Failure> {
+    wait_for(cluster, answer, id.unwrap_or_default(), &change.wait, done).await
+}
+
 async fn finish_waiting(
     cluster: &Cluster,
     answer: &Value,
@@ -197,6 +209,16 @@ async fn finish_waiting(
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_owned();
+    wait_for(cluster, answer, id, wait, done).await
+}
+
+async fn wait_for(
+    cluster: &Cluster,
+    answer: &Value,
+    id: String,
+    wait: &Wait,
+    done: &str,
+) -> Result<(), Failure> {
     let mut is_done = true;
     if !wait.detach && !id.is_empty() {
         is_done = until_over(cluster, &id, wait.timeout).await?;

@@ -123,6 +123,16 @@ impl Cluster {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
+        self.deploy(method, path, body).await.map(|(answer, _)| answer)
+    }
+
+    /// The same, with the id of the deployment that carries the change out.
+    pub(crate) async fn deploy(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(Value, Option<String>), Failure> {
         let (url, answer) = self
             .first(&self.marathons, "Marathon", "marathon", |client, base| {
                 let request = client.request(method.clone(), format!("{base}{path}"));
@@ -132,7 +142,9 @@ impl Cluster {
                 }
             })
             .await?;
-        read(&url, answer).await
+        let id = answer.headers().get("marathon-deployment-id");
+        let id = id.and_then(|id| id.to_str().ok()).map(str::to_owned);
+        Ok((read(&url, answer).await?, id))
     }
 
     /// Reads `url` of an agent.

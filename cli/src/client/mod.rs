@@ -8,6 +8,7 @@ mod http;
 pub(crate) mod logs;
 pub(crate) mod node;
 pub(crate) mod operator;
+pub(crate) mod pod;
 mod show;
 pub(crate) mod status;
 pub(crate) mod task;

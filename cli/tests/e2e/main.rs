@@ -12,6 +12,7 @@ mod local_deployments;
 mod membership;
 mod memory;
 mod operators;
+mod pods;
 mod protocols;
 mod rolling;
 mod third_party;

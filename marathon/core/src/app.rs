@@ -4,11 +4,13 @@
 //! [`App`] has passed validation, so nobody checks again.
 
 pub mod parse;
+pub mod pod;
 pub mod render;
 
 use crate::ids::AppId;
 use model::amount::Milli;
 use model::step::Timestamp;
+use pod::{Needs, Pod};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -58,6 +60,8 @@ pub struct App {
     pub gpus: u32,
     /// The custom executor; empty means the built-in one.
     pub executor: String,
+    /// What a custom executor takes beside the task; absent when not said.
+    pub executor_needs: Option<Needs>,
     /// Where copies may go.
     pub constraints: Vec<Constraint>,
     /// What is brought into the sandbox first.
@@ -96,13 +100,25 @@ pub struct App {
     pub accepted_resource_roles: Vec<String>,
     /// The role it runs in; absent means Marathon's own.
     pub role: Option<String>,
-    /// Valid fields that are kept and shown and decide nothing here: secrets, resourceLimits,
-    /// executorResources, check, tty.
+    /// Its containers, if it is a pod. Then `cmd`, `args`, `executor`, `fetch`, `container`, ports and
+    /// checks are empty, and `cpus` and its kin are those of all containers and the executor.
+    pub pod: Option<Box<Pod>>,
+    /// Valid fields that are kept and shown and decide nothing here: secrets, resourceLimits, check,
+    /// tty.
     pub extra: Map<String, Value>,
     /// When this definition was made.
     pub version: Timestamp,
     /// When it was last scaled, and last changed in a way that needs new tasks.
     pub version_info: VersionInfo,
+}
+
+/// What one task or executor takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Part {
+    /// What it needs.
+    pub needs: Needs,
+    /// How many of the [`App::wanted_ports`] it has.
+    pub ports: usize,
 }
 
 /// Two moments in the life of an app.
@@ -363,9 +379,10 @@ pub struct UpgradeStrategy {
 }
 
 /// Who goes first on a scale-down.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum KillSelection {
     /// The one started last.
+    #[default]
     YoungestFirst,
     /// The one started first.
     OldestFirst,
@@ -385,6 +402,13 @@ pub enum UnreachableStrategy {
     },
 }
 
+impl Default for UnreachableStrategy {
+    /// They are replaced and forgotten at once.
+    fn default() -> Self {
+        Self::After { inactive_after: Duration::ZERO, expunge_after: Duration::ZERO }
+    }
+}
+
 impl App {
     /// Whether it is on the host's network.
     pub fn is_host_networked(&self) -> bool {
@@ -399,12 +423,38 @@ impl App {
     /// The host ports one instance wants, in order: 0 means any. A mapping that is not exposed on the
     /// host wants none and has no entry.
     pub fn wanted_ports(&self) -> Vec<u16> {
+        if let Some(pod) = &self.pod {
+            return pod.endpoints().filter_map(|(_, endpoint)| endpoint.host_port).collect();
+        }
         if self.is_host_networked() {
             let number = |port: u16| if self.require_ports { port } else { 0 };
             self.port_definitions.iter().map(|definition| number(definition.port)).collect()
         } else {
             self.port_mappings().iter().filter_map(|mapping| mapping.host_port).collect()
         }
+    }
+
+    /// What one instance takes, by what takes it: its task, or each container of a pod, and then its
+    /// executor if that takes something of its own.
+    pub fn parts(&self) -> Vec<Part> {
+        if let Some(pod) = &self.pod {
+            let ports = |it: &pod::PodContainer| {
+                it.endpoints.iter().filter(|endpoint| endpoint.host_port.is_some()).count()
+            };
+            let containers = pod.containers.iter();
+            let containers = containers.map(|it| Part { needs: it.needs, ports: ports(it) });
+            return containers.chain([Part { needs: pod.executor, ports: 0 }]).collect();
+        }
+        let needs = Needs { cpus: self.cpus, mem: self.mem, disk: self.disk, gpus: self.gpus };
+        let executor = self.executor_needs.filter(|_| self.has_own_executor());
+        let executor = executor.map(|needs| Part { needs, ports: 0 });
+        let ports = self.wanted_ports().len();
+        std::iter::once(Part { needs, ports }).chain(executor).collect()
+    }
+
+    /// Whether it runs on an executor that it brings itself.
+    pub fn has_own_executor(&self) -> bool {
+        !matches!(&*self.executor, "" | "//cmd")
     }
 
     /// Its service ports, in order.
@@ -414,6 +464,16 @@ impl App {
         } else {
             self.port_mappings().iter().map(|mapping| mapping.service_port).collect()
         }
+    }
+
+    /// Whether it is a pod.
+    pub fn is_pod(&self) -> bool {
+        self.pod.is_some()
+    }
+
+    /// Whether its instances are probed, so that they count only once they were found healthy.
+    pub fn is_checked(&self) -> bool {
+        !self.health_checks.is_empty() || self.pod.as_ref().is_some_and(|pod| pod.is_checked())
     }
 
     /// Whether at most one instance may exist at any time.

@@ -1,8 +1,10 @@
 //! The variables a task sees.
 
 use crate::app::App;
+use crate::app::pod::{Pod, PodContainer};
 use crate::app::render;
 use crate::clock;
+use crate::io::Launch;
 use model::ids::TaskId;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -37,7 +39,7 @@ pub fn environment(
     if let Some(docker) = docker {
         set("MARATHON_APP_DOCKER_IMAGE", docker.image.clone());
     }
-    env.extend(label_variables(app));
+    env.extend(label_variables("APP", &app.labels));
     env.extend(port_variables(app, ports));
     for (name, value) in &app.env {
         if let Value::String(value) = value {
@@ -47,20 +49,66 @@ pub fn environment(
     env
 }
 
+/// Every variable of the task of one container of a pod. What the container sets itself wins, then
+/// what the pod sets.
+pub fn container_environment(
+    launch: &Launch,
+    pod: &Pod,
+    container: &PodContainer,
+    task: &TaskId,
+) -> BTreeMap<String, String> {
+    let app = &*launch.app;
+    let mut env = BTreeMap::new();
+    let mut set = |name: &str, value: String| {
+        env.insert(name.to_owned(), value);
+    };
+    set("MESOS_TASK_ID", task.to_string());
+    set("MARATHON_APP_ID", app.id.to_string());
+    set("MARATHON_APP_VERSION", clock::format(app.version));
+    set("MARATHON_APP_ENFORCE_GROUP_ROLE", launch.is_role_enforced.to_string());
+    set("MARATHON_CONTAINER_ID", container.name.clone());
+    for (name, amount) in container.needs.named() {
+        let value = render::amount(amount);
+        let value = if name == "gpus" { value.to_string() } else { as_double(&value) };
+        set(&format!("MARATHON_APP_RESOURCE_{}", name.to_uppercase()), value.clone());
+        set(&format!("MARATHON_CONTAINER_RESOURCE_{}", name.to_uppercase()), value);
+    }
+    set("HOST", launch.host.to_string());
+    if let Some(image) = &container.image {
+        set("MARATHON_APP_DOCKER_IMAGE", image.id.clone());
+    }
+    env.extend(label_variables("APP", &app.labels));
+    env.extend(label_variables("CONTAINER", &container.labels));
+    // Every container can reach every endpoint: they share one network.
+    for (_, endpoint, host) in pod.given_ports(&launch.ports) {
+        if let Some(port) = host.or(endpoint.container_port) {
+            env.insert(format!("ENDPOINT_{}", sanitised(&endpoint.name)), port.to_string());
+        }
+    }
+    for (name, value) in app.env.iter().chain(&container.env) {
+        // What is secret takes the place of what is not.
+        env.remove(name);
+        if let Some(value) = value.as_str() {
+            env.insert(name.clone(), value.to_owned());
+        }
+    }
+    env
+}
+
 fn as_double(number: &Value) -> String {
     if number.is_i64() { format!("{number}.0") } else { number.to_string() }
 }
 
-fn label_variables(app: &App) -> Vec<(String, String)> {
-    let short = app
-        .labels
+/// Labels of what is called so: an app, or a container of one.
+fn label_variables(of: &str, labels: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let short = labels
         .iter()
         .filter(|(name, value)| name.len() <= LABEL_BYTES_MAX && value.len() <= LABEL_BYTES_MAX);
     let labels: Vec<_> = short.map(|(name, value)| (sanitised(name), value.clone())).collect();
     let names: Vec<_> = labels.iter().map(|(name, _)| name.as_str()).collect();
-    let mut variables = vec![("MARATHON_APP_LABELS".to_owned(), names.join(" "))];
+    let mut variables = vec![(format!("MARATHON_{of}_LABELS"), names.join(" "))];
     variables.extend(
-        labels.iter().map(|(name, value)| (format!("MARATHON_APP_LABEL_{name}"), value.clone())),
+        labels.iter().map(|(name, value)| (format!("MARATHON_{of}_LABEL_{name}"), value.clone())),
     );
     variables
 }

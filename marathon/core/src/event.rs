@@ -27,6 +27,18 @@ pub enum Happening {
         uri: Arc<str>,
         app: Arc<App>,
     },
+    PodCreated {
+        client: Arc<str>,
+        uri: Arc<str>,
+    },
+    PodUpdated {
+        client: Arc<str>,
+        uri: Arc<str>,
+    },
+    PodDeleted {
+        client: Arc<str>,
+        uri: Arc<str>,
+    },
     StatusUpdate {
         agent: Option<Arc<str>>,
         task: Arc<str>,
@@ -117,6 +129,9 @@ impl Event {
     pub fn kind(&self) -> &'static str {
         match &self.what {
             Happening::ApiPost { .. } => "api_post_event",
+            Happening::PodCreated { .. } => "pod_created_event",
+            Happening::PodUpdated { .. } => "pod_updated_event",
+            Happening::PodDeleted { .. } => "pod_deleted_event",
             Happening::StatusUpdate { .. } => "status_update_event",
             Happening::InstanceChanged { .. } => "instance_changed_event",
             Happening::UnknownInstanceTerminated { .. } => "unknown_instance_terminated_event",
@@ -149,6 +164,11 @@ impl Event {
         match &self.what {
             Happening::ApiPost { client, uri, app } => {
                 json!({"clientIp": **client, "uri": **uri, "appDefinition": render::app(app)})
+            }
+            Happening::PodCreated { client, uri }
+            | Happening::PodUpdated { client, uri }
+            | Happening::PodDeleted { client, uri } => {
+                json!({"clientIp": **client, "uri": **uri})
             }
             Happening::StatusUpdate {
                 agent,
@@ -218,10 +238,26 @@ impl Event {
             Happening::GroupChangeSuccess { group, version } => {
                 json!({"groupId": group.as_str(), "version": time(version)})
             }
+            Happening::AppTerminated { app } => json!({"appId": app.as_str()}),
+            Happening::SchedulerRegistered { framework, master } => {
+                json!({"frameworkId": **framework, "master": **master})
+            }
+            Happening::SchedulerReregistered { master } => json!({"master": **master}),
+            Happening::SchedulerDisconnected => json!({}),
+            Happening::DeploymentInfo { .. }
+            | Happening::DeploymentStepSuccess { .. }
+            | Happening::DeploymentSuccess { .. }
+            | Happening::DeploymentFailed { .. } => self.of_deployment(light),
+        }
+    }
+
+    /// The fields of what happened to a deployment; none of what did not.
+    fn of_deployment(&self, light: bool) -> Value {
+        match &self.what {
             Happening::DeploymentInfo { id, version, plan, step }
             | Happening::DeploymentStepSuccess { id, version, plan, step } => json!({
                 "plan": plan_json(id, *version, plan, light),
-                "currentStep": render::step(step),
+                "currentStep": render::step(plan, step),
             }),
             Happening::DeploymentSuccess { id, version, plan } => {
                 json!({"id": id.as_str(), "plan": plan_json(id, *version, plan, light)})
@@ -234,12 +270,21 @@ impl Event {
                 }
                 body
             }
-            Happening::AppTerminated { app } => json!({"appId": app.as_str()}),
-            Happening::SchedulerRegistered { framework, master } => {
-                json!({"frameworkId": **framework, "master": **master})
-            }
-            Happening::SchedulerReregistered { master } => json!({"master": **master}),
-            Happening::SchedulerDisconnected => json!({}),
+            Happening::ApiPost { .. }
+            | Happening::PodCreated { .. }
+            | Happening::PodUpdated { .. }
+            | Happening::PodDeleted { .. }
+            | Happening::StatusUpdate { .. }
+            | Happening::InstanceChanged { .. }
+            | Happening::UnknownInstanceTerminated { .. }
+            | Happening::InstanceHealthChanged { .. }
+            | Happening::HealthStatusChanged { .. }
+            | Happening::UnhealthyInstanceKill { .. }
+            | Happening::GroupChangeSuccess { .. }
+            | Happening::AppTerminated { .. }
+            | Happening::SchedulerRegistered { .. }
+            | Happening::SchedulerReregistered { .. }
+            | Happening::SchedulerDisconnected => json!({}),
         }
     }
 }
@@ -248,7 +293,7 @@ fn plan_json(id: &DeploymentId, version: Timestamp, plan: &Plan, light: bool) ->
     let mut body = json!({
         "id": id.as_str(),
         "version": clock::format(version),
-        "steps": plan.steps.iter().map(render::step).collect::<Vec<_>>(),
+        "steps": render::steps(plan),
     });
     if !light {
         body["original"] = json!({"id": "/"});

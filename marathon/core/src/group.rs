@@ -34,7 +34,7 @@ pub struct Group {
 /// All apps and groups at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tree {
-    /// Every app.
+    /// Every app and every pod.
     pub apps: BTreeMap<AppId, Arc<App>>,
     /// Every group that was described.
     pub groups: BTreeMap<AppId, Arc<Group>>,
@@ -44,6 +44,16 @@ pub struct Tree {
 pub type Versions = BTreeMap<AppId, BTreeMap<Timestamp, Arc<App>>>;
 
 impl Tree {
+    /// The app `id`, if it is one and no pod.
+    pub fn app(&self, id: &AppId) -> Option<&Arc<App>> {
+        self.apps.get(id).filter(|app| !app.is_pod())
+    }
+
+    /// The pod `id`, if it is one.
+    pub fn pod(&self, id: &AppId) -> Option<&Arc<App>> {
+        self.apps.get(id).filter(|app| app.is_pod())
+    }
+
     /// Whether there is a group `id`; the root always is.
     pub fn has_group(&self, id: &AppId) -> bool {
         has_group(&self.apps, &self.groups, id)
@@ -150,8 +160,8 @@ pub fn versions(
     past.chain(present).collect()
 }
 
-/// A group with all that is in it, of the shape that the API shows; `app` writes an app, if apps are
-/// wanted, and `version` is what stands for the whole.
+/// A group with all that is in it, of the shape that the API shows; `app` writes an app or a pod
+/// where those are wanted, and `version` is what stands for the whole.
 pub fn render(
     tree: &Tree,
     id: &AppId,
@@ -170,11 +180,10 @@ pub fn render(
         out["enforceRole"] = enforce_role.into();
     }
     if wanted.apps {
-        let here = below(&tree.apps, id).filter(|(app, _)| app.parent() == *id);
-        out["apps"] = here.map(|(_, one)| app(one)).collect();
+        out["apps"] = here(tree, id).filter(|it| !it.is_pod()).map(|it| app(it)).collect();
     }
     if wanted.pods {
-        out["pods"] = json!([]);
+        out["pods"] = here(tree, id).filter(|it| it.is_pod()).map(|it| app(it)).collect();
     }
     if wanted.groups {
         let groups = subgroups(tree, id);
@@ -184,6 +193,11 @@ pub fn render(
     out
 }
 
+/// Apps and pods directly in `id`.
+fn here<'a>(tree: &'a Tree, id: &'a AppId) -> impl Iterator<Item = &'a Arc<App>> {
+    below(&tree.apps, id).filter(move |(app, _)| app.parent() == *id).map(|(_, app)| app)
+}
+
 /// Which parts of a group are shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Shown {
@@ -191,7 +205,7 @@ pub struct Shown {
     pub apps: bool,
     /// The groups in it.
     pub groups: bool,
-    /// Its pods: none.
+    /// The pods in it.
     pub pods: bool,
 }
 

@@ -8,6 +8,9 @@ use std::sync::Arc;
 /// Last segments that the REST paths use for themselves.
 const RESERVED: [&str; 3] = ["restart", "tasks", "versions"];
 
+/// Longest id of an app: with a UUID and a number behind it, it is still an id of a task.
+pub(crate) const ID_BYTES_MAX: usize = 180;
+
 /// What an app id must look like, for messages to users.
 pub const ID_RULE: &str = "must fully match regular expression '^(([a-z0-9]|[a-z0-9][a-z0-9\\-]*[a-z0-9])\\.)*\
                            ([a-z0-9]|[a-z0-9][a-z0-9\\-]*[a-z0-9])$'";
@@ -49,6 +52,7 @@ impl AppId {
         let id = Self::parse(text)?;
         match id.segments().last() {
             None => Err(BadAppId::Root),
+            Some(_) if id.0.len() > ID_BYTES_MAX => Err(BadAppId::TooLong),
             Some(last) if RESERVED.contains(&last) => Err(BadAppId::Reserved(last.to_owned())),
             Some(_) => Ok(id),
         }
@@ -145,6 +149,9 @@ pub enum BadAppId {
     /// The root group is no app.
     #[error("must not be the root group")]
     Root,
+    /// Ids of its tasks would be longer than may be.
+    #[error("must not be longer than {ID_BYTES_MAX} characters")]
+    TooLong,
     /// The REST paths need that word.
     #[error("must not end with '{0}', which is reserved")]
     Reserved(String),
@@ -169,7 +176,8 @@ impl InstanceId {
 
     /// The instance a task id is of; absent when it is none of ours.
     pub fn of_task(task: &str) -> Option<Self> {
-        let (instance, number) = task.rsplit_once("._app.")?;
+        let (rest, number) = task.rsplit_once('.')?;
+        let (instance, _container) = rest.rsplit_once('.')?;
         number.bytes().all(|b| b.is_ascii_digit()).then(|| Self::parse(instance))?
     }
 
@@ -182,6 +190,12 @@ impl InstanceId {
     pub fn task(&self, number: u64) -> TaskId {
         TaskId::new(format!("{}._app.{number}", self.0))
             .expect("ids of apps are bounded and without slashes when safe")
+    }
+
+    /// The id of the task of `container` among its `number`th tasks, if it is a pod.
+    pub fn container_task(&self, container: &str, number: u64) -> TaskId {
+        TaskId::new(format!("{}.{container}.{number}", self.0))
+            .expect("names of containers are bounded and plain")
     }
 }
 
@@ -274,6 +288,10 @@ mod tests {
             assert!(AppId::parse_app(bad).is_err(), "{bad}");
         }
         assert!(AppId::parse_app("/a.b-c/d0").is_ok());
+        let long = |length: usize| AppId::parse_app(&format!("/{}", "a".repeat(length - 1)));
+        assert_eq!(long(ID_BYTES_MAX + 1), Err(BadAppId::TooLong));
+        let longest = long(ID_BYTES_MAX).expect("it just fits");
+        let _ = InstanceId::draw(&longest, &mut Rng::new(1)).task(u64::MAX);
     }
 
     #[test]
@@ -284,7 +302,10 @@ mod tests {
         assert!(task.as_str().starts_with("prod_web.instance-"), "{task}");
         assert!(task.as_str().ends_with("._app.3"), "{task}");
         assert_eq!(InstanceId::of_task(task.as_str()), Some(instance.clone()));
-        assert_eq!(InstanceId::parse(instance.as_str()), Some(instance));
+        assert_eq!(InstanceId::parse(instance.as_str()), Some(instance.clone()));
+        let container = instance.container_task("side-car", 12);
+        assert!(container.as_str().ends_with(".side-car.12"), "{container}");
+        assert_eq!(InstanceId::of_task(container.as_str()), Some(instance.clone()));
         for foreign in ["x", "x._app.1", "x.instance-1._app.1", "prod_web.instance-._app.1"] {
             assert_eq!(InstanceId::of_task(foreign), None, "{foreign}");
         }

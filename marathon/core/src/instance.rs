@@ -5,6 +5,7 @@ use crate::ids::{AppId, InstanceId};
 use model::ids::{AgentId, TaskId};
 use model::step::Timestamp;
 use model::task::TaskState;
+use std::iter;
 use std::sync::Arc;
 
 /// How an instance is.
@@ -76,6 +77,19 @@ pub enum Goal {
     Decommissioned,
 }
 
+impl Goal {
+    /// Every one there is.
+    pub const ALL: [Self; 2] = [Self::Running, Self::Decommissioned];
+
+    /// Its name in the API and in the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "Running",
+            Self::Decommissioned => "Decommissioned",
+        }
+    }
+}
+
 /// One wanted copy of an app.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instance {
@@ -91,15 +105,19 @@ pub struct Instance {
     pub incarnation: u64,
     /// When it was first wanted.
     pub since: Timestamp,
+    /// When its condition changed last.
+    pub changed_at: Timestamp,
     /// Its present task. Absent iff it is [`Condition::Scheduled`].
     pub task: Option<Task>,
 }
 
-/// The present task of an instance.
+/// The present task of an instance; of a pod, all its tasks together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
-    /// Its id.
+    /// Its id; of a pod, that of its first container.
     pub id: TaskId,
+    /// The containers of a pod, in order; none for an app.
+    pub containers: Vec<Container>,
     /// Where it was placed.
     pub place: Place,
     /// Host ports, in the order of [`App::wanted_ports`].
@@ -116,6 +134,54 @@ pub struct Task {
     pub health: Health,
     /// Whether it is ready; absent when nobody wants to know. Not stored.
     pub is_ready: Option<bool>,
+}
+
+/// One container of a pod: a task of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Container {
+    /// Its name in the pod.
+    pub name: Arc<str>,
+    /// Its id.
+    pub task: TaskId,
+    /// What was last heard of it.
+    pub state: TaskState,
+    /// When that was news.
+    pub changed_at: Timestamp,
+    /// What its health check says; absent before the first verdict.
+    pub is_healthy: Option<bool>,
+    /// What was said about it last.
+    pub message: Option<Arc<str>>,
+    /// Whether it came to an end that nobody had asked for, and not a good one.
+    pub is_broken: bool,
+    /// Whether its end speaks against the pod.
+    pub has_failed: bool,
+}
+
+/// An instance of a pod that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Termination {
+    /// Which.
+    pub instance: InstanceId,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// How its containers ended.
+    pub containers: Vec<Container>,
+}
+
+impl Task {
+    /// Whether `id` is its id or that of one of its containers.
+    pub fn is(&self, id: &TaskId) -> bool {
+        self.id == *id || self.containers.iter().any(|container| container.task == *id)
+    }
+
+    /// Ids of the tasks that have not ended.
+    pub fn alive(&self) -> impl Iterator<Item = &TaskId> {
+        let own = iter::once(&self.id).filter(|_| self.containers.is_empty());
+        let containers = self.containers.iter().filter(|container| !container.state.is_terminal());
+        own.chain(containers.map(|container| &container.task))
+    }
 }
 
 /// What is known of a task's health. Not stored: reconciliation brings it back.
@@ -174,7 +240,7 @@ impl Instance {
     /// Whether nothing speaks against its health: it is not checked, or was found healthy.
     pub fn is_healthy(&self) -> bool {
         let verdict = self.task.as_ref().and_then(|task| task.health.is_healthy);
-        self.app.health_checks.is_empty() || verdict == Some(true)
+        !self.app.is_checked() || verdict == Some(true)
     }
 
     /// Whether it is of the launch-relevant definition of `app`.

@@ -190,6 +190,40 @@ pub enum Command {
         /// Of which app.
         id: AppId,
     },
+    /// `POST /v2/pods`.
+    CreatePod {
+        /// The pod.
+        body: Value,
+        /// Whether deployments in the way are cancelled.
+        force: bool,
+    },
+    /// `PUT /v2/pods/{id}`.
+    PutPod {
+        /// Which.
+        id: AppId,
+        /// The whole pod.
+        body: Value,
+        /// Whether deployments in the way are cancelled.
+        force: bool,
+    },
+    /// `DELETE /v2/pods/{id}`.
+    DeletePod {
+        /// Which.
+        id: AppId,
+        /// Whether deployments in the way are cancelled.
+        force: bool,
+    },
+    /// `DELETE /v2/pods/{id}::instances` and `…::instances/{instance}`.
+    KillPodInstances {
+        /// Of which pod.
+        id: AppId,
+        /// Which instances.
+        instances: Vec<String>,
+        /// Whether one was named by the URL, and one is answered.
+        is_single: bool,
+        /// Whether they are forgotten with all they hold.
+        wipe: bool,
+    },
     /// `POST` and `PUT /v2/groups/{id}`.
     PutGroup {
         /// Which, by the URL; the root if there is none.
@@ -357,8 +391,12 @@ pub struct Launch {
     pub host: Arc<str>,
     /// Host ports, in the order of [`App::wanted_ports`].
     pub ports: Vec<u16>,
-    /// What it takes out of the offer, ports included.
+    /// What it takes out of the offer, ports and executor included.
     pub resources: Resources,
+    /// What of that its executor takes; nothing where the executor is the agent's own.
+    pub executor: Resources,
+    /// Of a pod: the task of each container, in order, with what it takes.
+    pub containers: Vec<(TaskId, Resources)>,
     /// Whether its group has its role enforced.
     pub is_role_enforced: bool,
 }

@@ -1,6 +1,6 @@
 //! Whether one instance can start on an offer, with which resources and ports, and if not why not.
 
-use crate::app::{App, Constraint, Operator};
+use crate::app::{App, Constraint, Operator, Part};
 use crate::fleet::{Fleet, ONE_PER_AGENT, is_one_per_agent};
 use crate::instance::Place;
 use crate::io::OfferView;
@@ -110,6 +110,8 @@ impl Mismatch {
 pub struct Fit {
     /// Everything, ports included.
     pub resources: Resources,
+    /// What each of the [`App::parts`] takes of that.
+    pub parts: Vec<Resources>,
     /// Host ports, in the order of [`App::wanted_ports`].
     pub ports: Vec<u16>,
 }
@@ -146,14 +148,34 @@ pub fn matches(
         };
         holds(constraint, &place, placed, &values)?;
     }
-    let mut taken = Resources::none();
-    let gpus = Milli::units(i64::from(app.gpus));
-    for (name, wanted) in [("cpus", app.cpus), ("mem", app.mem), ("disk", app.disk), ("gpus", gpus)]
-    {
-        take_scalar(&usable, name, wanted, &mut taken)?;
+    take(&app.parts(), usable, &app.wanted_ports(), rng)
+}
+
+/// Takes what each part needs, and its ports with it.
+fn take(
+    parts: &[Part],
+    mut left: Resources,
+    wanted_ports: &[u16],
+    rng: &mut Rng,
+) -> Result<Fit, Mismatch> {
+    let mut fit = Fit { resources: Resources::none(), parts: Vec::new(), ports: Vec::new() };
+    for part in parts {
+        let mut taken = Resources::none();
+        for (name, wanted) in part.needs.named() {
+            take_scalar(&left, name, wanted, &mut taken)?;
+        }
+        left.subtract(&taken);
+        fit.parts.push(taken);
     }
-    let ports = take_ports(&usable, &app.wanted_ports(), &mut taken, rng)?;
-    Ok(Fit { resources: taken, ports })
+    let mut given = take_ports(&left, wanted_ports, rng)?.into_iter();
+    for (part, taken) in parts.iter().zip(&mut fit.parts) {
+        for (port, resource) in given.by_ref().take(part.ports) {
+            fit.ports.push(port);
+            taken.add(&resource);
+        }
+        fit.resources.add(taken);
+    }
+    Ok(fit)
 }
 
 /// Where a task on `offer` would be.
@@ -226,12 +248,13 @@ fn take_scalar(
     Err(Mismatch::TooSmall { name, wanted, left: wanted - missing })
 }
 
+/// A number for each wanted port, with the resource that it is; a number that is given twice is one
+/// resource.
 fn take_ports(
     usable: &Resources,
     wanted: &[u16],
-    taken: &mut Resources,
     rng: &mut Rng,
-) -> Result<Vec<u16>, Mismatch> {
+) -> Result<Vec<(u16, Resources)>, Mismatch> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
@@ -251,10 +274,10 @@ fn take_ports(
         return Err(Mismatch::Ports(format!("{any} ports wanted, {count} left")));
     }
     let mut next = rng.below(count);
-    let mut ports: Vec<u16> = Vec::with_capacity(wanted.len());
+    let mut ports: Vec<(u16, Resources)> = Vec::with_capacity(wanted.len());
     for port in wanted {
-        if *port != 0 && ports.contains(port) {
-            ports.push(*port);
+        if *port != 0 && ports.iter().any(|(given, _)| given == port) {
+            ports.push((*port, Resources::none()));
             continue;
         }
         let number = if *port == 0 {
@@ -273,12 +296,11 @@ fn take_ports(
             Value::Scalar(_) | Value::Ranges(_) | Value::Set(_) => None,
         });
         let key = key.expect("the port is in the sum over all keys");
+        let mut taken = Resources::none();
         taken.insert(key, Value::Ranges(one_port(number)));
-        ports.push(
-            u16::try_from(number).map_err(|_| {
-                Mismatch::Ports(format!("the offer holds {number}, which is no port"))
-            })?,
-        );
+        let number = u16::try_from(number)
+            .map_err(|_| Mismatch::Ports(format!("the offer holds {number}, which is no port")))?;
+        ports.push((number, taken));
     }
     Ok(ports)
 }

@@ -62,6 +62,24 @@ impl Deployment {
 pub struct Plan {
     /// Never with an empty one among them.
     pub steps: Vec<Step>,
+    /// Which of the apps it is about are pods.
+    pub pods: BTreeSet<AppId>,
+}
+
+impl Plan {
+    /// What the API calls `action`.
+    pub fn name_of(&self, action: &Action) -> &'static str {
+        match (action, self.pods.contains(action.app())) {
+            (Action::Start { .. }, false) => "StartApplication",
+            (Action::Stop { .. }, false) => "StopApplication",
+            (Action::Scale { .. }, false) => "ScaleApplication",
+            (Action::Restart { .. }, false) => "RestartApplication",
+            (Action::Start { .. }, true) => "StartPod",
+            (Action::Stop { .. }, true) => "StopPod",
+            (Action::Scale { .. }, true) => "ScalePod",
+            (Action::Restart { .. }, true) => "RestartPod",
+        }
+    }
 }
 
 /// Actions that may run together.
@@ -108,16 +126,6 @@ impl Action {
             | Self::Stop { app }
             | Self::Scale { app, .. }
             | Self::Restart { app } => app,
-        }
-    }
-
-    /// Its name in the API.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Start { .. } => "StartApplication",
-            Self::Stop { .. } => "StopApplication",
-            Self::Scale { .. } => "ScaleApplication",
-            Self::Restart { .. } => "RestartApplication",
         }
     }
 }
@@ -171,7 +179,11 @@ pub fn plan(
         layers.entry(depth).or_default().actions.extend(action);
     }
     let all = [stops, starts].into_iter().chain(layers.into_values());
-    Ok(Plan { steps: all.filter(|step| !step.actions.is_empty()).collect() })
+    let is_pod = |(old, new): &(Option<Arc<App>>, Option<Arc<App>>)| {
+        new.as_ref().or(old.as_ref()).is_some_and(|app| app.is_pod())
+    };
+    let pods = changes.iter().filter(|(_, change)| is_pod(change)).map(|(id, _)| id.clone());
+    Ok(Plan { steps: all.filter(|step| !step.actions.is_empty()).collect(), pods: pods.collect() })
 }
 
 /// An app that cannot be deployed before itself.

@@ -38,8 +38,9 @@ pub(crate) fn entry(entry: &Entry, now: Timestamp, with_last_unused_offers: bool
         "delay": {"timeLeftSeconds": left, "overdue": left == 0},
         "since": clock::format(entry.since),
         "processedOffersSummary": summary,
-        "app": render::app(&entry.app),
     });
+    let kind = if entry.app.is_pod() { "pod" } else { "app" };
+    out[kind] = render::app(&entry.app);
     if with_last_unused_offers {
         out["lastUnusedOffers"] = offers.last_unused.values().map(|it| unused(it)).collect();
     }

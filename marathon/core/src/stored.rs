@@ -10,11 +10,12 @@ use crate::app::{App, parse, render};
 use crate::group::{Tree, Versions};
 use crate::history::Past;
 use crate::ids::{AppId, DeploymentId, InstanceId};
-use crate::instance::{Condition, Goal, Health, Instance, Place, Task};
+use crate::instance::{Condition, Container, Goal, Health, Instance, Place, Task};
 use crate::io::Key;
 use crate::planner::{Action, Deployment, Plan, Step};
 use model::ids::{AgentId, FrameworkId, TaskId};
 use model::step::Timestamp;
+use model::task::TaskState;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -82,7 +83,7 @@ struct StoredVersion {
 }
 
 pub(crate) fn version(app: &App) -> Vec<u8> {
-    encode(&StoredVersion { form: FORM, app: render::app(app) })
+    encode(&StoredVersion { form: FORM, app: render::stored(app) })
 }
 
 /// What outlives a crash of an instance.
@@ -96,6 +97,8 @@ pub(crate) struct StoredInstance {
     condition: String,
     incarnation: u64,
     since: u64,
+    #[serde(default)]
+    changed_at: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<StoredTask>,
 }
@@ -120,6 +123,37 @@ struct StoredTask {
     /// Kept so that a deployment that is taken up again knows who serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     healthy: Option<bool>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    containers: Vec<StoredContainer>,
+}
+
+#[derive(Debug, Eq, PartialEq, Serialize, Deserialize)]
+struct StoredContainer {
+    name: String,
+    task: String,
+    state: String,
+    changed_at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    healthy: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(default)]
+    is_broken: bool,
+    #[serde(default)]
+    has_failed: bool,
+}
+
+fn container(container: &Container) -> StoredContainer {
+    StoredContainer {
+        name: container.name.to_string(),
+        task: container.task.to_string(),
+        state: container.state.name().to_owned(),
+        changed_at: container.changed_at.0,
+        healthy: container.is_healthy,
+        message: container.message.as_deref().map(str::to_owned),
+        is_broken: container.is_broken,
+        has_failed: container.has_failed,
+    }
 }
 
 pub(crate) fn instance(instance: &Instance) -> StoredInstance {
@@ -129,10 +163,11 @@ pub(crate) fn instance(instance: &Instance) -> StoredInstance {
         id: instance.id.to_string(),
         app: instance.app.id.to_string(),
         version: instance.app.version.0,
-        goal: goal_name(instance.goal).to_owned(),
+        goal: instance.goal.name().to_owned(),
         condition: instance.condition.name().to_owned(),
         incarnation: instance.incarnation,
         since: instance.since.0,
+        changed_at: instance.changed_at.0,
         task: instance.task.as_ref().map(|task| StoredTask {
             id: task.id.to_string(),
             agent: task.place.agent.to_string(),
@@ -151,14 +186,8 @@ pub(crate) fn instance(instance: &Instance) -> StoredInstance {
             unreachable_at: task.unreachable_at.map(|at| at.0),
             addresses: task.addresses.iter().map(text).collect(),
             healthy: task.health.is_healthy,
+            containers: task.containers.iter().map(container).collect(),
         }),
-    }
-}
-
-fn goal_name(goal: Goal) -> &'static str {
-    match goal {
-        Goal::Running => "Running",
-        Goal::Decommissioned => "Decommissioned",
     }
 }
 
@@ -176,6 +205,8 @@ struct StoredDeployment {
     is_paused: bool,
     #[serde(default)]
     stage: usize,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pods: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -215,6 +246,7 @@ pub(crate) fn deployment(deployment: &Deployment) -> Vec<u8> {
         is_return: deployment.is_return,
         is_paused: deployment.is_paused,
         stage: deployment.stage,
+        pods: deployment.plan.pods.iter().map(ToString::to_string).collect(),
     })
 }
 
@@ -281,18 +313,18 @@ fn find(versions: &Versions, id: &AppId, version: u64) -> Option<Arc<App>> {
 fn instance_of(stored: &StoredInstance, versions: &Versions) -> Option<Instance> {
     let app = find(versions, &AppId::parse(&stored.app).ok()?, stored.version)?;
     let condition = Condition::ALL.into_iter().find(|it| it.name() == stored.condition)?;
-    let goals = [Goal::Running, Goal::Decommissioned];
     let task = match &stored.task {
         Some(task) => Some(task_of(task)?),
         None => None,
     };
     Some(Instance {
         id: InstanceId::parse(&stored.id)?,
-        goal: goals.into_iter().find(|goal| goal_name(*goal) == stored.goal)?,
+        goal: Goal::ALL.into_iter().find(|goal| goal.name() == stored.goal)?,
         condition,
         app,
         incarnation: stored.incarnation,
         since: Timestamp(stored.since),
+        changed_at: Timestamp(stored.changed_at.max(stored.since)),
         task,
     })
 }
@@ -300,7 +332,9 @@ fn instance_of(stored: &StoredInstance, versions: &Versions) -> Option<Instance>
 fn task_of(stored: &StoredTask) -> Option<Task> {
     let text = |text: &String| Arc::from(text.as_str());
     let attributes = stored.attributes.iter();
+    let containers: Option<_> = stored.containers.iter().map(container_of).collect();
     Some(Task {
+        containers: containers?,
         id: TaskId::new(stored.id.as_str()).ok()?,
         place: Place {
             agent: AgentId::new(stored.agent.as_str()).ok()?,
@@ -319,6 +353,19 @@ fn task_of(stored: &StoredTask) -> Option<Task> {
     })
 }
 
+fn container_of(stored: &StoredContainer) -> Option<Container> {
+    Some(Container {
+        name: stored.name.as_str().into(),
+        task: TaskId::new(stored.task.as_str()).ok()?,
+        state: TaskState::ALL.iter().copied().find(|it| it.name() == stored.state)?,
+        changed_at: Timestamp(stored.changed_at),
+        is_healthy: stored.healthy,
+        message: stored.message.as_deref().map(Arc::from),
+        is_broken: stored.is_broken,
+        has_failed: stored.has_failed,
+    })
+}
+
 fn deployment_of(stored: &StoredDeployment, versions: &Versions) -> Option<Deployment> {
     let mut originals = BTreeMap::new();
     for (id, version) in &stored.originals {
@@ -334,7 +381,10 @@ fn deployment_of(stored: &StoredDeployment, versions: &Versions) -> Option<Deplo
     Some(Deployment {
         id: DeploymentId::new(&stored.id),
         version: Timestamp(stored.version),
-        plan: Plan { steps },
+        plan: Plan {
+            steps,
+            pods: stored.pods.iter().filter_map(|id| AppId::parse(id).ok()).collect(),
+        },
         originals,
         step: 0,
         is_return: stored.is_return,

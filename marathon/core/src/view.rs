@@ -4,7 +4,7 @@ use crate::app::{App, render};
 use crate::group::{self, Group, Tree};
 use crate::history::Past;
 use crate::ids::{AppId, DeploymentId, InstanceId};
-use crate::instance::{Condition, Instance};
+use crate::instance::{Condition, Instance, Termination};
 use crate::io::TaskFailure;
 use crate::launch_queue::Entry;
 use crate::planner::{Deployment, Progress};
@@ -43,7 +43,12 @@ pub enum Change {
     Queue(AppId, Option<Arc<Entry>>),
     /// A task of an app has ended badly, or the app is gone.
     Failure(AppId, Option<Arc<TaskFailure>>),
+    /// An instance of a pod has ended; absent, the pod is gone.
+    Ended(AppId, Option<Arc<Termination>>),
 }
+
+/// Ended instances of one pod that are shown: enough to see whether it fails always alike.
+const TERMINATIONS_MAX: usize = 10;
 
 /// What is visible. Cloning copies the tables and shares what is in them.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +75,8 @@ pub struct View {
     pub queue: BTreeMap<AppId, Arc<Entry>>,
     /// The last failure of each app.
     pub failures: BTreeMap<AppId, Arc<TaskFailure>>,
+    /// The latest instances of each pod that ended, newest first.
+    pub terminations: BTreeMap<AppId, Vec<Arc<Termination>>>,
 }
 
 /// What is added to an app.
@@ -152,6 +159,14 @@ impl View {
             Change::Progress(id, progress) => put(&mut self.progress, id, progress),
             Change::Queue(id, entry) => put(&mut self.queue, id, entry),
             Change::Failure(id, failure) => put(&mut self.failures, id, failure),
+            Change::Ended(id, None) => {
+                self.terminations.remove(&id);
+            }
+            Change::Ended(id, Some(ended)) => {
+                let of_pod = self.terminations.entry(id).or_default();
+                of_pod.insert(0, ended);
+                of_pod.truncate(TERMINATIONS_MAX);
+            }
         }
     }
 
@@ -162,12 +177,12 @@ impl View {
 
     /// An app with what `embed` adds; absent when there is none of that id.
     pub fn app(&self, id: &AppId, embed: Embed) -> Option<Value> {
-        self.tree.apps.get(id).map(|app| self.render(app, embed))
+        self.tree.app(id).map(|app| self.render(app, embed))
     }
 
     /// Every app that `keep` says yes to, with what `embed` adds.
     pub fn apps(&self, embed: Embed, keep: impl Fn(&App) -> bool) -> Vec<Value> {
-        let kept = self.tree.apps.values().filter(|app| keep(app));
+        let kept = self.tree.apps.values().filter(|app| !app.is_pod() && keep(app));
         kept.map(|app| self.render(app, embed)).collect()
     }
 
@@ -247,14 +262,59 @@ impl View {
 
     /// Stored versions of an app, newest first; absent when there is no such app.
     pub fn versions(&self, app: &AppId) -> Option<Vec<String>> {
-        self.tree.apps.get(app)?;
+        self.tree.app(app)?;
         let versions = self.versions.get(app).into_iter().flat_map(BTreeMap::keys);
         Some(versions.rev().map(|version| clock::format(*version)).collect())
     }
 
     /// One stored version of an app.
     pub fn version(&self, app: &AppId, version: Timestamp) -> Option<Value> {
-        self.versions.get(app)?.get(&version).map(|app| render::app(app))
+        let app = self.versions.get(app)?.get(&version).filter(|app| !app.is_pod());
+        app.map(|app| render::app(app))
+    }
+
+    /// A pod; absent when there is none of that id.
+    pub fn pod(&self, id: &AppId) -> Option<Value> {
+        self.tree.pod(id).map(|pod| render::app(pod))
+    }
+
+    /// Every pod.
+    pub fn pods(&self) -> Vec<Value> {
+        self.all_pods().map(|pod| render::app(pod)).collect()
+    }
+
+    /// How a pod and its instances are; absent when there is none of that id.
+    pub fn pod_status(&self, id: &AppId) -> Option<Value> {
+        self.tree.pod(id).map(|pod| self.status_of(pod))
+    }
+
+    /// How every pod is.
+    pub fn pod_statuses(&self) -> Vec<Value> {
+        self.all_pods().map(|pod| self.status_of(pod)).collect()
+    }
+
+    /// Stored versions of a pod, newest first; absent when there is no such pod.
+    pub fn pod_versions(&self, id: &AppId) -> Option<Vec<String>> {
+        self.tree.pod(id)?;
+        let versions = self.versions.get(id)?.iter().filter(|(_, pod)| pod.is_pod());
+        Some(versions.rev().map(|(version, _)| clock::format(*version)).collect())
+    }
+
+    /// One stored version of a pod.
+    pub fn pod_version(&self, id: &AppId, version: Timestamp) -> Option<Value> {
+        let pod = self.versions.get(id)?.get(&version).filter(|pod| pod.is_pod());
+        pod.map(|pod| render::app(pod))
+    }
+
+    fn all_pods(&self) -> impl Iterator<Item = &Arc<App>> {
+        self.tree.apps.values().filter(|app| app.is_pod())
+    }
+
+    /// How `pod` is; of what is no pod, nothing.
+    pub fn status_of(&self, app: &App) -> Value {
+        let Some(pod) = &app.pod else { return Value::Null };
+        let ended = self.terminations.get(&app.id).map_or(&[][..], Vec::as_slice);
+        render::status(app, pod, self.instances_of(&app.id), ended, &self.role)
     }
 
     /// Every service port with the apps that have it, for those who give out numbers.

@@ -298,7 +298,7 @@ fn what_is_wrong_in_a_group_is_told_by_its_path() {
         (json!({"id": "/a", "dependencies": ["."]}), 422, "/dependencies(0)"),
         (json!({"id": "/a", "apps": [sleeper("b", 1)], "groups": [{"id": "b"}]}), 422, "/"),
         (json!({"id": "/a", "apps": [sleeper("b", 1), sleeper("b", 1)]}), 422, "/apps(1)"),
-        (json!({"id": "/a", "pods": [{"id": "p"}]}), 422, "/pods"),
+        (json!({"id": "/a", "pods": [{"id": "p"}]}), 422, "/pods(0)/containers"),
         (
             json!({"id": "/a", "groups": [{"id": "b", "dependencies": ["../c"], "apps": [sleeper("x", 1)]},
                 {"id": "c", "dependencies": ["../b"], "apps": [sleeper("x", 1)]}]}),

@@ -50,7 +50,7 @@ pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
 /// The id, if there is such an app.
 fn existing(call: &Call<'_>, words: &[&str]) -> Result<AppId, Refused> {
     let id = app_id(words)?;
-    if call.view.tree.apps.contains_key(&id) { Ok(id) } else { Err(no_app(id.as_str())) }
+    if call.view.tree.app(&id).is_some() { Ok(id) } else { Err(no_app(id.as_str())) }
 }
 
 fn embed(call: &Call<'_>, always: Embed) -> Embed {
@@ -75,7 +75,8 @@ async fn all(call: &Call<'_>) -> Reply {
         _ => {
             let keep = filter(call)?;
             // Only what is shown is written out.
-            let apps = call.view.tree.apps.values().filter(|app| keep(app)).collect();
+            let apps = call.view.tree.apps.values();
+            let apps = apps.filter(|app| !app.is_pod() && keep(app)).collect();
             let embed = embed(call, Embed::LIST);
             let apps: Vec<_> =
                 call.page(apps)?.iter().map(|app| call.view.render(app, embed)).collect();
@@ -175,7 +176,7 @@ fn below(call: &Call<'_>, group: &[&str], what: &str) -> Reply {
 
 async fn tasks_of(call: &Call<'_>, id: AppId) -> Reply {
     call.only(&[Method::GET, Method::DELETE])?;
-    if !call.view.tree.apps.contains_key(&id) {
+    if call.view.tree.app(&id).is_none() {
         return Err(no_app(id.as_str()));
     }
     if call.parts.method == Method::DELETE {

@@ -18,8 +18,9 @@ pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
             call.only(&[Method::GET])?;
             let id = existing(call, id)?;
             let embed = Wanted::of(call).apps.unwrap_or_default();
-            let apps = group::below(&call.view.tree.apps, &id);
-            let apps: Vec<_> = apps.map(|(_, app)| call.view.render(app, embed)).collect();
+            let apps = group::below(&call.view.tree.apps, &id).map(|(_, app)| app);
+            let apps = apps.filter(|app| !app.is_pod());
+            let apps: Vec<_> = apps.map(|app| call.view.render(app, embed)).collect();
             json(StatusCode::OK, &apps.into())
         }
         [id @ .., "versions"] => {
@@ -127,5 +128,7 @@ fn group(view: &View, id: &AppId, wanted: Wanted) -> Value {
     let embed = wanted.apps.unwrap_or_default();
     let shown = Shown { apps: wanted.apps.is_some(), groups: wanted.groups, pods: wanted.pods };
     let version = |id: &AppId| view.group_versions(id).pop_last().unwrap_or_default();
-    group::render(&view.tree, id, shown, &version, &|app| view.render(app, embed))
+    group::render(&view.tree, id, shown, &version, &|app| {
+        if app.is_pod() { view.status_of(app) } else { view.render(app, embed) }
+    })
 }

@@ -54,7 +54,8 @@ fn metrics(shared: &Shared) -> Value {
         .count();
     let waiting: usize = view.queue.values().map(|entry| entry.count).sum();
     let gauges = [
-        ("marathon.apps.active.gauge", view.tree.apps.len()),
+        ("marathon.apps.active.gauge", view.tree.apps.values().filter(|it| !it.is_pod()).count()),
+        ("marathon.pods.active.gauge", view.tree.apps.values().filter(|it| it.is_pod()).count()),
         ("marathon.deployments.active.gauge", view.deployments.len()),
         ("marathon.instances.running.gauge", running),
         ("marathon.instances.staged.gauge", staged),

@@ -9,6 +9,7 @@ mod apps;
 mod groups;
 mod info;
 mod path;
+mod pods;
 mod proxy;
 mod query;
 mod reply;
@@ -151,13 +152,12 @@ async fn route(call: &Call<'_>, words: &[&str]) -> Reply {
             call.only(&[Method::GET])?;
             json(StatusCode::OK, &serde_json::json!({"plugins": []}))
         }
-        ["v2", "pods"] if call.parts.method == Method::GET => {
-            json(StatusCode::OK, &serde_json::json!([]))
+        ["v2", "pods", rest @ ..] => pods::route(call, rest).await,
+        ["v2", word, rest @ ..] if word.starts_with("pods::") => {
+            let rest: Vec<&str> =
+                [&word["pods".len()..]].into_iter().chain(rest.iter().copied()).collect();
+            pods::route(call, &rest).await
         }
-        ["v2", "pods", ..] => refuse(
-            StatusCode::NOT_IMPLEMENTED,
-            "Pods are not implemented; make an app of each container",
-        ),
         _ => refuse(StatusCode::NOT_FOUND, "URI not found"),
     }
 }

@@ -69,7 +69,7 @@ pub(super) fn is_known(view: &View, app: &AppId, text: &str) -> bool {
 /// containers; they are told for the `networks` that are asked for.
 fn table(view: &View, networks: &[&str]) -> String {
     let mut lines = String::new();
-    for app in view.tree.apps.values() {
+    for app in view.tree.apps.values().filter(|app| !app.is_pod()) {
         let running = || {
             let running = view.instances_of(&app.id);
             let running = running.filter(|instance| instance.condition == Condition::Running);

@@ -1,6 +1,6 @@
 //! What a task runs in.
 
-use marathon_core::app::{App, Container, Docker, Engine, NetworkMode, PortMapping};
+use marathon_core::app::{App, Docker, Engine, NetworkMode, PortMapping};
 use proto::mesos::v1::container_info::{DockerInfo, MesosInfo, docker_info};
 use proto::mesos::v1::network_info;
 use proto::mesos::v1::{
@@ -10,6 +10,9 @@ use proto::mesos::v1::{
 use serde_json::Value;
 
 use super::labels;
+
+/// The bridge is a network by a name that operators give it; this is the usual one.
+pub(super) const BRIDGE: &str = "mesos-bridge";
 
 /// The container of `app`, absent for a plain command on the host's network.
 pub(super) fn container(app: &App, ports: &[u16]) -> Option<ContainerInfo> {
@@ -42,19 +45,21 @@ pub(super) fn container(app: &App, ports: &[u16]) -> Option<ContainerInfo> {
         }
         (_, docker) => {
             wire.set_type(container_info::Type::Mesos);
+            let image = |docker: &Docker| docker_image(&docker.image, docker.force_pull);
             wire.mesos = docker.as_ref().map(|docker| MesosInfo { image: Some(image(docker)) });
             wire.network_infos = networks;
         }
     }
-    wire.linux_info = linux_info(container);
+    wire.linux_info = linux_info(container.linux_info.as_ref());
     Some(wire)
 }
 
-fn image(docker: &Docker) -> Image {
+/// An image by its name.
+pub(super) fn docker_image(name: &str, force_pull: bool) -> Image {
     Image {
         r#type: image::Type::Docker.into(),
-        docker: Some(image::Docker { name: docker.image.clone(), ..image::Docker::default() }),
-        cached: Some(!docker.force_pull),
+        docker: Some(image::Docker { name: name.to_owned(), ..image::Docker::default() }),
+        cached: Some(!force_pull),
         ..Image::default()
     }
 }
@@ -118,8 +123,7 @@ fn networks(app: &App, ports: &[u16]) -> Vec<NetworkInfo> {
                         protocol: Some(protocol.to_owned()),
                     })
                 });
-            // The bridge is a network by a name that operators give it; this is the usual one.
-            let name = network.name.clone().unwrap_or_else(|| "mesos-bridge".to_owned());
+            let name = network.name.clone().unwrap_or_else(|| BRIDGE.to_owned());
             let pairs = network.labels.iter();
             NetworkInfo {
                 name: Some(name),
@@ -175,9 +179,10 @@ fn volume(given: &Value) -> Option<Volume> {
     Some(wire)
 }
 
-fn linux_info(container: &Container) -> Option<proto::mesos::v1::LinuxInfo> {
+/// `linuxInfo` of an app, a pod or a container of one.
+pub(super) fn linux_info(given: Option<&Value>) -> Option<proto::mesos::v1::LinuxInfo> {
     use proto::mesos::v1::{LinuxInfo, SeccompInfo, linux_info};
-    let given = container.linux_info.as_ref()?;
+    let given = given?;
     let seccomp = given.get("seccomp").map(|seccomp| SeccompInfo {
         profile_name: seccomp.get("profileName").and_then(Value::as_str).map(str::to_owned),
         unconfined: seccomp.get("unconfined").and_then(Value::as_bool),

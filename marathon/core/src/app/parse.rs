@@ -6,12 +6,16 @@
 mod container;
 mod health;
 mod legacy;
+mod pod;
 mod reader;
 mod rules;
+mod shared;
+
+pub use pod::{pod_id, whole_pod};
 
 use crate::app::{
-    App, Artifact, Constraint, KillSelection, Network, NetworkMode, Operator, PortDefinition,
-    UnreachableStrategy, UpgradeStrategy, VersionInfo, render,
+    App, Artifact, Constraint, KillSelection, Millionths, Network, NetworkMode, Operator,
+    PortDefinition, UnreachableStrategy, UpgradeStrategy, VersionInfo, render,
 };
 use crate::clock;
 use crate::ids::AppId;
@@ -26,7 +30,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Fields that are kept and shown but decide nothing.
-const KEPT: [&str; 5] = ["secrets", "resourceLimits", "executorResources", "check", "tty"];
+const KEPT: [&str; 4] = ["secrets", "resourceLimits", "check", "tty"];
+
+/// The same of pods.
+const KEPT_OF_PODS: [&str; 1] = ["secrets"];
 
 /// What is the cluster's and not the app's.
 #[derive(Clone, Debug, Default)]
@@ -290,10 +297,17 @@ pub fn stored(value: &Value) -> Result<App, Invalid> {
     let id = fields.get("id").and_then(Value::as_str).map(AppId::parse);
     let Some(Ok(id)) = id else { return Err(Invalid::one("/id", "is no app id")) };
     // What was valid once stays valid: roles are not judged again under another flag.
-    let role = fields.get("acceptedResourceRoles").and_then(Value::as_array).and_then(|roles| {
+    let accepted = fields.get("acceptedResourceRoles");
+    let accepted =
+        accepted.or_else(|| value.pointer("/scheduling/placement/acceptedResourceRoles"));
+    let role = accepted.and_then(Value::as_array).and_then(|roles| {
         roles.iter().filter_map(Value::as_str).find(|role| *role != "*").map(Arc::from)
     });
-    app(&id, fields, &Defaults { role: role.unwrap_or_else(|| "*".into()), network: None })
+    let defaults = Defaults { role: role.unwrap_or_else(|| "*".into()), network: None };
+    if fields.contains_key("containers") {
+        return pod::pod(&id, fields, &defaults);
+    }
+    app(&id, fields, &defaults)
 }
 
 fn app(id: &AppId, fields: &Map<String, Value>, defaults: &Defaults) -> Result<App, Invalid> {
@@ -315,13 +329,14 @@ fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App {
         cmd: reader.text("cmd"),
         args: reader.texts("args"),
         user: reader.text("user"),
-        env: env(reader),
+        env: env(reader, "env"),
         instances: reader.count("instances").unwrap_or(1),
         cpus: reader.amount("cpus").unwrap_or(Milli::units(1)),
         mem: reader.amount("mem").unwrap_or(Milli::units(128)),
         disk: reader.amount("disk").unwrap_or_default(),
         gpus: reader.count("gpus").unwrap_or(0),
         executor: reader.text("executor").unwrap_or_default(),
+        executor_needs: reader.object("executorResources").map(|it| pod::executor_needs(&it)),
         constraints: constraints(reader),
         fetch: reader.objects("fetch").iter().map(artifact).collect(),
         container: container::container(reader, &networks),
@@ -331,7 +346,7 @@ fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App {
         backoff: seconds("backoffSeconds", 1),
         backoff_factor: reader
             .millionths("backoffFactor", 1_000_000, u64::MAX)
-            .unwrap_or(crate::app::Millionths(1_150_000)),
+            .unwrap_or(Millionths(1_150_000)),
         max_launch_delay: seconds("maxLaunchDelaySeconds", 300),
         health_checks: health::checks(reader),
         readiness_checks: reader
@@ -347,6 +362,7 @@ fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App {
         kill_grace: reader.whole("taskKillGracePeriodSeconds").map(Duration::from_secs),
         accepted_resource_roles: reader.texts("acceptedResourceRoles"),
         role: reader.text("role"),
+        pod: None,
         extra: KEPT
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), reader.get(name)?.clone())))
@@ -365,8 +381,8 @@ fn time(reader: &Reader<'_>, name: &str) -> Timestamp {
     reader.get(name).and_then(Value::as_str).and_then(clock::parse).unwrap_or_default()
 }
 
-fn env(reader: &Reader<'_>) -> BTreeMap<String, Value> {
-    let Some(env) = reader.object("env") else { return BTreeMap::new() };
+fn env(reader: &Reader<'_>, name: &str) -> BTreeMap<String, Value> {
+    let Some(env) = reader.object(name) else { return BTreeMap::new() };
     let mut out = BTreeMap::new();
     for (name, value) in env.members() {
         let is_secret = value.get("secret").is_some_and(Value::is_string);
@@ -390,7 +406,7 @@ fn artifact(reader: &Reader<'_>) -> Artifact {
 }
 
 fn constraints(reader: &Reader<'_>) -> Vec<Constraint> {
-    let mut out = Vec::new();
+    let mut lists: Vec<Vec<String>> = Vec::new();
     for (index, item) in reader.list("constraints").iter().enumerate() {
         let at = format!("constraints({index})");
         let parts: Option<Vec<&str>> =
@@ -399,8 +415,23 @@ fn constraints(reader: &Reader<'_>) -> Vec<Constraint> {
             reader.malformed(&at, "error.expected.jsarray");
             continue;
         };
-        let ([field, operator] | [field, operator, _]) = parts[..] else {
+        if !(2..=3).contains(&parts.len()) {
             reader.wrong(&at, "must have either 2 or 3 fields");
+            continue;
+        }
+        lists.push(parts.into_iter().map(str::to_owned).collect());
+    }
+    constraints_of(reader, lists)
+}
+
+/// Constraints, each a field, an operator and, for some, a value.
+fn constraints_of(reader: &Reader<'_>, lists: Vec<Vec<String>>) -> Vec<Constraint> {
+    let mut out = Vec::new();
+    for (index, parts) in lists.into_iter().enumerate() {
+        let at = format!("constraints({index})");
+        let mut parts = parts.into_iter();
+        let (Some(field), Some(operator), value) = (parts.next(), parts.next(), parts.next())
+        else {
             continue;
         };
         let upper = operator.to_ascii_uppercase();
@@ -412,8 +443,7 @@ fn constraints(reader: &Reader<'_>) -> Vec<Constraint> {
         if field.is_empty() {
             reader.wrong(&at, "must not be empty");
         }
-        let value = parts.get(2).map(|value| (*value).to_owned());
-        out.push(Constraint { field: field.to_owned(), operator, value });
+        out.push(Constraint { field, operator, value });
     }
     out
 }
@@ -483,14 +513,16 @@ fn dependencies(id: &AppId, reader: &Reader<'_>) -> Vec<AppId> {
 fn upgrade_strategy(reader: &Reader<'_>, is_single: bool) -> UpgradeStrategy {
     let default = if is_single { 0 } else { 1_000_000 };
     let strategy = reader.object("upgradeStrategy");
-    let part = |name| {
-        let given = strategy.as_ref().and_then(|it| it.millionths(name, 0, 1_000_000));
-        given.unwrap_or(crate::app::Millionths(default))
-    };
     UpgradeStrategy {
-        minimum_health_capacity: part("minimumHealthCapacity"),
-        maximum_over_capacity: part("maximumOverCapacity"),
+        minimum_health_capacity: part(strategy.as_ref(), "minimumHealthCapacity", default),
+        maximum_over_capacity: part(strategy.as_ref(), "maximumOverCapacity", default),
     }
+}
+
+/// A part of one, in millionths.
+fn part(reader: Option<&Reader<'_>>, name: &str, default: u64) -> Millionths {
+    let given = reader.and_then(|it| it.millionths(name, 0, 1_000_000));
+    given.unwrap_or(Millionths(default))
 }
 
 fn kill_selection(reader: &Reader<'_>) -> KillSelection {

@@ -1,15 +1,20 @@
 //! The JSON of apps, tasks, deployments and queue entries, in the shape that clients of 1.8 and
 //! 1.9 parse: absent fields are left out, and nothing is added that they do not know.
 
+mod pod;
+mod pod_status;
+
+pub use pod_status::{killed, status};
+
 use crate::app::{
     App, Artifact, Constraint, Container, Engine, HealthCheck, KillSelection, Millionths, Network,
     NetworkMode, PortDefinition, PortMapping, UnreachableStrategy,
 };
 use crate::clock;
-use crate::ids::DeploymentId;
+use crate::ids::{AppId, DeploymentId};
 use crate::instance::Instance;
 use crate::io::TaskFailure;
-use crate::planner::{Deployment, Step};
+use crate::planner::{Action, Deployment, Plan, Step};
 use model::amount::Milli;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -70,8 +75,11 @@ fn part(part: Millionths) -> Value {
         .map_or(Value::Null, |number| number.as_f64().map_or(Value::Number(number), Value::from))
 }
 
-/// An app without anything embedded.
+/// An app, or a pod, without anything embedded.
 pub fn app(app: &App) -> Value {
+    if let Some(pod) = &app.pod {
+        return pod::pod(app, pod);
+    }
     let mut out = Object::new();
     out.set("id", app.id.as_str());
     out.set_full("acceptedResourceRoles", app.accepted_resource_roles.clone().into());
@@ -86,6 +94,7 @@ pub fn app(app: &App) -> Value {
     out.set("disk", amount(app.disk));
     out.set_full("env", json!(app.env));
     out.set("executor", app.executor.clone());
+    out.set_some("executorResources", app.executor_needs.map(|it| pod::needs(it, false)));
     out.set_full("fetch", list(&app.fetch, artifact));
     out.set_full("healthChecks", list(&app.health_checks, health_check));
     out.set("instances", app.instances);
@@ -109,13 +118,7 @@ pub fn app(app: &App) -> Value {
     );
     out.set_some("user", app.user.clone());
     out.set("version", clock::format(app.version));
-    out.set(
-        "versionInfo",
-        json!({
-            "lastScalingAt": clock::format(app.version_info.last_scaling_at),
-            "lastConfigChangeAt": clock::format(app.version_info.last_config_change_at),
-        }),
-    );
+    out.set("versionInfo", version_info(app));
     out.set("killSelection", kill_selection(app.kill_selection));
     out.set("unreachableStrategy", unreachable_strategy(app.unreachable_strategy));
     out.set_some("role", app.role.clone());
@@ -123,6 +126,20 @@ pub fn app(app: &App) -> Value {
         out.set(name, value.clone());
     }
     out.into()
+}
+
+/// Like [`app`], with what is only ours to know.
+pub(crate) fn stored(app: &App) -> Value {
+    let mut out = self::app(app);
+    out["versionInfo"] = version_info(app);
+    out
+}
+
+fn version_info(app: &App) -> Value {
+    json!({
+        "lastScalingAt": clock::format(app.version_info.last_scaling_at),
+        "lastConfigChangeAt": clock::format(app.version_info.last_config_change_at),
+    })
 }
 
 fn list<T>(items: &[T], render: impl Fn(&T) -> Value) -> Value {
@@ -251,10 +268,10 @@ pub fn addresses(addresses: &[Arc<str>]) -> Value {
     list(addresses, one)
 }
 
-/// A task, as `/v2/tasks` shows it; absent for an instance that has none. `role` is Marathon's own,
-/// for apps that name none.
+/// A task, as `/v2/tasks` shows it; absent for an instance that has none, and for pods. `role` is
+/// Marathon's own, for apps that name none.
 pub fn task(instance: &Instance, role: &str, with_service_ports: bool) -> Option<Value> {
-    let task = instance.task.as_ref()?;
+    let task = instance.task.as_ref().filter(|_| !instance.app.is_pod())?;
     let app = &instance.app;
     let mut out = Object::new();
     out.set("appId", app.id.as_str());
@@ -322,12 +339,19 @@ pub fn failure(failure: &TaskFailure) -> Value {
 }
 
 /// One step of a plan.
-pub fn step(step: &Step) -> Value {
-    let actions = step.actions.iter();
-    let actions: Vec<_> = actions
-        .map(|action| json!({"action": action.name(), "app": action.app().as_str()}))
-        .collect();
+pub fn step(plan: &Plan, step: &Step) -> Value {
+    let actions: Vec<_> = step.actions.iter().map(|it| action(plan, it)).collect();
     json!({"actions": actions})
+}
+
+fn action(plan: &Plan, action: &Action) -> Value {
+    let kind = if plan.pods.contains(action.app()) { "pod" } else { "app" };
+    json!({"action": plan.name_of(action), kind: action.app().as_str()})
+}
+
+/// All steps of a plan.
+pub fn steps(plan: &Plan) -> Value {
+    plan.steps.iter().map(|it| step(plan, it)).collect()
 }
 
 /// A running deployment, as `/v2/deployments` lists it.
@@ -336,21 +360,21 @@ pub fn deployment(deployment: &Deployment) -> Value {
     let current: Vec<_> = current
         .iter()
         .flat_map(|step| &step.actions)
-        .map(|action| {
-            json!({
-                "action": action.name(),
-                "app": action.app().as_str(),
-                "readinessCheckResults": [],
-            })
+        .map(|it| {
+            let mut out = action(&deployment.plan, it);
+            out["readinessCheckResults"] = json!([]);
+            out
         })
         .collect();
-    let affected: Vec<_> = deployment.affected().map(crate::ids::AppId::as_str).collect();
+    let is_pod = |id: &&AppId| deployment.plan.pods.contains(*id);
+    let pods: Vec<_> = deployment.affected().filter(is_pod).map(AppId::as_str).collect();
+    let apps: Vec<_> = deployment.affected().filter(|id| !is_pod(id)).map(AppId::as_str).collect();
     json!({
         "id": deployment.id.as_str(),
         "version": clock::format(deployment.version),
-        "affectedApps": affected,
-        "affectedPods": [],
-        "steps": deployment.plan.steps.iter().map(step).collect::<Vec<_>>(),
+        "affectedApps": apps,
+        "affectedPods": pods,
+        "steps": steps(&deployment.plan),
         "currentActions": current,
         "currentStep": deployment.step + 1,
         "totalSteps": deployment.plan.steps.len(),

@@ -7,7 +7,7 @@ use crate::clock;
 use crate::ids::AppId;
 use model::step::Timestamp;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Groups in groups. Nobody names deeper paths, and reading a body must not exhaust the stack.
 const DEPTH_MAX: usize = 32;
@@ -29,16 +29,21 @@ pub enum Asked {
 /// A group as a client wants it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Description {
-    /// Apps in it and below it.
+    /// Apps and pods in it and below it.
     pub apps: BTreeMap<AppId, App>,
     /// It and all groups in it. Their versions mean nothing yet.
     pub groups: BTreeMap<AppId, Group>,
+    /// Groups of which it is not said what pods they have: they keep those they have.
+    silent_of_pods: BTreeSet<AppId>,
 }
 
 impl Description {
     /// What of `tree` at and below `id` is left out here, and so is to go: apps and groups.
     pub fn absent(&self, tree: &Tree, id: &AppId) -> (Vec<AppId>, Vec<AppId>) {
-        let is_kept = |app: &App| app.labels.get(KEEP_LABEL).is_some_and(|it| it == "true");
+        let is_kept = |app: &App| {
+            let is_labelled = app.labels.get(KEEP_LABEL).is_some_and(|it| it == "true");
+            is_labelled || (app.is_pod() && self.silent_of_pods.contains(&app.id.parent()))
+        };
         let apps = below(&tree.apps, id)
             .filter(|(app, old)| !self.apps.contains_key(*app) && !is_kept(old));
         let groups =
@@ -112,9 +117,11 @@ impl Reading<'_> {
                 self.group(&below, fields, &at, depth + 1);
             }
         }
-        if !self.list(fields, "pods", path).is_empty() {
-            let error = "pods are not supported; make an app of each container";
-            self.wrong.absorb(Invalid::one(&format!("{path}/pods"), error));
+        for (index, item) in self.list(fields, "pods", path).iter().enumerate() {
+            self.pod(id, item, &format!("{path}/pods({index})"));
+        }
+        if !fields.contains_key("pods") {
+            self.found.silent_of_pods.insert(id.clone());
         }
         let version = Timestamp::default();
         let group = Group { id: id.clone(), dependencies, enforce_role, version };
@@ -132,7 +139,7 @@ impl Reading<'_> {
             self.wrong.absorb(Invalid::one(&format!("{path}/id"), bad.to_string()));
             return;
         }
-        if let Some(old) = self.tree.apps.get(&id) {
+        if let Some(old) = self.tree.app(&id) {
             update.keep_instances(old.instances);
         }
         match parse::whole(&id, &update, self.defaults) {
@@ -140,6 +147,24 @@ impl Reading<'_> {
             Ok(app) => {
                 if self.found.apps.insert(id.clone(), app).is_some() {
                     self.wrong.absorb(Invalid::one(path, format!("App {id} is described twice")));
+                }
+            }
+        }
+    }
+
+    fn pod(&mut self, group: &AppId, item: &Value, path: &str) {
+        // A client may write back what it read: there the pod is a part of how it is.
+        let item = item.get("spec").unwrap_or(item);
+        let Some(id) = self.child(group, item.get("id"), path) else { return };
+        if let Err(bad) = AppId::parse_app(id.as_str()) {
+            self.wrong.absorb(Invalid::one(&format!("{path}/id"), bad.to_string()));
+            return;
+        }
+        match parse::whole_pod(&id, item, self.defaults) {
+            Err(invalid) => self.wrong.absorb(invalid.under(path)),
+            Ok(pod) => {
+                if self.found.apps.insert(id.clone(), pod).is_some() {
+                    self.wrong.absorb(Invalid::one(path, format!("{id} is described twice")));
                 }
             }
         }

@@ -28,11 +28,16 @@ fn since(instance: &Instance) -> Option<Timestamp> {
     if !is_up || !pace::replaces_first(&instance.app) {
         return None;
     }
-    let check = instance.app.health_checks.first()?;
+    let app = &instance.app;
+    let of_app = app.health_checks.first().map(|it| (it.interval, it.max_consecutive_failures));
+    let of_pod = app.pod.iter().flat_map(|pod| &pod.containers).find_map(|container| {
+        let check = container.health_check.as_ref()?;
+        Some((check.interval, check.max_consecutive_failures))
+    });
+    let (interval, failures_max) = of_app.or(of_pod)?;
     let since = instance.task.as_ref()?.health.unhealthy_since?;
     // The first failure was at `since`; the last allowed one is so many intervals later.
-    let more = check.max_consecutive_failures.saturating_sub(1);
-    Some(since.plus(check.interval * more))
+    Some(since.plus(interval * failures_max.saturating_sub(1)))
 }
 
 /// Tells that an ailing instance is ended.

@@ -1,7 +1,7 @@
 //! What users ask for.
 
 use super::change::{self, Started, Wish};
-use super::{Marathon, advance, groups, settle};
+use super::{Marathon, advance, groups, pods, settle};
 use crate::app::parse::{self, Update};
 use crate::app::{App, render};
 use crate::clock;
@@ -11,6 +11,7 @@ use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::{Condition, Goal, Instance};
 use crate::io::{Answer, Ask, Command, KillHow, Output, PutApp, Refusal};
 use crate::outbox::not_leading;
+use model::ids::TaskId;
 use model::step::Now;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,8 +34,14 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
         Command::PutApps { body, partial, create, force } => {
             put_apps(marathon, &who, &body, (partial, create, force), now)
         }
+        Command::CreatePod { body, force } => pods::create(marathon, &who, &body, force, now),
+        Command::PutPod { id, body, force } => pods::update(marathon, &who, &id, &body, force, now),
+        Command::DeletePod { id, force } => pods::delete(marathon, &who, &id, force, now),
+        Command::KillPodInstances { id, instances, is_single, wipe } => {
+            pods::kill(marathon, &id, &instances, (is_single, wipe), now)
+        }
         Command::DeleteApp { id, force } => {
-            if !marathon.books.tree.apps.contains_key(&id) {
+            if marathon.books.tree.app(&id).is_none() {
                 return Err(no_app(&id));
             }
             let wish = Wish { apps: one(&id, None), force, ..Wish::default() };
@@ -44,7 +51,7 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
         Command::PatchGroup { id, body } => groups::patch(marathon, &id, &body, now),
         Command::DeleteGroup { id, force } => groups::delete(marathon, &id, force, now),
         Command::RestartApp { id, force } => {
-            let app = marathon.books.tree.apps.get(&id).ok_or_else(|| no_app(&id))?;
+            let app = marathon.books.tree.app(&id).ok_or_else(|| no_app(&id))?;
             let apps = one(&id, Some((**app).clone()));
             let restarts = BTreeSet::from([id]);
             let wish = Wish { apps, restarts, force, ..Wish::default() };
@@ -52,7 +59,7 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
         }
         Command::KillTasks { body, how } => kill_tasks(marathon, &body, how, now),
         Command::KillAppTasks { id, host, how } => {
-            if !marathon.books.tree.apps.contains_key(&id) {
+            if marathon.books.tree.app(&id).is_none() {
                 return Err(no_app(&id));
             }
             let host = host.filter(|host| host != "*");
@@ -77,13 +84,13 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
     }
 }
 
-type Who = (Arc<str>, Arc<str>);
+pub(super) type Who = (Arc<str>, Arc<str>);
 
 fn create_app(marathon: &mut Marathon, who: &Who, body: &Value, force: bool, now: Now) -> Reply {
     let update = Update::read(body, "").map_err(|invalid| invalid.refusal())?;
     let missing = || parse::Invalid::one("/id", "error.path.missing").refusal();
     let id = update.id().ok_or_else(missing)?.map_err(|invalid| invalid.refusal())?;
-    if marathon.books.tree.apps.contains_key(&id) {
+    if marathon.books.tree.app(&id).is_some() {
         return Err(refusal(409, format!("An app with id [{id}] already exists.")));
     }
     let app = wanted(marathon, &id, &update, false, true)?;
@@ -102,7 +109,7 @@ fn put_app(
     if how.null_removes {
         update.remove_nulls_of(body);
     }
-    let is_new = !marathon.books.tree.apps.contains_key(id);
+    let is_new = marathon.books.tree.app(id).is_none();
     let app = wanted(marathon, id, &update, how.partial, how.create)?;
     if is_new && !how.dry_run {
         return created(marathon, who, app, how.force, now);
@@ -145,11 +152,12 @@ fn wanted(
     partial: bool,
     create: bool,
 ) -> Result<App, Refusal> {
-    let old = marathon.books.tree.apps.get(id);
+    let old = marathon.books.tree.app(id);
     if let Some(version) = update.rollback() {
         let version = version.map_err(|invalid| invalid.refusal())?;
         let old = old.ok_or_else(|| no_app(id))?;
         let stored = marathon.books.versions.get(id).and_then(|all| all.get(&version));
+        let stored = stored.filter(|app| !app.is_pod());
         let no_version = || {
             let version = clock::format(version);
             refusal(404, format!("App '{id}' does not have the version {version}"))
@@ -176,14 +184,18 @@ fn wanted(
     parsed.map_err(|invalid| invalid.refusal())
 }
 
-/// Why `id` cannot be the id of a new app: groups and apps share their names.
-fn clash(marathon: &Marathon, id: &AppId) -> Option<String> {
+/// Why `id` cannot be the id of something new: groups, apps and pods share their names.
+pub(super) fn clash(marathon: &Marathon, id: &AppId) -> Option<String> {
     let tree = &marathon.books.tree;
+    if let Some(there) = tree.apps.get(id) {
+        let kind = if there.is_pod() { "A pod" } else { "An app" };
+        return Some(format!("{kind} with id [{id}] already exists."));
+    }
     if tree.has_group(id) {
         return Some(format!("A group with id [{id}] already exists."));
     }
     let group = id.ancestors().find(|group| tree.apps.contains_key(group))?;
-    Some(format!("An app with id [{group}] already exists, so it is no group."))
+    Some(format!("An app or pod with id [{group}] already exists, so it is no group."))
 }
 
 fn put_apps(
@@ -231,7 +243,7 @@ fn kill_tasks(marathon: &mut Marathon, body: &Value, how: KillHow, now: Now) -> 
 }
 
 fn kill_task(marathon: &mut Marathon, app: &AppId, task: &str, how: KillHow, now: Now) -> Reply {
-    if !marathon.books.tree.apps.contains_key(app) {
+    if marathon.books.tree.app(app).is_none() {
         return Err(no_app(app));
     }
     let victim = named(marathon, task)?.filter(|it| it.app.id == *app);
@@ -256,7 +268,8 @@ fn named(marathon: &Marathon, text: &str) -> Result<Option<Arc<Instance>>, Refus
     })?;
     let is_it = |it: &&Arc<Instance>| {
         let task = it.task.as_ref();
-        text == it.id.as_str() || task.is_some_and(|task| task.id.as_str() == text)
+        text == it.id.as_str()
+            || task.is_some_and(|task| TaskId::new(text).is_ok_and(|id| task.is(&id)))
     };
     Ok(marathon.instance(&id).filter(is_it).cloned())
 }
@@ -320,7 +333,7 @@ fn tell_post(marathon: &mut Marathon, (client, uri): &Who, id: &AppId, now: Now)
     }
 }
 
-fn one(id: &AppId, app: Option<App>) -> BTreeMap<AppId, Option<App>> {
+pub(super) fn one(id: &AppId, app: Option<App>) -> BTreeMap<AppId, Option<App>> {
     BTreeMap::from([(id.clone(), app)])
 }
 

@@ -56,6 +56,7 @@ impl Marathon {
         self.outbox.put(stored::app_key(id), None);
         self.show(Change::App(id.clone(), None));
         self.show(Change::Failure(id.clone(), None));
+        self.show(Change::Ended(id.clone(), None));
     }
 
     /// Takes in what is said of a group.
@@ -133,6 +134,7 @@ impl Marathon {
                 app,
                 incarnation: 1,
                 since: now.wall,
+                changed_at: now.wall,
                 task: None,
             },
             now,
@@ -151,9 +153,12 @@ impl Marathon {
     }
 
     /// Takes in a new state of an instance.
-    pub(super) fn put_instance(&mut self, instance: Instance, now: Now) {
+    pub(super) fn put_instance(&mut self, mut instance: Instance, now: Now) {
         let (app, id) = (instance.app.id.clone(), instance.id.clone());
         let old = self.instance(&id).cloned();
+        if old.as_ref().is_some_and(|old| old.condition != instance.condition) {
+            instance.changed_at = now.wall;
+        }
         let kept = stored::instance(&instance);
         // A verdict repeated by the health check is news to nobody and costs no write.
         if old.as_ref().is_none_or(|old| stored::instance(old) != kept) {

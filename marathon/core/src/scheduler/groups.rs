@@ -163,8 +163,7 @@ fn describe(marathon: &Marathon, id: &AppId, description: Description, merge: bo
 
 /// What would be done.
 pub(super) fn told(prepared: &Prepared, with_diff: bool) -> Value {
-    let steps: Vec<_> = prepared.plan.steps.iter().map(render::step).collect();
-    let mut out = json!({"steps": steps});
+    let mut out = json!({"steps": render::steps(&prepared.plan)});
     if with_diff {
         let changes = prepared.changes.iter();
         out["changes"] =

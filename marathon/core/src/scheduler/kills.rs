@@ -3,7 +3,7 @@
 use super::{Due, Marathon, updates};
 use crate::app::UnreachableStrategy;
 use crate::ids::InstanceId;
-use crate::instance::{Condition, Goal, Instance};
+use crate::instance::{Condition, Goal, Instance, Task};
 use crate::io::Output;
 use crate::pace;
 use model::ids::{AgentId, TaskId};
@@ -11,6 +11,11 @@ use model::step::Now;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The tasks of `task` that have not ended, as the master is asked about them.
+pub(super) fn alive(task: &Task) -> Vec<(TaskId, Option<AgentId>)> {
+    task.alive().map(|id| (id.clone(), Some(task.place.agent.clone()))).collect()
+}
 
 impl Marathon {
     /// Every instance that `keep` says yes to.
@@ -65,8 +70,10 @@ impl Marathon {
         let Some(task) = &instance.task else { return };
         // The grace may have changed since the launch; the app's present wish counts.
         let app = self.books.tree.apps.get(&instance.app.id).unwrap_or(&instance.app);
-        let (task, agent, grace) = (task.id.clone(), task.place.agent.clone(), app.kill_grace);
-        self.outbox.push(Output::Kill { task, agent: Some(agent), grace });
+        for id in task.alive() {
+            let (task, agent) = (id.clone(), Some(task.place.agent.clone()));
+            self.outbox.push(Output::Kill { task, agent, grace: app.kill_grace });
+        }
     }
 
     /// Ends a task that nobody wants.
@@ -87,8 +94,7 @@ impl Marathon {
             self.send_kill(&instance);
         }
         if self.books.is_connected && !is_first {
-            let asked = vec![(task.id.clone(), Some(task.place.agent.clone()))];
-            self.outbox.push(Output::Reconcile(asked));
+            self.outbox.push(Output::Reconcile(alive(task)));
         }
         self.wake_at(now.time + self.config.kill_retry, Due::Kill(id.clone(), incarnation));
     }
@@ -112,8 +118,7 @@ impl Marathon {
             return;
         }
         if self.books.is_connected {
-            let asked = vec![(task.id.clone(), Some(task.place.agent.clone()))];
-            self.outbox.push(Output::Reconcile(asked));
+            self.outbox.push(Output::Reconcile(alive(task)));
         }
         self.watch(&instance, now);
     }

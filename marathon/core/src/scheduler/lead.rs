@@ -1,6 +1,6 @@
 //! Coming into the lead and losing it, meeting the master and losing it.
 
-use super::{Books, Due, Marathon, UnderWay, advance, readiness, settle};
+use super::{Books, Due, Marathon, UnderWay, advance, kills, readiness, settle};
 use crate::event::Happening;
 use crate::ids::WriteId;
 use crate::instance::{Condition, Instance};
@@ -157,7 +157,7 @@ pub(super) fn reconcile(marathon: &mut Marathon, now: Now) {
         .values()
         .flat_map(BTreeMap::values)
         .filter_map(|it| it.task.as_ref())
-        .map(|task| (task.id.clone(), Some(task.place.agent.clone())))
+        .flat_map(kills::alive)
         .collect();
     if !tasks.is_empty() {
         marathon.outbox.push(Output::Reconcile(tasks));

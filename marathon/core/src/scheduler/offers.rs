@@ -2,14 +2,16 @@
 
 use super::{Marathon, settle};
 use crate::app::App;
+use crate::app::pod::PodContainer;
 use crate::fleet::is_one_per_agent;
 use crate::ids::{AppId, InstanceId};
-use crate::instance::{Condition, Health, Instance, Place, Task};
+use crate::instance::{Condition, Container, Health, Instance, Place, Task};
 use crate::io::{Launch, OfferView, Output};
 use crate::matcher::{self, Fit};
 use model::ids::AgentId;
 use model::resources::Resources;
 use model::step::Now;
+use model::task::TaskState;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,9 +112,17 @@ fn launch(
     let mut changed = (*instance).clone();
     changed.app = app.clone();
     changed.condition = Condition::Provisioned;
-    let task = id.task(changed.incarnation);
+    let containers = containers(&app, id, changed.incarnation, now);
+    let first = containers.first().map(|container| container.task.clone());
+    let task = first.unwrap_or_else(|| id.task(changed.incarnation));
+    let mut parts = fit.parts.into_iter();
+    let launched = containers.iter().map(|container| container.task.clone());
+    let launched: Vec<_> = launched.zip(parts.by_ref()).collect();
+    // Of an app the first part is its task; what comes after is the executor's.
+    let executor = if app.is_pod() { parts.next() } else { parts.nth(1) };
     changed.task = Some(Task {
         id: task.clone(),
+        containers,
         place: matcher::place(offer),
         ports: fit.ports.clone(),
         staged_at: now.wall,
@@ -132,8 +142,26 @@ fn launch(
         host: offer.offer.hostname.clone(),
         ports: fit.ports,
         resources: fit.resources,
+        executor: executor.unwrap_or_else(Resources::none),
+        containers: launched,
         is_role_enforced,
     })
+}
+
+/// The containers of `app`, if it is a pod, as they are before anything is heard of them.
+fn containers(app: &App, id: &InstanceId, incarnation: u64, now: Now) -> Vec<Container> {
+    let described = app.pod.iter().flat_map(|pod| &pod.containers);
+    let container = |described: &PodContainer| Container {
+        name: described.name.as_str().into(),
+        task: id.container_task(&described.name, incarnation),
+        state: TaskState::Staging,
+        changed_at: now.wall,
+        is_healthy: None,
+        message: None,
+        is_broken: false,
+        has_failed: false,
+    };
+    described.map(container).collect()
 }
 
 /// The definition to launch `instance` from: its own, with what changed since and needs no restart.

@@ -1,7 +1,7 @@
 //! Status reports: what they say of an instance, and what follows.
 
 use super::settle::Target;
-use super::{Due, Marathon, advance, ailing, readiness};
+use super::{Due, Marathon, advance, ailing, containers, readiness};
 use crate::app::UnreachableStrategy;
 use crate::event::Happening;
 use crate::ids::InstanceId;
@@ -21,8 +21,11 @@ pub(super) fn update(marathon: &mut Marathon, update: &UpdateView, now: Now) {
     let status = &update.status;
     let instance = InstanceId::of_task(status.task.as_str())
         .and_then(|id| marathon.instance(&id).cloned())
-        .filter(|it| it.task.as_ref().is_some_and(|task| task.id == status.task));
+        .filter(|it| it.task.as_ref().is_some_and(|task| task.is(&status.task)));
     match instance {
+        Some(instance) if instance.app.is_pod() => {
+            containers::heard(marathon, &instance, update, now);
+        }
         Some(instance) => known(marathon, &instance, update, now),
         None => unknown(marathon, status, now),
     }
@@ -103,14 +106,19 @@ fn known(marathon: &mut Marathon, instance: &Arc<Instance>, update: &UpdateView,
     if changed.condition != instance.condition {
         marathon.watch(&changed, now);
     }
-    if let Some(at) = ailing::due_at(&changed, now).filter(|at| *at > now.time) {
-        marathon.wake_at(at, Due::Look(changed.app.id.clone()));
-    }
+    look_when_ailing(marathon, &changed, now);
     marathon.put_instance(changed, now);
 }
 
+/// Has the app of `instance` looked at again when that is ailing, if it stays as it is.
+pub(super) fn look_when_ailing(marathon: &mut Marathon, instance: &Instance, now: Now) {
+    if let Some(at) = ailing::due_at(instance, now).filter(|at| *at > now.time) {
+        marathon.wake_at(at, Due::Look(instance.app.id.clone()));
+    }
+}
+
 /// Takes in the verdict of the health check, if the report has one.
-fn health(marathon: &mut Marathon, instance: &mut Instance, status: &Status, now: Now) {
+pub(super) fn health(marathon: &mut Marathon, instance: &mut Instance, status: &Status, now: Now) {
     let (Some(is_healthy), Some(task)) = (status.healthy, instance.task.as_mut()) else { return };
     let health = &mut task.health;
     let was = health.is_healthy;
@@ -148,7 +156,12 @@ fn health(marathon: &mut Marathon, instance: &mut Instance, status: &Status, now
 }
 
 /// The agent of an instance is out of contact.
-fn unreachable(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now: Now) {
+pub(super) fn unreachable(
+    marathon: &mut Marathon,
+    instance: &Arc<Instance>,
+    status: &Status,
+    now: Now,
+) {
     let is_noted = instance.task.as_ref().is_some_and(|task| task.unreachable_at.is_some());
     if is_noted {
         return;
@@ -197,6 +210,19 @@ fn ended(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now
     if is_unhealthy && !was_asked {
         tell_unhealthy(marathon, instance, task, status.message.clone(), now);
     }
+    let has_failed = is_failure(status, was_asked, is_unhealthy);
+    over(marathon, instance, status, has_failed, now);
+}
+
+/// Nothing of `instance` runs any more, and `status` says how that came.
+pub(super) fn over(
+    marathon: &mut Marathon,
+    instance: &Arc<Instance>,
+    status: &Status,
+    has_failed: bool,
+    now: Now,
+) {
+    let Some(task) = &instance.task else { return };
     note_failure(marathon, instance, task, status, now);
     let app = instance.app.id.clone();
     let end = end_name(status.state);
@@ -216,7 +242,6 @@ fn ended(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now
         return;
     }
     marathon.tell_condition(instance, end, now);
-    let has_failed = is_failure(status, was_asked, is_unhealthy);
     if has_failed {
         let ran_for = task.started_at.map_or(Duration::ZERO, |at| now.wall.since(at));
         let (queue, id) = (&mut marathon.books.queue, &instance.id);
@@ -242,7 +267,7 @@ fn ended(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now
 /// Whether an end speaks against the app, so that the next launch has to wait.
 ///
 /// What was asked for does not, and what befell the agent does not.
-fn is_failure(status: &Status, was_asked: bool, is_unhealthy: bool) -> bool {
+pub(super) fn is_failure(status: &Status, was_asked: bool, is_unhealthy: bool) -> bool {
     if was_asked || status.reason == Some(Reason::AgentDraining) {
         return false;
     }
@@ -316,12 +341,17 @@ pub(super) fn tell_unhealthy(
     marathon.tell(what, now);
 }
 
-fn tell_status(marathon: &mut Marathon, instance: &Instance, update: &UpdateView, now: Now) {
+pub(super) fn tell_status(
+    marathon: &mut Marathon,
+    instance: &Instance,
+    update: &UpdateView,
+    now: Now,
+) {
     let Some(task) = &instance.task else { return };
     let status = &update.status;
     let what = Happening::StatusUpdate {
         agent: Some(task.place.agent.as_str().into()),
-        task: task.id.as_str().into(),
+        task: status.task.as_str().into(),
         state: status.state,
         message: status.message.clone().unwrap_or_else(|| "".into()),
         app: instance.app.id.clone(),

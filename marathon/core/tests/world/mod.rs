@@ -37,6 +37,8 @@ pub(crate) struct Running {
     pub(crate) launch: Launch,
     pub(crate) state: TaskState,
     pub(crate) is_killed: bool,
+    /// What it takes: of a pod, its container's part.
+    pub(crate) resources: Resources,
 }
 
 /// One machine.
@@ -231,10 +233,13 @@ impl World {
                     return true;
                 };
                 for launch in launches {
-                    assert!(self.launched.insert(launch.task.clone()), "{} twice", launch.task);
-                    let task = launch.task.clone();
-                    let state = TaskState::Staging;
-                    self.tasks.insert(task, Running { agent, launch, state, is_killed: false });
+                    for (task, resources) in parts(&launch) {
+                        assert!(self.launched.insert(task.clone()), "{task} twice");
+                        let (launch, state, is_killed) =
+                            (launch.clone(), TaskState::Staging, false);
+                        let running = Running { agent, launch, state, is_killed, resources };
+                        self.tasks.insert(task, running);
+                    }
                     self.count();
                 }
                 for agent in 0..self.agents.len() {
@@ -300,7 +305,7 @@ impl World {
     fn used(&self, agent: usize) -> Resources {
         let mut used = Resources::none();
         for task in self.tasks.values().filter(|it| it.agent == agent) {
-            used.add(&task.launch.resources);
+            used.add(&task.resources);
         }
         used
     }
@@ -483,6 +488,18 @@ impl World {
             .filter(|kind| !["instance_changed_event", "status_update_event"].contains(&&**kind))
             .collect()
     }
+}
+
+/// The tasks of a launch, each with what it takes; what the executor takes goes with the first.
+fn parts(launch: &Launch) -> Vec<(TaskId, Resources)> {
+    if launch.containers.is_empty() {
+        return vec![(launch.task.clone(), launch.resources.clone())];
+    }
+    let mut parts = launch.containers.clone();
+    parts[0].1.add(&launch.executor);
+    let sum = parts.iter().fold(Resources::none(), |sum, (_, part)| sum.plus(part));
+    assert_eq!(sum, launch.resources, "nothing is left over");
+    parts
 }
 
 pub(crate) fn app(id: &str) -> AppId {

@@ -180,12 +180,3 @@ async fn service_ports_are_told_with_all_who_have_them() {
                                 {"port": 10_101, "apps": ["/a", "/c"]}]})
     );
 }
-
-#[tokio::test]
-async fn pods_are_not_there() {
-    let api = Api::start().await;
-    assert_eq!(api.get("/v2/pods").await, json!([]));
-    let (status, body) = api.ask("POST", "/v2/pods", Some(&json!({"id": "/p"}))).await;
-    assert_eq!(status, 501, "{body}");
-    assert_eq!(api.ask("GET", "/v2/pods/p::status", None).await.0, 501);
-}

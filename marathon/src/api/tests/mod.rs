@@ -5,5 +5,6 @@ mod apps;
 mod groups;
 mod harness;
 mod headers;
+mod pods;
 mod standby;
 mod stream;

@@ -14,7 +14,8 @@ pub(super) fn check(app: &App, reader: &Reader<'_>, defaults: &Defaults) {
     ports(app, reader);
     constraints(app, reader);
     health(app, reader);
-    roles(app, reader, defaults);
+    role(app, reader, defaults);
+    accepted_roles(app, reader, defaults);
 }
 
 fn command(app: &App, reader: &Reader<'_>) {
@@ -49,7 +50,7 @@ fn counts(app: &App, reader: &Reader<'_>) {
     }
 }
 
-fn networks(app: &App, reader: &Reader<'_>) {
+pub(super) fn networks(app: &App, reader: &Reader<'_>) {
     let modes: Vec<_> = app.networks.iter().map(|network| network.mode).collect();
     let names: BTreeSet<_> = app.networks.iter().map(|network| &network.name).collect();
     let is_alone = modes.len() == 1;
@@ -86,7 +87,7 @@ fn ports(app: &App, reader: &Reader<'_>) {
     names(mappings.filter_map(|it| it.name.as_deref()).collect(), "container/portMappings");
 }
 
-fn constraints(app: &App, reader: &Reader<'_>) {
+pub(super) fn constraints(app: &App, reader: &Reader<'_>) {
     for (index, constraint) in app.constraints.iter().enumerate() {
         let wrong = |error: String| reader.wrong(&format!("constraints({index})"), error);
         let value = constraint.value.as_deref();
@@ -139,10 +140,15 @@ fn health(app: &App, reader: &Reader<'_>) {
     }
 }
 
-fn roles(app: &App, reader: &Reader<'_>, defaults: &Defaults) {
+/// The role it runs in.
+pub(super) fn role(app: &App, reader: &Reader<'_>, _defaults: &Defaults) {
     if app.role.as_deref() == Some("") {
         reader.wrong("role", "must not be empty");
     }
+}
+
+/// The roles whose resources it may take.
+pub(super) fn accepted_roles(app: &App, reader: &Reader<'_>, defaults: &Defaults) {
     if reader.get("acceptedResourceRoles").is_some() && app.accepted_resource_roles.is_empty() {
         reader.wrong("acceptedResourceRoles", "must not be empty");
     }

@@ -1,1 +1,0 @@
-//! What launches become on the wire.

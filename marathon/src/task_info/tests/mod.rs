@@ -1,0 +1,71 @@
+//! What launches become on the wire.
+
+mod pods;
+
+use std::sync::Arc;
+
+use marathon_core::app::App;
+use marathon_core::app::parse::{Defaults, whole_pod};
+use marathon_core::ids::{AppId, InstanceId};
+use marathon_core::io::Launch;
+use model::amount::{Milli, Ranges};
+use model::ids::AgentId;
+use model::resources::{Resources, Value as Amount, unreserved};
+use proto::json::to_value as json_of;
+use serde_json::Value;
+
+/// Ports that every launch here was given, as far as it wants some.
+const PORTS: [u16; 3] = [31_001, 31_002, 31_003];
+
+fn defaults() -> Defaults {
+    Defaults { role: "*".into(), network: Some("default-net".into()) }
+}
+
+fn id(body: &Value) -> AppId {
+    AppId::parse(body["id"].as_str().expect("an id")).expect("an id")
+}
+
+fn agent() -> AgentId {
+    AgentId::new("S1").expect("an id")
+}
+
+/// A launch of one instance of `app`, with all that it wants.
+fn launch(app: App) -> Launch {
+    let text = format!("{}.instance-2ac6ed1a-0000-4000-8000-000000000001", app.id.safe());
+    let instance = InstanceId::parse(&text).expect("an id");
+    let wanted = app.wanted_ports().len();
+    let ports: Vec<u16> = PORTS[..wanted].to_vec();
+    let mut given = ports.iter();
+    let taken: Vec<Resources> = app
+        .parts()
+        .iter()
+        .map(|part| {
+            let named: Vec<(&str, Milli)> = part.needs.named().into();
+            let mut resources = Resources::scalars(named);
+            for port in given.by_ref().take(part.ports) {
+                let one = Ranges::one(u64::from(*port), u64::from(*port)).expect("one");
+                resources.insert(unreserved("ports"), Amount::Ranges(one));
+            }
+            resources
+        })
+        .collect();
+    let names = app.pod.iter().flat_map(|pod| &pod.containers);
+    let tasks: Vec<_> = names.map(|it| instance.container_task(&it.name, 1)).collect();
+    let task = tasks.first().cloned().unwrap_or_else(|| instance.task(1));
+    let own = if app.is_pod() { tasks.len() } else { 1 };
+    Launch {
+        task,
+        host: "host1".into(),
+        ports,
+        resources: taken.iter().fold(Resources::none(), |sum, part| sum.plus(part)),
+        executor: taken.get(own).cloned().unwrap_or_else(Resources::none),
+        containers: tasks.into_iter().zip(taken).collect(),
+        is_role_enforced: false,
+        instance,
+        app: Arc::new(app),
+    }
+}
+
+fn pod(body: &Value) -> App {
+    whole_pod(&id(body), body, &defaults()).expect("a valid pod")
+}
