@@ -25,7 +25,7 @@ mod wanted;
 mod wire;
 
 pub use link::Channels;
-pub use options::{Options, Recover, StartError};
+pub use options::{Authentication, Options, Recover, StartError};
 pub use running::{Running, StopMode, start, start_simulated};
 pub use simulated::Imitation;
 pub use store::StoreError;

@@ -14,9 +14,10 @@ use proto::agora::v1::agent_link_client::AgentLinkClient;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
+use tonic::Code;
 use transport::backoff::Backoff;
-use transport::grpc::{MESSAGE_BYTES_MAX, channel, leader_of};
+use transport::grpc::{Channel, MESSAGE_BYTES_MAX, channel, leader_of};
+use transport::identity::Identity;
 
 use crate::handle::Handle;
 use crate::wire;
@@ -32,15 +33,23 @@ const SEARCH_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Channels to masters, shared between all agents of one process.
 #[derive(Clone, Debug, Default)]
-pub struct Channels(Arc<Mutex<HashMap<String, Channel>>>);
+pub struct Channels {
+    open: Arc<Mutex<HashMap<String, Channel>>>,
+    identity: Identity,
+}
 
 impl Channels {
+    /// Channels for an agent that shows who it is.
+    pub fn new(identity: Identity) -> Self {
+        Self { identity, ..Self::default() }
+    }
+
     fn get(&self, address: &str) -> Result<Channel, tonic::transport::Error> {
-        let mut channels = self.0.lock();
+        let mut channels = self.open.lock();
         if let Some(channel) = channels.get(address) {
             return Ok(channel.clone());
         }
-        let channel = channel(address)?;
+        let channel = channel(address, &self.identity)?;
         channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }
@@ -102,6 +111,7 @@ pub(crate) async fn run(
     let mut search = Search { masters, next: 0, hint: None };
     let mut backoff = Backoff::new(first_wait, SEARCH_WAIT_MAX.max(first_wait), seed);
     let mut tries = 0;
+    let mut told = None;
     loop {
         let Some(address) = search.next() else { return };
         let ended = tokio::select! {
@@ -113,9 +123,17 @@ pub(crate) async fn run(
             Ended::Stopped => return,
             Ended::Served => {
                 backoff.reset();
+                told = None;
                 tries = 0;
             }
             Ended::Redirected(leader) => search.hint = Some(leader),
+            Ended::Refused(why) => {
+                // It does not end by itself: somebody has to look at the credentials.
+                if told.as_ref() != Some(&why) {
+                    tracing::error!(address, why, "the master refuses this agent; asking again");
+                    told = Some(why);
+                }
+            }
             Ended::Failed(why) => tracing::debug!(address, why, "no link to this master"),
         }
         tries += 1;
@@ -155,6 +173,8 @@ enum Ended {
     Served,
     /// Another one leads.
     Redirected(String),
+    /// The master does not let this agent in.
+    Refused(String),
     /// There was no answer to be had.
     Failed(String),
     /// The agent is stopping.
@@ -196,6 +216,9 @@ async fn one(link: &Link, handle: &Handle, address: &str, channels: &Channels) -
 fn refused(status: &tonic::Status) -> Ended {
     match leader_of(status) {
         Some(leader) => Ended::Redirected(leader.to_owned()),
+        None if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
+            Ended::Refused(status.message().to_owned())
+        }
         None => Ended::Failed(status.message().to_owned()),
     }
 }

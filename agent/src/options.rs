@@ -5,11 +5,14 @@ use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::link::FaultDomain;
 use model::resources::{Attributes, BadResources};
 use model::role::Role;
+use transport::auth::Credentials;
+use transport::identity::Identity;
 use transport::server::BindError;
 
 use crate::containerizer::{
@@ -111,8 +114,23 @@ pub struct Options {
     pub launcher: (PathBuf, Vec<OsString>),
     /// Executors that are over and are remembered, of each framework.
     pub max_completed_executors_per_framework: usize,
+    /// Who must prove to be who they are.
+    pub authentication: Authentication,
+    /// What shows the masters who this is.
+    pub identity: Identity,
     /// All flags as text, for `/flags`. Nothing secret may be in it.
     pub flags: BTreeMap<String, String>,
+}
+
+/// Who must prove to be who they are. By default nobody.
+#[derive(Clone, Debug, Default)]
+pub struct Authentication {
+    /// The names that are known, with their secrets.
+    pub credentials: Option<Arc<Credentials>>,
+    /// Whether those must who only read.
+    pub readonly: bool,
+    /// Whether those must who change something, or may.
+    pub readwrite: bool,
 }
 
 /// What becomes of executors of an earlier run of the agent.
@@ -172,6 +190,8 @@ impl Default for Options {
             executor: (PathBuf::new(), vec!["executor".into()]),
             launcher: (PathBuf::new(), vec!["launch".into()]),
             max_completed_executors_per_framework: 150,
+            authentication: Authentication::default(),
+            identity: Identity::default(),
             flags: BTreeMap::new(),
         }
     }

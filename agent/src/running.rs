@@ -146,7 +146,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let parts = Parts { config: config(&options, description), shell, recovered, inputs };
     let around =
         Around { masters: options.masters, first_wait: options.registration_backoff_factor };
-    let mut running = run(parts, around, address, Channels::default(), stop).await;
+    let channels = Channels::new(options.identity);
+    let mut running = run(parts, around, address, channels, stop).await;
     running.tasks.extend([served, local, collected]);
     Ok(running)
 }

@@ -19,6 +19,7 @@ use proto::mesos::v1::{
     AgentId, ExecutorId, FrameworkId, FrameworkInfo, MasterInfo, OfferId, TaskId, TaskStatus,
 };
 use tokio::sync::{mpsc, oneshot, watch};
+use transport::identity::Identity;
 
 use crate::calls;
 
@@ -50,6 +51,8 @@ pub struct ClientOptions {
     pub framework: FrameworkInfo,
     /// How to talk.
     pub protocol: Protocol,
+    /// What shows the masters who it is.
+    pub identity: Identity,
     /// Roles to get no offers for at first.
     pub suppressed_roles: Vec<String>,
     /// Whether updates are confirmed as soon as they are handed out. A framework that stores what
@@ -70,6 +73,7 @@ impl ClientOptions {
             masters,
             framework,
             protocol: Protocol::default(),
+            identity: Identity::default(),
             suppressed_roles: Vec::new(),
             auto_acknowledge: true,
             backoff_first: Duration::from_millis(100),

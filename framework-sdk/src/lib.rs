@@ -11,5 +11,7 @@ pub mod matching;
 pub mod store;
 
 pub use framework_core::session::End;
+pub use transport::auth::{Credential, CredentialError};
+pub use transport::identity::Identity;
 
 pub use client::{CallError, Client, ClientOptions, EventStream, Handle, Protocol, SessionEvent};

@@ -14,10 +14,10 @@ use proto::agora::v1::framework_store_client::FrameworkStoreClient;
 use proto::agora::v1::{
     AcquireLeaseRequest, CommitRequest, GetRequest, LeaseToken, ListRequest, ReleaseLeaseRequest,
 };
-use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use transport::backoff::Backoff;
-use transport::grpc::{MESSAGE_BYTES_MAX, channel, leader_of};
+use transport::grpc::{Channel, MESSAGE_BYTES_MAX, channel, leader_of};
+use transport::identity::Identity;
 
 pub use proto::agora::v1::{Condition, Entry, Write};
 
@@ -92,6 +92,7 @@ pub struct StoreClient {
 
 struct Shared {
     masters: Vec<String>,
+    identity: Identity,
     state: Mutex<State>,
 }
 
@@ -121,10 +122,23 @@ impl StoreClient {
     ///
     /// Without any master.
     pub fn new(masters: Vec<String>, namespace: impl Into<String>) -> Self {
+        Self::identified(masters, namespace, Identity::default())
+    }
+
+    /// The same for whom `identity` says.
+    ///
+    /// # Panics
+    ///
+    /// Without any master.
+    pub fn identified(
+        masters: Vec<String>,
+        namespace: impl Into<String>,
+        identity: Identity,
+    ) -> Self {
         let address = masters.first().expect("a store needs a master to ask").clone();
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         let state = State { address, next: 1, channels: BTreeMap::new(), rng: Rng::new(seed) };
-        let shared = Arc::new(Shared { masters, state: Mutex::new(state) });
+        let shared = Arc::new(Shared { masters, identity, state: Mutex::new(state) });
         Self { shared, namespace: namespace.into(), patience: PATIENCE_DEFAULT }
     }
 
@@ -300,7 +314,8 @@ impl StoreClient {
         let channel = if let Some(channel) = state.channels.get(&address) {
             channel.clone()
         } else {
-            let made = channel(&address).map_err(|error| format!("{address}: {error}"))?;
+            let made = channel(&address, &self.shared.identity)
+                .map_err(|error| format!("{address}: {error}"))?;
             state.channels.insert(address, made.clone());
             made
         };

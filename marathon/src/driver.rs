@@ -19,6 +19,7 @@ use proto::mesos::v1::FrameworkInfo;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
+use transport::identity::Identity;
 
 use crate::clock::Clock;
 use crate::election::{Candidate, Leadership};
@@ -62,6 +63,8 @@ pub(crate) struct Parts {
     pub(crate) candidate: Candidate,
     pub(crate) prober: Prober,
     pub(crate) masters: Vec<String>,
+    /// What shows the masters who we are.
+    pub(crate) identity: Identity,
     /// Who we are at the master, without an id.
     pub(crate) framework: FrameworkInfo,
     pub(crate) role: Role,
@@ -300,6 +303,7 @@ impl Driver {
         let options = ClientOptions {
             // Updates are confirmed once they are stored.
             auto_acknowledge: false,
+            identity: self.parts.identity.clone(),
             ..ClientOptions::new(self.parts.masters.clone(), info)
         };
         let (handle, events) = Client::connect(options);

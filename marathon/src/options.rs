@@ -2,13 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
+
+use transport::auth::Credentials;
+use transport::identity::Identity;
 
 /// Settings of one Marathon instance, already parsed. Names are those of Marathon's flags.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The masters, `host:port` each, in any order. At least one.
     pub masters: Vec<String>,
+    /// What shows the masters who this is.
+    pub identity: Identity,
+    /// The principal of the framework (`--mesos_authentication_principal`). Absent: as the masters
+    /// find it.
+    pub principal: Option<String>,
+    /// Who may use the API, with their secrets (`--http_credentials`). Absent: everybody.
+    pub http_credentials: Option<Arc<Credentials>>,
     /// Address to listen on (`--http_address`).
     pub http_address: IpAddr,
     /// Port to listen on; 0 takes a free one (`--http_port`).
@@ -67,6 +78,9 @@ impl Default for Options {
         let core = marathon_core::io::Config::default();
         Self {
             masters: vec!["127.0.0.1:5050".to_owned()],
+            identity: Identity::default(),
+            principal: None,
+            http_credentials: None,
             http_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             http_port: 0,
             hostname: None,

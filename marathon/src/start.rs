@@ -79,7 +79,11 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let own = advertised(&options, address);
 
     let stop = CancellationToken::new();
-    let store = StoreClient::new(options.masters.clone(), options.framework_name.clone());
+    let store = StoreClient::identified(
+        options.masters.clone(),
+        options.framework_name.clone(),
+        options.identity.clone(),
+    );
     let (election, candidate) =
         Election::new(store.clone(), own.clone(), options.leader_lease, stop.clone());
     let publisher = Publisher::new(View::new(options.mesos_role.as_str().into()));
@@ -94,6 +98,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         candidate: candidate.clone(),
         prober: Prober::new(),
         masters: options.masters.clone(),
+        identity: options.identity.clone(),
         framework: framework(&options, &own),
         role,
         stop: stop.clone(),
@@ -140,6 +145,7 @@ fn framework(options: &Options, own: &str) -> FrameworkInfo {
     FrameworkInfo {
         roles: vec![options.mesos_role.clone()],
         checkpoint: Some(options.checkpoint),
+        principal: options.principal.clone(),
         hostname: own.rsplit_once(':').map(|(host, _)| host.to_owned()),
         webui_url: Some(webui),
         ..info

@@ -19,5 +19,5 @@ mod whitelist;
 
 pub use leadership::{Leadership, Leading};
 pub use master_core::{MinAllocatable, Sorter};
-pub use options::Options;
+pub use options::{Authentication, Options};
 pub use start::{Running, StartError, start};

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use transport::auth::Credentials;
+use transport::identity::Identity;
 
 /// Settings of one master, already parsed.
 #[derive(Clone, Debug)]
@@ -69,8 +71,30 @@ pub struct Options {
     pub max_unreachable_tasks_per_framework: usize,
     /// Operator event streams at once. The oldest is closed for a new one past it.
     pub max_operator_event_stream_subscribers: usize,
+    /// Who must prove to be who they are.
+    pub authentication: Authentication,
+    /// What shows the other masters who this one is.
+    pub identity: Identity,
     /// All flags as text, for `/flags`. Nothing secret may be in it.
     pub flags: BTreeMap<String, String>,
+}
+
+/// Who must prove to be who they are. By default nobody.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one door, and any may be shut")]
+pub struct Authentication {
+    /// The names that are known, with their secrets.
+    pub credentials: Option<Arc<Credentials>>,
+    /// Whether frameworks must, over HTTP and gRPC.
+    pub frameworks: bool,
+    /// Whether those must who only read.
+    pub readonly: bool,
+    /// Whether those must who change something.
+    pub readwrite: bool,
+    /// Whether agents must.
+    pub agents: bool,
+    /// Whether other masters must.
+    pub masters: bool,
 }
 
 impl Default for Options {
@@ -106,6 +130,8 @@ impl Default for Options {
             max_completed_tasks_per_framework: 1_000,
             max_unreachable_tasks_per_framework: 1_000,
             max_operator_event_stream_subscribers: 1_000,
+            authentication: Authentication::default(),
+            identity: Identity::default(),
             flags: BTreeMap::new(),
         }
     }

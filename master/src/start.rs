@@ -111,6 +111,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let raft_options = RaftOptions {
         peers: options.peers.clone(),
         join: joining(&options, &others, &raft_dir).await?,
+        identity: options.identity.clone(),
         ..RaftOptions::new(raft_dir, own.clone())
     };
     let (raft, raft_services) =
@@ -147,10 +148,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         subscribers: api::Subscribers::new(options.max_operator_event_stream_subscribers),
         stop: stop.clone(),
     });
-    let router = api::router(&shared, links, raft_services.into_routes());
+    let router = api::router(&shared, links, raft_services.into_routes(), &options.authentication);
     let served = tokio::spawn(bound.serve(router, stop.clone()));
     if !options.join.is_empty() {
-        let joined = raft::ask_to_be_added(raft.clone(), own, others);
+        let joined = raft::ask_to_be_added(raft.clone(), own, others, options.identity);
         tokio::spawn(stop.clone().run_until_cancelled_owned(joined));
     }
     Ok(Running { address, leadership, stop, raft, served, ended })
@@ -187,7 +188,7 @@ async fn joining(
     if others.is_empty() {
         return flag("--join names nobody but this master itself");
     }
-    Ok(Some(Join { cluster_id: Some(raft::ask_cluster(others).await) }))
+    Ok(Some(Join { cluster_id: Some(raft::ask_cluster(others, &options.identity).await) }))
 }
 
 /// The name by which the others know this master: the one among the peers that it can be.

@@ -19,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use transport::client::RecordStream;
 use transport::http::{Encoding, decode};
+use transport::identity::Identity;
 
 /// A framework over one of the three ways to speak to a master.
 enum Framework {
@@ -44,7 +45,8 @@ impl Framework {
     }
 
     async fn grpc(master: &Alone) -> Self {
-        let channel = transport::grpc::channel(&master.address().to_string()).expect("an address");
+        let channel = transport::grpc::channel(&master.address().to_string(), &Identity::default())
+            .expect("an address");
         let (calls, frames) = mpsc::channel(16);
         let call = Some(call_message(&subscribe_call()));
         calls.send(SchedulerFrame { sequence: 1, call }).await.expect("room");
@@ -237,7 +239,8 @@ async fn a_link_ends_with_the_master_that_holds_it() {
 #[tokio::test]
 async fn a_grpc_stream_must_begin_with_subscribe() {
     let master = Alone::started().await;
-    let channel = transport::grpc::channel(&master.address().to_string()).expect("an address");
+    let channel = transport::grpc::channel(&master.address().to_string(), &Identity::default())
+        .expect("an address");
     let call = call_message(&json!({"type": "REVIVE", "framework_id": {"value": "x"}}));
     let frames = tokio_stream::iter([SchedulerFrame { sequence: 1, call: Some(call) }]);
     let answers = SchedulerClient::new(channel).subscribe(frames).await.expect("headers");

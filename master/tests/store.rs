@@ -13,10 +13,12 @@ use proto::agora::v1::{
 };
 use tokio::time::timeout;
 use tonic::Code;
-use tonic::transport::Channel;
+use transport::grpc::Channel;
+use transport::identity::Identity;
 
 fn client(address: SocketAddr) -> FrameworkStoreClient<Channel> {
-    let channel = transport::grpc::channel(&address.to_string()).expect("an address");
+    let channel =
+        transport::grpc::channel(&address.to_string(), &Identity::default()).expect("an address");
     FrameworkStoreClient::new(channel)
 }
 

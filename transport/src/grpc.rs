@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use tonic::transport::{Channel, Endpoint};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
 use crate::http::Refused;
+use crate::identity::{Identity, Shown};
 
 /// Bytes of one gRPC message, both ways. An agent that comes back brings all its tasks in one; ten
 /// thousand of them with their environments stay below.
@@ -57,18 +59,22 @@ fn code(status: StatusCode) -> Code {
     }
 }
 
-/// A channel to `address` (`host:port`). It connects when it is first used, and again when it has
-/// to.
-pub fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
+/// A way to call one server, which shows with each call who we are.
+pub type Channel = InterceptedService<tonic::transport::Channel, Shown>;
+
+/// A channel to `address` (`host:port`) for whom `identity` says. It connects when it is first used,
+/// and again when it has to.
+pub fn channel(address: &str, identity: &Identity) -> Result<Channel, tonic::transport::Error> {
     crate::install_tls_provider();
-    Ok(Endpoint::from_shared(format!("http://{address}"))?
+    let channel = Endpoint::from_shared(format!("{}://{address}", identity.scheme()))?
         .connect_timeout(CONNECT_WITHIN)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
         .keep_alive_while_idle(true)
         .http2_adaptive_window(true)
-        .connect_lazy())
+        .connect_lazy();
+    Ok(InterceptedService::new(channel, identity.shown()))
 }
 
 #[cfg(test)]

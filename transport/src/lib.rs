@@ -2,13 +2,16 @@
 //!
 //! What every daemon needs in front of its handlers: a server that speaks HTTP/1.1, HTTP/2 and gRPC
 //! on one port ([`server`]), the rules of the Mesos v1 HTTP API ([`http`], [`records`], [`paths`]),
-//! their gRPC counterpart ([`grpc`]), counters ([`metrics`]), and the client side that follows a
-//! leader ([`client`]). Nothing here knows what a call means.
+//! their gRPC counterpart ([`grpc`]), the gate that asks who calls ([`auth`]), counters ([`metrics`]),
+//! and the client side that follows a leader ([`client`]) and shows who it is ([`identity`]). Nothing
+//! here knows what a call means.
 
+pub mod auth;
 pub mod backoff;
 pub mod client;
 pub mod grpc;
 pub mod http;
+pub mod identity;
 pub mod local;
 pub mod logging;
 pub mod metrics;

@@ -1,5 +1,6 @@
 //! What an agent answers on its port.
 
+mod access;
 mod executor;
 mod files;
 mod operator;
@@ -57,6 +58,7 @@ async fn networks(api: &Api, container: &ContainerId) -> Vec<NetworkInfo> {
 
 /// All routes.
 pub(crate) fn router(api: Api) -> Router {
+    let gate = access::gate(&api.shared.options.authentication);
     let routes = Router::new()
         .route("/api/v1/executor", any(executor::call))
         .route("/api/v1", any(operator::call))
@@ -74,5 +76,5 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/files/download", any(files::download))
         .route("/files/debug", any(files::debug))
         .with_state(api);
-    transport::paths::normalized(transport::http::compressed(routes), "slave(1)")
+    transport::paths::normalized(gate.guard(transport::http::compressed(routes)), "slave(1)")
 }

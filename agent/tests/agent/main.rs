@@ -3,6 +3,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "what is not expected fails the test")]
 
+mod access;
 mod executor_api;
 mod files;
 mod life;

@@ -2,10 +2,16 @@
 
 use clap::Args;
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use transport::auth::Credential;
+use transport::identity::Identity;
 
 /// The longest a cluster may take to answer one question.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Redirections followed for one question: from one that does not lead to one that did, and on.
+const HOPS_MAX: usize = 4;
 
 /// Which cluster is meant.
 #[derive(Args, Clone, Debug)]
@@ -16,6 +22,13 @@ pub(crate) struct ClusterArgs {
     /// Marathon, as host:port with commas between them
     #[arg(long, env = "AGORA_MARATHON", default_value = "127.0.0.1:8080", global = true)]
     pub(crate) marathon: String,
+    /// File with the name and the secret to show masters and agents, JSON {"principal": ..., "secret":
+    /// ...} or a line of both
+    #[arg(long, env = "AGORA_CREDENTIAL", global = true)]
+    pub(crate) credential: Option<PathBuf>,
+    /// The same for Marathon; by default as for the masters
+    #[arg(long, env = "AGORA_MARATHON_CREDENTIAL", global = true)]
+    pub(crate) marathon_credential: Option<PathBuf>,
     /// Print JSON for programs instead of tables for people
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -63,6 +76,8 @@ impl Failure {
 /// A cluster to ask.
 pub(crate) struct Cluster {
     client: reqwest::Client,
+    marathon_client: reqwest::Client,
+    identity: Identity,
     masters: Vec<String>,
     marathons: Vec<String>,
     /// Whether answers are for programs.
@@ -72,18 +87,28 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A cluster by its addresses. Nothing is asked yet.
     pub(crate) fn new(args: &ClusterArgs) -> Result<Self, Failure> {
-        let client = reqwest::Client::builder()
-            .timeout(ANSWER_TIMEOUT)
-            .user_agent(concat!("agora/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Failure::Local(format!("cannot set up an HTTP client: {error}")))?;
+        let identity = match &args.credential {
+            Some(path) => identity_of(path)?,
+            None => Identity::default(),
+        };
+        let at_marathon = match &args.marathon_credential {
+            Some(path) => identity_of(path)?,
+            None => identity.clone(),
+        };
         let list = |text: &str| text.split(',').map(|one| one.trim().to_owned()).collect();
         Ok(Self {
-            client,
+            client: client(&identity)?,
+            marathon_client: client(&at_marathon)?,
+            identity,
             masters: list(&args.master),
             marathons: list(&args.marathon),
             json: args.json,
         })
+    }
+
+    /// What is shown to masters.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The masters, as they were named.
@@ -94,7 +119,7 @@ impl Cluster {
     /// Reads `path` of the leading master; redirects are followed.
     pub(crate) async fn master(&self, path: &str) -> Result<Value, Failure> {
         let (url, answer) = self
-            .first(&self.masters, "master", "master", |client, base| {
+            .first(&self.client, &self.masters, "master", "master", |client, base| {
                 client.get(format!("{base}{path}"))
             })
             .await?;
@@ -104,7 +129,7 @@ impl Cluster {
     /// Has the leading master carry out a call of its operator API.
     pub(crate) async fn operate(&self, call: &Value) -> Result<Value, Failure> {
         let (url, answer) = self
-            .first(&self.masters, "master", "master", |client, base| {
+            .first(&self.client, &self.masters, "master", "master", |client, base| {
                 client.post(format!("{base}/api/v1")).json(call)
             })
             .await?;
@@ -134,13 +159,19 @@ impl Cluster {
         body: Option<&Value>,
     ) -> Result<(Value, Option<String>), Failure> {
         let (url, answer) = self
-            .first(&self.marathons, "Marathon", "marathon", |client, base| {
-                let request = client.request(method.clone(), format!("{base}{path}"));
-                match body {
-                    Some(body) => request.json(body),
-                    None => request,
-                }
-            })
+            .first(
+                &self.marathon_client,
+                &self.marathons,
+                "Marathon",
+                "marathon",
+                |client, base| {
+                    let request = client.request(method.clone(), format!("{base}{path}"));
+                    match body {
+                        Some(body) => request.json(body),
+                        None => request,
+                    }
+                },
+            )
             .await?;
         let id = answer.headers().get("marathon-deployment-id");
         let id = id.and_then(|id| id.to_str().ok()).map(str::to_owned);
@@ -151,7 +182,9 @@ impl Cluster {
     pub(crate) async fn agent(&self, address: &str, path: &str) -> Result<Value, Failure> {
         let bases = [address.to_owned()];
         let (url, answer) = self
-            .first(&bases, "agent", "master", |client, base| client.get(format!("{base}{path}")))
+            .first(&self.client, &bases, "agent", "master", |client, base| {
+                client.get(format!("{base}{path}"))
+            })
             .await?;
         read(&url, answer).await
     }
@@ -159,6 +192,7 @@ impl Cluster {
     /// The first of `addresses` that takes a connection answers.
     async fn first(
         &self,
+        client: &reqwest::Client,
         addresses: &[String],
         role: &'static str,
         flag: &'static str,
@@ -166,12 +200,19 @@ impl Cluster {
     ) -> Result<(String, reqwest::Response), Failure> {
         let mut cause = "no address given".to_owned();
         for address in addresses {
-            let base = if address.contains("://") {
+            let mut base = if address.contains("://") {
                 address.trim_end_matches('/').to_owned()
             } else {
-                format!("http://{address}")
+                format!("{}://{address}", self.identity.scheme())
             };
-            match request(&self.client, &base).send().await {
+            let mut answer = request(client, &base).send().await;
+            // Followed here, since the library keeps credentials from whoever leads.
+            for _ in 0..HOPS_MAX {
+                let Some(leader) = answer.as_ref().ok().and_then(leader_of) else { break };
+                base = format!("{}://{leader}", self.identity.scheme());
+                answer = request(client, &base).send().await;
+            }
+            match answer {
                 Ok(answer) if answer.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE => {
                     cause = answer.text().await.unwrap_or_default();
                 }
@@ -182,6 +223,30 @@ impl Cluster {
         let tried = addresses.join(", ");
         Err(Failure::Unreachable { role, flag, env: flag.to_uppercase(), tried, cause })
     }
+}
+
+/// Where an answer says who leads.
+fn leader_of(answer: &reqwest::Response) -> Option<String> {
+    if !answer.status().is_redirection() {
+        return None;
+    }
+    let location = answer.headers().get(reqwest::header::LOCATION)?.to_str().ok()?;
+    transport::client::location_address(location)
+}
+
+fn identity_of(path: &Path) -> Result<Identity, Failure> {
+    let credential = Credential::load(path).map_err(|error| Failure::Local(error.to_string()))?;
+    Ok(Identity::of(Some(credential)))
+}
+
+fn client(identity: &Identity) -> Result<reqwest::Client, Failure> {
+    identity
+        .http()
+        .timeout(ANSWER_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("agora/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| Failure::Local(format!("cannot set up an HTTP client: {error}")))
 }
 
 async fn read(url: &str, answer: reqwest::Response) -> Result<Value, Failure> {
@@ -197,7 +262,10 @@ async fn read(url: &str, answer: reqwest::Response) -> Result<Value, Failure> {
         return serde_json::from_str(&text)
             .map_err(|error| Failure::Answer { url: url.to_owned(), cause: error.to_string() });
     }
-    let message = said(&text).unwrap_or_else(|| format!("{url} answered {status}"));
+    let mut message = said(&text).unwrap_or_else(|| format!("{url} answered {status}"));
+    if status == reqwest::StatusCode::UNAUTHORIZED {
+        message.push_str("\nGive a file with a name and its secret by --credential.");
+    }
     if status == reqwest::StatusCode::NOT_FOUND {
         return Err(Failure::NotFound(message));
     }

@@ -10,8 +10,9 @@ use proto::agora::v1::{
 };
 use serde_json::json;
 use std::time::Duration;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
+use transport::grpc::Channel;
+use transport::identity::Identity;
 
 /// How long a master may take to answer. A change may wait for an election.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -96,7 +97,7 @@ async fn list(cluster: &Cluster) -> Result<(), Failure> {
     // One that does not know who leads may be cut off, or unable to write: another may.
     let mut answer = None;
     for master in cluster.masters() {
-        match ask_leader(std::slice::from_ref(master), ask).await {
+        match ask_leader(cluster.identity(), std::slice::from_ref(master), ask).await {
             Ok(told) if !told.leader.is_empty() => {
                 answer = Some(told);
                 break;
@@ -107,12 +108,12 @@ async fn list(cluster: &Cluster) -> Result<(), Failure> {
     }
     let mut answer = match answer {
         Some(answer) => answer,
-        None => ask_leader(cluster.masters(), ask).await?,
+        None => ask_leader(cluster.identity(), cluster.masters(), ask).await?,
     };
     if !answer.leader.is_empty() && !answer.members.iter().any(is_leader_itself(&answer)) {
         // Whoever leads knows more. Should it be gone, what was heard first has to do.
         let leader = [answer.leader.clone()];
-        answer = ask_leader(&leader, ask).await.unwrap_or(answer);
+        answer = ask_leader(cluster.identity(), &leader, ask).await.unwrap_or(answer);
     }
     if cluster.json {
         let members: Vec<_> = answer.members.iter().map(to_json).collect();
@@ -176,9 +177,11 @@ fn to_json(member: &MemberStatus) -> serde_json::Value {
 
 async fn add(cluster: &Cluster, address: String) -> Result<(), Failure> {
     let request = AddMemberRequest { address: address.clone(), ..AddMemberRequest::default() };
-    let answer = ask_leader(cluster.masters(), async |mut client: RaftAdminClient<Channel>| {
-        client.add_member(request.clone()).await
-    });
+    let answer = ask_leader(
+        cluster.identity(),
+        cluster.masters(),
+        async |mut client: RaftAdminClient<Channel>| client.add_member(request.clone()).await,
+    );
     let raft_id = answer.await?.raft_id.to_string();
     if cluster.json {
         print_json(&json!({ "address": address, "raft_id": raft_id }));
@@ -190,9 +193,11 @@ async fn add(cluster: &Cluster, address: String) -> Result<(), Failure> {
 
 async fn remove(cluster: &Cluster, member: String, force: bool) -> Result<(), Failure> {
     let request = RemoveMemberRequest { member, force };
-    let answer = ask_leader(cluster.masters(), async |mut client: RaftAdminClient<Channel>| {
-        client.remove_member(request.clone()).await
-    });
+    let answer = ask_leader(
+        cluster.identity(),
+        cluster.masters(),
+        async |mut client: RaftAdminClient<Channel>| client.remove_member(request.clone()).await,
+    );
     let answer = answer.await?;
     let raft_id = answer.raft_id.to_string();
     if cluster.json {
@@ -205,9 +210,13 @@ async fn remove(cluster: &Cluster, member: String, force: bool) -> Result<(), Fa
 
 async fn transfer(cluster: &Cluster, member: Option<String>) -> Result<(), Failure> {
     let request = TransferLeadershipRequest { member: member.unwrap_or_default() };
-    let answer = ask_leader(cluster.masters(), async |mut client: RaftAdminClient<Channel>| {
-        client.transfer_leadership(request.clone()).await
-    });
+    let answer = ask_leader(
+        cluster.identity(),
+        cluster.masters(),
+        async |mut client: RaftAdminClient<Channel>| {
+            client.transfer_leadership(request.clone()).await
+        },
+    );
     let leader = answer.await?.leader;
     if cluster.json {
         print_json(&json!({ "leader": leader }));
@@ -231,6 +240,7 @@ enum Asked<T> {
 /// Asks the masters in turn until one answers, going on to the leading one where they name it. While
 /// one of them is there, an election and a change under way are waited for.
 async fn ask_leader<T>(
+    identity: &Identity,
     masters: &[String],
     ask: impl AsyncFn(RaftAdminClient<Channel>) -> Result<tonic::Response<T>, Status>,
 ) -> Result<T, Failure> {
@@ -238,7 +248,7 @@ async fn ask_leader<T>(
     for _ in 0..ROUNDS_MAX {
         let mut one_is_there = false;
         for master in masters {
-            match ask_from(master, &ask).await {
+            match ask_from(identity, master, &ask).await {
                 Asked::Answered(answer) => return Ok(answer),
                 Asked::Failed(failure) => return Err(failure),
                 Asked::NotNow { cause, by_master } => {
@@ -259,6 +269,7 @@ async fn ask_leader<T>(
 
 /// Asks one master, and whoever it says leads.
 async fn ask_from<T>(
+    identity: &Identity,
     first: &str,
     ask: &impl AsyncFn(RaftAdminClient<Channel>) -> Result<tonic::Response<T>, Status>,
 ) -> Asked<T> {
@@ -266,7 +277,7 @@ async fn ask_from<T>(
     let mut by_master = false;
     let mut hops = 0;
     loop {
-        let channel = match transport::grpc::channel(&address) {
+        let channel = match transport::grpc::channel(&address, identity) {
             Ok(channel) => channel,
             Err(error) => {
                 let text = format!("'{address}' is no address: {error}");

@@ -38,6 +38,8 @@ pub(crate) struct Flags {
     #[arg(long, env = "AGORA_WORK_DIR")]
     work_dir: PathBuf,
     #[command(flatten)]
+    access: super::access::OfAgent,
+    #[command(flatten)]
     machine: Machine,
 }
 
@@ -244,6 +246,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         flags: super::flag_texts("agent"),
         ..agent::Options::default()
     };
+    flags.access.apply(&mut options)?;
     flags.machine.apply(&mut options)?;
     let running = agent::start(options).await.context("the agent cannot start")?;
     say_bound("agent", running.address);

@@ -70,6 +70,8 @@ pub(crate) struct Flags {
     /// Origins that browsers may call from, with commas between them; * means any
     #[arg(long, env = "AGORA_ACCESS_CONTROL_ALLOW_ORIGIN")]
     access_control_allow_origin: Option<String>,
+    #[command(flatten)]
+    access: super::access::OfMarathon,
 }
 
 /// Marathon's flags of time are plain numbers, here of milliseconds; a unit may be given.
@@ -84,7 +86,7 @@ fn parse_seconds(text: &str) -> Result<Duration, model::units::BadUnit> {
 
 /// Runs Marathon until it is asked to end. Its tasks run on.
 pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
-    let options = marathon::Options {
+    let mut options = marathon::Options {
         masters: addresses(&flags.master),
         http_address: flags.http_address,
         http_port: flags.http_port,
@@ -109,6 +111,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         flags: super::flag_texts("marathon"),
         ..marathon::Options::default()
     };
+    flags.access.apply(&mut options)?;
     let mut running = marathon::start(options).await.context("Marathon cannot start")?;
     if let Some(dir) = &flags.work_dir {
         write_address(dir, running.address)?;

@@ -49,6 +49,8 @@ pub(crate) struct Flags {
     #[arg(long, env = "AGORA_DOMAIN", value_parser = FaultDomain::parse)]
     domain: Option<FaultDomain>,
     #[command(flatten)]
+    access: super::access::OfMaster,
+    #[command(flatten)]
     tuning: Tuning,
 }
 
@@ -185,6 +187,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         flags: super::flag_texts("master"),
         ..master::Options::default()
     };
+    flags.access.apply(&mut options)?;
     flags.tuning.apply(&mut options)?;
     let mut running = master::start(options).await.context("the master cannot start")?;
     say_bound("master", running.address);

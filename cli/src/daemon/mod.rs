@@ -1,5 +1,6 @@
 //! Running the daemons: flags, logs, signals, and a clean end.
 
+pub(crate) mod access;
 pub(crate) mod agent;
 pub(crate) mod inner;
 pub(crate) mod local;
@@ -91,6 +92,9 @@ pub(crate) fn write_address(dir: &Path, address: SocketAddr) -> anyhow::Result<(
     write().with_context(|| format!("cannot write the address to {}", dir.display()))
 }
 
+/// Flags whose value itself is a secret, by daemon. All others name files at most.
+const SECRET: [(&str, &str); 1] = [("marathon", "http_credentials")];
+
 /// Every flag with its value as text, for the `/flags` endpoints. Names with `_`, as Mesos has them.
 pub(crate) fn flag_texts(command: &str) -> std::collections::BTreeMap<String, String> {
     use clap::CommandFactory;
@@ -105,6 +109,9 @@ pub(crate) fn flag_texts(command: &str) -> std::collections::BTreeMap<String, St
         return std::collections::BTreeMap::new();
     };
     let text = |id: &clap::Id| {
+        if SECRET.contains(&(command, id.as_str())) && given.contains_id(id.as_str()) {
+            return Some("<hidden>".to_owned());
+        }
         let values = given.get_raw(id.as_str())?;
         Some(values.map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(","))
     };

@@ -15,4 +15,5 @@ mod operators;
 mod pods;
 mod protocols;
 mod rolling;
+mod security;
 mod third_party;

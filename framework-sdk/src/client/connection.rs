@@ -5,6 +5,7 @@ use proto::mesos::v1::scheduler::{Call, Event};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::task::JoinHandle;
+use transport::identity::Identity;
 
 use super::{Protocol, Request, grpc, http};
 
@@ -32,6 +33,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn open(
         protocol: Protocol,
+        identity: &Identity,
         http: &reqwest::Client,
         attempt: u64,
         master: &str,
@@ -40,16 +42,17 @@ impl Connection {
     ) -> Self {
         let (calls, calls_rx) = mpsc::channel(CALLS_WAITING_MAX);
         let link = Link { attempt, master: master.to_owned(), incoming };
+        let base = format!("{}://{master}", identity.scheme());
         let task = match protocol {
             Protocol::HttpJson => {
                 let encoding = transport::http::Encoding::Json;
-                tokio::spawn(http::run(http.clone(), encoding, link, subscribe, calls_rx))
+                tokio::spawn(http::run(http.clone(), encoding, base, link, subscribe, calls_rx))
             }
             Protocol::HttpProtobuf => {
                 let encoding = transport::http::Encoding::Protobuf;
-                tokio::spawn(http::run(http.clone(), encoding, link, subscribe, calls_rx))
+                tokio::spawn(http::run(http.clone(), encoding, base, link, subscribe, calls_rx))
             }
-            Protocol::Grpc => tokio::spawn(grpc::run(link, subscribe, calls_rx)),
+            Protocol::Grpc => tokio::spawn(grpc::run(identity.clone(), link, subscribe, calls_rx)),
         };
         Self { attempt, master: master.to_owned(), calls, task }
     }

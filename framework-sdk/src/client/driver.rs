@@ -127,7 +127,9 @@ impl Driver {
             answer_within: options.answer_within,
             seed: uuid::Uuid::new_v4().as_u64_pair().0,
         });
-        let http = reqwest::Client::builder()
+        let http = options
+            .identity
+            .http()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_WITHIN)
             .tcp_nodelay(true)
@@ -172,6 +174,7 @@ impl Driver {
                     let suppressed = self.suppressed.iter().cloned().collect();
                     self.connection = Some(Connection::open(
                         self.options.protocol,
+                        &self.options.identity,
                         &self.http,
                         attempt,
                         &master,

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 use transport::grpc::{MESSAGE_BYTES_MAX, channel, leader_of};
+use transport::identity::Identity;
 
 use super::connection::Link;
 use super::{CallError, Request};
@@ -22,8 +23,13 @@ const FRAMES_WAITING_MAX: usize = 256;
 const SUBSCRIBE: u64 = 0;
 
 /// Subscribes, and carries events and calls until the stream ends.
-pub(crate) async fn run(link: Link, subscribe: Call, mut calls: mpsc::Receiver<Request>) {
-    let mut answers = match open(&link, subscribe).await {
+pub(crate) async fn run(
+    identity: Identity,
+    link: Link,
+    subscribe: Call,
+    mut calls: mpsc::Receiver<Request>,
+) {
+    let mut answers = match open(&identity, &link, subscribe).await {
         Ok(answers) => answers,
         Err(failure) => return link.failed(failure).await,
     };
@@ -68,8 +74,8 @@ struct Answers {
     frames: mpsc::Sender<SchedulerFrame>,
 }
 
-async fn open(link: &Link, subscribe: Call) -> Result<Answers, Failure> {
-    let channel = channel(&link.master)
+async fn open(identity: &Identity, link: &Link, subscribe: Call) -> Result<Answers, Failure> {
+    let channel = channel(&link.master, identity)
         .map_err(|error| Failure::Unavailable(format!("{}: {error}", link.master)))?;
     let mut client = SchedulerClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)

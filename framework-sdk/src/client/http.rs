@@ -31,11 +31,12 @@ const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) async fn run(
     client: reqwest::Client,
     encoding: Encoding,
+    base: String,
     link: Link,
     subscribe: Call,
     calls: mpsc::Receiver<Request>,
 ) {
-    let caller = Caller { client, encoding, url: format!("http://{}{PATH}", link.master) };
+    let caller = Caller { client, encoding, url: format!("{base}{PATH}") };
     let answer = caller.request(&subscribe, None, None).await;
     let (stream, stream_id) = match answer {
         Err(error) => {

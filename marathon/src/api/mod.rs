@@ -30,6 +30,7 @@ use marathon_core::view::View;
 use model::step::Timestamp;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
+use transport::auth::{Authenticator, Gate};
 use transport::server::Peer;
 
 use crate::driver;
@@ -48,6 +49,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// How long a change may take to be stored. Elections of the masters are shorter.
 const CHANGE_WITHIN: Duration = Duration::from_secs(60);
+
+/// The realm of the whole API, as Marathon names it.
+const REALM: &str = "Mesosphere";
 
 /// What every request needs.
 pub(crate) struct Shared {
@@ -70,8 +74,22 @@ enum Where {
 
 /// All routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    let mut gate = Gate::new(realm_of);
+    if let Some(credentials) = &shared.options.http_credentials {
+        gate = gate.requiring(REALM, vec![Authenticator::Basic(credentials.clone())]);
+    }
     let routes = Router::new().fallback(serve).with_state(shared);
-    transport::http::compressed(routes)
+    gate.guard(transport::http::compressed(routes))
+}
+
+/// Everything but what load balancers ask to see whether we are there.
+fn realm_of(method: &Method, path: &str) -> Option<&'static str> {
+    // Browsers ask without credentials whether they may ask with them.
+    if method == Method::OPTIONS {
+        return None;
+    }
+    let is_ping = matches!(path::segments(path)[..], [ref only] if only == "ping");
+    (!is_ping).then_some(REALM)
 }
 
 async fn serve(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {

@@ -83,6 +83,8 @@ pub enum Input {
     Operate {
         /// The request that waits for its answer.
         request: RequestId,
+        /// Who asks, for authentication; absent without authentication.
+        principal: Option<Arc<str>>,
         /// What.
         call: OperatorCall,
     },

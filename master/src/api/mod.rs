@@ -3,6 +3,7 @@
 //! Every path is written once here, without prefixes: `transport::paths` brings the many ways to
 //! write them into this one. What only the leading master can answer stands behind one check.
 
+mod access;
 mod explain;
 mod logging;
 mod metrics;
@@ -34,6 +35,7 @@ use crate::driver::Handle;
 use crate::facts::Facts;
 use crate::leadership::{Leadership, NotServing, serving};
 use crate::links::Links;
+use crate::options::Authentication;
 use crate::registry::Proposer;
 use crate::view::View;
 
@@ -81,7 +83,12 @@ impl Shared {
 }
 
 /// All of it: HTTP and gRPC. `raft` are the services that masters use among themselves.
-pub(crate) fn router(api: &Api, links: Links, raft: Routes) -> Router {
+pub(crate) fn router(
+    api: &Api,
+    links: Links,
+    raft: Routes,
+    authentication: &Authentication,
+) -> Router {
     let of_leader = Router::new()
         .route("/api/v1/scheduler", any(scheduler::call))
         .route("/api/v1", any(operator::call))
@@ -100,7 +107,8 @@ pub(crate) fn router(api: &Api, links: Links, raft: Routes) -> Router {
         .add_service(scheduler_grpc::service(api.clone()))
         .add_service(store::service(api.clone()));
     let router = transport::server::one_port(transport::http::compressed(http), services);
-    transport::paths::normalized(router, "master")
+    // Behind the paths' one form, which says what is asked for.
+    transport::paths::normalized(access::gate(authentication).guard(router), "master")
 }
 
 /// Lets a request through if this master leads, and says where to go if not.

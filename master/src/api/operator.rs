@@ -19,8 +19,10 @@ use proto::mesos::v1::maintenance::cluster_status::DrainingMachine;
 use proto::mesos::v1::master::call::Type;
 use proto::mesos::v1::master::response::{self, Type as Answer};
 use proto::mesos::v1::master::{Call, Response};
+use transport::auth::Principal;
 use transport::http::{Encoding, Refused, accepted, answer, read_call};
 
+use super::access::Caller;
 use super::{Api, logging, metrics, operator_events, v0};
 use crate::facts::Facts;
 
@@ -40,28 +42,33 @@ async fn answered(api: Api, request: Request) -> Result<HttpResponse, Refused> {
         Refused::bad_request(format!("Failed to validate master::Call: {detail}"))
     })?;
     let encoding = accepted(&parts.headers)?;
+    let caller = Caller(Principal::name_of(&parts.extensions));
     match kind {
         Type::Subscribe => Ok(operator_events::subscribe(&api, encoding, &parts.extensions).await),
         Type::SetLoggingLevel => logging::set(&call.set_logging_level.unwrap_or_default()),
         kind => match convert::call_from_wire(call).map_err(|error| refused(kind, error))? {
-            Some(change) => operate(&api, change).await,
+            Some(change) => operate(&api, caller, change).await,
             None => Ok(read(api, encoding, kind).await),
         },
     }
 }
 
 /// Has a change carried out, and waits until the masters have agreed on it.
-pub(super) async fn operate(api: &Api, call: OperatorCall) -> Result<HttpResponse, Refused> {
-    let done = api.driver.call(|request| Input::Operate { request, call }).await?;
+pub(super) async fn operate(
+    api: &Api,
+    Caller(principal): Caller,
+    call: OperatorCall,
+) -> Result<HttpResponse, Refused> {
+    let done = api.driver.call(|request| Input::Operate { request, principal, call }).await?;
     let status = StatusCode::from_u16(done.status()).unwrap_or(StatusCode::OK);
     Ok(status.into_response())
 }
 
 /// Ends a framework.
-pub(super) async fn teardown(api: &Api, id: &str) -> Result<HttpResponse, Refused> {
+pub(super) async fn teardown(api: &Api, caller: Caller, id: &str) -> Result<HttpResponse, Refused> {
     let unknown = |_| refused(Type::Teardown, CallError::UnknownFramework);
     let framework = FrameworkId::new(id).map_err(unknown)?;
-    operate(api, OperatorCall::TeardownFramework(framework)).await
+    operate(api, caller, OperatorCall::TeardownFramework(framework)).await
 }
 
 /// What a call is told that cannot be carried out.

@@ -7,6 +7,7 @@ use master_core::StreamClaim;
 use proto::convert::scheduler::SchedulerCall;
 use proto::mesos::v1::scheduler::Call;
 use tokio_util::sync::CancellationToken;
+use transport::auth::Principal;
 use transport::http::{Encoding, Refused, accepted, read_call};
 use transport::records::{QueueLimits, Records, records};
 
@@ -25,6 +26,7 @@ pub(super) async fn call(State(api): State<Api>, request: Request) -> Response {
 
 async fn answered(api: &Api, request: Request) -> Result<Response, Refused> {
     let (parts, _, call) = read_call::<Call>(request, "Call").await?;
+    let principal = Principal::name_of(&parts.extensions);
     let stream_id = parts.headers.get(STREAM_ID);
     let subscribe = match scheduler_stream::understood(call)? {
         SchedulerCall::Subscribe(subscribe) => Ok(subscribe),
@@ -33,7 +35,8 @@ async fn answered(api: &Api, request: Request) -> Result<Response, Refused> {
             let claim = stream_id.map_or(StreamClaim::Missing, |id| {
                 StreamClaim::Given(String::from_utf8_lossy(id.as_bytes()).into())
             });
-            let done = scheduler_stream::call(api, framework, call, claim).answer().await?;
+            let asked = scheduler_stream::call(api, framework, call, claim, principal);
+            let done = asked.answer().await?;
             let status = StatusCode::from_u16(done.status()).unwrap_or(StatusCode::ACCEPTED);
             return Ok(status.into_response());
         }
@@ -45,7 +48,7 @@ async fn answered(api: &Api, request: Request) -> Result<Response, Refused> {
     }
     let encoding = accepted(&parts.headers)?;
     let stream = match subscribe {
-        Ok(subscribe) => scheduler_stream::subscribe(api, *subscribe).await?,
+        Ok(subscribe) => scheduler_stream::subscribe(api, *subscribe, principal).await?,
         Err(why) => scheduler_stream::error_only(why),
     };
     Ok(streaming(api, stream, encoding, &parts.extensions))

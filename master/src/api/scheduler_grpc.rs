@@ -1,6 +1,7 @@
 //! The scheduler API over gRPC: calls and events on one stream, and an answer to each call.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures::stream::FuturesOrdered;
 use futures::{Stream, StreamExt};
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use transport::auth::Principal;
 use transport::grpc::MESSAGE_BYTES_MAX;
 use transport::http::Refused;
 
@@ -50,15 +52,27 @@ impl Scheduler for Service {
         request: Request<Streaming<SchedulerFrame>>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         self.api.serving().map_err(|not| not.status())?;
+        let principal = Principal::name_of(request.extensions());
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
         // The subscription's own task, since a client may wait for our headers before it speaks.
-        tokio::spawn(serve(self.api.clone(), request.into_inner(), answers));
+        tokio::spawn(serve(self.api.clone(), request.into_inner(), answers, principal));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }
 
-async fn serve(api: Api, mut frames: Streaming<SchedulerFrame>, answers: Answers) {
-    let stream = match first(&api, &mut frames).await {
+/// Who calls on a stream.
+struct Caller {
+    connection: Option<ConnectionId>,
+    principal: Option<Arc<str>>,
+}
+
+async fn serve(
+    api: Api,
+    mut frames: Streaming<SchedulerFrame>,
+    answers: Answers,
+    principal: Option<Arc<str>>,
+) {
+    let stream = match first(&api, &mut frames, principal.clone()).await {
         Ok((sequence, stream)) => {
             let _ = answers.send(Ok(answer(sequence, 200, String::new()))).await;
             stream
@@ -68,7 +82,7 @@ async fn serve(api: Api, mut frames: Streaming<SchedulerFrame>, answers: Answers
             return;
         }
     };
-    let connection = stream.subscribed.connection;
+    let caller = Caller { connection: stream.subscribed.connection, principal };
     // Set when there are no more events: what was asked before is still answered, TEARDOWN above all.
     let over = CancellationToken::new();
     let events = async {
@@ -78,17 +92,18 @@ async fn serve(api: Api, mut frames: Streaming<SchedulerFrame>, answers: Answers
     };
     tokio::select! {
         () = events => {}
-        () = calls(&api, connection, &mut frames, &answers, &over) => {}
+        () = calls(&api, &caller, &mut frames, &answers, &over) => {}
         () = answers.closed() => {}
         () = api.stop.cancelled() => {}
     }
-    api.driver.close_scheduler(connection).await;
+    api.driver.close_scheduler(caller.connection).await;
 }
 
 /// The first frame must subscribe.
 async fn first(
     api: &Api,
     frames: &mut Streaming<SchedulerFrame>,
+    principal: Option<Arc<str>>,
 ) -> Result<(u64, Subscription), Status> {
     let Some(SchedulerFrame { sequence, call }) = frames.message().await? else {
         return Err(Status::invalid_argument("the stream has ended before a call came"));
@@ -97,7 +112,7 @@ async fn first(
     let status = |refused: Refused| transport::grpc::status(&refused);
     let stream = match scheduler_stream::understood(call).map_err(status)? {
         SchedulerCall::Subscribe(subscribe) => {
-            scheduler_stream::subscribe(api, *subscribe).await.map_err(status)?
+            scheduler_stream::subscribe(api, *subscribe, principal).await.map_err(status)?
         }
         SchedulerCall::SubscribeRefused(why) => scheduler_stream::error_only(why),
         SchedulerCall::Call(..) => {
@@ -121,7 +136,7 @@ async fn events(api: &Api, stream: Subscription, answers: &Answers) {
 /// before: the core answers as fast as it can, and a round trip for each would leave it idle.
 async fn calls(
     api: &Api,
-    connection: Option<ConnectionId>,
+    caller: &Caller,
     frames: &mut Streaming<SchedulerFrame>,
     answers: &Answers,
     over: &CancellationToken,
@@ -131,7 +146,7 @@ async fn calls(
     while is_open || !pending.is_empty() {
         tokio::select! {
             frame = frames.message(), if is_open && pending.len() < CALLS_PENDING_MAX => match frame {
-                Ok(Some(frame)) => pending.push_back(call(api, connection, frame)),
+                Ok(Some(frame)) => pending.push_back(call(api, caller, frame)),
                 Ok(None) | Err(_) => is_open = false,
             },
             () = over.cancelled(), if is_open => is_open = false,
@@ -147,14 +162,15 @@ async fn calls(
 /// Has one call carried out; what is returned waits for its answer.
 fn call(
     api: &Api,
-    connection: Option<ConnectionId>,
+    caller: &Caller,
     frame: SchedulerFrame,
 ) -> impl Future<Output = MasterAnswer> + use<> {
     let SchedulerFrame { sequence, call } = frame;
     let asked = match scheduler_stream::understood(call.unwrap_or_default()) {
         Ok(SchedulerCall::Call(framework, call)) => {
-            let claim = connection.map_or(StreamClaim::Missing, StreamClaim::Connection);
-            Ok(scheduler_stream::call(api, framework, call, claim))
+            let claim = caller.connection.map_or(StreamClaim::Missing, StreamClaim::Connection);
+            let principal = caller.principal.clone();
+            Ok(scheduler_stream::call(api, framework, call, claim, principal))
         }
         Ok(SchedulerCall::Subscribe(_) | SchedulerCall::SubscribeRefused(_)) => {
             Err(Refused::bad_request("This stream has its subscription; open another one"))

@@ -3,6 +3,8 @@
 //! The two bindings, HTTP and gRPC, come together here: one function subscribes, one carries out a
 //! call, one makes the messages of events.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use master_core::{Input, StreamClaim};
 use model::call::{Call, Subscribe};
@@ -37,9 +39,13 @@ pub(super) struct Subscription {
 }
 
 /// Carries out SUBSCRIBE.
-pub(super) async fn subscribe(api: &Shared, call: Subscribe) -> Result<Subscription, Refused> {
+pub(super) async fn subscribe(
+    api: &Shared,
+    call: Subscribe,
+    principal: Option<Arc<str>>,
+) -> Result<Subscription, Refused> {
     let capabilities = call.framework.capabilities;
-    let subscribed = api.driver.subscribe(call).await?;
+    let subscribed = api.driver.subscribe(call, principal).await?;
     Ok(Subscription { subscribed, capabilities })
 }
 
@@ -53,9 +59,15 @@ pub(super) fn error_only(why: String) -> Subscription {
 }
 
 /// Hands any other call of a framework to the core.
-pub(super) fn call(api: &Shared, framework: FrameworkId, call: Call, stream: StreamClaim) -> Asked {
+pub(super) fn call(
+    api: &Shared,
+    framework: FrameworkId,
+    call: Call,
+    stream: StreamClaim,
+    principal: Option<Arc<str>>,
+) -> Asked {
     api.count_call(&call);
-    api.driver.ask(|request| Input::Call { request, framework, stream, call, principal: None })
+    api.driver.ask(|request| Input::Call { request, framework, stream, call, principal })
 }
 
 /// The message of an event.

@@ -139,12 +139,16 @@ impl Handle {
     }
 
     /// Subscribes a framework.
-    pub(crate) async fn subscribe(&self, call: Subscribe) -> Result<Subscribed, Refused> {
+    pub(crate) async fn subscribe(
+        &self,
+        call: Subscribe,
+        principal: Option<Arc<str>>,
+    ) -> Result<Subscribed, Refused> {
         let request = RequestId(self.numbers.next());
         let connection = ConnectionId(self.numbers.next());
         // The queue must be there before the first event.
         let events = self.schedulers.open(connection);
-        let input = Input::Subscribe { connection, request, call, principal: None };
+        let input = Input::Subscribe { connection, request, call, principal };
         let (answer, answered) = oneshot::channel();
         let ask = Ask::Subscribe(request, connection, input, answer);
         let result = match self.asks.try_send(ask) {

@@ -13,6 +13,7 @@ use proto::agora::v1::{
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 use transport::grpc::{channel, not_leader};
+use transport::identity::Identity;
 
 use super::error::ChangeError;
 use super::handle::Handle;
@@ -27,11 +28,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub struct RaftAdminService {
     handle: Handle,
     book: Arc<Book>,
+    identity: Identity,
 }
 
 impl RaftAdminService {
-    pub(crate) fn new(handle: Handle, book: Arc<Book>) -> Self {
-        Self { handle, book }
+    pub(crate) fn new(handle: Handle, book: Arc<Book>, identity: Identity) -> Self {
+        Self { handle, book, identity }
     }
 
     /// As it is added to the routes of the master's port.
@@ -54,8 +56,8 @@ impl RaftAdminService {
     /// Asks the master at `address` for its raft id.
     async fn identify(&self, address: &str) -> Result<u64, Status> {
         let refused = |why: String| Status::failed_precondition(format!("{address} {why}"));
-        let channel =
-            channel(address).map_err(|error| refused(format!("means nothing: {error}")))?;
+        let channel = channel(address, &self.identity)
+            .map_err(|error| refused(format!("means nothing: {error}")))?;
         let mut client = RaftAdminClient::new(channel);
         let asked = timeout(ANSWER_WITHIN, client.list_members(ListMembersRequest {})).await;
         let hint = "start a master there with --join first";

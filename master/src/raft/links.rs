@@ -21,8 +21,9 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tonic::transport::Channel;
+use transport::grpc::Channel;
 use transport::grpc::MESSAGE_BYTES_MAX;
+use transport::identity::Identity as ClientIdentity;
 
 use super::disk::Identity;
 use super::members::is_address;
@@ -233,6 +234,7 @@ pub(crate) struct Links {
     snapshot_bytes_max: u64,
     tick: Duration,
     /// What carries the messages; they come from threads outside of it.
+    identity: ClientIdentity,
     runtime: tokio::runtime::Handle,
 }
 
@@ -254,6 +256,7 @@ impl Links {
         stopping: &CancellationToken,
         snapshot_bytes_max: u64,
         tick: Duration,
+        identity: &ClientIdentity,
     ) -> Self {
         Self {
             queues: Mutex::default(),
@@ -263,6 +266,7 @@ impl Links {
             stopping: stopping.clone(),
             snapshot_bytes_max,
             tick,
+            identity: identity.clone(),
             runtime: tokio::runtime::Handle::current(),
         }
     }
@@ -303,6 +307,7 @@ impl Links {
             snapshot_bytes_max: self.snapshot_bytes_max,
             retry_first: self.tick,
             snapshot_under_way: Arc::default(),
+            identity: self.identity.clone(),
         };
         self.runtime.spawn(async move {
             let stopping = link.stopping.clone();
@@ -345,6 +350,7 @@ struct Link {
     snapshot_bytes_max: u64,
     retry_first: Duration,
     snapshot_under_way: Arc<tokio::sync::Mutex<()>>,
+    identity: ClientIdentity,
 }
 
 impl Link {
@@ -353,7 +359,7 @@ impl Link {
         let mut up = true;
         loop {
             let began = tokio::time::Instant::now();
-            let status = match transport::grpc::channel(&self.address) {
+            let status = match transport::grpc::channel(&self.address, &self.identity) {
                 Ok(channel) => self.stream(client(channel), &mut queued).await,
                 Err(error) => Status::invalid_argument(error.to_string()),
             };

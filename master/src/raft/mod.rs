@@ -76,6 +76,8 @@ mod threads;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use transport::identity::Identity;
+
 pub use admin::RaftAdminService;
 pub(crate) use error::chain;
 pub use error::{ChangeError, ProposeError, RaftError};
@@ -177,6 +179,8 @@ pub struct RaftOptions {
     pub entry_bytes_max: usize,
     /// Largest snapshot that is sent or taken, in bytes.
     pub snapshot_bytes_max: u64,
+    /// What shows the other masters who this one is.
+    pub identity: Identity,
 }
 
 impl RaftOptions {
@@ -194,6 +198,7 @@ impl RaftOptions {
             snapshot_tail: 1_000,
             entry_bytes_max: 8 << 20,
             snapshot_bytes_max: 1 << 30,
+            identity: Identity::default(),
         }
     }
 }

@@ -86,6 +86,7 @@ pub fn start<M: StateMachine>(
     };
     let (disk, mut found) = Disk::open(&options.dir, &options.own, &beginning)?;
     let identity = found.identity.clone();
+    let shown = options.identity.clone();
 
     let (mailbox, inbox) = channel();
     let start = Instant::now();
@@ -98,7 +99,7 @@ pub fn start<M: StateMachine>(
         (options.entry_bytes_max, options.snapshot_bytes_max, options.tick);
     let node =
         Node::new(options, found, machine, Box::new(events), published.clone(), meters.clone())?;
-    let links = Links::new(&book, &mailbox, &meters, &stopping, snapshot_bytes_max, tick);
+    let links = Links::new(&book, &mailbox, &meters, &stopping, snapshot_bytes_max, tick, &shown);
     let links = Arc::new(links);
     let spawned = spawn(node, disk, inbox, &mailbox, &links, start, meters.clone());
     let threads = spawned.inspect_err(|_| stopping.cancel())?;
@@ -115,7 +116,7 @@ pub fn start<M: StateMachine>(
     });
     let raft = RaftService::new(shared.clone(), book.clone(), links, snapshot_bytes_max);
     let handle = Handle(shared);
-    let admin = RaftAdminService::new(handle.clone(), book);
+    let admin = RaftAdminService::new(handle.clone(), book, shown);
     Ok((handle, Services { raft, admin }))
 }
 

@@ -86,7 +86,7 @@ const CAPABILITIES: [v1::agent_info::capability::Type; 4] = [
 
 /// A framework, without its offers.
 pub(crate) fn framework(framework: &FrameworkView) -> Framework {
-    let mut info: v1::FrameworkInfo = decoded(&framework.framework.info);
+    let mut info = convert::framework::to_wire(&framework.framework);
     info.id = Some(v1::FrameworkId { value: framework.id.to_string() });
     let unregistered = match framework.condition {
         FrameworkCondition::Completed(at) => Some(time(at)),

@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use transport::auth::Credential;
+use transport::identity::Identity;
 
 use super::SOON;
 
@@ -45,8 +47,14 @@ fn ports() -> Resource {
 impl FakeAgent {
     /// Registers at the leading master.
     pub async fn registered(master: SocketAddr) -> Self {
+        Self::registered_as(master, None).await
+    }
+
+    /// Registers, and shows who it is.
+    pub async fn registered_as(master: SocketAddr, who: Option<Credential>) -> Self {
         let (to_master, frames) = mpsc::channel(16);
-        let channel = transport::grpc::channel(&master.to_string()).expect("an address");
+        let channel =
+            transport::grpc::channel(&master.to_string(), &Identity::of(who)).expect("an address");
         let mut client = AgentLinkClient::new(channel);
         let info = AgentInfo {
             hostname: "localhost".to_owned(),

@@ -48,12 +48,14 @@ pub fn from_payload(info: &Payload) -> Result<Framework, Malformed> {
     from_wire(unpack(info)?)
 }
 
-/// All that is known of a framework, in the wire's form, with its id where it has one.
+/// All that is known of a framework, in the wire's form, with its id and its principal, which may have
+/// become known only after it has described itself.
 pub fn to_wire(framework: &Framework) -> FrameworkInfo {
     let mut info: FrameworkInfo = unpack_own(&framework.info);
     if let Some(id) = &framework.id {
         info.id = Some(id.into());
     }
+    info.principal = framework.principal.as_deref().map(str::to_owned);
     info
 }
 

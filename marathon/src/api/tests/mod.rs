@@ -1,5 +1,6 @@
 //! What clients see of the API.
 
+mod access;
 mod agora;
 mod apps;
 mod groups;

@@ -495,7 +495,7 @@ impl World {
     /// An operator asks for a change; what it is answered, if it is.
     pub(crate) fn operate(&mut self, call: OperatorCall) -> Option<Result<Done, Refusal>> {
         let request = RequestId(self.number());
-        self.step(Input::Operate { request, call });
+        self.step(Input::Operate { request, principal: None, call });
         self.answers.get(&request).cloned()
     }
 

@@ -22,6 +22,7 @@ use proto::schema::Described;
 use serde_json::json;
 use transport::http::Refused;
 
+use super::super::access::Caller;
 use super::super::{Api, logging, operator};
 use super::render::mapped;
 use super::{Parameters, answered};
@@ -48,11 +49,15 @@ async fn weights(State(api): State<Api>, parameters: Parameters) -> Response {
     answered(api, parameters, move |api, _| operator::weights(api).iter().map(one).collect()).await
 }
 
-async fn update_weights(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {
+async fn update_weights(
+    State(api): State<Api>,
+    caller: Caller,
+    body: Bytes,
+) -> Result<Response, Refused> {
     let infos: Vec<WeightInfo> = list(&body)?;
     let weights = convert::weights(&infos);
     let weights = weights.map_err(|error| operator::refused(Type::UpdateWeights, error))?;
-    operator::operate(&api, OperatorCall::UpdateWeights(weights)).await
+    operator::operate(&api, caller, OperatorCall::UpdateWeights(weights)).await
 }
 
 async fn quota(State(api): State<Api>, parameters: Parameters) -> Response {
@@ -60,18 +65,23 @@ async fn quota(State(api): State<Api>, parameters: Parameters) -> Response {
     answered(api, parameters, quota).await
 }
 
-async fn set_quota(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {
+async fn set_quota(
+    State(api): State<Api>,
+    caller: Caller,
+    body: Bytes,
+) -> Result<Response, Refused> {
     let call = convert::quota_request(&read::<QuotaRequest>(&body)?);
     let call = call.map_err(|error| operator::refused(Type::SetQuota, error))?;
-    operator::operate(&api, call).await
+    operator::operate(&api, caller, call).await
 }
 
 async fn remove_quota(
     State(api): State<Api>,
+    caller: Caller,
     Path(role): Path<String>,
 ) -> Result<Response, Refused> {
     let role = Role::new(role).map_err(|bad| Refused::bad_request(bad.to_string()))?;
-    operator::operate(&api, OperatorCall::RemoveQuota(role)).await
+    operator::operate(&api, caller, OperatorCall::RemoveQuota(role)).await
 }
 
 async fn schedule(State(api): State<Api>, parameters: Parameters) -> Response {
@@ -79,28 +89,40 @@ async fn schedule(State(api): State<Api>, parameters: Parameters) -> Response {
     answered(api, parameters, plan).await
 }
 
-async fn update_schedule(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {
+async fn update_schedule(
+    State(api): State<Api>,
+    caller: Caller,
+    body: Bytes,
+) -> Result<Response, Refused> {
     let schedule: Schedule = read(&body)?;
     let windows = convert::schedule_from_wire(&schedule);
     let windows =
         windows.map_err(|error| operator::refused(Type::UpdateMaintenanceSchedule, error))?;
-    operator::operate(&api, OperatorCall::UpdateSchedule(windows)).await
+    operator::operate(&api, caller, OperatorCall::UpdateSchedule(windows)).await
 }
 
 async fn maintenance_status(State(api): State<Api>, parameters: Parameters) -> Response {
     answered(api, parameters, |api, _| mapped(&operator::maintenance_status(api))).await
 }
 
-async fn machine_down(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {
+async fn machine_down(
+    State(api): State<Api>,
+    caller: Caller,
+    body: Bytes,
+) -> Result<Response, Refused> {
     let machines = convert::machines_from_wire(&list::<MachineId>(&body)?);
     let machines = machines.map_err(|error| operator::refused(Type::StartMaintenance, error))?;
-    operator::operate(&api, OperatorCall::StartMaintenance(machines)).await
+    operator::operate(&api, caller, OperatorCall::StartMaintenance(machines)).await
 }
 
-async fn machine_up(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {
+async fn machine_up(
+    State(api): State<Api>,
+    caller: Caller,
+    body: Bytes,
+) -> Result<Response, Refused> {
     let machines = convert::machines_from_wire(&list::<MachineId>(&body)?);
     let machines = machines.map_err(|error| operator::refused(Type::StopMaintenance, error))?;
-    operator::operate(&api, OperatorCall::StopMaintenance(machines)).await
+    operator::operate(&api, caller, OperatorCall::StopMaintenance(machines)).await
 }
 
 /// Reads a body as one message, whatever its content type says: tools of old send none.

@@ -23,6 +23,7 @@ use transport::http::Refused;
 use self::render::Belongings;
 use self::resources::{reserved_for, summary};
 use super::Api;
+use super::access::Caller;
 use crate::facts::Facts;
 use crate::view::State;
 
@@ -156,13 +157,14 @@ struct Teardown {
 
 async fn teardown(
     Extracted(api): Extracted<Api>,
+    caller: Caller,
     axum::extract::Form(form): axum::extract::Form<Teardown>,
 ) -> Response {
     let Some(id) = form.framework_id else {
         let text = "Missing 'frameworkId' query parameter in the request body";
         return Refused::bad_request(text).into_response();
     };
-    super::operator::teardown(&api, &id).await.unwrap_or_else(IntoResponse::into_response)
+    super::operator::teardown(&api, caller, &id).await.unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn version(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {

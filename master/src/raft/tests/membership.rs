@@ -5,6 +5,7 @@ use std::time::Duration;
 use proto::agora::v1::AddMemberRequest;
 use proto::agora::v1::raft_admin_client::RaftAdminClient;
 use tokio::time::{Instant, sleep};
+use transport::identity::Identity;
 
 use super::{Cluster, Told, WITHIN, bind, until, write_many};
 use crate::raft::error::ChangeError;
@@ -17,7 +18,7 @@ impl Cluster {
         let bound = bind("127.0.0.1:0".parse().expect("an address")).await;
         let others: Vec<_> = self.running().map(|(at, _)| self.addresses[at].to_string()).collect();
         let at = self.masters.len();
-        self.joined = Some(ask_cluster(&others).await);
+        self.joined = Some(ask_cluster(&others, &Identity::default()).await);
         self.addresses.push(bound.local_addr());
         self.dirs.push(tempfile::tempdir().expect("a directory"));
         self.masters.push(None);
@@ -27,7 +28,12 @@ impl Cluster {
         // Later starts need not ask.
         self.joined = None;
         let own = self.addresses[at].to_string();
-        tokio::spawn(ask_to_be_added(self.master(at).handle.clone(), own, others));
+        tokio::spawn(ask_to_be_added(
+            self.master(at).handle.clone(),
+            own,
+            others,
+            Identity::default(),
+        ));
         at
     }
 
@@ -209,7 +215,7 @@ async fn a_master_of_another_cluster_is_not_added() {
     one.leader().await;
     other.leader().await;
     let address = one.named(0);
-    let channel = transport::grpc::channel(&address).expect("an address");
+    let channel = transport::grpc::channel(&address, &Identity::default()).expect("an address");
     let mut client = RaftAdminClient::new(channel);
     let stranger = other.master(0).handle.clone();
     let asked = client

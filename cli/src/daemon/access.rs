@@ -1,0 +1,181 @@
+//! Flags that say who must prove to be who they are, and by what.
+
+use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use transport::auth::{Credential, Credentials};
+use transport::identity::Identity;
+
+/// A way to prove who one is, by Mesos's name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Authenticator {
+    /// Name and secret by HTTP's Basic scheme
+    Basic,
+}
+
+/// What a master asks of those who call it.
+#[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one flag")]
+pub(crate) struct OfMaster {
+    /// File of names with their secrets, JSON {"credentials": [{"principal": ..., "secret": ...}]} or a
+    /// line of both for each
+    #[arg(long, env = "AGORA_CREDENTIALS")]
+    credentials: Option<PathBuf>,
+    /// Whether frameworks must authenticate, over HTTP and gRPC
+    #[arg(long, env = "AGORA_AUTHENTICATE_HTTP_FRAMEWORKS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    authenticate_http_frameworks: bool,
+    /// The same by its older name
+    #[arg(long, env = "AGORA_AUTHENTICATE_FRAMEWORKS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    authenticate_frameworks: bool,
+    /// How frameworks authenticate
+    #[arg(long, env = "AGORA_HTTP_FRAMEWORK_AUTHENTICATORS", value_enum, default_value_t = Authenticator::Basic)]
+    http_framework_authenticators: Authenticator,
+    /// Whether those must authenticate who only read
+    #[arg(long, env = "AGORA_AUTHENTICATE_HTTP_READONLY", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    authenticate_http_readonly: bool,
+    /// Whether those must authenticate who change something, and callers of the operator API
+    #[arg(long, env = "AGORA_AUTHENTICATE_HTTP_READWRITE", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    authenticate_http_readwrite: bool,
+    /// Whether agents must authenticate
+    #[arg(long, env = "AGORA_AUTHENTICATE_AGENTS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    authenticate_agents: bool,
+    /// Whether other masters must authenticate; each then needs a credential
+    #[arg(long, env = "AGORA_AUTHENTICATE_MASTERS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    authenticate_masters: bool,
+    /// File with the name and the secret that this master shows the others, in the forms of credentials
+    #[arg(long, env = "AGORA_CREDENTIAL")]
+    credential: Option<PathBuf>,
+}
+
+impl OfMaster {
+    /// Sets these in `options`.
+    pub(crate) fn apply(self, options: &mut master::Options) -> anyhow::Result<()> {
+        let settings = master::Authentication {
+            credentials: credentials(self.credentials.as_deref())?,
+            frameworks: self.authenticate_http_frameworks || self.authenticate_frameworks,
+            readonly: self.authenticate_http_readonly,
+            readwrite: self.authenticate_http_readwrite,
+            agents: self.authenticate_agents,
+            masters: self.authenticate_masters,
+        };
+        let flags = [
+            ("authenticate_http_frameworks", settings.frameworks),
+            ("authenticate_http_readonly", settings.readonly),
+            ("authenticate_http_readwrite", settings.readwrite),
+            ("authenticate_agents", settings.agents),
+            ("authenticate_masters", settings.masters),
+        ];
+        check(&flags, "credentials", settings.credentials.is_some())?;
+        options.authentication = settings;
+        options.identity = identity(self.credential.as_deref())?;
+        Ok(())
+    }
+}
+
+/// What an agent asks of those who call it, and what it shows the masters.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OfAgent {
+    /// File with the name and the secret that this agent shows the masters, JSON {"principal": ...,
+    /// "secret": ...} or a line of both
+    #[arg(long, env = "AGORA_CREDENTIAL")]
+    credential: Option<PathBuf>,
+    /// File of names with their secrets for those who call this agent, JSON {"credentials":
+    /// [{"principal": ..., "secret": ...}]} or a line of both for each
+    #[arg(long, env = "AGORA_HTTP_CREDENTIALS")]
+    http_credentials: Option<PathBuf>,
+    /// Whether those must authenticate who only read
+    #[arg(long, env = "AGORA_AUTHENTICATE_HTTP_READONLY", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    authenticate_http_readonly: bool,
+    /// Whether those must authenticate who change something, and callers of the operator API
+    #[arg(long, env = "AGORA_AUTHENTICATE_HTTP_READWRITE", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    authenticate_http_readwrite: bool,
+}
+
+impl OfAgent {
+    /// Sets these in `options`.
+    pub(crate) fn apply(self, options: &mut agent::Options) -> anyhow::Result<()> {
+        let settings = agent::Authentication {
+            credentials: credentials(self.http_credentials.as_deref())?,
+            readonly: self.authenticate_http_readonly,
+            readwrite: self.authenticate_http_readwrite,
+        };
+        let flags = [
+            ("authenticate_http_readonly", settings.readonly),
+            ("authenticate_http_readwrite", settings.readwrite),
+        ];
+        check(&flags, "http_credentials", settings.credentials.is_some())?;
+        options.authentication = settings;
+        options.identity = identity(self.credential.as_deref())?;
+        Ok(())
+    }
+}
+
+/// What Marathon asks of those who call it, and what it shows the masters.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OfMarathon {
+    /// user:password for all of the API but /ping; others on this machine can read it here, so rather
+    /// give it by environment or in a file
+    #[arg(long, env = "AGORA_HTTP_CREDENTIALS", hide_env_values = true)]
+    http_credentials: Option<String>,
+    /// File of names with their secrets for those who call Marathon, instead of http_credentials
+    #[arg(long, env = "AGORA_HTTP_CREDENTIALS_FILE", conflicts_with = "http_credentials")]
+    http_credentials_file: Option<PathBuf>,
+    /// Name that Marathon shows the masters; also the principal of its framework
+    #[arg(long, env = "AGORA_MESOS_AUTHENTICATION_PRINCIPAL")]
+    mesos_authentication_principal: Option<String>,
+    /// File with the secret that goes with it
+    #[arg(
+        long,
+        env = "AGORA_MESOS_AUTHENTICATION_SECRET_FILE",
+        requires = "mesos_authentication_principal"
+    )]
+    mesos_authentication_secret_file: Option<PathBuf>,
+}
+
+impl OfMarathon {
+    /// Sets these in `options`.
+    pub(crate) fn apply(self, options: &mut marathon::Options) -> anyhow::Result<()> {
+        options.http_credentials = match self.http_credentials.as_deref() {
+            None => credentials(self.http_credentials_file.as_deref())?,
+            Some(pair) => {
+                let pair = pair.split_once(':').filter(|(user, _)| !user.is_empty());
+                let (user, password) = pair.context("--http_credentials is user:password")?;
+                Some(Arc::new(Credentials::new([Credential::new(user, password)])))
+            }
+        };
+        let principal = self.mesos_authentication_principal;
+        if let (Some(principal), Some(path)) = (&principal, self.mesos_authentication_secret_file) {
+            let secret = std::fs::read_to_string(&path);
+            let secret = secret.with_context(|| {
+                format!("--mesos_authentication_secret_file: cannot read {}", path.display())
+            })?;
+            // An editor ends a file with a line break.
+            let secret = secret.trim_end_matches(['\r', '\n']);
+            options.identity = Identity::of(Some(Credential::new(principal, secret)));
+        }
+        options.principal = principal;
+        Ok(())
+    }
+}
+
+/// The identity that a file says.
+pub(crate) fn identity(credential: Option<&Path>) -> anyhow::Result<Identity> {
+    let credential = credential.map(Credential::load).transpose().context("--credential")?;
+    Ok(Identity::of(credential))
+}
+
+fn credentials(path: Option<&Path>) -> anyhow::Result<Option<Arc<Credentials>>> {
+    Ok(path.map(Credentials::load).transpose()?.map(Arc::new))
+}
+
+/// What is required must be possible.
+fn check(flags: &[(&str, bool)], source: &str, is_given: bool) -> anyhow::Result<()> {
+    for (name, is_set) in flags {
+        ensure!(
+            !is_set || is_given,
+            "--{name} lets nobody in without --{source}: give a file with names and secrets"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! A cluster in which everybody must prove to be who they are.
+
+use crate::harness::{Daemon, PATIENCE, World, until_async};
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use transport::auth::Credential;
+use transport::identity::Identity;
+
+/// What nobody may read anywhere.
+const SECRET: &str = "c0rrect-h0rse";
+
+impl World {
+    /// Writes a file that only its owner can read.
+    fn secret_file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        path
+    }
+}
+
+#[tokio::test]
+async fn in_a_closed_cluster_only_those_with_a_secret_take_part() {
+    let mut world = World::new();
+    let all = ["master", "agent", "marathon", "ops"];
+    let lines: String = all.map(|name| format!("{name} {SECRET}-{name}\n")).concat();
+    let credentials = world.secret_file("credentials", &lines);
+    let own = |name: &str| {
+        let text = format!("{name} {SECRET}-{name}\n");
+        world.secret_file(&format!("{name}.credential"), &text)
+    };
+    let (of_master, of_agent, of_ops) = (own("master"), own("agent"), own("ops"));
+    let secret = world.secret_file("marathon.secret", &format!("{SECRET}-marathon\n"));
+    let flags = [
+        format!("--credentials={}", credentials.display()),
+        format!("--credential={}", of_master.display()),
+        "--authenticate_http_frameworks".to_owned(),
+        "--authenticate_http_readonly".to_owned(),
+        "--authenticate_http_readwrite=true".to_owned(),
+        "--authenticate_agents".to_owned(),
+        "--authenticate_masters".to_owned(),
+    ];
+    let ops = Identity::of(Some(Credential::new("ops", &format!("{SECRET}-ops"))));
+    world.http = ops
+        .http()
+        .timeout(std::time::Duration::from_secs(15))
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client");
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let masters = world.start_masters(&flags).await;
+    let peers = &masters.peers;
+
+    // One without a credential comes first, and is kept out all the time.
+    let intruder = world.start_agent("intruder", peers, "31000-31099").await;
+    let root = format!("--cgroups_root={}/agent", world.cgroups_root);
+    let agent = [
+        "agent",
+        "--ip=127.0.0.1",
+        "--port=0",
+        &format!("--master={peers}"),
+        &root,
+        "--resources=cpus:4;mem:2048;disk:1024;ports:[31100-31199]",
+        &format!("--credential={}", of_agent.display()),
+        &format!("--http_credentials={}", credentials.display()),
+        "--authenticate_http_readonly",
+        "--authenticate_http_readwrite",
+    ];
+    let agent = world.start("agent", &agent).await;
+    let marathon = [
+        "marathon",
+        "--http_address=127.0.0.1",
+        "--http_port=0",
+        &format!("--master={peers}"),
+        "--mesos_authentication_principal=marathon",
+        &format!("--mesos_authentication_secret_file={}", secret.display()),
+        &format!("--http_credentials=ops:{SECRET}-ops"),
+    ];
+    let marathon = world.start("marathon", &marathon).await;
+    world.deploy(&marathon.address, &json!({"id": "/web", "cmd": "sleep 1000", "mem": 32})).await;
+
+    let daemons: Vec<&Daemon> = masters.daemons.iter().collect();
+    let leader = &masters.daemons[world.leader(&daemons).await].address;
+    let state = world.json(leader, "/state").await.expect("for ops");
+    assert_eq!(state["activated_slaves"], 1.0);
+    assert_eq!(state["frameworks"][0]["principal"], "marathon");
+    until_async("the intruder is told in its log", PATIENCE, async || {
+        world.log("intruder").contains("Valid credentials for the realm").then_some(())
+    })
+    .await;
+
+    // Through a follower, which redirects.
+    let follower = daemons.iter().find(|one| one.address != *leader).expect("there are three");
+    let verb = |args: &[&str], is_known: bool| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agora"));
+        command.args(args).env("AGORA_MASTER", &follower.address);
+        command.env("AGORA_MARATHON", &marathon.address);
+        if is_known {
+            command.env("AGORA_CREDENTIAL", &of_ops);
+        }
+        let output = command.output().expect("the binary is built");
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        (output.status.code(), said + &String::from_utf8(output.stderr).expect("UTF-8"))
+    };
+    for args in
+        [&["status"][..], &["app", "list"], &["node", "list"], &["operator", "raft", "list"]]
+    {
+        let (code, said) = verb(args, true);
+        assert_eq!(code, Some(0), "{args:?}: {said}");
+        let (code, said) = verb(args, false);
+        assert_eq!(code, Some(1), "{args:?}: {said}");
+        assert!(said.contains("credential"), "{args:?}: {said}");
+    }
+
+    // Secrets are nowhere to be read.
+    let mut texts = vec![state.to_string()];
+    for (daemon, path) in [(*follower, "/flags"), (&agent, "/flags"), (&marathon, "/v2/info")] {
+        let (status, text) = world.get(&daemon.address, path).await.expect("an answer");
+        assert_eq!(status, 200, "{path}");
+        texts.push(text);
+    }
+    texts.push(world.get(&marathon.address, "/config").await.expect("an answer").1);
+    texts.extend(daemons.iter().map(|one| world.log(&one.name)));
+    texts.extend([&agent, &marathon, &intruder].map(|one| world.log(&one.name)));
+    assert!(texts.iter().all(|text| !text.contains(SECRET)), "{texts:#?}");
+}
