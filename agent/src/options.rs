@@ -40,6 +40,8 @@ pub struct Options {
     pub hostname: Option<String>,
     /// Where checkpoints and sandboxes are kept. Made if it is not there.
     pub work_dir: PathBuf,
+    /// The file this daemon writes its log to, which is then served; absent: there is none.
+    pub log_file: Option<PathBuf>,
     /// What only lives as long as the machine is up. Made if it is not there; without one, `run` in
     /// the work directory.
     pub runtime_dir: Option<PathBuf>,
@@ -154,6 +156,7 @@ impl Default for Options {
             advertise_port: None,
             hostname: None,
             work_dir: PathBuf::new(),
+            log_file: None,
             runtime_dir: None,
             masters: Vec::new(),
             resources: None,

@@ -25,6 +25,8 @@ pub struct Options {
     pub hostname: Option<String>,
     /// Where the log is kept. Made if it is not there.
     pub work_dir: PathBuf,
+    /// The file this daemon writes its log to, which is then served; absent: there is none.
+    pub log_file: Option<PathBuf>,
     /// All masters of the cluster, `host:port` each, this one among them. Empty: this one alone.
     pub peers: Vec<String>,
     /// Masters of the cluster that this new one joins, `host:port` each, instead of `peers`.
@@ -107,6 +109,7 @@ impl Default for Options {
             advertise_port: None,
             hostname: None,
             work_dir: PathBuf::new(),
+            log_file: None,
             peers: Vec::new(),
             join: Vec::new(),
             cluster: None,

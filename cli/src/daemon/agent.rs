@@ -1,5 +1,6 @@
 //! `agora agent`.
 
+use super::log::LogFlags;
 use super::{addresses, asked_to_end, inner, say_bound};
 use agent::containerizer::{AllowedDevice, LogLimits};
 use agent::launcher::Capabilities;
@@ -41,6 +42,8 @@ pub(crate) struct Flags {
     access: super::access::OfAgent,
     #[command(flatten)]
     machine: Machine,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
 }
 
 /// What of this machine is used and how; `agora local` takes it as well.
@@ -241,6 +244,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         advertise_ip: flags.advertise_ip,
         advertise_port: flags.advertise_port,
         hostname: flags.hostname,
+        log_file: flags.log.file("agent"),
         work_dir: flags.work_dir,
         masters: addresses(&flags.master),
         flags: super::flag_texts("agent"),

@@ -1,5 +1,6 @@
 //! `agora master`.
 
+use super::log::LogFlags;
 use super::{addresses, asked_to_end, say_bound};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -52,6 +53,8 @@ pub(crate) struct Flags {
     access: super::access::OfMaster,
     #[command(flatten)]
     tuning: Tuning,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
 }
 
 /// How siblings take turns.
@@ -179,6 +182,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         advertise_ip: flags.advertise_ip,
         advertise_port: flags.advertise_port,
         hostname: flags.hostname,
+        log_file: flags.log.file("master"),
         work_dir: flags.work_dir,
         peers: addresses(&flags.peers),
         join: addresses(&flags.join),
