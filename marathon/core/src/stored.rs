@@ -205,6 +205,9 @@ struct StoredDeployment {
     is_paused: bool,
     #[serde(default)]
     stage: usize,
+    /// The step it stands at. Those before are done, and doing them again would end what they began.
+    #[serde(default)]
+    step: usize,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pods: Vec<String>,
 }
@@ -246,6 +249,7 @@ pub(crate) fn deployment(deployment: &Deployment) -> Vec<u8> {
         is_return: deployment.is_return,
         is_paused: deployment.is_paused,
         stage: deployment.stage,
+        step: deployment.step,
         pods: deployment.plan.pods.iter().map(ToString::to_string).collect(),
     })
 }
@@ -386,7 +390,7 @@ fn deployment_of(stored: &StoredDeployment, versions: &Versions) -> Option<Deplo
             pods: stored.pods.iter().filter_map(|id| AppId::parse(id).ok()).collect(),
         },
         originals,
-        step: 0,
+        step: stored.step,
         is_return: stored.is_return,
         is_paused: stored.is_paused,
         stage: stored.stage,

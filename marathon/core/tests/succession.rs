@@ -2,7 +2,8 @@
 
 mod world;
 
-use marathon_core::io::{Command, Input, Output};
+use marathon_core::Marathon;
+use marathon_core::io::{Command, Config, Input, Output};
 use marathon_core::view::Embed;
 use model::step::Core;
 use serde_json::json;
@@ -30,6 +31,42 @@ fn a_successor_takes_up_what_was_under_way() {
     world.pass(1.0);
     assert_eq!(world.launched.len(), 8);
     assert_eq!(world.view.app(&app("/web"), Embed::LIST).expect("there")["tasksRunning"], 4);
+}
+
+#[test]
+fn a_successor_goes_on_where_a_deployment_stood() {
+    let mut world = World::new(1);
+    world.create(sleeper("/web", 4));
+    while world.tasks.len() < 4 {
+        assert!(world.serve() || world.work() || world.offer());
+    }
+    assert_eq!(world.view.deployments().len(), 1, "it is not done yet");
+    let started: Vec<_> = world.tasks.keys().cloned().collect();
+    world.crash();
+    world.rest();
+    assert_eq!(world.running("/web"), 4);
+    assert_eq!(world.launched.len(), 4, "what was started is what was wanted");
+    assert!(started.iter().all(|task| world.tasks.contains_key(task)));
+}
+
+#[test]
+fn the_framework_id_is_kept_before_a_master_hears_of_it() {
+    let mut marathon = Marathon::new(Config::default());
+    let now = World::new(0).now();
+    let mut out = Vec::new();
+    marathon.step(Input::Lead { stored: Vec::new() }, now, &mut out);
+    let is_subscribe = |output: &Output| matches!(output, Output::Subscribe { .. });
+    assert!(!out.iter().any(is_subscribe), "{out:?}");
+    let Some(Output::Store { write, puts }) = out.pop() else { panic!("{out:?}") };
+    let kept = puts.iter().find(|(key, _)| key == "framework").and_then(|(_, it)| it.clone());
+    let kept = String::from_utf8(kept.expect("it is written")).expect("JSON");
+    out.clear();
+    marathon.step(Input::Committed { write }, now, &mut out);
+    let Some(Output::Subscribe { framework: Some(id) }) = out.iter().find(|it| is_subscribe(it))
+    else {
+        panic!("{out:?}")
+    };
+    assert!(kept.contains(id.as_str()), "{kept}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::instance::{Condition, Instance};
 use crate::io::{Key, Output};
 use crate::stored;
 use crate::view::Change;
-use model::ids::FrameworkId;
+use model::ids::{FrameworkId, UpdateId};
 use model::step::Now;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +72,18 @@ pub(super) fn lead(
     // Apps without instances are looked at too: they may want some.
     let apps: Vec<_> = marathon.books.tree.apps.keys().cloned().collect();
     marathon.books.touched.extend(apps);
-    marathon.outbox.push(Output::Subscribe { framework });
+    let framework = framework.unwrap_or_else(|| choose_id(marathon));
+    marathon.outbox.push(Output::Subscribe { framework: Some(framework) });
+}
+
+/// The id to subscribe under for the first time. It is chosen here and kept before any master hears of
+/// it: one that a master gives would be lost with a leader that ends before it is kept, and a framework
+/// that nobody comes back to would stay behind.
+fn choose_id(marathon: &mut Marathon) -> FrameworkId {
+    let id = format!("{}-0000", UpdateId(marathon.ids.uuid()));
+    let id = FrameworkId::new(id).expect("a UUID and digits");
+    marathon.outbox.put(stored::framework_key(), Some(stored::framework(&id)));
+    id
 }
 
 fn show_tree(marathon: &mut Marathon) {

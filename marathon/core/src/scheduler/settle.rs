@@ -160,6 +160,9 @@ fn end_step(marathon: &mut Marathon, id: &DeploymentId, now: Now) {
     let Some(step) = deployment.plan.steps.get(deployment.step).cloned() else { return };
     let mut next = (*deployment).clone();
     next.step += 1;
+    if next.step < next.plan.steps.len() {
+        marathon.outbox.put(stored::deployment_key(id), Some(stored::deployment(&next)));
+    }
     under_way.deployment = Arc::new(next);
     for action in &step.actions {
         if let Action::Stop { app } = action {
