@@ -17,7 +17,6 @@ pub mod prober;
 mod real;
 mod running;
 pub mod sandbox;
-pub mod secrets;
 mod simulated;
 mod socket;
 pub mod steps;

@@ -43,8 +43,6 @@ pub enum Record {
         /// When.
         at: Timestamp,
     },
-    /// Agents out of contact or declared dead are remembered no longer.
-    ForgetAgents(Vec<AgentId>),
     /// A framework has subscribed or changed.
     PutFramework(FrameworkEntry),
     /// A framework is over.

@@ -7,7 +7,7 @@ use crate::world::{Arrival, Event, Node, World};
 use model::call::{Accept, Acknowledge, Call, Decline, Kill, Operation, ReconcileTask, Subscribe};
 use model::event::SchedulerEvent;
 use model::framework::{Capabilities, Framework};
-use model::ids::{ConnectionId, ExecutorId, FrameworkId, TaskId};
+use model::ids::{ConnectionId, ExecutorId, FrameworkId, StreamId, TaskId};
 use model::offer::Offer;
 use model::payload::Payload;
 use model::resources::Resources;
@@ -28,6 +28,8 @@ pub(crate) struct BatchNode {
     /// Absent until a master has given one, or after it ended.
     pub(crate) id: Option<FrameworkId>,
     connection: Option<ConnectionId>,
+    /// The stream that its calls belong to, where they are requests of their own.
+    stream: Option<StreamId>,
     /// Whether it stays away for now.
     is_away: bool,
     /// What it launched under its present id and knows no end of.
@@ -64,6 +66,7 @@ impl World {
         };
         let request = self.new_request();
         self.batches[at].connection = Some(connection);
+        self.batches[at].stream = None;
         let role = Role::new("batch").expect("well formed");
         let framework = Framework {
             id: self.batches[at].id.clone(),
@@ -141,9 +144,22 @@ impl World {
         let (Some(connection), Some(framework)) = (node.connection, node.id.clone()) else {
             return;
         };
-        let stream = master_core::StreamClaim::Connection(connection);
+        let stream = match node.stream {
+            Some(stream) if self.network.calls_are_requests => {
+                master_core::StreamClaim::Given(stream.to_string().into())
+            }
+            _ => master_core::StreamClaim::Connection(connection),
+        };
         let input = master_core::Input::Call { request, framework, stream, call, principal: None };
         self.send(connection, Arrival::AtMaster(input), true);
+    }
+
+    /// Its stream has begun, under this id.
+    pub(crate) fn batch_may_call(&mut self, at: usize, connection: ConnectionId, stream: StreamId) {
+        let node = &mut self.batches[at];
+        if node.connection == Some(connection) {
+            node.stream = Some(stream);
+        }
     }
 
     /// An event arrives.

@@ -15,10 +15,12 @@ mod laws;
 mod marathons;
 mod masters;
 mod network;
+mod succession;
 mod users;
 mod world;
 
 use std::time::Duration;
+pub use succession::{Crashes, succession};
 pub use world::World;
 
 /// What is simulated.

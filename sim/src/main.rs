@@ -1,6 +1,7 @@
-//! Runs the simulator over many seeds: `cargo xtask sim --seeds 200 --agents 20`.
+//! Runs the simulator over many seeds: `cargo xtask sim --seeds 200 --agents 20`, and
+//! `cargo xtask sim --succession --seeds 500`.
 
-use sim::{Settings, Summary, run};
+use sim::{Crashes, Settings, Summary, run, succession};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -10,6 +11,9 @@ Runs the cluster simulator over many seeds.
   --first N    the first seed (default 1)
   --seed N     only this one, with every event printed
   --agents N   agents in the cluster (default 20)
+  --succession instead: one deployment a seed, again and again, in which Marathon's
+               leader crashes at each of its steps in turn
+  --step N     with --succession: only at this step, with every event printed
 
 Exit code 1 when a law was violated; the seed and the command that repeats it are printed.";
 
@@ -18,6 +22,8 @@ struct Arguments {
     seeds: u64,
     agents: usize,
     is_traced: bool,
+    is_succession: bool,
+    step: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -32,6 +38,40 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if arguments.is_succession { all_successions(&arguments) } else { all_runs(&arguments) }
+}
+
+/// Plays deployments in which the leader crashes at each step.
+fn all_successions(arguments: &Arguments) -> ExitCode {
+    let Arguments { first, seeds, agents, .. } = *arguments;
+    let mut total = Crashes::default();
+    let mut violations = 0_u32;
+    for seed in first..first + seeds {
+        match succession(seed, agents, arguments.step) {
+            Ok(one) => {
+                total.crashes += one.crashes;
+                total.slowest = total.slowest.max(one.slowest);
+            }
+            Err(violation) => {
+                violations += 1;
+                eprintln!("seed {seed}, after {:?}: {}", violation.at, violation.what);
+                eprintln!(
+                    "  again, with every event: cargo xtask sim --succession --seed {seed} \
+                     --agents {agents} --step …"
+                );
+            }
+        }
+    }
+    println!(
+        "{seeds} seeds with {agents} agents: {} crashes of the leader, the next one served at most \
+         {:.3} s after the lease's end, {violations} violations",
+        total.crashes,
+        total.slowest.as_secs_f64(),
+    );
+    if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn all_runs(arguments: &Arguments) -> ExitCode {
     let mut total = Summary::default();
     let mut violations = 0_u32;
     for seed in arguments.first..arguments.first + arguments.seeds {
@@ -62,10 +102,21 @@ fn main() -> ExitCode {
 }
 
 fn arguments(mut given: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
-    let mut read = Arguments { first: 1, seeds: 200, agents: 20, is_traced: false };
+    let mut read = Arguments {
+        first: 1,
+        seeds: 200,
+        agents: 20,
+        is_traced: false,
+        is_succession: false,
+        step: None,
+    };
     while let Some(flag) = given.next() {
         if flag == "--help" || flag == "-h" {
             return Ok(None);
+        }
+        if flag == "--succession" {
+            read.is_succession = true;
+            continue;
         }
         let (flag, value) = if let Some((flag, value)) = flag.split_once('=') {
             (flag.to_owned(), value.to_owned())
@@ -78,6 +129,7 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Option<Arguments
             "--seeds" => read.seeds = number,
             "--first" => read.first = number,
             "--seed" => (read.first, read.seeds, read.is_traced) = (number, 1, true),
+            "--step" => read.step = Some(number),
             "--agents" => read.agents = usize::try_from(number).map_err(|_| "too many agents")?,
             _ => return Err(format!("{flag} is not known")),
         }

@@ -7,7 +7,7 @@ use marathon_core::view::View;
 use model::call::{Accept, Acknowledge, Call, Decline, Kill, Operation, ReconcileTask, Subscribe};
 use model::event::SchedulerEvent;
 use model::framework::{Capabilities, Framework};
-use model::ids::{ConnectionId, FrameworkId, RequestId, StreamId};
+use model::ids::{ConnectionId, FrameworkId, RequestId};
 use model::payload::Payload;
 use model::resources::Attributes;
 use model::role::Role;
@@ -34,8 +34,6 @@ pub(crate) struct MarathonNode {
     token: u64,
     connection: Option<ConnectionId>,
     subscribing: Option<RequestId>,
-    /// The stream that its calls belong to, where they are requests of their own.
-    stream: Option<StreamId>,
     framework: Option<FrameworkId>,
     wants_session: bool,
     /// Whether it acts as the leader though its lease has ended.
@@ -63,7 +61,7 @@ impl World {
         node.wants_session = false;
         node.overstays = false;
         if self.lease.is_none() {
-            self.lease_is_free();
+            self.after(LOOK_EVERY_MAX, Event::TakeLease);
         }
     }
 
@@ -77,6 +75,9 @@ impl World {
     pub(crate) fn take_lease(&mut self) {
         if self.lease.is_some() {
             return;
+        }
+        if self.now < self.lease_until {
+            return self.at(self.lease_until, Event::TakeLease);
         }
         let can_lead =
             |at: &usize| self.marathons[*at].core.is_some() && !self.marathons[*at].overstays;
@@ -123,6 +124,9 @@ impl World {
     fn after_marathon(&mut self, at: usize, out: Vec<Output>) {
         let life = self.marathons[at].life;
         for output in out {
+            if self.ends_before(at, &output) {
+                return;
+            }
             if self.settings.is_traced && !matches!(output, Output::View(_)) {
                 println!("{:>12.6}   marathon {at}: {output:?}", self.now.0.as_secs_f64());
             }
@@ -190,12 +194,7 @@ impl World {
         let (Some(connection), Some(framework)) = (node.connection, node.framework.clone()) else {
             return;
         };
-        let stream = match node.stream {
-            Some(stream) if self.network.calls_are_requests => {
-                master_core::StreamClaim::Given(stream.to_string().into())
-            }
-            _ => master_core::StreamClaim::Connection(connection),
-        };
+        let stream = master_core::StreamClaim::Connection(connection);
         let input = master_core::Input::Call { request, framework, stream, call, principal: None };
         self.send(connection, Arrival::AtMaster(input), true);
     }
@@ -215,7 +214,6 @@ impl World {
         let request = self.new_request();
         let node = &mut self.marathons[at];
         node.connection = Some(connection);
-        node.stream = None;
         node.subscribing = Some(request);
         node.framework.clone_from(&id);
         let framework = Framework {
@@ -238,19 +236,6 @@ impl World {
             Subscribe { framework, suppressed: BTreeSet::new(), constraints: BTreeMap::new() };
         let input = master_core::Input::Subscribe { connection, request, call, principal: None };
         self.send(connection, Arrival::AtMaster(input), true);
-    }
-
-    /// Its stream has begun, under this id.
-    pub(crate) fn marathon_may_call(
-        &mut self,
-        at: usize,
-        connection: ConnectionId,
-        stream: StreamId,
-    ) {
-        let node = &mut self.marathons[at];
-        if node.connection == Some(connection) {
-            node.stream = Some(stream);
-        }
     }
 
     /// A master has refused a subscription: try again.
@@ -277,6 +262,7 @@ impl World {
             SchedulerEvent::Subscribed { framework, .. } => {
                 self.marathons[at].subscribing = None;
                 self.marathons[at].framework = Some(framework.clone());
+                self.serves(&framework);
                 Input::Subscribed { framework, master: "master".into() }
             }
             SchedulerEvent::Offers(offers) => Input::Offers(
@@ -375,6 +361,7 @@ impl World {
         self.marathons[at].overstays = false;
         if self.lease == Some(at) {
             self.lease = None;
+            self.lease_until = self.now + LEASE;
             self.lease_is_free();
         }
         let life = self.marathons[at].life;
@@ -413,6 +400,7 @@ impl World {
         self.marathons[at].overstays = false;
         if self.lease == Some(at) {
             self.lease = None;
+            self.lease_until = self.now + LEASE;
             self.lease_is_free();
         }
     }

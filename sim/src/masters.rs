@@ -44,6 +44,8 @@ impl World {
         }
         let config = Config {
             agent_ping_timeout: Duration::from_secs(3),
+            // An offer whose answer is lost must come back.
+            offer_timeout: Some(Duration::from_secs(60)),
             seed: self.ids.next_u64(),
             ..Config::default()
         };

@@ -15,8 +15,8 @@ const NOTICE_MAX: Duration = Duration::from_secs(3);
 /// All connections, and where the network is cut.
 #[derive(Default)]
 pub(crate) struct Network {
-    /// Whether each call of a framework is a request of its own, as over HTTP: one may overtake
-    /// another, or get lost.
+    /// Whether the calls of short tasks' schedulers are requests of their own, as over HTTP: one may
+    /// overtake another, or get lost. Marathon's are on its gRPC stream.
     pub(crate) calls_are_requests: bool,
     pub(crate) wires: BTreeMap<ConnectionId, Wire>,
     /// Until when nothing gets through, by who sends and who is to hear it.
@@ -67,11 +67,12 @@ impl World {
     pub(crate) fn send(&mut self, connection: ConnectionId, arrival: Arrival, to_master: bool) {
         let delay = self.some_time(DELAY_MAX);
         let mut at = self.now + delay;
-        let is_apart = matches!(
-            &arrival,
-            Arrival::AtMaster(master_core::Input::Call { .. })
-                if self.network.calls_are_requests && self.is_chaos
-        );
+        let is_call = matches!(&arrival, Arrival::AtMaster(master_core::Input::Call { .. }));
+        let is_of_batch = |wire: &Wire| matches!(wire.client.0, Node::Batch(_));
+        let is_apart = is_call
+            && self.network.calls_are_requests
+            && self.is_chaos
+            && self.network.wires.get(&connection).is_some_and(is_of_batch);
         if is_apart && self.faults.chance(1) {
             return;
         }
@@ -113,8 +114,8 @@ impl World {
                 (Node::Master(_) | Node::Agent(_), _) => {}
             },
             Arrival::Opened(stream) => {
-                if let (Node::Marathon(at), _) = wire.client {
-                    self.marathon_may_call(at, connection, stream);
+                if let (Node::Batch(at), _) = wire.client {
+                    self.batch_may_call(at, connection, stream);
                 }
             }
             Arrival::Closed => {

@@ -8,6 +8,7 @@ use crate::laws::Laws;
 use crate::marathons::{MarathonNode, Write};
 use crate::masters::{MasterNode, Raft};
 use crate::network::Network;
+use crate::succession::Steps;
 use crate::{Settings, Summary, Violation};
 use model::ids::{ConnectionId, ContainerId, FrameworkId, RequestId, StreamId};
 use model::rng::Rng;
@@ -116,7 +117,10 @@ pub struct World {
     /// Which Marathon leads, and its fencing token.
     pub(crate) lease: Option<usize>,
     pub(crate) token: u64,
+    /// Before then the lease of a leader that is gone has not ended.
+    pub(crate) lease_until: Time,
     pub(crate) laws: Laws,
+    pub(crate) steps: Steps,
     /// Whether things may break.
     pub(crate) is_chaos: bool,
     /// One stream of chance per use, so that a new draw in one changes nothing in another.
@@ -147,7 +151,9 @@ impl World {
             store: BTreeMap::new(),
             lease: None,
             token: 0,
+            lease_until: Time::ZERO,
             laws: Laws::default(),
+            steps: Steps::default(),
             is_chaos: true,
             delays: stream(),
             faults: stream(),
@@ -201,7 +207,7 @@ impl World {
         Ok(self.summary.clone())
     }
 
-    fn run_until(&mut self, until: Time) -> Result<(), Violation> {
+    pub(crate) fn run_until(&mut self, until: Time) -> Result<(), Violation> {
         while self.pending.first_key_value().is_some_and(|((at, _), _)| *at <= until) {
             let ((at, _), event) = self.pending.pop_first().expect("looked at just now");
             self.now = at;

@@ -1,6 +1,6 @@
 //! A smoke of the simulator itself: a few seeds, and that a seed is a seed.
 
-use sim::{Settings, run};
+use sim::{Settings, run, succession};
 
 #[test]
 fn a_few_seeds_break_no_law() {
@@ -14,4 +14,13 @@ fn a_few_seeds_break_no_law() {
 fn one_seed_tells_one_story() {
     let settings = Settings::new(11, 5);
     assert_eq!(run(&settings), run(&settings));
+}
+
+#[test]
+fn a_leader_of_marathon_may_crash_at_any_step_of_a_deployment() {
+    // One seed of each kind of deployment, from the first start to a restart.
+    for seed in 6..12 {
+        let crashes = succession(seed, 3, None);
+        assert!(crashes.as_ref().is_ok_and(|it| it.crashes > 0), "seed {seed}: {crashes:?}");
+    }
 }

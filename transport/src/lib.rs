@@ -9,7 +9,6 @@
 pub mod auth;
 pub mod backoff;
 pub mod client;
-pub mod files;
 pub mod grpc;
 pub mod http;
 pub mod identity;

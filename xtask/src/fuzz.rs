@@ -67,7 +67,7 @@ fn targets(fuzz: &Path) -> anyhow::Result<Vec<String>> {
 /// options of its unstable sibling.
 fn build(fuzz: &Path) -> anyhow::Result<()> {
     let mut command = cargo_at(fuzz);
-    command.args(["fuzz", "build", "--fuzz-dir", "."]);
+    command.args(["fuzz", "build", "--release", "--fuzz-dir", "."]);
     command.env("RUSTC_BOOTSTRAP", "1");
     let hint = "cannot build; 'cargo install --locked cargo-fuzz' installs what is needed";
     crate::command::run_here(command).context(hint)

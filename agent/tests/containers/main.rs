@@ -7,8 +7,6 @@ mod hardening;
 mod host;
 mod many;
 mod networks;
-mod ports;
-mod secrets;
 mod volumes;
 
 use std::fs;

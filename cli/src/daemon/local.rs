@@ -1,7 +1,6 @@
 //! `agora local`: a whole cluster in one process.
 
 use super::agent::Machine;
-use super::log::LogFlags;
 use super::master::Tuning;
 use super::{asked_to_end, say_bound, write_address};
 use anyhow::Context;
@@ -34,8 +33,6 @@ pub(crate) struct Flags {
     tuning: Tuning,
     #[command(flatten)]
     machine: Machine,
-    #[command(flatten)]
-    pub(crate) log: LogFlags,
 }
 
 /// Runs the cluster until it is asked to end.
@@ -51,7 +48,6 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     let mut options = master::Options {
         ip: flags.ip,
         port: flags.port,
-        log_file: flags.log.file("local"),
         work_dir: work_dir.join("master"),
         flags: texts.clone(),
         ..master::Options::default()
@@ -63,7 +59,6 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     let mut options = agent::Options {
         ip: flags.ip,
         port: flags.agent_port,
-        log_file: flags.log.file("local"),
         work_dir: work_dir.join("agent"),
         masters: masters.clone(),
         // Offers name it, and clients connect to it.

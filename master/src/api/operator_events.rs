@@ -166,9 +166,6 @@ fn message(note: &Note) -> Option<Event> {
         | Note::AgentReregistered(_)
         | Note::AgentDisconnected(_)
         | Note::AgentUnreachable(_)
-        | Note::AgentGivenUp(_)
-        | Note::AgentBackInTime(_)
-        | Note::AgentsForgotten { .. }
         | Note::AgentRefused { .. }
         | Note::ExecutorRemoved { .. }
         | Note::OffersSent { .. }
