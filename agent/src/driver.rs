@@ -17,6 +17,7 @@ use crate::containers::Containers;
 use crate::handle::Handle;
 use crate::link::Link;
 use crate::mirror::Mirror;
+use crate::secrets::Secrets;
 use crate::store::{Store, StoreError};
 use crate::wire;
 
@@ -39,6 +40,8 @@ pub(crate) struct Shell {
     pub(crate) metrics: Table,
     /// How the agent describes itself to executors; the id is filled in.
     pub(crate) info: AgentInfo,
+    /// What the built-in executors are given in the place of names.
+    pub(crate) secrets: Secrets,
 }
 
 /// Why the loop has ended.
@@ -124,7 +127,9 @@ impl Shell {
                 Output::ToMaster(message) => self.link.send(message),
                 Output::AnswerExecutor { request, answer } => self.handle.answer(request, answer),
                 Output::ToExecutor { connection, event } => {
-                    self.handle.tell(connection, event, |event| wire::event(event, &self.info));
+                    self.handle.tell(connection, event, |event| {
+                        wire::event(event, &self.info, &self.secrets)
+                    });
                 }
                 Output::CloseExecutor { connection } => self.handle.close(connection),
                 Output::LaunchContainer(launch) => self.launch(*launch),

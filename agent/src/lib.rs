@@ -17,6 +17,7 @@ pub mod prober;
 mod real;
 mod running;
 pub mod sandbox;
+pub mod secrets;
 mod simulated;
 mod socket;
 pub mod steps;

@@ -16,8 +16,8 @@ use transport::identity::Identity;
 use transport::server::BindError;
 
 use crate::containerizer::{
-    AllowedDevice, DISK_WATCH_INTERVAL_DEFAULT, LogLimits, NetworkOptions, SetupError,
-    UnknownIsolator,
+    AllowedDevice, DISK_WATCH_INTERVAL_DEFAULT, LogLimits, NetworkOptions, PortOptions, SetupError,
+    SharingOptions, UnknownIsolator,
 };
 use crate::detect::DetectError;
 use crate::fetcher::{CACHE_BYTES_MAX_DEFAULT, STALL_TIMEOUT_DEFAULT};
@@ -40,6 +40,8 @@ pub struct Options {
     pub hostname: Option<String>,
     /// Where checkpoints and sandboxes are kept. Made if it is not there.
     pub work_dir: PathBuf,
+    /// The file this daemon writes its log to, which is then served; absent: there is none.
+    pub log_file: Option<PathBuf>,
     /// What only lives as long as the machine is up. Made if it is not there; without one, `run` in
     /// the work directory.
     pub runtime_dir: Option<PathBuf>,
@@ -67,6 +69,14 @@ pub struct Options {
     pub effective_capabilities: Option<Capabilities>,
     /// Devices that containers may use besides those that everybody needs.
     pub allowed_devices: Vec<AllowedDevice>,
+    /// Holds a file for each secret that tasks may name. Absent: they name none.
+    pub secret_resolver: Option<PathBuf>,
+    /// How the ports of containers are watched, where `network/ports` does.
+    pub ports: PortOptions,
+    /// Whether of these only ports count that this agent offers.
+    pub check_agent_port_range_only: bool,
+    /// What containers may share with the machine.
+    pub sharing: SharingOptions,
     /// Where networks are described that containers can join. Absent: there are none.
     pub network_cni_config_dir: Option<PathBuf>,
     /// Where the plug-ins for them are, the first place first.
@@ -154,6 +164,7 @@ impl Default for Options {
             advertise_port: None,
             hostname: None,
             work_dir: PathBuf::new(),
+            log_file: None,
             runtime_dir: None,
             masters: Vec::new(),
             resources: None,
@@ -168,6 +179,10 @@ impl Default for Options {
                 .expect("the default is names"),
             effective_capabilities: None,
             allowed_devices: Vec::new(),
+            secret_resolver: None,
+            ports: PortOptions::default(),
+            check_agent_port_range_only: false,
+            sharing: SharingOptions::default(),
             network_cni_config_dir: None,
             network_cni_plugins_dirs: NetworkOptions::default().plugins_dirs,
             network_cni_root_dir_persist: false,

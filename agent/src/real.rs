@@ -31,6 +31,7 @@ use crate::containers::{Containers, Found};
 use crate::fetcher::{Fetcher, Uri};
 use crate::launcher::{Identity, Volume, VolumeSource};
 use crate::sandbox::Run;
+use crate::secrets::Secrets;
 use crate::socket::{self, SOCKET_VARIABLE};
 use crate::{wanted, wire};
 
@@ -42,6 +43,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub(crate) struct Surroundings {
     pub(crate) work_dir: PathBuf,
     pub(crate) address: SocketAddr,
+    pub(crate) secrets: Secrets,
     /// Where the agent's socket is.
     pub(crate) socket_dir: PathBuf,
     pub(crate) executor: (PathBuf, Vec<OsString>),
@@ -125,9 +127,16 @@ impl Real {
     /// Makes the sandbox and puts into it what the executor wants there.
     async fn prepare(&self, launch: &ContainerLaunch) -> Result<LaunchSpec, String> {
         let framework = launch.framework.id.clone().ok_or("the framework has no id")?;
-        let infos: Vec<TaskInfo> = launch.tasks.iter().map(wire::task_info).collect();
+        let mut infos: Vec<TaskInfo> = launch.tasks.iter().map(wire::task_info).collect();
+        if launch.is_command || launch.executor.is_default {
+            // What cannot be found is to fail the launch, rather than the task later on.
+            infos.iter_mut().try_for_each(|task| self.around.secrets.reveal_in_task(task))?;
+        }
         let task = launch.tasks.first().filter(|_| launch.is_command);
-        let executor = wire::executor_info(&launch.executor, &framework, task);
+        let mut executor = wire::executor_info(&launch.executor, &framework, task);
+        if let Some(command) = &mut executor.command {
+            self.around.secrets.reveal(command)?;
+        }
         let command = executor.command.clone().unwrap_or_default();
         let user = self.user(&command, launch);
         let owner = user.as_deref().map(Identity::of).transpose().map_err(|it| it.to_string())?;
@@ -154,7 +163,10 @@ impl Real {
                 format!("Failed to fetch all URIs for container '{}': {error}", launch.container)
             })?;
         }
-        let wanted = wanted::read(executor.container.as_ref())?;
+        let mut wanted = wanted::read(executor.container.as_ref())?;
+        if let Some(container) = &executor.container {
+            wanted.secrets = self.around.secrets.volumes(container)?;
+        }
         let mut environment = self.environment(launch, &run, &sandbox, &executor);
         if wanted.networks != Networks::Host {
             environment.push((SOCKET_VARIABLE.to_owned(), socket::SEEN_AT.to_owned()));
@@ -166,6 +178,7 @@ impl Real {
             sandbox,
             user,
             limits: limits(&launch.resources, &launch.executor.resources, &infos),
+            ports: launch.resources.ranges("ports"),
             hostname: executor.container.as_ref().and_then(|it| it.hostname.clone()),
             shown: self.shown(&wanted),
             wanted,
@@ -266,6 +279,7 @@ impl Real {
         match broken {
             containerizer::Limitation::Memory => memory_limitation(limits),
             containerizer::Limitation::Disk => disk_limitation(limits),
+            containerizer::Limitation::Port(port) => port_limitation(port),
         }
     }
 }
@@ -301,8 +315,13 @@ impl Containers for Real {
     fn update(&self, container: ContainerId, resources: Resources) -> BoxFuture<'_, ()> {
         async move {
             let limits = limits(&resources, &Resources::none(), &[]);
+            let ports = resources.ranges("ports");
             self.limits.lock().insert(container.clone(), limits);
-            if let Err(error) = self.containerizer.update(&container, limits).await {
+            let updated = match self.containerizer.update(&container, limits).await {
+                Ok(()) => self.containerizer.update_ports(&container, ports).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = updated {
                 tracing::warn!(%container, %error, "the limits of a container were not changed");
             }
         }
@@ -410,6 +429,19 @@ fn disk_limitation(limits: Option<Limits>) -> Limitation {
     past(Reason::ContainerLimitationDisk, "Disk", "disk", most)
 }
 
+/// In the words that people know from Mesos.
+fn port_limitation(port: u16) -> Limitation {
+    let message = format!("Container is listening on unallocated port(s): [{port}-{port}]");
+    let range = value::Range { begin: port.into(), end: port.into() };
+    let resource = Resource {
+        name: "ports".to_owned(),
+        r#type: value::Type::Ranges.into(),
+        ranges: Some(value::Ranges { range: vec![range] }),
+        ..Resource::default()
+    };
+    limitation(Reason::ContainerLimitation, message, vec![resource])
+}
+
 /// A container that went past `most` bytes of a resource, for people and for frameworks.
 fn past(reason: Reason, shown: &str, name: &str, most: Option<u64>) -> Limitation {
     #[expect(clippy::cast_precision_loss, reason = "for people, in mebibytes")]
@@ -424,9 +456,11 @@ fn past(reason: Reason, shown: &str, name: &str, most: Option<u64>) -> Limitatio
         scalar: Some(value::Scalar { value: most }),
         ..Resource::default()
     });
-    let status = TaskStatus {
-        limitation: Some(TaskResourceLimitation { resources: resources.into_iter().collect() }),
-        ..TaskStatus::default()
-    };
+    limitation(reason, message, resources.into_iter().collect())
+}
+
+fn limitation(reason: Reason, message: String, resources: Vec<Resource>) -> Limitation {
+    let limitation = Some(TaskResourceLimitation { resources });
+    let status = TaskStatus { limitation, ..TaskStatus::default() };
     Limitation { reason, message: message.into(), rest: proto::convert::payload(&status) }
 }

@@ -34,6 +34,7 @@ use crate::link::{self, Channels, Link};
 use crate::mirror::Mirror;
 use crate::options::{Options, Recover, StartError};
 use crate::real::{Real, Surroundings};
+use crate::secrets::Secrets;
 use crate::simulated::{Imitation, Simulated};
 use crate::socket;
 use crate::store::Store;
@@ -104,7 +105,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let rebooted = loaded.boot_id.is_some_and(|before| before != machine.boot_id);
 
     let (handle, inputs) = Handle::new();
-    let real = Arc::new(real(&options, address)?);
+    let real = Arc::new(real(&options, address, &description.resources)?);
     let containers: Arc<dyn Containers> = Arc::<Real>::clone(&real);
     let recovered = recover(&containers, loaded.records, rebooted, options.recover).await?;
 
@@ -142,7 +143,9 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     };
     let collected = tokio::spawn(gc::run(real, work_dir, rules, stop.clone()));
 
-    let shell = Shell { store, handle, link: Link::default(), containers, mirror, metrics, info };
+    let secrets = Secrets { dir: options.secret_resolver.clone() };
+    let link = Link::default();
+    let shell = Shell { store, handle, link, containers, mirror, metrics, info, secrets };
     let parts = Parts { config: config(&options, description), shell, recovered, inputs };
     let around =
         Around { masters: options.masters, first_wait: options.registration_backoff_factor };
@@ -174,6 +177,7 @@ pub async fn start_simulated(
         mirror: Arc::default(),
         metrics: Table::new(),
         info,
+        secrets: Secrets::default(),
     };
     let config = config(&options, description);
     let parts = Parts { config, shell, recovered: Recovered::default(), inputs };
@@ -359,7 +363,11 @@ fn runtime_dir(options: &Options) -> PathBuf {
     options.runtime_dir.clone().unwrap_or_else(|| options.work_dir.join("run"))
 }
 
-fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
+fn real(options: &Options, address: SocketAddr, offered: &Resources) -> Result<Real, StartError> {
+    let mut ports = options.ports.clone();
+    if options.check_agent_port_range_only {
+        ports.only = Some(offered.ranges("ports"));
+    }
     let runtime_dir = runtime_dir(options);
     let socket_dir = socket::dir(&runtime_dir);
     let isolation = match &options.isolation {
@@ -384,6 +392,8 @@ fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
         enforce_disk: options.enforce_container_disk_quota,
         disk_watch_interval: options.container_disk_watch_interval,
         logs: options.container_logs,
+        ports,
+        sharing: options.sharing,
         networks: NetworkOptions {
             config_dir: options.network_cni_config_dir.clone(),
             plugins_dirs: options.network_cni_plugins_dirs.clone(),
@@ -398,6 +408,7 @@ fn real(options: &Options, address: SocketAddr) -> Result<Real, StartError> {
     let around = Surroundings {
         work_dir: options.work_dir.clone(),
         address,
+        secrets: Secrets { dir: options.secret_resolver.clone() },
         socket_dir,
         executor: options.executor.clone(),
         recovery_timeout: options.recovery_timeout,

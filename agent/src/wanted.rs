@@ -4,6 +4,7 @@ mod networks;
 
 use std::path::PathBuf;
 
+use proto::mesos::v1::linux_info::IpcMode;
 use proto::mesos::v1::r_limit_info::r_limit::Type as Limited;
 use proto::mesos::v1::volume::Mode;
 use proto::mesos::v1::volume::source::{Type as SourceType, sandbox_path};
@@ -29,7 +30,12 @@ pub(crate) fn read(container: Option<&ContainerInfo>) -> Result<Wanted, String> 
     if let Some(limits) = &container.rlimit_info {
         wanted.rlimits = rlimits(limits)?;
     }
-    wanted.volumes = container.volumes.iter().map(volume).collect::<Result<_, _>>()?;
+    // Secrets are read elsewhere.
+    let is_secret = |volume: &&WireVolume| {
+        volume.source.as_ref().is_some_and(|source| source.r#type() == SourceType::Secret)
+    };
+    let volumes = container.volumes.iter().filter(|volume| !is_secret(volume));
+    wanted.volumes = volumes.map(volume).collect::<Result<_, _>>()?;
     Ok(wanted)
 }
 
@@ -99,6 +105,8 @@ fn linux_info(linux: &LinuxInfo, wanted: &mut Wanted) -> Result<(), UnknownCapab
             None => Seccomp::Default,
         };
     }
+    wanted.shares_ipc = linux.ipc_mode() == IpcMode::ShareParent;
+    wanted.shares_pids = linux.share_pid_namespace();
     // The size is in mebibytes.
     wanted.shm_bytes = linux.shm_size.map(|size| u64::from(size) << 20);
     Ok(())

@@ -7,7 +7,7 @@ use model::framework::Framework;
 use model::ids::{ContainerId, FrameworkId, Term};
 use model::link::{FromAgent, ToAgent};
 use model::payload::Payload;
-use model::task::{ExecutorSpec, Status, TaskSpec};
+use model::task::{ExecutorSpec, RunsBy, Status, TaskSpec};
 use proto::agora::v1::{AgentFrame, MasterFrame};
 use proto::convert::task::Launched;
 use proto::convert::{self, Malformed, executor};
@@ -16,6 +16,8 @@ use proto::mesos::v1::{
     AgentInfo, CommandInfo, ExecutorInfo, FrameworkInfo, NetworkInfo, Resource, TaskInfo,
     TaskStatus, network_info, value,
 };
+
+use crate::secrets::Secrets;
 
 /// CPUs that a command task's own executor is shown with. They are taken out of its task's.
 const COMMAND_EXECUTOR_CPUS: f64 = 0.1;
@@ -128,7 +130,18 @@ fn scalar(name: &str, value: f64) -> Resource {
 }
 
 /// An event for an executor, in the wire's form. `agent` describes this agent.
-pub(crate) fn event(event: &ExecutorEvent, agent: &AgentInfo) -> Event {
+pub(crate) fn event(event: &ExecutorEvent, agent: &AgentInfo, secrets: &Secrets) -> Event {
+    let task_info = |task: &TaskSpec| {
+        let mut info = task_info(task);
+        if task.runs_by != RunsBy::Command && task.runs_by != RunsBy::Group {
+            return info;
+        }
+        if let Err(why) = secrets.reveal_in_task(&mut info) {
+            // It was there when the container was launched. The executor fails the task.
+            tracing::error!(task = %task.id, why, "a secret has gone");
+        }
+        info
+    };
     match event {
         ExecutorEvent::Subscribed(it) => {
             let id = it.framework.id.clone().expect("frameworks here have their id");

@@ -110,10 +110,14 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse_from(spelling::normalise(std::env::args_os()));
     match cli.verb {
-        Verb::Local(flags) => daemon::run(daemon::local::run(*flags)),
-        Verb::Master(flags) => daemon::run(daemon::master::run(*flags)),
-        Verb::Agent(flags) => daemon::run(daemon::agent::run(*flags)),
-        Verb::Marathon(flags) => daemon::run(daemon::marathon::run(*flags)),
+        Verb::Local(flags) => daemon::run("local", &flags.log.clone(), daemon::local::run(*flags)),
+        Verb::Master(flags) => {
+            daemon::run("master", &flags.log.clone(), daemon::master::run(*flags))
+        }
+        Verb::Agent(flags) => daemon::run("agent", &flags.log.clone(), daemon::agent::run(*flags)),
+        Verb::Marathon(flags) => {
+            daemon::run("marathon", &flags.log.clone(), daemon::marathon::run(*flags))
+        }
         Verb::App { command, cluster } => {
             ask(&cluster, async |cluster| client::app::run(command, cluster).await)
         }

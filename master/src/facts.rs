@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use model::link::FaultDomain;
 use model::step::Timestamp;
@@ -28,6 +29,7 @@ pub(crate) struct Facts {
     pub weights: BTreeMap<String, f64>,
     pub roles: Option<Vec<String>>,
     pub domain: Option<FaultDomain>,
+    pub log_file: Option<PathBuf>,
 }
 
 impl Facts {
@@ -41,6 +43,11 @@ impl Facts {
             weights: options.weights.clone(),
             roles: options.roles.clone(),
             domain: options.domain.clone(),
+            // Requests may name it by its whole path.
+            log_file: options
+                .log_file
+                .as_deref()
+                .map(|file| std::path::absolute(file).unwrap_or_else(|_| file.to_owned())),
         }
     }
 

@@ -18,6 +18,6 @@ mod view;
 mod whitelist;
 
 pub use leadership::{Leadership, Leading};
-pub use master_core::{MinAllocatable, Sorter};
+pub use master_core::{MinAllocatable, RemovalRate, Sorter};
 pub use options::{Authentication, Options};
 pub use start::{Running, StartError, start};

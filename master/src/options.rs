@@ -1,6 +1,6 @@
 //! What a master is told when it starts.
 
-use master_core::{MinAllocatable, Sorter};
+use master_core::{MinAllocatable, RemovalRate, Sorter};
 use model::link::FaultDomain;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -25,6 +25,8 @@ pub struct Options {
     pub hostname: Option<String>,
     /// Where the log is kept. Made if it is not there.
     pub work_dir: PathBuf,
+    /// The file this daemon writes its log to, which is then served; absent: there is none.
+    pub log_file: Option<PathBuf>,
     /// All masters of the cluster, `host:port` each, this one among them. Empty: this one alone.
     pub peers: Vec<String>,
     /// Masters of the cluster that this new one joins, `host:port` each, instead of `peers`.
@@ -41,6 +43,15 @@ pub struct Options {
     pub max_agent_ping_timeouts: u32,
     /// How long an agent may take to come back after a change of leader.
     pub agent_reregister_timeout: Duration,
+    /// How fast agents out of contact are given up towards frameworks that do not know what it means to
+    /// be out of contact; absent: at once.
+    pub agent_removal_rate: Option<RemovalRate>,
+    /// How often former agents are looked at that need not be remembered any more.
+    pub registry_gc_interval: Duration,
+    /// For how long agents out of contact or declared dead are remembered.
+    pub registry_max_agent_age: Duration,
+    /// How many agents out of contact are remembered, and as many declared dead.
+    pub registry_max_agent_count: usize,
     /// How long an offer may stay unanswered; absent: for ever.
     pub offer_timeout: Option<Duration>,
     /// The only roles frameworks may have; absent: all.
@@ -59,6 +70,8 @@ pub struct Options {
     pub framework_sorter: Sorter,
     /// Where this master stands; absent: no agent counts as of another region.
     pub domain: Option<FaultDomain>,
+    /// Whether agents that do not say where they stand are turned away.
+    pub require_agent_domain: bool,
     /// A file with the hosts that are offered, one a line; absent: all are.
     pub whitelist: Option<PathBuf>,
     /// Whether frameworks may run tasks as root.
@@ -107,6 +120,7 @@ impl Default for Options {
             advertise_port: None,
             hostname: None,
             work_dir: PathBuf::new(),
+            log_file: None,
             peers: Vec::new(),
             join: Vec::new(),
             cluster: None,
@@ -115,6 +129,10 @@ impl Default for Options {
             agent_ping_timeout: Duration::from_secs(15),
             max_agent_ping_timeouts: 5,
             agent_reregister_timeout: Duration::from_secs(600),
+            agent_removal_rate: None,
+            registry_gc_interval: Duration::from_secs(15 * 60),
+            registry_max_agent_age: Duration::from_secs(14 * 86_400),
+            registry_max_agent_count: 102_400,
             offer_timeout: None,
             roles: None,
             weights: BTreeMap::new(),
@@ -124,6 +142,7 @@ impl Default for Options {
             role_sorter: Sorter::default(),
             framework_sorter: Sorter::default(),
             domain: None,
+            require_agent_domain: false,
             whitelist: None,
             root_submissions: true,
             max_completed_frameworks: 50,

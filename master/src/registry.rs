@@ -97,6 +97,7 @@ impl StateMachine for Machine {
                 | Record::SetQuotas(_)
                 | Record::SetStanding { .. }
                 | Record::SetSchedule(_)
+                | Record::ForgetAgents(_)
                 | Record::SetMachines { .. } => {
                     let _ = self.driver.send(FromLog::Applied(record));
                 }

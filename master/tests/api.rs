@@ -328,6 +328,10 @@ async fn the_read_endpoints_have_the_shapes_that_tools_parse() {
     assert_eq!(snapshot["master/elected"], json!(1.0));
     assert_eq!(snapshot["master/slaves_active"], json!(0.0));
     assert_eq!(snapshot["master/tasks_failed"], json!(0.0));
+    let machine = master.get("/system/stats.json").await;
+    for name in ["avg_load_1min", "cpus_total", "mem_total_bytes", "mem_free_bytes"] {
+        assert!(machine[name].is_f64(), "{name}: {machine}");
+    }
     let text = master.http.get(master.url("/metrics")).send().await.expect("an answer");
     assert!(text.headers()["content-type"].to_str().expect("text").starts_with("text/plain"));
     assert!(text.text().await.expect("a body").contains("agora_master_elected"));

@@ -267,3 +267,36 @@ async fn every_call_lacks_its_body_in_the_same_words() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_master_shows_its_own_log_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("agora-master.log");
+    std::fs::write(&log, "0123456789").expect("a file");
+    std::fs::write(dir.path().join("secret"), "secret").expect("a file");
+    let log_file = Some(log.clone());
+    let master = Alone::with(master::Options { log_file, ..master::Options::default() }).await;
+    operators(&master, async |operator| {
+        let read = |path: &str, offset: u64| {
+            json!({"type": "READ_FILE", "read_file": {"path": path, "offset": offset, "length": 3}})
+        };
+        let (status, answer) = operator.call(&read("/master/log", 2)).await;
+        assert_eq!(status, 200);
+        assert_eq!(answer["read_file"], json!({"size": 10, "data": "MjM0"}));
+        for other in ["secret", "/master/secret", "/master/log/../secret", "/etc/passwd"] {
+            operator.refused(read(other, 0), 404, "").await;
+        }
+        let list = json!({"type": "LIST_FILES", "list_files": {"path": "/master/log"}});
+        operator.refused(list, 400, "'/master/log' is not a directory.\n").await;
+        let why = "Failed to validate master::Call: Expecting 'read_file' to be present";
+        operator.refused(json!({"type": "READ_FILE"}), 400, why).await;
+    })
+    .await;
+    for path in ["/master/log", log.to_str().expect("text")] {
+        let part = master.get(&format!("/files/read?path={path}&offset=8")).await;
+        assert_eq!(part, json!({"data": "89", "offset": 8}));
+    }
+    let known = master.get("/master/files/debug").await;
+    assert_eq!(known, json!({"/master/log": log.display().to_string()}));
+    master.running.stop().await;
+}

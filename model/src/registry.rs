@@ -43,6 +43,8 @@ pub enum Record {
         /// When.
         at: Timestamp,
     },
+    /// Agents out of contact or declared dead are remembered no longer.
+    ForgetAgents(Vec<AgentId>),
     /// A framework has subscribed or changed.
     PutFramework(FrameworkEntry),
     /// A framework is over.

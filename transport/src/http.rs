@@ -4,6 +4,8 @@
 //! clients know. The checks come in a fixed order: method, content type, body, and only then, when
 //! the call is understood, what the client accepts.
 
+use std::collections::HashMap;
+
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::request::Parts;
@@ -261,6 +263,15 @@ pub fn json(body: impl Into<Bytes>, callback: Option<&str>) -> Response {
     wrapped.extend_from_slice(&body);
     wrapped.push(b')');
     ([(header::CONTENT_TYPE, "text/javascript")], wrapped).into_response()
+}
+
+/// The query of a request.
+pub type Parameters = HashMap<String, String>;
+
+/// A value as the answer to a question with these parameters, one of which may be `jsonp`.
+pub fn rendered(value: &serde_json::Value, parameters: &Parameters) -> Response {
+    let body = serde_json::to_vec(value).expect("values can be written");
+    json(ascii(body), parameters.get("jsonp").map(String::as_str))
 }
 
 /// JSON text with every other character than ASCII escaped: some clients count UTF-16 units where

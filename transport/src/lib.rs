@@ -9,6 +9,7 @@
 pub mod auth;
 pub mod backoff;
 pub mod client;
+pub mod files;
 pub mod grpc;
 pub mod http;
 pub mod identity;

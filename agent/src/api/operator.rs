@@ -12,8 +12,7 @@ use proto::mesos::v1::agent::call::{SetLoggingLevel, Type};
 use proto::mesos::v1::agent::response::{self, get_containers, get_executors, get_frameworks};
 use proto::mesos::v1::agent::{Call, Response};
 use proto::mesos::v1::{
-    AgentInfo, ContainerStatus, ExecutorInfo, FileInfo, Flag, Metric, ResourceStatistics, Task,
-    TimeInfo, VersionInfo,
+    AgentInfo, ContainerStatus, ExecutorInfo, Flag, Metric, ResourceStatistics, Task, VersionInfo,
 };
 use transport::http::{Refused, accepted, answer, read_call};
 
@@ -87,13 +86,12 @@ async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
         },
         Type::ListFiles => {
             let call = call.list_files.ok_or_else(|| missing("list_files"))?;
-            let list_files = Some(list_files(api, call.path).await?);
+            let list_files = Some(files::list(api, call).await?);
             Response { list_files, ..of(response::Type::ListFiles) }
         }
         Type::ReadFile => {
             let call = call.read_file.ok_or_else(|| missing("read_file"))?;
-            let part = files::part(api, call.path, call.offset, call.length).await?;
-            let read_file = Some(response::ReadFile { size: part.size, data: part.data.into() });
+            let read_file = Some(files::part(api, call).await?);
             Response { read_file, ..of(response::Type::ReadFile) }
         }
         Type::GetLoggingLevel => {
@@ -288,21 +286,4 @@ async fn containers(api: &Api) -> response::GetContainers {
         });
     }
     all
-}
-
-async fn list_files(api: &Api, path: String) -> Result<response::ListFiles, Refused> {
-    let entries = files::list(api, path).await?;
-    let file_infos = entries
-        .into_iter()
-        .map(|it| FileInfo {
-            path: it.path,
-            nlink: Some(it.nlink.try_into().unwrap_or(i32::MAX)),
-            size: Some(it.size),
-            mtime: Some(TimeInfo { nanoseconds: it.mtime_secs.saturating_mul(1_000_000_000) }),
-            mode: Some(it.mode),
-            uid: Some(it.user),
-            gid: Some(it.group),
-        })
-        .collect();
-    Ok(response::ListFiles { file_infos })
 }

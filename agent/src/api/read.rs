@@ -6,20 +6,13 @@ use axum::extract::{Query, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use transport::http::Refused;
+use transport::http::{Refused, rendered};
 
 use super::{Api, state as states};
 use crate::containerizer::Usage;
 use crate::driver::wall;
 
 pub(super) type Parameters = Query<HashMap<String, String>>;
-
-/// A value as an answer.
-pub(super) fn rendered(value: &Value, parameters: &HashMap<String, String>) -> Response {
-    let body = serde_json::to_vec(value).expect("values can be written");
-    let callback = parameters.get("jsonp").map(String::as_str);
-    transport::http::json(transport::http::ascii(body), callback)
-}
 
 pub(super) async fn version(State(_): State<Api>, Query(parameters): Parameters) -> Response {
     rendered(&states::version(), &parameters)

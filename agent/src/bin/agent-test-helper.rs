@@ -11,6 +11,7 @@ use agent::containerizer::{
     CommandLine, Containerizer, ContainerizerOptions, LaunchSpec, Limits, Wanted,
 };
 use agent::steps::Steps;
+use model::amount::Ranges;
 use model::ids::ContainerId;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -98,6 +99,7 @@ fn containerizer(mut arguments: impl Iterator<Item = OsString>) {
             limits: Limits { cpus_milli: 500, mem_bytes: 64 << 20, ..Limits::default() },
             hostname: None,
             wanted: Wanted::default(),
+            ports: Ranges::default(),
             shown: Vec::new(),
             small: false,
         };

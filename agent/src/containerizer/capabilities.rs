@@ -50,6 +50,8 @@ impl Granted {
 
 #[cfg(test)]
 mod tests {
+    use model::amount::Ranges;
+
     use super::super::{Limits, Wanted};
     use super::*;
     use model::ids::ContainerId;
@@ -60,7 +62,8 @@ mod tests {
 
     fn granted(agent: &Granted, wanted: Wanted) -> Result<Plan, String> {
         let id = ContainerId::new("c").expect("an id");
-        let container = Container { id, limits: Limits::default(), wanted };
+        let container =
+            Container { id, limits: Limits::default(), wanted, ports: Ranges::default() };
         let mut plan = Plan::default();
         agent.prepare(&container, &mut plan).map_err(|error| error.to_string())?;
         Ok(plan)

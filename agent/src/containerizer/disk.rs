@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -24,6 +25,8 @@ pub(super) struct Du {
     containers: PathBuf,
     /// Whether a container that takes more than it was given is ended.
     enforced: bool,
+    /// How often it is looked.
+    interval: Duration,
     /// What the last look found.
     seen: Mutex<BTreeMap<String, Seen>>,
 }
@@ -35,8 +38,8 @@ struct Seen {
 }
 
 impl Du {
-    pub(super) fn new(containers: PathBuf, enforced: bool) -> Self {
-        Self { containers, enforced, seen: Mutex::default() }
+    pub(super) fn new(containers: PathBuf, enforced: bool, interval: Duration) -> Self {
+        Self { containers, enforced, interval, seen: Mutex::default() }
     }
 
     /// Outlives the agent, as the container does.
@@ -75,8 +78,8 @@ impl Isolator for Du {
         seen.limit.is_some_and(|limit| seen.used > limit).then_some(Limitation::Disk)
     }
 
-    fn inspects(&self) -> bool {
-        true
+    fn inspected_every(&self) -> Option<Duration> {
+        Some(self.interval)
     }
 
     fn inspect(&self, container: &str) {

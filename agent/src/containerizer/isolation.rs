@@ -8,12 +8,12 @@ pub use super::cgroups::hierarchy::NoController;
 use super::cgroups::{Cpu, Cpuset, Devices, Grouped, Memory, Pids, Tracking};
 use super::isolator::Isolator;
 use super::{
-    ContainerizerOptions, capabilities, cni, disk, filesystem, namespaces, nnp, posix, rlimits,
-    seccomp, volumes,
+    ContainerizerOptions, capabilities, cni, disk, filesystem, namespaces, nnp, ports, posix,
+    rlimits, seccomp, secrets, volumes,
 };
 
 /// All names, in the order in which isolators prepare. They clean up in reverse.
-pub const NAMES: [&str; 24] = [
+pub const NAMES: [&str; 26] = [
     "cgroups/cpu",
     "cgroups/mem",
     "cgroups/pids",
@@ -27,10 +27,12 @@ pub const NAMES: [&str; 24] = [
     "namespaces/pid",
     "namespaces/ipc",
     "network/cni",
+    "network/ports",
     "filesystem/linux",
     "filesystem/posix",
     "volume/host_path",
     "volume/sandbox_path",
+    "volume/secret",
     "posix/cpu",
     "posix/mem",
     "disk/du",
@@ -43,7 +45,8 @@ pub const NAMES: [&str; 24] = [
 
 /// Names of isolators that are always there or come with another one, so that a list written for
 /// Mesos keeps working.
-const IMPLIED: [&str; 3] = ["cgroups/cpuacct", "namespaces/uts", "cgroups/freezer"];
+const IMPLIED: [&str; 4] =
+    ["cgroups/cpuacct", "namespaces/uts", "cgroups/freezer", "environment_secret"];
 
 /// Every isolator on cgroups that this machine has the controller for.
 const ALL_CGROUPS: &str = "cgroups/all";
@@ -51,7 +54,7 @@ const ALL_CGROUPS: &str = "cgroups/all";
 /// What root isolates by when it is not told, as far as this machine has it.
 pub const DEFAULT_ROOT: &str = "cgroups/cpu,cgroups/mem,cgroups/pids,cgroups/devices,\
     namespaces/pid,namespaces/ipc,network/cni,filesystem/linux,\
-    volume/host_path,volume/sandbox_path,posix/rlimits,\
+    volume/host_path,volume/sandbox_path,volume/secret,posix/rlimits,\
     linux/capabilities,linux/nnp,linux/seccomp";
 
 /// What others isolate by: nothing. Use is counted.
@@ -180,9 +183,18 @@ pub(super) fn build(
             "cgroups/cpuset" => Box::new(Cpuset::new(&mounts, group)?),
             "cgroups/blkio" | "cgroups/hugetlb" | "cgroups/net_cls" | "cgroups/net_prio"
             | "cgroups/perf_event" => Box::new(Grouped::new(&mounts, group, name)?),
-            "namespaces/pid" => Box::new(namespaces::Pid),
-            "namespaces/ipc" => Box::new(namespaces::Ipc),
+            "namespaces/pid" => {
+                Box::new(namespaces::Pid { shared_forbidden: setup.options.sharing.pids_forbidden })
+            }
+            "namespaces/ipc" => Box::new(namespaces::Ipc {
+                shared_forbidden: setup.options.sharing.ipc_forbidden,
+                shm_bytes_default: setup.options.sharing.shm_bytes_default,
+            }),
             "network/cni" => Box::new(networks(setup).map_err(IsolationError::Networks)?),
+            ports::NAME => {
+                let options = setup.options.ports.clone();
+                Box::new(ports::Ports::new(setup.containers.clone(), options))
+            }
             "filesystem/linux" => Box::new(filesystem::Linux {
                 hidden: std::iter::once(&setup.options.runtime_dir)
                     .chain(&setup.options.hidden)
@@ -192,11 +204,17 @@ pub(super) fn build(
             "filesystem/posix" => Box::new(filesystem::Posix),
             "volume/host_path" => Box::new(volumes::HostPath),
             "volume/sandbox_path" => Box::new(volumes::SandboxPath),
+            secrets::NAME => {
+                let root = setup.options.runtime_dir.join("isolators/volume/secret");
+                Box::new(secrets::Secrets { root })
+            }
             "posix/cpu" => Box::new(posix::Cpu { containers: setup.containers.clone() }),
             "posix/mem" => Box::new(posix::Memory { containers: setup.containers.clone() }),
-            "disk/du" => {
-                Box::new(disk::Du::new(setup.containers.clone(), setup.options.enforce_disk))
-            }
+            "disk/du" => Box::new(disk::Du::new(
+                setup.containers.clone(),
+                setup.options.enforce_disk,
+                setup.options.disk_watch_interval,
+            )),
             "posix/rlimits" => Box::new(rlimits::Rlimits),
             "linux/capabilities" => Box::new(capabilities::Granted {
                 bounding: setup.options.capabilities_bounding,

@@ -7,7 +7,9 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use model::amount::Ranges;
 use model::ids::ContainerId;
 use proto::mesos::v1::NetworkInfo;
 
@@ -23,6 +25,8 @@ pub(crate) struct Container {
     pub(crate) limits: Limits,
     /// What it was asked to be like.
     pub(crate) wanted: Wanted,
+    /// The ports that it may listen on.
+    pub(crate) ports: Ranges,
 }
 
 /// One aspect of isolation.
@@ -41,6 +45,11 @@ pub(crate) trait Isolator: fmt::Debug + Send + Sync {
 
     /// Changes the limits of a running container.
     fn update(&self, _container: &str, _limits: &Limits) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    /// Changes the ports that a running container may listen on.
+    fn update_ports(&self, _container: &str, _ports: &Ranges) -> Result<(), StepError> {
         Ok(())
     }
 
@@ -68,9 +77,9 @@ pub(crate) trait Isolator: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Whether [`Isolator::inspect`] does anything.
-    fn inspects(&self) -> bool {
-        false
+    /// How often [`Isolator::inspect`] is to be called. Absent: it does nothing.
+    fn inspected_every(&self) -> Option<Duration> {
+        None
     }
 
     /// Looks at what nothing tells of by itself, for [`Isolator::limitation`] and

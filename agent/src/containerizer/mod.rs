@@ -18,9 +18,11 @@ mod isolator;
 mod logs;
 mod namespaces;
 mod nnp;
+mod ports;
 mod posix;
 mod rlimits;
 mod seccomp;
+mod secrets;
 mod spec;
 mod supervise;
 mod volumes;
@@ -35,6 +37,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::amount::Ranges;
 use model::ids::ContainerId;
 use parking_lot::Mutex;
 use proto::mesos::v1::NetworkInfo;
@@ -50,6 +53,7 @@ pub use self::isolation::{
 use self::isolator::{Container, Isolator};
 pub use self::isolator::{Step, StepError};
 pub use self::logs::LogLimits;
+pub use self::ports::PortOptions;
 pub use self::spec::{CommandLine, LaunchSpec, Limits, Networks, Seccomp, Wanted};
 use crate::launcher::{
     Capabilities, Files, Identity, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically,
@@ -98,6 +102,10 @@ pub struct ContainerizerOptions {
     pub allowed_devices: Vec<AllowedDevice>,
     /// Directories that nobody in a container of its own mounts sees into.
     pub hidden: Vec<PathBuf>,
+    /// How the ports of containers are watched, where `network/ports` does.
+    pub ports: PortOptions,
+    /// What containers may share with the machine.
+    pub sharing: SharingOptions,
     /// Networks that containers can join.
     pub networks: NetworkOptions,
     /// Whether a container that takes more of the disk than it was given is ended, where `disk/du`
@@ -127,6 +135,8 @@ impl ContainerizerOptions {
             capabilities_effective: None,
             allowed_devices: Vec::new(),
             hidden: Vec::new(),
+            ports: PortOptions::default(),
+            sharing: SharingOptions::default(),
             networks: NetworkOptions::default(),
             enforce_disk: false,
             disk_watch_interval: DISK_WATCH_INTERVAL_DEFAULT,
@@ -134,6 +144,18 @@ impl ContainerizerOptions {
             steps: Steps::default(),
         }
     }
+}
+
+/// What containers may share with the machine when they ask for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SharingOptions {
+    /// Not its processes (`--disallow_sharing_agent_pid_namespace`).
+    pub pids_forbidden: bool,
+    /// Not its shared memory and semaphores (`--disallow_sharing_agent_ipc_namespace`).
+    pub ipc_forbidden: bool,
+    /// How large a `/dev/shm` of its own may become where a container does not say
+    /// (`--default_container_shm_size`). Absent: as the kernel has it.
+    pub shm_bytes_default: Option<u64>,
 }
 
 /// Networks that containers can join, by the isolator `network/cni`.
@@ -232,6 +254,8 @@ pub enum Limitation {
     Memory,
     /// The sandbox takes more of the disk.
     Disk,
+    /// It listens on this port, which it was not given.
+    Port(u16),
 }
 
 /// How a container ended.
@@ -406,6 +430,20 @@ impl Containerizer {
         .await
     }
 
+    /// Changes the ports that a running container may listen on.
+    pub async fn update_ports(
+        &self,
+        container: &ContainerId,
+        ports: Ranges,
+    ) -> Result<(), StepError> {
+        let container = container.clone();
+        self.blocking(move |inner| {
+            let all = &mut inner.isolators.iter();
+            all.try_for_each(|each| each.update_ports(container.as_str(), &ports))
+        })
+        .await
+    }
+
     /// Ends a container whatever it is doing, and clears it away. One that is over is as good.
     pub async fn destroy(&self, container: &ContainerId) -> Termination {
         let entry = self.inner.containers.lock().live.get(container).cloned();
@@ -522,6 +560,7 @@ impl Inner {
             id: spec.container.clone(),
             limits: spec.limits,
             wanted: spec.wanted.clone(),
+            ports: spec.ports.clone(),
         };
         let mut plan = plan(spec)?;
         for isolator in &self.isolators {
@@ -529,6 +568,12 @@ impl Inner {
             self.options.steps.reached_by("prepared", isolator.name());
         }
         volumes::all_taken(&container, &plan)?;
+        if !container.wanted.secrets.is_empty()
+            && !self.isolators.iter().any(|it| it.name() == secrets::NAME)
+        {
+            let why = "it is not in this agent's --isolation".to_owned();
+            return Err(isolator::refused(secrets::NAME, "a volume of a secret", why).into());
+        }
         if container.wanted.networks != Networks::Host && plan.network.is_none() {
             let why = "it is not in this agent's --isolation".to_owned();
             return Err(isolator::refused("network/cni", "a network of its own", why).into());

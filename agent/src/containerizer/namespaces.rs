@@ -1,19 +1,29 @@
 //! `namespaces/pid` and `namespaces/ipc`: a container sees its own processes, shared memory and host
 //! name only. The kernel undoes it all with the last process.
 
-use super::isolator::{Container, Isolator, StepError};
+use super::isolator::{Container, Isolator, StepError, refused};
 use crate::launcher::Plan;
 
 /// `namespaces/pid`: own process numbers, and a `/proc` that shows only them.
 #[derive(Debug)]
-pub(super) struct Pid;
+pub(super) struct Pid {
+    /// Whether no container may see the machine's processes.
+    pub(super) shared_forbidden: bool,
+}
 
 impl Isolator for Pid {
     fn name(&self) -> &'static str {
         "namespaces/pid"
     }
 
-    fn prepare(&self, _container: &Container, plan: &mut Plan) -> Result<(), StepError> {
+    fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
+        if container.wanted.shares_pids {
+            if self.shared_forbidden {
+                let why = "this agent forbids it by --disallow_sharing_agent_pid_namespace";
+                return Err(refused(self.name(), "the machine's processes", why.to_owned()));
+            }
+            return Ok(());
+        }
         plan.namespaces.pid = true;
         // The fresh /proc must not be everybody's.
         plan.namespaces.mount = true;
@@ -23,7 +33,12 @@ impl Isolator for Pid {
 
 /// `namespaces/ipc`: own shared memory and semaphores, and an own host name to change.
 #[derive(Debug)]
-pub(super) struct Ipc;
+pub(super) struct Ipc {
+    /// Whether no container may see the machine's shared memory.
+    pub(super) shared_forbidden: bool,
+    /// How large shared memory may become where nobody says. Absent: as the kernel has it.
+    pub(super) shm_bytes_default: Option<u64>,
+}
 
 impl Isolator for Ipc {
     fn name(&self) -> &'static str {
@@ -31,9 +46,20 @@ impl Isolator for Ipc {
     }
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
-        plan.namespaces.ipc = true;
         plan.namespaces.uts = true;
-        plan.shm_bytes = container.wanted.shm_bytes;
+        if container.wanted.shares_ipc {
+            if self.shared_forbidden {
+                let why = "this agent forbids it by --disallow_sharing_agent_ipc_namespace";
+                return Err(refused(self.name(), "the machine's shared memory", why.to_owned()));
+            }
+            if container.wanted.shm_bytes.is_some() {
+                let why = "a size is for shared memory of its own";
+                return Err(refused(self.name(), "shm_size", why.to_owned()));
+            }
+            return Ok(());
+        }
+        plan.namespaces.ipc = true;
+        plan.shm_bytes = container.wanted.shm_bytes.or(self.shm_bytes_default);
         plan.namespaces.mount = true;
         Ok(())
     }

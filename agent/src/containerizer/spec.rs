@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use model::amount::Ranges;
 use model::ids::ContainerId;
 use proto::mesos::v1::NetworkInfo;
 
 use crate::launcher::{Capabilities, Rlimit, Volume};
+use crate::secrets::SecretVolume;
 
 /// What a container executes.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -59,6 +61,8 @@ pub struct LaunchSpec {
     pub user: Option<String>,
     /// What it may use.
     pub limits: Limits,
+    /// The ports that it may listen on.
+    pub ports: Ranges,
     /// The host name it sees. Absent: the machine's.
     pub hostname: Option<String>,
     /// What its container was asked to be like.
@@ -86,6 +90,12 @@ pub struct Wanted {
     pub shm_bytes: Option<u64>,
     /// Which networks it is in.
     pub networks: Networks,
+    /// Secrets that it sees as files.
+    pub secrets: Vec<SecretVolume>,
+    /// Whether it sees the shared memory and semaphores of the machine rather than its own.
+    pub shares_ipc: bool,
+    /// Whether it sees the processes of the machine rather than only its own.
+    pub shares_pids: bool,
 }
 
 /// Which networks a container is in.

@@ -207,17 +207,32 @@ async fn limited(inner: &Arc<Inner>, container: &str, watches: Vec<AsyncFd<Owned
 
 /// Looks at logs and has isolators look from time to time, until one finds a limit broken.
 async fn found_over(inner: &Arc<Inner>, container: &ContainerId) {
-    if inner.options.logs.is_none() && !inner.isolators.iter().any(|it| it.inspects()) {
+    let logs = inner.options.logs.map(|_| inner.options.disk_watch_interval);
+    let every: Vec<_> = inner.isolators.iter().map(|it| it.inspected_every()).collect();
+    let Some(pause) = every.iter().chain([&logs]).flatten().min().copied() else {
         return std::future::pending().await;
-    }
+    };
+    // The last one is that of the logs.
+    let mut looked = vec![Instant::now(); every.len() + 1];
     loop {
-        tokio::time::sleep(inner.options.disk_watch_interval).await;
+        tokio::time::sleep(pause).await;
+        let mut due = vec![false; looked.len()];
+        for ((due, looked), every) in
+            due.iter_mut().zip(&mut looked).zip(every.iter().chain([&logs]))
+        {
+            *due = every.is_some_and(|every| looked.elapsed() >= every);
+            if *due {
+                *looked = Instant::now();
+            }
+        }
         let name = container.clone();
         let broken = blocking(inner, move |inner| {
-            cut_logs(inner, &name);
-            inner.isolators.iter().for_each(|isolator| isolator.inspect(name.as_str()));
-            inner.isolators.iter().any(|it| it.inspects())
-                && inner.limitation(name.as_str()).is_some()
+            if due.pop() == Some(true) {
+                cut_logs(inner, &name);
+            }
+            let inspected = inner.isolators.iter().zip(&due).filter(|(_, due)| **due);
+            inspected.for_each(|(isolator, _)| isolator.inspect(name.as_str()));
+            due.contains(&true) && inner.limitation(name.as_str()).is_some()
         });
         if broken.await {
             return;

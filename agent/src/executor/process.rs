@@ -104,7 +104,8 @@ pub(super) fn signal_tree(pid: i32, signal: Signal) {
     }
 }
 
-fn descendants(of: i32) -> Vec<i32> {
+/// All processes that descend from `of`.
+pub(crate) fn descendants(of: i32) -> Vec<i32> {
     let mut parents: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {

@@ -65,6 +65,22 @@ async fn only_what_lies_in_a_sandbox_is_read() {
     site.end().await;
 }
 
+#[tokio::test]
+async fn the_agents_own_log_is_read_where_it_is_in_a_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("agora-agent.log");
+    std::fs::write(&log, "0123456789").expect("a file");
+    let site = Site::with(|options| options.log_file = Some(log.clone())).await;
+    for path in ["/slave/log", log.to_str().expect("text")] {
+        let part = site.get_json(&format!("/files/read?path={path}&offset=8")).await;
+        assert_eq!(part, serde_json::json!({"data": "89", "offset": 8}));
+    }
+    let known = site.get_json("/files/debug").await;
+    assert_eq!(known["/slave/log"], log.display().to_string());
+    assert_eq!(site.get("/files/read?path=/slave/secret").await.0, 404);
+    site.end().await;
+}
+
 impl Site {
     async fn parts(&self, base: &str) {
         for (query, answer) in [

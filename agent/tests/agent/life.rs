@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use model::link::{FromAgent, ToAgent};
 use model::task::{Reason, TaskState};
+use proto::mesos::v1 as mesos;
 use serde_json::{Value, json};
 
 use crate::master::{AGENT, framework_id};
@@ -196,4 +197,41 @@ async fn a_task_past_its_memory_is_told_of_it() {
             std::fs::remove_dir(left).expect("nothing is left in it");
         }
     }
+}
+
+#[tokio::test]
+async fn a_task_is_given_its_secrets_in_variables_and_one_without_its_secret_fails() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("password"), "blue").expect("a file");
+    let resolver = dir.path().to_owned();
+    let mut site = Site::with(|options| options.secret_resolver = Some(resolver)).await;
+    let with_secret = |id: &str, name: &str| {
+        let mut task = command_task(AGENT, id, "test \"$KEY\" = blue");
+        let reference = mesos::secret::Reference { name: name.to_owned(), key: None };
+        let secret = mesos::Secret {
+            r#type: Some(mesos::secret::Type::Reference.into()),
+            reference: Some(reference),
+            ..mesos::Secret::default()
+        };
+        let variable = mesos::environment::Variable {
+            name: "KEY".to_owned(),
+            r#type: Some(mesos::environment::variable::Type::Secret.into()),
+            secret: Some(secret),
+            ..mesos::environment::Variable::default()
+        };
+        let environment = mesos::Environment { variables: vec![variable] };
+        task.command.as_mut().expect("it has one").environment = Some(environment);
+        task
+    };
+    site.master.launch(with_secret("t1", "password"));
+    site.master.status_of(TaskState::Finished).await;
+    site.master.launch(with_secret("t2", "passphrase"));
+    let status = site.master.status_of(TaskState::Failed).await;
+    assert_eq!(status.reason, Some(Reason::ContainerLaunchFailed));
+    let message = status.message.expect("it says why");
+    assert!(
+        message.contains("'KEY': the secret 'passphrase' is not in --secret_resolver"),
+        "{message}"
+    );
+    site.end().await;
 }

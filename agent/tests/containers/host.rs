@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use agent::containerizer::{
     CommandLine, Containerizer, ContainerizerOptions, LaunchSpec, Limits, Termination, Wanted,
 };
+use model::amount::Ranges;
 use model::ids::ContainerId;
 
 /// How long anything here may take. Far more than it does on a busy machine.
@@ -53,6 +54,7 @@ impl Host {
             limits: Limits { cpus_milli: 500, mem_bytes: 64 << 20, ..Limits::default() },
             hostname: None,
             wanted: Wanted::default(),
+            ports: Ranges::default(),
             shown: Vec::new(),
             small: false,
         }

@@ -7,6 +7,8 @@ mod hardening;
 mod host;
 mod many;
 mod networks;
+mod ports;
+mod secrets;
 mod volumes;
 
 use std::fs;

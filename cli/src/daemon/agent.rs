@@ -1,12 +1,14 @@
 //! `agora agent`.
 
+use super::log::LogFlags;
 use super::{addresses, asked_to_end, inner, say_bound};
-use agent::containerizer::{AllowedDevice, LogLimits};
+use agent::containerizer::{AllowedDevice, LogLimits, PortOptions, SharingOptions};
 use agent::launcher::Capabilities;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use model::amount::Ranges;
 use model::link::FaultDomain;
-use model::resources::Attributes;
+use model::resources::{Attributes, Value, parse_value};
 use model::role::Role;
 use model::units::{parse_bytes, parse_duration};
 use std::net::IpAddr;
@@ -41,6 +43,8 @@ pub(crate) struct Flags {
     access: super::access::OfAgent,
     #[command(flatten)]
     machine: Machine,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
 }
 
 /// What of this machine is used and how; `agora local` takes it as well.
@@ -85,6 +89,31 @@ pub(crate) struct Machine {
     /// [{"device": {"path": "/dev/fuse"}, "access": {"read": true, "write": true}}]}'
     #[arg(long, env = "AGORA_ALLOWED_DEVICES")]
     allowed_devices: Option<String>,
+    /// Directory with a file for each secret that tasks may name, DIR/name or DIR/name/key
+    #[arg(long, env = "AGORA_SECRET_RESOLVER")]
+    secret_resolver: Option<PathBuf>,
+    /// Refuse containers that ask to see the processes of this machine
+    #[arg(long, env = "AGORA_DISALLOW_SHARING_AGENT_PID_NAMESPACE", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    disallow_sharing_agent_pid_namespace: bool,
+    /// Refuse containers that ask to see the shared memory of this machine
+    #[arg(long, env = "AGORA_DISALLOW_SHARING_AGENT_IPC_NAMESPACE", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    disallow_sharing_agent_ipc_namespace: bool,
+    /// How large /dev/shm of a container may become that does not say; by default as the kernel has it
+    #[arg(long, env = "AGORA_DEFAULT_CONTAINER_SHM_SIZE", value_parser = parse_bytes)]
+    default_container_shm_size: Option<u64>,
+    /// End containers that listen on ports they were not given; needs the isolator network/ports, which
+    /// else only tells of them in the log
+    #[arg(long, env = "AGORA_ENFORCE_CONTAINER_PORTS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    enforce_container_ports: bool,
+    /// How often the isolator network/ports looks at what containers listen on
+    #[arg(long, env = "AGORA_CONTAINER_PORTS_WATCH_INTERVAL", value_parser = parse_duration, default_value = "30secs")]
+    container_ports_watch_interval: Duration,
+    /// Of the ports that containers listen on, let only those count that this agent offers
+    #[arg(long, env = "AGORA_CHECK_AGENT_PORT_RANGE_ONLY", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set, conflicts_with = "container_ports_isolated_range")]
+    check_agent_port_range_only: bool,
+    /// Of the ports that containers listen on, let only these count, such as [31000-32000]
+    #[arg(long, env = "AGORA_CONTAINER_PORTS_ISOLATED_RANGE", value_parser = ranges)]
+    container_ports_isolated_range: Option<Ranges>,
     /// Directory with a description of each network that containers can join, in the form of the CNI
     /// specification
     #[arg(long, env = "AGORA_NETWORK_CNI_CONFIG_DIR")]
@@ -165,6 +194,14 @@ enum Recover {
     Cleanup,
 }
 
+/// Ports, such as `[31000-31099,31200-31299]`.
+fn ranges(text: &str) -> Result<Ranges, String> {
+    match parse_value(text) {
+        Ok(Value::Ranges(ranges)) => Ok(ranges),
+        _ => Err(format!("'{text}' is not a list of ranges such as [31000-32000]")),
+    }
+}
+
 /// A part of a whole, such as 0.1, in thousandths.
 fn milli_of_part(text: &str) -> Result<u64, String> {
     let part: f64 = text.parse().map_err(|_| format!("'{text}' is not a number such as 0.1"))?;
@@ -199,6 +236,18 @@ impl Machine {
             options.allowed_devices =
                 AllowedDevice::parse_list(text).context("--allowed_devices")?;
         }
+        options.ports = PortOptions {
+            enforced: self.enforce_container_ports,
+            interval: self.container_ports_watch_interval,
+            only: self.container_ports_isolated_range,
+        };
+        options.check_agent_port_range_only = self.check_agent_port_range_only;
+        options.secret_resolver = self.secret_resolver;
+        options.sharing = SharingOptions {
+            pids_forbidden: self.disallow_sharing_agent_pid_namespace,
+            ipc_forbidden: self.disallow_sharing_agent_ipc_namespace,
+            shm_bytes_default: self.default_container_shm_size,
+        };
         options.network_cni_config_dir = self.network_cni_config_dir;
         options.network_cni_plugins_dirs =
             std::env::split_paths(&self.network_cni_plugins_dir).collect();
@@ -241,6 +290,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         advertise_ip: flags.advertise_ip,
         advertise_port: flags.advertise_port,
         hostname: flags.hostname,
+        log_file: flags.log.file("agent"),
         work_dir: flags.work_dir,
         masters: addresses(&flags.master),
         flags: super::flag_texts("agent"),

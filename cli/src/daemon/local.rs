@@ -1,6 +1,7 @@
 //! `agora local`: a whole cluster in one process.
 
 use super::agent::Machine;
+use super::log::LogFlags;
 use super::master::Tuning;
 use super::{asked_to_end, say_bound, write_address};
 use anyhow::Context;
@@ -33,6 +34,8 @@ pub(crate) struct Flags {
     tuning: Tuning,
     #[command(flatten)]
     machine: Machine,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
 }
 
 /// Runs the cluster until it is asked to end.
@@ -48,6 +51,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     let mut options = master::Options {
         ip: flags.ip,
         port: flags.port,
+        log_file: flags.log.file("local"),
         work_dir: work_dir.join("master"),
         flags: texts.clone(),
         ..master::Options::default()
@@ -59,6 +63,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     let mut options = agent::Options {
         ip: flags.ip,
         port: flags.agent_port,
+        log_file: flags.log.file("local"),
         work_dir: work_dir.join("agent"),
         masters: masters.clone(),
         // Offers name it, and clients connect to it.

@@ -1,5 +1,6 @@
 //! `agora marathon`.
 
+use super::log::LogFlags;
 use super::{addresses, asked_to_end, say_bound, write_address};
 use anyhow::Context;
 use clap::Args;
@@ -72,6 +73,8 @@ pub(crate) struct Flags {
     access_control_allow_origin: Option<String>,
     #[command(flatten)]
     access: super::access::OfMarathon,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
 }
 
 /// Marathon's flags of time are plain numbers, here of milliseconds; a unit may be given.

@@ -1,9 +1,10 @@
 //! `agora master`.
 
+use super::log::LogFlags;
 use super::{addresses, asked_to_end, say_bound};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use master::{MinAllocatable, Sorter};
+use master::{MinAllocatable, RemovalRate, Sorter};
 use model::link::FaultDomain;
 use model::units::parse_duration;
 use std::net::IpAddr;
@@ -48,10 +49,15 @@ pub(crate) struct Flags {
     /// Where this master stands, as region/zone; agents of other regions go to region-aware frameworks
     #[arg(long, env = "AGORA_DOMAIN", value_parser = FaultDomain::parse)]
     domain: Option<FaultDomain>,
+    /// Turn away agents that have no --domain
+    #[arg(long, env = "AGORA_REQUIRE_AGENT_DOMAIN", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    require_agent_domain: bool,
     #[command(flatten)]
     access: super::access::OfMaster,
     #[command(flatten)]
     tuning: Tuning,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
 }
 
 /// How siblings take turns.
@@ -90,6 +96,21 @@ pub(crate) struct Tuning {
     /// How long a new leader waits for an agent it knows of before that is unreachable
     #[arg(long, env = "AGORA_AGENT_REREGISTER_TIMEOUT", value_parser = parse_duration, default_value = "10mins")]
     agent_reregister_timeout: Duration,
+    /// How fast frameworks hear of agents out of contact that take them for lost, such as 1/10mins
+    ///
+    /// Those that know PARTITION_AWARE are told at once, and no agent out of contact is offered. By
+    /// default the others are told at once as well.
+    #[arg(long, env = "AGORA_AGENT_REMOVAL_RATE_LIMIT", value_parser = RemovalRate::parse)]
+    agent_removal_rate_limit: Option<RemovalRate>,
+    /// How often agents are forgotten that were out of contact or gone for long enough
+    #[arg(long, env = "AGORA_REGISTRY_GC_INTERVAL", value_parser = parse_duration, default_value = "15mins")]
+    registry_gc_interval: Duration,
+    /// How long agents are remembered that are out of contact or gone
+    #[arg(long, env = "AGORA_REGISTRY_MAX_AGENT_AGE", value_parser = parse_duration, default_value = "2weeks")]
+    registry_max_agent_age: Duration,
+    /// How many agents are remembered that are out of contact, and as many that are gone
+    #[arg(long, env = "AGORA_REGISTRY_MAX_AGENT_COUNT", default_value_t = 102_400)]
+    registry_max_agent_count: usize,
     /// How long an offer may go unanswered before it is taken back; by default for ever
     #[arg(long, env = "AGORA_OFFER_TIMEOUT", value_parser = parse_duration)]
     offer_timeout: Option<Duration>,
@@ -142,6 +163,10 @@ impl Tuning {
         options.agent_ping_timeout = self.agent_ping_timeout;
         options.max_agent_ping_timeouts = self.max_agent_ping_timeouts;
         options.agent_reregister_timeout = self.agent_reregister_timeout;
+        options.agent_removal_rate = self.agent_removal_rate_limit;
+        options.registry_gc_interval = self.registry_gc_interval;
+        options.registry_max_agent_age = self.registry_max_agent_age;
+        options.registry_max_agent_count = self.registry_max_agent_count;
         options.offer_timeout = self.offer_timeout;
         options.min_allocatable = self.min_allocatable_resources;
         options.role_sorter = self.role_sorter.into();
@@ -179,11 +204,13 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         advertise_ip: flags.advertise_ip,
         advertise_port: flags.advertise_port,
         hostname: flags.hostname,
+        log_file: flags.log.file("master"),
         work_dir: flags.work_dir,
         peers: addresses(&flags.peers),
         join: addresses(&flags.join),
         cluster: flags.cluster,
         domain: flags.domain,
+        require_agent_domain: flags.require_agent_domain,
         flags: super::flag_texts("master"),
         ..master::Options::default()
     };

@@ -4,40 +4,27 @@ pub(crate) mod access;
 pub(crate) mod agent;
 pub(crate) mod inner;
 pub(crate) mod local;
+pub(crate) mod log;
 pub(crate) mod marathon;
 pub(crate) mod master;
 
 use anyhow::Context;
-use std::io::IsTerminal;
+use log::LogFlags;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
 
-/// Runs a daemon until it is asked to end, or cannot go on.
-pub(crate) fn run(daemon: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let given = filter.to_string();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // Colours are for eyes; a file is searched.
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_filter_reloading();
-    let reload = log.reload_handle();
-    // A subscriber that is there already, of an embedding test, is as good.
-    let _ = log.try_init();
-    transport::logging::install(move |level| {
-        // What the libraries below have to say is for those who work on them.
-        let filter = match level {
-            0 => given.clone(),
-            1 => "info,master=debug,agent=debug,marathon=debug,framework_sdk=debug".to_owned(),
-            _ => "trace,h2=info,hyper=info,tower=info".to_owned(),
-        };
-        // It fails only when the log is gone, and then nobody reads it.
-        let _ = reload.reload(EnvFilter::new(filter));
-    });
+/// Runs the daemon of that name until it is asked to end, or cannot go on.
+pub(crate) fn run(
+    name: &str,
+    flags: &LogFlags,
+    daemon: impl Future<Output = anyhow::Result<()>>,
+) -> ExitCode {
+    if let Err(error) = log::start(flags, name) {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

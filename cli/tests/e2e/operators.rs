@@ -56,3 +56,21 @@ async fn a_drained_agents_tasks_move_and_it_serves_again_when_reactivated() {
     let (code, out, err) = agora(&["node", "deactivate", &id]).await;
     assert_eq!((code, out), (Some(0), format!("{id} deactivated\n")), "{err}");
 }
+
+#[tokio::test]
+async fn a_master_serves_the_log_that_it_writes_to_a_file() {
+    let world = World::new();
+    let ports = crate::harness::free_ports(1);
+    let masters = format!("127.0.0.1:{}", ports[0]);
+    let logs = tempfile::tempdir().expect("a directory");
+    let flag = format!("--log_dir={}", logs.path().display());
+    let master = world.start_master("master", ports[0], &masters, &[&flag]).await;
+    let path = "/files/read?path=/master/log&offset=0&length=60000";
+    let text = until_async("the log says that it leads", PATIENCE, async || {
+        let read = world.json(&master.address, path).await?;
+        read["data"].as_str().filter(|text| text.contains("leading")).map(str::to_owned)
+    })
+    .await;
+    let on_disk = std::fs::read_to_string(logs.path().join("agora-master.log")).expect("the log");
+    assert!(on_disk.starts_with(&text), "{text}");
+}

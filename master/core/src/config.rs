@@ -4,6 +4,7 @@ use allocator::{MinAllocatable, Settings, Sorter};
 use model::link::FaultDomain;
 use model::role::Role;
 use model::rules::Weight;
+use model::units::parse_duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,15 @@ pub struct Config {
     pub agent_ping_misses_max: u32,
     /// How long agents and frameworks of an earlier reign have to come back.
     pub agent_reregister_timeout: Duration,
+    /// How fast frameworks that cannot tell "out of contact" from "lost" are told of agents out of
+    /// contact; absent: at once.
+    pub agent_removal_rate: Option<RemovalRate>,
+    /// How often former agents are looked at that need not be remembered any more.
+    pub registry_gc_interval: Duration,
+    /// For how long agents out of contact or declared dead are remembered.
+    pub registry_agent_age_max: Duration,
+    /// How many agents out of contact are remembered, and as many declared dead.
+    pub registry_agent_count_max: usize,
     /// How long an offer stands; absent: until it is answered.
     pub offer_timeout: Option<Duration>,
     /// How often all agents are looked at for offers, beside those where something changed.
@@ -39,6 +49,8 @@ pub struct Config {
     pub framework_sorter: Sorter,
     /// Where this master stands; absent: no agent counts as of another region.
     pub domain: Option<FaultDomain>,
+    /// Whether agents that do not say where they stand are turned away.
+    pub require_agent_domain: bool,
     /// How often a silent stream hears that it lives.
     pub heartbeat_interval: Duration,
     /// How many frameworks that are over are shown.
@@ -53,12 +65,43 @@ pub struct Config {
     pub seed: u64,
 }
 
+/// At most so many agents in such a time, spread evenly.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RemovalRate {
+    agents: u32,
+    per: Duration,
+}
+
+impl RemovalRate {
+    /// Reads a rate such as `1/10mins`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let bad = || {
+            format!(
+                "'{text}' is no rate: a number of agents from 1, /, and a duration, such as 1/10mins"
+            )
+        };
+        let (agents, per) = text.split_once('/').ok_or_else(bad)?;
+        let agents = agents.trim().parse().ok().filter(|agents| *agents > 0).ok_or_else(bad)?;
+        let per = parse_duration(per.trim()).map_err(|_| bad())?;
+        Ok(Self { agents, per })
+    }
+
+    /// How long after one agent the next may follow.
+    pub(crate) fn interval(self) -> Duration {
+        self.per / self.agents
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             agent_ping_timeout: Duration::from_secs(15),
             agent_ping_misses_max: 5,
             agent_reregister_timeout: Duration::from_secs(600),
+            agent_removal_rate: None,
+            registry_gc_interval: Duration::from_secs(15 * 60),
+            registry_agent_age_max: Duration::from_secs(14 * 86_400),
+            registry_agent_count_max: 102_400,
             offer_timeout: None,
             allocation_interval: Duration::from_secs(1),
             allocation_batching: Duration::from_millis(20),
@@ -70,6 +113,7 @@ impl Default for Config {
             role_sorter: Sorter::default(),
             framework_sorter: Sorter::default(),
             domain: None,
+            require_agent_domain: false,
             heartbeat_interval: Duration::from_secs(15),
             completed_frameworks_max: 50,
             completed_tasks_max: 1_000,
@@ -100,6 +144,20 @@ impl Config {
             domain: self.domain.clone(),
             seed,
             ..Settings::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_agents_in_a_time() {
+        let rate = RemovalRate::parse("2/10mins").expect("a rate");
+        assert_eq!(rate.interval(), Duration::from_secs(300));
+        for bad in ["", "1", "/10mins", "0/10mins", "1/10", "-1/1secs", "1/2/3secs"] {
+            assert!(RemovalRate::parse(bad).is_err(), "{bad}");
         }
     }
 }

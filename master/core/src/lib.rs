@@ -21,7 +21,7 @@ mod state;
 pub mod view;
 
 pub use allocator::{BadSetting, MinAllocatable, Sorter};
-pub use config::Config;
+pub use config::{Config, RemovalRate};
 pub use io::{CloseReason, Done, Input, Output, Refusal, StreamClaim};
 pub use master::Master;
 pub use note::Note;

@@ -41,6 +41,15 @@ pub enum Note {
     AgentDisconnected(AgentId),
     /// An agent is out of contact.
     AgentUnreachable(AgentId),
+    /// Frameworks that take "out of contact" for "lost" have been told of an agent.
+    AgentGivenUp(AgentId),
+    /// An agent came back before such frameworks were told of it.
+    AgentBackInTime(AgentId),
+    /// Former agents are remembered no longer.
+    AgentsForgotten {
+        /// How many.
+        count: usize,
+    },
     /// An agent is gone for good (`AGENT_REMOVED`).
     AgentRemoved(AgentId),
     /// An agent was not let in.
@@ -130,6 +139,9 @@ impl Note {
             Self::AgentReregistered(_) => "agent_reregistered",
             Self::AgentDisconnected(_) => "agent_disconnected",
             Self::AgentUnreachable(_) => "agent_unreachable",
+            Self::AgentGivenUp(_) => "agent_given_up",
+            Self::AgentBackInTime(_) => "agent_back_in_time",
+            Self::AgentsForgotten { .. } => "agents_forgotten",
             Self::AgentRemoved(_) => "agent_removed",
             Self::AgentRefused { .. } => "agent_refused",
             Self::TaskAdded(_) => "task_added",

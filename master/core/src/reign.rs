@@ -42,6 +42,7 @@ pub(crate) fn begin(
         books.timers.set(Due::AgentReturn(entry.id.clone()), return_by);
         books.insert_agent(Agent::new(entry, Reach::Recovered));
     }
+    books.timers.set(Due::RegistryGc, turn.now.time + config.registry_gc_interval);
     for away in members.unreachable.values() {
         let agent = Agent::new(&away.entry, Reach::Disconnected);
         let standing = books.rules.standing(&away.entry.id);

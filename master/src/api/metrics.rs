@@ -175,7 +175,7 @@ fn of_tasks(state: &State) -> Vec<(&'static str, f64)> {
 }
 
 /// The machine's load and memory, as far as the kernel tells.
-fn of_system() -> Vec<(&'static str, f64)> {
+pub(super) fn of_system() -> Vec<(&'static str, f64)> {
     let mut gauges = Vec::new();
     if let Ok(load) = std::fs::read_to_string("/proc/loadavg") {
         let names = ["system/load_1min", "system/load_5min", "system/load_15min"];

@@ -5,6 +5,7 @@
 
 mod access;
 mod explain;
+mod files;
 mod logging;
 mod metrics;
 mod operator;
@@ -100,6 +101,7 @@ pub(crate) fn router(
     let http = Router::new()
         .route("/redirect", any(redirect))
         .merge(v0::of_any())
+        .merge(files::of_any())
         .merge(of_leader)
         .with_state(api.clone());
     let services = raft

@@ -23,7 +23,7 @@ use transport::auth::Principal;
 use transport::http::{Encoding, Refused, accepted, answer, read_call};
 
 use super::access::Caller;
-use super::{Api, logging, metrics, operator_events, v0};
+use super::{Api, files, logging, metrics, operator_events, v0};
 use crate::facts::Facts;
 
 /// Answers one call.
@@ -46,6 +46,18 @@ async fn answered(api: Api, request: Request) -> Result<HttpResponse, Refused> {
     match kind {
         Type::Subscribe => Ok(operator_events::subscribe(&api, encoding, &parts.extensions).await),
         Type::SetLoggingLevel => logging::set(&call.set_logging_level.unwrap_or_default()),
+        Type::ListFiles => {
+            let list_files = files::list(&api, call.list_files.unwrap_or_default()).await?;
+            let r#type = Some(Answer::ListFiles as i32);
+            let list_files = Some(list_files);
+            Ok(answer(encoding, &Response { r#type, list_files, ..Response::default() }))
+        }
+        Type::ReadFile => {
+            let read_file = files::part(&api, call.read_file.unwrap_or_default()).await?;
+            let r#type = Some(Answer::ReadFile as i32);
+            let read_file = Some(read_file);
+            Ok(answer(encoding, &Response { r#type, read_file, ..Response::default() }))
+        }
         kind => match convert::call_from_wire(call).map_err(|error| refused(kind, error))? {
             Some(change) => operate(&api, caller, change).await,
             None => Ok(read(api, encoding, kind).await),

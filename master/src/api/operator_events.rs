@@ -166,6 +166,9 @@ fn message(note: &Note) -> Option<Event> {
         | Note::AgentReregistered(_)
         | Note::AgentDisconnected(_)
         | Note::AgentUnreachable(_)
+        | Note::AgentGivenUp(_)
+        | Note::AgentBackInTime(_)
+        | Note::AgentsForgotten { .. }
         | Note::AgentRefused { .. }
         | Note::ExecutorRemoved { .. }
         | Note::OffersSent { .. }

@@ -26,6 +26,9 @@ pub(super) fn is_watched(note: &Note) -> bool {
         | Note::AgentReregistered(_)
         | Note::AgentDisconnected(_)
         | Note::AgentUnreachable(_)
+        | Note::AgentGivenUp(_)
+        | Note::AgentBackInTime(_)
+        | Note::AgentsForgotten { .. }
         | Note::AgentRefused { .. }
         | Note::ExecutorRemoved { .. }
         | Note::OffersSent { .. }
@@ -83,8 +86,20 @@ impl Notes {
                 tracing::info!(name, %agent, "an agent's link has ended");
             }
             Note::AgentUnreachable(agent) => {
-                count("master/slave_unreachable_completed");
+                count("master/slave_unreachable_scheduled");
                 tracing::warn!(name, %agent, "an agent is out of contact");
+            }
+            Note::AgentGivenUp(agent) => {
+                count("master/slave_unreachable_completed");
+                count("master/slave_removals/reason_unhealthy");
+                tracing::info!(name, %agent, "frameworks were told that the agent's tasks are lost");
+            }
+            Note::AgentBackInTime(agent) => {
+                count("master/slave_unreachable_canceled");
+                tracing::info!(name, %agent, "an agent came back before its tasks counted as lost");
+            }
+            Note::AgentsForgotten { count } => {
+                tracing::info!(name, count, "former agents are remembered no longer");
             }
             Note::AgentRemoved(agent) => {
                 count("master/slave_removals");

@@ -14,7 +14,7 @@ use crate::agora::v1 as wire;
 use crate::agora::v1::registry_record::Body;
 
 /// The highest version of records that this program can apply.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Writes one entry of the log. Its version is the lowest that can apply it, so that masters of before
 /// go on for as long as nothing new is used.
@@ -41,6 +41,7 @@ fn version_of(record: &Record) -> u32 {
         | Record::SetStanding { .. }
         | Record::SetSchedule(_)
         | Record::SetMachines { .. } => 2,
+        Record::ForgetAgents(_) => 3,
     }
 }
 
@@ -93,6 +94,9 @@ pub fn to_wire(record: &Record) -> wire::RegistryRecord {
         Record::SetMachines { machines, are_down } => Body::SetMachines(wire::MachinesMark {
             machines: rules::machines_to_wire(machines),
             are_down: *are_down,
+        }),
+        Record::ForgetAgents(agents) => Body::ForgetAgents(wire::AgentList {
+            agents: agents.iter().map(ToString::to_string).collect(),
         }),
         Record::StoreCommit(commit) => Body::StoreCommit(commit_to_wire(commit)),
         Record::LeaseAcquire(it) => Body::LeaseAcquire(wire::LeaseAcquire {
@@ -153,6 +157,10 @@ pub fn from_wire(record: wire::RegistryRecord) -> Result<Record, Malformed> {
             machines: rules::machines_from_wire(it.machines)?,
             are_down: it.are_down,
         },
+        Body::ForgetAgents(it) => {
+            let agents = it.agents.into_iter().map(AgentId::new);
+            Record::ForgetAgents(agents.collect::<Result<_, _>>()?)
+        }
         Body::StoreCommit(it) => Record::StoreCommit(commit_from_wire(it)),
         Body::LeaseAcquire(it) => Record::LeaseAcquire(LeaseAcquire {
             namespace: it.namespace.into(),
@@ -328,16 +336,23 @@ mod tests {
         ]
     }
 
+    fn forget() -> Vec<Record> {
+        let ids = ["a-S0", "a-S1"].map(|id| AgentId::new(id).expect("an id"));
+        vec![Record::ForgetAgents(ids.to_vec())]
+    }
+
     #[test]
     fn records_survive() {
         assert_eq!(entry_from_wire(entry_to_wire(&records())), Ok(records()));
         assert_eq!(entry_from_wire(entry_to_wire(&rules())), Ok(rules()));
+        assert_eq!(entry_from_wire(entry_to_wire(&forget())), Ok(forget()));
     }
 
     #[test]
     fn an_entry_needs_no_later_version_than_its_records() {
         assert_eq!(entry_to_wire(&records()).version, 1);
         assert_eq!(entry_to_wire(&rules()).version, 2);
+        assert_eq!(entry_to_wire(&forget()).version, VERSION);
     }
 
     #[test]

@@ -86,6 +86,22 @@ pub(crate) fn is_down(books: &Books, description: &AgentDescription) -> bool {
     books.rules.is_down(&description.hostname, ip_of(&description.address))
 }
 
+/// Why an agent is not let in for where it stands, or for not saying so; absent if it may come in.
+pub(crate) fn misplaced(books: &Books, description: &AgentDescription) -> Option<String> {
+    let config = &books.config;
+    match &description.domain {
+        Some(domain) if config.domain.is_none() => Some(format!(
+            "The agent says that it stands in {}/{}, and the master has no --domain: give it one",
+            domain.region, domain.zone
+        )),
+        None if config.require_agent_domain => Some(
+            "The agent has no --domain, and the master lets in only agents that have one"
+                .to_owned(),
+        ),
+        Some(_) | None => None,
+    }
+}
+
 /// Does not let an agent in, and has it end what it runs.
 pub(crate) fn turn_away(
     books: &mut Books,

@@ -1,6 +1,6 @@
 //! An agent is new and wants an id. It has it when the masters have agreed on it.
 
-use super::{DOWN, is_down, turn_away};
+use super::{DOWN, is_down, misplaced, turn_away};
 use crate::state::agents::{Link, Reach};
 use crate::state::{Admission, Books, Turn};
 use model::ids::{AgentId, ConnectionId};
@@ -27,6 +27,10 @@ pub(crate) fn apply(
     }
     if is_down(books, &description) {
         turn_away(books, connection, None, DOWN.to_owned(), turn);
+        return;
+    }
+    if let Some(why) = misplaced(books, &description) {
+        turn_away(books, connection, None, why, turn);
         return;
     }
     let mut records = Vec::new();

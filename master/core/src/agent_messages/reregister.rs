@@ -1,6 +1,6 @@
 //! An agent is back and brings what it runs.
 
-use super::{DOWN, is_down, turn_away};
+use super::{DOWN, is_down, misplaced, turn_away};
 use crate::io::CloseReason;
 use crate::note::Note;
 use crate::state::agents::{Agent, Executor, Link, Reach};
@@ -8,7 +8,7 @@ use crate::state::frameworks::Framework;
 use crate::state::tasks::Task;
 use crate::state::{Admission, Books, Turn};
 use model::ids::{AgentId, ConnectionId, FrameworkId, TaskId};
-use model::link::{LiveExecutor, LiveTask, Reregister, ToAgent};
+use model::link::{LiveExecutor, LiveTask, Reregister, ToAgent, ip_of};
 use model::registry::{AgentEntry, Record};
 use model::rules::Standing;
 use model::task::{Reason, RunsBy, TaskState};
@@ -58,6 +58,19 @@ pub(crate) fn apply(
         turn_away(books, connection, Some(id), why, turn);
         return;
     }
+    if let Some(known) = known
+        && ip_of(&known.description.address) != ip_of(&back.description.address)
+    {
+        let before = ip_of(&known.description.address);
+        let why =
+            format!("The agent's IP was {before} and is {}", ip_of(&back.description.address));
+        turn_away(books, connection, Some(id), why, turn);
+        return;
+    }
+    if let Some(why) = misplaced(books, &back.description) {
+        turn_away(books, connection, Some(id), why, turn);
+        return;
+    }
     let is_written = known.is_some_and(|known| *known.description == back.description);
     if is_written && !books.admissions.contains_key(&id) {
         admit(books, connection, *back, Was::Here, turn);
@@ -103,6 +116,7 @@ pub(crate) fn admit(
     let is_over =
         |framework: &FrameworkId| completed.iter().any(|completed| completed == framework);
     let knew_tasks = matches!(before, Some(Reach::Connected(_) | Reach::Disconnected));
+    let untold = books.removals.cancel(&id);
     let mut strays = Vec::new();
     let mut told = Vec::new();
     for task in back.tasks.into_iter().filter(|task| !is_over(&task.framework)) {
@@ -122,8 +136,12 @@ pub(crate) fn admit(
     }
     if was == Was::Away {
         for (framework, task) in &told {
-            tell_back(books, framework, task, turn);
+            let knows = untold.as_ref().is_none_or(|untold| !untold.contains(framework));
+            note_back(books, framework, task, knows, turn);
         }
+    }
+    if untold.is_some_and(|untold| !untold.is_empty()) {
+        turn.note(Note::AgentBackInTime(id.clone()));
     }
     if knew_tasks {
         turn.note(Note::AgentReregistered(id));
@@ -317,8 +335,14 @@ fn answer(
     }
 }
 
-/// Tells a framework that a task it thought out of contact is there.
-fn tell_back(books: &mut Books, framework: &FrameworkId, id: &TaskId, turn: &mut Turn<'_>) {
+/// A task that was out of contact is there again. Its framework is told if it `knows` that it was away.
+fn note_back(
+    books: &mut Books,
+    framework: &FrameworkId,
+    id: &TaskId,
+    knows: bool,
+    turn: &mut Turn<'_>,
+) {
     let owner = books.frameworks.get_mut(framework);
     let Some(task) = owner.and_then(|owner| owner.tasks.get_mut(id)) else { return };
     let mut status = task.report(task.state, turn);
@@ -332,5 +356,7 @@ fn tell_back(books: &mut Books, framework: &FrameworkId, id: &TaskId, turn: &mut
     let latest = task.state;
     books.unpublished.task(framework, id);
     turn.note(Note::TaskUpdated { framework: framework.clone(), status: status.clone(), latest });
-    books.tell_update(framework, status, turn);
+    if knows {
+        books.tell_update(framework, status, turn);
+    }
 }

@@ -16,7 +16,8 @@ pub(crate) fn apply(
 ) {
     let known = &books.frameworks[framework].tasks;
     let answers: Vec<Status> = if tasks.is_empty() {
-        known.values().map(|task| latest(task, turn)).collect()
+        let untold = untold(books, framework).map(|task| before_contact_was_lost(task, turn));
+        known.values().map(|task| latest(task, turn)).chain(untold).collect()
     } else {
         tasks.iter().filter_map(|task| answer(books, framework, task, turn)).collect()
     };
@@ -34,6 +35,11 @@ fn answer(
     let owner = &books.frameworks[framework];
     if let Some(task) = owner.tasks.get(&question.task) {
         return Some(latest(task, turn));
+    }
+    if let Some(task) = owner.unreachable.get(&question.task)
+        && books.removals.is_untold(&task.agent, framework)
+    {
+        return Some(before_contact_was_lost(task, turn));
     }
     // A task that went out of contact is where it was, also if the framework does not say where.
     let unreachable = owner.unreachable.get(&question.task).map(|task| &task.agent);
@@ -63,6 +69,26 @@ fn answer(
     status.message = Some(format!("Reconciliation: Task is {what}").into());
     status.unreachable_at = unreachable_at;
     Some(status)
+}
+
+/// Tasks that are out of contact, and which the framework is not to take for lost yet.
+fn untold<'a>(books: &'a Books, framework: &'a FrameworkId) -> impl Iterator<Item = &'a Task> + 'a {
+    let tasks = books.frameworks[framework].unreachable.values();
+    let any = books.removals.has_untold(framework);
+    tasks.filter(move |task| any && books.removals.is_untold(&task.agent, framework))
+}
+
+/// The last state of a task that is out of contact, from when it was not.
+fn before_contact_was_lost(task: &Task, turn: &Turn<'_>) -> Status {
+    let before = task.statuses.iter().rfind(|status| status.state != TaskState::Unreachable);
+    let mut status = task.report(before.map_or(TaskState::Staging, |status| status.state), turn);
+    status.reason = Some(Reason::Reconciliation);
+    status.message = Some("Reconciliation: Latest task state".into());
+    if let Some(before) = before {
+        status.healthy = before.healthy;
+        status.rest = before.rest.clone();
+    }
+    status
 }
 
 /// The state the framework was last told of, else the latest known: what comes after it is still to

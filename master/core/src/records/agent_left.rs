@@ -26,6 +26,15 @@ pub(crate) enum Left {
 }
 
 impl Left {
+    /// Whether the framework hears of it when it happens. "Out of contact" is all the same to one that
+    /// does not know it, and such a one hears it in its turn: see [`crate::state::removals`].
+    fn is_told_at_once(self, framework: &Framework) -> bool {
+        match self {
+            Self::Unreachable(_) => framework.is_partition_aware(),
+            Self::Gone | Self::Removed => true,
+        }
+    }
+
     fn task_state(self) -> TaskState {
         match self {
             Self::Unreachable(_) => TaskState::Unreachable,
@@ -56,6 +65,10 @@ pub(crate) fn apply(books: &mut Books, id: &AgentId, left: Left, turn: &mut Turn
     if left == Left::Gone {
         end_unreachable(books, id, left, turn);
     }
+    for framework in books.removals.cancel(id).into_iter().flatten() {
+        let event = SchedulerEvent::Failure { agent: id.clone(), executor: None };
+        books.tell(&framework, event, turn);
+    }
     if !books.agents.contains_key(id) {
         // It was out of contact before, or was never let in.
         match left {
@@ -85,10 +98,38 @@ pub(crate) fn apply(books: &mut Books, id: &AgentId, left: Left, turn: &mut Turn
     let standing = books.rules.standing(id);
     show(&agent, left, standing, turn);
     books.rescind_inverse_offers_on(id, turn);
-    let told: Vec<_> = books.frameworks.values().filter_map(Framework::connection).collect();
-    for connection in told {
+    let (at_once, later): (Vec<&Framework>, Vec<&Framework>) =
+        books.frameworks.values().partition(|framework| left.is_told_at_once(framework));
+    for connection in at_once.into_iter().filter_map(Framework::connection) {
         let event = SchedulerEvent::Failure { agent: id.clone(), executor: None };
         turn.tell_scheduler(connection, event);
+    }
+    if let Left::Unreachable(_) = left {
+        let untold = later.into_iter().map(|framework| framework.id.clone()).collect();
+        books.schedule_removal(id.clone(), left, untold, turn);
+    }
+}
+
+/// Tells a framework that its tasks on an agent out of contact are so, which it takes for lost.
+pub(crate) fn tell_lost(
+    books: &mut Books,
+    framework: &FrameworkId,
+    agent: &AgentId,
+    left: Left,
+    turn: &mut Turn<'_>,
+) {
+    let Some(owner) = books.frameworks.get(framework) else { return };
+    let on_it = owner.unreachable.values();
+    let on_it = on_it.filter(|task| task.agent == *agent && task.state == TaskState::Unreachable);
+    let lost: Vec<_> = on_it
+        .map(|task| {
+            let mut status = task.report(task.state, turn);
+            left.explain(&mut status);
+            status
+        })
+        .collect();
+    for status in lost {
+        books.tell_update(framework, status, turn);
     }
 }
 
@@ -111,7 +152,9 @@ fn lose_contact(
             status: status.clone(),
             latest: task.state,
         });
-        books.tell_update(framework, status, turn);
+        if books.frameworks.get(framework).is_some_and(|owner| left.is_told_at_once(owner)) {
+            books.tell_update(framework, status, turn);
+        }
     }
     books.insert_unreachable(framework, task, turn);
 }

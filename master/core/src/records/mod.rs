@@ -2,6 +2,7 @@
 
 pub(crate) mod agent_left;
 pub(crate) mod complete_framework;
+mod forget_agents;
 pub(crate) mod put_agent;
 mod rules;
 
@@ -33,6 +34,7 @@ pub(crate) fn applied(books: &mut Books, record: &Record, turn: &mut Turn<'_>) {
         }
         Record::MarkGone { agent, .. } => agent_left::apply(books, agent, Left::Gone, turn),
         Record::RemoveAgent { agent, .. } => agent_left::apply(books, agent, Left::Removed, turn),
+        Record::ForgetAgents(agents) => forget_agents::apply(books, agents, turn),
         Record::CompleteFramework { framework, at } => {
             complete_framework::apply(books, framework, *at, turn);
         }
@@ -85,7 +87,9 @@ pub(crate) fn failed(books: &mut Books, record: &Record, turn: &mut Turn<'_>) {
                 known.is_settling = false;
             }
         }
-        Record::SetWeights(_)
+        // They are looked at again in their time.
+        Record::ForgetAgents(_)
+        | Record::SetWeights(_)
         | Record::SetQuotas(_)
         | Record::SetSchedule(_)
         | Record::SetMachines { .. }

@@ -11,11 +11,9 @@ use std::time::Duration;
 /// all masters, since it decides what a record does.
 pub const COMPLETED_FRAMEWORKS_MAX: usize = 200;
 
-/// How many agents out of contact are remembered, and as many declared dead.
-pub const FORMER_AGENTS_MAX: usize = 102_400;
-
-/// For how long agents out of contact or declared dead are remembered: two weeks.
-pub const FORMER_AGENT_AGE_MAX: Duration = Duration::from_secs(14 * 86_400);
+/// The most agents out of contact that are remembered whatever a leader is told, and as many declared
+/// dead. The same on all masters, since it decides what a record does.
+pub const FORMER_AGENTS_MAX: usize = 1 << 20;
 
 /// An agent out of contact.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +52,7 @@ impl Members {
             Record::RemoveAgent { agent, at: _ } => {
                 self.agents.remove(agent).is_some() || self.unreachable.remove(agent).is_some()
             }
+            Record::ForgetAgents(agents) => self.forget(agents),
             Record::PutFramework(entry) => self.put_framework(entry),
             Record::CompleteFramework { framework, at } => self.complete(framework, *at),
             Record::BeginReign { .. }
@@ -85,7 +84,7 @@ impl Members {
     fn mark_unreachable(&mut self, agent: &AgentId, at: Timestamp) -> bool {
         let Some(entry) = self.agents.remove(agent) else { return false };
         self.unreachable.insert(agent.clone(), UnreachableAgent { entry, at });
-        forget_old(&mut self.unreachable, at, |agent| agent.at);
+        forget_oldest(&mut self.unreachable, |agent| agent.at);
         true
     }
 
@@ -94,9 +93,46 @@ impl Members {
             self.agents.remove(agent).is_some() || self.unreachable.remove(agent).is_some();
         if was_there {
             self.gone.insert(agent.clone(), at);
-            forget_old(&mut self.gone, at, |at| *at);
+            forget_oldest(&mut self.gone, |at| *at);
         }
         was_there
+    }
+
+    fn forget(&mut self, agents: &[AgentId]) -> bool {
+        let before = self.unreachable.len() + self.gone.len();
+        for agent in agents {
+            self.unreachable.remove(agent);
+            self.gone.remove(agent);
+        }
+        self.unreachable.len() + self.gone.len() != before
+    }
+
+    /// Those of `agents` that do not belong to the cluster.
+    pub fn strangers<'a>(&'a self, agents: &'a [AgentId]) -> impl Iterator<Item = &'a AgentId> {
+        agents.iter().filter(|agent| !self.agents.contains_key(*agent))
+    }
+
+    /// Former agents that are remembered for longer than `age_max`, and the oldest of those out of
+    /// contact and of those gone that are more than `count_max`: at most `batch_max` of them.
+    pub fn forgettable(
+        &self,
+        now: Timestamp,
+        age_max: Duration,
+        count_max: usize,
+        batch_max: usize,
+    ) -> Vec<AgentId> {
+        let away = self.unreachable.iter().map(|(id, agent)| (agent.at, id)).collect();
+        let gone = self.gone.iter().map(|(id, at)| (*at, id)).collect();
+        let mut all = Vec::new();
+        for mut former in [away, gone] as [Vec<(Timestamp, &AgentId)>; 2] {
+            former.sort_unstable();
+            let too_many = former.len().saturating_sub(count_max);
+            let is_over = |&(at, _): &(Timestamp, _)| now.since(at) > age_max;
+            let count = too_many.max(former.partition_point(is_over));
+            all.extend(former.into_iter().take(count).map(|(_, id)| id.clone()));
+        }
+        all.truncate(batch_max);
+        all
     }
 
     fn put_framework(&mut self, entry: &FrameworkEntry) -> bool {
@@ -119,11 +155,7 @@ impl Members {
 }
 
 /// Keeps a list of former agents within its bounds.
-fn forget_old<T>(former: &mut BTreeMap<AgentId, T>, now: Timestamp, at: impl Fn(&T) -> Timestamp) {
-    if former.len() <= FORMER_AGENTS_MAX {
-        return;
-    }
-    former.retain(|_, agent| now.since(at(agent)) <= FORMER_AGENT_AGE_MAX);
+fn forget_oldest<T>(former: &mut BTreeMap<AgentId, T>, at: impl Fn(&T) -> Timestamp) {
     while former.len() > FORMER_AGENTS_MAX {
         let oldest = former.iter().min_by_key(|&(id, agent)| (at(agent), id));
         let oldest = oldest.map(|(id, _)| id.clone()).expect("more than the limit is not none");

@@ -8,9 +8,7 @@ mod members;
 mod rules;
 mod store;
 
-pub use members::{
-    COMPLETED_FRAMEWORKS_MAX, FORMER_AGENT_AGE_MAX, FORMER_AGENTS_MAX, Members, UnreachableAgent,
-};
+pub use members::{COMPLETED_FRAMEWORKS_MAX, FORMER_AGENTS_MAX, Members, UnreachableAgent};
 pub use rules::Rules;
 pub use store::{
     COMMIT_BYTES_MAX, ENTRIES_MAX, KEY_BYTES_MAX, LEASE_TTL_MAX, LEASES_MAX, LeaseView,
@@ -72,6 +70,14 @@ impl Registry {
             | Record::SetMachines { .. } => {
                 let changes_rules = self.rules.apply(record);
                 if self.members.apply(record) || changes_rules {
+                    Outcome::Applied
+                } else {
+                    Outcome::Void
+                }
+            }
+            Record::ForgetAgents(agents) => {
+                let changes_members = self.members.apply(record);
+                if self.rules.forget(self.members.strangers(agents)) || changes_members {
                     Outcome::Applied
                 } else {
                     Outcome::Void

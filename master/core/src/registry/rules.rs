@@ -67,7 +67,9 @@ impl Rules {
             }
             Record::SetMachines { machines, are_down } => self.set_machines(machines, *are_down),
 
-            Record::BeginReign { .. }
+            // Those that came back meanwhile are not meant: see `forget`.
+            Record::ForgetAgents(_)
+            | Record::BeginReign { .. }
             | Record::PutAgent(_)
             | Record::MarkUnreachable { .. }
             | Record::PutFramework(_)
@@ -76,6 +78,15 @@ impl Rules {
             | Record::LeaseAcquire(_)
             | Record::LeaseRelease { .. } => false,
         }
+    }
+
+    /// Speaks no more of agents that are not remembered any more; says whether it did before.
+    pub fn forget<'a>(&mut self, agents: impl Iterator<Item = &'a AgentId>) -> bool {
+        let before = self.standings.len();
+        for agent in agents {
+            self.standings.remove(agent);
+        }
+        self.standings.len() != before
     }
 
     /// What operators have said of an agent.

@@ -5,6 +5,7 @@ pub(crate) mod frameworks;
 mod inverse_offers;
 pub(crate) mod offers;
 pub(crate) mod publish;
+pub(crate) mod removals;
 pub(crate) mod resources;
 mod rules;
 pub(crate) mod tasks;
@@ -27,6 +28,7 @@ use model::registry::Record;
 use model::rng::Rng;
 use model::step::Now;
 use publish::Unpublished;
+use removals::Removals;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use timers::Timers;
@@ -117,6 +119,8 @@ pub(crate) struct Books {
     /// What frameworks have answered that were asked to leave an agent.
     pub(crate) inverse_answers: BTreeMap<(AgentId, FrameworkId), Answered>,
     pub(crate) allocator: Allocator,
+    /// Agents out of contact that some frameworks do not know of yet.
+    pub(crate) removals: Removals,
     pub(crate) timers: Timers,
     pub(crate) unpublished: Unpublished,
     /// Draws stream ids.
@@ -160,6 +164,7 @@ impl Books {
             inverse_offers_by_pair: BTreeMap::new(),
             inverse_answers: BTreeMap::new(),
             allocator,
+            removals: Removals::default(),
             timers: Timers::default(),
             unpublished: Unpublished::default(),
             rng,

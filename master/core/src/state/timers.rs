@@ -19,6 +19,10 @@ pub(crate) enum Due {
     Ping(AgentId),
     /// An agent of an earlier reign has not come back in time.
     AgentReturn(AgentId),
+    /// Frameworks may hear of the next agent that it is lost.
+    AgentRemoval,
+    /// Former agents may have been remembered for long enough.
+    RegistryGc,
 }
 
 /// What falls due when. Each thing falls due at most once until it is set again.

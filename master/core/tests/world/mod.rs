@@ -13,7 +13,9 @@ use model::framework::{Capabilities, Framework};
 use model::ids::{
     AgentId, ConnectionId, FrameworkId, OfferId, Reign, RequestId, StreamId, TaskId, Term, UpdateId,
 };
-use model::link::{AgentDescription, FromAgent, Launch, LiveTask, Reregister, ToAgent};
+use model::link::{
+    AgentDescription, FaultDomain, FromAgent, Launch, LiveTask, Reregister, ToAgent,
+};
 use model::operator::OperatorCall;
 use model::payload::Payload;
 use model::registry::Record;
@@ -297,6 +299,20 @@ impl World {
     }
 
     pub(crate) fn agent_with(&mut self, name: &'static str, resources: &str) {
+        self.agent_of(name, resources, None);
+    }
+
+    pub(crate) fn agent_in(&mut self, name: &'static str, domain: Option<FaultDomain>) {
+        self.agent_of(name, RESOURCES, domain);
+    }
+
+    /// An agent has another address from now on.
+    pub(crate) fn move_agent(&mut self, name: &str, address: &str) {
+        let agent = self.agents.get_mut(name).expect("it was there");
+        agent.description.address = address.into();
+    }
+
+    fn agent_of(&mut self, name: &'static str, resources: &str, domain: Option<FaultDomain>) {
         let connection = ConnectionId(self.number());
         let next = format!("10.0.0.{}:5051", self.agents.len() + 1).into();
         let before = self.agents.get(name).map(|agent| agent.description.address.clone());
@@ -305,7 +321,7 @@ impl World {
             address: before.unwrap_or(next),
             resources: Resources::parse(resources, &Role::any()).expect("well formed"),
             attributes: model::resources::Attributes::default(),
-            domain: None,
+            domain,
             version: "0.1.0".into(),
             info: Payload::default(),
         };

@@ -53,6 +53,7 @@ pub(super) fn of_any() -> Router<Api> {
         .route("/health", any(|| async { StatusCode::OK }))
         .route("/version", any(version))
         .route("/flags", any(flags))
+        .route("/system/stats.json", any(system_stats))
         .route("/metrics/snapshot", any(metrics_snapshot))
         .route("/metrics", any(metrics_text))
         .merge(changes::of_any())
@@ -73,12 +74,7 @@ async fn answered(
     Query(parameters): Parameters,
     render: impl FnOnce(&Api, &HashMap<String, String>) -> Value + Send + 'static,
 ) -> Response {
-    let work = move || {
-        let value = render(&api, &parameters);
-        let body = serde_json::to_vec(&value).expect("values can be written");
-        let callback = parameters.get("jsonp").map(String::as_str);
-        transport::http::json(transport::http::ascii(body), callback)
-    };
+    let work = move || transport::http::rendered(&render(&api, &parameters), &parameters);
     match tokio::task::spawn_blocking(work).await {
         Ok(response) => response,
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -184,6 +180,23 @@ async fn flags(method: Method, Extracted(api): Extracted<Api>, parameters: Param
 
 async fn metrics_snapshot(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
     rendered(api, parameters, |api, _, _| json!(super::metrics::snapshot(api))).await
+}
+
+/// The machine, in the words that this endpoint has always had.
+async fn system_stats(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
+    answered(api, parameters, |_, _| {
+        let named = |(name, value): (&str, f64)| {
+            let name = match name.strip_prefix("system/").unwrap_or(name) {
+                "load_1min" => "avg_load_1min",
+                "load_5min" => "avg_load_5min",
+                "load_15min" => "avg_load_15min",
+                same => same,
+            };
+            (name.to_owned(), json!(value))
+        };
+        super::metrics::of_system().into_iter().map(named).collect::<Map<_, _>>().into()
+    })
+    .await
 }
 
 async fn metrics_text(Extracted(api): Extracted<Api>) -> Response {

@@ -1,0 +1,179 @@
+//! Agents that are away, for how long they are remembered, and where they may stand.
+
+mod world;
+
+use master_core::{Config, RemovalRate};
+use model::call::{Call, ReconcileTask};
+use model::framework::Capabilities;
+use model::ids::TaskId;
+use model::link::FaultDomain;
+use model::operator::OperatorCall;
+use model::task::TaskState;
+use std::time::Duration;
+use world::World;
+
+/// Two agents with a task of each of two frameworks, one of which knows what being out of contact is.
+fn cluster(rate: &str) -> World {
+    let agent_removal_rate = Some(RemovalRate::parse(rate).expect("a rate"));
+    let mut world = World::with(Config { agent_removal_rate, ..Config::default() });
+    for agent in ["a", "b"] {
+        world.agent(agent);
+    }
+    let aware = Capabilities { partition_aware: true, ..Capabilities::default() };
+    for (framework, capabilities) in [("aware", aware), ("old", Capabilities::default())] {
+        world.framework_in(framework, "*", capabilities);
+        world.settle();
+        for agent in ["a", "b"] {
+            let task = format!("{framework}-{agent}");
+            world.launch(framework, agent, &[&task]);
+            world.report(agent, &task, TaskState::Running);
+        }
+        world.acknowledge_all(framework);
+        world.call(framework, Call::Suppress(std::collections::BTreeSet::new()));
+        world.settle();
+    }
+    for name in ["aware", "old"] {
+        world.heard(name);
+    }
+    world
+}
+
+#[test]
+fn those_who_take_absence_for_loss_hear_of_one_agent_after_the_other() {
+    let mut world = cluster("1/10mins");
+    for agent in ["a", "b"] {
+        world.disconnect(agent);
+    }
+    world.pass(Duration::from_secs(100));
+    let mut heard = world.heard("aware");
+    heard.sort();
+    assert_eq!(
+        heard,
+        [
+            "aware-a TASK_UNREACHABLE REASON_AGENT_REMOVED",
+            "aware-b TASK_UNREACHABLE REASON_AGENT_REMOVED",
+            "failure of a",
+            "failure of b",
+        ]
+    );
+    assert_eq!(world.registry.members.unreachable.len(), 2, "both are marked at once");
+    assert_eq!(world.heard("old"), ["old-a TASK_LOST REASON_AGENT_REMOVED", "failure of a"]);
+
+    // Who asks hears what was known before.
+    let ask = |task: &str| {
+        Call::Reconcile(vec![ReconcileTask {
+            task: TaskId::new(task).expect("an id"),
+            agent: None,
+        }])
+    };
+    world.call("old", ask("old-a"));
+    world.call("old", ask("old-b"));
+    world.call("old", Call::Reconcile(Vec::new()));
+    assert_eq!(
+        world.heard("old"),
+        [
+            "old-a TASK_LOST REASON_RECONCILIATION",
+            "old-b TASK_RUNNING REASON_RECONCILIATION",
+            "old-b TASK_RUNNING REASON_RECONCILIATION",
+        ]
+    );
+    world.pass(Duration::from_secs(595));
+    assert_eq!(world.heard("old"), ["old-b TASK_LOST REASON_AGENT_REMOVED", "failure of b"]);
+}
+
+#[test]
+fn an_agent_that_is_back_in_time_was_never_lost() {
+    let mut world = cluster("1/10mins");
+    for agent in ["a", "b"] {
+        world.disconnect(agent);
+    }
+    world.pass(Duration::from_secs(100));
+    world.heard("old");
+    world.heard("aware");
+    world.reconnect("b");
+    assert_eq!(world.heard("old"), [""; 0]);
+    assert_eq!(world.heard("aware"), ["aware-b TASK_RUNNING REASON_AGENT_REREGISTERED"]);
+    world.report("b", "old-b", TaskState::Finished);
+    assert_eq!(world.heard("old"), ["old-b TASK_FINISHED"]);
+    world.pass(Duration::from_secs(20 * 60));
+    assert!(!world.heard("old").iter().any(|line| line.contains("LOST")));
+}
+
+#[test]
+fn an_agent_that_is_declared_dead_waits_for_no_turn() {
+    let mut world = cluster("1/10mins");
+    for agent in ["a", "b"] {
+        world.disconnect(agent);
+    }
+    world.pass(Duration::from_secs(100));
+    world.heard("old");
+    let id = world.id("b");
+    world.operate(OperatorCall::MarkAgentGone(id));
+    assert_eq!(
+        world.heard("old"),
+        ["old-b TASK_LOST REASON_AGENT_REMOVED_BY_OPERATOR", "failure of b"]
+    );
+}
+
+#[test]
+fn former_agents_are_forgotten_with_age_and_by_number() {
+    let day = Duration::from_secs(86_400);
+    let mut world = World::with(Config { registry_agent_count_max: 2, ..Config::default() });
+    for agent in ["a", "b", "c"] {
+        world.agent(agent);
+        world.disconnect(agent);
+        world.pass(Duration::from_secs(100));
+    }
+    let away = |world: &World| world.registry.members.unreachable.len();
+    assert_eq!(away(&world), 3);
+    world.pass(Duration::from_secs(15 * 60));
+    assert_eq!(away(&world), 2, "the oldest had to go");
+    assert!(!world.registry.members.unreachable.contains_key(&world.id("a")));
+    world.agent("d");
+    let id = world.id("d");
+    world.operate(OperatorCall::MarkAgentGone(id));
+    world.pass(13 * day);
+    assert_eq!((away(&world), world.registry.members.gone.len()), (2, 1));
+    world.pass(2 * day);
+    assert_eq!((away(&world), world.registry.members.gone.len()), (0, 0));
+    assert!(world.agent_views.is_empty(), "nor are they shown: {:?}", world.agent_views);
+    // One that was only forgotten may come back.
+    world.reconnect("b");
+    assert!(world.registry.members.agents.contains_key(&world.id("b")));
+}
+
+#[test]
+fn an_agent_must_say_where_it_stands_if_the_master_does_and_only_then() {
+    let here = FaultDomain { region: "north".into(), zone: "1".into() };
+    for (masters, required, agents, welcome) in [
+        (None, false, None, true),
+        (None, false, Some(here.clone()), false),
+        (Some(here.clone()), false, None, true),
+        (Some(here.clone()), true, None, false),
+        (Some(here.clone()), true, Some(here), true),
+    ] {
+        let config =
+            Config { domain: masters, require_agent_domain: required, ..Config::default() };
+        let mut world = World::with(config);
+        world.agent_in("a", agents);
+        let told = world.told("a");
+        if welcome {
+            assert_eq!(told, ["registered"]);
+        } else {
+            assert!(told[0].starts_with("shutdown: The agent"), "{told:?}");
+            assert!(told[0].contains("--domain"), "{told:?}");
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_moved_to_another_address_is_another_agent() {
+    let mut world = World::new();
+    world.agent("a");
+    world.told("a");
+    world.disconnect("a");
+    world.move_agent("a", "10.9.9.9:5051");
+    world.reconnect("a");
+    let told = world.told("a");
+    assert_eq!(told[0], "shutdown: The agent's IP was 10.0.0.1 and is 10.9.9.9");
+}
