@@ -1,6 +1,7 @@
 //! The acting half of the agent: links, containers, the built-in executor, files.
 
 mod api;
+mod beneath;
 pub mod containerizer;
 pub mod containers;
 pub mod detect;
@@ -9,6 +10,7 @@ pub mod executor;
 pub mod fetcher;
 mod gc;
 mod handle;
+pub mod images;
 pub mod launcher;
 mod link;
 mod mirror;
@@ -26,7 +28,7 @@ mod wanted;
 mod wire;
 
 pub use link::Channels;
-pub use options::{Authentication, Options, Recover, StartError};
+pub use options::{Authentication, ImageSettings, Options, Recover, StartError};
 pub use running::{Running, StopMode, start, start_simulated};
 pub use simulated::Imitation;
 pub use store::StoreError;

@@ -21,6 +21,7 @@ use crate::containerizer::{
 };
 use crate::detect::DetectError;
 use crate::fetcher::{CACHE_BYTES_MAX_DEFAULT, STALL_TIMEOUT_DEFAULT};
+use crate::images::Registries;
 use crate::launcher::Capabilities;
 use crate::store::StoreError;
 
@@ -83,6 +84,8 @@ pub struct Options {
     pub network_cni_plugins_dirs: Vec<PathBuf>,
     /// Whether what is to be undone for containers in networks is kept over a boot of the machine.
     pub network_cni_root_dir_persist: bool,
+    /// How containers come by images. Absent: they do not.
+    pub images: Option<ImageSettings>,
     /// Where downloads are kept for the next launch, in `cache` there; without one, `fetch` in the
     /// work directory. Agents of one machine must not share it.
     pub fetcher_cache_dir: Option<PathBuf>,
@@ -143,6 +146,18 @@ pub struct Authentication {
     pub readwrite: bool,
 }
 
+/// How containers come by images.
+#[derive(Clone, Debug, Default)]
+pub struct ImageSettings {
+    /// Where images come from.
+    pub registries: Registries,
+    /// Whether what images say of how to run them is not heeded.
+    pub ignore_runtime: bool,
+    /// Where images are kept; without one, `store/docker` in the work directory. Agents of one machine
+    /// must not share it.
+    pub store_dir: Option<PathBuf>,
+}
+
 /// What becomes of executors of an earlier run of the agent.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Recover {
@@ -186,6 +201,7 @@ impl Default for Options {
             network_cni_config_dir: None,
             network_cni_plugins_dirs: NetworkOptions::default().plugins_dirs,
             network_cni_root_dir_persist: false,
+            images: Some(ImageSettings::default()),
             fetcher_cache_dir: None,
             fetcher_cache_size: CACHE_BYTES_MAX_DEFAULT,
             fetcher_stall_timeout: STALL_TIMEOUT_DEFAULT,
@@ -235,6 +251,9 @@ pub enum StartError {
     /// Containers cannot be run here.
     #[error(transparent)]
     Containers(#[from] SetupError),
+    /// Images cannot be kept.
+    #[error(transparent)]
+    Images(#[from] crate::images::Reason),
     /// The machine does not tell what it has.
     #[error(transparent)]
     Detect(#[from] DetectError),

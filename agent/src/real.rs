@@ -29,7 +29,8 @@ use crate::containerizer::{
 };
 use crate::containers::{Containers, Found};
 use crate::fetcher::{Fetcher, Uri};
-use crate::launcher::{Identity, Volume, VolumeSource};
+use crate::images::{Given, Images, Provisioned, Start, WantedImage, Way};
+use crate::launcher::{Identity, Rootfs, Volume, VolumeSource};
 use crate::sandbox::Run;
 use crate::secrets::Secrets;
 use crate::socket::{self, SOCKET_VARIABLE};
@@ -58,6 +59,8 @@ pub(crate) struct Surroundings {
 pub(crate) struct Real {
     containerizer: Containerizer,
     fetcher: Fetcher,
+    /// Absent: there are none on this agent.
+    images: Option<Images>,
     around: Surroundings,
     /// Launches that have not got as far as the containerizer.
     preparing: Mutex<HashMap<ContainerId, CancellationToken>>,
@@ -71,16 +74,23 @@ impl Real {
     pub(crate) fn new(
         containerizer: Containerizer,
         fetcher: Fetcher,
+        images: Option<Images>,
         around: Surroundings,
     ) -> Self {
         Self {
             containerizer,
             fetcher,
+            images,
             around,
             preparing: Mutex::default(),
             sandboxes: Arc::default(),
             limits: Mutex::default(),
         }
+    }
+
+    /// The images of this agent, if there are any.
+    pub(crate) fn images(&self) -> Option<&Images> {
+        self.images.as_ref()
     }
 
     /// Whether a container is being started, or runs, or is over and not yet forgotten.
@@ -138,8 +148,9 @@ impl Real {
             self.around.secrets.reveal(command)?;
         }
         let command = executor.command.clone().unwrap_or_default();
-        let user = self.user(&command, launch);
-        let owner = user.as_deref().map(Identity::of).transpose().map_err(|it| it.to_string())?;
+        let mut wanted = wanted::read(executor.container.as_ref())?;
+        let image = self.image(wanted.image.as_ref()).await?;
+        let (owner, home) = self.whom(&command, launch, image.as_ref())?;
         let run = Run {
             agent: launch.agent.clone(),
             framework,
@@ -163,26 +174,34 @@ impl Real {
                 format!("Failed to fetch all URIs for container '{}': {error}", launch.container)
             })?;
         }
-        let mut wanted = wanted::read(executor.container.as_ref())?;
         if let Some(container) = &executor.container {
             wanted.secrets = self.around.secrets.volumes(container)?;
         }
-        let mut environment = self.environment(launch, &run, &sandbox, &executor);
+        let mut environment =
+            self.environment(launch, &run, &sandbox, &executor, image.as_ref(), home);
         if wanted.networks != Networks::Host {
-            environment.push((SOCKET_VARIABLE.to_owned(), socket::SEEN_AT.to_owned()));
+            // Where it starts an image may say.
+            let path = match &image {
+                Some(_) => format!("{}/{}", Rootfs::SANDBOX, socket::SEEN_AT),
+                None => socket::SEEN_AT.to_owned(),
+            };
+            environment.push((SOCKET_VARIABLE.to_owned(), path));
         }
         Ok(LaunchSpec {
             container: launch.container.clone(),
             environment,
-            command: self.command_line(launch, &command),
+            command: self.command_line(launch, &command, image.as_ref())?,
             sandbox,
-            user,
+            user: None,
+            identity: owner,
+            workdir: image.as_ref().and_then(Provisioned::workdir),
+            image,
             limits: limits(&launch.resources, &launch.executor.resources, &infos),
             ports: launch.resources.ranges("ports"),
             hostname: executor.container.as_ref().and_then(|it| it.hostname.clone()),
             shown: self.shown(&wanted),
             wanted,
-            small: launch.is_command || launch.executor.is_default,
+            small: is_built_in(launch),
         })
     }
 
@@ -200,29 +219,80 @@ impl Real {
         if wanted.networks == Networks::Host { Vec::new() } else { vec![socket] }
     }
 
-    /// Whom the executor runs as: the command says, else the framework.
-    fn user(&self, command: &CommandInfo, launch: &ContainerLaunch) -> Option<String> {
-        if !self.around.switch_user {
-            return None;
-        }
-        let of_framework = Some(launch.framework.user.to_string()).filter(|it| !it.is_empty());
-        command.user.clone().filter(|it| !it.is_empty()).or(of_framework)
+    /// Has the image here that is wanted, if one is.
+    async fn image(&self, wanted: Option<&WantedImage>) -> Result<Option<Provisioned>, String> {
+        let Some(wanted) = wanted else { return Ok(None) };
+        let Some(images) = &self.images else {
+            // To run it on the machine's own files would be something else than what was asked for.
+            return Err(format!(
+                "there are no images on this agent, and '{}' is wanted; start it with \
+                 --image_providers=docker and --isolation=filesystem/linux among others",
+                wanted.reference
+            ));
+        };
+        images.provision(wanted).await.map(Some).map_err(|error| error.to_string())
     }
 
-    fn command_line(&self, launch: &ContainerLaunch, command: &CommandInfo) -> CommandLine {
-        if launch.is_command || launch.executor.is_default {
+    /// Whom the executor runs as, and that user's directory in the image.
+    fn whom(
+        &self,
+        command: &CommandInfo,
+        launch: &ContainerLaunch,
+        image: Option<&Provisioned>,
+    ) -> Result<(Option<Identity>, Option<String>), String> {
+        if !self.around.switch_user {
+            return Ok((None, None));
+        }
+        let of_machine =
+            |user: &str| Identity::of(user).map(Some).map_err(|error| error.to_string());
+        let said = |user: &str| Some(user.to_owned()).filter(|user| !user.is_empty());
+        let asked = command.user.as_deref().and_then(said);
+        let usual = said(&launch.framework.user);
+        let Some(image) = image else {
+            let user = asked.or(usual);
+            return Ok((user.as_deref().map_or(Ok(None), of_machine)?, None));
+        };
+        let of_image = |user: &str| image.user(user).map_err(|error| error.to_string());
+        let found = match (asked, &image.config.user, usual) {
+            (None, Some(own), _) => of_image(own)?,
+            (Some(user), _, _) | (None, None, Some(user)) if image.way == Way::Mesos => {
+                match of_image(&user) {
+                    Ok(found) => found,
+                    // Somebody the image does not name may still be known here.
+                    Err(_) => return Ok((of_machine(&user)?, None)),
+                }
+            }
+            (Some(user), _, _) => of_image(&user)?,
+            (None, None, _) => of_image("0")?,
+        };
+        Ok((Some(found.identity), found.home))
+    }
+
+    fn command_line(
+        &self,
+        launch: &ContainerLaunch,
+        command: &CommandInfo,
+        image: Option<&Provisioned>,
+    ) -> Result<CommandLine, String> {
+        if is_built_in(launch) {
             let (program, arguments) = &self.around.executor;
             let program = program.to_string_lossy().into_owned();
             let rest = arguments.iter().map(|it| it.to_string_lossy().into_owned());
             let arguments = [program.clone()].into_iter().chain(rest).collect();
-            return CommandLine::Program { path: program, arguments };
+            return Ok(CommandLine::Program { path: program, arguments });
         }
         let value = command.value().to_owned();
-        if command.shell() {
+        if let Some(image) = image {
+            let (shell, arguments) = (command.shell(), command.arguments.as_slice());
+            let given = Given { shell, value: &value, arguments };
+            let (path, arguments) = image.start().command_line(given)?;
+            return Ok(CommandLine::Program { path, arguments });
+        }
+        Ok(if command.shell() {
             CommandLine::Shell(value)
         } else {
             CommandLine::Program { path: value, arguments: command.arguments.clone() }
-        }
+        })
     }
 
     fn environment(
@@ -231,9 +301,13 @@ impl Real {
         run: &Run,
         sandbox: &Path,
         executor: &ExecutorInfo,
+        image: Option<&Provisioned>,
+        home: Option<String>,
     ) -> Vec<(String, String)> {
         let around = &self.around;
-        let sandbox = sandbox.display().to_string();
+        let directory = sandbox.display().to_string();
+        // As it is seen from inside.
+        let sandbox = image.map_or_else(|| directory.clone(), |_| Rootfs::SANDBOX.to_owned());
         let grace = launch.executor.shutdown_grace.unwrap_or(around.executor_shutdown_grace_period);
         let flag = |yes: bool| if yes { "1" } else { "0" }.to_owned();
         let mut all = vec![
@@ -243,7 +317,7 @@ impl Real {
             ("MESOS_AGENT_ENDPOINT", around.address.to_string()),
             ("MESOS_SLAVE_ID", run.agent.to_string()),
             ("MESOS_SLAVE_PID", format!("slave(1)@{}", around.address)),
-            ("MESOS_DIRECTORY", sandbox.clone()),
+            ("MESOS_DIRECTORY", directory),
             ("MESOS_SANDBOX", sandbox),
             ("MESOS_CHECKPOINT", flag(launch.framework.checkpoint)),
             ("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", format_duration(grace)),
@@ -259,18 +333,17 @@ impl Real {
         }
         let mut all: Vec<(String, String)> =
             all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        // What the agent says of itself cannot be said otherwise. `PATH` can.
-        let wanted = executor.command.as_ref().and_then(|command| command.environment.as_ref());
-        for variable in wanted.into_iter().flat_map(|environment| &environment.variables) {
-            let value = variable.value().to_owned();
-            if let Some(known) = all.iter_mut().find(|(name, _)| *name == variable.name) {
-                if !known.0.starts_with("MESOS_") {
-                    known.1 = value;
-                }
+        if let Some(image) = image {
+            all.push(("HOME".to_owned(), home.unwrap_or_else(|| "/".to_owned())));
+            if is_built_in(launch) {
+                all.push((Start::VARIABLE.to_owned(), image.start().to_variable()));
             } else {
-                all.push((variable.name.clone(), value));
+                add(&mut all, image.config.env.iter().cloned());
             }
         }
+        let wanted = executor.command.as_ref().and_then(|command| command.environment.as_ref());
+        let wanted = wanted.into_iter().flat_map(|environment| &environment.variables);
+        add(&mut all, wanted.map(|it| (it.name.clone(), it.value().to_owned())));
         all
     }
 
@@ -363,6 +436,22 @@ impl Containers for Real {
             Some(self.explained(&container, broken))
         }
         .boxed()
+    }
+}
+
+/// Whether it is the agent's own program that runs there.
+fn is_built_in(launch: &ContainerLaunch) -> bool {
+    launch.is_command || launch.executor.is_default
+}
+
+/// Adds variables. What the agent says of itself cannot be said otherwise; `PATH` can.
+fn add(all: &mut Vec<(String, String)>, more: impl Iterator<Item = (String, String)>) {
+    for (name, value) in more {
+        match all.iter_mut().find(|(known, _)| *known == name) {
+            Some(_) if name.starts_with("MESOS_") => {}
+            Some(known) => known.1 = value,
+            None => all.push((name, value)),
+        }
     }
 }
 

@@ -30,9 +30,10 @@ use crate::driver::{self, Ended, Shell, wall};
 use crate::fetcher::{Fetcher, FetcherOptions};
 use crate::gc;
 use crate::handle::Handle;
+use crate::images::{Images, ImagesOptions};
 use crate::link::{self, Channels, Link};
 use crate::mirror::Mirror;
-use crate::options::{Options, Recover, StartError};
+use crate::options::{ImageSettings, Options, Recover, StartError};
 use crate::real::{Real, Surroundings};
 use crate::secrets::Secrets;
 use crate::simulated::{Imitation, Simulated};
@@ -141,6 +142,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         headroom_milli: options.gc_disk_headroom_milli,
         interval: options.disk_watch_interval,
     };
+    let kept = tokio::spawn(keep(real.images().cloned(), stop.clone()));
     let collected = tokio::spawn(gc::run(real, work_dir, rules, stop.clone()));
 
     let secrets = Secrets { dir: options.secret_resolver.clone() };
@@ -151,8 +153,16 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         Around { masters: options.masters, first_wait: options.registration_backoff_factor };
     let channels = Channels::new(options.identity);
     let mut running = run(parts, around, address, channels, stop).await;
-    running.tasks.extend([served, local, collected]);
+    running.tasks.extend([served, local, kept, collected]);
     Ok(running)
+}
+
+/// Keeps images for as long as the agent runs.
+async fn keep(images: Option<Images>, stop: CancellationToken) {
+    stop.cancelled().await;
+    if let Some(images) = images {
+        images.close();
+    }
 }
 
 /// Starts an agent without a machine: its containers are imitated, it has no port and forgets
@@ -382,6 +392,12 @@ fn real(options: &Options, address: SocketAddr, offered: &Resources) -> Result<R
     // A directory of its own, since it is emptied.
     let cache_dir = cache_dir.unwrap_or_else(|| options.work_dir.join("fetch")).join("cache");
     let cache_dir = std::path::absolute(&cache_dir).unwrap_or(cache_dir);
+    let settings = options.images.clone();
+    // Nobody could give them their files.
+    let settings = settings.filter(|_| isolation.names().contains(&"filesystem/linux"));
+    let store_dir = settings.as_ref().and_then(|settings| settings.store_dir.clone());
+    let store_dir = store_dir.unwrap_or_else(|| options.work_dir.join("store/docker"));
+    let store_dir = std::path::absolute(&store_dir).unwrap_or(store_dir);
     let containerizer = Containerizer::new(ContainerizerOptions {
         isolation,
         cgroups_root: options.cgroups_root.clone(),
@@ -402,9 +418,25 @@ fn real(options: &Options, address: SocketAddr, offered: &Resources) -> Result<R
                 .then(|| options.work_dir.join("isolators/network/cni")),
         },
         // The agent's records and the downloads of others are nobody's matter in there.
-        hidden: vec![options.work_dir.join("meta"), cache_dir.clone()],
-        ..ContainerizerOptions::new(runtime_dir, options.launcher.clone())
+        hidden: vec![
+            options.work_dir.join("meta"),
+            options.work_dir.join("provisioner"),
+            cache_dir.clone(),
+            store_dir.clone(),
+        ],
+        provisioner_dir: options.work_dir.join("provisioner"),
+        ..ContainerizerOptions::new(runtime_dir.clone(), options.launcher.clone())
     })?;
+    let open = |settings: ImageSettings| {
+        Images::open(ImagesOptions {
+            store_dir,
+            registries: settings.registries,
+            ignore_runtime: settings.ignore_runtime,
+            stall_timeout: options.fetcher_stall_timeout,
+            in_use: Arc::new(move || Containerizer::layers_in_use(&runtime_dir)),
+        })
+    };
+    let images = settings.map(open).transpose()?;
     let around = Surroundings {
         work_dir: options.work_dir.clone(),
         address,
@@ -423,7 +455,7 @@ fn real(options: &Options, address: SocketAddr, offered: &Resources) -> Result<R
         ..FetcherOptions::default()
     })
     .map_err(|source| StartError::WorkDir { path: cache_dir, source })?;
-    Ok(Real::new(containerizer, fetcher, around))
+    Ok(Real::new(containerizer, fetcher, images, around))
 }
 
 /// Finds out what has become of the executors in the records.

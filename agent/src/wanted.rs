@@ -8,22 +8,22 @@ use proto::mesos::v1::linux_info::IpcMode;
 use proto::mesos::v1::r_limit_info::r_limit::Type as Limited;
 use proto::mesos::v1::volume::Mode;
 use proto::mesos::v1::volume::source::{Type as SourceType, sandbox_path};
-use proto::mesos::v1::{ContainerInfo, Image, LinuxInfo, RLimitInfo, Volume as WireVolume};
+use proto::mesos::v1::{
+    ContainerInfo, LinuxInfo, RLimitInfo, Secret, Volume as WireVolume, container_info,
+};
 
 use crate::containerizer::{Seccomp, Wanted};
+use crate::images::{Credentials, WantedImage, Way};
 use crate::launcher::{Capabilities, Rlimit, UnknownCapability, Volume, VolumeSource};
 
 /// Reads a container's description. An error says what in it this agent does not know.
 pub(crate) fn read(container: Option<&ContainerInfo>) -> Result<Wanted, String> {
     let Some(container) = container else { return Ok(Wanted::default()) };
-    if let Some(image) = image(container) {
-        // To run it on the machine's own files would be something else than what was asked for.
-        return Err(format!(
-            "there are no images on this agent, and '{image}' is wanted; leave it out to run on the \
-             machine's own files"
-        ));
-    }
-    let mut wanted = Wanted { networks: networks::read(container)?, ..Wanted::default() };
+    let mut wanted = Wanted {
+        networks: networks::read(container)?,
+        image: image(container)?,
+        ..Wanted::default()
+    };
     if let Some(linux) = &container.linux_info {
         linux_info(linux, &mut wanted).map_err(|error| error.to_string())?;
     }
@@ -39,15 +39,46 @@ pub(crate) fn read(container: Option<&ContainerInfo>) -> Result<Wanted, String> 
     Ok(wanted)
 }
 
-/// The name of the image that a container is to be made of.
-fn image(container: &ContainerInfo) -> Option<String> {
-    let docker = container.docker.as_ref().map(|docker| docker.image.clone());
-    let image = container.mesos.as_ref().and_then(|mesos| mesos.image.as_ref());
-    let of_image = |image: &Image| {
-        let docker = image.docker.as_ref().map(|docker| docker.name.clone());
-        docker.or_else(|| image.appc.as_ref().map(|appc| appc.name.clone())).unwrap_or_default()
+/// The image that a container is to be made of.
+fn image(container: &ContainerInfo) -> Result<Option<WantedImage>, String> {
+    // Some frameworks describe both ways and say by the type which one is meant.
+    let is_docker = container.r#type() == container_info::Type::Docker;
+    if let Some(docker) = container.docker.as_ref().filter(|_| is_docker) {
+        return Err(format!(
+            "containers of type DOCKER are not run on this agent, and '{}' is wanted; name the image \
+             in a container of type MESOS",
+            docker.image
+        ));
+    }
+    let Some(image) = container.mesos.as_ref().and_then(|mesos| mesos.image.as_ref()) else {
+        return Ok(None);
     };
-    docker.or_else(|| image.map(of_image))
+    let Some(docker) = &image.docker else {
+        return Err(
+            "images of type APPC are not run on this agent; use one of type DOCKER, which \
+                    is what OCI images are as well"
+                .to_owned(),
+        );
+    };
+    let credentials = docker.config.as_ref().map_or(Ok(Credentials::default()), credentials)?;
+    Ok(Some(WantedImage {
+        reference: docker.name.clone(),
+        cached: image.cached(),
+        way: Way::Mesos,
+        credentials,
+    }))
+}
+
+/// Reads what an image's registry is to be shown. An error does not tell it.
+fn credentials(config: &Secret) -> Result<Credentials, String> {
+    let Some(value) = &config.value else {
+        return Err("the image's 'config' is a reference to a secret, which this agent cannot \
+                    resolve; give its value"
+            .to_owned());
+    };
+    let wrong = |error: String| format!("the image's 'config' cannot be read: {error}");
+    let text = str::from_utf8(&value.data).map_err(|error| wrong(error.to_string()))?;
+    Credentials::parse(text).map_err(|error| wrong(error.to_string()))
 }
 
 fn volume(volume: &WireVolume) -> Result<Volume, String> {
@@ -154,23 +185,23 @@ fn number(limited: Limited) -> Option<u32> {
 mod tests {
     use super::*;
     use proto::mesos::v1::r_limit_info::RLimit;
-    use proto::mesos::v1::{CapabilityInfo, SeccompInfo, container_info, image};
+    use proto::mesos::v1::{CapabilityInfo, Image, SeccompInfo, image};
 
     #[test]
-    fn a_container_of_an_image_is_refused_with_its_name() {
-        let docker =
-            container_info::DockerInfo { image: "nginx:1".to_owned(), ..Default::default() };
+    fn an_image_is_read_and_other_kinds_are_refused() {
         let named = image::Docker { name: "nginx:2".to_owned(), ..Default::default() };
-        let image = Image { docker: Some(named), ..Image::default() };
-        let mesos = container_info::MesosInfo { image: Some(image) };
-        for (info, name) in [
-            (ContainerInfo { docker: Some(docker), ..ContainerInfo::default() }, "nginx:1"),
-            (ContainerInfo { mesos: Some(mesos), ..ContainerInfo::default() }, "nginx:2"),
-        ] {
-            let error = read(Some(&info)).expect_err("there are no images");
-            let expected = format!("there are no images on this agent, and '{name}' is wanted;");
-            assert!(error.starts_with(&expected), "{error}");
-        }
+        let of = |image| {
+            let mesos = Some(container_info::MesosInfo { image: Some(image) });
+            read(Some(&ContainerInfo { mesos, ..ContainerInfo::default() }))
+        };
+        let docker = Image { docker: Some(named), cached: Some(false), ..Image::default() };
+        let wanted = of(docker.clone()).expect("it is an image").image.expect("it is wanted");
+        assert_eq!((wanted.reference.as_str(), wanted.cached), ("nginx:2", false));
+        let usual = of(Image { cached: None, ..docker }).expect("it is an image").image;
+        assert!(usual.is_some_and(|image| image.cached));
+        let appc = Image { appc: Some(image::Appc::default()), ..Image::default() };
+        let error = of(appc).expect_err("there are none");
+        assert!(error.starts_with("images of type APPC are not run"), "{error}");
     }
 
     #[test]

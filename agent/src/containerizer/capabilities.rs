@@ -62,8 +62,8 @@ mod tests {
 
     fn granted(agent: &Granted, wanted: Wanted) -> Result<Plan, String> {
         let id = ContainerId::new("c").expect("an id");
-        let container =
-            Container { id, limits: Limits::default(), wanted, ports: Ranges::default() };
+        let (limits, ports) = (Limits::default(), Ranges::default());
+        let container = Container { id, limits, wanted, ports, layers: None };
         let mut plan = Plan::default();
         agent.prepare(&container, &mut plan).map_err(|error| error.to_string())?;
         Ok(plan)

@@ -84,7 +84,10 @@ impl Isolator for Du {
 
     fn inspect(&self, container: &str) {
         if let Some(plan) = super::read_plan(&Files::new(self.containers.join(container))) {
-            let seen = Seen { used: used(&plan.sandbox), limit: self.limit(container) };
+            // What it writes besides its sandbox, if it has files of its own, is its own as well.
+            let written = plan.rootfs.as_ref().map_or(0, |rootfs| used(&rootfs.upper()));
+            let used = used(&plan.sandbox) + written;
+            let seen = Seen { used, limit: self.limit(container) };
             self.seen.lock().insert(container.to_owned(), seen);
         }
     }

@@ -1,11 +1,12 @@
 //! `filesystem/linux` and `filesystem/posix`: what a container sees of the file system.
 //!
 //! Both start the command in its sandbox, which is the launcher's doing. The first adds mounts of
-//! the container's own, which vanish with it.
+//! the container's own, which vanish with it, and where it is made of an image that image's files.
 
 use std::path::PathBuf;
 
 use super::isolator::{Container, Isolator, StepError};
+use super::rootfs::Rootfses;
 use crate::launcher::Plan;
 
 /// Files of the kernel that tell of other containers or of the machine.
@@ -34,6 +35,8 @@ const READ_ONLY: [&str; 6] =
 pub(super) struct Linux {
     /// Directories of the agent that are nobody else's matter.
     pub(super) hidden: Vec<PathBuf>,
+    /// Where containers of images have their files.
+    pub(super) rootfses: Rootfses,
 }
 
 impl Isolator for Linux {
@@ -41,12 +44,19 @@ impl Isolator for Linux {
         "filesystem/linux"
     }
 
-    fn prepare(&self, _container: &Container, plan: &mut Plan) -> Result<(), StepError> {
+    fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
         plan.namespaces.mount = true;
         plan.masked.extend(MASKED.iter().map(PathBuf::from));
         plan.masked.extend(self.hidden.iter().cloned());
         plan.read_only.extend(READ_ONLY.iter().map(PathBuf::from));
+        if let Some(layers) = &container.layers {
+            self.rootfses.make(self.name(), container, layers, plan)?;
+        }
         Ok(())
+    }
+
+    fn cleanup(&self, container: &str) -> Result<(), StepError> {
+        self.rootfses.remove(self.name(), container)
     }
 }
 

@@ -7,6 +7,7 @@ use super::cgroups::hierarchy::Mounts;
 pub use super::cgroups::hierarchy::NoController;
 use super::cgroups::{Cpu, Cpuset, Devices, Grouped, Memory, Pids, Tracking};
 use super::isolator::Isolator;
+use super::rootfs::Rootfses;
 use super::{
     ContainerizerOptions, capabilities, cni, disk, filesystem, namespaces, nnp, ports, posix,
     rlimits, seccomp, secrets, volumes,
@@ -45,8 +46,13 @@ pub const NAMES: [&str; 26] = [
 
 /// Names of isolators that are always there or come with another one, so that a list written for
 /// Mesos keeps working.
-const IMPLIED: [&str; 4] =
-    ["cgroups/cpuacct", "namespaces/uts", "cgroups/freezer", "environment_secret"];
+const IMPLIED: [&str; 5] = [
+    "cgroups/cpuacct",
+    "namespaces/uts",
+    "cgroups/freezer",
+    "environment_secret",
+    "docker/runtime",
+];
 
 /// Every isolator on cgroups that this machine has the controller for.
 const ALL_CGROUPS: &str = "cgroups/all";
@@ -200,6 +206,7 @@ pub(super) fn build(
                     .chain(&setup.options.hidden)
                     .cloned()
                     .collect(),
+                rootfses: Rootfses::new(setup.options.provisioner_dir.clone(), &setup.containers),
             }),
             "filesystem/posix" => Box::new(filesystem::Posix),
             "volume/host_path" => Box::new(volumes::HostPath),

@@ -27,6 +27,8 @@ pub(crate) struct Container {
     pub(crate) wanted: Wanted,
     /// The ports that it may listen on.
     pub(crate) ports: Ranges,
+    /// Directories of the layers of its image, the topmost first. Absent: it has none.
+    pub(crate) layers: Option<Vec<PathBuf>>,
 }
 
 /// One aspect of isolation.

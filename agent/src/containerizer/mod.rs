@@ -21,13 +21,14 @@ mod nnp;
 mod ports;
 mod posix;
 mod rlimits;
+mod rootfs;
 mod seccomp;
 mod secrets;
 mod spec;
 mod supervise;
 mod volumes;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
@@ -108,6 +109,8 @@ pub struct ContainerizerOptions {
     pub sharing: SharingOptions,
     /// Networks that containers can join.
     pub networks: NetworkOptions,
+    /// Holds what containers of images write, one directory per container. On a disk: it may be much.
+    pub provisioner_dir: PathBuf,
     /// Whether a container that takes more of the disk than it was given is ended, where `disk/du`
     /// counts that (`--enforce_container_disk_quota`).
     pub enforce_disk: bool,
@@ -122,8 +125,10 @@ pub struct ContainerizerOptions {
 impl ContainerizerOptions {
     /// Defaults, with the two paths that have none.
     pub fn new(runtime_dir: impl Into<PathBuf>, launcher: (PathBuf, Vec<OsString>)) -> Self {
+        let runtime_dir = runtime_dir.into();
         Self {
-            runtime_dir: runtime_dir.into(),
+            provisioner_dir: runtime_dir.join("provisioner"),
+            runtime_dir,
             launcher,
             isolation: Isolation::default_here(),
             cgroups_root: "mesos".to_owned(),
@@ -512,6 +517,11 @@ impl Containerizer {
             || self.inner.files(container.as_str()).dir().exists()
     }
 
+    /// The directories of layers that containers are made of.
+    pub fn layers_in_use(runtime_dir: &Path) -> io::Result<BTreeSet<PathBuf>> {
+        rootfs::layers_in_use(&runtime_dir.join("containers"))
+    }
+
     /// Takes back the containers in `known`, the agent's own record, and destroys all others.
     pub async fn recover(&self, known: &[ContainerId]) -> io::Result<Recovered> {
         supervise::recover(&self.inner, known).await
@@ -561,12 +571,16 @@ impl Inner {
             limits: spec.limits,
             wanted: spec.wanted.clone(),
             ports: spec.ports.clone(),
+            layers: spec.image.as_ref().map(|image| image.layers.clone()),
         };
+        // Its layers are held until the plan says that they are in use.
+        let _image = spec.image.clone();
         let mut plan = plan(spec)?;
         for isolator in &self.isolators {
             isolator.prepare(&container, &mut plan)?;
             self.options.steps.reached_by("prepared", isolator.name());
         }
+        rootfs::taken(&container, &plan)?;
         volumes::all_taken(&container, &plan)?;
         if !container.wanted.secrets.is_empty()
             && !self.isolators.iter().any(|it| it.name() == secrets::NAME)
@@ -665,7 +679,10 @@ fn mark(path: &Path) -> io::Result<()> {
 
 /// What the launcher is told before isolators have their say.
 fn plan(spec: LaunchSpec) -> Result<Plan, LaunchError> {
-    let identity = spec.user.as_deref().map(Identity::of).transpose()?;
+    let identity = match spec.identity {
+        Some(identity) => Some(identity),
+        None => spec.user.as_deref().map(Identity::of).transpose()?,
+    };
     let (programs, arguments) = match spec.command {
         CommandLine::Shell(line) => {
             (vec!["/bin/sh".into()], vec!["sh".to_owned(), "-c".to_owned(), line])
@@ -676,6 +693,7 @@ fn plan(spec: LaunchSpec) -> Result<Plan, LaunchError> {
     };
     Ok(Plan {
         sandbox: spec.sandbox,
+        workdir: spec.workdir,
         programs,
         arguments,
         environment: spec.environment,

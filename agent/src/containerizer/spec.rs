@@ -6,7 +6,8 @@ use model::amount::Ranges;
 use model::ids::ContainerId;
 use proto::mesos::v1::NetworkInfo;
 
-use crate::launcher::{Capabilities, Rlimit, Volume};
+use crate::images::{Provisioned, WantedImage};
+use crate::launcher::{Capabilities, Identity, Rlimit, Volume};
 use crate::secrets::SecretVolume;
 
 /// What a container executes.
@@ -59,6 +60,13 @@ pub struct LaunchSpec {
     pub environment: Vec<(String, String)>,
     /// Whom to run as. Absent: as the agent.
     pub user: Option<String>,
+    /// Whom to run as, looked up already: it counts before `user`. Users of an image are those that
+    /// its own files name.
+    pub identity: Option<Identity>,
+    /// The image whose files it sees. Absent: those of the machine.
+    pub image: Option<Provisioned>,
+    /// Where the command starts, as it sees it. Absent: in its sandbox.
+    pub workdir: Option<PathBuf>,
     /// What it may use.
     pub limits: Limits,
     /// The ports that it may listen on.
@@ -96,6 +104,8 @@ pub struct Wanted {
     pub shares_ipc: bool,
     /// Whether it sees the processes of the machine rather than only its own.
     pub shares_pids: bool,
+    /// Whose files it sees. Absent: the machine's.
+    pub image: Option<WantedImage>,
 }
 
 /// Which networks a container is in.

@@ -11,13 +11,14 @@ use nix::unistd::Pid;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
+use crate::images::Start;
 use crate::launcher::Identity;
 
 /// Bytes that are read of what a check prints.
 const OUTPUT_BYTES_MAX: u64 = 1_024;
 
 /// Variables of the executor that are not for tasks.
-const HIDDEN: [&str; 1] = ["MESOS_EXECUTOR_AUTHENTICATION_TOKEN"];
+const HIDDEN: [&str; 2] = ["MESOS_EXECUTOR_AUTHENTICATION_TOKEN", Start::VARIABLE];
 
 /// What to execute.
 #[derive(Clone, Debug, Eq, PartialEq)]

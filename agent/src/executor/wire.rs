@@ -10,6 +10,7 @@ use proto::mesos::v1::executor::{Call, Event, call, event};
 
 use super::core::{Input, Report, Task};
 use super::process::Program;
+use crate::images::{Given, Start};
 use crate::launcher::Identity;
 use crate::prober::{Answer, Patience, Schedule, Target};
 
@@ -108,10 +109,7 @@ fn runnable(info: &mesos::TaskInfo) -> Runnable {
     if let Some(ip) = std::env::var("LIBPROCESS_IP").ok().filter(|_| !has_own_address()) {
         add("MESOS_CONTAINER_IP", &ip);
     }
-    let program = match &info.command {
-        Some(command) => program(command, &environment),
-        None => Err("The task has no command for the built-in executor to run".to_owned()),
-    };
+    let program = task_program(info, environment);
     // Checks see what the task sees.
     let around = program.as_ref().map_or(&[][..], |program| &program.environment);
     let timed = |target: Option<Target>, schedule: Schedule| Some((target?, schedule.timeout));
@@ -124,6 +122,41 @@ fn runnable(info: &mesos::TaskInfo) -> Runnable {
 
 fn has_own_address() -> bool {
     std::env::var_os("MESOS_CONTAINER_IP").is_some()
+}
+
+/// What a task executes. In a container of an image the image has a say.
+fn task_program(
+    info: &mesos::TaskInfo,
+    mut environment: Vec<(String, String)>,
+) -> Result<Program, String> {
+    let none = || "The task has no command for the built-in executor to run".to_owned();
+    let Some(start) = std::env::var(Start::VARIABLE).ok().and_then(|it| Start::from_variable(&it))
+    else {
+        if has_image(info) {
+            return Err(
+                "Tasks of a group run in their executor's files, and this one wants an image; \
+                        launch it alone"
+                    .to_owned(),
+            );
+        }
+        return program(info.command.as_ref().ok_or_else(none)?, &environment);
+    };
+    let given = info.command.clone().unwrap_or_default();
+    environment.splice(0..0, start.env.iter().cloned());
+    // The executor is whom the task is to be already, and only the agent can tell who that is.
+    let command = mesos::CommandInfo { user: None, ..given.clone() };
+    let (shell, value) = (given.shell(), given.value());
+    let (path, arguments) =
+        start.command_line(Given { shell, value, arguments: &given.arguments })?;
+    let command =
+        mesos::CommandInfo { shell: Some(false), value: Some(path), arguments, ..command };
+    program(&command, &environment)
+}
+
+fn has_image(info: &mesos::TaskInfo) -> bool {
+    let container = info.container.as_ref();
+    let image = |it: &mesos::ContainerInfo| it.mesos.as_ref().is_some_and(|it| it.image.is_some());
+    container.is_some_and(|container| container.docker.is_some() || image(container))
 }
 
 fn program(command: &mesos::CommandInfo, around: &[(String, String)]) -> Result<Program, String> {

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::beneath::Root;
+use crate::beneath::Root;
 
 /// What an archive is, by its name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -105,7 +105,7 @@ impl Format {
 
 /// What an archive may still unpack to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     bytes: u64,
     bytes_most: u64,
     entries: u64,
@@ -113,18 +113,22 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(bytes: u64, entries: u64) -> Self {
+    pub(crate) fn new(bytes: u64, entries: u64) -> Self {
         Self { bytes, bytes_most: bytes, entries, entries_most: entries }
     }
 
-    fn entry(&mut self) -> Result<(), ExtractError> {
+    pub(crate) fn entry(&mut self) -> Result<(), ExtractError> {
         self.entries =
             self.entries.checked_sub(1).ok_or(ExtractError::TooMany { most: self.entries_most })?;
         Ok(())
     }
 
     /// Copies everything, or what is allowed and one byte, which is too much.
-    fn copy(&mut self, from: impl Read, to: &mut impl Write) -> Result<(), ExtractError> {
+    pub(crate) fn copy(
+        &mut self,
+        from: impl Read,
+        to: &mut impl Write,
+    ) -> Result<(), ExtractError> {
         let copied = io::copy(&mut from.take(self.bytes.saturating_add(1)), to)?;
         self.bytes = self
             .bytes
@@ -251,7 +255,7 @@ fn link_escapes(path: &Path, target: &Path) -> ExtractError {
 }
 
 /// The path without dots, if it stays inside.
-pub(super) fn inside(path: &Path) -> Result<PathBuf, ExtractError> {
+pub(crate) fn inside(path: &Path) -> Result<PathBuf, ExtractError> {
     let mut clean = PathBuf::new();
     for component in path.components() {
         match component {

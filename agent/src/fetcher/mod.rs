@@ -4,7 +4,6 @@
 //! declined. A download that may be cached is kept for the next launch; files of this machine are
 //! copied each time. With `#sha256:…` behind it a URI's content must be just that.
 
-mod beneath;
 mod cache;
 mod checksum;
 mod extract;
@@ -18,7 +17,9 @@ use std::time::Duration;
 
 use self::cache::Cache;
 pub use self::extract::ExtractError;
-use self::extract::{Budget, Format};
+use self::extract::Format;
+pub(crate) use self::extract::{Budget, inside};
+use crate::beneath;
 use crate::launcher::Identity;
 
 /// How many redirects are followed. Browsers follow twenty; a chain of ten is surely a circle.
@@ -464,10 +465,10 @@ fn transfer(error: &reqwest::Error) -> Reason {
 /// What to call it in the sandbox.
 fn output(from: &str, asked: Option<&str>) -> Result<PathBuf, Reason> {
     let path = if let Some(file) = asked {
-        let clean = extract::inside(Path::new(file));
+        let clean = inside(Path::new(file));
         clean.map_err(|_| Reason::OutputEscapes(format!("'{}'", file.escape_debug())))?
     } else {
-        extract::inside(Path::new(last_segment(from))).map_err(|_| Reason::NoName)?
+        inside(Path::new(last_segment(from))).map_err(|_| Reason::NoName)?
     };
     if path.as_os_str().is_empty() { Err(Reason::NoName) } else { Ok(path) }
 }

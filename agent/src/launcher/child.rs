@@ -209,7 +209,9 @@ fn command(plan: &Plan) -> Result<Never, String> {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
             .map_err(failed("tie it to the launcher"))?;
     }
-    nix::unistd::chdir(&plan.sandbox).map_err(failed("enter the sandbox"))?;
+    let workdir = plan.workdir.as_deref().unwrap_or(plan.sandbox_inside());
+    nix::unistd::chdir(workdir)
+        .map_err(|errno| format!("cannot enter {}: {errno}", workdir.display()))?;
     reset_signals();
     // What this program or a library of it left open and unmarked must not reach the task.
     // SAFETY: the call changes marks of descriptors only, and nothing here is used after exec.

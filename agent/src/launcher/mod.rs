@@ -11,8 +11,10 @@ mod capabilities;
 mod child;
 pub(crate) mod memory;
 mod mounts;
+mod own_program;
 mod plan;
 mod privileges;
+mod rootfs;
 mod volumes;
 
 use std::fs::{self, File};
@@ -31,7 +33,7 @@ use crate::steps::Steps;
 
 pub use self::capabilities::{Capabilities, UnknownCapability};
 pub use self::plan::{
-    Files, Identity, Namespaces, Plan, Process, Rlimit, UnknownUser, Volume, VolumeSource,
+    Files, Identity, Namespaces, Plan, Process, Rlimit, Rootfs, UnknownUser, Volume, VolumeSource,
     write_atomically,
 };
 
@@ -90,6 +92,7 @@ fn run(files: &Files, steps: &Steps) -> Result<(), String> {
     let _ = nix::unistd::setsid();
     let plan = fs::read(files.plan()).map_err(|error| format!("cannot read the plan: {error}"))?;
     let plan: Plan = serde_json::from_slice(&plan).map_err(|error| format!("bad plan: {error}"))?;
+    let plan = own_program::bring_along(plan)?;
 
     // Held until this process ends, by the kernel's doing.
     let lock = lock(files)?;

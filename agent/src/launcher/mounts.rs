@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 
-use super::{Plan, volumes};
+use super::{Plan, rootfs, volumes};
 
 const NONE: Option<&str> = None;
 
@@ -22,6 +22,16 @@ pub(super) fn furnish(plan: &Plan) -> Result<(), String> {
         // gets in, so that no container keeps a disk of the host busy.
         mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE)
             .map_err(failed("make its mounts its own", Path::new("/")))?;
+        // What is of the machine is taken hold of while it can still be reached, and what may not be
+        // seen of it is not to come in as a volume either.
+        let shown = volumes::take_all(plan, &plan.shown)?;
+        let mut own = None;
+        if let Some(rootfs) = &plan.rootfs {
+            let root = rootfs::mount_layers(rootfs)?;
+            mask_all(plan)?;
+            own = Some(volumes::take_all(plan, &plan.volumes)?);
+            rootfs::enter(&root, plan)?;
+        }
         if plan.namespaces.pid {
             mount(Some("proc"), "/proc", Some("proc"), PLAIN, NONE)
                 .map_err(failed("mount", Path::new("/proc")))?;
@@ -34,12 +44,11 @@ pub(super) fn furnish(plan: &Plan) -> Result<(), String> {
             mount(Some("tmpfs"), shared_memory, Some("tmpfs"), flags, Some(options.as_str()))
                 .map_err(failed("mount", shared_memory))?;
         }
-        volumes::mount_all(plan, &plan.shown)?;
-        for path in &plan.masked {
-            mask(path)?;
-        }
+        volumes::mount_all(plan, &plan.shown, shown)?;
+        mask_all(plan)?;
         // After what is hidden, so that none shows it, and before what is not to be written to.
-        volumes::mount_all(plan, &plan.volumes)?;
+        let own = own.map_or_else(|| volumes::take_all(plan, &plan.volumes), Ok)?;
+        volumes::mount_all(plan, &plan.volumes, own)?;
         read_only(&plan.read_only)?;
     }
     if let Some(hostname) = plan.hostname.as_ref().filter(|_| plan.namespaces.uts) {
@@ -47,6 +56,10 @@ pub(super) fn furnish(plan: &Plan) -> Result<(), String> {
             .map_err(|errno| format!("cannot set its host name: {errno}"))?;
     }
     Ok(())
+}
+
+fn mask_all(plan: &Plan) -> Result<(), String> {
+    plan.masked.iter().try_for_each(|path| mask(path))
 }
 
 /// Puts something empty in the place of `path`, if there is anything.
@@ -91,7 +104,7 @@ fn mount_points() -> Result<BTreeSet<PathBuf>, String> {
     Ok(text.lines().filter_map(at).collect())
 }
 
-fn failed(what: &'static str, path: &Path) -> impl Fn(Errno) -> String + use<> {
+pub(super) fn failed(what: &'static str, path: &Path) -> impl Fn(Errno) -> String + use<> {
     let path = path.to_owned();
     move |errno| format!("cannot {what} {} in the container: {errno}", path.display())
 }

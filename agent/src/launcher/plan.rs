@@ -11,8 +11,12 @@ use super::Capabilities;
 /// How one container is to be started.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Plan {
-    /// Where the command starts, and where its output goes.
+    /// Where the command starts unless `workdir` says otherwise, and where its output goes.
     pub sandbox: PathBuf,
+    /// Where the command starts, as it sees it. Absent: in its sandbox.
+    pub workdir: Option<PathBuf>,
+    /// What it sees instead of the machine's files. Absent: those.
+    pub rootfs: Option<Rootfs>,
     /// What to execute: each is tried in turn until one exists.
     pub programs: Vec<PathBuf>,
     /// The argument vector, the program's name first.
@@ -61,12 +65,49 @@ pub struct Plan {
     pub oom_score_adj: Option<u16>,
 }
 
+/// Files of its own for a container: an image's layers, and on top of them what it writes.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Rootfs {
+    /// Directories of layers, the topmost first. Nobody writes to them.
+    pub layers: Vec<PathBuf>,
+    /// The container's own directory, with `upper`, `work` and `rootfs` in it.
+    pub dir: PathBuf,
+}
+
+impl Rootfs {
+    /// Where a container with files of its own sees its sandbox.
+    pub const SANDBOX: &str = "/mnt/mesos/sandbox";
+
+    /// What the container writes.
+    pub fn upper(&self) -> PathBuf {
+        self.dir.join("upper")
+    }
+
+    /// What overlayfs needs for itself, on the same file system.
+    pub fn work(&self) -> PathBuf {
+        self.dir.join("work")
+    }
+
+    /// Where all of it is mounted before it becomes the root.
+    pub fn merged(&self) -> PathBuf {
+        self.dir.join("rootfs")
+    }
+}
+
+impl Plan {
+    /// The sandbox as the command sees it.
+    pub fn sandbox_inside(&self) -> &Path {
+        if self.rootfs.is_some() { Path::new(Rootfs::SANDBOX) } else { &self.sandbox }
+    }
+}
+
 /// Something that a container sees at another place.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Volume {
     /// What.
     pub source: VolumeSource,
-    /// Where. A relative path is one in the sandbox and made; an absolute one must be there.
+    /// Where. A relative path is one in the sandbox and made; an absolute one is made in a container
+    /// that has files of its own, and must be there in others.
     pub container_path: PathBuf,
     /// Whether nobody in the container can write to it.
     pub read_only: bool,

@@ -10,42 +10,60 @@ use std::path::{Component, Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Uid};
 use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 use super::plan::{Volume, VolumeSource};
-use super::{Identity, Plan};
+use super::{Identity, Plan, rootfs};
 
 /// Directories below each other that a path in a sandbox may have. File systems allow 4096 bytes of
 /// path, and nobody nests deeper on purpose.
 const DEPTH_MAX: usize = 256;
 
-/// Mounts some volumes of a plan, in order.
-pub(super) fn mount_all(plan: &Plan, volumes: &[Volume]) -> Result<(), String> {
-    for volume in volumes {
-        mount_one(plan, volume).map_err(|error| {
-            format!("cannot mount volume '{}': {error}", volume.container_path.display())
-        })?;
+/// Takes hold of what is to be mounted, in order. Paths in the sandbox are made.
+pub(super) fn take_all(plan: &Plan, volumes: &[Volume]) -> Result<Vec<OwnedFd>, String> {
+    let take_one = |volume: &Volume| {
+        let source = match &volume.source {
+            VolumeSource::Host(path) => anywhere(path),
+            VolumeSource::Sandbox(path) => {
+                inside(&plan.sandbox, path, plan.identity.as_ref(), None)
+            }
+        };
+        let taken = source.and_then(|source| take(&source).map_err(|errno| errno.to_string()));
+        taken.map_err(|error| not_mounted(volume, &error))
+    };
+    volumes.iter().map(take_one).collect()
+}
+
+/// Mounts what was taken hold of, in order.
+pub(super) fn mount_all(
+    plan: &Plan,
+    volumes: &[Volume],
+    taken: Vec<OwnedFd>,
+) -> Result<(), String> {
+    for (volume, source) in volumes.iter().zip(taken) {
+        mount_one(plan, volume, &source).map_err(|error| not_mounted(volume, &error))?;
     }
     Ok(())
 }
 
-fn mount_one(plan: &Plan, volume: &Volume) -> Result<(), String> {
+fn not_mounted(volume: &Volume, error: &str) -> String {
+    format!("cannot mount volume '{}': {error}", volume.container_path.display())
+}
+
+fn mount_one(plan: &Plan, volume: &Volume, source: &OwnedFd) -> Result<(), String> {
     const NONE: Option<&str> = None;
-    let owner = plan.identity.as_ref();
-    let source = match &volume.source {
-        VolumeSource::Host(path) => anywhere(path)?,
-        VolumeSource::Sandbox(path) => inside(&plan.sandbox, path, owner, None)?,
-    };
-    let is_file = !is_directory(&source)?;
+    let is_file = !is_directory(source)?;
     let target = || {
-        if volume.container_path.is_absolute() {
-            anywhere(&volume.container_path)
-        } else {
-            inside(&plan.sandbox, &volume.container_path, owner, Some(is_file))
+        let path = &volume.container_path;
+        if !path.is_absolute() {
+            return inside(plan.sandbox_inside(), path, plan.identity.as_ref(), Some(is_file));
         }
+        if plan.rootfs.is_some() {
+            rootfs::make_place(path, is_file)?;
+        }
+        anywhere(path)
     };
-    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-    mount(Some(&by_descriptor(&source)), &by_descriptor(&target()?), NONE, flags, NONE)
-        .map_err(|errno| errno.to_string())?;
+    put_at(source, &target()?).map_err(|errno| errno.to_string())?;
     if volume.read_only {
         // Opened again: now it is what is mounted there.
         let mounted = target()?;
@@ -57,12 +75,27 @@ fn mount_one(plan: &Plan, volume: &Volume) -> Result<(), String> {
     Ok(())
 }
 
+/// Takes hold of a file, or of a directory with all that is mounted below, to be put elsewhere.
+pub(super) fn take(what: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    rustix::mount::open_tree(what, "", flags)
+}
+
+/// Has what was taken seen at `place`.
+pub(super) fn put_at(taken: &OwnedFd, place: &OwnedFd) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(taken, "", place, "", flags)
+}
+
 fn by_descriptor(file: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// Opens a path of the machine, which must be there.
-fn anywhere(path: &Path) -> Result<OwnedFd, String> {
+/// Opens a path as it is seen now, which must be there.
+pub(super) fn anywhere(path: &Path) -> Result<OwnedFd, String> {
     rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| format!("{}: {errno}", path.display()))
 }

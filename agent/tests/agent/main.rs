@@ -6,6 +6,10 @@
 mod access;
 mod executor_api;
 mod files;
+#[path = "../common/image.rs"]
+#[expect(dead_code, reason = "other tests want more of it")]
+mod image;
+mod images;
 mod life;
 mod master;
 mod networks;

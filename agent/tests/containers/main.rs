@@ -5,9 +5,13 @@
 mod crashes;
 mod hardening;
 mod host;
+#[path = "../common/image.rs"]
+mod image;
+mod images;
 mod many;
 mod networks;
 mod ports;
+mod registry;
 mod secrets;
 mod volumes;
 

@@ -125,6 +125,8 @@ pub(crate) struct Machine {
     /// are given back also after a reboot
     #[arg(long, env = "AGORA_NETWORK_CNI_ROOT_DIR_PERSIST", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     network_cni_root_dir_persist: bool,
+    #[command(flatten)]
+    images: super::images::Flags,
     /// Where downloads that may be cached are kept, in a directory 'cache' that is emptied at the
     /// start; by default 'fetch' in the work directory
     #[arg(long, env = "AGORA_FETCHER_CACHE_DIR")]
@@ -252,6 +254,7 @@ impl Machine {
         options.network_cni_plugins_dirs =
             std::env::split_paths(&self.network_cni_plugins_dir).collect();
         options.network_cni_root_dir_persist = self.network_cni_root_dir_persist;
+        options.images = self.images.settings()?;
         options.fetcher_cache_dir = self.fetcher_cache_dir;
         options.fetcher_cache_size = self.fetcher_cache_size;
         options.fetcher_stall_timeout = self.fetcher_stall_timeout;

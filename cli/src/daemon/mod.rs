@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod agent;
+pub(crate) mod images;
 pub(crate) mod inner;
 pub(crate) mod local;
 pub(crate) mod log;
@@ -79,6 +80,14 @@ pub(crate) fn write_address(dir: &Path, address: SocketAddr) -> anyhow::Result<(
     write().with_context(|| format!("cannot write the address to {}", dir.display()))
 }
 
+/// A flag's value as others may see it: one that can be a secret itself is not told then.
+fn shown(name: &str, value: String) -> String {
+    if name == "docker_config" && value.trim_start().starts_with('{') {
+        return "(not shown)".to_owned();
+    }
+    value
+}
+
 /// Flags whose value itself is a secret, by daemon. All others name files at most.
 const SECRET: [(&str, &str); 1] = [("marathon", "http_credentials")];
 
@@ -105,7 +114,9 @@ pub(crate) fn flag_texts(command: &str) -> std::collections::BTreeMap<String, St
     definition
         .get_arguments()
         .filter_map(|argument| {
-            Some((argument.get_long()?.replace('-', "_"), text(argument.get_id())?))
+            let name = argument.get_long()?.replace('-', "_");
+            let value = shown(&name, text(argument.get_id())?);
+            Some((name, value))
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! Writes files below a directory and never elsewhere.
 //!
-//! Names come from tasks and archives. Every path is resolved by the kernel with the rule that it
-//! may not leave the directory, by `..`, links or otherwise; what would is refused.
+//! Names come from tasks, archives and images. Every path is resolved by the kernel with the rule that
+//! it may not leave the directory, by `..`, links or otherwise.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -20,22 +20,34 @@ const DEPTH_MAX: usize = 256;
 
 /// A directory that files are written into.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(crate) struct Root {
     directory: OwnedFd,
     owner: Option<(Uid, Gid)>,
+    rules: ResolveFlags,
 }
 
 impl Root {
-    /// Opens `directory`; what is made in it will belong to `owner`.
-    pub(super) fn open(directory: &Path, owner: Option<&Identity>) -> io::Result<Self> {
+    /// Opens `directory`; what is made in it will belong to `owner`. What would lead out of it is
+    /// refused.
+    pub(crate) fn open(directory: &Path, owner: Option<&Identity>) -> io::Result<Self> {
+        let owner = owner.map(|id| (Uid::from_raw(id.uid), Gid::from_raw(id.gid)));
+        Self::ruled(directory, owner, ResolveFlags::BENEATH)
+    }
+
+    /// Opens `directory` as the root that everything in it takes it for: an absolute link leads to
+    /// what lies there below this directory.
+    pub(crate) fn as_root(directory: &Path) -> io::Result<Self> {
+        Self::ruled(directory, None, ResolveFlags::IN_ROOT)
+    }
+
+    fn ruled(directory: &Path, owner: Option<(Uid, Gid)>, rules: ResolveFlags) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(directory, flags, Mode::empty())?;
-        let owner = owner.map(|id| (Uid::from_raw(id.uid), Gid::from_raw(id.gid)));
-        Ok(Self { directory, owner })
+        Ok(Self { directory, owner, rules })
     }
 
     /// Creates or replaces a file, and the directories it is in.
-    pub(super) fn file(&self, path: &Path, mode: u32) -> io::Result<File> {
+    pub(crate) fn file(&self, path: &Path, mode: u32) -> io::Result<File> {
         let (parent, name) = self.place(path)?;
         clear(&parent, name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -48,12 +60,12 @@ impl Root {
     }
 
     /// Opens a file that is there.
-    pub(super) fn read(&self, path: &Path) -> io::Result<File> {
+    pub(crate) fn read(&self, path: &Path) -> io::Result<File> {
         Ok(self.resolve(path, OFlags::RDONLY)?.into())
     }
 
     /// Makes a directory and those it is in. One that is there is kept.
-    pub(super) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
+    pub(crate) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
         if path.components().count() > DEPTH_MAX {
             return Err(io::Error::other(format!("more than {DEPTH_MAX} directories deep")));
         }
@@ -78,7 +90,7 @@ impl Root {
 
     /// Makes a symbolic link. Whether its target is wanted is for the caller to judge; following it
     /// cannot lead this out.
-    pub(super) fn symlink(&self, path: &Path, target: &Path) -> io::Result<()> {
+    pub(crate) fn symlink(&self, path: &Path, target: &Path) -> io::Result<()> {
         let (parent, name) = self.place(path)?;
         clear(&parent, name)?;
         rustix::fs::symlinkat(target, &parent, name)?;
@@ -86,7 +98,7 @@ impl Root {
     }
 
     /// Makes `path` another name of the file `target`.
-    pub(super) fn hard_link(&self, path: &Path, target: &Path) -> io::Result<()> {
+    pub(crate) fn hard_link(&self, path: &Path, target: &Path) -> io::Result<()> {
         let (parent, name) = self.place(path)?;
         let (from, old_name) = self.place(target)?;
         clear(&parent, name)?;
@@ -94,12 +106,12 @@ impl Root {
     }
 
     /// Sets the permissions of a file that is there.
-    pub(super) fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+    pub(crate) fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         Ok(rustix::fs::fchmod(self.read(path)?, Mode::from_raw_mode(mode))?)
     }
 
     /// The directory a path is in, made if need be, and its last name.
-    fn place<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
+    pub(crate) fn place<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
         let name = path.file_name().ok_or(Errno::XDEV)?;
         Ok((self.directory(path.parent().unwrap_or(Path::new("")))?, name))
     }
@@ -108,7 +120,7 @@ impl Root {
         if path.as_os_str().is_empty() {
             return self.directory.try_clone();
         }
-        let rules = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let rules = self.rules | ResolveFlags::NO_MAGICLINKS;
         let flags = flags | OFlags::CLOEXEC;
         Ok(rustix::fs::openat2(&self.directory, path, flags, Mode::empty(), rules)?)
     }
@@ -121,7 +133,7 @@ impl Root {
 }
 
 /// Takes away what has the name, unless it is a directory.
-fn clear(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+pub(crate) fn clear(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(errno) => Err(errno.into()),

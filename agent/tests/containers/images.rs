@@ -1,0 +1,158 @@
+//! Containers of images: whose files they see, and what becomes of what they write.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use agent::containerizer::{Containerizer, ContainerizerOptions, Isolation, LaunchSpec};
+use agent::images::{
+    Credentials, Images, ImagesOptions, Provisioned, Registries, Registry, WantedImage, Way,
+};
+use agent::launcher::{Volume, VolumeSource};
+
+use serde_json::json;
+
+use crate::host::{Host, PATIENCE, eventually, exited, id, run};
+use crate::image::busybox;
+
+/// How the test's image is to be run.
+fn config() -> serde_json::Value {
+    json!({"User": "web", "WorkingDir": "/home/web", "Env": ["PATH=/bin", "COLOUR=green"],
+           "Cmd": ["cat", "/old/new"]})
+}
+
+/// Images that come from `registry`, kept below the host's directory.
+fn images(host: &Host, directory: &Path) -> Images {
+    let default = Registry::Directory(directory.to_owned());
+    images_of(host, Registries { default, ..Registries::default() })
+}
+
+pub(crate) fn images_of(host: &Host, registries: Registries) -> Images {
+    let runtime_dir = host.dir.path().join("run");
+    let options = ImagesOptions {
+        store_dir: host.dir.path().join("store"),
+        registries,
+        ignore_runtime: false,
+        stall_timeout: PATIENCE,
+        in_use: Arc::new(move || Containerizer::layers_in_use(&runtime_dir)),
+    };
+    Images::open(options).expect("these tests run as root")
+}
+
+pub(crate) fn wanted(reference: &str) -> WantedImage {
+    WantedImage {
+        reference: reference.to_owned(),
+        cached: true,
+        way: Way::Mesos,
+        credentials: Credentials::default(),
+    }
+}
+
+/// A container of an image with a command for its shell.
+fn spec(host: &Host, name: &str, image: &Provisioned, command: &str) -> LaunchSpec {
+    LaunchSpec {
+        image: Some(image.clone()),
+        workdir: image.workdir(),
+        environment: vec![("PATH".to_owned(), "/bin".to_owned())],
+        ..host.spec(name, command)
+    }
+}
+
+#[tokio::test]
+async fn a_container_sees_its_image_and_nothing_of_the_machine() {
+    let host = Host::new();
+    let layout = host.dir.path().join("layout");
+    busybox(&config()).write_layout(&layout, "latest");
+    let image = images(&host, &layout).provision(&wanted("busybox")).await.expect("it is there");
+    let user = image.user("web").expect("it is in the image");
+    assert_eq!((user.identity.uid, user.identity.groups.as_slice()), (1234, &[1235, 77][..]));
+    let containerizer = host.containerizer();
+    fs::write(host.dir.path().join("shared"), "of the machine\n").expect("a file");
+    let mut wanted = spec(
+        &host,
+        "c1",
+        &image,
+        "pwd; id -u; ls /; ls /old; cat /old/new; ls /mnt/mesos/sandbox/; cat /mnt/deep/shared; \
+         echo mine > /home/web/file && cat /home/web/file; ls /dev; cat /etc/hostname; \
+         echo x > /etc/hosts; test -s /etc/resolv.conf && echo resolves; echo > /dev/null && echo null; \
+         ls /proc/1/root >/dev/null 2>&1 || echo no root; echo x > /proc/sys/kernel/hostname",
+    );
+    wanted.identity = Some(user.identity.clone());
+    wanted.hostname = Some("inside".to_owned());
+    wanted.wanted.volumes = vec![Volume {
+        source: VolumeSource::Host(host.dir.path().join("shared")),
+        container_path: "/mnt/deep/shared".into(),
+        read_only: true,
+    }];
+    std::os::unix::fs::chown(&wanted.sandbox, Some(1234), Some(1235)).expect("it is ours");
+    fs::set_permissions(host.dir.path(), fs::Permissions::from_mode(0o711)).expect("it is ours");
+    let ended = run(&host, &containerizer, wanted).await;
+    let output = host.stdout("c1");
+    let errors = fs::read_to_string(host.dir.path().join("c1/stderr")).expect("it was made");
+    assert_eq!(
+        output,
+        "/home/web\n1234\nbin\ndev\netc\nhome\nmnt\nold\nproc\nsys\ntmp\nnew\nnew\nstderr\nstdout\n\
+         of the machine\nmine\nfd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\n\
+         urandom\nzero\ninside\nresolves\nnull\nno root\n",
+        "{errors}"
+    );
+    assert!(errors.contains("can't create /etc/hosts: Permission denied"), "{errors}");
+    assert_ne!(ended.status, exited(0), "the kernel's files cannot be written");
+    assert!(!host.dir.path().join("run/provisioner/c1").exists());
+}
+
+#[tokio::test]
+async fn what_a_container_writes_is_its_own_and_goes_with_it_also_after_a_restart() {
+    let host = Host::new();
+    let layout = host.dir.path().join("layout");
+    busybox(&config()).write_layout(&layout, "latest");
+    let image = images(&host, &layout).provision(&wanted("busybox")).await.expect("it is there");
+    let first = host.containerizer();
+    let command = "cat /old/new; echo changed > /old/new; cat /old/new; \
+                   while ! test -e /mnt/mesos/sandbox/end; do sleep 0.01; done";
+    for name in ["stays", "orphan"] {
+        first.launch(spec(&host, name, &image, command)).await.expect("it starts");
+    }
+    for name in ["stays", "orphan"] {
+        eventually("it has written", || host.stdout(name) == "new\nchanged\n").await;
+    }
+    let kept = |name: &str| host.dir.path().join("run/provisioner").join(name);
+    assert!(kept("stays").join("upper/old/new").exists());
+    let in_use = Containerizer::layers_in_use(&host.dir.path().join("run")).expect("it is read");
+    assert_eq!(in_use.into_iter().collect::<Vec<_>>().len(), image.layers.len());
+    drop(first);
+    // A machine that went down left this of a container that it has forgotten.
+    fs::create_dir_all(kept("forgotten").join("upper")).expect("a directory");
+
+    let second = host.containerizer();
+    assert!(!kept("forgotten").exists());
+    let recovered = second.recover(&[id("stays")]).await.expect("it is read");
+    assert_eq!((recovered.running.len(), recovered.orphans.len()), (1, 1));
+    assert!(kept("stays").exists() && !kept("orphan").exists());
+    fs::write(host.dir.path().join("stays/end"), "").expect("the sandbox is there");
+    let ended = tokio::time::timeout(PATIENCE, second.wait(&id("stays"))).await.expect("it ends");
+    assert_eq!((ended.status, ended.leftovers.as_str()), (exited(0), ""));
+    assert!(!kept("stays").exists());
+    host.assert_nothing_left("stays");
+    host.assert_nothing_left("orphan");
+    let lower = fs::read_to_string(image.layers[0].join("old/new")).expect("it is there");
+    assert_eq!(lower, "new\n", "layers are everybody's");
+}
+
+#[tokio::test]
+async fn an_image_without_an_isolator_for_it_is_refused() {
+    let host = Host::new();
+    let layout = host.dir.path().join("layout");
+    busybox(&config()).write_layout(&layout, "latest");
+    let image = images(&host, &layout).provision(&wanted("busybox")).await.expect("it is there");
+    let isolation = Isolation::parse("namespaces/pid").expect("a name");
+    let options = ContainerizerOptions { isolation, ..host.options() };
+    let plain = Containerizer::new(options).expect("these tests run as root");
+    let error = plain.launch(spec(&host, "c1", &image, "true")).await.expect_err("nobody does it");
+    assert_eq!(
+        error.to_string(),
+        "isolator filesystem/linux cannot grant an image: it is not in this agent's --isolation"
+    );
+    host.assert_nothing_left("c1");
+}
