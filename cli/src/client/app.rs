@@ -55,9 +55,10 @@ pub(crate) enum AppCommand {
 
 /// What an app is to be.
 #[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("definition").required(true).args(["file", "id"]))]
 pub(crate) struct Create {
     /// File with the app's JSON; - for standard input
-    #[arg(required_unless_present = "id", conflicts_with_all = ["id", "cmd"])]
+    #[arg(conflicts_with = "cmd")]
     file: Option<PathBuf>,
     /// The app's id, such as /web
     #[arg(long, requires = "cmd")]

@@ -14,11 +14,17 @@ pub(crate) async fn run(cluster: &Cluster) -> Result<(), Failure> {
         return Ok(());
     }
     let s = &summary;
-    println!("leader     {} (version {})", text(s, "/leader"), text(s, "/version"));
     println!(
-        "agents     {} active, {} inactive, {} unreachable, {} recovered",
+        "leader     {} ({}, speaks for Mesos {})",
+        text(s, "/leader"),
+        text(s, "/version"),
+        text(s, "/mesos_version")
+    );
+    println!(
+        "agents     {} active, {} out of service, {} disconnected, {} unreachable, {} recovered",
         text(s, "/agents/active"),
-        text(s, "/agents/inactive"),
+        text(s, "/agents/out_of_service"),
+        text(s, "/agents/disconnected"),
         text(s, "/agents/unreachable"),
         text(s, "/agents/recovered"),
     );
@@ -57,6 +63,7 @@ fn summarise(state: &Value, apps: Option<&Value>) -> Value {
     let count = |list: &str| -> usize {
         frameworks.iter().map(|framework| items(framework, &format!("/{list}")).len()).sum()
     };
+    let standing = |wanted| agents.iter().filter(|agent| standing(agent) == wanted).count();
     let kinds = |group: &str| json!({ "cpus": sum(group, "cpus"), "mem": sum(group, "mem"), "disk": sum(group, "disk") });
     let apps = apps.map(|apps| {
         let all = items(apps, "/apps");
@@ -69,10 +76,12 @@ fn summarise(state: &Value, apps: Option<&Value>) -> Value {
     });
     json!({
         "leader": text(state, "/leader"),
-        "version": text(state, "/version"),
+        "version": text(state, "/git_tag"),
+        "mesos_version": text(state, "/version"),
         "agents": {
-            "active": whole(state, "/activated_slaves"),
-            "inactive": whole(state, "/deactivated_slaves"),
+            "active": standing("active"),
+            "out_of_service": standing("out of service"),
+            "disconnected": standing("disconnected"),
             "unreachable": whole(state, "/unreachable_slaves"),
             "recovered": items(state, "/recovered_slaves").len(),
         },
@@ -82,6 +91,17 @@ fn summarise(state: &Value, apps: Option<&Value>) -> Value {
         "used": kinds("used_resources"),
         "apps": apps,
     })
+}
+
+/// How an agent stands: operators took it out of service, or its link is down, or neither.
+fn standing(agent: &Value) -> &'static str {
+    if agent["deactivated"] == true {
+        "out of service"
+    } else if agent["active"] == false {
+        "disconnected"
+    } else {
+        "active"
+    }
 }
 
 /// The count at `path`: the master writes counts as it writes amounts, `2.0`.
@@ -97,15 +117,21 @@ mod tests {
     #[test]
     fn the_summary_adds_up_agents_and_frameworks() {
         let state = json!({
-            "leader": "master@h:1", "version": "0.1.0", "activated_slaves": 2.0,
+            "leader": "master@h:1", "version": "1.11.0", "git_tag": "agora-0.1.0", "unreachable_slaves": 1.0,
             "slaves": [
-                {"resources": {"cpus": 2.0}, "used_resources": {"cpus": 0.5}},
+                {"deactivated": true, "active": false},
+                {"active": false},
+                {"active": true, "resources": {"cpus": 2.0}, "used_resources": {"cpus": 0.5}},
                 {"resources": {"cpus": 4.0}, "used_resources": {"cpus": 1.0}},
             ],
             "frameworks": [{"tasks": [1, 2]}, {"tasks": [3], "unreachable_tasks": [4]}],
         });
         let summary = summarise(&state, None);
-        assert_eq!(summary["agents"]["active"], 2, "a count is shown as one");
+        let agents = json!({
+            "active": 2, "out_of_service": 1, "disconnected": 1, "unreachable": 1, "recovered": 0,
+        });
+        assert_eq!(summary["agents"], agents, "a count is shown as one");
+        assert_eq!(summary["version"], "agora-0.1.0");
         assert_eq!(summary["total"]["cpus"], 6.0);
         assert_eq!(summary["used"]["cpus"], 1.5);
         assert_eq!(summary["tasks"], json!({"live": 3, "unreachable": 1}));

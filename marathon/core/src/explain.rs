@@ -76,9 +76,12 @@ fn waits(offers: Option<&Offers>) -> String {
     if reasons.is_empty() {
         return "waiting for an offer".to_owned();
     }
-    let reasons = reasons.iter().map(|(why, agents)| format!("{} on {agents}", why.name()));
-    let reasons: Vec<_> = reasons.collect();
-    format!("waiting for an offer that fits ({} agents)", reasons.join(", "))
+    let on = |(why, agents): (&Reason, &usize)| match agents {
+        1 => format!("{} on 1 agent", why.name()),
+        many => format!("{} on {many} agents", why.name()),
+    };
+    let reasons: Vec<_> = reasons.iter().map(on).collect();
+    format!("waiting for an offer that fits ({})", reasons.join(", "))
 }
 
 /// Whether `app` has as many new instances as it may have until somebody has it go on.
