@@ -11,7 +11,7 @@ mod store;
 pub use members::{COMPLETED_FRAMEWORKS_MAX, FORMER_AGENTS_MAX, Members, UnreachableAgent};
 pub use rules::Rules;
 pub use store::{
-    COMMIT_BYTES_MAX, ENTRIES_MAX, KEY_BYTES_MAX, LEASE_TTL_MAX, LEASES_MAX, LeaseView,
+    BYTES_MAX, COMMIT_BYTES_MAX, ENTRIES_MAX, KEY_BYTES_MAX, LEASE_TTL_MAX, LEASES_MAX, LeaseView,
     NAME_BYTES_MAX, Store, StoreRefusal, Stored, StoredEntry, StoredLease, VALUE_BYTES_MAX,
     check_commit, check_lease,
 };

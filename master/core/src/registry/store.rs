@@ -18,6 +18,9 @@ pub const VALUE_BYTES_MAX: usize = 1 << 20;
 pub const COMMIT_BYTES_MAX: usize = 4 << 20;
 /// How many keys there may be, in all namespaces together.
 pub const ENTRIES_MAX: usize = 1_000_000;
+/// How much there may be, keys and values of all namespaces together, in bytes: every master keeps it in
+/// memory, and its snapshots hold all of it.
+pub const BYTES_MAX: usize = 1 << 30;
 /// How many leases there may be: names are remembered for ever, since their tokens must grow.
 pub const LEASES_MAX: usize = 10_000;
 /// Longest lease: whoever dies with one blocks the others for so long.
@@ -67,7 +70,7 @@ pub enum StoreRefusal {
         bytes: usize,
     },
     /// The store is full.
-    #[error("the store is full: {ENTRIES_MAX} keys; delete some")]
+    #[error("the store is full: it has {ENTRIES_MAX} keys or {BYTES_MAX} bytes; delete some")]
     Full,
     /// Too many leases.
     #[error("there are {LEASES_MAX} leases, no more can be made")]
@@ -146,13 +149,22 @@ impl Lease {
 
 /// The framework store.
 ///
-/// Invariant: `entries` counts the keys of all namespaces; no namespace is kept empty.
+/// Invariant: `entries` counts the keys of all namespaces and `bytes` what they and their values take;
+/// no namespace is kept empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Store {
     namespaces: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Stored>>,
     leases: BTreeMap<(Arc<str>, Arc<str>), Lease>,
     entries: usize,
+    bytes: usize,
     revision: u64,
+}
+
+impl Stored {
+    /// What it takes with its key.
+    fn bytes(&self, key: &str) -> usize {
+        key.len() + self.value.as_bytes().len()
+    }
 }
 
 /// Whether a commit is within limits, so that it can be refused before anybody agrees on it.
@@ -259,7 +271,17 @@ impl Store {
         let is_new = |key: &str| self.get(&commit.namespace, key).is_none();
         let added = commit.writes.iter().filter(|(key, value)| value.is_some() && is_new(key));
         let added = added.count();
-        if self.entries + added > ENTRIES_MAX {
+        let bytes = |(key, value): &(Arc<str>, Option<Payload>)| {
+            value.as_ref().map_or(0, |value| key.len() + value.as_bytes().len())
+        };
+        let more: usize = commit.writes.iter().map(bytes).sum();
+        let replaced = |(key, _): &(Arc<str>, Option<Payload>)| {
+            self.get(&commit.namespace, key).map_or(0, |stored| stored.bytes(key))
+        };
+        let less: usize = commit.writes.iter().map(replaced).sum();
+        // What only makes room must always be possible.
+        let is_too_much = more > less && self.bytes + more - less > BYTES_MAX;
+        if is_too_much || self.entries + added > ENTRIES_MAX {
             return Err(StoreRefusal::Full);
         }
         self.revision += 1;
@@ -269,11 +291,15 @@ impl Store {
                 Some(value) => {
                     let stored = Stored { value: value.clone(), revision: self.revision };
                     self.entries += 1;
+                    self.bytes += stored.bytes(key);
                     entries.insert(key.clone(), stored)
                 }
                 None => entries.remove(key),
             };
-            self.entries -= usize::from(before.is_some());
+            if let Some(before) = before {
+                self.entries -= 1;
+                self.bytes -= before.bytes(key);
+            }
         }
         if entries.is_empty() {
             self.namespaces.remove(&commit.namespace);
@@ -358,8 +384,12 @@ impl Store {
     ) -> Self {
         let mut store = Self { revision, ..Self::default() };
         for StoredEntry { namespace, key, stored } in entries {
+            let bytes = stored.bytes(&key);
             let before = store.namespaces.entry(namespace).or_default().insert(key, stored);
-            store.entries += usize::from(before.is_none());
+            if before.is_none() {
+                store.entries += 1;
+                store.bytes += bytes;
+            }
         }
         for StoredLease { namespace, name, holder, note, token, expires_at } in leases {
             store.leases.insert((namespace, name), Lease { holder, note, token, expires_at });

@@ -52,6 +52,34 @@ fn a_commit_is_all_or_nothing() {
 }
 
 #[test]
+fn a_full_store_takes_only_what_makes_room() {
+    let mut registry = Registry::default();
+    // The values share their bytes, so that this test needs no gigabyte.
+    let mebibyte = Payload::new(vec![0; VALUE_BYTES_MAX]);
+    let write = |key: String, value: Option<Payload>| {
+        let writes = vec![(key.into(), value)];
+        Record::StoreCommit(StoreCommit { writes, ..commit(&[], &[]) })
+    };
+    let fit = BYTES_MAX / VALUE_BYTES_MAX - 1;
+    for number in 0..fit {
+        let outcome = registry.apply(&write(format!("{number:04}"), Some(mebibyte.clone())));
+        assert!(matches!(outcome, Outcome::Committed(_)), "{number}: {outcome:?}");
+    }
+    let full = Outcome::Refused(StoreRefusal::Full);
+    let small = Payload::new(vec![0; VALUE_BYTES_MAX / 2]);
+    assert!(matches!(
+        registry.apply(&write("half".into(), Some(small.clone()))),
+        Outcome::Committed(_)
+    ));
+    assert_eq!(registry.apply(&write("more".into(), Some(mebibyte.clone()))), full);
+    assert!(matches!(registry.apply(&write("0000".into(), Some(small))), Outcome::Committed(_)));
+    assert!(matches!(registry.apply(&write("0001".into(), None)), Outcome::Committed(_)));
+    assert!(matches!(registry.apply(&write("more".into(), Some(mebibyte))), Outcome::Committed(_)));
+    let again = Registry::from_parts(registry.to_parts());
+    assert_eq!(again, registry, "a snapshot counts alike");
+}
+
+#[test]
 fn a_commit_beyond_the_limits_is_refused() {
     let mut registry = Registry::default();
     let long_key = "k".repeat(KEY_BYTES_MAX + 1);
