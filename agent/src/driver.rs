@@ -1,11 +1,14 @@
 //! The loop around the core: inputs in batches, records to disk, then everything else in order.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use agent_core::output::Event;
 use agent_core::{Agent, Input, Output};
-use model::ids::ContainerId;
+use model::ids::{ContainerId, OperationUuid};
+use model::operation::OperationState;
+use model::resources::Resources;
 use model::step::{Core, Now, Time, Timestamp};
 use parking_lot::RwLock;
 use proto::mesos::v1::AgentInfo;
@@ -17,6 +20,7 @@ use crate::containers::Containers;
 use crate::handle::Handle;
 use crate::link::Link;
 use crate::mirror::Mirror;
+use crate::persistent_volumes;
 use crate::secrets::Secrets;
 use crate::store::{Store, StoreError};
 use crate::wire;
@@ -42,6 +46,8 @@ pub(crate) struct Shell {
     pub(crate) info: AgentInfo,
     /// What the built-in executors are given in the place of names.
     pub(crate) secrets: Secrets,
+    /// The work directory, where persistent volumes are; absent: they are imitated.
+    pub(crate) volumes: Option<PathBuf>,
 }
 
 /// Why the loop has ended.
@@ -104,14 +110,7 @@ impl Shell {
     /// Does what the core asks. All records of the batch go first, in one write: they may be on disk
     /// sooner than asked for, never later.
     async fn perform(&mut self, out: Vec<Output>) -> Result<Option<String>, StoreError> {
-        let is_record = |output: &Output| matches!(output, Output::Append(_));
-        let (appends, rest): (Vec<_>, Vec<_>) = out.into_iter().partition(is_record);
-        let mut records = Vec::with_capacity(appends.len());
-        for output in appends {
-            if let Output::Append(record) = output {
-                records.push(record);
-            }
-        }
+        let (records, rest) = Output::split(out);
         if !records.is_empty() && self.store.is_durable() {
             let store = self.store.clone();
             tokio::task::spawn_blocking(move || store.write(&records))
@@ -121,7 +120,7 @@ impl Shell {
         let mut over = None;
         for output in rest {
             match output {
-                Output::Append(_) => {}
+                Output::Append(_) | Output::AppendTogether(_) => {}
                 Output::Connect => self.link.connect(),
                 Output::Reconnect => self.link.reconnect(),
                 Output::ToMaster(message) => self.link.send(message),
@@ -141,12 +140,55 @@ impl Shell {
                     let containers = self.containers.clone();
                     tokio::spawn(async move { containers.destroy(container).await });
                 }
+                Output::MakeVolumes(volumes) => self.make_volumes(volumes).await,
+                Output::RemoveVolumes { operation, volumes } => {
+                    self.remove_volumes(operation, volumes).await;
+                }
+                Output::PurgeVolumes { operation, volumes } => {
+                    self.purge_volumes(operation, volumes);
+                }
                 Output::Note(event) => self.note(&event),
                 Output::View(change) => self.mirror.write().apply(change),
                 Output::Exit { why } => over = Some(why),
             }
         }
         Ok(over)
+    }
+
+    /// Before anything else is done: launches that follow need them.
+    async fn make_volumes(&self, volumes: Resources) {
+        let Some(work_dir) = self.volumes.clone() else { return };
+        let made = move || persistent_volumes::make(&work_dir, &volumes);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(made).await {
+            tracing::error!(%error, "a persistent volume has no directory; tasks on it will fail");
+        }
+    }
+
+    /// Before anything else is done: what is made anew must not be what was removed.
+    async fn remove_volumes(&self, operation: OperationUuid, volumes: Resources) {
+        if let Some(work_dir) = self.volumes.clone() {
+            let volumes = volumes.clone();
+            let removed = move || persistent_volumes::remove(&work_dir, operation, &volumes);
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(removed).await {
+                tracing::error!(%operation, %error, "a persistent volume's directory was not removed; \
+                    it is tried again when the agent starts");
+                return;
+            }
+        }
+        // The driver must not wait for room among its own inputs.
+        let handle = self.handle.clone();
+        tokio::spawn(
+            async move { handle.send(Input::VolumesRemoved { operation, volumes }).await },
+        );
+    }
+
+    fn purge_volumes(&self, operation: OperationUuid, volumes: Resources) {
+        let Some(work_dir) = self.volumes.clone() else { return };
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = persistent_volumes::purge(&work_dir, operation, &volumes) {
+                tracing::warn!(%operation, %error, "a removed volume's data was not deleted yet");
+            }
+        });
     }
 
     fn launch(&self, launch: agent_core::output::ContainerLaunch) {
@@ -247,6 +289,19 @@ fn note(metrics: &Table, event: &Event) {
         }
         Event::KillIgnored { framework, task } => {
             tracing::debug!(%framework, %task, "kill of what is not here");
+        }
+        Event::OperationReported { operation, kind, state, why } => {
+            let why = why.as_deref().unwrap_or_default();
+            if *state == OperationState::Finished {
+                metrics.count("slave/operations_finished");
+                tracing::info!(%operation, kind, "operation done");
+            } else {
+                metrics.count("slave/operations_dropped");
+                tracing::warn!(%operation, kind, state = state.name(), why, "operation not done");
+            }
+        }
+        Event::OperationRepeated { operation } => {
+            tracing::debug!(%operation, "an operation's report was sent again");
         }
         Event::Ending { why } => tracing::warn!(why, "ending all tasks"),
     }

@@ -15,6 +15,7 @@ pub mod launcher;
 mod link;
 mod mirror;
 mod options;
+mod persistent_volumes;
 pub mod prober;
 mod real;
 mod running;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use agent_core::output::Change;
 use model::framework::Framework;
-use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId};
+use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, OperationUuid, TaskId};
+use model::link::LiveOperation;
+use model::resources::Resources;
 use model::task::{ExecutorSpec, Status, TaskSpec, TaskState};
 use proto::mesos::v1::ExecutorInfo;
 
@@ -25,6 +27,10 @@ pub(crate) struct Mirror {
     pub(crate) is_connected: bool,
     /// Whether recovery is over.
     pub(crate) is_ready: bool,
+    /// All it has; absent while operations have made nothing of what it describes.
+    pub(crate) total: Option<Resources>,
+    /// Operations whose report is not acknowledged.
+    pub(crate) operations: BTreeMap<OperationUuid, LiveOperation>,
     pub(crate) frameworks: BTreeMap<FrameworkId, FrameworkView>,
     pub(crate) completed_frameworks: VecDeque<FrameworkView>,
     /// Executors that are over and are remembered, of each framework.
@@ -115,6 +121,13 @@ impl Mirror {
                 }
             }
             Change::TaskStatus { framework, status } => self.report(&framework, status),
+            Change::Total(total) => self.total = Some(total),
+            Change::Operation(live) => {
+                self.operations.insert(live.operation.uuid, *live);
+            }
+            Change::OperationOver(uuid) => {
+                self.operations.remove(&uuid);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::link::FaultDomain;
-use model::resources::{Attributes, BadResources};
+use model::resources::{Attributes, BadResources, Shortage};
 use model::role::Role;
 use transport::auth::Credentials;
 use transport::identity::Identity;
@@ -260,6 +260,13 @@ pub enum StartError {
     /// The checkpoints cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What was reserved, or made a volume of, is not there any more.
+    #[error(
+        "--resources: {0}: reservations and volumes that were made at run time need it. Give the agent \
+         back what it had, or unreserve first, or remove `meta` in the work directory to start as a new \
+         agent without them"
+    )]
+    Made(#[from] Shortage),
     /// What was run before could not be found again.
     #[error("cannot recover containers")]
     Recover(#[source] io::Error),

@@ -34,6 +34,7 @@ use crate::images::{Images, ImagesOptions};
 use crate::link::{self, Channels, Link};
 use crate::mirror::Mirror;
 use crate::options::{ImageSettings, Options, Recover, StartError};
+use crate::persistent_volumes;
 use crate::real::{Real, Surroundings};
 use crate::secrets::Secrets;
 use crate::simulated::{Imitation, Simulated};
@@ -103,6 +104,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
 
     let meta = directory(&work_dir.join("meta"), 0o700)?;
     let (store, loaded) = Store::open(&meta.join("agent.redb"), &machine.boot_id)?;
+    agent_core::check_made(&description.resources, &loaded.records)?;
+    clear_leftovers(&work_dir, &description.resources, &loaded.records);
     let rebooted = loaded.boot_id.is_some_and(|before| before != machine.boot_id);
 
     let (handle, inputs) = Handle::new();
@@ -143,11 +146,19 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         interval: options.disk_watch_interval,
     };
     let kept = tokio::spawn(keep(real.images().cloned(), stop.clone()));
-    let collected = tokio::spawn(gc::run(real, work_dir, rules, stop.clone()));
+    let collected = tokio::spawn(gc::run(real, work_dir.clone(), rules, stop.clone()));
 
-    let secrets = Secrets { dir: options.secret_resolver.clone() };
-    let link = Link::default();
-    let shell = Shell { store, handle, link, containers, mirror, metrics, info, secrets };
+    let shell = Shell {
+        store,
+        handle,
+        link: Link::default(),
+        containers,
+        mirror,
+        metrics,
+        info,
+        secrets: Secrets { dir: options.secret_resolver.clone() },
+        volumes: Some(work_dir),
+    };
     let parts = Parts { config: config(&options, description), shell, recovered, inputs };
     let around =
         Around { masters: options.masters, first_wait: options.registration_backoff_factor };
@@ -188,6 +199,7 @@ pub async fn start_simulated(
         metrics: Table::new(),
         info,
         secrets: Secrets::default(),
+        volumes: None,
     };
     let config = config(&options, description);
     let parts = Parts { config, shell, recovered: Recovered::default(), inputs };
@@ -458,6 +470,31 @@ fn real(options: &Options, address: SocketAddr, offered: &Resources) -> Result<R
     Ok(Real::new(containerizer, fetcher, images, around))
 }
 
+/// Has what removed volumes left behind deleted, while the agent goes on.
+fn clear_leftovers(work_dir: &Path, total: &Resources, records: &[Record]) {
+    let doomed: Vec<_> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Doomed(doomed) => Some(doomed.operation),
+            Record::Identity(_)
+            | Record::Framework(_)
+            | Record::Executor(_)
+            | Record::Task(_)
+            | Record::Updates(_)
+            | Record::Drain(_)
+            | Record::Made(_)
+            | Record::Operation(_)
+            | Record::Forget(_) => None,
+        })
+        .collect();
+    let (work_dir, total) = (work_dir.to_owned(), total.clone());
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = persistent_volumes::purge_leftovers(&work_dir, &total, &doomed) {
+            tracing::warn!(%error, "what removed volumes left behind was not deleted");
+        }
+    });
+}
+
 /// Finds out what has become of the executors in the records.
 async fn recover(
     containers: &Arc<dyn Containers>,
@@ -474,6 +511,9 @@ async fn recover(
             | Record::Task(_)
             | Record::Updates(_)
             | Record::Drain(_)
+            | Record::Made(_)
+            | Record::Operation(_)
+            | Record::Doomed(_)
             | Record::Forget(_) => None,
         })
         .collect();

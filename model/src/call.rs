@@ -3,6 +3,7 @@
 use crate::constraints::Constraints;
 use crate::framework::Framework;
 use crate::ids::{AgentId, ExecutorId, OfferId, OperationId, TaskId, UpdateId};
+use crate::operation::Conversion;
 use crate::payload::Payload;
 use crate::role::Role;
 use crate::task::{ExecutorSpec, InvalidTask, TaskSpec};
@@ -46,8 +47,12 @@ pub enum Call {
     Shutdown(Shutdown),
     /// A status update has been kept; the next may come.
     Acknowledge(Acknowledge),
+    /// A report of an operation has been kept.
+    AcknowledgeOperation(AcknowledgeOperation),
     /// Say the truth about these tasks; none means all that are live.
     Reconcile(Vec<ReconcileTask>),
+    /// Say the truth about these operations; none means all that are known.
+    ReconcileOperations(Vec<ReconcileOperation>),
     /// Hand bytes to an executor. May get lost.
     Message(Message),
     /// Describe the framework anew; why that means nothing, if it does.
@@ -80,6 +85,13 @@ pub enum Operation {
         executor: Result<ExecutorSpec, String>,
         /// The tasks.
         tasks: Vec<Result<TaskSpec, InvalidTask>>,
+    },
+    /// Make resources of one kind of those of another.
+    Convert {
+        /// Its id, if the framework wants to hear of it.
+        id: Option<OperationId>,
+        /// What is to be made of what; an error says why that means nothing.
+        conversion: Result<Conversion, String>,
     },
     /// An operation that this master does not carry out.
     Unsupported {
@@ -139,6 +151,26 @@ pub struct Acknowledge {
     pub task: TaskId,
     /// Which update.
     pub uuid: UpdateId,
+}
+
+/// A report of an operation has been kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AcknowledgeOperation {
+    /// Of which agent it came.
+    pub agent: AgentId,
+    /// Of which operation.
+    pub operation: OperationId,
+    /// Which report.
+    pub uuid: UpdateId,
+}
+
+/// An operation whose truth is asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReconcileOperation {
+    /// Which.
+    pub operation: OperationId,
+    /// Where the framework believes it to be.
+    pub agent: Option<AgentId>,
 }
 
 /// A task whose truth is asked for.

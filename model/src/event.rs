@@ -1,8 +1,9 @@
 //! What frameworks hear from the master.
 
 use crate::call::Message;
-use crate::ids::{AgentId, ExecutorId, FrameworkId, OfferId, OperationId};
+use crate::ids::{AgentId, ExecutorId, FrameworkId, OfferId};
 use crate::offer::{InverseOffer, Offer};
+use crate::operation::OperationStatus;
 use crate::task::Status;
 use std::time::Duration;
 
@@ -26,13 +27,8 @@ pub enum SchedulerEvent {
     RescindInverseOffer(OfferId),
     /// A task's state.
     Update(Status),
-    /// An operation on offered resources was not carried out (`OPERATION_ERROR`).
-    OperationError {
-        /// The id that the framework gave it.
-        id: OperationId,
-        /// Why, for people.
-        message: String,
-    },
+    /// How far an operation is.
+    UpdateOperation(OperationStatus),
     /// Bytes from an executor.
     Message(Message),
     /// An agent is lost, or one executor on it has ended.

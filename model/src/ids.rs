@@ -106,6 +106,10 @@ string_id! {
     /// An operation for which a framework asked feedback. Chosen by the framework.
     OperationId
 }
+string_id! {
+    /// A persistent volume, unique among those of one role on one agent. Chosen by whoever makes it.
+    PersistenceId
+}
 
 impl TaskId {
     /// A text that was given as a task's id and may be none. Only for telling whoever gave it so.
@@ -144,6 +148,11 @@ pub struct Reign(pub [u8; 16]);
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct UpdateId(pub [u8; 16]);
 
+/// The name of one operation on resources between master and agent, a UUID: also those have one for
+/// which nobody asked feedback.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct OperationUuid(pub [u8; 16]);
+
 /// The id of one subscription of a framework, a UUID (`Mesos-Stream-Id`). A later subscription has
 /// another one, which fences off whoever still uses this.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -165,7 +174,7 @@ macro_rules! uuid_display {
     )*};
 }
 
-uuid_display!(Reign, UpdateId, StreamId);
+uuid_display!(Reign, UpdateId, OperationUuid, StreamId);
 
 fn write_uuid(bytes: &[u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (at, byte) in bytes.iter().enumerate() {

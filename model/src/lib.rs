@@ -6,11 +6,13 @@
 pub mod amount;
 pub mod call;
 pub mod constraints;
+pub mod disk;
 pub mod event;
 pub mod framework;
 pub mod ids;
 pub mod link;
 pub mod offer;
+pub mod operation;
 pub mod operator;
 pub mod payload;
 pub mod registry;

@@ -2,7 +2,8 @@
 
 use crate::call::Message;
 use crate::framework::Framework;
-use crate::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId};
+use crate::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, OperationUuid, TaskId, UpdateId};
+use crate::operation::{Operation, OperationStatus};
 use crate::payload::Payload;
 use crate::resources::{Attributes, Resources};
 use crate::rules::Drain;
@@ -18,7 +19,7 @@ pub struct AgentDescription {
     pub hostname: Arc<str>,
     /// Where its port is reached: `ip:port`.
     pub address: Arc<str>,
-    /// All it has.
+    /// All it has, as its operators say: without what operations have made of it.
     pub resources: Resources,
     /// What its operators say of it.
     pub attributes: Attributes,
@@ -89,6 +90,15 @@ pub enum FromAgent {
         /// From whom, and what.
         message: Message,
     },
+    /// How far an operation is. With an id, repeated until acknowledged.
+    OperationUpdate {
+        /// Which operation.
+        operation: OperationUuid,
+        /// Whose it is; absent for an operator's.
+        framework: Option<FrameworkId>,
+        /// The report.
+        status: OperationStatus,
+    },
     /// An answer to a ping.
     Pong,
     /// It goes away for good and has ended all it ran.
@@ -108,6 +118,19 @@ pub struct Reregister {
     pub executors: Vec<LiveExecutor>,
     /// Tasks that are not over, or whose end is not acknowledged yet.
     pub tasks: Vec<LiveTask>,
+    /// All it has, with what operations have made of it.
+    pub total: Resources,
+    /// Operations whose report is not acknowledged yet.
+    pub operations: Vec<LiveOperation>,
+}
+
+/// An operation that an agent knows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LiveOperation {
+    /// What it is.
+    pub operation: Operation,
+    /// How it went.
+    pub status: OperationStatus,
 }
 
 /// An executor that lives on an agent.
@@ -158,9 +181,21 @@ pub enum ToAgent {
         expected: Vec<(FrameworkId, TaskId)>,
         /// Frameworks that are over: what they run here is to be ended.
         completed: Vec<FrameworkId>,
+        /// Operations the master has for it and waits to hear of: those it does not know never
+        /// reached it.
+        operations: Vec<Operation>,
     },
     /// Run tasks on one executor.
     Launch(Box<Launch>),
+    /// Make resources of one kind of those of another.
+    Apply(Box<Operation>),
+    /// The report of an operation has been kept.
+    AcknowledgeOperation {
+        /// Which operation.
+        operation: OperationUuid,
+        /// Which report.
+        status: UpdateId,
+    },
     /// End a task.
     Kill {
         /// Of which framework.

@@ -1,8 +1,10 @@
 //! What operators ask of the master that changes something.
 
 use crate::ids::{AgentId, FrameworkId};
+use crate::operation::Conversion;
 use crate::role::Role;
 use crate::rules::{Drain, Machine, Quota, Weight, Window};
+use std::sync::Arc;
 
 /// A change that an operator asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,6 +43,15 @@ pub enum OperatorCall {
         agent: AgentId,
         /// How.
         drain: Drain,
+    },
+    /// Make resources of one kind of those of another, on one agent.
+    Convert {
+        /// Which.
+        agent: AgentId,
+        /// What is to be made of what.
+        conversion: Conversion,
+        /// Who asks, for authentication; absent without authentication.
+        principal: Option<Arc<str>>,
     },
     /// Plan maintenance. This is all there is from now on.
     UpdateSchedule(Vec<Window>),

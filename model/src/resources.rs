@@ -1,6 +1,7 @@
 //! Resources: what an agent has, what an offer holds, what a task takes.
 
 use crate::amount::{Milli, Ranges};
+use crate::disk::Disk;
 use crate::ids::{BadId, check_id};
 use crate::payload::Payload;
 use crate::role::{BadRole, Role};
@@ -91,8 +92,8 @@ pub struct Reservation {
 pub struct Kind {
     /// Reservations, the outermost role first; empty means unreserved.
     pub reservations: Vec<Reservation>,
-    /// Encoded `mesos.v1.Resource.DiskInfo`, where there is one.
-    pub disk: Option<Payload>,
+    /// What sets a disk apart from plain space; absent for all that is no such disk.
+    pub disk: Option<Disk>,
     /// Encoded `mesos.v1.ResourceProviderID`, where there is one.
     pub provider: Option<Payload>,
     /// Whether the agent may take it back at any time.
@@ -119,6 +120,39 @@ impl Kind {
     /// The role it is reserved for, if any: that of the innermost reservation.
     pub fn reserved_for(&self) -> Option<&Role> {
         self.reservations.last().map(|reservation| &reservation.role)
+    }
+
+    /// Whether it is a volume that outlives its tasks.
+    pub fn is_persistent_volume(&self) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.persistence.is_some())
+    }
+
+    /// Whether it is reserved by an operation, which can be undone by another.
+    pub fn is_dynamically_reserved(&self) -> bool {
+        self.reservations.last().is_some_and(|reservation| reservation.is_dynamic)
+    }
+
+    /// Whether an agent has it by an operation and not by its flags, so that it must remember it.
+    pub fn is_made(&self) -> bool {
+        self.is_dynamically_reserved() || self.is_persistent_volume()
+    }
+
+    /// As the agent's flags have it: without what operations have made of it.
+    #[must_use]
+    pub fn unmade(&self) -> Self {
+        let mut kind = self.clone();
+        while kind.is_dynamically_reserved() {
+            kind.reservations.pop();
+        }
+        if kind.is_persistent_volume() {
+            kind.disk = kind.disk.as_ref().and_then(Disk::without_volume);
+            kind.is_shared = false;
+        }
+        kind
+    }
+
+    fn is_divisible(&self) -> bool {
+        self.is_shared || self.disk.as_ref().is_none_or(Disk::is_divisible)
     }
 
     /// Whether `role` may be offered this: it is unreserved, or reserved for it or a parent.
@@ -196,23 +230,51 @@ impl Resources {
 
     /// Whether all of `other` is in this.
     pub fn contains(&self, other: &Self) -> bool {
-        other.0.iter().all(|(key, value)| self.0.get(key).is_some_and(|mine| mine.contains(value)))
+        other.0.iter().all(|(key, value)| self.holds(key, value))
+    }
+
+    fn holds(&self, key: &Key, value: &Value) -> bool {
+        let divides = || key.kind.is_divisible();
+        self.0.get(key).is_some_and(|mine| mine == value || divides() && mine.contains(value))
+    }
+
+    /// Whether there is any of `key`.
+    pub fn has(&self, key: &Key) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// Whether `wanted` can be used of this: of what is shared, any number of times.
+    pub fn check_holds(&self, wanted: &Self) -> Result<(), Shortage> {
+        let is_there =
+            |key: &Key, value| self.holds(key, value) || key.kind.is_shared && self.has(key);
+        match wanted.0.iter().find(|(key, value)| !is_there(key, value)) {
+            Some((key, value)) => Err(self.shortage(key, value)),
+            None => Ok(()),
+        }
+    }
+
+    /// What can be used of this when `used` is in use already. What is shared stays there.
+    #[must_use]
+    pub fn unused(&self, used: &Self) -> Self {
+        self.minus(&used.exclusive())
     }
 
     /// Takes `wanted` out, all of it or, on a shortage, nothing.
     pub fn take(&mut self, wanted: &Self) -> Result<(), Shortage> {
-        for (key, value) in &wanted.0 {
-            let left = self.0.get(key);
-            if !left.is_some_and(|left| left.contains(value)) {
-                return Err(Shortage {
-                    name: key.name.clone(),
-                    wanted: value.to_string(),
-                    left: left.map_or_else(|| "nothing".to_owned(), ToString::to_string),
-                });
-            }
+        if let Some((key, value)) = wanted.0.iter().find(|(key, value)| !self.holds(key, value)) {
+            return Err(self.shortage(key, value));
         }
         self.subtract(wanted);
         Ok(())
+    }
+
+    fn shortage(&self, key: &Key, wanted: &Value) -> Shortage {
+        let left = self.0.get(key);
+        Shortage {
+            name: key.name.clone(),
+            wanted: wanted.to_string(),
+            left: left.map_or_else(|| "nothing".to_owned(), ToString::to_string),
+        }
     }
 
     /// Takes out what there is of `other`. For books that may have changed on the other side.
@@ -240,6 +302,29 @@ impl Resources {
     pub fn filtered(&self, mut keep: impl FnMut(&Key, &Value) -> bool) -> Self {
         let kept = self.0.iter().filter(|&(key, value)| keep(key, value));
         Self(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    /// The same amounts, of kinds that `change` has changed.
+    #[must_use]
+    pub fn with_kinds(&self, mut change: impl FnMut(&mut Kind)) -> Self {
+        let changed = self.0.iter().map(|(key, value)| {
+            let mut kind = (*key.kind).clone();
+            change(&mut kind);
+            (Key { name: key.name.clone(), kind: Arc::new(kind) }, value.clone())
+        });
+        changed.collect()
+    }
+
+    /// Those of which there is one, which several use: shared volumes.
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        self.filtered(|key, _| key.kind.is_shared)
+    }
+
+    /// Those that only one can use.
+    #[must_use]
+    pub fn exclusive(&self) -> Self {
+        self.filtered(|key, _| !key.kind.is_shared)
     }
 
     /// The scalar total of `name` over all kinds.

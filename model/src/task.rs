@@ -34,6 +34,7 @@ macro_rules! wire_enum {
         }
     };
 }
+pub(crate) use wire_enum;
 
 wire_enum! {
     /// Where a task is in its life, as far as the speaker knows.

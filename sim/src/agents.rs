@@ -33,6 +33,16 @@ pub(crate) struct AgentNode {
     pub(crate) is_rebooting: bool,
 }
 
+impl AgentNode {
+    fn keep(&mut self, record: Record) {
+        if record.is_forget() {
+            self.records.remove(&record.key());
+        } else {
+            self.records.insert(record.key(), record);
+        }
+    }
+}
+
 impl World {
     pub(crate) fn start_agent(&mut self, at: usize) {
         if self.agents[at].core.is_some() {
@@ -139,13 +149,14 @@ impl World {
 
     fn perform_for_agent(&mut self, at: usize, life: Life, output: Output) {
         match output {
-            Output::Append(record) => {
-                let disk = &mut self.agents[at].records;
-                if record.is_forget() {
-                    disk.remove(&record.key());
-                } else {
-                    disk.insert(record.key(), record);
+            Output::Append(record) => self.agents[at].keep(record),
+            Output::AppendTogether(records) => {
+                for record in records {
+                    self.agents[at].keep(record);
                 }
+            }
+            Output::RemoveVolumes { operation, volumes } => {
+                self.step_agent(at, life, Input::VolumesRemoved { operation, volumes });
             }
             Output::Connect => {
                 self.agents[at].is_connecting = true;
@@ -175,7 +186,11 @@ impl World {
                 let wait = self.some_time(Duration::from_millis(100));
                 self.after(wait, Event::Container(at, container, ContainerEvent::Destroyed));
             }
-            Output::UpdateContainer { .. } | Output::Note(_) | Output::View(_) => {}
+            Output::UpdateContainer { .. }
+            | Output::MakeVolumes(_)
+            | Output::PurgeVolumes { .. }
+            | Output::Note(_)
+            | Output::View(_) => {}
             Output::Exit { .. } => self.crash_agent(at),
         }
     }

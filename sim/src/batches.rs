@@ -195,7 +195,7 @@ impl World {
             | SchedulerEvent::Rescind(_)
             | SchedulerEvent::InverseOffers(_)
             | SchedulerEvent::RescindInverseOffer(_)
-            | SchedulerEvent::OperationError { .. }
+            | SchedulerEvent::UpdateOperation(_)
             | SchedulerEvent::Message(_)
             | SchedulerEvent::Heartbeat => {}
         }

@@ -75,6 +75,8 @@ impl Laws {
             | ViewChange::RemoveFramework(_)
             | ViewChange::PutExecutor(_)
             | ViewChange::RemoveExecutor(_)
+            | ViewChange::PutOperation(_)
+            | ViewChange::RemoveOperation(_)
             | ViewChange::SetRules(_)
             | ViewChange::SetInverseAnswers(_) => {}
         }
@@ -89,7 +91,7 @@ impl Laws {
             for offer in self.offers.values().filter(|offer| offer.agent == id) {
                 offered.add(&offer.resources);
             }
-            let total = &agent.description.resources;
+            let total = &agent.total;
             let mut free = total.clone();
             let fits = free.take(&agent.used).and_then(|()| free.take(&agent.offered));
             // Ports are sets: adding the same one twice would hide it from the sums.

@@ -285,7 +285,7 @@ impl World {
             SchedulerEvent::Failure { .. }
             | SchedulerEvent::InverseOffers(_)
             | SchedulerEvent::RescindInverseOffer(_)
-            | SchedulerEvent::OperationError { .. }
+            | SchedulerEvent::UpdateOperation(_)
             | SchedulerEvent::Message(_)
             | SchedulerEvent::Heartbeat => return,
             SchedulerEvent::Error(why) => {

@@ -5,13 +5,15 @@ use crate::executor_calls;
 use crate::executors;
 use crate::input::Input;
 use crate::master_messages as from_master;
+use crate::operations::{self, OperationLine};
 use crate::output::{Event, Output};
 use crate::recovery;
 use crate::runtime_events;
 use crate::state::FrameworkState;
 use crate::updates::Line;
 use model::ids::{
-    AgentId, ConnectionId, ContainerId, ExecutorId, FrameworkId, TaskId, Term, UpdateId,
+    AgentId, ConnectionId, ContainerId, ExecutorId, FrameworkId, OperationUuid, TaskId, Term,
+    UpdateId,
 };
 use model::link::{AgentDescription, ToAgent};
 use model::resources::Resources;
@@ -46,11 +48,15 @@ pub struct Agent {
     pub(crate) link: Link,
     /// How it is being emptied; absent: it is not.
     pub(crate) drain: Option<Drain>,
-    /// What executors and live tasks hold.
+    /// All it has, with what operations have made of it.
+    pub(crate) total: Resources,
+    /// What executors and live tasks hold; of what is shared, once for each.
     pub(crate) used: Resources,
     pub(crate) frameworks: BTreeMap<FrameworkId, FrameworkState>,
     /// Reports on their way, also of tasks that are not known here.
     pub(crate) lines: BTreeMap<FrameworkId, BTreeMap<TaskId, Line>>,
+    /// Operations whose report is not acknowledged.
+    pub(crate) operations: BTreeMap<OperationUuid, OperationLine>,
     pub(crate) containers: BTreeMap<ContainerId, (FrameworkId, ExecutorId)>,
     pub(crate) connections: BTreeMap<ConnectionId, (FrameworkId, ExecutorId)>,
     /// Entries may be out of date; whoever handles one looks.
@@ -96,19 +102,21 @@ impl Agent {
     /// An agent that has not been told yet what was before. `seed` makes its ids.
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
-            config,
             rng: Rng::new(seed),
             id: None,
             term: Term::default(),
             phase: Phase::Starting,
             link: Link::Down,
             drain: None,
+            total: config.description.resources.clone(),
             used: Resources::none(),
             frameworks: BTreeMap::new(),
             lines: BTreeMap::new(),
+            operations: BTreeMap::new(),
             containers: BTreeMap::new(),
             connections: BTreeMap::new(),
             due: BTreeSet::new(),
+            config,
         }
     }
 
@@ -120,6 +128,11 @@ impl Agent {
     /// Whether a master has it as registered.
     pub fn is_registered(&self) -> bool {
         matches!(self.link, Link::Registered { .. })
+    }
+
+    /// All it has, with what operations have made of it.
+    pub fn total(&self) -> &Resources {
+        &self.total
     }
 
     /// What its executors and live tasks hold.
@@ -137,7 +150,7 @@ impl Agent {
 
     /// Whether nothing here waits for anybody: no executor, no task, no report on its way.
     pub fn is_idle(&self) -> bool {
-        self.frameworks.is_empty() && self.lines.is_empty()
+        self.frameworks.is_empty() && self.lines.is_empty() && self.operations.is_empty()
     }
 
     pub(crate) fn new_update_id(&mut self) -> UpdateId {
@@ -170,12 +183,21 @@ impl Agent {
             ToAgent::Registered { agent, ping_timeout } => {
                 from_master::registered::apply(self, agent, ping_timeout, now, out);
             }
-            ToAgent::Reregistered { agent, ping_timeout, expected, completed } => {
-                let answer =
-                    from_master::reregistered::Answer { agent, ping_timeout, expected, completed };
+            ToAgent::Reregistered { agent, ping_timeout, expected, completed, operations } => {
+                let answer = from_master::reregistered::Answer {
+                    agent,
+                    ping_timeout,
+                    expected,
+                    completed,
+                    operations,
+                };
                 from_master::reregistered::apply(self, answer, now, out);
             }
             ToAgent::Launch(launch) => from_master::launch::apply(self, *launch, now, out),
+            ToAgent::Apply(operation) => from_master::apply::apply(self, *operation, now, out),
+            ToAgent::AcknowledgeOperation { operation, status } => {
+                operations::acknowledge(self, operation, status, out);
+            }
             ToAgent::Kill { framework, task, grace } => {
                 from_master::kill::apply(self, &framework, &task, grace, now, out);
             }
@@ -233,6 +255,9 @@ impl Core for Agent {
             }
             Input::ExecutorGone { connection } => {
                 executor_calls::gone::apply(self, connection);
+            }
+            Input::VolumesRemoved { operation, volumes } => {
+                runtime_events::volumes_removed::apply(operation, volumes, out);
             }
             Input::StopAsked => {
                 executors::end_all(self, "the operator asked for it".to_owned(), now, out);

@@ -3,11 +3,12 @@
 use crate::agent::{Agent, Link, Phase};
 use crate::executors;
 use crate::master_messages;
+use crate::operations;
 use crate::output::{Event, Output};
 use crate::recovery;
 use crate::state::{End, ExecutorState};
 use crate::updates;
-use model::ids::{ExecutorId, FrameworkId, TaskId};
+use model::ids::{ExecutorId, FrameworkId, OperationUuid, TaskId};
 use model::step::{Now, Time};
 use model::task::{Reason, TaskState};
 
@@ -16,6 +17,8 @@ use model::task::{Reason, TaskState};
 pub(crate) enum Due {
     /// A report that was not acknowledged.
     Repeat(FrameworkId, TaskId),
+    /// The report of an operation that was not acknowledged.
+    RepeatOperation(OperationUuid),
     /// An executor that should have subscribed, or ended.
     Executor(FrameworkId, ExecutorId),
 }
@@ -54,6 +57,7 @@ pub(crate) fn wake(agent: &mut Agent, now: Now, out: &mut Vec<Output>) {
         let Some((_, due)) = agent.due.pop_first() else { break };
         match due {
             Due::Repeat(framework, task) => updates::repeat(agent, &framework, &task, now, out),
+            Due::RepeatOperation(operation) => operations::repeat(agent, operation, now, out),
             Due::Executor(framework, executor) => {
                 executor_due(agent, &framework, &executor, now, out);
             }

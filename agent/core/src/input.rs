@@ -1,9 +1,12 @@
 //! What can happen to an agent.
 
 use crate::record::Record;
-use model::ids::{ConnectionId, ContainerId, ExecutorId, FrameworkId, RequestId, TaskId, Term};
+use model::ids::{
+    ConnectionId, ContainerId, ExecutorId, FrameworkId, OperationUuid, RequestId, TaskId, Term,
+};
 use model::link::ToAgent;
 use model::payload::Payload;
+use model::resources::Resources;
 use model::task::{Reason, Status};
 use std::sync::Arc;
 
@@ -78,6 +81,13 @@ pub enum Input {
     ExecutorGone {
         /// Which one.
         connection: ConnectionId,
+    },
+    /// The directories of volumes that an operation has removed are out of the way.
+    VolumesRemoved {
+        /// Which operation.
+        operation: OperationUuid,
+        /// Which volumes.
+        volumes: Resources,
     },
     /// The operator wants everything here ended and the agent gone for good.
     StopAsked,

@@ -9,6 +9,7 @@ mod executor_calls;
 mod executors;
 pub mod input;
 mod master_messages;
+mod operations;
 pub mod output;
 pub mod record;
 mod recovery;
@@ -20,6 +21,7 @@ pub use agent::{Agent, Config};
 pub use input::Input;
 pub use output::Output;
 pub use record::Record;
+pub use recovery::check_made;
 
 #[cfg(test)]
 mod tests;

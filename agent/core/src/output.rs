@@ -3,13 +3,16 @@
 use crate::record::Record;
 use model::framework::Framework;
 use model::ids::{
-    AgentId, ConnectionId, ContainerId, ExecutorId, FrameworkId, RequestId, TaskId, Term, UpdateId,
+    AgentId, ConnectionId, ContainerId, ExecutorId, FrameworkId, OperationUuid, RequestId, TaskId,
+    Term, UpdateId,
 };
-use model::link::FromAgent;
+use model::link::{FromAgent, LiveOperation};
+use model::operation::OperationState;
 use model::payload::Payload;
 use model::resources::Resources;
 use model::step::Timestamp;
 use model::task::{ExecutorSpec, Reason, Status, TaskSpec, TaskState};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the driver must do, in this order.
@@ -17,6 +20,8 @@ use std::time::Duration;
 pub enum Output {
     /// Write to the store. What comes after it waits until it is on disk.
     Append(Record),
+    /// Write to the store, all of it or nothing. What comes after it waits until it is on disk.
+    AppendTogether(Vec<Record>),
     /// Find the leading master and keep a link to it from now on.
     Connect,
     /// Give up the present link, if there is one, and look for the leading master again.
@@ -57,6 +62,23 @@ pub enum Output {
         /// Which.
         container: ContainerId,
     },
+    /// Make the directories of these volumes, where they are not there.
+    MakeVolumes(Resources),
+    /// Put the directories of these volumes, with all that is in them, where no task finds them; if that
+    /// was done for this operation before, leave what is there now. Answered by `VolumesRemoved`.
+    RemoveVolumes {
+        /// The operation that removed them.
+        operation: OperationUuid,
+        /// Which.
+        volumes: Resources,
+    },
+    /// Delete what was put away for an operation.
+    PurgeVolumes {
+        /// Which operation.
+        operation: OperationUuid,
+        /// What it was.
+        volumes: Resources,
+    },
     /// Tell whoever watches: log and metrics.
     Note(Event),
     /// What can be read of this agent has changed.
@@ -66,6 +88,23 @@ pub enum Output {
         /// Why, for people.
         why: String,
     },
+}
+
+impl Output {
+    /// What is to be written, and what else is to be done, each in its order.
+    pub fn split(all: Vec<Self>) -> (Vec<Record>, Vec<Self>) {
+        let (mut records, mut rest) = (Vec::new(), Vec::new());
+        for output in all {
+            if let Self::Append(record) = output {
+                records.push(record);
+            } else if let Self::AppendTogether(together) = output {
+                records.extend(together);
+            } else {
+                rest.push(output);
+            }
+        }
+        (records, rest)
+    }
 }
 
 /// A container to be started.
@@ -192,6 +231,15 @@ pub enum Event {
     MessageDropped { framework: FrameworkId, executor: ExecutorId },
     /// A kill for what is not here.
     KillIgnored { framework: FrameworkId, task: TaskId },
+    /// An operation on resources is done, or is not going to be.
+    OperationReported {
+        operation: OperationUuid,
+        kind: &'static str,
+        state: OperationState,
+        why: Option<Arc<str>>,
+    },
+    /// The report of an operation was sent again.
+    OperationRepeated { operation: OperationUuid },
     /// The agent ends all it runs and goes away.
     Ending { why: String },
 }
@@ -230,4 +278,10 @@ pub enum Change {
     TaskDelivered { framework: FrameworkId, task: TaskId },
     /// A task has a new report.
     TaskStatus { framework: FrameworkId, status: Status },
+    /// All it has is this now.
+    Total(Resources),
+    /// An operation has a report that is not acknowledged.
+    Operation(Box<LiveOperation>),
+    /// An operation is over, and its framework knows.
+    OperationOver(OperationUuid),
 }

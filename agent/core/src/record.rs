@@ -4,7 +4,11 @@
 //! holds what is true and nothing else, and reading all of it brings the agent back.
 
 use model::framework::Framework;
-use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, Term, UpdateId};
+use model::ids::{
+    AgentId, ContainerId, ExecutorId, FrameworkId, OperationUuid, TaskId, Term, UpdateId,
+};
+use model::link::LiveOperation;
+use model::resources::Resources;
 use model::rules::Drain;
 use model::step::Timestamp;
 use model::task::{ExecutorSpec, Status, TaskSpec, TaskState};
@@ -25,6 +29,12 @@ pub enum Record {
     Updates(UpdatesRecord),
     /// The agent is being emptied.
     Drain(Drain),
+    /// What operations have made of what flags say.
+    Made(Resources),
+    /// An operation whose report is not acknowledged.
+    Operation(LiveOperation),
+    /// Volumes whose directories are still to be removed.
+    Doomed(DoomedVolumes),
     /// Nothing stands under this key any more.
     Forget(Key),
 }
@@ -44,6 +54,12 @@ pub enum Key {
     Updates(FrameworkId, TaskId),
     /// How the agent is being emptied.
     Drain,
+    /// What operations have made of what flags say.
+    Made,
+    /// An operation.
+    Operation(OperationUuid),
+    /// The volumes that an operation has removed.
+    Doomed(OperationUuid),
 }
 
 /// Who the agent is.
@@ -85,6 +101,15 @@ pub struct TaskRecord {
     pub accepted_at: Timestamp,
 }
 
+/// Volumes that an operation has removed, and whose directories may still be there.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DoomedVolumes {
+    /// Which operation.
+    pub operation: OperationUuid,
+    /// Which volumes.
+    pub volumes: Resources,
+}
+
 /// The reports of one task.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct UpdatesRecord {
@@ -117,6 +142,9 @@ impl Record {
             Self::Task(task) => Key::Task(task.framework.clone(), task.spec.id.clone()),
             Self::Updates(updates) => Key::Updates(updates.framework.clone(), updates.task.clone()),
             Self::Drain(_) => Key::Drain,
+            Self::Made(_) => Key::Made,
+            Self::Operation(it) => Key::Operation(it.operation.uuid),
+            Self::Doomed(it) => Key::Doomed(it.operation),
             Self::Forget(key) => key.clone(),
         }
     }

@@ -3,11 +3,13 @@
 use crate::agent::{Agent, Phase};
 use crate::executors;
 use crate::input::{Exit, Recovered};
+use crate::operations;
 use crate::output::{Change, Event, Output};
-use crate::record::{ExecutorRecord, Key, Record, TaskRecord, UpdatesRecord};
+use crate::record::{DoomedVolumes, ExecutorRecord, Key, Record, TaskRecord, UpdatesRecord};
 use crate::state::{End, Executor, ExecutorState, FrameworkState, Task, id_of};
 use crate::updates::{self, Line};
 use model::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
+use model::resources::{Resources, Shortage};
 use model::step::Now;
 use model::task::{Reason, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,6 +113,7 @@ fn rebuild(agent: &mut Agent, records: Vec<Record>, out: &mut Vec<Output>) {
             last.insert(record.key(), record);
         }
     }
+    let mut doomed = Vec::new();
     // Keys are ordered so that whatever refers to something comes after it.
     for record in last.into_values() {
         match record {
@@ -127,8 +130,19 @@ fn rebuild(agent: &mut Agent, records: Vec<Record>, out: &mut Vec<Output>) {
             Record::Task(record) => put_task(agent, record, out),
             Record::Updates(record) => put_updates(agent, record, out),
             Record::Drain(drain) => agent.drain = Some(drain),
+            Record::Made(made) => put_made(agent, &made, out),
+            Record::Operation(live) => operations::put_back(agent, live, out),
+            Record::Doomed(DoomedVolumes { operation, volumes }) => {
+                doomed.push(Output::RemoveVolumes { operation, volumes });
+            }
             Record::Forget(_) => {}
         }
+    }
+    // What was to go goes before anything new comes to be in its place.
+    out.append(&mut doomed);
+    let volumes = agent.total.filtered(|key, _| key.kind.is_persistent_volume());
+    if !volumes.is_empty() {
+        out.push(Output::MakeVolumes(volumes));
     }
     for state in agent.frameworks.values() {
         for executor in state.executors.values() {
@@ -137,6 +151,34 @@ fn rebuild(agent: &mut Agent, records: Vec<Record>, out: &mut Vec<Output>) {
         for task in state.tasks.values().filter(|task| !task.state.is_terminal()) {
             agent.used.add(&task.spec.resources);
         }
+    }
+}
+
+/// Checks whether an agent with these flags can have what its records say that operations have made.
+pub fn check_made(flags: &Resources, records: &[Record]) -> Result<(), Shortage> {
+    let made = records.iter().rev().find_map(|record| match record {
+        Record::Made(made) => Some(made),
+        Record::Identity(_)
+        | Record::Framework(_)
+        | Record::Executor(_)
+        | Record::Task(_)
+        | Record::Updates(_)
+        | Record::Drain(_)
+        | Record::Operation(_)
+        | Record::Doomed(_)
+        | Record::Forget(_) => None,
+    });
+    made.map_or(Ok(()), |made| flags.with_made(made).map(|_| ()))
+}
+
+fn put_made(agent: &mut Agent, made: &Resources, out: &mut Vec<Output>) {
+    match agent.config.description.resources.with_made(made) {
+        Ok(total) => {
+            out.push(Output::View(Change::Total(total.clone())));
+            agent.total = total;
+        }
+        // Whoever starts an agent has checked that; nothing good can come of going on.
+        Err(shortage) => out.push(Output::Exit { why: shortage.to_string() }),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response as Answer};
+use model::link::LiveOperation;
 use model::task::RunsBy;
 use proto::convert;
 use proto::convert::resources::Form;
@@ -80,6 +81,7 @@ async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
             }),
             ..of(response::Type::GetState)
         },
+        Type::GetOperations => operations(api),
         Type::GetContainers => Response {
             get_containers: Some(containers(api).await),
             ..of(response::Type::GetContainers)
@@ -101,7 +103,6 @@ async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
         }
         Type::SetLoggingLevel => return set_level(call.set_logging_level),
         other @ (Type::Unknown
-        | Type::GetOperations
         | Type::GetResourceProviders
         | Type::LaunchNestedContainer
         | Type::WaitNestedContainer
@@ -162,6 +163,21 @@ fn metrics(api: &Api) -> Vec<Metric> {
 fn agent_info(api: &Api) -> AgentInfo {
     let id = api.shared.mirror.read().agent.as_ref().map(Into::into);
     AgentInfo { id, ..api.shared.info.clone() }
+}
+
+/// Operations whose framework has not kept their report.
+fn operations(api: &Api) -> Response {
+    let mirror = api.shared.mirror.read();
+    let one = |live: &LiveOperation| {
+        let agent = live.status.agent.as_ref();
+        convert::operation::to_wire(&live.operation, agent, &live.status)
+    };
+    let operations = mirror.operations.values().map(one).collect();
+    Response {
+        r#type: Some(response::Type::GetOperations.into()),
+        get_operations: Some(response::GetOperations { operations }),
+        ..Response::default()
+    }
 }
 
 fn all_frameworks(api: &Api, mut each: impl FnMut(&FrameworkView, bool)) {

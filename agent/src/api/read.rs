@@ -159,7 +159,8 @@ pub(super) async fn metrics_text(State(api): State<Api>) -> Response {
 /// Brings the gauges up to date.
 pub(super) fn measure(api: &Api) {
     let metrics = &api.shared.metrics;
-    let total = &api.shared.description.resources;
+    let total = api.shared.mirror.read().total.clone();
+    let total = total.as_ref().unwrap_or(&api.shared.description.resources);
     let mut used = model::resources::Resources::none();
     let (mut executors, mut staging, mut starting, mut running, mut killing) =
         (0_u32, 0_u32, 0_u32, 0_u32, 0_u32);

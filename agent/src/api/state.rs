@@ -27,7 +27,7 @@ pub(super) fn version() -> Value {
 pub(super) fn agent(api: &Api) -> Value {
     let shared = &api.shared;
     let mirror = shared.mirror.read();
-    let total = &shared.description.resources;
+    let total = mirror.total.as_ref().unwrap_or(&shared.description.resources);
     let mut state = version();
     let fields = json!({
         "id": mirror.agent.as_ref().map_or("", |id| id.as_str()),

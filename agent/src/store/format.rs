@@ -3,14 +3,19 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use agent_core::record::{ExecutorRecord, Identity, Key, Record, TaskRecord, UpdatesRecord};
-use model::ids::{AgentId, BadId, ContainerId, ExecutorId, FrameworkId, TaskId, Term, UpdateId};
+use agent_core::record::{
+    DoomedVolumes, ExecutorRecord, Identity, Key, Record, TaskRecord, UpdatesRecord,
+};
+use model::ids::{
+    AgentId, BadId, ContainerId, ExecutorId, FrameworkId, OperationUuid, TaskId, Term, UpdateId,
+};
 use model::payload::Payload;
 use model::resources::Resources;
 use model::rules::Drain;
 use model::step::Timestamp;
 use model::task::{ExecutorSpec, RunsBy, Status, TaskState};
 use prost::Message;
+use proto::convert::link::operations;
 
 use crate::wire;
 
@@ -85,6 +90,14 @@ struct DrainForm {
     marks_gone: bool,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct DoomedForm {
+    #[prost(bytes = "vec", tag = "1")]
+    operation: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    volumes: Option<proto::agora::v1::ResourceList>,
+}
+
 /// What a record is found under.
 pub(super) fn key(key: &Key) -> Vec<u8> {
     let join = |tag: u8, parts: &[&str]| {
@@ -98,6 +111,9 @@ pub(super) fn key(key: &Key) -> Vec<u8> {
     match key {
         Key::Identity => join(b'i', &[]),
         Key::Drain => join(b'd', &[]),
+        Key::Made => join(b'm', &[]),
+        Key::Operation(uuid) => join(b'o', &[&uuid.to_string()]),
+        Key::Doomed(uuid) => join(b'v', &[&uuid.to_string()]),
         Key::Framework(framework) => join(b'f', &[framework.as_str()]),
         Key::Executor(framework, executor) => join(b'e', &[framework.as_str(), executor.as_str()]),
         Key::Task(framework, task) => join(b't', &[framework.as_str(), task.as_str()]),
@@ -144,6 +160,13 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
             seen: it.seen.iter().map(|uuid| uuid.0.to_vec()).collect(),
         }
         .encode_to_vec(),
+        Record::Made(made) => operations::list_to_wire(made).encode_to_vec(),
+        Record::Operation(live) => operations::live_to_wire(live).encode_to_vec(),
+        Record::Doomed(it) => DoomedForm {
+            operation: it.operation.0.to_vec(),
+            volumes: Some(operations::list_to_wire(&it.volumes)),
+        }
+        .encode_to_vec(),
         Record::Forget(_) => Vec::new(),
     }
 }
@@ -170,6 +193,9 @@ pub(super) fn decode(key: &[u8], bytes: &[u8]) -> Result<Record, String> {
         b'e' => executor(read(bytes)?),
         b't' => task(read(bytes)?),
         b'u' => updates(read(bytes)?),
+        b'm' => operations::list_from_wire(&read(bytes)?).map(Record::Made).map_err(|it| it.0),
+        b'o' => operations::live_from_wire(&read(bytes)?).map(Record::Operation).map_err(|it| it.0),
+        b'v' => doomed(read(bytes)?),
         other => Err(format!("a record of unknown kind {other}")),
     }
 }
@@ -204,6 +230,13 @@ fn executor(form: ExecutorForm) -> Result<Record, String> {
         is_command: form.is_command,
         has_subscribed: form.has_subscribed,
     }))
+}
+
+fn doomed(form: DoomedForm) -> Result<Record, String> {
+    let operation = form.operation.try_into().map_err(|_| "an operation's id has 16 bytes")?;
+    let volumes = operations::list_from_wire(&form.volumes.unwrap_or_default());
+    let volumes = volumes.map_err(|malformed| malformed.0)?;
+    Ok(Record::Doomed(DoomedVolumes { operation: OperationUuid(operation), volumes }))
 }
 
 fn task(form: TaskForm) -> Result<Record, String> {

@@ -113,6 +113,7 @@ impl Master {
                         ping_timeout: Duration::from_secs(75),
                         expected: Vec::new(),
                         completed: Vec::new(),
+                        operations: Vec::new(),
                     });
                     return *brought;
                 }

@@ -241,16 +241,7 @@ impl Allocator {
     /// stays given.
     pub fn set_total(&mut self, id: &AgentId, total: &Resources, now: Time) {
         let Some(&at) = self.agents_by_id.get(id) else { return };
-        let total = &self.roles.kinds.interned(total.clone());
-        let headroom = self.headroom_of(at);
-        let agent = self.agents.get_mut(at);
-        let before = std::mem::take(&mut agent.total);
-        agent.set_total(total.clone());
-        self.roles.shrink_total(&before);
-        self.roles.grow_total(total);
-        self.count_reservations(&before, false);
-        self.count_reservations(total, true);
-        self.count_headroom(at, &headroom);
+        self.replace_total(at, total.clone());
         self.touch(at, now);
     }
 

@@ -14,6 +14,7 @@ mod allocator;
 mod amounts;
 mod books;
 mod constraints;
+mod convert;
 mod facts;
 mod filters;
 mod framework;

@@ -11,6 +11,7 @@ use crate::amounts::{Amounts, Kinds};
 use crate::settings::MinAllocatable;
 use crate::slab::{Index, Slab};
 use model::amount::Milli;
+use model::disk::Disk;
 use model::resources::{Resources, Value};
 use model::role::Role;
 use std::collections::BTreeMap;
@@ -319,7 +320,7 @@ impl Quotas {
             }
             let Some((_, allowed, why)) = &mut last else { continue };
             // A disk with a source of its own comes as a whole or not at all.
-            let is_divisible = key.kind.disk.is_none();
+            let is_divisible = key.kind.disk.as_ref().is_none_or(Disk::is_divisible);
             let part =
                 if is_divisible || amount.0 <= *allowed { amount.0.min(*allowed) } else { 0 };
             *allowed -= part;

@@ -8,6 +8,7 @@
 mod agent_messages;
 mod calls;
 pub mod config;
+mod conversions;
 mod due;
 pub mod explain;
 pub mod io;

@@ -3,6 +3,7 @@
 
 use crate::view::{AgentView, FrameworkView, TaskView};
 use model::ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId, Term};
+use model::operation::{Operation, OperationState};
 use model::task::{Status, TaskState};
 use std::sync::Arc;
 
@@ -106,6 +107,15 @@ pub enum Note {
         /// Why.
         why: String,
     },
+    /// An operation on resources is done, or is not going to be.
+    OperationUpdated {
+        /// Which.
+        operation: Arc<Operation>,
+        /// On which agent.
+        agent: AgentId,
+        /// How far it is.
+        state: OperationState,
+    },
     /// A framework is sent an update that a report of an agent stands behind.
     UpdateForwarded {
         /// Whose.
@@ -151,6 +161,7 @@ impl Note {
             Self::OfferRescinded(_) => "offer_rescinded",
             Self::CallDropped { .. } => "call_dropped",
             Self::TaskRefused { .. } => "task_refused",
+            Self::OperationUpdated { .. } => "operation_updated",
             Self::UpdateForwarded { .. } => "update_forwarded",
             Self::AgentMessageDropped { .. } => "agent_message_dropped",
         }

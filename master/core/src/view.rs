@@ -9,9 +9,10 @@
 use crate::registry::Rules;
 use model::constraints::Constraints;
 use model::framework::Framework;
-use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, TaskId};
+use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, OperationUuid, TaskId};
 use model::link::AgentDescription;
 use model::offer::Offer;
+use model::operation::{Operation, OperationStatus};
 use model::resources::Resources;
 use model::role::Role;
 use model::rules::Standing;
@@ -44,6 +45,10 @@ pub enum ViewChange {
     PutOffer(Arc<Offer>),
     /// An offer is answered or taken back.
     RemoveOffer(OfferId),
+    /// An operation is there or has changed.
+    PutOperation(Arc<OperationView>),
+    /// An operation is not there any more.
+    RemoveOperation(OperationUuid),
     /// Operators have decided something: this is all of it.
     SetRules(Arc<Rules>),
     /// What frameworks have answered that were asked to leave agents: all of it.
@@ -101,8 +106,10 @@ pub struct AgentView {
     pub condition: AgentCondition,
     /// What operators have said of it.
     pub standing: Standing,
-    /// How it described itself. `resources` is its total.
+    /// How it described itself.
     pub description: Arc<AgentDescription>,
+    /// All it has, with what operations have made of it.
+    pub total: Resources,
     /// When it was first admitted.
     pub registered_at: Timestamp,
     /// When it last came back; absent if it never did.
@@ -205,6 +212,17 @@ impl TaskView {
     pub fn id(&self) -> &TaskId {
         &self.spec.id
     }
+}
+
+/// An operation on resources, as readers see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OperationView {
+    /// What it is.
+    pub operation: Arc<Operation>,
+    /// On which agent.
+    pub agent: AgentId,
+    /// How far it is.
+    pub status: OperationStatus,
 }
 
 /// An executor, as readers see it. Command tasks have none here.

@@ -197,9 +197,9 @@ fn an_operation_with_an_id_that_cannot_be_done_is_answered() {
     };
     world.call("f", accept("nothing"));
     let why = "Operation attempted with invalid offers: Offer nothing is no longer valid";
-    assert_eq!(world.heard("f"), [format!("op not done: {why}")]);
+    assert_eq!(world.heard("f"), [format!("op OPERATION_ERROR: {why}")]);
     world.call("f", accept(offer.as_str()));
-    assert_eq!(world.heard("f"), ["op not done: RESERVE is not supported"]);
+    assert_eq!(world.heard("f"), ["op OPERATION_ERROR: RESERVE is not supported"]);
 }
 
 #[test]

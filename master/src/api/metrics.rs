@@ -78,7 +78,11 @@ pub(super) fn call_counter(call: &Call) -> Option<&'static str> {
         Call::Suppress(_) => Some("master/messages_suppress_offers"),
         Call::Kill(_) => Some("master/messages_kill_task"),
         Call::Acknowledge(_) => Some("master/messages_status_update_acknowledgement"),
+        Call::AcknowledgeOperation(_) => {
+            Some("master/messages_operation_status_update_acknowledgement")
+        }
         Call::Reconcile(_) => Some("master/messages_reconcile_tasks"),
+        Call::ReconcileOperations(_) => Some("master/messages_reconcile_operations"),
         Call::Message(_) => Some("master/messages_framework_to_executor"),
         Call::Request => Some("master/messages_resource_request"),
         Call::Shutdown(_)

@@ -197,7 +197,7 @@ fn response(api: &Api, kind: Type) -> Result<Response, Refused> {
             Answer::GetExecutors
         }
         Type::GetOperations => {
-            response.get_operations = Some(response::GetOperations::default());
+            response.get_operations = Some(api.view.state().get_operations());
             Answer::GetOperations
         }
         Type::GetRoles => {

@@ -175,6 +175,7 @@ fn message(note: &Note) -> Option<Event> {
         | Note::OfferRescinded(_)
         | Note::CallDropped { .. }
         | Note::TaskRefused { .. }
+        | Note::OperationUpdated { .. }
         | Note::UpdateForwarded { .. }
         | Note::AgentMessageDropped { .. } => return None,
     };

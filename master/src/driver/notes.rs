@@ -1,7 +1,9 @@
 //! What the core notes, for people: a log line and counters.
 
 use master_core::Note;
-use model::task::TaskState;
+use model::ids::{AgentId, FrameworkId};
+use model::operation::{Operation, OperationState};
+use model::task::{Status, TaskState};
 use transport::metrics::Table;
 
 /// Turns notes into log lines and counters.
@@ -35,6 +37,7 @@ pub(super) fn is_watched(note: &Note) -> bool {
         | Note::OfferRescinded(_)
         | Note::CallDropped { .. }
         | Note::TaskRefused { .. }
+        | Note::OperationUpdated { .. }
         | Note::UpdateForwarded { .. }
         | Note::AgentMessageDropped { .. } => false,
     }
@@ -112,15 +115,7 @@ impl Notes {
                 tracing::debug!(name, framework = %task.framework, task = %task.id(), "a task");
             }
             Note::TaskUpdated { framework, status, latest: _ } => {
-                count("master/messages_status_update");
-                if let Some(counter) = ended(status.state) {
-                    count(counter);
-                }
-                if let Some(reason) = status.reason {
-                    self.metrics.count(&reason_counter(status.state, status.source, reason));
-                }
-                let (task, state) = (&status.task, status.state.name());
-                tracing::debug!(name, %framework, %task, state, "a task's state");
+                task_updated(&self.metrics, framework, status);
             }
             Note::ExecutorRemoved { framework, agent, executor } => {
                 count("master/messages_exited_executor");
@@ -137,6 +132,9 @@ impl Notes {
             Note::TaskRefused { framework, task, why } => {
                 tracing::info!(name, %framework, %task, why, "a task was not launched");
             }
+            Note::OperationUpdated { operation, agent, state } => {
+                operation_updated(&self.metrics, operation, agent, *state);
+            }
             Note::UpdateForwarded { framework, task, state } => {
                 count("master/valid_status_updates");
                 tracing::trace!(name, %framework, %task, state = state.name(), "an update");
@@ -147,6 +145,36 @@ impl Notes {
             }
         }
     }
+}
+
+fn task_updated(metrics: &Table, framework: &FrameworkId, status: &Status) {
+    metrics.count("master/messages_status_update");
+    if let Some(counter) = ended(status.state) {
+        metrics.count(counter);
+    }
+    if let Some(reason) = status.reason {
+        metrics.count(&reason_counter(status.state, status.source, reason));
+    }
+    let (task, state) = (&status.task, status.state.name());
+    tracing::debug!(name = "task_updated", %framework, %task, state, "a task's state");
+}
+
+fn operation_updated(
+    metrics: &Table,
+    operation: &Operation,
+    agent: &AgentId,
+    state: OperationState,
+) {
+    metrics.count("master/messages_operation_status_update");
+    tracing::info!(
+        name = "operation_updated",
+        operation = %operation.uuid,
+        id = operation.id.as_ref().map(tracing::field::display),
+        kind = operation.conversion.name(),
+        %agent,
+        state = state.name(),
+        "an operation on resources is done, or is not going to be"
+    );
 }
 
 /// The counter of tasks that ended so.

@@ -15,9 +15,9 @@ use dashmap::DashMap;
 use master_core::registry::Rules;
 use master_core::view::{
     AgentCondition, AgentView, ExecutorKey, ExecutorView, FrameworkCondition, FrameworkView,
-    InverseAnswer, TaskKey, TaskList, TaskView, ViewChange,
+    InverseAnswer, OperationView, TaskKey, TaskList, TaskView, ViewChange,
 };
-use model::ids::{AgentId, FrameworkId, OfferId};
+use model::ids::{AgentId, FrameworkId, OfferId, OperationUuid};
 use model::offer::Offer;
 use proto::mesos::v1;
 use proto::mesos::v1::master::response::get_agents::Agent;
@@ -60,6 +60,7 @@ pub(crate) struct View {
     tasks: Table<TaskKey, TaskView, v1::Task>,
     executors: Table<ExecutorKey, ExecutorView, Executor>,
     offers: Table<OfferId, Offer, v1::Offer>,
+    operations: Table<OperationUuid, OperationView, v1::Operation>,
     rules: ArcSwap<Rules>,
     inverse_answers: ArcSwap<Vec<InverseAnswer>>,
 }
@@ -94,6 +95,7 @@ impl View {
                 self.tasks.clear();
                 self.executors.clear();
                 self.offers.clear();
+                self.operations.clear();
                 self.rules.store(Arc::default());
                 self.inverse_answers.store(Arc::default());
             }
@@ -123,6 +125,10 @@ impl View {
             ViewChange::RemoveOffer(id) => {
                 self.offers.remove(&id);
             }
+            ViewChange::PutOperation(it) => put(&self.operations, it.operation.uuid, it),
+            ViewChange::RemoveOperation(uuid) => {
+                self.operations.remove(&uuid);
+            }
         }
     }
 
@@ -135,6 +141,7 @@ impl View {
             tasks: entries(&self.tasks),
             executors: entries(&self.executors),
             offers: entries(&self.offers),
+            operations: entries(&self.operations),
         }
     }
 
@@ -151,6 +158,7 @@ pub(crate) struct Picture {
     tasks: Vec<Arc<Entry<TaskView, v1::Task>>>,
     executors: Vec<Arc<Entry<ExecutorView, Executor>>>,
     offers: Vec<Arc<Entry<Offer, v1::Offer>>>,
+    operations: Vec<Arc<Entry<OperationView, v1::Operation>>>,
 }
 
 impl Picture {
@@ -199,6 +207,7 @@ impl Picture {
         }
         state.executors =
             self.executors.iter().map(|executor| executor.wire(wire::executor)).collect();
+        state.operations = self.operations.iter().map(|it| it.wire(wire::operation)).collect();
         state
     }
 }

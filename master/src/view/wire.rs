@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use master_core::view::{AgentView, ExecutorView, FrameworkCondition, FrameworkView, TaskView};
+use master_core::view::{
+    AgentView, ExecutorView, FrameworkCondition, FrameworkView, OperationView, TaskView,
+};
 use model::framework::Capabilities;
 use model::ids::AgentId;
 use model::link::AgentDescription;
@@ -11,7 +13,7 @@ use model::payload::Payload;
 use model::rules::{Drain, Standing};
 use model::step::Timestamp;
 use proto::convert::resources::{self, Form};
-use proto::convert::{self, constraints, task as tasks, time_info as time};
+use proto::convert::{self, constraints, operation, task as tasks, time_info as time};
 use proto::mesos::v1;
 use proto::mesos::v1::master::response::get_agents::Agent;
 use proto::mesos::v1::master::response::get_executors::Executor;
@@ -43,7 +45,7 @@ pub(crate) fn agent(agent: &AgentView) -> Agent {
         pid: Some(format!("slave(1)@{}", description.address)),
         registered_time: Some(time(agent.registered_at)),
         reregistered_time: agent.reregistered_at.map(time),
-        total_resources: resources::to_wire(&description.resources, Form::Both, None),
+        total_resources: resources::to_wire(&agent.total, Form::Both, None),
         allocated_resources: resources::to_wire(&agent.used, Form::Both, None),
         offered_resources: resources::to_wire(&agent.offered, Form::Both, None),
         capabilities: CAPABILITIES
@@ -77,12 +79,20 @@ fn drain_start(standing: Standing) -> Option<Timestamp> {
 }
 
 /// What our agents can do.
-const CAPABILITIES: [v1::agent_info::capability::Type; 4] = [
+const CAPABILITIES: [v1::agent_info::capability::Type; 7] = [
     v1::agent_info::capability::Type::AgentDraining,
     v1::agent_info::capability::Type::MultiRole,
     v1::agent_info::capability::Type::HierarchicalRole,
     v1::agent_info::capability::Type::ReservationRefinement,
+    v1::agent_info::capability::Type::ResourceProvider,
+    v1::agent_info::capability::Type::ResizeVolume,
+    v1::agent_info::capability::Type::AgentOperationFeedback,
 ];
+
+/// An operation.
+pub(crate) fn operation(view: &OperationView) -> v1::Operation {
+    operation::to_wire(&view.operation, Some(&view.agent), &view.status)
+}
 
 /// A framework, without its offers.
 pub(crate) fn framework(framework: &FrameworkView) -> Framework {

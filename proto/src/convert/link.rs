@@ -22,6 +22,8 @@ use crate::mesos::v1::domain_info::FaultDomain as WireFaultDomain;
 use crate::mesos::v1::domain_info::fault_domain::{RegionInfo, ZoneInfo};
 use crate::mesos::v1::{AgentInfo, DomainInfo};
 
+pub mod operations;
+
 /// Writes what an agent says. `seen`: the highest term it has seen.
 pub fn agent_frame(message: &FromAgent, seen: Term) -> wire::AgentFrame {
     use agent_frame::Body;
@@ -45,6 +47,9 @@ pub fn agent_frame(message: &FromAgent, seen: Term) -> wire::AgentFrame {
         FromAgent::Message { framework, message } => {
             Body::Message(message_to_wire(framework, message))
         }
+        FromAgent::OperationUpdate { operation, framework, status } => Body::OperationUpdate(
+            operations::update_to_wire(*operation, framework.as_ref(), status),
+        ),
         FromAgent::Pong => Body::Pong(wire::Pong {}),
         FromAgent::Unregister => Body::Unregister(wire::Unregister {}),
     };
@@ -71,6 +76,7 @@ pub fn from_agent(frame: wire::AgentFrame) -> Result<(FromAgent, Term), Malforme
             let (framework, message) = message_from_wire(it)?;
             FromAgent::Message { framework, message }
         }
+        Body::OperationUpdate(it) => operations::update_from_wire(&it)?,
         Body::Pong(wire::Pong {}) => FromAgent::Pong,
         Body::Unregister(wire::Unregister {}) => FromAgent::Unregister,
     };
@@ -85,7 +91,7 @@ pub fn master_frame(message: &ToAgent, term: Term) -> wire::MasterFrame {
             agent_id: agent.to_string(),
             ping_timeout_ms: millis(*ping_timeout),
         }),
-        ToAgent::Reregistered { agent, ping_timeout, expected, completed } => {
+        ToAgent::Reregistered { agent, ping_timeout, expected, completed, operations } => {
             let key = |(framework, task): &(FrameworkId, TaskId)| wire::TaskKey {
                 framework_id: framework.to_string(),
                 task_id: task.to_string(),
@@ -95,9 +101,17 @@ pub fn master_frame(message: &ToAgent, term: Term) -> wire::MasterFrame {
                 ping_timeout_ms: millis(*ping_timeout),
                 expected: expected.iter().map(key).collect(),
                 completed_framework_ids: completed.iter().map(ToString::to_string).collect(),
+                operations: operations.iter().map(operations::to_wire).collect(),
             })
         }
         ToAgent::Launch(launch) => Body::Launch(launch_to_wire(launch)),
+        ToAgent::Apply(operation) => Body::Apply(operations::to_wire(operation)),
+        ToAgent::AcknowledgeOperation { operation, status } => {
+            Body::AcknowledgeOperation(wire::AcknowledgeOperation {
+                operation: operation.0.to_vec().into(),
+                status: status.0.to_vec().into(),
+            })
+        }
         ToAgent::Kill { framework, task, grace } => Body::Kill(wire::KillTask {
             framework_id: framework.to_string(),
             task_id: task.to_string(),
@@ -141,6 +155,11 @@ pub fn to_agent(frame: wire::MasterFrame) -> Result<(ToAgent, Term), Malformed> 
         },
         Body::Reregistered(it) => reregistered_from_wire(it)?,
         Body::Launch(launch) => ToAgent::Launch(Box::new(launch_from_wire(launch)?)),
+        Body::Apply(operation) => ToAgent::Apply(Box::new(operations::from_wire(&operation)?)),
+        Body::AcknowledgeOperation(it) => ToAgent::AcknowledgeOperation {
+            operation: operations::uuid(&it.operation)?,
+            status: uuid(&it.status)?,
+        },
         Body::Kill(it) => ToAgent::Kill {
             framework: FrameworkId::new(it.framework_id)?,
             task: TaskId::new(it.task_id)?,
@@ -226,13 +245,23 @@ fn reregister_to_wire(it: &Reregister) -> wire::Reregister {
         frameworks: it.frameworks.iter().map(framework_to_wire).collect(),
         executors: it.executors.iter().map(live_executor_to_wire).collect(),
         tasks: it.tasks.iter().map(live_task_to_wire).collect(),
+        total: (it.total != it.description.resources).then(|| operations::list_to_wire(&it.total)),
+        operations: it.operations.iter().map(operations::live_to_wire).collect(),
     }
 }
 
 fn reregister_from_wire(it: wire::Reregister) -> Result<Reregister, Malformed> {
+    let description = description_from_wire(it.description.unwrap_or_default())?;
+    let total = it.total.as_ref().map(operations::list_from_wire).transpose()?;
     Ok(Reregister {
         agent: AgentId::new(it.agent_id)?,
-        description: description_from_wire(it.description.unwrap_or_default())?,
+        total: total.unwrap_or_else(|| description.resources.clone()),
+        operations: it
+            .operations
+            .iter()
+            .map(operations::live_from_wire)
+            .collect::<Result<_, _>>()?,
+        description,
         frameworks: it.frameworks.iter().map(framework_from_wire).collect::<Result<_, _>>()?,
         executors: it
             .executors
@@ -253,6 +282,7 @@ fn reregistered_from_wire(it: wire::Reregistered) -> Result<ToAgent, Malformed> 
         ping_timeout: Duration::from_millis(it.ping_timeout_ms),
         expected: it.expected.into_iter().map(key).collect::<Result<_, _>>()?,
         completed: completed.map(FrameworkId::new).collect::<Result<_, _>>()?,
+        operations: it.operations.iter().map(operations::from_wire).collect::<Result<_, _>>()?,
     })
 }
 

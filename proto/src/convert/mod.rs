@@ -8,6 +8,7 @@ pub mod executor;
 pub mod framework;
 pub mod link;
 pub mod offer;
+pub mod operation;
 pub mod operator;
 pub mod registry;
 pub mod resources;
@@ -16,6 +17,7 @@ pub mod scheduler;
 pub mod task;
 
 mod checks;
+mod disk;
 
 use std::time::Duration;
 

@@ -17,11 +17,7 @@ const AGENT_PATH: &str = "/slave(1)";
 /// Writes an offer for a framework of these capabilities.
 pub fn to_wire(offer: &Offer, capabilities: Capabilities) -> v1::Offer {
     let info: AgentInfo = unpack_own(&offer.agent_info);
-    let form = if capabilities.reservation_refinement {
-        resources::Form::Stack
-    } else {
-        resources::Form::Old
-    };
+    let form = form(capabilities);
     // Frameworks of one role decode strictly and do not know this field.
     let allocated_to = capabilities.multi_role.then_some(&offer.role);
     v1::Offer {
@@ -38,6 +34,11 @@ pub fn to_wire(offer: &Offer, capabilities: Capabilities) -> v1::Offer {
         allocation_info: allocated_to
             .map(|role| AllocationInfo { role: Some(role.as_str().to_owned()) }),
     }
+}
+
+/// How reservations are written for a framework of these capabilities.
+pub(super) fn form(capabilities: Capabilities) -> resources::Form {
+    if capabilities.reservation_refinement { resources::Form::Stack } else { resources::Form::Old }
 }
 
 /// Writes an inverse offer: it holds no resources, since all that the framework has there is meant.

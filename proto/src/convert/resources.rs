@@ -8,7 +8,7 @@ use model::payload::Payload;
 use model::resources::{AttributeValue, Attributes, Key, Kind, Reservation, Resources, Value};
 use model::role::Role;
 
-use super::{Malformed, payload, unpack_own};
+use super::{Malformed, disk, payload, unpack_own};
 use crate::mesos::v1::resource::reservation_info::Type as ReservationType;
 use crate::mesos::v1::resource::{AllocationInfo, ReservationInfo, RevocableInfo, SharedInfo};
 use crate::mesos::v1::value::{self, Type};
@@ -42,6 +42,12 @@ pub fn from_wire(list: &[Resource]) -> Result<Resources, Malformed> {
         {
             return Err(Malformed::new("Invalid scalar resource: value is out of range"));
         }
+        let volume = key.kind.disk.as_ref().and_then(|disk| disk.persistence.as_ref());
+        if let Some(volume) = volume
+            && all.iter().any(|(have, _)| *have == key)
+        {
+            return Err(Malformed(format!("Persistence ID '{}' is there twice", volume.id)));
+        }
         all.insert(key, value);
     }
     Ok(all)
@@ -64,7 +70,7 @@ fn one_from_wire(resource: &Resource) -> Result<(Key, Value), Malformed> {
     }
     let kind = Kind {
         reservations: reservations_from_wire(resource)?,
-        disk: resource.disk.as_ref().map(payload),
+        disk: resource.disk.as_ref().map(disk::from_wire).transpose()?,
         provider: resource.provider_id.as_ref().map(payload),
         is_revocable: resource.revocable.is_some(),
         is_shared: resource.shared.is_some(),
@@ -187,7 +193,7 @@ fn one_to_wire(key: &Key, value: &Value, form: Form) -> Resource {
     let mut resource = Resource {
         name: key.name.to_string(),
         provider_id: key.kind.provider.as_ref().map(unpack_own),
-        disk: key.kind.disk.as_ref().map(unpack_own),
+        disk: key.kind.disk.as_ref().map(disk::to_wire),
         revocable: key.kind.is_revocable.then_some(RevocableInfo {}),
         shared: key.kind.is_shared.then_some(SharedInfo {}),
         ..Resource::default()

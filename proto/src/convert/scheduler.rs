@@ -11,23 +11,22 @@ use model::call::{
 use model::constraints::Constraints;
 use model::event::SchedulerEvent;
 use model::framework::{Capabilities, Framework};
-use model::ids::{AgentId, FrameworkId, OperationId, TaskId, UpdateId};
+use model::ids::{AgentId, FrameworkId, TaskId, UpdateId};
 use model::payload::Payload;
 use model::role::Role;
 use model::task::{InvalidTask, TaskSpec};
 
 use super::framework::in_braces;
 use super::task::Launched;
-use super::{Malformed, constraints, duration, framework, offer, task, update_id};
+use super::{Malformed, constraints, duration, framework, offer, operation, task, update_id};
 use crate::mesos::v1::offer::Operation as WireOperation;
-use crate::mesos::v1::offer::operation::{self, Type as OperationType};
+use crate::mesos::v1::offer::operation::{LaunchGroup, Type as OperationType};
 use crate::mesos::v1::scheduler::call::{self, Type};
 use crate::mesos::v1::scheduler::{self, OfferConstraints, event};
-use crate::mesos::v1::{
-    ExecutorInfo, Filters, MasterInfo, OfferId, OperationState, OperationStatus, TaskInfo,
-};
+use crate::mesos::v1::{ExecutorInfo, Filters, MasterInfo, OfferId, TaskInfo};
 
 mod client;
+mod operations;
 
 pub use client::{call_to_wire, event_from_wire, kill_policy, subscribe_to_wire};
 
@@ -189,7 +188,6 @@ fn body_from_wire(
             }
         }
         Type::Request => body(call.request, "request").map(|_| Call::Request)?,
-        // There are no inverse offers and no operations with feedback: nothing to answer.
         Type::AcceptInverseOffers => {
             let call = body(call.accept_inverse_offers, "accept_inverse_offers")?;
             answer_inverse_offers(&call.inverse_offer_ids, true, call.filters.as_ref())
@@ -199,13 +197,12 @@ fn body_from_wire(
             answer_inverse_offers(&call.inverse_offer_ids, false, call.filters.as_ref())
         }
         Type::ReconcileOperations => {
-            body(call.reconcile_operations, "reconcile_operations").map(|_| Call::Request)?
+            let call = body(call.reconcile_operations, "reconcile_operations")?;
+            operations::reconcile(&call.operations)
         }
         Type::AcknowledgeOperationStatus => {
             let name = "acknowledge_operation_status";
-            let acknowledge = body(call.acknowledge_operation_status, name)?;
-            uuid(&acknowledge.uuid)?;
-            body(acknowledge.agent_id, "agent_id").map(|_| Call::Request)?
+            operations::acknowledge(body(call.acknowledge_operation_status, name)?)?
         }
         Type::UpdateFramework => {
             let update = body(call.update_framework, "update_framework")?;
@@ -310,10 +307,7 @@ fn operation_from_wire(wire: WireOperation, framework: &FrameworkId) -> Operatio
         | OperationType::GrowVolume
         | OperationType::ShrinkVolume
         | OperationType::CreateDisk
-        | OperationType::DestroyDisk => Operation::Unsupported {
-            kind: kind.as_str_name().into(),
-            id: wire.id.and_then(|id| OperationId::try_from(&id).ok()),
-        },
+        | OperationType::DestroyDisk => operations::from_wire(&wire),
     }
 }
 
@@ -333,11 +327,7 @@ fn tasks_from_wire(
     tasks.into_iter().map(one).collect()
 }
 
-fn group_from_wire(
-    group: operation::LaunchGroup,
-    has_id: bool,
-    framework: &FrameworkId,
-) -> Operation {
+fn group_from_wire(group: LaunchGroup, has_id: bool, framework: &FrameworkId) -> Operation {
     let executor = task::executor_from_wire(group.executor, framework, Launched::InGroup)
         .map_err(|Malformed(why)| why);
     let shared: Option<ExecutorInfo> = executor.as_ref().ok().map(task::executor_to_wire);
@@ -393,14 +383,9 @@ pub fn event_to_wire(
             let status = task::status_to_wire(status);
             scheduler::Event { update: Some(event::Update { status }), ..of(Type::Update) }
         }
-        SchedulerEvent::OperationError { id, message } => {
-            // No uuid: there is nothing to acknowledge.
-            let status = OperationStatus {
-                operation_id: Some(id.into()),
-                state: OperationState::OperationError.into(),
-                message: Some(message.clone()),
-                ..OperationStatus::default()
-            };
+        SchedulerEvent::UpdateOperation(status) => {
+            let form = offer::form(capabilities);
+            let status = operation::status_to_wire(status, form);
             let update = Some(event::UpdateOperationStatus { status });
             scheduler::Event { update_operation_status: update, ..of(Type::UpdateOperationStatus) }
         }

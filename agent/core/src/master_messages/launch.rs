@@ -112,8 +112,7 @@ fn refused(
     for task in tasks {
         wanted.add(&task.resources);
     }
-    let mut free = agent.config.description.resources.minus(&agent.used);
-    match free.take(&wanted) {
+    match agent.total.unused(&agent.used).check_holds(&wanted) {
         Ok(()) => None,
         Err(shortage) => {
             dropped(Reason::InvalidOffers, format!("The agent has not enough left: {shortage}"))

@@ -1,6 +1,7 @@
 //! What the master says, one file per message; and the link it says it on.
 
 pub(crate) mod acknowledge;
+pub(crate) mod apply;
 pub(crate) mod drain;
 pub(crate) mod kill;
 pub(crate) mod launch;
@@ -86,6 +87,8 @@ fn all_there_is(agent: &Agent) -> Reregister {
         frameworks: Vec::new(),
         executors: Vec::new(),
         tasks: Vec::new(),
+        total: agent.total.clone(),
+        operations: agent.operations.values().map(|line| line.live.clone()).collect(),
     };
     for (framework, state) in &agent.frameworks {
         all.frameworks.push(state.framework.clone());

@@ -1,6 +1,7 @@
 //! The master has admitted this agent.
 
 use crate::agent::{Agent, Link};
+use crate::operations;
 use crate::output::{Change, Event, Output};
 use crate::record::{Identity, Record};
 use crate::updates;
@@ -32,6 +33,7 @@ pub(crate) fn apply(
         out.push(Output::Note(Event::Registered { agent: id, term: agent.term }));
         out.push(Output::View(Change::Connected(true)));
         updates::resume(agent, now, out);
+        operations::resume(agent, now, out);
     }
 }
 

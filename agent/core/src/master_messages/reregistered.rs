@@ -2,11 +2,13 @@
 
 use crate::agent::Agent;
 use crate::master_messages::{registered, shutdown_framework};
+use crate::operations;
 use crate::output::{Change, Event, Output};
 use crate::record::{Identity, Record};
 use crate::state::End;
 use crate::updates;
 use model::ids::{AgentId, FrameworkId, TaskId};
+use model::operation::Operation;
 use model::step::Now;
 use model::task::{Reason, TaskState};
 use std::time::Duration;
@@ -16,6 +18,7 @@ pub(crate) struct Answer {
     pub(crate) ping_timeout: Duration,
     pub(crate) expected: Vec<(FrameworkId, TaskId)>,
     pub(crate) completed: Vec<FrameworkId>,
+    pub(crate) operations: Vec<Operation>,
 }
 
 pub(crate) fn apply(agent: &mut Agent, answer: Answer, now: Now, out: &mut Vec<Output>) {
@@ -31,6 +34,8 @@ pub(crate) fn apply(agent: &mut Agent, answer: Answer, now: Now, out: &mut Vec<O
         shutdown_framework::apply(agent, framework, now, out);
     }
     updates::resume(agent, now, out);
+    operations::resume(agent, now, out);
+    operations::drop_unknown(agent, answer.operations, now, out);
     for (framework, task) in answer.expected {
         if answer.completed.contains(&framework) {
             continue;

@@ -3,3 +3,4 @@
 pub(crate) mod exited;
 pub(crate) mod launch_failed;
 pub(crate) mod launched;
+pub(crate) mod volumes_removed;

@@ -60,6 +60,7 @@ impl World {
                 ping_timeout: Duration::from_secs(1 << 30),
                 expected: self.unended().map(|task| (fid(), task.clone())).collect(),
                 completed: Vec::new(),
+                operations: Vec::new(),
             },
         };
         self.say(message, None);

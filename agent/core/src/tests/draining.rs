@@ -69,6 +69,7 @@ fn an_agent_that_restarts_while_it_is_emptied_still_takes_nothing() {
         ping_timeout: Duration::from_secs(75_000),
         expected: vec![(fid(), tid("t"))],
         completed: Vec::new(),
+        operations: Vec::new(),
     });
     let out = story.hear(command(task("late", 1_000)));
     assert_eq!(told(&out), [("late".to_owned(), TaskState::Dropped)]);

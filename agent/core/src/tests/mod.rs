@@ -3,6 +3,7 @@
 
 mod crashes;
 mod draining;
+mod operations;
 mod stories;
 
 use crate::agent::{Agent, Config};
@@ -198,7 +199,12 @@ impl Story {
 
     fn keep(&mut self, out: Vec<Output>) -> Vec<Output> {
         for output in &out {
-            if let Output::Append(record) = output {
+            let records = match output {
+                Output::Append(record) => std::slice::from_ref(record),
+                Output::AppendTogether(records) => records,
+                _ => continue,
+            };
+            for record in records {
                 let key = record.key();
                 self.store.retain(|old| old.key() != key);
                 if !record.is_forget() {
@@ -240,6 +246,10 @@ pub(super) fn short(out: &[Output]) -> Vec<String> {
         .map(|output| match output {
             Output::Append(record) if record.is_forget() => format!("forget {:?}", record.key()),
             Output::Append(record) => format!("append {:?}", record.key()),
+            Output::AppendTogether(records) => {
+                let keys: Vec<_> = records.iter().map(Record::key).collect();
+                format!("append {keys:?}")
+            }
             Output::LaunchContainer(launch) => {
                 format!("launch {} with {}", launch.executor.id, launch.resources)
             }

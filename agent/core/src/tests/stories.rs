@@ -86,6 +86,7 @@ fn reports_are_repeated_with_growing_waits_and_at_once_when_a_master_is_back() {
             ping_timeout: Duration::from_secs(75),
             expected: vec![(fid(), tid("t")), (fid(), tid("never"))],
             completed: Vec::new(),
+            operations: Vec::new(),
         },
     });
     assert_eq!(
@@ -425,6 +426,7 @@ fn after_a_boot_tasks_are_gone() {
         ping_timeout: Duration::from_secs(75),
         expected: vec![(fid(), tid("t"))],
         completed: Vec::new(),
+        operations: Vec::new(),
     });
     assert_eq!(told(&out), [("t".to_owned(), TaskState::Running)]);
     let ack = |uuid| ToAgent::Acknowledge { framework: fid(), task: tid("t"), uuid };

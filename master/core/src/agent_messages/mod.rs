@@ -3,6 +3,7 @@
 pub(crate) mod executor_exited;
 pub(crate) mod gone;
 pub(crate) mod message;
+pub(crate) mod operation_update;
 pub(crate) mod pong;
 pub(crate) mod register;
 pub(crate) mod reregister;
@@ -56,6 +57,9 @@ pub(crate) fn apply(
         (FromAgent::Message { framework, message }, Link::Agent(agent)) => {
             message::apply(books, &agent, &framework, message, turn);
         }
+        (FromAgent::OperationUpdate { operation, status, .. }, Link::Agent(agent)) => {
+            operation_update::apply(books, &agent, operation, status, turn);
+        }
         (FromAgent::Unregister, Link::Agent(agent)) => unregister::apply(books, &agent, turn),
         // An agent may answer a ping of before while it is being admitted.
         (FromAgent::Pong, Link::Unnamed | Link::Admitting(_)) => {}
@@ -63,6 +67,7 @@ pub(crate) fn apply(
             FromAgent::StatusUpdate { .. }
             | FromAgent::ExecutorExited { .. }
             | FromAgent::Message { .. }
+            | FromAgent::OperationUpdate { .. }
             | FromAgent::Unregister,
             Link::Unnamed | Link::Admitting(_),
         ) => {

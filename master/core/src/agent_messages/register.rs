@@ -5,6 +5,7 @@ use crate::state::agents::{Link, Reach};
 use crate::state::{Admission, Books, Turn};
 use model::ids::{AgentId, ConnectionId};
 use model::link::{AgentDescription, ToAgent};
+use model::operation::OperationState;
 use model::registry::{AgentEntry, Record};
 
 /// Has the agent admitted. One that was here before at the same address, and forgot, takes the place
@@ -43,6 +44,11 @@ pub(crate) fn apply(
             && *agent.description == description
         {
             // Its link broke before it could keep its id.
+            // Nor could it keep anything else.
+            let (state, why) = (OperationState::Dropped, "The agent began anew");
+            books.end_operations_on(&former, state, why, turn);
+            let agent = books.agents.get_mut(&former).expect("it was just there");
+            agent.total = agent.description.resources.clone();
             books.connect_agent(&former, connection, turn);
             books.recount_agent(&former, turn);
             greet(books, connection, former, turn);

@@ -5,10 +5,12 @@ use crate::io::CloseReason;
 use crate::note::Note;
 use crate::state::agents::{Agent, Executor, Link, Reach};
 use crate::state::frameworks::Framework;
+use crate::state::operations::Operation as Known;
 use crate::state::tasks::Task;
 use crate::state::{Admission, Books, Turn};
-use model::ids::{AgentId, ConnectionId, FrameworkId, TaskId};
+use model::ids::{AgentId, ConnectionId, FrameworkId, OperationUuid, TaskId};
 use model::link::{LiveExecutor, LiveTask, Reregister, ToAgent, ip_of};
+use model::operation::Operation;
 use model::registry::{AgentEntry, Record};
 use model::rules::Standing;
 use model::task::{Reason, RunsBy, TaskState};
@@ -112,6 +114,7 @@ pub(crate) fn admit(
     }
     books.rescind_offers_on(&id, turn);
     describe(books, &back, turn);
+    let lost = take_over_operations(books, &back, turn);
     let completed = recover_frameworks(books, &back, turn);
     let is_over =
         |framework: &FrameworkId| completed.iter().any(|completed| completed == framework);
@@ -130,7 +133,7 @@ pub(crate) fn admit(
     replace_executors(books, &id, back.executors, &is_over, turn);
     books.connect_agent(&id, connection, turn);
     books.recount_agent(&id, turn);
-    answer(books, &id, connection, completed.clone(), strays, turn);
+    answer(books, &id, connection, Expected { completed, strays, operations: lost }, turn);
     if let Standing::Draining { drain, .. } = books.rules.standing(&id) {
         turn.tell_agent(connection, ToAgent::Drain(drain));
     }
@@ -301,15 +304,25 @@ fn command_tasks(books: &Books, id: &AgentId) -> BTreeSet<(FrameworkId, String)>
         .collect()
 }
 
+/// What the books and the agent do not agree on.
+struct Expected {
+    /// Frameworks that are over.
+    completed: Vec<FrameworkId>,
+    /// Tasks that must not run.
+    strays: Vec<(FrameworkId, TaskId)>,
+    /// Operations that never reached the agent.
+    operations: Vec<Operation>,
+}
+
 /// Tells the agent what is expected of it.
 fn answer(
     books: &mut Books,
     id: &AgentId,
     connection: ConnectionId,
-    completed: Vec<FrameworkId>,
-    strays: Vec<(FrameworkId, TaskId)>,
+    of: Expected,
     turn: &mut Turn<'_>,
 ) {
+    let Expected { completed, strays, operations } = of;
     let is_live = |(framework, task): &(FrameworkId, TaskId)| {
         let owner = books.frameworks.get(framework);
         let task = owner.and_then(|owner| owner.tasks.get(task));
@@ -325,7 +338,10 @@ fn answer(
         .collect();
     let ping_timeout = books.config.ping_patience();
     let agent = id.clone();
-    turn.tell_agent(connection, ToAgent::Reregistered { agent, ping_timeout, expected, completed });
+    turn.tell_agent(
+        connection,
+        ToAgent::Reregistered { agent, ping_timeout, expected, completed, operations },
+    );
     for ((framework, task), grace) in kills {
         turn.tell_agent(connection, ToAgent::Kill { framework, task, grace });
     }
@@ -333,6 +349,46 @@ fn answer(
         let grace = Some(Duration::ZERO);
         turn.tell_agent(connection, ToAgent::Kill { framework, task, grace });
     }
+}
+
+/// Has the books say of what the agent has, and of the operations there, what the agent says. Returns
+/// those of which somebody waits to hear and that the agent does not know.
+fn take_over_operations(
+    books: &mut Books,
+    back: &Reregister,
+    turn: &mut Turn<'_>,
+) -> Vec<Operation> {
+    let id = &back.agent;
+    let agent = books.agents.get_mut(id).expect("it was just put there");
+    agent.total = back.total.clone();
+    let booked = agent.operations.clone();
+    let brought: BTreeSet<OperationUuid> =
+        back.operations.iter().map(|live| live.operation.uuid).collect();
+    let mut lost = Vec::new();
+    for uuid in booked.difference(&brought) {
+        let known = &books.operations[uuid];
+        // What has ended was acknowledged, or else the agent would still know it.
+        if known.what.id.is_some() && !known.status.state.is_terminal() {
+            lost.push((*known.what).clone());
+        } else {
+            books.take_operation(*uuid, turn);
+        }
+    }
+    for live in &back.operations {
+        let uuid = live.operation.uuid;
+        if !books.operations.contains_key(&uuid) {
+            let operation = Known {
+                what: Arc::new(live.operation.clone()),
+                agent: id.clone(),
+                status: live.status.clone(),
+                is_forsaken: false,
+            };
+            books.insert_operation(operation, turn);
+        } else if books.operations[&uuid].status != live.status {
+            books.set_operation_status(uuid, live.status.clone(), turn);
+        }
+    }
+    lost
 }
 
 /// A task that was out of contact is there again. Its framework is told if it `knows` that it was away.

@@ -1,17 +1,18 @@
 //! ACCEPT: offers are used. They count as a set: if one is dead, nothing of the call is done.
 
-use super::{drop_call, launch};
+use super::{convert, drop_call, launch};
 use crate::note::Note;
 use crate::state::{Books, Turn};
 use model::call::{Accept, Operation, REFUSE_FOR_MAX};
-use model::event::SchedulerEvent;
 use model::ids::{AgentId, FrameworkId, OfferId, OperationId, TaskId};
 use model::offer::Offer;
+use model::operation::{OperationState, OperationStatus};
 use model::resources::Resources;
 use model::role::Role;
 use model::task::{InvalidTask, Reason, Source, Status, TaskSpec, TaskState};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the accepted offers are of, and what is left of them as operations use them up.
 pub(crate) struct Accepted {
@@ -19,6 +20,10 @@ pub(crate) struct Accepted {
     pub(crate) role: Role,
     pub(crate) agent: AgentId,
     pub(crate) left: Resources,
+    /// Copies of what is shared that launches use. They stay in `left`: others may use them too.
+    pub(crate) shared_used: Resources,
+    /// What operations have made and later ones of the same call may not use.
+    pub(crate) aside: Resources,
 }
 
 /// Carries the operations out in order, and gives back what they leave.
@@ -39,22 +44,44 @@ pub(crate) fn apply(books: &mut Books, framework: &FrameworkId, call: Accept, tu
             Operation::LaunchGroup { executor, tasks } => {
                 launch::group(books, &mut accepted, &executor, &tasks, turn);
             }
+            Operation::Convert { id, conversion } => {
+                convert::apply(books, &mut accepted, id, conversion, turn);
+            }
             Operation::Unsupported { kind, id } => {
                 let why = format!("{kind} is not supported");
                 refuse_operation(books, framework, id, why, turn);
             }
         }
     }
-    let Accepted { framework, role, agent, left } = accepted;
-    let refuse_for = refuse_for.min(REFUSE_FOR_MAX);
+    give_back(books, accepted, &offered, refuse_for.min(REFUSE_FOR_MAX), turn);
+}
+
+/// Gives back what is left of the offers.
+fn give_back(
+    books: &mut Books,
+    accepted: Accepted,
+    offered: &Resources,
+    refuse_for: Duration,
+    turn: &Turn<'_>,
+) {
+    let Accepted { framework, role, agent, left, shared_used, aside } = accepted;
+    let now = turn.now.time;
     // Leftovers of a launch are free at once if the framework says so; an ACCEPT that used nothing is
     // a decline in every respect.
-    let is_decline = left == offered;
+    let is_decline = left == *offered && shared_used.is_empty() && aside.is_empty();
     if !is_decline {
         books.allocator.used(&framework, &role, &agent);
     }
     let refuse_for = (is_decline || !refuse_for.is_zero()).then_some(refuse_for);
-    books.allocator.give_back(&framework, &role, &agent, &left, refuse_for, turn.now.time);
+    // Of what is shared one copy was given, whoever uses it more often has more.
+    let shared = left.shared();
+    books.allocator.book(&framework, &role, &agent, &shared_used.minus(&shared));
+    let left = left.exclusive().plus(&shared.minus(&shared_used));
+    // What is of another kind now was never declined.
+    let made = left.minus(offered).plus(&aside);
+    let unchanged = left.minus(&left.minus(offered));
+    books.allocator.give_back(&framework, &role, &agent, &unchanged, refuse_for, now);
+    books.allocator.give_back(&framework, &role, &agent, &made, None, now);
 }
 
 /// Whether the offers may be used together; the text says why not.
@@ -107,6 +134,8 @@ fn take(books: &mut Books, ids: &BTreeSet<OfferId>, turn: &mut Turn<'_>) -> Acce
         role: first.role.clone(),
         agent: first.agent.clone(),
         left,
+        shared_used: Resources::none(),
+        aside: Resources::none(),
     }
 }
 
@@ -129,7 +158,7 @@ fn refuse(
     for operation in operations {
         let tasks = match operation {
             Operation::Launch(tasks) | Operation::LaunchGroup { tasks, .. } => tasks,
-            Operation::Unsupported { id, .. } => {
+            Operation::Convert { id, .. } | Operation::Unsupported { id, .. } => {
                 told_any |= id.is_some();
                 let why = format!("Operation attempted with invalid offers: {why}");
                 refuse_operation(books, framework, id, why, turn);
@@ -149,7 +178,7 @@ fn refuse(
 }
 
 /// Tells a framework that an operation was not carried out, if it gave the operation an id.
-fn refuse_operation(
+pub(super) fn refuse_operation(
     books: &Books,
     framework: &FrameworkId,
     id: Option<OperationId>,
@@ -158,7 +187,10 @@ fn refuse_operation(
 ) {
     drop_call(framework, "ACCEPT", why.clone(), turn);
     if let Some(id) = id {
-        books.tell(framework, SchedulerEvent::OperationError { id, message: why }, turn);
+        // Without an id of its own: there is nothing to acknowledge.
+        let mut status = OperationStatus::new(Some(id), OperationState::Error);
+        status.message = Some(why.into());
+        books.tell_operation(Some(framework), status, turn);
     }
 }
 

@@ -143,7 +143,7 @@ fn check_executor(
 }
 
 fn check_fits(total: &Resources, accepted: &Accepted) -> Result<(), String> {
-    if accepted.left.contains(total) {
+    if accepted.left.check_holds(total).is_ok() {
         return Ok(());
     }
     Err(format!(
@@ -203,7 +203,7 @@ fn start(
     is_group: bool,
     turn: &mut Turn<'_>,
 ) {
-    let Accepted { framework, role, agent, left } = accepted;
+    let Accepted { framework, role, agent, left, shared_used, .. } = accepted;
     let executor_id: Option<ExecutorId> = executor.as_ref().map(|executor| executor.id.clone());
     let mut starts_executor = true;
     let mut used = Resources::none();
@@ -235,7 +235,8 @@ fn start(
         };
         books.insert_task(framework, task, turn);
     }
-    left.take(&used).expect("it was just found to fit");
+    left.take(&used.exclusive()).expect("it was just found to fit");
+    shared_used.add(&used.shared());
     books.use_given(framework, role, agent, &used);
     let launch = Launch {
         framework: (*books.frameworks[&*framework].description).clone(),

@@ -2,12 +2,15 @@
 
 pub(crate) mod accept;
 pub(crate) mod acknowledge;
+pub(crate) mod acknowledge_operation;
 pub(crate) mod answer_inverse_offers;
+mod convert;
 pub(crate) mod decline;
 pub(crate) mod kill;
 pub(crate) mod launch;
 pub(crate) mod message;
 pub(crate) mod reconcile;
+pub(crate) mod reconcile_operations;
 pub(crate) mod revive;
 pub(crate) mod shutdown;
 pub(crate) mod subscribe;
@@ -63,7 +66,13 @@ pub(crate) fn apply(books: &mut Books, from: &From, call: Call, turn: &mut Turn<
         Call::Kill(call) => kill::apply(books, framework, call, turn),
         Call::Shutdown(call) => shutdown::apply(books, framework, &call, turn),
         Call::Acknowledge(call) => acknowledge::apply(books, framework, &call, turn),
+        Call::AcknowledgeOperation(call) => {
+            acknowledge_operation::apply(books, framework, &call, turn);
+        }
         Call::Reconcile(tasks) => reconcile::apply(books, framework, &tasks, turn),
+        Call::ReconcileOperations(asked) => {
+            reconcile_operations::apply(books, framework, &asked, turn);
+        }
         Call::Message(call) => message::apply(books, framework, call, turn),
         // Frameworks may ask for resources; the allocator gives what is fair all the same.
         Call::Request => {}

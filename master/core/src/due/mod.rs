@@ -6,6 +6,7 @@ pub(crate) mod failover;
 pub(crate) mod heartbeat;
 pub(crate) mod inverse_offers;
 pub(crate) mod offer_timeout;
+pub(crate) mod orphan_operation;
 pub(crate) mod ping;
 pub(crate) mod registry_gc;
 
@@ -23,5 +24,6 @@ pub(crate) fn apply(books: &mut Books, due: &Due, turn: &mut Turn<'_>) {
         Due::AgentReturn(agent) => agent_return::apply(books, agent, turn),
         Due::AgentRemoval => agent_removal::apply(books, turn),
         Due::RegistryGc => registry_gc::apply(books, turn),
+        Due::OrphanOperation(operation) => orphan_operation::apply(books, *operation, turn),
     }
 }

@@ -1,5 +1,6 @@
 //! What operators ask for: one file for each call, and here the checks that several share.
 
+mod convert;
 mod deactivate_agent;
 mod drain_agent;
 mod maintenance;
@@ -46,6 +47,9 @@ pub(crate) fn apply(
         }
         OperatorCall::DrainAgent { agent, drain } => {
             drain_agent::apply(books, request, agent, drain, turn);
+        }
+        OperatorCall::Convert { agent, conversion, principal } => {
+            convert::apply(books, request, &agent, conversion, principal.as_ref(), turn);
         }
         OperatorCall::UpdateSchedule(windows) => {
             update_schedule::apply(books, request, windows, turn);

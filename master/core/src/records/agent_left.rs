@@ -9,6 +9,7 @@ use crate::view::{AgentCondition, ViewChange};
 use model::event::SchedulerEvent;
 use model::ids::{AgentId, FrameworkId, TaskId};
 use model::link::ToAgent;
+use model::operation::OperationState;
 use model::rules::Standing;
 use model::step::Timestamp;
 use model::task::{Reason, Status, TaskState};
@@ -43,14 +44,29 @@ impl Left {
         }
     }
 
+    /// An operation on an agent that will not come back is over, however it left.
+    fn operation_state(self) -> OperationState {
+        match self {
+            Self::Unreachable(_) => OperationState::Unreachable,
+            Self::Gone | Self::Removed => OperationState::GoneByOperator,
+        }
+    }
+
+    fn message(self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "The agent is out of contact",
+            Self::Gone => "The agent was marked gone",
+            Self::Removed => "The agent was removed",
+        }
+    }
+
     fn explain(self, status: &mut Status) {
-        let (reason, message) = match self {
-            Self::Unreachable(_) => (Reason::AgentRemoved, "The agent is out of contact"),
-            Self::Gone => (Reason::AgentRemovedByOperator, "The agent was marked gone"),
-            Self::Removed => (Reason::AgentRemoved, "The agent was removed"),
+        let reason = match self {
+            Self::Unreachable(_) | Self::Removed => Reason::AgentRemoved,
+            Self::Gone => Reason::AgentRemovedByOperator,
         };
         status.reason = Some(reason);
-        status.message = Some(message.into());
+        status.message = Some(self.message().into());
         if let Self::Unreachable(at) = self {
             status.unreachable_at = Some(at);
         }
@@ -88,6 +104,7 @@ pub(crate) fn apply(books: &mut Books, id: &AgentId, left: Left, turn: &mut Turn
             }
         }
     }
+    books.end_operations_on(id, left.operation_state(), left.message(), turn);
     let executors: Vec<_> = books.agents[id].executors.keys().cloned().collect();
     for (framework, executor) in executors {
         books.remove_executor(id, &framework, &executor, turn);

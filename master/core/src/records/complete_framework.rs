@@ -21,6 +21,7 @@ pub(crate) fn apply(books: &mut Books, id: &FrameworkId, at: Timestamp, turn: &m
     books.forget_inverse_offers_of(id);
     shut_down_on_agents(books, id, turn);
     end_tasks(books, id, turn);
+    books.orphan_operations_of(id, turn);
     books.allocator.remove_framework(id, turn.now.time);
     books.timers.cancel(&Due::Heartbeat(id.clone()));
     books.timers.cancel(&Due::Failover(id.clone()));

@@ -4,7 +4,9 @@ use super::timers::Due;
 use super::{Books, Turn};
 use crate::note::Note;
 use crate::view::{AgentCondition, AgentView, ExecutorKey, ExecutorView, ViewChange};
-use model::ids::{AgentId, ConnectionId, ContainerId, ExecutorId, FrameworkId, OfferId, TaskId};
+use model::ids::{
+    AgentId, ConnectionId, ContainerId, ExecutorId, FrameworkId, OfferId, OperationUuid, TaskId,
+};
 use model::link::{AgentDescription, ip_of};
 use model::registry::AgentEntry;
 use model::resources::Resources;
@@ -53,6 +55,8 @@ pub(crate) struct Executor {
 pub(crate) struct Agent {
     pub(crate) id: AgentId,
     pub(crate) description: Arc<AgentDescription>,
+    /// All it has, with what operations have made of it.
+    pub(crate) total: Resources,
     pub(crate) registered_at: Timestamp,
     pub(crate) reregistered_at: Option<Timestamp>,
     pub(crate) reach: Reach,
@@ -63,6 +67,7 @@ pub(crate) struct Agent {
     pub(crate) offers: BTreeSet<OfferId>,
     pub(crate) executors: BTreeMap<(FrameworkId, ExecutorId), Executor>,
     pub(crate) tasks: BTreeSet<(FrameworkId, TaskId)>,
+    pub(crate) operations: BTreeSet<OperationUuid>,
     /// Kills asked for, to be repeated when it comes back, with their grace periods.
     pub(crate) kills: BTreeMap<(FrameworkId, TaskId), Option<Duration>>,
     pub(crate) pings_unanswered: u32,
@@ -77,6 +82,7 @@ impl Agent {
         Self {
             id: entry.id.clone(),
             description: Arc::new(entry.description.clone()),
+            total: entry.description.resources.clone(),
             registered_at: entry.registered_at,
             reregistered_at: None,
             reach,
@@ -86,6 +92,7 @@ impl Agent {
             offers: BTreeSet::new(),
             executors: BTreeMap::new(),
             tasks: BTreeSet::new(),
+            operations: BTreeSet::new(),
             kills: BTreeMap::new(),
             pings_unanswered: 0,
             unavailability: None,
@@ -110,11 +117,15 @@ impl Agent {
         for some in self.used.values() {
             used.add(some);
         }
+        // Used by several or by one: of what is shared there is one.
+        let shared = self.total.filtered(|key, _| key.kind.is_shared && used.has(key));
+        used = used.exclusive().plus(&shared);
         AgentView {
             id: self.id.clone(),
             condition,
             standing,
             description: self.description.clone(),
+            total: self.total.clone(),
             registered_at: self.registered_at,
             reregistered_at: self.reregistered_at,
             used,

@@ -9,7 +9,10 @@ use crate::view::{FrameworkCondition, FrameworkView, TaskKey, ViewChange};
 use allocator::{CONSTRAINTS_MAX, FrameworkWish, MinAllocatable, OfferConstraints, Pattern};
 use model::constraints::{Constraint, Constraints};
 use model::framework::Framework as Description;
-use model::ids::{AgentId, ConnectionId, FrameworkId, OfferId, RequestId, StreamId, TaskId};
+use model::ids::{
+    AgentId, ConnectionId, FrameworkId, OfferId, OperationId, OperationUuid, RequestId, StreamId,
+    TaskId,
+};
 use model::registry::{FrameworkEntry, Record};
 use model::resources::Resources;
 use model::role::Role;
@@ -51,6 +54,8 @@ pub(crate) struct Framework {
     /// What runs, or has ended and is not acknowledged.
     pub(crate) tasks: BTreeMap<TaskId, Task>,
     pub(crate) unreachable: BTreeMap<TaskId, Task>,
+    /// Operations of which it wants to hear and has not kept the last report.
+    pub(crate) operations: BTreeMap<OperationId, OperationUuid>,
     /// What is over and still shown, oldest first.
     pub(crate) completed: VecDeque<TaskKey>,
     /// Amounts only.
@@ -124,6 +129,7 @@ impl Framework {
             wishes: Wishes::default(),
             tasks: BTreeMap::new(),
             unreachable: BTreeMap::new(),
+            operations: BTreeMap::new(),
             completed: VecDeque::new(),
             used: Resources::none(),
             offered: Resources::none(),

@@ -4,6 +4,7 @@ pub(crate) mod agents;
 pub(crate) mod frameworks;
 mod inverse_offers;
 pub(crate) mod offers;
+pub(crate) mod operations;
 pub(crate) mod publish;
 pub(crate) mod removals;
 pub(crate) mod resources;
@@ -21,12 +22,15 @@ use allocator::Allocator;
 use frameworks::{Framework, Subscribing};
 use inverse_offers::Answered;
 use model::event::SchedulerEvent;
-use model::ids::{AgentId, ConnectionId, FrameworkId, OfferId, Reign, RequestId, Term};
+use model::ids::{
+    AgentId, ConnectionId, FrameworkId, OfferId, OperationUuid, Reign, RequestId, Term,
+};
 use model::link::ToAgent;
 use model::offer::{InverseOffer, Offer};
 use model::registry::Record;
 use model::rng::Rng;
 use model::step::Now;
+use operations::Operation;
 use publish::Unpublished;
 use removals::Removals;
 use std::collections::{BTreeMap, VecDeque};
@@ -118,6 +122,8 @@ pub(crate) struct Books {
     pub(crate) inverse_offers_by_pair: BTreeMap<(AgentId, FrameworkId), OfferId>,
     /// What frameworks have answered that were asked to leave an agent.
     pub(crate) inverse_answers: BTreeMap<(AgentId, FrameworkId), Answered>,
+    /// Operations that their agent has not reported, or whose framework has not kept the report.
+    pub(crate) operations: BTreeMap<OperationUuid, Operation>,
     pub(crate) allocator: Allocator,
     /// Agents out of contact that some frameworks do not know of yet.
     pub(crate) removals: Removals,
@@ -163,6 +169,7 @@ impl Books {
             inverse_offers: BTreeMap::new(),
             inverse_offers_by_pair: BTreeMap::new(),
             inverse_answers: BTreeMap::new(),
+            operations: BTreeMap::new(),
             allocator,
             removals: Removals::default(),
             timers: Timers::default(),

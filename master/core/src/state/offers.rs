@@ -95,10 +95,20 @@ impl Books {
 
     /// Takes an offer back and tells its framework.
     pub(crate) fn rescind(&mut self, id: &OfferId, turn: &mut Turn<'_>) {
+        self.rescind_for(id, None, turn);
+    }
+
+    /// Takes an offer back and tells its framework, which is not offered it again for a while.
+    pub(crate) fn rescind_for(
+        &mut self,
+        id: &OfferId,
+        refuse_for: Option<Duration>,
+        turn: &mut Turn<'_>,
+    ) {
         let Some(offer) = self.offers.get(id) else { return };
         self.tell(&offer.framework, SchedulerEvent::Rescind(id.clone()), turn);
         turn.note(Note::OfferRescinded(id.clone()));
-        self.return_offer(id, None, turn);
+        self.return_offer(id, refuse_for, turn);
     }
 
     /// Takes all offers of an agent back.

@@ -97,7 +97,7 @@ impl Books {
         let used = agent.used.iter();
         let used =
             used.map(|((framework, role), used)| (framework.clone(), role.clone(), used.clone()));
-        let total = agent.description.resources.clone();
+        let total = agent.total.clone();
         self.allocator.put_agent(id, total, used, turn.now.time);
         let description = self.agents[id].description.clone();
         self.allocator.describe_agent(id, facts(&description), turn.now.time);

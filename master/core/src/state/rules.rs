@@ -38,10 +38,8 @@ impl Books {
 
     /// How much of a scalar the agents in contact have.
     pub(crate) fn total(&self, name: &str) -> Milli {
-        let firm = |agent: &Agent| {
-            let all = &agent.description.resources;
-            all.filtered(|key, _| !key.kind.is_revocable).scalar(name)
-        };
+        let firm =
+            |agent: &Agent| agent.total.filtered(|key, _| !key.kind.is_revocable).scalar(name);
         self.agents.values().map(firm).fold(Milli::ZERO, |sum, amount| sum + amount)
     }
 
@@ -80,5 +78,6 @@ impl Books {
 /// Whether nothing of an agent that is in contact runs or waits to be acknowledged.
 fn is_emptied(agent: &Agent) -> bool {
     let is_connected = matches!(agent.reach, Reach::Connected(_));
-    is_connected && agent.tasks.is_empty() && !agent.is_settling && !agent.is_leaving
+    let is_empty = agent.tasks.is_empty() && agent.operations.is_empty();
+    is_connected && is_empty && !agent.is_settling && !agent.is_leaving
 }

@@ -1,6 +1,6 @@
 //! What falls due when.
 
-use model::ids::{AgentId, FrameworkId, OfferId};
+use model::ids::{AgentId, FrameworkId, OfferId, OperationUuid};
 use model::step::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,8 @@ pub(crate) enum Due {
     AgentRemoval,
     /// Former agents may have been remembered for long enough.
     RegistryGc,
+    /// Nobody has come to keep the report of an operation.
+    OrphanOperation(OperationUuid),
 }
 
 /// What falls due when. Each thing falls due at most once until it is set again.

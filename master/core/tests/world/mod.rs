@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod operations;
+
 use master_core::registry::Rules;
 use master_core::view::{AgentView, ViewChange};
 use master_core::{Config, Done, Input, Master, Output, Refusal, Registry, StreamClaim};
@@ -14,8 +16,9 @@ use model::ids::{
     AgentId, ConnectionId, FrameworkId, OfferId, Reign, RequestId, StreamId, TaskId, Term, UpdateId,
 };
 use model::link::{
-    AgentDescription, FaultDomain, FromAgent, Launch, LiveTask, Reregister, ToAgent,
+    AgentDescription, FaultDomain, FromAgent, Launch, LiveOperation, LiveTask, Reregister, ToAgent,
 };
+use model::operation::{OperationState, OperationStatus};
 use model::operator::OperatorCall;
 use model::payload::Payload;
 use model::registry::Record;
@@ -35,6 +38,12 @@ pub(crate) struct FakeAgent {
     pub(crate) id: AgentId,
     pub(crate) connection: ConnectionId,
     description: AgentDescription,
+    /// All it has.
+    pub(crate) total: Resources,
+    /// Whether operations never reach it.
+    pub(crate) loses_operations: bool,
+    /// Operations it has done, and how it says they went.
+    pub(crate) operations: Vec<LiveOperation>,
     /// What it was told to run and has not ended.
     pub(crate) tasks: BTreeMap<TaskId, (FrameworkId, TaskSpec, TaskState)>,
     /// What it has heard, in words.
@@ -50,6 +59,8 @@ pub(crate) struct FakeFramework {
     pub(crate) offers: BTreeMap<OfferId, model::offer::Offer>,
     pub(crate) heard: Vec<String>,
     pub(crate) updates: Vec<Status>,
+    /// What it has heard of operations.
+    pub(crate) operations: Vec<OperationStatus>,
 }
 
 /// The master and all who talk to it.
@@ -241,7 +252,13 @@ impl World {
                 framework.updates.push(status);
                 line.trim_end().to_owned()
             }
-            SchedulerEvent::OperationError { id, message } => format!("{id} not done: {message}"),
+            SchedulerEvent::UpdateOperation(status) => {
+                let id = status.id.clone().expect("nobody is told of others");
+                let why = status.message.as_deref().map(|why| format!(": {why}"));
+                let line = format!("{id} {}{}", status.state.name(), why.unwrap_or_default());
+                framework.operations.push(status);
+                line
+            }
             SchedulerEvent::Message(_) => "message".to_owned(),
             SchedulerEvent::Failure { agent, executor: None } => {
                 format!("failure of {}", name(&agent))
@@ -262,8 +279,29 @@ impl World {
                 agent.id = id;
                 "registered".to_owned()
             }
-            ToAgent::Reregistered { expected, completed, .. } => {
-                format!("reregistered, {} expected, {} over", expected.len(), completed.len())
+            ToAgent::Reregistered { expected, completed, operations, .. } => {
+                let awaited: Vec<_> =
+                    operations.iter().map(|operation| operation.conversion.name()).collect();
+                let awaits = if awaited.is_empty() { "" } else { ", awaits " };
+                let (expected, over) = (expected.len(), completed.len());
+                let awaited = awaited.join(", ");
+                format!("reregistered, {expected} expected, {over} over{awaits}{awaited}")
+            }
+            ToAgent::Apply(operation) => {
+                let line = format!("apply {}", operation.conversion.name());
+                if !agent.loses_operations {
+                    operation.conversion.apply(&mut agent.total).expect("it is there");
+                    let mut status =
+                        OperationStatus::new(operation.id.clone(), OperationState::Finished);
+                    let uuid = operation.uuid.0;
+                    status.uuid = operation.id.is_some().then_some(UpdateId(uuid));
+                    agent.operations.push(LiveOperation { operation: *operation, status });
+                }
+                line
+            }
+            ToAgent::AcknowledgeOperation { operation, .. } => {
+                agent.operations.retain(|live| live.operation.uuid != operation);
+                "operation acknowledged".to_owned()
             }
             ToAgent::Launch(launch) => {
                 let Launch { framework, tasks, .. } = *launch;
@@ -328,6 +366,9 @@ impl World {
         let agent = FakeAgent {
             id: AgentId::new("none-yet").expect("an id"),
             connection,
+            total: description.resources.clone(),
+            loses_operations: false,
+            operations: Vec::new(),
             description: description.clone(),
             tasks: BTreeMap::new(),
             heard: Vec::new(),
@@ -369,6 +410,8 @@ impl World {
             frameworks,
             executors: Vec::new(),
             tasks: agent.tasks.values().map(live).collect(),
+            total: agent.total.clone(),
+            operations: agent.operations.clone(),
         };
         self.step(Input::AgentConnected { connection });
         self.say(name, FromAgent::Reregister(Box::new(back)));
@@ -422,6 +465,7 @@ impl World {
             offers: BTreeMap::new(),
             heard: Vec::new(),
             updates: Vec::new(),
+            operations: Vec::new(),
         };
         self.frameworks.insert(name, framework);
         self.subscribe(name, None);

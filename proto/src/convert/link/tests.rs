@@ -1,4 +1,8 @@
 use model::framework::Framework;
+use model::ids::{OperationId, OperationUuid};
+use model::link::LiveOperation;
+use model::operation::{Conversion, Operation, OperationState, OperationStatus};
+use model::role::Role;
 use model::task::{RunsBy, Source, Status, TaskSpec};
 
 use super::*;
@@ -55,6 +59,24 @@ fn description() -> AgentDescription {
     describe(&info, "10.0.0.1:5051", "0.1.0").expect("well formed")
 }
 
+fn reserved() -> Resources {
+    Resources::parse("cpus(a):1", &Role::any()).expect("well formed")
+}
+
+fn operation() -> Operation {
+    Operation {
+        uuid: OperationUuid([7; 16]),
+        framework: Some(framework_id()),
+        id: Some(OperationId::new("op").expect("an id")),
+        conversion: Conversion::Unreserve(reserved()),
+    }
+}
+
+fn operation_status() -> OperationStatus {
+    let uuid = Some(UpdateId([0x40; 16]));
+    OperationStatus { uuid, ..OperationStatus::new(operation().id, OperationState::Finished) }
+}
+
 fn message() -> Message {
     Message {
         agent: AgentId::new("a").expect("an id"),
@@ -97,6 +119,8 @@ fn reregister() -> Reregister {
             live_task(command_task(), Some((UpdateId([1; 16]), TaskState::Starting))),
             live_task(member, None),
         ],
+        total: reserved().plus(&description().resources),
+        operations: vec![LiveOperation { operation: operation(), status: operation_status() }],
     }
 }
 
@@ -116,6 +140,11 @@ fn what_an_agent_says_survives() {
             status: None,
         },
         FromAgent::Message { framework: framework_id(), message: message() },
+        FromAgent::OperationUpdate {
+            operation: operation().uuid,
+            framework: Some(framework_id()),
+            status: operation_status(),
+        },
         FromAgent::Pong,
         FromAgent::Unregister,
     ] {
@@ -154,7 +183,10 @@ fn what_a_master_says_survives() {
             ping_timeout: second,
             expected: vec![(framework_id(), task.clone())],
             completed: vec![framework_id()],
+            operations: vec![operation()],
         },
+        ToAgent::Apply(Box::new(Operation { framework: None, id: None, ..operation() })),
+        ToAgent::AcknowledgeOperation { operation: operation().uuid, status: UpdateId([3; 16]) },
         ToAgent::Launch(Box::new(Launch {
             executor: Some(executor.clone()),
             is_group: false,

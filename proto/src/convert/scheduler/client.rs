@@ -4,14 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::call::{Accept, Call, Message, Operation, ReconcileTask, Subscribe};
+use model::call::{
+    Accept, AnswerInverseOffers, Call, Message, Operation, ReconcileTask, Subscribe,
+};
 use model::event::SchedulerEvent;
 use model::ids::{ExecutorId, FrameworkId};
 use model::payload::Payload;
 use model::role::Role;
 use model::task::{InvalidTask, Source, TaskSpec};
 
-use crate::convert::{Malformed, constraints, duration_info, framework, offer, task};
+use super::operations;
+use crate::convert::resources::Form;
+use crate::convert::{self, Malformed, constraints, duration_info, framework, offer, task};
 use crate::mesos::v1::offer::Operation as WireOperation;
 use crate::mesos::v1::offer::operation::{self, Type as OperationType};
 use crate::mesos::v1::scheduler::call::{self, Type};
@@ -48,13 +52,7 @@ pub fn event_from_wire(
         }
         Type::UpdateOperationStatus => {
             let status = part(wire.update_operation_status)?.status;
-            let (v1::OperationState::OperationError, Some(id)) =
-                (status.state(), &status.operation_id)
-            else {
-                return Ok(None);
-            };
-            let message = status.message.clone().unwrap_or_default();
-            SchedulerEvent::OperationError { id: id.try_into()?, message }
+            SchedulerEvent::UpdateOperation(convert::operation::status_from_wire(&status)?)
         }
         Type::Message => {
             let it = part(wire.message)?;
@@ -124,23 +122,7 @@ pub fn call_to_wire(framework: &FrameworkId, call: &Call) -> scheduler::Call {
             });
             scheduler::Call { update_framework, ..of(Type::UpdateFramework) }
         }
-        Call::AnswerInverseOffers(it) => {
-            let inverse_offer_ids = it.offers.iter().map(Into::into).collect();
-            let filters = Some(filters(it.refuse_for));
-            if it.accepts {
-                let accept = call::AcceptInverseOffers { inverse_offer_ids, filters };
-                scheduler::Call {
-                    accept_inverse_offers: Some(accept),
-                    ..of(Type::AcceptInverseOffers)
-                }
-            } else {
-                let decline = call::DeclineInverseOffers { inverse_offer_ids, filters };
-                scheduler::Call {
-                    decline_inverse_offers: Some(decline),
-                    ..of(Type::DeclineInverseOffers)
-                }
-            }
-        }
+        Call::AnswerInverseOffers(it) => inverse_answer_to_wire(it, of),
         Call::Revive(roles) => {
             let revive = call::Revive { roles: role_texts(roles) };
             scheduler::Call { revive: Some(revive), ..of(Type::Revive) }
@@ -178,6 +160,20 @@ pub fn call_to_wire(framework: &FrameworkId, call: &Call) -> scheduler::Call {
             let reconcile = call::Reconcile { tasks: tasks.iter().map(one).collect() };
             scheduler::Call { reconcile: Some(reconcile), ..of(Type::Reconcile) }
         }
+        Call::AcknowledgeOperation(it) => {
+            let acknowledge = operations::acknowledge_to_wire(it);
+            scheduler::Call {
+                acknowledge_operation_status: Some(acknowledge),
+                ..of(Type::AcknowledgeOperationStatus)
+            }
+        }
+        Call::ReconcileOperations(all) => {
+            let reconcile = operations::reconcile_to_wire(all);
+            scheduler::Call {
+                reconcile_operations: Some(reconcile),
+                ..of(Type::ReconcileOperations)
+            }
+        }
         Call::Message(it) => {
             let message = call::Message {
                 agent_id: (&it.agent).into(),
@@ -190,6 +186,21 @@ pub fn call_to_wire(framework: &FrameworkId, call: &Call) -> scheduler::Call {
         Call::Request => {
             scheduler::Call { request: Some(call::Request::default()), ..of(Type::Request) }
         }
+    }
+}
+
+fn inverse_answer_to_wire(
+    it: &AnswerInverseOffers,
+    of: impl Fn(Type) -> scheduler::Call,
+) -> scheduler::Call {
+    let inverse_offer_ids = it.offers.iter().map(Into::into).collect();
+    let filters = Some(filters(it.refuse_for));
+    if it.accepts {
+        let accept = call::AcceptInverseOffers { inverse_offer_ids, filters };
+        scheduler::Call { accept_inverse_offers: Some(accept), ..of(Type::AcceptInverseOffers) }
+    } else {
+        let decline = call::DeclineInverseOffers { inverse_offer_ids, filters };
+        scheduler::Call { decline_inverse_offers: Some(decline), ..of(Type::DeclineInverseOffers) }
     }
 }
 
@@ -229,6 +240,10 @@ fn operation_to_wire(operation: &Operation) -> WireOperation {
                 task_group: TaskGroupInfo { tasks: infos(tasks) },
             }),
             ..WireOperation::default()
+        },
+        Operation::Convert { id, conversion } => match conversion {
+            Ok(it) => convert::operation::conversion_to_wire(it, id.as_ref(), Form::Stack),
+            Err(_) => WireOperation { id: id.as_ref().map(Into::into), ..WireOperation::default() },
         },
         Operation::Unsupported { kind, id } => WireOperation {
             r#type: OperationType::from_str_name(kind).map(Into::into),

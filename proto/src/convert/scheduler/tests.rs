@@ -1,4 +1,6 @@
-use model::ids::{ExecutorId, OfferId};
+use model::call::{AcknowledgeOperation, ReconcileOperation};
+use model::ids::{ExecutorId, OfferId, OperationId};
+use model::operation::{OperationState, OperationStatus};
 use model::step::Timestamp;
 use model::task::{RunsBy, Source, Status, TaskState};
 use proptest::prelude::*;
@@ -189,14 +191,20 @@ fn a_group_shares_its_executor() {
 }
 
 #[test]
-fn other_operations_are_named() {
+fn operations_that_are_none_say_why() {
+    let id = Some(OperationId::new("r").expect("an id"));
+    assert_eq!(
+        accept(r#"{"type":"CREATE_DISK","id":{"value":"r"}}"#),
+        Operation::Unsupported { kind: "CREATE_DISK".into(), id: id.clone() }
+    );
+    let conversion = Err("Expecting 'reserve' to be present".to_owned());
     assert_eq!(
         accept(r#"{"type":"RESERVE","id":{"value":"r"}}"#),
-        Operation::Unsupported {
-            kind: "RESERVE".into(),
-            id: Some(OperationId::new("r").expect("an id"))
-        }
+        Operation::Convert { id, conversion }
     );
+    let bad = accept(r#"{"type":"RESERVE","id":{"value":"a/b"},"reserve":{}}"#);
+    let Operation::Convert { id: None, conversion: Err(why) } = bad else { panic!("{bad:?}") };
+    assert_eq!(why, "The operation's 'id' is none: 'a/b' contains invalid characters");
 }
 
 #[test]
@@ -256,6 +264,20 @@ fn some_call() -> impl Strategy<Value = Call> {
             let one = |(task, agent)| ReconcileTask { task, agent };
             Call::Reconcile(tasks.into_iter().map(one).collect())
         }),
+        (agent.clone(), "[a-z]{1,5}", any::<u64>()).prop_map(|(agent, operation, seed)| {
+            let uuid = UpdateId(model::rng::Rng::new(seed).uuid());
+            let operation = OperationId::new(operation).expect("an id");
+            Call::AcknowledgeOperation(AcknowledgeOperation { agent, operation, uuid })
+        }),
+        prop::collection::vec(("[a-z]{1,5}", prop::option::of(agent.clone())), 0..3).prop_map(
+            |all| {
+                let one = |(operation, agent): (String, _)| ReconcileOperation {
+                    operation: OperationId::new(operation).expect("an id"),
+                    agent,
+                };
+                Call::ReconcileOperations(all.into_iter().map(one).collect())
+            }
+        ),
         (agent, executor, prop::collection::vec(any::<u8>(), 0..9)).prop_map(
             |(agent, executor, data)| Call::Message(Message { agent, executor, data: data.into() })
         ),
@@ -271,6 +293,9 @@ proptest! {
     }
 }
 
+const RESERVE: &str = r#"{"type":"RESERVE","id":{"value":"r"},"reserve":{"resources":[{"name":"cpus",
+    "type":"SCALAR","scalar":{"value":1},"reservations":[{"type":"DYNAMIC","role":"a"}]}]}}"#;
+
 #[test]
 fn operations_survive() {
     let framework = FrameworkId::new("f").expect("an id");
@@ -281,7 +306,12 @@ fn operations_survive() {
         r#"{{"type":"LAUNCH_GROUP","launch_group":{{"executor":{{{EXECUTOR}}},"task_group":
             {{"tasks":[{{{TASK},"task_id":{{"value":"t"}}}}]}}}}}}"#
     );
-    let operations = vec![accept(&launch), accept(&group), accept(r#"{"type":"DESTROY"}"#)];
+    let operations = vec![
+        accept(&launch),
+        accept(&group),
+        accept(r#"{"type":"DESTROY_DISK"}"#),
+        accept(RESERVE),
+    ];
     let refuse_for = Duration::from_secs(1);
     let call = Call::Accept(Accept { offers: vec!["o".into()], operations, refuse_for });
     let wire = call_to_wire(&framework, &call);
@@ -308,6 +338,7 @@ fn events_survive() {
     let message =
         Message { agent: agent.clone(), executor: executor.clone(), data: vec![1, 2].into() };
     let status = Status::new(task, TaskState::Running, Source::Master, Timestamp(3));
+    let operation_id = OperationId::new("op").expect("an id");
     let master = MasterInfo { id: "m".into(), ..MasterInfo::default() };
     for event in [
         SchedulerEvent::Subscribed {
@@ -317,10 +348,12 @@ fn events_survive() {
         SchedulerEvent::Offers(Vec::new()),
         SchedulerEvent::Rescind(OfferId::new("o").expect("an id")),
         SchedulerEvent::Update(status),
-        SchedulerEvent::OperationError {
-            id: OperationId::new("op").expect("an id"),
-            message: "no".into(),
-        },
+        SchedulerEvent::UpdateOperation(OperationStatus {
+            message: Some("no".into()),
+            uuid: Some(UpdateId([0x40; 16])),
+            agent: Some(agent.clone()),
+            ..OperationStatus::new(Some(operation_id), OperationState::Error)
+        }),
         SchedulerEvent::Message(message),
         SchedulerEvent::Failure { agent: agent.clone(), executor: None },
         SchedulerEvent::Failure { agent, executor: Some((executor, Some(9))) },

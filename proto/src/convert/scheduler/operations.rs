@@ -1,0 +1,72 @@
+//! Calls about operations on resources.
+
+use model::call::{AcknowledgeOperation, Call, Operation, ReconcileOperation};
+use model::ids::OperationId;
+
+use super::{CallError, agent_if_any, body, uuid};
+use crate::convert::{Malformed, operation};
+use crate::mesos::v1::offer::Operation as WireOperation;
+use crate::mesos::v1::scheduler::call;
+
+/// Reads an operation that launches nothing.
+pub(super) fn from_wire(wire: &WireOperation) -> Operation {
+    let id = wire.id.as_ref().map(OperationId::try_from).transpose();
+    let (id, bad_id) = match id {
+        Ok(id) => (id, None),
+        Err(bad) => (None, Some(format!("The operation's 'id' is none: {bad}"))),
+    };
+    let conversion = match operation::conversion_from_wire(wire) {
+        Ok(Some(conversion)) => bad_id.map_or(Ok(conversion), Err),
+        Ok(None) => return Operation::Unsupported { kind: wire.r#type().as_str_name().into(), id },
+        Err(Malformed(why)) => Err(why),
+    };
+    Operation::Convert { id, conversion }
+}
+
+/// Ids that break the rules are the ids of nothing.
+pub(super) fn acknowledge(wire: call::AcknowledgeOperationStatus) -> Result<Call, CallError> {
+    let uuid = uuid(&wire.uuid)?;
+    let agent = body(wire.agent_id, "agent_id")?;
+    Ok(match ((&agent).try_into(), (&wire.operation_id).try_into()) {
+        (Ok(agent), Ok(operation)) => {
+            Call::AcknowledgeOperation(AcknowledgeOperation { agent, operation, uuid })
+        }
+        _ => Call::Request,
+    })
+}
+
+/// An operation whose id breaks the rules is one that nobody knows, as is every one that is not there;
+/// but an answer cannot name it, so there is none.
+pub(super) fn reconcile(wire: &[call::reconcile_operations::Operation]) -> Call {
+    let one = |it: &call::reconcile_operations::Operation| {
+        let operation = OperationId::try_from(&it.operation_id).ok()?;
+        let agent = agent_if_any(it.agent_id.as_ref()).unwrap_or(None);
+        Some(ReconcileOperation { operation, agent })
+    };
+    let asked: Vec<_> = wire.iter().filter_map(one).collect();
+    // None at all would ask for all.
+    if asked.is_empty() && !wire.is_empty() {
+        return Call::Request;
+    }
+    Call::ReconcileOperations(asked)
+}
+
+/// Writes the acknowledgement of a report.
+pub(super) fn acknowledge_to_wire(it: &AcknowledgeOperation) -> call::AcknowledgeOperationStatus {
+    call::AcknowledgeOperationStatus {
+        agent_id: Some((&it.agent).into()),
+        resource_provider_id: None,
+        uuid: it.uuid.0.to_vec().into(),
+        operation_id: (&it.operation).into(),
+    }
+}
+
+/// Writes the question how far operations are.
+pub(super) fn reconcile_to_wire(all: &[ReconcileOperation]) -> call::ReconcileOperations {
+    let one = |it: &ReconcileOperation| call::reconcile_operations::Operation {
+        operation_id: (&it.operation).into(),
+        agent_id: it.agent.as_ref().map(Into::into),
+        resource_provider_id: None,
+    };
+    call::ReconcileOperations { operations: all.iter().map(one).collect() }
+}
