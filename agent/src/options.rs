@@ -16,8 +16,8 @@ use transport::identity::Identity;
 use transport::server::BindError;
 
 use crate::containerizer::{
-    AllowedDevice, DISK_WATCH_INTERVAL_DEFAULT, LogLimits, NetworkOptions, PortOptions, SetupError,
-    SharingOptions, UnknownIsolator,
+    AllowedDevice, DISK_WATCH_INTERVAL_DEFAULT, GpuOptions, LogLimits, NetworkOptions, PortOptions,
+    SetupError, SharingOptions, UnknownIsolator,
 };
 use crate::detect::DetectError;
 use crate::fetcher::{CACHE_BYTES_MAX_DEFAULT, STALL_TIMEOUT_DEFAULT};
@@ -72,6 +72,8 @@ pub struct Options {
     pub allowed_devices: Vec<AllowedDevice>,
     /// Holds a file for each secret that tasks may name. Absent: they name none.
     pub secret_resolver: Option<PathBuf>,
+    /// Which graphics processors there are, where `gpu/nvidia` gives them to containers.
+    pub gpus: GpuOptions,
     /// How the ports of containers are watched, where `network/ports` does.
     pub ports: PortOptions,
     /// Whether of these only ports count that this agent offers.
@@ -195,6 +197,7 @@ impl Default for Options {
             effective_capabilities: None,
             allowed_devices: Vec::new(),
             secret_resolver: None,
+            gpus: GpuOptions::default(),
             ports: PortOptions::default(),
             check_agent_port_range_only: false,
             sharing: SharingOptions::default(),
@@ -245,6 +248,9 @@ pub enum StartError {
     /// The resources make no sense.
     #[error("--resources: {0}")]
     Resources(#[from] BadResources),
+    /// The graphics processors are not as they are said to be.
+    #[error("graphics processors: {0}")]
+    Gpus(String),
     /// An isolator that does not exist.
     #[error("--isolation: {0}")]
     Isolation(#[from] UnknownIsolator),

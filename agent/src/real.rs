@@ -471,6 +471,7 @@ fn limits(all: &Resources, executor: &Resources, tasks: &[TaskInfo]) -> Limits {
     let mut limits = Limits {
         cpus_milli: milli(all.scalar("cpus")),
         mem_bytes: bytes(all.scalar("mem")),
+        gpus: milli(all.scalar("gpus")) / 1_000,
         disk_bytes: Some(bytes(all.scalar("disk"))).filter(|bytes| *bytes > 0),
         ..Limits::default()
     };

@@ -322,6 +322,16 @@ fn outward_ip(masters: &[String]) -> IpAddr {
 }
 
 /// What is offered: as the flag says, and what it does not name as detected.
+/// How many graphics processors can be given to containers, if any are given at all.
+fn gpus(options: &Options) -> Result<Option<i64>, StartError> {
+    let isolation = options.isolation.as_deref().unwrap_or_default();
+    if !isolation.split(',').any(|name| name.trim() == "gpu/nvidia") {
+        return Ok(None);
+    }
+    let found = options.gpus.found().map_err(StartError::Gpus)?;
+    Ok(i64::try_from(found.len()).ok())
+}
+
 fn resources(options: &Options, machine: &Machine) -> Result<Resources, StartError> {
     let given = options.resources.as_deref().unwrap_or_default();
     let mut all = Resources::parse(given, &options.default_role)?;
@@ -332,6 +342,7 @@ fn resources(options: &Options, machine: &Machine) -> Result<Resources, StartErr
     };
     let mebibytes =
         |bytes: u64| Milli::units(i64::try_from(bytes >> 20).unwrap_or(i64::MAX / 1_000));
+    let (gpus, all_given) = (gpus(options)?, all.scalar("gpus"));
     let mut key = |name: &str, value: Value| {
         let mut key = unreserved(name);
         if !options.default_role.is_any() {
@@ -343,6 +354,15 @@ fn resources(options: &Options, machine: &Machine) -> Result<Resources, StartErr
         .into_iter()
         .filter(|name| !named(&Resources::none(), name))
         .collect();
+    if let Some(found) = gpus {
+        if !named(&Resources::none(), "gpus") && found > 0 {
+            key("gpus", Value::Scalar(Milli::units(found)));
+        } else if all_given > Milli::units(found) {
+            let offered = all_given.as_f64();
+            let why = format!("{offered} are in --resources, and there are {found}");
+            return Err(StartError::Gpus(why));
+        }
+    }
     for name in missing {
         match name {
             "cpus" => {
@@ -420,6 +440,7 @@ fn real(options: &Options, address: SocketAddr, offered: &Resources) -> Result<R
         enforce_disk: options.enforce_container_disk_quota,
         disk_watch_interval: options.container_disk_watch_interval,
         logs: options.container_logs,
+        gpus: options.gpus.clone(),
         ports,
         sharing: options.sharing,
         networks: NetworkOptions {

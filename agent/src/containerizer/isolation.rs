@@ -9,16 +9,18 @@ use super::cgroups::{Cpu, Cpuset, Devices, Grouped, Memory, Pids, Tracking};
 use super::isolator::Isolator;
 use super::rootfs::Rootfses;
 use super::{
-    ContainerizerOptions, capabilities, cni, disk, filesystem, namespaces, nnp, ports, posix,
+    ContainerizerOptions, capabilities, cni, disk, filesystem, gpus, namespaces, nnp, ports, posix,
     rlimits, seccomp, secrets, volumes,
 };
 
 /// All names, in the order in which isolators prepare. They clean up in reverse.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 27] = [
     "cgroups/cpu",
     "cgroups/mem",
     "cgroups/pids",
     "cgroups/devices",
+    // After what forbids all devices, since it allows some.
+    "gpu/nvidia",
     "cgroups/cpuset",
     "cgroups/blkio",
     "cgroups/hugetlb",
@@ -84,6 +86,9 @@ pub enum IsolationError {
     /// A cgroup controller is missing or forbidden.
     #[error(transparent)]
     Controller(#[from] NoController),
+    /// Graphics processors are not to be had.
+    #[error("isolator gpu/nvidia: {0}")]
+    Gpus(String),
     /// Networks are not to be had.
     #[error("isolator network/cni: {0}")]
     Networks(io::Error),
@@ -186,6 +191,7 @@ pub(super) fn build(
             "cgroups/devices" => {
                 Box::new(Devices::new(&mounts, group, &setup.options.allowed_devices)?)
             }
+            gpus::NAME => Box::new(graphics(isolation, setup, &mounts)?),
             "cgroups/cpuset" => Box::new(Cpuset::new(&mounts, group)?),
             "cgroups/blkio" | "cgroups/hugetlb" | "cgroups/net_cls" | "cgroups/net_prio"
             | "cgroups/perf_event" => Box::new(Grouped::new(&mounts, group, name)?),
@@ -233,6 +239,20 @@ pub(super) fn build(
         });
     }
     Ok(made)
+}
+
+fn graphics(
+    isolation: &Isolation,
+    setup: &Setup<'_>,
+    mounts: &Mounts,
+) -> Result<gpus::Gpus, IsolationError> {
+    if !isolation.0.contains(&"cgroups/devices") {
+        let why = "it takes cgroups/devices, without which every container can open them";
+        return Err(IsolationError::Gpus(why.to_owned()));
+    }
+    let hierarchy = mounts.hierarchy("devices", setup.cgroups_root)?;
+    gpus::Gpus::new(setup.containers.clone(), &setup.options.gpus, hierarchy)
+        .map_err(IsolationError::Gpus)
 }
 
 fn networks(setup: &Setup<'_>) -> io::Result<cni::Cni> {

@@ -13,6 +13,7 @@ mod cgroups;
 mod cni;
 mod disk;
 mod filesystem;
+mod gpus;
 mod isolation;
 mod isolator;
 mod logs;
@@ -47,6 +48,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::cgroups::{Access, AllowedDevice, BadDevices, DeviceKind};
+pub use self::gpus::GpuOptions;
 pub use self::isolation::{
     DEFAULT_ROOT, DEFAULT_UNPRIVILEGED, Isolation, IsolationError, NAMES, NoController,
     UnknownIsolator,
@@ -103,6 +105,8 @@ pub struct ContainerizerOptions {
     pub allowed_devices: Vec<AllowedDevice>,
     /// Directories that nobody in a container of its own mounts sees into.
     pub hidden: Vec<PathBuf>,
+    /// Which graphics processors there are, where `gpu/nvidia` gives them to containers.
+    pub gpus: GpuOptions,
     /// How the ports of containers are watched, where `network/ports` does.
     pub ports: PortOptions,
     /// What containers may share with the machine.
@@ -140,6 +144,7 @@ impl ContainerizerOptions {
             capabilities_effective: None,
             allowed_devices: Vec::new(),
             hidden: Vec::new(),
+            gpus: GpuOptions::default(),
             ports: PortOptions::default(),
             sharing: SharingOptions::default(),
             networks: NetworkOptions::default(),

@@ -38,6 +38,8 @@ pub struct Limits {
     pub mem_limit_bytes: Option<u64>,
     /// The most processes and threads. Absent: the agent's default.
     pub pids: Option<u64>,
+    /// Whole graphics processors.
+    pub gpus: u64,
     /// The most its sandbox may take. Absent: nobody asked for any.
     pub disk_bytes: Option<u64>,
 }

@@ -101,6 +101,10 @@ pub(crate) struct Machine {
     /// How large /dev/shm of a container may become that does not say; by default as the kernel has it
     #[arg(long, env = "AGORA_DEFAULT_CONTAINER_SHM_SIZE", value_parser = parse_bytes)]
     default_container_shm_size: Option<u64>,
+    /// Numbers of the graphics processors that containers may be given, with commas between them, where
+    /// the isolator gpu/nvidia does that; by default those that have a device file
+    #[arg(long, env = "AGORA_NVIDIA_GPU_DEVICES", value_delimiter = ',')]
+    nvidia_gpu_devices: Option<Vec<u32>>,
     /// End containers that listen on ports they were not given; needs the isolator network/ports, which
     /// else only tells of them in the log
     #[arg(long, env = "AGORA_ENFORCE_CONTAINER_PORTS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
@@ -238,6 +242,7 @@ impl Machine {
             options.allowed_devices =
                 AllowedDevice::parse_list(text).context("--allowed_devices")?;
         }
+        options.gpus.devices = self.nvidia_gpu_devices;
         options.ports = PortOptions {
             enforced: self.enforce_container_ports,
             interval: self.container_ports_watch_interval,

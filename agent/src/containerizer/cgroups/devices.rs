@@ -5,6 +5,7 @@
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -117,6 +118,14 @@ impl AllowedDevice {
             Ok(Self { kind, major, minor, access })
         };
         list.allowed_devices.into_iter().map(read).collect()
+    }
+}
+
+impl AllowedDevice {
+    /// The device that the file `path` stands for.
+    pub(in super::super) fn at(path: &Path, access: Access) -> Option<Self> {
+        let (kind, major, minor) = at(path.to_str()?)?;
+        Some(Self { kind, major, minor, access })
     }
 }
 

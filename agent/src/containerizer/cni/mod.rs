@@ -194,7 +194,7 @@ impl Isolator for Cni {
             answers.iter().flat_map(|answer| &answer.addresses).copied().collect();
         let dns = answers.into_iter().map(|answer| answer.dns);
         let dns = dns.into_iter().find(|dns| !dns.nameservers.is_empty()).unwrap_or_default();
-        self.furnish(id, &addresses, &dns, plan)
+        self.furnish(container, &addresses, &dns, plan)
     }
 
     fn networks(&self, container: &str) -> Option<Vec<NetworkInfo>> {
@@ -227,17 +227,19 @@ impl Cni {
     /// Has the container started in its namespace, with the files that go with it.
     fn furnish(
         &self,
-        container: &str,
+        container: &Container,
         addresses: &[IpAddr],
         dns: &Dns,
         plan: &mut Plan,
     ) -> Result<(), StepError> {
-        let dir = self.dir(container);
-        let hostname = plan.hostname.get_or_insert_with(|| container.to_owned());
+        let id = container.id.as_str();
+        let dir = self.dir(id);
+        let hostname = plan.hostname.get_or_insert_with(|| id.to_owned());
         files::write(&dir, hostname, addresses, dns).map_err(failed(NAME, Step::Prepare, &dir))?;
         for (source, container_path) in files::all(&dir) {
-            // Programs that find no such file do without, and there is nothing to mount it over.
-            if container_path.exists() {
+            // Where the machine has no such file there is nothing to mount it over. In an image it is
+            // made.
+            if container.layers.is_some() || container_path.exists() {
                 let source = VolumeSource::Host(source);
                 plan.shown.push(Volume { source, container_path, read_only: false });
             }
