@@ -58,6 +58,13 @@ enum Verb {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+    /// Keep, list and forget secrets of apps and pods
+    Secret {
+        #[command(subcommand)]
+        command: client::secret::SecretCommand,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
     /// Follow, hold and take back deployments
     Deployment {
         #[command(subcommand)]
@@ -126,6 +133,9 @@ fn main() -> ExitCode {
         }
         Verb::Pod { command, cluster } => {
             ask(&cluster, async |cluster| client::pod::run(command, cluster).await)
+        }
+        Verb::Secret { command, cluster } => {
+            ask(&cluster, async |cluster| client::secret::run(command, cluster).await)
         }
         Verb::Deployment { command, cluster } => {
             ask(&cluster, async |cluster| client::deployment::run(command, cluster).await)

@@ -27,6 +27,7 @@ use crate::events::Bus;
 use crate::prober::Prober;
 use crate::published::Publisher;
 use crate::store::{self, Done, Job};
+use crate::vault::Vault;
 
 mod calls;
 mod heard;
@@ -68,6 +69,10 @@ pub(crate) struct Parts {
     /// Who we are at the master, without an id.
     pub(crate) framework: FrameworkInfo,
     pub(crate) role: Role,
+    /// The network that bridges mean.
+    pub(crate) bridge: String,
+    /// What opens secrets; absent where there is no key.
+    pub(crate) vault: Option<Arc<Vault>>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -82,6 +87,7 @@ pub(crate) fn start(parts: Parts) -> (mpsc::Sender<Request>, JoinHandle<()>) {
         reconnect: None,
         waiting: BTreeMap::new(),
         requests: 0,
+        later: Vec::new(),
         turn: Turn::default(),
     };
     (requests, tokio::spawn(driver.run(requests_rx, done_rx)))
@@ -96,6 +102,8 @@ struct Driver {
     reconnect: Option<(Instant, Option<FrameworkId>)>,
     waiting: BTreeMap<RequestId, oneshot::Sender<Asked>>,
     requests: u64,
+    /// What has come up while the core's wishes were done.
+    later: Vec<Input>,
     turn: Turn,
 }
 
@@ -248,6 +256,11 @@ impl Driver {
         let mut out = Vec::new();
         self.parts.core.step(input, self.parts.clock.now(), &mut out);
         self.act(out);
+        while let Some(input) = self.later.pop() {
+            let mut out = Vec::new();
+            self.parts.core.step(input, self.parts.clock.now(), &mut out);
+            self.act(out);
+        }
     }
 
     fn act(&mut self, outputs: Vec<Output>) {

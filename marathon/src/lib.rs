@@ -15,6 +15,8 @@ mod published;
 mod start;
 mod store;
 mod task_info;
+mod vault;
 
 pub use options::Options;
 pub use start::{Running, StartError, start};
+pub use vault::KeyError;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,11 @@ pub struct Options {
     pub webui_url: Option<String>,
     /// The network that container networks without a name mean (`--default_network_name`).
     pub default_network_name: Option<String>,
+    /// The network that bridges mean (`--mesos_bridge_name`).
+    pub mesos_bridge_name: String,
+    /// File with the key that secrets are sealed with (`--secrets_key_file`). Absent: there are none.
+    /// Instances that share their state must have the same one.
+    pub secrets_key_file: Option<PathBuf>,
     /// How long an instance keeps leading after it was last heard of by the masters. The others take
     /// over after that at the latest.
     pub leader_lease: Duration,
@@ -92,6 +98,8 @@ impl Default for Options {
             checkpoint: true,
             webui_url: None,
             default_network_name: None,
+            secrets_key_file: None,
+            mesos_bridge_name: "mesos-bridge".to_owned(),
             leader_lease: Duration::from_secs(3),
             max_running_deployments: core.deployments_max,
             max_instances_per_offer: core.instances_per_offer_max,

@@ -22,6 +22,7 @@ use crate::events::Bus;
 use crate::options::Options;
 use crate::prober::Prober;
 use crate::published::Publisher;
+use crate::vault::{KeyError, Vault};
 
 /// Why an instance cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,9 @@ pub enum StartError {
     /// The port cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The key for secrets cannot be had.
+    #[error("--secrets_key_file: {0}")]
+    Key(#[from] KeyError),
     /// A flag means nothing.
     #[error("{0}")]
     Flag(String),
@@ -72,6 +76,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     }
     let role = Role::new(options.mesos_role.as_str())
         .map_err(|why| StartError::Flag(format!("--mesos_role: {why}")))?;
+    let vault = options.secrets_key_file.as_deref().map(Vault::of_file).transpose()?;
+    let vault = vault.map(Arc::new);
     transport::metrics::install();
     transport::install_tls_provider();
     let bound = Server::bind(SocketAddr::new(options.http_address, options.http_port)).await?;
@@ -101,10 +107,13 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         identity: options.identity.clone(),
         framework: framework(&options, &own),
         role,
+        vault: vault.clone(),
+        bridge: options.mesos_bridge_name.clone(),
         stop: stop.clone(),
     });
     let election = tokio::spawn(election.run());
-    let shared = Shared { own, options, view, candidate, requests, bus, http: api::client() };
+    let shared =
+        Shared { own, options, view, candidate, requests, bus, vault, http: api::client() };
     let router = api::router(Arc::new(shared));
     let served = tokio::spawn(bound.serve(router, stop.clone()));
     Ok(Running { address, stop, driver, election, served })

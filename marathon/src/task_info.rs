@@ -1,29 +1,90 @@
 //! A launch as the wire has it.
 
+mod check;
 mod container;
 mod health;
 mod pod;
 
 pub(crate) use pod::launch_group;
 
+use bytes::Bytes;
 use marathon_core::app::{App, Artifact};
 use marathon_core::clock;
 use marathon_core::environment::environment;
 use marathon_core::io::Launch;
-use model::ids::AgentId;
+use model::ids::{AgentId, FrameworkId};
 use model::role::Role;
 use proto::convert::duration_info;
 use proto::convert::resources::{Form, to_wire};
 use proto::mesos::v1::{
     CommandInfo, DiscoveryInfo, Environment, ExecutorId, ExecutorInfo, Label, Labels, Port, Ports,
-    TaskInfo, command_info, discovery_info, environment, value,
+    Secret, TaskInfo, Volume, command_info, discovery_info, environment, secret, value, volume,
 };
 use serde_json::Value;
+use std::collections::BTreeMap;
 
-/// The task of `launch` on `agent`, with resources that were offered to `role`.
-pub(crate) fn task_info(launch: &Launch, agent: &AgentId, role: &Role) -> TaskInfo {
-    let app = &*launch.app;
-    let command = command(launch);
+/// Values of secrets, by the names that an app has for them.
+pub(crate) type Opened = BTreeMap<String, Bytes>;
+
+/// A variable with the value of a secret, which is shown nowhere.
+fn secret_variable(name: &str, value: &Bytes) -> environment::Variable {
+    environment::Variable {
+        name: name.to_owned(),
+        r#type: Some(environment::variable::Type::Secret.into()),
+        value: None,
+        secret: Some(secret(value)),
+    }
+}
+
+/// A secret by its value.
+fn secret(value: &Bytes) -> Secret {
+    Secret {
+        r#type: Some(secret::Type::Value.into()),
+        value: Some(secret::Value { data: value.clone() }),
+        ..Secret::default()
+    }
+}
+
+/// A volume that is a file with the value of a secret.
+fn secret_volume(path: &str, value: &Bytes) -> Volume {
+    let mut volume = Volume {
+        container_path: path.to_owned(),
+        source: Some(volume::Source {
+            r#type: Some(volume::source::Type::Secret.into()),
+            secret: Some(secret(value)),
+            ..volume::Source::default()
+        }),
+        ..Volume::default()
+    };
+    volume.set_mode(volume::Mode::Ro);
+    volume
+}
+
+/// Variables whose values are secrets.
+fn secret_variables<'a>(
+    env: impl Iterator<Item = (&'a String, &'a Value)>,
+    secrets: &Opened,
+) -> Vec<environment::Variable> {
+    let named = env.filter_map(|(name, value)| Some((name, value.get("secret")?.as_str()?)));
+    named.filter_map(|(name, of)| Some(secret_variable(name, secrets.get(of)?))).collect()
+}
+
+/// What all launches on one offer have in common.
+pub(crate) struct Scene<'a> {
+    /// Our id at the master, once known.
+    pub(crate) framework: Option<&'a FrameworkId>,
+    /// Where they go.
+    pub(crate) agent: &'a AgentId,
+    /// The role the resources were offered to.
+    pub(crate) role: &'a Role,
+    /// The network that bridges mean.
+    pub(crate) bridge: &'a str,
+}
+
+/// The task of `launch`.
+pub(crate) fn task_info(launch: &Launch, secrets: &Opened, scene: &Scene<'_>) -> TaskInfo {
+    let (app, role) = (&*launch.app, scene.role);
+    let command = command(launch, secrets);
     let (command, executor) = match app.executor.as_str() {
         "" | "//cmd" => (Some(command), None),
         path => {
@@ -34,13 +95,14 @@ pub(crate) fn task_info(launch: &Launch, agent: &AgentId, role: &Role) -> TaskIn
     TaskInfo {
         name: app.id.task_name(),
         task_id: (&launch.task).into(),
-        agent_id: agent.into(),
+        agent_id: scene.agent.into(),
         resources: to_wire(&launch.resources.minus(&launch.executor), Form::Stack, Some(role)),
         data: executor.as_ref().and_then(|_| data(app)),
         executor,
         command,
-        container: container::container(app, &launch.ports),
+        container: container::container(launch, secrets, scene),
         health_check: health::health_check(app, &launch.ports),
+        check: app.extra.get("check").and_then(|check| check::of_app(check, app, &launch.ports)),
         kill_policy: kill_policy(app),
         labels: labels(app.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()))),
         discovery: Some(discovery(launch)),
@@ -49,7 +111,7 @@ pub(crate) fn task_info(launch: &Launch, agent: &AgentId, role: &Role) -> TaskIn
     }
 }
 
-fn command(launch: &Launch) -> CommandInfo {
+fn command(launch: &Launch, secrets: &Opened) -> CommandInfo {
     let app = &*launch.app;
     let env = environment(app, &launch.task, &launch.host, &launch.ports, launch.is_role_enforced);
     let variables = env.into_iter().map(|(name, value)| environment::Variable {
@@ -57,6 +119,7 @@ fn command(launch: &Launch) -> CommandInfo {
         value: Some(value),
         ..environment::Variable::default()
     });
+    let variables = variables.chain(secret_variables(app.env.iter(), secrets));
     let mut command = CommandInfo {
         environment: Some(Environment { variables: variables.collect() }),
         uris: app.fetch.iter().map(uri).collect(),
@@ -106,7 +169,7 @@ fn executor(path: &str, launch: &Launch, command: CommandInfo, role: &Role) -> E
     }
 }
 
-fn data(app: &App) -> Option<bytes::Bytes> {
+fn data(app: &App) -> Option<Bytes> {
     app.cmd.as_ref().map(|cmd| cmd.clone().into())
 }
 
@@ -166,14 +229,14 @@ fn discovery(launch: &Launch) -> DiscoveryInfo {
 struct Described<'a> {
     name: Option<&'a String>,
     protocols: &'a str,
-    labels: &'a std::collections::BTreeMap<String, String>,
+    labels: &'a BTreeMap<String, String>,
 }
 
 impl<'a> Described<'a> {
     fn new(
         name: Option<&'a String>,
         protocols: &'a str,
-        labels: &'a std::collections::BTreeMap<String, String>,
+        labels: &'a BTreeMap<String, String>,
     ) -> Self {
         Self { name, protocols, labels }
     }
@@ -184,7 +247,7 @@ fn discovered<'a>(
     number: u16,
     name: Option<&'a String>,
     protocols: &'a str,
-    own: &'a std::collections::BTreeMap<String, String>,
+    own: &'a BTreeMap<String, String>,
     scope: &'a [(&str, &str)],
 ) -> impl Iterator<Item = Port> {
     protocols.split(',').map(move |protocol| Port {
@@ -201,7 +264,7 @@ fn discovered<'a>(
 }
 
 /// `resourceLimits`: a number, or `unlimited`.
-fn limits(given: Option<&Value>) -> std::collections::BTreeMap<String, value::Scalar> {
+fn limits(given: Option<&Value>) -> BTreeMap<String, value::Scalar> {
     let limits = given.and_then(Value::as_object);
     limits
         .into_iter()

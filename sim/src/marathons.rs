@@ -279,7 +279,7 @@ impl World {
             SchedulerEvent::Rescind(offer) => Input::Rescind(offer),
             SchedulerEvent::Update(status) => {
                 self.laws.heard(&status);
-                Input::Update(UpdateView { status, addresses: Vec::new() })
+                Input::Update(UpdateView { status, addresses: Vec::new(), check: None })
             }
             SchedulerEvent::Failure { agent, executor: None } => Input::AgentLost(agent),
             SchedulerEvent::Failure { .. }

@@ -178,6 +178,20 @@ impl Cluster {
         Ok((read(&url, answer).await?, id))
     }
 
+    /// Has Marathon keep `bytes` at `path`.
+    pub(crate) async fn put_bytes(&self, path: &str, bytes: Vec<u8>) -> Result<Value, Failure> {
+        let (url, answer) = self
+            .first(
+                &self.marathon_client,
+                &self.marathons,
+                "Marathon",
+                "marathon",
+                |client, base| client.put(format!("{base}{path}")).body(bytes.clone()),
+            )
+            .await?;
+        read(&url, answer).await
+    }
+
     /// Reads `url` of an agent.
     pub(crate) async fn agent(&self, address: &str, path: &str) -> Result<Value, Failure> {
         let bases = [address.to_owned()];

@@ -9,6 +9,7 @@ pub(crate) mod logs;
 pub(crate) mod node;
 pub(crate) mod operator;
 pub(crate) mod pod;
+pub(crate) mod secret;
 mod show;
 pub(crate) mod status;
 pub(crate) mod task;

@@ -35,6 +35,15 @@ pub(crate) struct Flags {
     /// Role of apps that name none
     #[arg(long, env = "AGORA_MESOS_ROLE", default_value = "*")]
     mesos_role: String,
+    /// Network that container networks without a name mean
+    #[arg(long, env = "AGORA_DEFAULT_NETWORK_NAME")]
+    default_network_name: Option<String>,
+    /// Network that bridges of containers mean
+    #[arg(long, env = "AGORA_MESOS_BRIDGE_NAME", default_value = "mesos-bridge")]
+    mesos_bridge_name: String,
+    /// File with the key that secrets are kept under: 32 bytes, or 64 hexadecimal digits
+    #[arg(long, env = "AGORA_SECRETS_KEY_FILE")]
+    secrets_key_file: Option<PathBuf>,
     /// User that tasks run as whose app names none
     #[arg(long, env = "AGORA_MESOS_USER", default_value = "root")]
     mesos_user: String,
@@ -97,6 +106,9 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         framework_name: flags.framework_name,
         mesos_role: flags.mesos_role,
         mesos_user: flags.mesos_user,
+        default_network_name: flags.default_network_name,
+        mesos_bridge_name: flags.mesos_bridge_name,
+        secrets_key_file: flags.secrets_key_file,
         failover_timeout: flags.failover_timeout,
         webui_url: flags.webui_url,
         leader_lease: flags.leader_lease,

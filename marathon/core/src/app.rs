@@ -445,11 +445,16 @@ impl App {
             let containers = containers.map(|it| Part { needs: it.needs, ports: ports(it) });
             return containers.chain([Part { needs: pod.executor, ports: 0 }]).collect();
         }
-        let needs = Needs { cpus: self.cpus, mem: self.mem, disk: self.disk, gpus: self.gpus };
+        let needs = self.needs();
         let executor = self.executor_needs.filter(|_| self.has_own_executor());
         let executor = executor.map(|needs| Part { needs, ports: 0 });
         let ports = self.wanted_ports().len();
         std::iter::once(Part { needs, ports }).chain(executor).collect()
+    }
+
+    /// What its task takes, or all of a pod.
+    pub fn needs(&self) -> Needs {
+        Needs { cpus: self.cpus, mem: self.mem, disk: self.disk, gpus: self.gpus }
     }
 
     /// Whether it runs on an executor that it brings itself.

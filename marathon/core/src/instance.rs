@@ -5,6 +5,7 @@ use crate::ids::{AppId, InstanceId};
 use model::ids::{AgentId, TaskId};
 use model::step::Timestamp;
 use model::task::TaskState;
+use serde_json::Value;
 use std::iter;
 use std::sync::Arc;
 
@@ -132,6 +133,8 @@ pub struct Task {
     pub addresses: Vec<Arc<str>>,
     /// What its health check says.
     pub health: Health,
+    /// What its check says, as the API shows it. Not stored: reconciliation brings it back.
+    pub check: Option<Value>,
     /// Whether it is ready; absent when nobody wants to know. Not stored.
     pub is_ready: Option<bool>,
 }

@@ -6,6 +6,7 @@
 use crate::app::App;
 use crate::event::Event;
 use crate::ids::{AppId, InstanceId, WriteId};
+use crate::secret::Sealed;
 use crate::view::Change;
 use model::ids::{AgentId, FrameworkId, OfferId, RequestId, TaskId, UpdateId};
 use model::offer::Offer;
@@ -13,6 +14,7 @@ use model::resources::{Attributes, Resources};
 use model::step::Timestamp;
 use model::task::Status;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +89,8 @@ pub struct UpdateView {
     pub status: Status,
     /// Addresses of the container.
     pub addresses: Vec<Arc<str>>,
+    /// What the task's check says, in the shape that the API shows.
+    pub check: Option<Value>,
 }
 
 /// A user's request.
@@ -189,6 +193,20 @@ pub enum Command {
     ResetDelay {
         /// Of which app.
         id: AppId,
+    },
+    /// `PUT /agora/v1/secrets/{path}`.
+    PutSecret {
+        /// Where it is kept.
+        path: String,
+        /// Its value, sealed.
+        sealed: Vec<u8>,
+    },
+    /// `DELETE /agora/v1/secrets/{path}`.
+    DeleteSecret {
+        /// Which.
+        path: String,
+        /// Whether it goes even if it is used.
+        force: bool,
     },
     /// `POST /v2/pods`.
     CreatePod {
@@ -397,6 +415,8 @@ pub struct Launch {
     pub executor: Resources,
     /// Of a pod: the task of each container, in order, with what it takes.
     pub containers: Vec<(TaskId, Resources)>,
+    /// Secrets it is launched with, by the names that the app has for them.
+    pub secrets: BTreeMap<String, Sealed>,
     /// Whether its group has its role enforced.
     pub is_role_enforced: bool,
 }

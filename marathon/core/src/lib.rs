@@ -22,6 +22,7 @@ pub mod planner;
 mod queue_json;
 pub mod rollout;
 pub mod scheduler;
+pub mod secret;
 mod stored;
 pub mod view;
 

@@ -83,6 +83,9 @@ pub enum Mismatch {
         /// How much there is.
         left: Milli,
     },
+    /// A secret is not kept. No agent has what it takes.
+    #[error("the secret '{0}' is not kept; 'agora secret put' keeps it")]
+    Secret(String),
     /// A port that is needed is not there, or not enough are.
     #[error("{0}")]
     Ports(String),
@@ -93,7 +96,7 @@ impl Mismatch {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Role(_) => Reason::UnfulfilledRole,
-            Self::Constraint { .. } => Reason::UnfulfilledConstraint,
+            Self::Constraint { .. } | Self::Secret(_) => Reason::UnfulfilledConstraint,
             Self::TooSmall { name, .. } => match *name {
                 "cpus" => Reason::InsufficientCpus,
                 "mem" => Reason::InsufficientMemory,

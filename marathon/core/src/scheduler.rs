@@ -17,6 +17,7 @@ mod lead;
 mod offers;
 mod pods;
 mod readiness;
+mod secrets;
 mod settle;
 mod updates;
 
@@ -67,6 +68,8 @@ struct Books {
     deployments: BTreeMap<DeploymentId, UnderWay>,
     /// Which deployment each app is part of.
     locks: BTreeMap<AppId, DeploymentId>,
+    /// Values that only the shell can open, by where they are kept.
+    secrets: secrets::Secrets,
     queue: LaunchQueue,
     fleet: Fleet,
     /// Apps with an instance on every agent that fits.

@@ -32,6 +32,7 @@ pub(crate) struct Loaded {
     pub(crate) instances: Vec<Instance>,
     pub(crate) deployments: Vec<Deployment>,
     pub(crate) history: BTreeMap<Timestamp, Arc<Past>>,
+    pub(crate) secrets: BTreeMap<Arc<str>, Arc<[u8]>>,
 }
 
 pub(crate) fn framework_key() -> Key {
@@ -44,6 +45,10 @@ pub(crate) fn app_key(id: &AppId) -> Key {
 
 pub(crate) fn version_key(id: &AppId, version: Timestamp) -> Key {
     format!("version:{id}@{}", version.0)
+}
+
+pub(crate) fn secret_key(path: &str) -> Key {
+    format!("secret:{path}")
 }
 
 pub(crate) fn instance_key(id: &InstanceId) -> Key {
@@ -291,6 +296,10 @@ pub(crate) fn load(stored: &[(Key, Vec<u8>)]) -> Loaded {
                     .deployments
                     .extend(deployment.and_then(|it| deployment_of(&it, &loaded.versions)));
             }
+            "secret" => {
+                let path = key.split_once(':').map_or("", |(_, path)| path);
+                loaded.secrets.insert(path.into(), value.as_slice().into());
+            }
             "group" => {
                 let group = decode::<past::StoredGroup>(value).and_then(|it| it.read());
                 let group = group.map(|group| (group.id.clone(), Arc::new(group)));
@@ -353,6 +362,7 @@ fn task_of(stored: &StoredTask) -> Option<Task> {
         unreachable_at: stored.unreachable_at.map(Timestamp),
         addresses: stored.addresses.iter().map(text).collect(),
         health: Health { is_healthy: stored.healthy, ..Health::default() },
+        check: None,
         is_ready: None,
     })
 }

@@ -43,6 +43,8 @@ pub enum Change {
     Queue(AppId, Option<Arc<Entry>>),
     /// A task of an app has ended badly, or the app is gone.
     Failure(AppId, Option<Arc<TaskFailure>>),
+    /// A secret is kept, or no more. Only where: values are in no view.
+    Secret(Arc<str>, bool),
     /// An instance of a pod has ended; absent, the pod is gone.
     Ended(AppId, Option<Arc<Termination>>),
 }
@@ -75,6 +77,8 @@ pub struct View {
     pub queue: BTreeMap<AppId, Arc<Entry>>,
     /// The last failure of each app.
     pub failures: BTreeMap<AppId, Arc<TaskFailure>>,
+    /// Where secrets are kept.
+    pub secrets: BTreeSet<Arc<str>>,
     /// The latest instances of each pod that ended, newest first.
     pub terminations: BTreeMap<AppId, Vec<Arc<Termination>>>,
 }
@@ -159,6 +163,12 @@ impl View {
             Change::Progress(id, progress) => put(&mut self.progress, id, progress),
             Change::Queue(id, entry) => put(&mut self.queue, id, entry),
             Change::Failure(id, failure) => put(&mut self.failures, id, failure),
+            Change::Secret(path, true) => {
+                self.secrets.insert(path);
+            }
+            Change::Secret(path, false) => {
+                self.secrets.remove(&path);
+            }
             Change::Ended(id, None) => {
                 self.terminations.remove(&id);
             }

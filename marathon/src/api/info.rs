@@ -134,6 +134,7 @@ fn config(shared: &Shared) -> Value {
         "local_port_max": options.local_ports.1,
         "maintenance_mode": true,
         "max_instances_per_offer": options.max_instances_per_offer,
+        "mesos_bridge_name": options.mesos_bridge_name,
         "mesos_role": options.mesos_role,
         "mesos_user": options.mesos_user,
         "min_revive_offers_interval": millis(options.min_revive_offers_interval),

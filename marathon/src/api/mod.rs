@@ -13,6 +13,7 @@ mod pods;
 mod proxy;
 mod query;
 mod reply;
+mod secrets;
 mod selector;
 mod tasks;
 
@@ -38,6 +39,7 @@ use crate::election::{Candidate, Leadership};
 use crate::events::{Bus, NewReader};
 use crate::options::Options;
 use crate::published::Reader;
+use crate::vault::Vault;
 use query::Query;
 use reply::{Refused, Reply, json, refuse};
 
@@ -62,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) candidate: Candidate,
     pub(crate) requests: mpsc::Sender<driver::Request>,
     pub(crate) bus: Bus,
+    /// What seals secrets; absent where there is no key.
+    pub(crate) vault: Option<Arc<Vault>>,
     pub(crate) http: reqwest::Client,
 }
 
@@ -164,6 +168,7 @@ async fn route(call: &Call<'_>, words: &[&str]) -> Reply {
         ["v2", "groups", rest @ ..] => groups::route(call, rest).await,
         ["v2", "deployments", rest @ ..] => deployments(call, rest).await,
         ["v2", "queue", rest @ ..] => queue(call, rest).await,
+        ["agora", "v1", "secrets", rest @ ..] => secrets::route(call, rest).await,
         ["agora", "v1", rest @ ..] => agora::route(call, rest).await,
         ["v2", "leader"] => info::abdicate(call),
         ["v2", "plugins"] => {

@@ -1,31 +1,56 @@
 //! What the core wants of the master, as calls.
 
 use framework_sdk::calls;
-use marathon_core::io::{Launch, Output};
+use marathon_core::io::{Input, Launch, Output, UpdateView};
 use model::ids::{AgentId, FrameworkId};
-use model::role::Role;
+use model::task::{Source, Status, TaskState};
 use proto::mesos::v1;
 use proto::mesos::v1::offer::Operation;
 use proto::mesos::v1::scheduler::{Call, call};
 
 use super::Driver;
-use crate::task_info;
+use crate::task_info::{self, Opened, Scene};
+use crate::vault::Vault;
 
 /// Apps go together in one operation; each pod is one of its own, launched whole or not at all.
-fn operations(
-    launches: &[Launch],
-    framework: Option<&FrameworkId>,
-    agent: &AgentId,
-    role: &Role,
-) -> Vec<Operation> {
-    let apps = launches.iter().filter(|launch| !launch.app.is_pod());
-    let tasks: Vec<_> = apps.map(|launch| task_info::task_info(launch, agent, role)).collect();
-    let groups = launches.iter().filter_map(|launch| {
+fn operations(launches: &[(Launch, Opened)], scene: &Scene<'_>) -> Vec<Operation> {
+    let apps = launches.iter().filter(|(launch, _)| !launch.app.is_pod());
+    let tasks: Vec<_> =
+        apps.map(|(launch, secrets)| task_info::task_info(launch, secrets, scene)).collect();
+    let groups = launches.iter().filter_map(|(launch, secrets)| {
         let pod = launch.app.pod.as_deref()?;
-        Some(task_info::launch_group(launch, pod, framework, agent, role))
+        Some(task_info::launch_group(launch, pod, secrets, scene))
     });
     let together = (!tasks.is_empty()).then(|| calls::launch(tasks));
     together.into_iter().chain(groups).collect()
+}
+
+/// The launches with their secrets opened, and those whose secrets do not open.
+fn opened(launches: Vec<Launch>, vault: Option<&Vault>) -> (Vec<(Launch, Opened)>, Vec<Launch>) {
+    let (mut good, mut closed) = (Vec::new(), Vec::new());
+    for launch in launches {
+        let secrets = launch.secrets.iter();
+        let secrets: Option<Opened> =
+            secrets.map(|(name, sealed)| Some((name.clone(), vault?.open(sealed)?))).collect();
+        match secrets {
+            Some(secrets) => good.push((launch, secrets)),
+            None => closed.push(launch),
+        }
+    }
+    (good, closed)
+}
+
+/// What the core is told of a task that was not launched, for its secrets cannot be opened.
+fn unlaunched(launch: &Launch, agent: &AgentId) -> Input {
+    let task = launch.task.clone();
+    tracing::error!(
+        %task,
+        "not launched: its secrets cannot be opened; is --secrets_key_file the one they were kept with?"
+    );
+    let mut status = Status::new(task, TaskState::Error, Source::Master, crate::clock::wall());
+    status.agent = Some(agent.clone());
+    status.message = Some("its secrets cannot be opened with the key of this Marathon".into());
+    Input::Update(UpdateView { status, addresses: Vec::new(), check: None })
 }
 
 impl Driver {
@@ -37,9 +62,18 @@ impl Driver {
         let role = &self.parts.role;
         let call = match output {
             Output::Accept { offer, agent, launches, refuse_for } => {
+                let (launches, closed) = opened(launches, self.parts.vault.as_deref());
+                self.later.extend(closed.into_iter().map(|launch| unlaunched(&launch, &agent)));
                 let framework = session.handle.framework_id();
                 let framework = framework.and_then(|id| FrameworkId::try_from(&id).ok());
-                let operations = operations(&launches, framework.as_ref(), &agent, role);
+                let scene = Scene {
+                    framework: framework.as_ref(),
+                    agent: &agent,
+                    role,
+                    bridge: &self.parts.bridge,
+                };
+                let operations = operations(&launches, &scene);
+                // Without any, it is a way to give the offer back.
                 calls::accept([v1::OfferId::from(&offer)], operations, Some(refuse_for))
             }
             Output::Decline { offers, refuse_for } => {

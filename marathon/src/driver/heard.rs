@@ -11,6 +11,7 @@ use model::task::Source;
 use proto::convert;
 use proto::mesos::v1;
 use proto::mesos::v1::scheduler::Event;
+use serde_json::{Value, json};
 
 use super::{Driver, RECONNECT_AFTER};
 
@@ -104,12 +105,23 @@ fn view_of_offer(wire: v1::Offer, role: &Role) -> Option<OfferView> {
     }
 }
 
+/// What a check says, in the shape of the API; absent before its first result.
+fn check_result(wire: &v1::CheckStatusInfo) -> Option<Value> {
+    let command = wire.command.as_ref().and_then(|it| it.exit_code);
+    let command = command.map(|code| json!({"command": {"exitCode": code}}));
+    let http = wire.http.as_ref().and_then(|it| it.status_code);
+    let http = http.map(|code| json!({"http": {"statusCode": code}}));
+    let tcp = wire.tcp.as_ref().and_then(|it| it.succeeded);
+    command.or(http).or(tcp.map(|succeeded| json!({"tcp": {"succeeded": succeeded}})))
+}
+
 fn view_of_update(wire: v1::TaskStatus) -> Result<UpdateView, convert::Malformed> {
+    let check = wire.check_status.as_ref().and_then(check_result);
     let networks = wire.container_status.iter().flat_map(|status| &status.network_infos);
     let addresses = networks
         .flat_map(|network| &network.ip_addresses)
         .filter_map(|address| address.ip_address.as_deref().map(Arc::from))
         .collect();
     let status = convert::task::status_from_wire(wire, Source::Agent)?;
-    Ok(UpdateView { status, addresses })
+    Ok(UpdateView { status, addresses, check })
 }

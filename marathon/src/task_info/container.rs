@@ -1,6 +1,8 @@
 //! What a task runs in.
 
+use bytes::Bytes;
 use marathon_core::app::{App, Docker, Engine, NetworkMode, PortMapping};
+use marathon_core::io::Launch;
 use proto::mesos::v1::container_info::{DockerInfo, MesosInfo, docker_info};
 use proto::mesos::v1::network_info;
 use proto::mesos::v1::{
@@ -9,14 +11,16 @@ use proto::mesos::v1::{
 };
 use serde_json::Value;
 
-use super::labels;
+use super::{Opened, Scene, labels, secret, secret_volume};
 
-/// The bridge is a network by a name that operators give it; this is the usual one.
-pub(super) const BRIDGE: &str = "mesos-bridge";
-
-/// The container of `app`, absent for a plain command on the host's network.
-pub(super) fn container(app: &App, ports: &[u16]) -> Option<ContainerInfo> {
-    let networks = networks(app, ports);
+/// The container of what is launched, absent for a plain command on the host's network.
+pub(super) fn container(
+    launch: &Launch,
+    secrets: &Opened,
+    scene: &Scene<'_>,
+) -> Option<ContainerInfo> {
+    let (app, ports) = (&*launch.app, &*launch.ports);
+    let networks = networks(app, ports, scene.bridge);
     let tty = app.extra.get("tty").and_then(Value::as_bool).unwrap_or(false);
     let tty_info = tty.then(TtyInfo::default);
     let Some(container) = &app.container else {
@@ -31,21 +35,25 @@ pub(super) fn container(app: &App, ports: &[u16]) -> Option<ContainerInfo> {
         });
     };
     let mut wire = ContainerInfo {
-        volumes: container.volumes.iter().filter_map(volume).collect(),
+        volumes: container.volumes.iter().filter_map(|it| volume(it, secrets)).collect(),
         tty_info,
         ..ContainerInfo::default()
     };
     match (container.engine, &container.docker) {
         (Engine::Docker, Some(docker)) => {
             wire.set_type(container_info::Type::Docker);
-            wire.docker = Some(docker_info(app, docker, ports));
+            wire.docker = Some(docker_info(launch, docker));
             if app.networks.iter().any(|network| network.mode == NetworkMode::Container) {
                 wire.network_infos = networks;
             }
         }
         (_, docker) => {
             wire.set_type(container_info::Type::Mesos);
-            let image = |docker: &Docker| docker_image(&docker.image, docker.force_pull);
+            let image = |docker: &Docker| {
+                let name = docker.pull_config.as_ref().and_then(|it| it.get("secret")?.as_str());
+                let config = name.and_then(|name| secrets.get(name));
+                docker_image(&docker.image, docker.force_pull, config)
+            };
             wire.mesos = docker.as_ref().map(|docker| MesosInfo { image: Some(image(docker)) });
             wire.network_infos = networks;
         }
@@ -55,16 +63,18 @@ pub(super) fn container(app: &App, ports: &[u16]) -> Option<ContainerInfo> {
 }
 
 /// An image by its name.
-pub(super) fn docker_image(name: &str, force_pull: bool) -> Image {
+pub(super) fn docker_image(name: &str, force_pull: bool, config: Option<&Bytes>) -> Image {
+    let config = config.map(secret);
     Image {
         r#type: image::Type::Docker.into(),
-        docker: Some(image::Docker { name: name.to_owned(), ..image::Docker::default() }),
+        docker: Some(image::Docker { name: name.to_owned(), config, ..image::Docker::default() }),
         cached: Some(!force_pull),
         ..Image::default()
     }
 }
 
-fn docker_info(app: &App, docker: &Docker, ports: &[u16]) -> DockerInfo {
+fn docker_info(launch: &Launch, docker: &Docker) -> DockerInfo {
+    let (app, ports) = (&*launch.app, &*launch.ports);
     let mode = app.networks.first().map_or(NetworkMode::Host, |network| network.mode);
     let network = match mode {
         NetworkMode::Host => docker_info::Network::Host,
@@ -74,16 +84,22 @@ fn docker_info(app: &App, docker: &Docker, ports: &[u16]) -> DockerInfo {
     let parameters = docker.parameters.iter();
     let parameters =
         parameters.map(|(key, value)| Parameter { key: key.clone(), value: value.clone() });
+    // So that tools that look at containers know whose they are.
+    let value = format!("MESOS_TASK_ID={}", launch.task);
+    let named = Parameter { key: "label".to_owned(), value };
+    let parameters = parameters.chain([named]);
     let mut info = DockerInfo {
         image: docker.image.clone(),
         privileged: Some(docker.privileged),
         force_pull_image: Some(docker.force_pull),
         parameters: parameters.collect(),
         port_mappings: mappings(app, ports)
-            .map(|(mapping, host_port, container_port)| docker_info::PortMapping {
-                host_port: host_port.into(),
-                container_port: container_port.into(),
-                protocol: Some(mapping.protocol.clone()),
+            .flat_map(|(mapping, host_port, container_port)| {
+                mapping.protocol.split(',').map(move |protocol| docker_info::PortMapping {
+                    host_port: host_port.into(),
+                    container_port: container_port.into(),
+                    protocol: Some(protocol.to_owned()),
+                })
             })
             .collect(),
         ..DockerInfo::default()
@@ -104,7 +120,7 @@ fn mappings<'a>(
     })
 }
 
-fn networks(app: &App, ports: &[u16]) -> Vec<NetworkInfo> {
+fn networks(app: &App, ports: &[u16], bridge: &str) -> Vec<NetworkInfo> {
     let joined = app.networks.iter().filter(|network| network.mode != NetworkMode::Host);
     joined
         .map(|network| {
@@ -123,7 +139,7 @@ fn networks(app: &App, ports: &[u16]) -> Vec<NetworkInfo> {
                         protocol: Some(protocol.to_owned()),
                     })
                 });
-            let name = network.name.clone().unwrap_or_else(|| BRIDGE.to_owned());
+            let name = network.name.clone().unwrap_or_else(|| bridge.to_owned());
             let pairs = network.labels.iter();
             NetworkInfo {
                 name: Some(name),
@@ -139,10 +155,13 @@ fn networks(app: &App, ports: &[u16]) -> Vec<NetworkInfo> {
 
 /// A volume as given: of the host, of a volume driver, or of a secret. Persistent ones are part of
 /// the resources.
-fn volume(given: &Value) -> Option<Volume> {
+fn volume(given: &Value, secrets: &Opened) -> Option<Volume> {
     let text = |name: &str| given.get(name).and_then(Value::as_str).map(str::to_owned);
     if given.get("persistent").is_some() {
         return None;
+    }
+    if let Some(name) = text("secret") {
+        return Some(secret_volume(&text("containerPath")?, secrets.get(&name)?));
     }
     let mode = match text("mode").as_deref() {
         Some("RO") => volume::Mode::Ro,

@@ -68,10 +68,11 @@ fn failures(check: &HealthCheck) -> u32 {
 
 /// The port to probe, from where the task is: the one inside of a network of its own.
 fn port(app: &App, check: &HealthCheck, ports: &[u16]) -> Option<u16> {
-    if let Some(port) = check.port {
-        return Some(port);
-    }
-    let index = check.port_index.unwrap_or(0);
+    check.port.or_else(|| port_at(app, check.port_index.unwrap_or(0), ports))
+}
+
+/// The number of the `index`th port, from where the task is.
+pub(super) fn port_at(app: &App, index: usize, ports: &[u16]) -> Option<u16> {
     if app.is_host_networked() {
         return ports.get(index).copied();
     }

@@ -1,16 +1,15 @@
 //! Pods as the wire has them: a group of tasks on one default executor.
 
+use marathon_core::app::NetworkMode;
 use marathon_core::app::pod::{
     PodCommand, PodContainer, PodHealthCheck, PodImage, PodVolume, Probe, VolumeMount, VolumeSource,
 };
-use marathon_core::app::{App, NetworkMode};
 use marathon_core::environment::container_environment;
 use marathon_core::io::Launch;
 use marathon_core::pace::replaces_first;
 use marathon_core::{app::pod::Pod, clock};
-use model::ids::{AgentId, FrameworkId, TaskId};
+use model::ids::TaskId;
 use model::resources::Resources;
-use model::role::Role;
 use proto::convert::duration_info;
 use proto::convert::resources::{Form, to_wire};
 use proto::mesos::v1::container_info::MesosInfo;
@@ -21,34 +20,30 @@ use proto::mesos::v1::{
     environment, executor_info, health_check, network_info, volume,
 };
 
-use super::container::{BRIDGE, linux_info};
-use super::{discovered, labels, limits, uri};
+use super::container::linux_info;
+use super::{
+    Opened, Scene, check, discovered, labels, limits, secret_variables, secret_volume, uri,
+};
 
 /// The operation that launches all containers of `launch`, or none.
 pub(crate) fn launch_group(
     launch: &Launch,
     pod: &Pod,
-    framework: Option<&FrameworkId>,
-    agent: &AgentId,
-    role: &Role,
+    secrets: &Opened,
+    scene: &Scene<'_>,
 ) -> Operation {
-    let executor = executor(launch, pod, framework, role);
+    let executor = executor(launch, pod, scene);
     let tasks = pod.containers.iter().zip(&launch.containers);
     let tasks = tasks.map(|(container, (task, resources))| {
-        task_info(launch, pod, container, (task, resources), agent, role)
+        task_info(launch, pod, container, (task, resources), (secrets, scene))
     });
     framework_sdk::calls::launch_group(executor, tasks.collect())
 }
 
 /// The executor that all containers share, with the networks they share.
-fn executor(
-    launch: &Launch,
-    pod: &Pod,
-    framework: Option<&FrameworkId>,
-    role: &Role,
-) -> ExecutorInfo {
+fn executor(launch: &Launch, pod: &Pod, scene: &Scene<'_>) -> ExecutorInfo {
     let app = &*launch.app;
-    let networks = networks(app, pod, &launch.ports);
+    let networks = networks(launch, pod, scene.bridge);
     let linux_info = linux_info(pod.linux_info.as_ref());
     let has_container = !networks.is_empty() || linux_info.is_some();
     let container = has_container.then(|| ContainerInfo {
@@ -63,9 +58,9 @@ fn executor(
     ExecutorInfo {
         r#type: Some(executor_info::Type::Default.into()),
         executor_id: ExecutorId { value: format!("instance-{}.{number}", launch.instance) },
-        framework_id: framework.map(Into::into),
+        framework_id: scene.framework.map(Into::into),
         container,
-        resources: to_wire(&launch.executor, Form::Stack, Some(role)),
+        resources: to_wire(&launch.executor, Form::Stack, Some(scene.role)),
         labels: labels(pairs),
         ..ExecutorInfo::default()
     }
@@ -76,8 +71,7 @@ fn task_info(
     pod: &Pod,
     container: &PodContainer,
     (task, resources): (&TaskId, &Resources),
-    agent: &AgentId,
-    role: &Role,
+    (secrets, scene): (&Opened, &Scene<'_>),
 ) -> TaskInfo {
     let app = &*launch.app;
     let own = app.labels.iter().filter(|(key, _)| !container.labels.contains_key(*key));
@@ -85,11 +79,14 @@ fn task_info(
     TaskInfo {
         name: container.name.clone(),
         task_id: task.into(),
-        agent_id: agent.into(),
-        resources: to_wire(resources, Form::Stack, Some(role)),
-        command: Some(command(launch, pod, container, task)),
-        container: self::container(pod, container),
+        agent_id: scene.agent.into(),
+        resources: to_wire(resources, Form::Stack, Some(scene.role)),
+        command: Some(command(launch, pod, container, (task, secrets))),
+        container: self::container(pod, container, secrets),
         health_check: health_check(launch, pod, container),
+        check: container.check.as_ref().and_then(|it| {
+            check::check(it, &|name| inner_port(launch, pod, name?.get("endpoint")?.as_str()?))
+        }),
         kill_policy: container
             .kill_grace
             .map(|grace| KillPolicy { grace_period: Some(duration_info(grace)) }),
@@ -100,13 +97,22 @@ fn task_info(
     }
 }
 
-fn command(launch: &Launch, pod: &Pod, container: &PodContainer, task: &TaskId) -> CommandInfo {
+fn command(
+    launch: &Launch,
+    pod: &Pod,
+    container: &PodContainer,
+    (task, secrets): (&TaskId, &Opened),
+) -> CommandInfo {
     let variables = container_environment(launch, pod, container, task);
     let variables = variables.into_iter().map(|(name, value)| environment::Variable {
         name,
         value: Some(value),
         ..environment::Variable::default()
     });
+    // What the container sets wins over what the pod sets.
+    let own = |name: &String| container.env.contains_key(name);
+    let env = launch.app.env.iter().filter(|(name, _)| !own(name)).chain(&container.env);
+    let variables = variables.chain(secret_variables(env, secrets));
     let mut command = match container.exec.as_ref().map(|exec| &exec.command) {
         Some(command) => plain_command(command),
         // The image says what runs.
@@ -137,13 +143,14 @@ fn plain_command(command: &PodCommand) -> CommandInfo {
     }
 }
 
-fn container(pod: &Pod, container: &PodContainer) -> Option<ContainerInfo> {
+fn container(pod: &Pod, container: &PodContainer, secrets: &Opened) -> Option<ContainerInfo> {
     let find = |mount: &VolumeMount| pod.volumes.iter().find(|volume| volume.name == mount.name);
     let volumes = container.mounts.iter();
-    let volumes: Vec<_> = volumes.filter_map(|mount| Some(volume(find(mount)?, mount))).collect();
+    let volumes: Vec<_> =
+        volumes.filter_map(|mount| volume(find(mount)?, mount, secrets)).collect();
     let linux_info = linux_info(container.linux_info.as_ref());
     let tty_info = (container.tty == Some(true)).then(TtyInfo::default);
-    let image = container.image.as_ref().map(image);
+    let image = container.image.as_ref().map(|it| image(it, secrets));
     if volumes.is_empty() && linux_info.is_none() && tty_info.is_none() && image.is_none() {
         return None;
     }
@@ -157,11 +164,12 @@ fn container(pod: &Pod, container: &PodContainer) -> Option<ContainerInfo> {
     })
 }
 
-fn image(given: &PodImage) -> Image {
-    super::container::docker_image(&given.id, given.force_pull.unwrap_or(false))
+fn image(given: &PodImage, secrets: &Opened) -> Image {
+    let config = given.pull_secret.as_ref().and_then(|name| secrets.get(name));
+    super::container::docker_image(&given.id, given.force_pull.unwrap_or(false), config)
 }
 
-fn volume(volume: &PodVolume, mount: &VolumeMount) -> Volume {
+fn volume(volume: &PodVolume, mount: &VolumeMount, secrets: &Opened) -> Option<Volume> {
     let mode = if mount.read_only == Some(true) { volume::Mode::Ro } else { volume::Mode::Rw };
     let mut wire = Volume { container_path: mount.path.clone(), ..Volume::default() };
     wire.set_mode(mode);
@@ -179,13 +187,16 @@ fn volume(volume: &PodVolume, mount: &VolumeMount) -> Volume {
                 ..volume::Source::default()
             });
         }
-        VolumeSource::Secret(_) => {}
+        VolumeSource::Secret(name) => {
+            return Some(secret_volume(&mount.path, secrets.get(name)?));
+        }
     }
-    wire
+    Some(wire)
 }
 
 /// The networks of the pod, each with the ports that are published on it.
-fn networks(app: &App, pod: &Pod, ports: &[u16]) -> Vec<NetworkInfo> {
+fn networks(launch: &Launch, pod: &Pod, bridge: &str) -> Vec<NetworkInfo> {
+    let (app, ports) = (&*launch.app, &*launch.ports);
     let joined = app.networks.iter().filter(|network| network.mode != NetworkMode::Host);
     joined
         .map(|network| {
@@ -208,7 +219,7 @@ fn networks(app: &App, pod: &Pod, ports: &[u16]) -> Vec<NetworkInfo> {
             });
             let pairs = network.labels.iter();
             NetworkInfo {
-                name: Some(network.name.clone().unwrap_or_else(|| BRIDGE.to_owned())),
+                name: Some(network.name.clone().unwrap_or_else(|| bridge.to_owned())),
                 labels: labels(pairs.map(|(key, value)| (key.as_str(), value.as_str()))),
                 port_mappings: mappings.collect(),
                 ip_addresses: vec![network_info::IpAddress::default()],
@@ -247,6 +258,14 @@ fn discovery(launch: &Launch, pod: &Pod, container: &PodContainer) -> DiscoveryI
     }
 }
 
+/// The port to probe an endpoint by. The executor probes from inside the pod's network: there a port has
+/// its own number.
+fn inner_port(launch: &Launch, pod: &Pod, name: &str) -> Option<u16> {
+    let mut all = pod.given_ports(&launch.ports);
+    let found = all.find(|(_, endpoint, _)| endpoint.name == name);
+    found.and_then(|(_, endpoint, host)| endpoint.container_port.or(host))
+}
+
 fn health_check(launch: &Launch, pod: &Pod, container: &PodContainer) -> Option<v1::HealthCheck> {
     let check: &PodHealthCheck = container.health_check.as_ref()?;
     let replaces = replaces_first(&launch.app);
@@ -263,12 +282,7 @@ fn health_check(launch: &Launch, pod: &Pod, container: &PodContainer) -> Option<
         }),
         ..v1::HealthCheck::default()
     };
-    // The executor probes from inside the pod's network: there a port has its own number.
-    let port = |name: &str| {
-        let mut all = pod.given_ports(&launch.ports);
-        let found = all.find(|(_, endpoint, _)| endpoint.name == name);
-        found.and_then(|(_, endpoint, host)| endpoint.container_port.or(host))
-    };
+    let port = |name: &str| inner_port(launch, pod, name);
     match &check.probe {
         Probe::Command(command) => {
             wire.set_type(health_check::Type::Command);

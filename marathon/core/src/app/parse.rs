@@ -296,18 +296,14 @@ pub fn stored(value: &Value) -> Result<App, Invalid> {
     let Value::Object(fields) = value else { return Err(Invalid::one("", "is no object")) };
     let id = fields.get("id").and_then(Value::as_str).map(AppId::parse);
     let Some(Ok(id)) = id else { return Err(Invalid::one("/id", "is no app id")) };
-    // What was valid once stays valid: roles are not judged again under another flag.
-    let accepted = fields.get("acceptedResourceRoles");
-    let accepted =
-        accepted.or_else(|| value.pointer("/scheduling/placement/acceptedResourceRoles"));
-    let role = accepted.and_then(Value::as_array).and_then(|roles| {
-        roles.iter().filter_map(Value::as_str).find(|role| *role != "*").map(Arc::from)
-    });
-    let defaults = Defaults { role: role.unwrap_or_else(|| "*".into()), network: None };
-    if fields.contains_key("containers") {
-        return pod::pod(&id, fields, &defaults);
-    }
-    app(&id, fields, &defaults)
+    // What was valid once stays valid: it is not judged again, under other flags or rules.
+    let defaults = Defaults::default();
+    let errors = Errors::default();
+    let reader = Reader::new(fields, String::new(), &errors);
+    let is_pod = fields.contains_key("containers");
+    let app =
+        if is_pod { pod::read(&id, &reader, &defaults) } else { read(&id, &reader, &defaults) };
+    errors.into_result(app)
 }
 
 fn app(id: &AppId, fields: &Map<String, Value>, defaults: &Defaults) -> Result<App, Invalid> {

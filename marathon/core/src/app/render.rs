@@ -288,6 +288,7 @@ pub fn task(instance: &Instance, role: &str, with_service_ports: bool) -> Option
     }
     out.set("ipAddresses", addresses(&task.addresses));
     out.set_full("healthCheckResults", health(instance));
+    out.set_some("checkResult", task.check.clone());
     out.set("localVolumes", Value::Array(Vec::new()));
     out.set_some("region", task.place.region.as_deref());
     out.set_some("zone", task.place.zone.as_deref());

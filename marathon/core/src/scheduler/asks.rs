@@ -1,7 +1,7 @@
 //! What users ask for.
 
 use super::change::{self, Started, Wish};
-use super::{Marathon, advance, groups, pods, settle};
+use super::{Marathon, advance, groups, pods, secrets, settle};
 use crate::app::parse::{self, Update};
 use crate::app::{App, render};
 use crate::clock;
@@ -34,6 +34,8 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
         Command::PutApps { body, partial, create, force } => {
             put_apps(marathon, &who, &body, (partial, create, force), now)
         }
+        Command::PutSecret { path, sealed } => secrets::put(marathon, &path, &sealed),
+        Command::DeleteSecret { path, force } => secrets::delete(marathon, &path, force),
         Command::CreatePod { body, force } => pods::create(marathon, &who, &body, force, now),
         Command::PutPod { id, body, force } => pods::update(marathon, &who, &id, &body, force, now),
         Command::DeletePod { id, force } => pods::delete(marathon, &who, &id, force, now),

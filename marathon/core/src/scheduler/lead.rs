@@ -36,6 +36,7 @@ pub(super) fn lead(
     books.last_version = versions.chain(deployed).chain(past).copied().max().unwrap_or_default();
     books.tree = loaded.tree;
     books.history = loaded.history;
+    books.secrets = loaded.secrets;
     books.versions = loaded.versions;
     show_tree(marathon);
     for instance in loaded.instances {
@@ -87,6 +88,10 @@ fn choose_id(marathon: &mut Marathon) -> FrameworkId {
 }
 
 fn show_tree(marathon: &mut Marathon) {
+    let secrets: Vec<_> = marathon.books.secrets.keys().cloned().collect();
+    for path in secrets {
+        marathon.show(Change::Secret(path, true));
+    }
     let groups: Vec<_> = marathon.books.tree.groups.values().cloned().collect();
     for group in groups {
         marathon.show(Change::Group(group.id.clone(), Some(group)));

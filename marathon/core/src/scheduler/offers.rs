@@ -1,6 +1,6 @@
 //! Using offers: who waits is matched with what there is.
 
-use super::{Marathon, settle};
+use super::{Marathon, secrets, settle};
 use crate::app::App;
 use crate::app::pod::PodContainer;
 use crate::fleet::is_one_per_agent;
@@ -95,12 +95,13 @@ fn launch(
 ) -> Option<Launch> {
     let instance = marathon.instance(id)?.clone();
     let app = latest(marathon, &instance);
-    let matched = find(marathon, &app, offer, free);
+    let secrets = secrets::of(marathon, &app);
+    let matched = secrets.and_then(|it| Ok((find(marathon, &app, offer, free)?, it)));
     marathon.books.queue_shown.insert(app.id.clone());
-    let fit = match matched {
-        Ok(fit) => {
+    let (fit, secrets) = match matched {
+        Ok(found) => {
             marathon.books.queue.note(&app.id, offer, Ok(()), now);
-            fit
+            found
         }
         Err(why) => {
             marathon.books.queue.note(&app.id, offer, Err(why), now);
@@ -130,6 +131,7 @@ fn launch(
         unreachable_at: None,
         addresses: Vec::new(),
         health: Health::default(),
+        check: None,
         is_ready: None,
     });
     marathon.watch(&changed, now);
@@ -144,6 +146,7 @@ fn launch(
         resources: fit.resources,
         executor: executor.unwrap_or_else(Resources::none),
         containers: launched,
+        secrets,
         is_role_enforced,
     })
 }

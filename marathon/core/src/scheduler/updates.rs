@@ -84,6 +84,9 @@ fn known(marathon: &mut Marathon, instance: &Arc<Instance>, update: &UpdateView,
     let mut changed = (**instance).clone();
     let task = changed.task.as_mut().expect("it was found by its task");
     task.unreachable_at = None;
+    if update.check.is_some() {
+        task.check.clone_from(&update.check);
+    }
     if !update.addresses.is_empty() {
         task.addresses.clone_from(&update.addresses);
     }

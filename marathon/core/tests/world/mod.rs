@@ -383,7 +383,11 @@ impl World {
         if healthy.is_some() && state == TaskState::Running {
             status.reason = Some(Reason::TaskHealthCheckStatusUpdated);
         }
-        self.step(Input::Update(UpdateView { status, addresses: vec!["10.0.0.1".into()] }));
+        self.step(Input::Update(UpdateView {
+            status,
+            addresses: vec!["10.0.0.1".into()],
+            check: None,
+        }));
         // What was freed is offered again, whatever was refused before.
         if state.is_terminal() {
             self.filtered.remove(&agent);
@@ -401,7 +405,7 @@ impl World {
         let mut status = Status::new(task.clone(), state, Source::Master, self.now().wall);
         status.agent = agent.map(|agent| self.agents[agent].id.clone());
         status.reason = reason;
-        self.step(Input::Update(UpdateView { status, addresses: Vec::new() }));
+        self.step(Input::Update(UpdateView { status, addresses: Vec::new(), check: None }));
     }
 
     /// Lets everything happen that follows, without time passing.

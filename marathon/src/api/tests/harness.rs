@@ -22,6 +22,7 @@ use crate::election::{Candidate, Leadership};
 use crate::events::Bus;
 use crate::options::Options;
 use crate::published::Publisher;
+use crate::vault::Vault;
 
 /// How long anything may take before a test fails. Nothing waits that long when all is well.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -55,6 +56,8 @@ impl Api {
         let address = SocketAddr::new(options.http_address, 0);
         let bound = Server::bind(address).await.expect("a free port");
         let own = bound.local_addr().to_string();
+        let vault = options.secrets_key_file.as_deref().map(Vault::of_file);
+        let vault = vault.transpose().expect("a key").map(Arc::new);
         let publisher = Publisher::new(View::new(options.mesos_role.as_str().into()));
         let view = publisher.reader();
         let bus = Bus::start(options.event_stream_max_outstanding_messages);
@@ -72,6 +75,7 @@ impl Api {
             candidate,
             requests,
             bus,
+            vault,
             http: http.clone(),
         };
         tokio::spawn(bound.serve(router(Arc::new(shared)), stop.clone()));

@@ -7,5 +7,6 @@ mod groups;
 mod harness;
 mod headers;
 mod pods;
+mod secrets;
 mod standby;
 mod stream;

@@ -1,18 +1,25 @@
 //! What launches become on the wire.
 
+mod apps;
 mod pods;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use marathon_core::app::App;
-use marathon_core::app::parse::{Defaults, whole_pod};
+use marathon_core::app::parse::{Defaults, Update, whole, whole_pod};
 use marathon_core::ids::{AppId, InstanceId};
 use marathon_core::io::Launch;
 use model::amount::{Milli, Ranges};
-use model::ids::AgentId;
+use model::ids::{AgentId, FrameworkId};
 use model::resources::{Resources, Value as Amount, unreserved};
+use model::role::Role;
 use proto::json::to_value as json_of;
 use serde_json::Value;
+
+use super::{Opened, Scene, task_info};
 
 /// Ports that every launch here was given, as far as it wants some.
 const PORTS: [u16; 3] = [31_001, 31_002, 31_003];
@@ -25,8 +32,32 @@ fn id(body: &Value) -> AppId {
     AppId::parse(body["id"].as_str().expect("an id")).expect("an id")
 }
 
-fn agent() -> AgentId {
-    AgentId::new("S1").expect("an id")
+/// Hands a scene to `what`: an offer of one agent to everybody.
+fn with_scene<T>(what: impl FnOnce(&Scene<'_>) -> T) -> T {
+    let framework = FrameworkId::new("F-0000").expect("an id");
+    let agent = AgentId::new("S1").expect("an id");
+    what(&Scene {
+        framework: Some(&framework),
+        agent: &agent,
+        role: &Role::any(),
+        bridge: "mesos-bridge",
+    })
+}
+
+fn app(body: &Value) -> App {
+    let update = Update::read(body, "").expect("a body");
+    whole(&id(body), &update, &defaults()).expect("a valid app")
+}
+
+/// What every app here can have: the value of `key`.
+fn secrets() -> Opened {
+    [("key".to_owned(), Bytes::from_static(b"value"))].into()
+}
+
+/// The task that one instance of `body` becomes, as JSON.
+fn task(body: &Value) -> Value {
+    let launch = launch(app(body));
+    json_of(&with_scene(|scene| task_info(&launch, &secrets(), scene)))
 }
 
 /// A launch of one instance of `app`, with all that it wants.
@@ -60,6 +91,7 @@ fn launch(app: App) -> Launch {
         resources: taken.iter().fold(Resources::none(), |sum, part| sum.plus(part)),
         executor: taken.get(own).cloned().unwrap_or_else(Resources::none),
         containers: tasks.into_iter().zip(taken).collect(),
+        secrets: BTreeMap::new(),
         is_role_enforced: false,
         instance,
         app: Arc::new(app),

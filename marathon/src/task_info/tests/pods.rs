@@ -1,20 +1,17 @@
 //! Pods: one group, on a default executor.
 
-use model::ids::FrameworkId;
-use model::role::Role;
 use proto::mesos::v1::{TaskInfo, environment};
 use serde_json::{Value, json};
 
-use super::{agent, json_of, launch, pod};
+use super::{json_of, launch, pod, secrets, with_scene};
 use crate::task_info::launch_group;
 
 /// The group of `body` as JSON: executor and tasks.
 fn group(body: &Value) -> (Value, Vec<Value>) {
     let app = pod(body);
     let described = app.pod.clone().expect("a pod");
-    let framework = FrameworkId::new("F-0000").ok();
-    let operation =
-        launch_group(&launch(app), &described, framework.as_ref(), &agent(), &Role::any());
+    let launch = launch(app);
+    let operation = with_scene(|scene| launch_group(&launch, &described, &secrets(), scene));
     let group = operation.launch_group.expect("a group");
     let tasks = group.task_group.tasks.iter().map(shown).collect();
     (json_of(&group.executor), tasks)
@@ -177,4 +174,36 @@ fn volumes_are_shared_through_the_sandbox_or_the_host() {
     let mut body = body;
     body["containers"][0]["exec"]["overrideEntrypoint"] = true.into();
     assert_eq!(group(&body).1[0]["command"]["value"], "run");
+}
+
+#[test]
+fn secrets_of_a_pod_are_the_containers_own() {
+    let body = json!({
+        "id": "/web", "secrets": {"key": {"source": "k"}}, "environment": {"A": {"secret": "key"}},
+        "volumes": [{"name": "file", "secret": "key"}],
+        "containers": [
+            {"name": "a", "resources": {"cpus": 0.1, "mem": 32}, "exec": {"command": {"shell": "x"}},
+             "environment": {"A": "plain"},
+             "volumeMounts": [{"name": "file", "mountPath": "etc/key"}]},
+            {"name": "b", "resources": {"cpus": 0.1, "mem": 32}, "exec": {"command": {"shell": "x"}}},
+        ],
+    });
+    let app = pod(&body);
+    let described = app.pod.clone().expect("a pod");
+    let launch = launch(app);
+    let group = with_scene(|scene| launch_group(&launch, &described, &secrets(), scene));
+    let tasks = group.launch_group.expect("a group").task_group.tasks;
+    let a = |task: &TaskInfo| {
+        let env = task.command.as_ref().and_then(|it| it.environment.clone()).expect("variables");
+        let all: Vec<_> = env.variables.into_iter().filter(|it| it.name == "A").collect();
+        assert_eq!(all.len(), 1, "{all:?}");
+        all[0].clone()
+    };
+    assert_eq!(a(&tasks[0]).value.as_deref(), Some("plain"));
+    assert_eq!(a(&tasks[1]).r#type(), environment::variable::Type::Secret);
+    let volume = &json_of(&tasks[0])["container"]["volumes"][0];
+    assert_eq!(
+        (&volume["container_path"], &volume["source"]["type"]),
+        (&json!("etc/key"), &json!("SECRET"))
+    );
 }

@@ -40,12 +40,7 @@ pub fn whole_pod(id: &AppId, body: &Value, defaults: &Defaults) -> Result<App, I
     super::paced(pod(id, &fields, defaults)?)
 }
 
-/// What the store has of a pod.
-pub(super) fn pod(
-    id: &AppId,
-    fields: &Map<String, Value>,
-    defaults: &Defaults,
-) -> Result<App, Invalid> {
+fn pod(id: &AppId, fields: &Map<String, Value>, defaults: &Defaults) -> Result<App, Invalid> {
     let errors = Errors::default();
     let reader = Reader::new(fields, String::new(), &errors);
     let app = read(id, &reader, defaults);
@@ -53,7 +48,8 @@ pub(super) fn pod(
     errors.into_result(app)
 }
 
-fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App {
+/// A pod as it stands there, not judged as a whole.
+pub(super) fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App {
     let networks = networks(reader, defaults);
     let is_host = networks.iter().any(|network| network.mode == NetworkMode::Host);
     let containers = reader.objects("containers");

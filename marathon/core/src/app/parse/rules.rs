@@ -1,9 +1,12 @@
 //! What must hold between the fields of an app.
 
-use super::Defaults;
+mod container;
+
 use super::reader::Reader;
-use crate::app::{App, Engine, HealthProtocol, NetworkMode, Operator, PortDefinition};
+use super::{Defaults, shared};
+use crate::app::{App, Engine, HealthCheck, HealthProtocol, NetworkMode, Operator, PortDefinition};
 use regex::Regex;
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Notes with `reader` what does not hold for `app`.
@@ -14,6 +17,14 @@ pub(super) fn check(app: &App, reader: &Reader<'_>, defaults: &Defaults) {
     ports(app, reader);
     constraints(app, reader);
     health(app, reader);
+    readiness(app, reader);
+    container::check(app, reader);
+    shared::resource_limits(reader, app.needs());
+    if let Some(check) = reader.object("check") {
+        one_probe(app, &check);
+    }
+    shared::secrets(reader, &secret_names(app));
+    migration(app, reader);
     role(app, reader, defaults);
     accepted_roles(app, reader, defaults);
 }
@@ -61,9 +72,22 @@ pub(super) fn networks(app: &App, reader: &Reader<'_>) {
                      different names";
         reader.wrong("networks", error);
     }
+    for (index, network) in app.networks.iter().enumerate() {
+        if network.name.as_deref().is_some_and(|name| !is_network_name(name)) {
+            let error = "must fully match regular expression '^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$'";
+            reader.wrong(&format!("networks({index})/name"), error);
+        }
+    }
     if !app.is_host_networked() && !reader.list("portDefinitions").is_empty() {
         reader.wrong("portDefinitions", "portDefinitions are only allowed with host-networking");
     }
+}
+
+fn is_network_name(name: &str) -> bool {
+    let is_end = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let ends = [name.bytes().next(), name.bytes().last()];
+    ends.iter().all(|end| end.is_some_and(is_end))
+        && name.bytes().all(|b| is_end(b) || b == b'-' || b == b'_')
 }
 
 fn ports(app: &App, reader: &Reader<'_>) {
@@ -135,8 +159,92 @@ fn health(app: &App, reader: &Reader<'_>) {
             reader.wrong(&format!("healthChecks({index})"), error);
         }
     }
+    let is_mesos = |it: &&HealthCheck| {
+        matches!(
+            it.protocol,
+            HealthProtocol::MesosHttp | HealthProtocol::MesosHttps | HealthProtocol::MesosTcp
+        )
+    };
+    if app.health_checks.iter().filter(is_mesos).count() > 1 {
+        let error = "AppDefinition can contain at most one Mesos health check";
+        reader.wrong("healthChecks", error);
+    }
+    let is_docker = app.container.as_ref().is_some_and(|it| it.engine == Engine::Docker);
+    for (index, check) in app.health_checks.iter().enumerate() {
+        if check.ip_protocol == "IPv6" && !(is_docker && is_mesos(&check)) {
+            let error =
+                "IPv6 is only for MESOS_HTTP, MESOS_HTTPS and MESOS_TCP in a Docker container";
+            reader.wrong(&format!("healthChecks({index})/ipProtocol"), error);
+        }
+    }
+}
+
+fn readiness(app: &App, reader: &Reader<'_>) {
     if reader.list("readinessChecks").len() > 1 {
         reader.wrong("readinessChecks", "at most one readiness check is supported");
+    }
+    let definitions = app.port_definitions.iter().filter_map(|port| port.name.as_deref());
+    let mappings = app.port_mappings().iter().filter_map(|port| port.name.as_deref());
+    let names: BTreeSet<&str> = definitions.chain(mappings).collect();
+    for (index, check) in app.readiness_checks.iter().enumerate() {
+        let wanted = check.get("portName").and_then(Value::as_str).unwrap_or_default();
+        if !names.contains(wanted) {
+            let known: Vec<_> = names.iter().copied().collect();
+            let error = format!("must be one of the names of its ports: {}", known.join(", "));
+            reader.wrong(&format!("readinessChecks({index})/portName"), error);
+        }
+    }
+}
+
+/// A check is one probe, of a port that there is.
+fn one_probe(app: &App, check: &Reader<'_>) {
+    let kinds = ["http", "tcp", "exec"].map(|kind| check.object(kind));
+    if kinds.iter().flatten().count() != 1 {
+        check.wrong("", "must have exactly one of http, tcp, exec");
+    }
+    let ports = if app.is_host_networked() {
+        app.port_definitions.len()
+    } else {
+        app.port_mappings().len()
+    };
+    for probe in kinds.iter().take(2).flatten() {
+        let index = probe.port("portIndex").map_or(0, usize::from);
+        if probe.port("port").is_none() && index >= ports {
+            probe.wrong("portIndex", "must address one of the ports of the app");
+        }
+    }
+    if kinds[2].as_ref().is_some_and(|exec| exec.object("command").is_none()) {
+        check.wrong("exec/command", "error.path.missing");
+    }
+}
+
+/// Every secret that the app refers to, with where.
+fn secret_names(app: &App) -> Vec<(String, String)> {
+    let mut names = shared::secrets_of_env(&app.env, "env");
+    let container = app.container.as_ref();
+    for (index, volume) in container.iter().flat_map(|it| &it.volumes).enumerate() {
+        if let Some(name) = volume.get("secret").and_then(Value::as_str) {
+            names.push((format!("container/volumes({index})/secret"), name.to_owned()));
+        }
+    }
+    let config = container.and_then(|it| it.docker.as_ref()?.pull_config.as_ref());
+    if let Some(name) = config.and_then(|config| config.get("secret")?.as_str()) {
+        names.push(("container/docker/pullConfig/secret".to_owned(), name.to_owned()));
+    }
+    names
+}
+
+/// Labels by which a package of DC/OS says how it is migrated go together.
+fn migration(app: &App, reader: &Reader<'_>) {
+    let Some(version) = app.labels.get("DCOS_MIGRATION_API_VERSION") else { return };
+    if version != "v1" {
+        reader.wrong("labels/DCOS_MIGRATION_API_VERSION", "must be v1");
+    }
+    for needed in ["DCOS_PACKAGE_FRAMEWORK_NAME", "DCOS_MIGRATION_API_PATH"] {
+        if !app.labels.contains_key(needed) {
+            let error = "must be set together with DCOS_MIGRATION_API_VERSION";
+            reader.wrong(&format!("labels/{needed}"), error);
+        }
     }
 }
 
