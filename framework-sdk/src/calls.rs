@@ -60,6 +60,27 @@ pub fn decline(offers: impl IntoIterator<Item = OfferId>, refuse_for: Option<Dur
     Call { decline: Some(decline), ..of_type(call::Type::Decline) }
 }
 
+/// Agrees to leave agents by the time they are to be away.
+pub fn accept_inverse(
+    offers: impl IntoIterator<Item = OfferId>,
+    refuse_for: Option<Duration>,
+) -> Call {
+    let inverse_offer_ids = offers.into_iter().collect();
+    let accept = call::AcceptInverseOffers { inverse_offer_ids, filters: filters(refuse_for) };
+    Call { accept_inverse_offers: Some(accept), ..of_type(call::Type::AcceptInverseOffers) }
+}
+
+/// Tells what a framework says of itself from now on, and in which roles it wants no offers.
+pub fn update_framework(framework: FrameworkInfo, suppressed_roles: Vec<String>) -> Call {
+    let framework_id = framework.id.clone();
+    let update = call::UpdateFramework {
+        framework_info: framework,
+        suppressed_roles,
+        ..call::UpdateFramework::default()
+    };
+    Call { framework_id, update_framework: Some(update), ..of_type(call::Type::UpdateFramework) }
+}
+
 /// Ends a task. Without `grace` its own grace period holds.
 pub fn kill(task: TaskId, agent: Option<AgentId>, grace: Option<Duration>) -> Call {
     let kill_policy = grace.map(|grace| KillPolicy { grace_period: Some(duration(grace)) });

@@ -68,6 +68,7 @@ pub(crate) struct Parts {
     pub(crate) identity: Identity,
     /// Who we are at the master, without an id.
     pub(crate) framework: FrameworkInfo,
+    /// Our own role, for offers that do not say in which they are made.
     pub(crate) role: Role,
     /// The network that bridges mean.
     pub(crate) bridge: String,
@@ -87,6 +88,7 @@ pub(crate) fn start(parts: Parts) -> (mpsc::Sender<Request>, JoinHandle<()>) {
         reconnect: None,
         waiting: BTreeMap::new(),
         requests: 0,
+        roles: Vec::new(),
         later: Vec::new(),
         turn: Turn::default(),
     };
@@ -102,6 +104,8 @@ struct Driver {
     reconnect: Option<(Instant, Option<FrameworkId>)>,
     waiting: BTreeMap<RequestId, oneshot::Sender<Asked>>,
     requests: u64,
+    /// Roles to get offers in.
+    roles: Vec<String>,
     /// What has come up while the core's wishes were done.
     later: Vec<Input>,
     turn: Turn,
@@ -274,11 +278,16 @@ impl Driver {
                 }
                 Output::Probe(probe) => self.parts.prober.ask(probe),
                 Output::StepDown => self.turn.steps_down = true,
-                Output::Subscribe { framework } => self.subscribe(framework.as_ref()),
+                Output::Subscribe { framework, roles } => {
+                    self.roles = roles.iter().map(ToString::to_string).collect();
+                    self.subscribe(framework.as_ref());
+                }
                 Output::Answer { request, answer } => self.turn.answers.push((request, answer)),
                 Output::Event(event) => self.turn.events.push(event),
                 Output::View(change) => self.turn.changes.push(change),
                 output @ (Output::Accept { .. }
+                | Output::AcceptInverse { .. }
+                | Output::Roles { .. }
                 | Output::Decline { .. }
                 | Output::Revive
                 | Output::Suppress
@@ -310,9 +319,8 @@ impl Driver {
     }
 
     fn subscribe(&mut self, framework: Option<&FrameworkId>) {
+        let info = self.info(framework.map(Into::into));
         let Some(lead) = &mut self.lead else { return };
-        let id = framework.map(Into::into);
-        let info = FrameworkInfo { id, ..self.parts.framework.clone() };
         let options = ClientOptions {
             // Updates are confirmed once they are stored.
             auto_acknowledge: false,
@@ -321,6 +329,11 @@ impl Driver {
         };
         let (handle, events) = Client::connect(options);
         lead.session = Some(Session { handle, events });
+    }
+
+    /// Who we are at the master.
+    fn info(&self, id: Option<proto::mesos::v1::FrameworkId>) -> FrameworkInfo {
+        FrameworkInfo { id, roles: self.roles.clone(), ..self.parts.framework.clone() }
     }
 }
 

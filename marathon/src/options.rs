@@ -53,6 +53,23 @@ pub struct Options {
     /// How long an instance keeps leading after it was last heard of by the masters. The others take
     /// over after that at the latest.
     pub leader_lease: Duration,
+    /// Roles whose resources apps take that do not say (`--default_accepted_resource_roles`): `*` and
+    /// `mesos_role`. Empty: both.
+    pub default_accepted_resource_roles: Vec<String>,
+    /// Whether new top-level groups enforce their role (`--new_group_enforce_role`).
+    pub new_group_enforce_role: bool,
+    /// Launches in each interval (`--launch_tokens`); 0 sets no limit.
+    pub launch_tokens: usize,
+    /// How long launch tokens last (`--launch_token_refresh_interval`).
+    pub launch_token_refresh_interval: Duration,
+    /// Time between meeting the master and reconciling (`--reconciliation_initial_delay`).
+    pub reconciliation_initial_delay: Duration,
+    /// Time between coming to lead and looking at every app (`--scale_apps_initial_delay`).
+    pub scale_apps_initial_delay: Duration,
+    /// Time between two looks at every app (`--scale_apps_interval`).
+    pub scale_apps_interval: Duration,
+    /// Names of features that `/v2/info` tells clients of (`--enable_features`).
+    pub enable_features: Vec<String>,
     /// Deployments that may run at once (`--max_running_deployments`).
     pub max_running_deployments: usize,
     /// Launches on one offer (`--max_instances_per_offer`). As many as fit, within reason.
@@ -101,6 +118,14 @@ impl Default for Options {
             secrets_key_file: None,
             mesos_bridge_name: "mesos-bridge".to_owned(),
             leader_lease: Duration::from_secs(3),
+            default_accepted_resource_roles: Vec::new(),
+            new_group_enforce_role: core.enforces_new_groups,
+            launch_tokens: core.launch_tokens,
+            launch_token_refresh_interval: core.launch_token_interval,
+            reconciliation_initial_delay: core.reconcile_delay,
+            scale_apps_initial_delay: core.scale_delay,
+            scale_apps_interval: core.scale_interval,
+            enable_features: Vec::new(),
             max_running_deployments: core.deployments_max,
             max_instances_per_offer: core.instances_per_offer_max,
             decline_offer_duration: core.decline_for,

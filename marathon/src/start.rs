@@ -24,6 +24,10 @@ use crate::prober::Prober;
 use crate::published::Publisher;
 use crate::vault::{KeyError, Vault};
 
+/// Features that clients may be told of. All of them are there, whether they are told of or not.
+const FEATURES: [&str; 6] =
+    ["external_volumes", "gpu_resources", "maintenance_mode", "secrets", "task_killing", "vips"];
+
 /// Why an instance cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -76,6 +80,20 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     }
     let role = Role::new(options.mesos_role.as_str())
         .map_err(|why| StartError::Flag(format!("--mesos_role: {why}")))?;
+    let known = ["*", role.as_str()];
+    let accepted = options.default_accepted_resource_roles.iter();
+    if let Some(other) = accepted.clone().find(|it| !known.contains(&it.as_str())) {
+        let why = format!(
+            "--default_accepted_resource_roles: '{other}' is neither '*' nor the --mesos_role, '{role}'"
+        );
+        return Err(StartError::Flag(why));
+    }
+    if let Some(other) = options.enable_features.iter().find(|it| !FEATURES.contains(&it.as_str()))
+    {
+        let known = FEATURES.join(", ");
+        let why = format!("--enable_features: '{other}' is not one of {known}");
+        return Err(StartError::Flag(why));
+    }
     let vault = options.secrets_key_file.as_deref().map(Vault::of_file).transpose()?;
     let vault = vault.map(Arc::new);
     transport::metrics::install();
@@ -131,6 +149,7 @@ fn advertised(options: &Options, bound: SocketAddr) -> String {
 }
 
 fn config(options: &Options) -> Config {
+    let accepted = &options.default_accepted_resource_roles;
     Config {
         seed: uuid::Uuid::new_v4().as_u64_pair().0,
         role: options.mesos_role.as_str().into(),
@@ -139,6 +158,13 @@ fn config(options: &Options) -> Config {
         revive_interval: options.min_revive_offers_interval,
         launch_confirm_timeout: options.task_launch_confirm_timeout,
         launch_timeout: options.task_launch_timeout,
+        accepted_roles: accepted.iter().map(|role| Arc::from(role.as_str())).collect(),
+        enforces_new_groups: options.new_group_enforce_role,
+        launch_tokens: options.launch_tokens,
+        launch_token_interval: options.launch_token_refresh_interval,
+        reconcile_delay: options.reconciliation_initial_delay,
+        scale_delay: options.scale_apps_initial_delay,
+        scale_interval: options.scale_apps_interval,
         reconcile_interval: options.reconciliation_interval,
         deployments_max: options.max_running_deployments,
         instances_per_offer_max: options.max_instances_per_offer,

@@ -144,12 +144,12 @@ impl World {
                 self.after(wait, Event::Write(at, life, Write { id: write, token, puts }));
             }
             Output::StepDown => self.marathon_steps_down(at),
-            Output::Subscribe { framework } => {
+            Output::Subscribe { framework, .. } => {
                 self.marathons[at].wants_session = true;
                 let wait = self.some_time(Duration::from_millis(50));
                 self.after(wait, Event::MarathonDials(at, life, framework));
             }
-            Output::Accept { offer, agent, launches, refuse_for } => {
+            Output::Accept { offer, agent, launches, refuse_for, .. } => {
                 let spec = |launch: Launch| {
                     Ok(TaskSpec {
                         id: launch.task,
@@ -182,7 +182,12 @@ impl World {
                 self.call(at, Call::Reconcile(tasks.into_iter().map(one).collect()));
             }
             // No app here has readiness checks.
-            Output::Probe(_) | Output::Answer { .. } | Output::Event(_) => {}
+            Output::Probe(_)
+            | Output::Answer { .. }
+            | Output::Event(_)
+            // Here all apps are in one role, and no agent is to be away.
+            | Output::Roles { .. }
+            | Output::AcceptInverse { .. } => {}
             Output::View(change) => self.marathons[at].view.apply(change),
         }
     }

@@ -56,6 +56,43 @@ pub(crate) struct Flags {
     /// How long a leading Marathon that is not heard of keeps the others waiting
     #[arg(long, env = "AGORA_LEADER_LEASE", value_parser = parse_duration, default_value = "5secs")]
     leader_lease: Duration,
+    /// Whether tasks outlive a restart of their agent
+    #[arg(long, env = "AGORA_CHECKPOINT", default_value_t = true, action = clap::ArgAction::Set)]
+    checkpoint: bool,
+    /// Roles whose resources apps take that do not say, with commas between them: * and the role
+    /// of --mesos_role; both, if none is given
+    #[arg(long, env = "AGORA_DEFAULT_ACCEPTED_RESOURCE_ROLES")]
+    default_accepted_resource_roles: Option<String>,
+    /// Whether new top-level groups have their apps run in the role of their name: off or top
+    #[arg(long, env = "AGORA_NEW_GROUP_ENFORCE_ROLE", value_parser = ["off", "top"], default_value = "off")]
+    new_group_enforce_role: String,
+    /// Names of features for clients that look for them in /v2/info, with commas between them
+    #[arg(long, env = "AGORA_ENABLE_FEATURES")]
+    enable_features: Option<String>,
+    /// Launches on one offer
+    #[arg(long, env = "AGORA_MAX_INSTANCES_PER_OFFER", default_value_t = 100)]
+    max_instances_per_offer: usize,
+    /// Launches in each --launch_token_refresh_interval; 0 sets no limit
+    #[arg(long, env = "AGORA_LAUNCH_TOKENS", default_value_t = 0)]
+    launch_tokens: usize,
+    /// How long launch tokens last, in milliseconds
+    #[arg(long, env = "AGORA_LAUNCH_TOKEN_REFRESH_INTERVAL", value_parser = parse_millis, default_value = "30000")]
+    launch_token_refresh_interval: Duration,
+    /// Least time between two requests for offers, in milliseconds
+    #[arg(long, env = "AGORA_MIN_REVIVE_OFFERS_INTERVAL", value_parser = parse_millis, default_value = "100")]
+    min_revive_offers_interval: Duration,
+    /// Time between meeting the master and reconciling all tasks, in milliseconds
+    #[arg(long, env = "AGORA_RECONCILIATION_INITIAL_DELAY", value_parser = parse_millis, default_value = "0")]
+    reconciliation_initial_delay: Duration,
+    /// Time between coming to lead and looking at every app anew, in milliseconds
+    #[arg(long, env = "AGORA_SCALE_APPS_INITIAL_DELAY", value_parser = parse_millis, default_value = "15000")]
+    scale_apps_initial_delay: Duration,
+    /// Time between two looks at every app, in milliseconds
+    #[arg(long, env = "AGORA_SCALE_APPS_INTERVAL", value_parser = parse_interval, default_value = "300000")]
+    scale_apps_interval: Duration,
+    /// Messages that may wait for one reader of events; one that is further behind is cut off
+    #[arg(long, env = "AGORA_EVENT_STREAM_MAX_OUTSTANDING_MESSAGES", default_value_t = 1024)]
+    event_stream_max_outstanding_messages: usize,
     /// Deployments that may run at once
     #[arg(long, env = "AGORA_MAX_RUNNING_DEPLOYMENTS", default_value_t = 100)]
     max_running_deployments: usize,
@@ -69,7 +106,7 @@ pub(crate) struct Flags {
     #[arg(long, env = "AGORA_TASK_LAUNCH_TIMEOUT", value_parser = parse_millis, default_value = "300000")]
     task_launch_timeout: Duration,
     /// Time between two reconciliations of all tasks, in milliseconds
-    #[arg(long, env = "AGORA_RECONCILIATION_INTERVAL", value_parser = parse_millis, default_value = "600000")]
+    #[arg(long, env = "AGORA_RECONCILIATION_INTERVAL", value_parser = parse_interval, default_value = "600000")]
     reconciliation_interval: Duration,
     /// Lowest service port that is assigned
     #[arg(long, env = "AGORA_LOCAL_PORT_MIN", default_value_t = 10000)]
@@ -89,6 +126,17 @@ pub(crate) struct Flags {
 /// Marathon's flags of time are plain numbers, here of milliseconds; a unit may be given.
 fn parse_millis(text: &str) -> Result<Duration, model::units::BadUnit> {
     text.parse().map(Duration::from_millis).or_else(|_| parse_duration(text))
+}
+
+/// The same, of a time between two things, which cannot be nothing.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_millis(text).map_err(|bad| bad.to_string())?;
+    if interval.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(interval) }
+}
+
+/// What stands between commas; nothing without a text.
+fn list(text: Option<&str>) -> Vec<String> {
+    text.map(addresses).unwrap_or_default()
 }
 
 /// The same in seconds.
@@ -112,17 +160,25 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         failover_timeout: flags.failover_timeout,
         webui_url: flags.webui_url,
         leader_lease: flags.leader_lease,
+        checkpoint: flags.checkpoint,
+        default_accepted_resource_roles: list(flags.default_accepted_resource_roles.as_deref()),
+        new_group_enforce_role: flags.new_group_enforce_role == "top",
+        enable_features: list(flags.enable_features.as_deref()),
+        max_instances_per_offer: flags.max_instances_per_offer,
+        launch_tokens: flags.launch_tokens,
+        launch_token_refresh_interval: flags.launch_token_refresh_interval,
+        min_revive_offers_interval: flags.min_revive_offers_interval,
+        reconciliation_initial_delay: flags.reconciliation_initial_delay,
+        scale_apps_initial_delay: flags.scale_apps_initial_delay,
+        scale_apps_interval: flags.scale_apps_interval,
+        event_stream_max_outstanding_messages: flags.event_stream_max_outstanding_messages,
         max_running_deployments: flags.max_running_deployments,
         decline_offer_duration: flags.decline_offer_duration,
         task_launch_confirm_timeout: flags.task_launch_confirm_timeout,
         task_launch_timeout: flags.task_launch_timeout,
         reconciliation_interval: flags.reconciliation_interval,
         local_ports: (flags.local_port_min, flags.local_port_max),
-        access_control_allow_origin: flags
-            .access_control_allow_origin
-            .as_deref()
-            .map(addresses)
-            .unwrap_or_default(),
+        access_control_allow_origin: list(flags.access_control_allow_origin.as_deref()),
         flags: super::flag_texts("marathon"),
         ..marathon::Options::default()
     };

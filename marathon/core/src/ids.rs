@@ -88,6 +88,13 @@ impl AppId {
         std::iter::successors(first, |id| (!id.is_root()).then(|| id.parent()))
     }
 
+    /// The group on top of all that it is in; absent for what lies in the root itself.
+    pub fn top(&self) -> Option<Self> {
+        let mut segments = self.segments();
+        let first = segments.next()?;
+        segments.next().map(|_| Self(format!("/{first}").into()))
+    }
+
     /// Whether `self` lies strictly below the group `other`.
     pub fn is_below(&self, other: &Self) -> bool {
         if other.is_root() {
@@ -276,6 +283,8 @@ mod tests {
         assert_eq!(db.as_str(), "/db");
         assert_eq!((prod.safe().as_str(), prod.task_name().as_str()), ("prod_web", "web.prod"));
         assert!(prod.is_below(&AppId::root()) && prod.is_below(&prod.parent()));
+        assert_eq!(prod.top().expect("a group").as_str(), "/prod");
+        assert_eq!(prod.parent().top(), None);
         assert!(!AppId::parse("/production").expect("fine").is_below(&prod.parent()));
     }
 

@@ -9,12 +9,13 @@ use crate::ids::{AppId, InstanceId, WriteId};
 use crate::secret::Sealed;
 use crate::view::Change;
 use model::ids::{AgentId, FrameworkId, OfferId, RequestId, TaskId, UpdateId};
-use model::offer::Offer;
+use model::offer::{InverseOffer, Offer};
 use model::resources::{Attributes, Resources};
+use model::role::Role;
 use model::step::Timestamp;
 use model::task::Status;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,10 @@ pub enum Input {
     Offers(Vec<OfferView>),
     /// An offer was taken back.
     Rescind(OfferId),
+    /// Agents are to be away, and we are asked to leave them.
+    InverseOffers(Vec<InverseOffer>),
+    /// An agent is not to be away any more.
+    RescindInverse(OfferId),
     /// A status report came in.
     Update(UpdateView),
     /// An agent is gone. Its tasks are reported on one by one; this says that nothing is to go there.
@@ -327,6 +332,20 @@ pub enum Output {
     Subscribe {
         /// Our id of old.
         framework: Option<FrameworkId>,
+        /// Every role to get offers in.
+        roles: BTreeSet<Arc<str>>,
+    },
+    /// Get offers in these roles, and in no others.
+    Roles {
+        /// Every one.
+        roles: BTreeSet<Arc<str>>,
+        /// Whether none are wanted just now.
+        is_suppressed: bool,
+    },
+    /// Leave agents that are to be away, by the time they are.
+    AcceptInverse {
+        /// The inverse offers.
+        offers: Vec<OfferId>,
     },
     /// Launch on an offer, and give the rest of it back.
     Accept {
@@ -334,6 +353,8 @@ pub enum Output {
         offer: OfferId,
         /// Its agent.
         agent: AgentId,
+        /// The role it was made in.
+        role: Role,
         /// What to launch. Not empty.
         launches: Vec<Launch>,
         /// The filter on the rest.
@@ -452,6 +473,10 @@ pub struct Config {
     pub role: Arc<str>,
     /// The network that container networks without a name mean.
     pub default_network: Option<Arc<str>>,
+    /// Roles whose resources apps take that do not say; empty means their own and everybody's.
+    pub accepted_roles: Vec<Arc<str>>,
+    /// Whether the role of new top-level groups is enforced unless something else is said.
+    pub enforces_new_groups: bool,
     /// Filter on offers that were not used.
     pub decline_for: Duration,
     /// Least time between two revives.
@@ -460,14 +485,24 @@ pub struct Config {
     pub launch_confirm_timeout: Duration,
     /// How long a task may take from staging to running.
     pub launch_timeout: Duration,
+    /// Time between meeting the master and reconciling everything.
+    pub reconcile_delay: Duration,
     /// Time between two reconciliations of everything.
     pub reconcile_interval: Duration,
+    /// Time between coming to lead and looking at every app anew.
+    pub scale_delay: Duration,
+    /// Time between two looks at every app.
+    pub scale_interval: Duration,
     /// Time between two kills of one task.
     pub kill_retry: Duration,
     /// Deployments that may run at once.
     pub deployments_max: usize,
     /// Launches on one offer.
     pub instances_per_offer_max: usize,
+    /// Launches in each [`Self::launch_token_interval`]; 0 sets no limit.
+    pub launch_tokens: usize,
+    /// How long launch tokens last.
+    pub launch_token_interval: Duration,
     /// Service ports that are assigned, both ends included.
     pub service_ports: (u16, u16),
 }
@@ -478,14 +513,21 @@ impl Default for Config {
             seed: 0,
             role: "*".into(),
             default_network: None,
+            accepted_roles: Vec::new(),
+            enforces_new_groups: false,
             decline_for: Duration::from_secs(120),
             revive_interval: Duration::from_millis(100),
             launch_confirm_timeout: Duration::from_secs(300),
             launch_timeout: Duration::from_secs(300),
+            reconcile_delay: Duration::ZERO,
             reconcile_interval: Duration::from_secs(600),
+            scale_delay: Duration::from_secs(15),
+            scale_interval: Duration::from_secs(300),
             kill_retry: Duration::from_secs(10),
             deployments_max: 100,
             instances_per_offer_max: 100,
+            launch_tokens: 0,
+            launch_token_interval: Duration::from_secs(30),
             service_ports: (10_000, 20_000),
         }
     }

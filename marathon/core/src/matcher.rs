@@ -73,6 +73,9 @@ pub enum Mismatch {
         /// What the agent has.
         found: String,
     },
+    /// Its agent is to be away soon, or is.
+    #[error("the agent is about to be taken out of service")]
+    Maintenance,
     /// Too little of a resource.
     #[error("{wanted} {name} wanted, {left} left")]
     TooSmall {
@@ -97,6 +100,7 @@ impl Mismatch {
         match self {
             Self::Role(_) => Reason::UnfulfilledRole,
             Self::Constraint { .. } | Self::Secret(_) => Reason::UnfulfilledConstraint,
+            Self::Maintenance => Reason::AgentMaintenance,
             Self::TooSmall { name, .. } => match *name {
                 "cpus" => Reason::InsufficientCpus,
                 "mem" => Reason::InsufficientMemory,
@@ -119,21 +123,30 @@ pub struct Fit {
     pub ports: Vec<u16>,
 }
 
+/// What is said of roles for all apps.
+#[derive(Clone, Copy, Debug)]
+pub struct Roles<'a> {
+    /// Marathon's own, for apps that name none.
+    pub own: &'a str,
+    /// Whose resources apps take that do not say; empty means their own role's and everybody's.
+    pub accepted: &'a [Arc<str>],
+}
+
 /// Says what one instance of `app` takes of `free`, what is left of `offer`, or why it cannot start there.
 ///
-/// `own_role` is Marathon's, for apps that name none. `placed` are the instances that constraints
+/// `placed` are the instances that constraints
 /// compare with, and `fleet` the agents there are to spread over. `rng` chooses among free ports, so that a port just freed is rarely given out again
 /// while old clients still talk to it.
 pub fn matches(
     app: &App,
-    own_role: &str,
+    roles: Roles<'_>,
     offer: &OfferView,
     free: &Resources,
     placed: &[&Place],
     fleet: &Fleet,
     rng: &mut Rng,
 ) -> Result<Fit, Mismatch> {
-    let usable = usable(app, own_role, offer, free)?;
+    let usable = usable(app, roles, offer, free)?;
     let place = place(offer);
     if is_one_per_agent(app) && placed.iter().any(|other| other.agent == place.agent) {
         let found = place.host.to_string();
@@ -198,13 +211,20 @@ pub fn place(offer: &OfferView) -> Place {
 /// The part of `free` that the app may take: of its role or nobody's, as it accepts.
 fn usable(
     app: &App,
-    own_role: &str,
+    roles: Roles<'_>,
     offer: &OfferView,
     free: &Resources,
 ) -> Result<Resources, Mismatch> {
-    let role = app.role.as_deref().unwrap_or(own_role);
-    let accepted = &app.accepted_resource_roles;
-    let accepts = |owner: &str| accepted.is_empty() || accepted.iter().any(|it| it == owner);
+    let role = app.role.as_deref().unwrap_or(roles.own);
+    let own = app.accepted_resource_roles.iter().map(String::as_str);
+    let mut accepted: Vec<&str> = own.collect();
+    if accepted.is_empty() {
+        // Marathon's own role stands for that of the app.
+        let named = |it: &'_ Arc<str>| **it == *roles.own && **it != *"*";
+        let all = roles.accepted.iter();
+        accepted = all.map(|it| if named(it) { role } else { it }).collect();
+    }
+    let accepts = |owner: &str| accepted.is_empty() || accepted.contains(&owner);
     let mismatch = || {
         let wanted = if accepted.is_empty() { role.to_owned() } else { accepted.join(", ") };
         Mismatch::Role(wanted)

@@ -39,6 +39,10 @@ pub(crate) fn entry(entry: &Entry, now: Timestamp, with_last_unused_offers: bool
         "since": clock::format(entry.since),
         "processedOffersSummary": summary,
     });
+    // Clients that read strictly do not know this one, so it is told where it says something.
+    if let Some(role) = &entry.app.role {
+        out["role"] = role.as_str().into();
+    }
     let kind = if entry.app.is_pod() { "pod" } else { "app" };
     out[kind] = render::app(&entry.app);
     if with_last_unused_offers {

@@ -22,7 +22,8 @@ pub struct Moves {
     pub is_done: bool,
 }
 
-/// Instances that fail their health check and are replaced before they go.
+/// Instances that fail their health check, or whose agent is to be away, and are replaced before they
+/// go.
 #[derive(Clone, Copy, Debug)]
 pub struct Ailing<'a> {
     /// Which.
@@ -45,7 +46,7 @@ pub fn scale(
     let ill = counted.iter().filter(|it| is_ailing(it)).count();
     let add = (wanted + ill.min(ailing.at_once)).saturating_sub(counted.len());
     order(&mut counted, victims, selection);
-    let serving = counted.iter().filter(|it| it.is_serving()).count();
+    let serving = counted.iter().filter(|it| it.is_serving() && !is_ailing(it)).count();
     let mut surplus = counted.len().saturating_sub(wanted);
     if ill > 0 && surplus > 0 {
         // Nobody goes before one that serves has come in its place, and then it is an ailing one.

@@ -14,9 +14,11 @@ mod groups;
 mod history;
 mod kills;
 mod lead;
+mod maintenance;
 mod offers;
 mod pods;
 mod readiness;
+mod roles;
 mod secrets;
 mod settle;
 mod updates;
@@ -31,7 +33,7 @@ use crate::io::{Config, Input, Output};
 use crate::launch_queue::LaunchQueue;
 use crate::outbox::Outbox;
 use crate::planner::{Deployment, Progress};
-use model::ids::FrameworkId;
+use model::ids::{AgentId, FrameworkId};
 use model::rng::Rng;
 use model::step::{Core, Now, Time, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +70,13 @@ struct Books {
     deployments: BTreeMap<DeploymentId, UnderWay>,
     /// Which deployment each app is part of.
     locks: BTreeMap<AppId, DeploymentId>,
+    /// Roles of apps, each with how many are in it.
+    role_counts: BTreeMap<Arc<str>, usize>,
+    /// Roles that the master knows of, or is told of.
+    roles: BTreeSet<Arc<str>>,
+    /// Agents that are to be away.
+    away: BTreeMap<AgentId, maintenance::Away>,
+    tokens: offers::Tokens,
     /// Values that only the shell can open, by where they are kept.
     secrets: secrets::Secrets,
     queue: LaunchQueue,
@@ -135,6 +144,12 @@ enum Due {
     Reconcile,
     /// Offers may be asked for again.
     Revive,
+    /// Launches are allowed again.
+    Tokens,
+    /// Every app is to be looked at.
+    Check,
+    /// An agent is about to be away.
+    Away(AgentId),
 }
 
 impl Marathon {
@@ -183,6 +198,8 @@ impl Core for Marathon {
             }
             Input::Disconnected => lead::disconnected(self, now),
             Input::Offers(offers) => offers::offers(self, offers, now),
+            Input::InverseOffers(offers) => maintenance::asked(self, offers, now),
+            Input::RescindInverse(offer) => maintenance::rescinded(self, &offer),
             Input::Update(update) => updates::update(self, &update, now),
             // Unanswered offers are not kept.
             Input::Rescind(_) => {}

@@ -167,7 +167,8 @@ fn reserved_resources_are_taken_only_by_who_accepts_their_role() {
         };
         let free = offer.offer.resources.clone();
         let (fleet, mut rng) = (Fleet::default(), Rng::new(1));
-        matcher::matches(&app, "web", &offer, &free, &[], &fleet, &mut rng).map(|_| ())
+        let roles = matcher::Roles { own: "web", accepted: &[] };
+        matcher::matches(&app, roles, &offer, &free, &[], &fleet, &mut rng).map(|_| ())
     };
     let any = Role::any();
     let cases = [Value::Null, json!(["*"]), json!(["web"]), json!(["*", "web"])];

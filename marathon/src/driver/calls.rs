@@ -59,9 +59,8 @@ impl Driver {
     pub(super) fn call(&mut self, output: Output) {
         let session = self.lead.as_ref().and_then(|lead| lead.session.as_ref());
         let Some(session) = session else { return };
-        let role = &self.parts.role;
         let call = match output {
-            Output::Accept { offer, agent, launches, refuse_for } => {
+            Output::Accept { offer, agent, role, launches, refuse_for } => {
                 let (launches, closed) = opened(launches, self.parts.vault.as_deref());
                 self.later.extend(closed.into_iter().map(|launch| unlaunched(&launch, &agent)));
                 let framework = session.handle.framework_id();
@@ -69,7 +68,7 @@ impl Driver {
                 let scene = Scene {
                     framework: framework.as_ref(),
                     agent: &agent,
-                    role,
+                    role: &role,
                     bridge: &self.parts.bridge,
                 };
                 let operations = operations(&launches, &scene);
@@ -78,6 +77,15 @@ impl Driver {
             }
             Output::Decline { offers, refuse_for } => {
                 calls::decline(offers.iter().map(Into::into), Some(refuse_for))
+            }
+            Output::AcceptInverse { offers } => {
+                calls::accept_inverse(offers.iter().map(Into::into), None)
+            }
+            Output::Roles { roles, is_suppressed } => {
+                self.roles = roles.iter().map(ToString::to_string).collect();
+                let suppressed = if is_suppressed { self.roles.clone() } else { Vec::new() };
+                let id = session.handle.framework_id();
+                calls::update_framework(self.info(id), suppressed)
             }
             Output::Revive => calls::revive(Vec::new()),
             Output::Suppress => calls::suppress(Vec::new()),

@@ -43,6 +43,19 @@ impl Driver {
             let views: Vec<_> = views.collect();
             self.step(Input::Offers(views));
         }
+        if let Some(offers) = event.inverse_offers {
+            let offers = offers.inverse_offers.into_iter().filter_map(|offer| {
+                let read = convert::offer::inverse_from_wire(&offer);
+                read.inspect_err(|why| tracing::warn!(%why, "an inverse offer makes no sense")).ok()
+            });
+            let offers: Vec<_> = offers.collect();
+            self.step(Input::InverseOffers(offers));
+        }
+        if let Some(rescind) = event.rescind_inverse_offer
+            && let Ok(offer) = OfferId::try_from(&rescind.inverse_offer_id)
+        {
+            self.step(Input::RescindInverse(offer));
+        }
         if let Some(update) = event.update {
             match view_of_update(update.status) {
                 Ok(view) => self.step(Input::Update(view)),

@@ -53,6 +53,23 @@ pub fn inverse_to_wire(offer: &InverseOffer) -> v1::InverseOffer {
     }
 }
 
+/// Reads an inverse offer, as a framework does.
+pub fn inverse_from_wire(wire: &v1::InverseOffer) -> Result<InverseOffer, Malformed> {
+    let bad = |why: model::ids::BadId| Malformed(why.to_string());
+    let agent = wire.agent_id.as_ref();
+    let agent = agent.ok_or_else(|| Malformed::new("'agent_id' is missing"))?;
+    let address = wire.url.as_ref().map(|url| url.address.clone()).unwrap_or_default();
+    let host = address.hostname.unwrap_or_default();
+    Ok(InverseOffer {
+        id: (&wire.id).try_into().map_err(bad)?,
+        framework: (&wire.framework_id).try_into().map_err(bad)?,
+        agent: agent.try_into().map_err(bad)?,
+        agent_address: format!("{host}:{}", address.port).into(),
+        hostname: host.into(),
+        unavailability: unavailability_from_wire(&wire.unavailability),
+    })
+}
+
 /// Writes when a machine is to be away.
 pub fn unavailability_to_wire(it: Unavailability) -> v1::Unavailability {
     let duration = it.duration_ns.map(|nanoseconds| v1::DurationInfo { nanoseconds });

@@ -238,7 +238,7 @@ impl Reading<'_> {
         match fields.get("enforceRole") {
             None => self.tree.groups.get(id).and_then(|group| group.enforce_role),
             Some(Value::Bool(flag)) => {
-                if let Err(error) = may_enforce(id, *flag, self.defaults) {
+                if let Err(error) = may_enforce(id) {
                     self.wrong.absorb(Invalid::one(&at, error));
                 }
                 Some(*flag)
@@ -257,19 +257,10 @@ impl Reading<'_> {
     }
 }
 
-/// Whether the group `id` may say that its role is enforced. Marathon is in one role, so only the group
-/// of that name can.
-pub(crate) fn may_enforce(id: &AppId, flag: bool, defaults: &Defaults) -> Result<(), String> {
+/// Whether the group `id` may say whether its role is enforced.
+pub(crate) fn may_enforce(id: &AppId) -> Result<(), String> {
     if id.is_root() || !id.parent().is_root() {
         return Err("enforceRole may only be set for top-level groups".to_owned());
-    }
-    let name = id.as_str().trim_start_matches('/');
-    if flag && name != &*defaults.role {
-        return Err(format!(
-            "this Marathon gets offers in role '{}' only, so the role '{name}' cannot be enforced; \
-             start one with --mesos_role={name}",
-            defaults.role
-        ));
     }
     Ok(())
 }

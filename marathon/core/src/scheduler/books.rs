@@ -35,6 +35,8 @@ impl Marathon {
         self.show(Change::Version(id.clone(), version, Some(app.clone())));
         self.books.versions.entry(id.clone()).or_default().insert(version, app.clone());
         self.note_follower(&app);
+        let old = self.books.tree.apps.get(&id).cloned();
+        self.note_role(old.as_deref(), Some(&app));
         self.books.tree.apps.insert(id.clone(), app);
         self.drop_old_versions(&id);
         self.books.queue_shown.insert(id);
@@ -51,7 +53,8 @@ impl Marathon {
 
     /// Takes an app out. Its versions stay while anybody needs them.
     pub(super) fn remove_app(&mut self, id: &AppId) {
-        self.books.tree.apps.remove(id);
+        let old = self.books.tree.apps.remove(id);
+        self.note_role(old.as_deref(), None);
         self.books.followers.remove(id);
         self.outbox.put(stored::app_key(id), None);
         self.show(Change::App(id.clone(), None));

@@ -58,7 +58,8 @@ pub(super) fn deploy(marathon: &mut Marathon, wish: &Wish, now: Now) -> Result<S
 /// Finds out what `wish` leads to, without changing anything, or why it cannot be.
 pub(super) fn prepare(marathon: &Marathon, wish: &Wish, now: Now) -> Result<Prepared, Refusal> {
     let version = next_version(marathon, now);
-    let changes = changes(marathon, wish, version);
+    let groups = group_changes(marathon, &new_groups(marathon, wish), version);
+    let changes = changes(marathon, wish, &groups, version);
     let in_the_way: BTreeSet<DeploymentId> =
         changes.keys().filter_map(|app| marathon.books.locks.get(app)).cloned().collect();
     if !in_the_way.is_empty() && !wish.force {
@@ -71,7 +72,6 @@ pub(super) fn prepare(marathon: &Marathon, wish: &Wish, now: Now) -> Result<Prep
         );
         return Err(Refusal { status: 403, body: json!({"message": message}) });
     }
-    let groups = group_changes(marathon, wish, version);
     let mut tree = marathon.books.tree.clone();
     for (id, (_, new)) in &changes {
         match new {
@@ -85,7 +85,7 @@ pub(super) fn prepare(marathon: &Marathon, wish: &Wish, now: Now) -> Result<Prep
             None => tree.groups.remove(id),
         };
     }
-    check(&tree, &changes, &groups)?;
+    check(&tree, &changes, &groups, &marathon.config.role)?;
     let outdated = |id: &AppId| {
         let present = marathon.books.tree.apps.get(id);
         let all = marathon.instances_of(id);
@@ -146,10 +146,38 @@ fn carry_out(marathon: &mut Marathon, prepared: Prepared, ends: Outcome, now: No
     Started { id, version }
 }
 
+/// What `wish` says of groups, and what is said of new ones because that is the rule.
+fn new_groups(marathon: &Marathon, wish: &Wish) -> BTreeMap<AppId, Option<Group>> {
+    let mut groups = wish.groups.clone();
+    if !marathon.config.enforces_new_groups || wish.is_return {
+        return groups;
+    }
+    let tree = &marathon.books.tree;
+    let of_apps = wish.apps.iter().filter(|(_, app)| app.is_some()).filter_map(|(id, _)| id.top());
+    let described = wish.groups.keys().filter(|id| id.parent().is_root() && !id.is_root()).cloned();
+    let tops: BTreeSet<AppId> = of_apps.chain(described).collect();
+    for top in tops.into_iter().filter(|top| !tree.has_group(top)) {
+        let plain = Group {
+            id: top.clone(),
+            dependencies: Vec::new(),
+            enforce_role: None,
+            version: Timestamp::default(),
+        };
+        if let Some(group) = groups.entry(top).or_insert(Some(plain)) {
+            group.enforce_role = group.enforce_role.or(Some(true));
+        }
+    }
+    groups
+}
+
 /// What really changes of groups.
-fn group_changes(marathon: &Marathon, wish: &Wish, version: Timestamp) -> GroupChanges {
+fn group_changes(
+    marathon: &Marathon,
+    wanted: &BTreeMap<AppId, Option<Group>>,
+    version: Timestamp,
+) -> GroupChanges {
     let mut changes = GroupChanges::new();
-    for (id, wanted) in &wish.groups {
+    for (id, wanted) in wanted {
         let old = marathon.books.tree.groups.get(id);
         let new = wanted.as_ref().map(|wanted| {
             let is_same = |old: &&Arc<Group>| {
@@ -166,7 +194,12 @@ fn group_changes(marathon: &Marathon, wish: &Wish, version: Timestamp) -> GroupC
 }
 
 /// What must hold in a tree where these apps and groups have changed.
-fn check(tree: &Tree, changes: &Changes, groups: &GroupChanges) -> Result<(), Refusal> {
+fn check(
+    tree: &Tree,
+    changes: &Changes,
+    groups: &GroupChanges,
+    own_role: &str,
+) -> Result<(), Refusal> {
     let clash = |id: &AppId| {
         let text = "Groups and Applications may not have the same identifier";
         parse::Invalid::one("/", format!("{text}: {id}")).refusal()
@@ -176,12 +209,21 @@ fn check(tree: &Tree, changes: &Changes, groups: &GroupChanges) -> Result<(), Re
         if old.is_none() && tree.has_group(id) {
             return Err(clash(id));
         }
-        if let (Some(group), Some(role)) = (tree.enforced(id), &new.role)
+        let is_same = old.as_ref().is_some_and(|old| old.role == new.role);
+        if let (Some(group), Some(role), false) = (tree.enforced(id), &new.role, is_same)
             && role != group.as_str().trim_start_matches('/')
         {
             let error =
                 format!("the role of apps in {group} is enforced, so {id} cannot have '{role}'");
             return Err(parse::Invalid::one("/role", error).refusal());
+        }
+        let role = new.role.as_deref().unwrap_or(own_role);
+        if let Some(other) = new.accepted_resource_roles.iter().find(|it| *it != "*" && *it != role)
+        {
+            let error = format!(
+                "acceptedResourceRoles can only contain '*' and '{role}', so {id} cannot have '{other}'"
+            );
+            return Err(parse::Invalid::one("/acceptedResourceRoles", error).refusal());
         }
     }
     let new_apps = changes.iter().filter(|(_, (old, new))| old.is_none() && new.is_some());
@@ -246,8 +288,19 @@ fn next_version(marathon: &Marathon, now: Now) -> Timestamp {
     wall.max(Timestamp(marathon.books.last_version.0 + 1_000))
 }
 
-/// What really changes, with versions and service ports filled in.
-fn changes(marathon: &Marathon, wish: &Wish, version: Timestamp) -> Changes {
+/// The role of a new app in a group that has its role enforced.
+fn enforced_role(marathon: &Marathon, groups: &GroupChanges, id: &AppId) -> Option<String> {
+    let top = id.top()?;
+    let group = match groups.get(&top) {
+        Some((_, new)) => new.as_ref(),
+        None => marathon.books.tree.groups.get(&top),
+    };
+    let enforces = group.is_some_and(|group| group.enforce_role == Some(true));
+    enforces.then(|| top.as_str().trim_start_matches('/').to_owned())
+}
+
+/// What really changes, with roles, versions and service ports filled in.
+fn changes(marathon: &Marathon, wish: &Wish, groups: &GroupChanges, version: Timestamp) -> Changes {
     let mut changes = Changes::new();
     let mut taken: Option<BTreeSet<u16>> = None;
     for (id, wanted) in &wish.apps {
@@ -259,6 +312,9 @@ fn changes(marathon: &Marathon, wish: &Wish, version: Timestamp) -> Changes {
             continue;
         };
         let mut new = wanted.clone();
+        if old.is_none() && new.role.is_none() && !wish.is_return {
+            new.role = enforced_role(marathon, groups, id);
+        }
         if needs_ports(&new) {
             let taken = taken.get_or_insert_with(|| service_ports(marathon));
             assign_ports(&mut new, old.map(|old| &**old), taken, marathon.config.service_ports);

@@ -1,6 +1,6 @@
 //! What falls due.
 
-use super::{Due, Marathon, advance, lead, readiness, updates};
+use super::{Due, Marathon, advance, lead, maintenance, readiness, updates};
 use model::step::Now;
 
 /// Does everything that is due.
@@ -28,6 +28,13 @@ pub(super) fn due(marathon: &mut Marathon, now: Now) {
                 marathon.books.touched.insert(app);
             }
             Due::Reconcile if marathon.books.is_connected => lead::reconcile(marathon, now),
+            Due::Tokens => marathon.books.asking.is_revive_wanted = true,
+            Due::Check => {
+                let apps: Vec<_> = marathon.books.tree.apps.keys().cloned().collect();
+                marathon.books.touched.extend(apps);
+                marathon.wake_at(now.time + marathon.config.scale_interval, Due::Check);
+            }
+            Due::Away(agent) => maintenance::leave(marathon, &agent, now),
             // The next subscription reconciles anyway. What was to be revived shows on settling.
             Due::Reconcile | Due::Revive => {}
         }

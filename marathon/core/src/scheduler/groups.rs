@@ -60,8 +60,7 @@ pub(super) fn patch(marathon: &mut Marathon, id: &AppId, body: &Value, now: Now)
     let flag = flag.ok_or_else(|| {
         Invalid::one("/", "must be an object with the boolean 'enforceRole' alone").refusal()
     })?;
-    may_enforce(id, flag, &marathon.defaults)
-        .map_err(|error| Invalid::one("/enforceRole", error).refusal())?;
+    may_enforce(id).map_err(|error| Invalid::one("/enforceRole", error).refusal())?;
     let old = tree.groups.get(id);
     let new = Group {
         id: id.clone(),

@@ -73,8 +73,11 @@ pub(super) fn lead(
     // Apps without instances are looked at too: they may want some.
     let apps: Vec<_> = marathon.books.tree.apps.keys().cloned().collect();
     marathon.books.touched.extend(apps);
-    let framework = framework.unwrap_or_else(|| choose_id(marathon));
-    marathon.outbox.push(Output::Subscribe { framework: Some(framework) });
+    marathon.wake_at(now.time + marathon.config.scale_delay, Due::Check);
+    let roles = marathon.roles();
+    marathon.books.roles.clone_from(&roles);
+    let framework = Some(framework.unwrap_or_else(|| choose_id(marathon)));
+    marathon.outbox.push(Output::Subscribe { framework, roles });
 }
 
 /// The id to subscribe under for the first time. It is chosen here and kept before any master hears of
@@ -103,6 +106,7 @@ fn show_tree(marathon: &mut Marathon) {
     let apps: Vec<_> = marathon.books.tree.apps.values().cloned().collect();
     for app in apps {
         marathon.note_follower(&app);
+        marathon.note_role(None, Some(&app));
         marathon.show(Change::App(app.id.clone(), Some(app)));
     }
     let versions: Vec<_> =
@@ -159,7 +163,11 @@ pub(super) fn subscribed(
     for instance in marathon.all_instances(is_due) {
         marathon.send_kill(&instance);
     }
-    reconcile(marathon, now);
+    if marathon.config.reconcile_delay.is_zero() {
+        reconcile(marathon, now);
+    } else {
+        marathon.wake_at(now.time + marathon.config.reconcile_delay, Due::Reconcile);
+    }
 }
 
 /// Asks about every task there should be, and about all there are.

@@ -1,16 +1,16 @@
 //! Using offers: who waits is matched with what there is.
 
-use super::{Marathon, secrets, settle};
+use super::{Due, Marathon, maintenance, secrets, settle};
 use crate::app::App;
 use crate::app::pod::PodContainer;
 use crate::fleet::is_one_per_agent;
 use crate::ids::{AppId, InstanceId};
 use crate::instance::{Condition, Container, Health, Instance, Place, Task};
-use crate::io::{Launch, OfferView, Output};
-use crate::matcher::{self, Fit};
+use crate::io::{Config, Launch, OfferView, Output};
+use crate::matcher::{self, Fit, Roles};
 use model::ids::AgentId;
 use model::resources::Resources;
-use model::step::Now;
+use model::step::{Now, Time};
 use model::task::TaskState;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,7 +30,8 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
     settle::converge_all(marathon, now);
     let mut unused = Vec::new();
     for offer in offers {
-        let launches = fill(marathon, &offer, now);
+        let is_refused = maintenance::refuses(marathon, &offer, now);
+        let launches = fill(marathon, &offer, is_refused, now);
         if launches.is_empty() {
             unused.push(offer.offer.id);
             continue;
@@ -41,6 +42,7 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
         marathon.outbox.push(Output::Accept {
             offer: offer.offer.id,
             agent: offer.offer.agent,
+            role: offer.offer.role,
             launches,
             refuse_for,
         });
@@ -64,7 +66,36 @@ fn touch_followers(marathon: &mut Marathon) {
     marathon.books.touched.extend(followers);
 }
 
-fn fill(marathon: &mut Marathon, offer: &OfferView, now: Now) -> Vec<Launch> {
+/// Launches that may still be made before it is waited.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    used: usize,
+    until: Time,
+}
+
+impl Marathon {
+    /// Whether something may be launched now. If not, it is looked again when it may.
+    fn take_token(&mut self, now: Now) -> bool {
+        let Config { launch_tokens, launch_token_interval, .. } = self.config;
+        if launch_tokens == 0 {
+            return true;
+        }
+        let tokens = &mut self.books.tokens;
+        if tokens.until <= now.time {
+            *tokens = Tokens { used: 0, until: now.time + launch_token_interval };
+        }
+        if tokens.used >= launch_tokens {
+            let at = tokens.until;
+            self.wake_at(at, Due::Tokens);
+            return false;
+        }
+        tokens.used += 1;
+        true
+    }
+}
+
+/// What is launched on `offer`, which `is_refused` for all if its agent is to be away.
+fn fill(marathon: &mut Marathon, offer: &OfferView, is_refused: bool, now: Now) -> Vec<Launch> {
     let mut free = offer.offer.resources.clone();
     let mut launches = Vec::new();
     // What does not fit once does not fit later: an offer only shrinks.
@@ -75,6 +106,13 @@ fn fill(marathon: &mut Marathon, offer: &OfferView, now: Now) -> Vec<Launch> {
                 return launches;
             }
             let next = marathon.books.queue.next_of(&id, now.time).cloned();
+            if is_refused {
+                let why = Err(matcher::Mismatch::Maintenance);
+                marathon.books.queue.note(&id, offer, why, now);
+                marathon.books.queue_shown.insert(id.clone());
+                asking.remove(&id);
+                continue;
+            }
             match next.and_then(|next| launch(marathon, &next, offer, &mut free, now)) {
                 Some(launch) => launches.push(launch),
                 None => {
@@ -108,6 +146,9 @@ fn launch(
             return None;
         }
     };
+    if !marathon.take_token(now) {
+        return None;
+    }
     free.subtract(&fit.resources);
     marathon.books.queue.remove(&app.id, id);
     let mut changed = (*instance).clone();
@@ -189,7 +230,8 @@ fn find(
             .filter_map(|it| it.task.as_ref().map(|task| &task.place))
             .collect()
     };
-    let role = &marathon.config.role;
+    let config = &marathon.config;
+    let roles = Roles { own: &config.role, accepted: &config.accepted_roles };
     let fleet = &marathon.books.fleet;
-    matcher::matches(app, role, offer, free, &placed, fleet, &mut marathon.ports)
+    matcher::matches(app, roles, offer, free, &placed, fleet, &mut marathon.ports)
 }

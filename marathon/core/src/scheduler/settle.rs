@@ -1,6 +1,6 @@
 //! Letting apps come closer to what they are to have, and deployments on with their steps.
 
-use super::{Due, Marathon, advance, ailing};
+use super::{Due, Marathon, advance, ailing, maintenance, roles};
 use crate::app::App;
 use crate::event::{Happening, deployment_info};
 use crate::fleet;
@@ -33,6 +33,7 @@ pub(super) fn settle(marathon: &mut Marathon, now: Now) {
     }
     converge_all(marathon, now);
     show_queue(marathon, now);
+    roles::settle(marathon);
     ask_for_offers(marathon, now);
 }
 
@@ -75,7 +76,12 @@ impl Marathon {
         }
     }
 
-    fn moves(&self, app: &AppId, ailing: &BTreeSet<InstanceId>) -> (Moves, Option<Arc<App>>) {
+    fn moves(
+        &self,
+        app: &AppId,
+        ailing: &BTreeSet<InstanceId>,
+        leaving: &BTreeSet<InstanceId>,
+    ) -> (Moves, Option<Arc<App>>) {
         let all = self.instances_of(app);
         match self.target(app) {
             Target::Nothing => (rollout::stop(&all), None),
@@ -87,7 +93,10 @@ impl Marathon {
                 // Nobody else says how many it is to have, but that it is to have none.
                 let follows = fleet::is_one_per_agent(&app) && to > 0;
                 let to = if follows { self.books.fleet.count_for(&app) } else { to };
-                let ailing = Ailing { who: ailing, at_once: Pace::of(&app).ailing_at_once };
+                // Who is to leave an agent goes like who is unwell: not before another has come.
+                let who = &ailing.union(leaving).cloned().collect();
+                let at_once = Pace::of(&app).ailing_at_once + leaving.len();
+                let ailing = Ailing { who, at_once };
                 (rollout::scale(&all, to, &victims, app.kill_selection, ailing), Some(app))
             }
         }
@@ -103,7 +112,8 @@ fn converge(marathon: &mut Marathon, app: &AppId, now: Now) {
         advance::make_room(marathon, &app, now);
     }
     let ailing = ailing::of(marathon, app, now);
-    let (moves, definition) = marathon.moves(app, &ailing);
+    let leaving = maintenance::leaving(marathon, app, now);
+    let (moves, definition) = marathon.moves(app, &ailing, &leaving);
     for instance in &moves.stop {
         if ailing.contains(instance) {
             ailing::tell(marathon, instance, now);

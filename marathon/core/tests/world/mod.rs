@@ -16,6 +16,7 @@ use model::offer::Offer;
 use model::payload::Payload;
 use model::resources::{Attributes, Resources};
 use model::role::Role;
+use model::rules::Unavailability;
 use model::step::{Core, Now, Time, Timestamp};
 use model::task::{Reason, Source, Status, TaskState};
 use serde_json::{Value, json};
@@ -48,6 +49,8 @@ pub(crate) struct Agent {
     pub(crate) total: Resources,
     pub(crate) attributes: Attributes,
     pub(crate) is_up: bool,
+    /// When it is to be away.
+    pub(crate) away: Option<Unavailability>,
 }
 
 pub(crate) struct World {
@@ -78,6 +81,11 @@ pub(crate) struct World {
     offers: BTreeMap<OfferId, usize>,
     requests: u64,
     pub(crate) numbers: u64,
+    /// Roles that Marathon is in.
+    pub(crate) roles: Vec<String>,
+    /// The role that offers are made in.
+    pub(crate) role: Role,
+    pub(crate) accepted_inverse: Vec<OfferId>,
 }
 
 pub(crate) fn config(seed: u64) -> Config {
@@ -87,8 +95,13 @@ pub(crate) fn config(seed: u64) -> Config {
 impl World {
     /// A Marathon that leads and knows the master, with `agents` of 4 cores and 4 GiB.
     pub(crate) fn new(agents: usize) -> Self {
+        Self::with(agents, config(7))
+    }
+
+    /// The same, with other settings.
+    pub(crate) fn with(agents: usize, config: Config) -> Self {
         let mut world = Self {
-            marathon: Marathon::new(config(7)),
+            marathon: Marathon::new(config),
             time: Duration::ZERO,
             store: BTreeMap::new(),
             agents: Vec::new(),
@@ -110,6 +123,9 @@ impl World {
             offers: BTreeMap::new(),
             requests: 0,
             numbers: 0,
+            roles: Vec::new(),
+            role: Role::any(),
+            accepted_inverse: Vec::new(),
         };
         for n in 0..agents {
             let rack = format!("rack:r{};level:{n}", n % 2);
@@ -130,6 +146,7 @@ impl World {
             total: Resources::parse(resources, &Role::any()).expect("resources"),
             attributes: Attributes::parse(attributes).expect("attributes"),
             is_up: true,
+            away: None,
         });
     }
 
@@ -192,7 +209,10 @@ impl World {
                 }
                 Output::Probe(probe) => self.probes.push(probe),
                 Output::Acknowledge { .. } => self.acknowledged += 1,
-                Output::Subscribe { .. } => {}
+                Output::Subscribe { roles, .. } | Output::Roles { roles, .. } => {
+                    self.roles = roles.iter().map(ToString::to_string).collect();
+                }
+                Output::AcceptInverse { offers } => self.accepted_inverse.extend(offers),
                 Output::StepDown => panic!("no write failed"),
                 Output::Accept { .. }
                 | Output::Decline { .. }
@@ -293,6 +313,8 @@ impl World {
             Output::Store { .. }
             | Output::StepDown
             | Output::Subscribe { .. }
+            | Output::Roles { .. }
+            | Output::AcceptInverse { .. }
             | Output::Acknowledge { .. }
             | Output::Probe(_)
             | Output::Answer { .. }
@@ -329,14 +351,14 @@ impl World {
                 offer: Offer {
                     id,
                     framework: FrameworkId::new("F-0000").expect("an id"),
-                    role: Role::any(),
+                    role: self.role.clone(),
                     agent: agent.id.clone(),
                     hostname: agent.host.as_str().into(),
                     resources: agent.total.minus(&self.used(n)),
                     executors: BTreeSet::new(),
                     agent_info: Payload::default(),
                     agent_address: "".into(),
-                    unavailability: None,
+                    unavailability: agent.away,
                 },
                 attributes: agent.attributes.clone(),
                 region: None,
@@ -348,6 +370,12 @@ impl World {
         }
         self.step(Input::Offers(views));
         true
+    }
+
+    /// What was refused is offered again, as after a while.
+    pub(crate) fn offer_again(&mut self) {
+        self.filtered.clear();
+        self.rest();
     }
 
     /// Lets one task get on. False if none does.

@@ -178,6 +178,8 @@ impl Behind {
                     Output::Event(event) => self.bus.emit(event),
                     Output::StepDown
                     | Output::Subscribe { .. }
+                    | Output::Roles { .. }
+                    | Output::AcceptInverse { .. }
                     | Output::Accept { .. }
                     | Output::Decline { .. }
                     | Output::Revive

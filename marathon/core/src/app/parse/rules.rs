@@ -249,9 +249,19 @@ fn migration(app: &App, reader: &Reader<'_>) {
 }
 
 /// The role it runs in.
-pub(super) fn role(app: &App, reader: &Reader<'_>, _defaults: &Defaults) {
-    if app.role.as_deref() == Some("") {
-        reader.wrong("role", "must not be empty");
+pub(super) fn role(app: &App, reader: &Reader<'_>, defaults: &Defaults) {
+    let top = app.id.top();
+    let top = top.as_ref().map(|top| top.as_str().trim_start_matches('/'));
+    match app.role.as_deref() {
+        None => {}
+        Some("") => reader.wrong("role", "must not be empty"),
+        Some(role) if role == &*defaults.role || Some(role) == top => {}
+        Some(role) => {
+            let known: BTreeSet<_> = [Some(&*defaults.role), top].into_iter().flatten().collect();
+            let known: Vec<_> = known.iter().map(|role| format!("'{role}'")).collect();
+            let error = format!("got '{role}', expected one of: {}", known.join(", "));
+            reader.wrong("role", error);
+        }
     }
 }
 
@@ -261,8 +271,12 @@ pub(super) fn accepted_roles(app: &App, reader: &Reader<'_>, defaults: &Defaults
         reader.wrong("acceptedResourceRoles", "must not be empty");
     }
     let own = app.role.as_deref().unwrap_or(&defaults.role);
+    // Without a role it may yet get that of its group.
+    let top = app.id.top().filter(|_| app.role.is_none());
+    let is_top =
+        |role: &str| top.as_ref().is_some_and(|it| it.as_str().trim_start_matches('/') == role);
     for (index, role) in app.accepted_resource_roles.iter().enumerate() {
-        if role != "*" && role != own {
+        if role != "*" && role != own && !is_top(role) {
             let error = format!("acceptedResourceRoles can only contain '*' and '{own}'");
             reader.wrong(&format!("acceptedResourceRoles({index})"), error);
         }
