@@ -62,7 +62,8 @@ fn the_framework_id_is_kept_before_a_master_hears_of_it() {
     let kept = String::from_utf8(kept.expect("it is written")).expect("JSON");
     out.clear();
     marathon.step(Input::Committed { write }, now, &mut out);
-    let Some(Output::Subscribe { framework: Some(id) }) = out.iter().find(|it| is_subscribe(it))
+    let Some(Output::Subscribe { framework: Some(id), .. }) =
+        out.iter().find(|it| is_subscribe(it))
     else {
         panic!("{out:?}")
     };

@@ -8,6 +8,7 @@ mod agora;
 mod apps;
 mod groups;
 mod info;
+mod logging;
 mod path;
 mod pods;
 mod proxy;
@@ -127,6 +128,9 @@ async fn dispatch(shared: &Arc<Shared>, words: &[&str], request: Request) -> Rep
     }
     if let (true, ["config"]) = (is_read, words) {
         return json(StatusCode::OK, &serde_json::json!(shared.options.flags));
+    }
+    if let ["logging"] = words {
+        return logging::route(request).await;
     }
     if let ["ping" | "metrics"] | ["metrics", "prometheus"] = words {
         return info::process(shared, words, &request);

@@ -93,3 +93,13 @@ async fn a_node_tells_of_itself_and_abdicates() {
     let (status, body) = api.ask("GET", "/v2/leader", None).await;
     assert_eq!((status, body), (404, json!({"message": "There is no leader"})));
 }
+
+#[tokio::test]
+async fn how_much_is_logged_is_told() {
+    let api = Api::start().await;
+    assert!(api.get("/logging").await["root"].is_string());
+    let change = json!({"logger": "root", "level": "quiet", "durationSeconds": 1});
+    let (status, refusal) = api.ask("POST", "/logging", Some(&change)).await;
+    assert_eq!(status, 422, "{refusal}");
+    assert_eq!(api.ask("DELETE", "/logging", None).await.0, 405);
+}

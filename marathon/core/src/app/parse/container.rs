@@ -1,6 +1,7 @@
 //! Reading `container`.
 
 use super::reader::Reader;
+use super::shared;
 use crate::app::{Container, Docker, Engine, Network, NetworkMode, PortMapping};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -79,6 +80,9 @@ fn volume(reader: &Reader<'_>) -> Value {
     let kinds = ["hostPath", "persistent", "external", "secret"];
     if !kinds.iter().any(|kind| reader.get(kind).is_some()) {
         reader.wrong("", "must have one of hostPath, persistent, external, secret");
+    }
+    if reader.get("persistent").is_some() {
+        reader.wrong("persistent", shared::NO_PERSISTENT);
     }
     if reader.get("hostPath").is_some() {
         reader.required_text("hostPath");

@@ -177,6 +177,9 @@ pub(super) fn executor_needs(given: &Reader<'_>) -> Needs {
 
 fn volume(reader: &Reader<'_>) -> PodVolume {
     let text = |name: &str| reader.get(name).map(|_| reader.required_text(name));
+    if reader.get("persistent").is_some() {
+        reader.wrong("persistent", super::shared::NO_PERSISTENT);
+    }
     let (host, secret) = (text("host"), text("secret"));
     if host.is_some() && secret.is_some() {
         reader.wrong("", "must be one of ephemeral, host, secret");

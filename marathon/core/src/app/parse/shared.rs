@@ -6,6 +6,10 @@ use model::amount::Milli;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// What is said of volumes that would outlive their instance.
+pub(super) const NO_PERSISTENT: &str = "persistent volumes are not supported: an instance would get a \
+                                        directory that goes with it; use hostPath, or external";
+
 /// `resourceLimits`: of CPUs and memory, each at least what is asked for, or `unlimited`.
 pub(super) fn resource_limits(reader: &Reader<'_>, needs: Needs) {
     let Some(limits) = reader.object("resourceLimits") else { return };
