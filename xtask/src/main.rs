@@ -1,7 +1,8 @@
-//! Project chores: `cargo xtask ci`, `tidy`, `sim`, `fuzz`, `bench`.
+//! Project chores: `cargo xtask ci`, `tidy`, `sim`, `fuzz`, `endure`, `bench`.
 
 mod ci;
 mod command;
+mod endure;
 mod fuzz;
 mod python;
 mod tidy;
@@ -34,6 +35,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Take masters away under load, as the end-to-end tests do, but with more tasks and for longer
+    Endure(endure::Arguments),
     /// Feed what is read from the network and from flags with made-up input, and check its laws
     Fuzz(fuzz::Arguments),
     /// Run the benchmarks in a release build (arguments are handed on; see --help of it)
@@ -62,6 +65,7 @@ fn run(chore: Chore) -> anyhow::Result<()> {
         Chore::Sim { args } => {
             command::cargo(&["run", "--quiet", "--release", "-p", "sim", "--"], &args)
         }
+        Chore::Endure(arguments) => endure::run(&arguments),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Bench { args } => {
             // The agora binary is measured too, so it must be as new as the benchmarks.

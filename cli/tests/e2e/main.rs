@@ -18,4 +18,5 @@ mod protocols;
 mod rolling;
 mod scheduler;
 mod security;
+mod succession;
 mod third_party;

@@ -1,4 +1,7 @@
-//! All masters are replaced, one after the other, under a framework whose tasks come and go.
+//! All masters are replaced, one after the other, and leaders are killed, one after the other, under a
+//! framework whose tasks come and go.
+//!
+//! `cargo xtask endure` runs these with more tasks and for longer, by what the environment says.
 
 use crate::harness::{Daemon, PATIENCE, World, free_ports, until, until_async};
 use crate::membership::{raft, voters_are};
@@ -9,11 +12,28 @@ use framework_sdk::{Client, ClientOptions, EventStream, Handle, SessionEvent};
 use proto::mesos::v1::scheduler::Event;
 use proto::mesos::v1::{Offer, TaskId, TaskState, TaskStatus};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// A number from the environment, where somebody wants more than there is time for in every run.
+fn wanted(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |text| text.parse().expect("a whole number"))
+}
 
 /// Tasks that run at the same time.
-const AT_ONCE: usize = 50;
+fn at_once() -> usize {
+    wanted("AGORA_TEST_TASKS", 50)
+}
+
+/// Leaders that are killed.
+fn kills() -> usize {
+    wanted("AGORA_TEST_LEADER_KILLS", 3)
+}
+
+/// From one kill of a leader to the next.
+const KILL_EVERY: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether all tasks have ended, which is less than patience lasts.
 const LOOKS_MAX: u32 = 1_000;
@@ -78,8 +98,14 @@ impl Seen {
     }
 }
 
-/// A framework that keeps [`AT_ONCE`] short tasks running.
-async fn keep_running(handle: Handle, mut events: EventStream, seen: Arc<Mutex<Seen>>) {
+/// A framework that keeps short tasks running. Each makes a directory of its own in `marks`, and fails
+/// if that is there already: nothing runs twice.
+async fn keep_running(
+    handle: Handle,
+    mut events: EventStream,
+    seen: Arc<Mutex<Seen>>,
+    marks: PathBuf,
+) {
     while let Some(event) = events.next().await {
         match event {
             SessionEvent::Subscribed { again, .. } => {
@@ -87,7 +113,7 @@ async fn keep_running(handle: Handle, mut events: EventStream, seen: Arc<Mutex<S
                 reconcile(&handle, &seen);
             }
             SessionEvent::Disconnected { .. } => {}
-            SessionEvent::Event(event) => take(&handle, *event, &seen),
+            SessionEvent::Event(event) => take(&handle, *event, &seen, &marks),
             SessionEvent::Ended(end) => {
                 seen.lock().expect("not poisoned").wrong.push(format!("it ended: {end}"));
             }
@@ -95,24 +121,27 @@ async fn keep_running(handle: Handle, mut events: EventStream, seen: Arc<Mutex<S
     }
 }
 
-fn take(handle: &Handle, event: Event, seen: &Arc<Mutex<Seen>>) {
+fn take(handle: &Handle, event: Event, seen: &Arc<Mutex<Seen>>, marks: &Path) {
     if let Some(update) = event.update {
         seen.lock().expect("not poisoned").note(&update.status);
     }
     for offer in event.offers.into_iter().flat_map(|offers| offers.offers) {
-        answer(handle, &offer, &mut seen.lock().expect("not poisoned"));
+        answer(handle, &offer, &mut seen.lock().expect("not poisoned"), marks);
     }
 }
 
-fn answer(handle: &Handle, offer: &Offer, seen: &mut Seen) {
+fn answer(handle: &Handle, offer: &Offer, seen: &mut Seen, marks: &Path) {
     let mut available = Available::of(offer);
     let mut tasks = Vec::new();
-    let mut room = if seen.is_enough { 0 } else { AT_ONCE.saturating_sub(seen.live().len()) };
+    let mut room = if seen.is_enough { 0 } else { at_once().saturating_sub(seen.live().len()) };
+    // A dozen or two begin and end in a second, however many there are.
+    let secs = at_once() / 16;
     while room > 0
-        && let Some(taken) = available.take(&Needs::new(0.05, 16.0))
+        && let Some(taken) = available.take(&Needs::new(0.02, 8.0))
     {
         let id = format!("task-{}", seen.tasks.len());
-        tasks.push(TaskBuilder::shell(&id, "sleep 3").build(&offer.agent_id, taken.resources));
+        let command = format!("mkdir {}/{id} && exec sleep {secs}", marks.display());
+        tasks.push(TaskBuilder::shell(&id, &command).build(&offer.agent_id, taken.resources));
         seen.tasks.insert(id, Story::default());
         room -= 1;
     }
@@ -128,6 +157,70 @@ fn reconcile(handle: &Handle, seen: &Arc<Mutex<Seen>>) {
     drop(handle.submit(framework_sdk::calls::reconcile(tasks)));
 }
 
+/// Everything that a test of these needs beside its masters.
+struct Load {
+    handle: Handle,
+    seen: Arc<Mutex<Seen>>,
+    framework: JoinHandle<()>,
+    _agents: [Daemon; 2],
+}
+
+impl Load {
+    /// Starts agents and the framework, and waits until its tasks come and go.
+    async fn start(world: &World, masters: &str) -> Self {
+        let agents = [
+            world.start_agent("agent-1", masters, "31000-31499").await,
+            world.start_agent("agent-2", masters, "31500-31999").await,
+        ];
+        let info = framework("rolling", "root", Duration::from_secs(3_600));
+        let masters = masters.split(',').map(str::to_owned).collect();
+        let (handle, events) = Client::connect(ClientOptions::new(masters, info));
+        let seen: Arc<Mutex<Seen>> = Arc::default();
+        let marks = world.path("marks");
+        std::fs::create_dir(&marks).expect("a directory");
+        let framework = tokio::spawn(keep_running(handle.clone(), events, seen.clone(), marks));
+        let load = Self { handle, seen, framework, _agents: agents };
+        load.goes_on().await;
+        load
+    }
+
+    fn look(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("not poisoned")
+    }
+
+    async fn goes_on(&self) {
+        let before = self.look().finished();
+        until("tasks go on", || (self.look().finished() >= before + 20).then_some(())).await;
+    }
+
+    /// Launches nothing more, and finds that nothing was lost, nothing ran twice, and nothing but the
+    /// session was interrupted.
+    async fn ends_well(self) {
+        self.look().is_enough = true;
+        let mut looks = 0;
+        until_async("every task has come to its end", PATIENCE, async || {
+            looks += 1;
+            if looks % 20 == 0 {
+                reconcile(&self.handle, &self.seen);
+            }
+            let seen = self.look();
+            let live: Vec<_> = seen.tasks.iter().filter(|(_, story)| !story.is_over()).collect();
+            assert!(looks < LOOKS_MAX, "still live: {live:?}");
+            live.is_empty().then_some(())
+        })
+        .await;
+        self.handle.teardown().await.expect("the last leader answers");
+        self.framework.abort();
+        let seen = self.look();
+        let (all, finished, leaders) = (seen.tasks.len(), seen.finished(), seen.resubscribed);
+        println!("{finished} of {all} tasks ran, under {} leaders", leaders + 1);
+        assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
+        assert!(finished > at_once() && leaders > 0, "{finished} tasks, {leaders} leaders");
+        // What was on its way to an agent when a leader ended may never have run.
+        assert!(all - finished <= at_once() * leaders, "{finished} of {all} ran");
+    }
+}
+
 #[tokio::test]
 async fn all_masters_are_replaced_while_tasks_come_and_go_and_none_is_lost() {
     let world = World::new();
@@ -136,17 +229,7 @@ async fn all_masters_are_replaced_while_tasks_come_and_go_and_none_is_lost() {
     let ports = free_ports(3);
     let news: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
     let all = format!("{},{}", masters.peers, news.join(","));
-    let _first = world.start_agent("agent-1", &all, "31000-31499").await;
-    let _second = world.start_agent("agent-2", &all, "31500-31999").await;
-
-    let info = framework("rolling", "root", Duration::from_secs(3_600));
-    let masters = all.split(',').map(str::to_owned).collect();
-    let (handle, events) = Client::connect(ClientOptions::new(masters, info));
-    let seen: Arc<Mutex<Seen>> = Arc::default();
-    let framework = tokio::spawn(keep_running(handle.clone(), events, seen.clone()));
-    let look = || seen.lock().expect("not poisoned");
-    until("tasks run", || (look().finished() >= 10).then_some(())).await;
-
+    let load = Load::start(&world, &all).await;
     for (at, port) in ports.iter().enumerate() {
         let addresses: Vec<_> = daemons.iter().map(|one: &Daemon| one.address.clone()).collect();
         let (port, join) = (format!("--port={port}"), format!("--join={}", addresses.join(",")));
@@ -160,28 +243,27 @@ async fn all_masters_are_replaced_while_tasks_come_and_go_and_none_is_lost() {
         assert_eq!(code, Some(0), "{err}");
         assert_eq!(old.ended("the removed master ends").await, Some(1));
         voters_are(&all, &addresses).await;
-        let before = look().finished();
-        until("tasks go on", || (look().finished() >= before + 20).then_some(())).await;
+        load.goes_on().await;
     }
+    load.ends_well().await;
+}
 
-    look().is_enough = true;
-    let mut looks = 0;
-    until_async("every task has come to its end", PATIENCE, async || {
-        looks += 1;
-        if looks % 20 == 0 {
-            reconcile(&handle, &seen);
-        }
-        let seen = look();
-        let live: Vec<_> = seen.tasks.iter().filter(|(_, story)| !story.is_over()).collect();
-        assert!(looks < LOOKS_MAX, "still live: {live:?}");
-        live.is_empty().then_some(())
-    })
-    .await;
-    handle.teardown().await.expect("the last leader answers");
-    framework.abort();
-    let seen = look();
-    let (all, finished, resubscribed) = (seen.tasks.len(), seen.finished(), seen.resubscribed);
-    assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
-    assert!(finished > AT_ONCE && resubscribed > 0, "{finished} tasks, {resubscribed} leaders");
-    assert!(all - finished <= AT_ONCE, "{finished} of {all} ran");
+#[tokio::test]
+async fn leaders_are_killed_while_tasks_come_and_go_and_none_is_lost() {
+    let world = World::new();
+    let mut masters = world.start_masters(&[]).await;
+    let load = Load::start(&world, &masters.peers).await;
+    for _ in 0..kills() {
+        let since = Instant::now();
+        let all: Vec<&Daemon> = masters.daemons.iter().collect();
+        let leader = world.leader(&all).await;
+        let mut dead = masters.daemons.remove(leader);
+        dead.kill();
+        let port = dead.address.rsplit(':').next().and_then(|it| it.parse().ok()).expect("a port");
+        let back = world.start_master(&dead.name, port, &masters.peers, &[]).await;
+        masters.daemons.push(back);
+        until("it is time for the next", || (since.elapsed() >= KILL_EVERY).then_some(())).await;
+    }
+    load.goes_on().await;
+    load.ends_well().await;
 }
