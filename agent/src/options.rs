@@ -11,7 +11,7 @@ use std::time::Duration;
 use model::link::FaultDomain;
 use model::resources::{Attributes, BadResources, Shortage};
 use model::role::Role;
-use transport::auth::Credentials;
+use transport::auth::{Credentials, TokenKey};
 use transport::identity::Identity;
 use transport::server::BindError;
 
@@ -146,6 +146,8 @@ pub struct Authentication {
     pub readonly: bool,
     /// Whether those must who change something, or may.
     pub readwrite: bool,
+    /// Whether executors must, by the token that they are started with. Signed with this key.
+    pub executors: Option<Arc<TokenKey>>,
 }
 
 /// How containers come by images.

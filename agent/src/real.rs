@@ -23,7 +23,9 @@ use proto::mesos::v1::{
     value,
 };
 use tokio_util::sync::CancellationToken;
+use transport::auth::TokenKey;
 
+use crate::api::executor_token;
 use crate::containerizer::{
     self, CommandLine, Containerizer, LaunchSpec, Limits, Networks, Usage, Wanted,
 };
@@ -52,6 +54,8 @@ pub(crate) struct Surroundings {
     pub(crate) executor_shutdown_grace_period: Duration,
     pub(crate) executor_reregistration_timeout: Duration,
     pub(crate) switch_user: bool,
+    /// Signs what executors show the agent. Absent: they show nothing.
+    pub(crate) token_key: Option<Arc<TokenKey>>,
 }
 
 /// Runs executors in containers of this machine.
@@ -330,6 +334,10 @@ impl Real {
             let backoff = around.executor_reregistration_timeout / 2;
             all.push(("MESOS_RECOVERY_TIMEOUT", format_duration(around.recovery_timeout)));
             all.push(("MESOS_SUBSCRIPTION_BACKOFF_MAX", format_duration(backoff)));
+        }
+        if let Some(key) = &around.token_key {
+            let token = executor_token(key, &run.framework, &run.executor, &run.container);
+            all.push(("MESOS_EXECUTOR_AUTHENTICATION_TOKEN", token));
         }
         let mut all: Vec<(String, String)> =
             all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

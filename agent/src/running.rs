@@ -479,6 +479,7 @@ fn real(options: &Options, address: SocketAddr, offered: &Resources) -> Result<R
         recovery_timeout: options.recovery_timeout,
         executor_shutdown_grace_period: options.executor_shutdown_grace_period,
         executor_reregistration_timeout: options.executor_reregistration_timeout,
+        token_key: options.authentication.executors.clone(),
         switch_user: options.switch_user && nix::unistd::geteuid().is_root(),
     };
     let fetcher = Fetcher::new(FetcherOptions {

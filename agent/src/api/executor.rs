@@ -13,7 +13,7 @@ use proto::convert::executor::{Body as Wanted, CallError, call_from_wire};
 use transport::http::{Encoding, Refused, accepted, read_call};
 use transport::records::{QueueLimits, records};
 
-use super::Api;
+use super::{Api, access};
 use crate::handle::{NoAnswer, Sink};
 use crate::wire::{self, Whereabouts};
 
@@ -36,6 +36,7 @@ async fn answer(api: &Api, request: Request) -> Result<Response, Refused> {
         }
     })?;
     let (framework, executor) = (call.framework, call.executor);
+    access::check_executor(api, &parts.extensions, &framework, &executor)?;
     let handle = &api.shared.handle;
     let answer = match call.body {
         Wanted::Heartbeat => return Ok(StatusCode::ACCEPTED.into_response()),

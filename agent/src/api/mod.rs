@@ -8,6 +8,8 @@ mod read;
 mod state;
 mod streamed;
 
+pub(crate) use access::token as executor_token;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

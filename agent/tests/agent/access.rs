@@ -5,14 +5,24 @@ use std::sync::Arc;
 use agent::Authentication;
 use transport::auth::{Credential, Credentials};
 
-use crate::{Site, client};
+use model::task::TaskState;
+use reqwest::StatusCode;
+use serde_json::json;
+use transport::auth::TokenKey;
+
+use crate::master::AGENT;
+use crate::{PATIENCE, Site, client, command_task, executor_task, of};
 
 #[tokio::test]
 async fn an_agent_asks_for_a_name_and_its_secret() {
     let known = Credentials::new([Credential::new("ops", "o")]);
     let site = Site::with(move |options| {
-        options.authentication =
-            Authentication { credentials: Some(Arc::new(known)), readonly: true, readwrite: true };
+        options.authentication = Authentication {
+            credentials: Some(Arc::new(known)),
+            readonly: true,
+            readwrite: true,
+            executors: None,
+        };
     })
     .await;
     for (path, realm) in [
@@ -37,4 +47,75 @@ async fn an_agent_asks_for_a_name_and_its_secret() {
         assert_ne!(answer.status(), 401, "{path}");
     }
     site.end().await;
+}
+
+#[tokio::test]
+async fn an_executor_speaks_for_itself_by_its_token_and_for_nobody_else() {
+    let key = TokenKey::new(b"0123456789abcdef0123456789abcdef");
+    let mut site = Site::with(|options| {
+        options.authentication =
+            Authentication { executors: Some(Arc::new(key.clone())), ..Authentication::default() };
+    })
+    .await;
+    // The built-in one has its token and shows it.
+    site.master.launch(command_task(AGENT, "t1", "sleep 1000"));
+    site.master.status_of(TaskState::Running).await;
+    site.master.launch(executor_task(AGENT, "t2", "e2"));
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let token = loop {
+        if let Some(token) = written_token(site.work_dir.path()) {
+            break token;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the executor did not start");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+
+    let subscribe = |executor: &str| {
+        let mut call = of(executor, "SUBSCRIBE");
+        call["subscribe"] = json!({"unacknowledged_tasks": [], "unacknowledged_updates": []});
+        call
+    };
+    let foreign = TokenKey::new(b"fedcba9876543210fedcba9876543210");
+    let claims = key.check_bearer(&format!("Bearer {token}")).expect("of this agent");
+    let claims = claims.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let of_another_run = key.sign(&claims.clone().chain([("cid", "another")]).collect());
+    for (executor, shown, status) in [
+        ("e2", None, 401),
+        ("e2", Some(foreign.sign(&claims.collect())), 401),
+        ("e2", Some(of_another_run), 403),
+        ("t1", Some(token.clone()), 403),
+        ("unknown", Some(token.clone()), 403),
+        ("e2", Some(token), 200),
+    ] {
+        let mut request = client().post(site.url("/api/v1/executor")).json(&subscribe(executor));
+        if let Some(token) = &shown {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::from_u16(status).expect("one"), "{executor}");
+        if status == 401 {
+            let challenge = &answer.headers()["www-authenticate"];
+            assert_eq!(challenge, "Bearer realm=\"mesos-agent-executor\"");
+        }
+    }
+    site.end().await;
+}
+
+/// The token in the environment that the custom executor has written to its sandbox.
+fn written_token(directory: &std::path::Path) -> Option<String> {
+    for entry in std::fs::read_dir(directory).ok()?.flatten() {
+        let path = entry.path();
+        if path.is_dir() && !path.is_symlink() {
+            if let Some(found) = written_token(&path) {
+                return Some(found);
+            }
+        } else if path.ends_with("environment") {
+            let text = std::fs::read_to_string(&path).ok()?;
+            let mut lines = text.lines();
+            let token =
+                lines.find_map(|line| line.strip_prefix("MESOS_EXECUTOR_AUTHENTICATION_TOKEN="))?;
+            return Some(token.to_owned());
+        }
+    }
+    None
 }

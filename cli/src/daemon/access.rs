@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use transport::auth::{Credential, Credentials};
+use transport::auth::{Credential, Credentials, TokenKey};
 use transport::identity::Identity;
 
 /// A way to prove who one is, by Mesos's name.
@@ -90,6 +90,13 @@ pub(crate) struct OfAgent {
     /// Whether those must authenticate who change something, and callers of the operator API
     #[arg(long, env = "AGORA_AUTHENTICATE_HTTP_READWRITE", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     authenticate_http_readwrite: bool,
+    /// Whether executors must authenticate; each is started with a token for that
+    #[arg(long, env = "AGORA_AUTHENTICATE_HTTP_EXECUTORS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    authenticate_http_executors: bool,
+    /// File with the key that these tokens are signed with, at least 32 random bytes; keep it over
+    /// restarts of the agent
+    #[arg(long, env = "AGORA_JWT_SECRET_KEY")]
+    jwt_secret_key: Option<PathBuf>,
 }
 
 impl OfAgent {
@@ -99,7 +106,17 @@ impl OfAgent {
             credentials: credentials(self.http_credentials.as_deref())?,
             readonly: self.authenticate_http_readonly,
             readwrite: self.authenticate_http_readwrite,
+            executors: self
+                .jwt_secret_key
+                .as_deref()
+                .map(TokenKey::load)
+                .transpose()?
+                .map(Arc::new),
         };
+        ensure!(
+            self.authenticate_http_executors == settings.executors.is_some(),
+            "--authenticate_http_executors and --jwt_secret_key go together: give both or none"
+        );
         let flags = [
             ("authenticate_http_readonly", settings.readonly),
             ("authenticate_http_readwrite", settings.readwrite),

@@ -159,15 +159,20 @@ fn position(error: &serde_json::Error) -> String {
 }
 
 fn read(path: &Path) -> Result<String, CredentialError> {
-    let read = || {
-        let mode = std::fs::metadata(path)?.permissions().mode();
-        if mode & OTHERS != 0 {
-            let path = path.display();
-            tracing::warn!(%path, "everybody on this machine has access to this file: chmod o= it");
-        }
-        std::fs::read_to_string(path)
-    };
-    read().map_err(|source| CredentialError::Read { path: path.to_owned(), source })
+    let text = read_private(path).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    });
+    text.map_err(|source| CredentialError::Read { path: path.to_owned(), source })
+}
+
+/// Reads a file with secrets, and warns if everybody on this machine can.
+pub(super) fn read_private(path: &Path) -> io::Result<Vec<u8>> {
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    if mode & OTHERS != 0 {
+        let path = path.display();
+        tracing::warn!(%path, "everybody on this machine has access to this file: chmod o= it");
+    }
+    std::fs::read(path)
 }
 
 #[cfg(test)]

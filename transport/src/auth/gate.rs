@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
-use super::{Credentials, Principal};
+use super::{Credentials, Principal, TokenKey};
 use crate::http::Refused;
 
 /// A way to find out who calls.
@@ -17,6 +17,8 @@ use crate::http::Refused;
 pub enum Authenticator {
     /// Name and secret, by the Basic scheme of HTTP.
     Basic(Arc<Credentials>),
+    /// A signed token, by the Bearer scheme.
+    Bearer(Arc<TokenKey>),
 }
 
 /// Which realm a request belongs to; absent: it is open to everybody.
@@ -76,12 +78,20 @@ impl Authenticator {
             Self::Basic(credentials) => {
                 credentials.check_basic(authorization).map(Principal::named)
             }
+            Self::Bearer(key) => {
+                let claims = key.check_bearer(authorization)?;
+                Some(Principal {
+                    value: claims.get("sub").map(|name| name.as_str().into()),
+                    claims,
+                })
+            }
         }
     }
 
     fn challenge(&self, realm: &str) -> String {
         match self {
             Self::Basic(_) => format!("Basic realm=\"{realm}\""),
+            Self::Bearer(_) => format!("Bearer realm=\"{realm}\""),
         }
     }
 }

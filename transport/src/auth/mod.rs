@@ -6,6 +6,7 @@
 mod credentials;
 mod gate;
 mod secret;
+mod token;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use axum::http::Extensions;
 pub use credentials::{Credential, CredentialError, Credentials};
 pub use gate::{Authenticator, Gate, RealmOf};
 pub use secret::Secret;
+pub use token::{KeyError, TokenKey};
 
 /// Who has proved to be at the other end: an extension of every authenticated request.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
