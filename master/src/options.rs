@@ -1,6 +1,7 @@
 //! What a master is told when it starts.
 
 use master_core::{MinAllocatable, RemovalRate, Sorter};
+use model::acl::Acls;
 use model::link::FaultDomain;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -86,6 +87,8 @@ pub struct Options {
     pub max_operator_event_stream_subscribers: usize,
     /// Who must prove to be who they are.
     pub authentication: Authentication,
+    /// Who may do what.
+    pub acls: Arc<Acls>,
     /// What shows the other masters who this one is.
     pub identity: Identity,
     /// All flags as text, for `/flags`. Nothing secret may be in it.
@@ -150,6 +153,7 @@ impl Default for Options {
             max_unreachable_tasks_per_framework: 1_000,
             max_operator_event_stream_subscribers: 1_000,
             authentication: Authentication::default(),
+            acls: Arc::default(),
             identity: Identity::default(),
             flags: BTreeMap::new(),
         }

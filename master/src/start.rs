@@ -136,9 +136,14 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         handle.tell(Input::SetWhitelist(Some(hosts.clone()))).await;
         tokio::spawn(whitelist::watch(path, hosts, handle.clone(), stop.clone()));
     }
-    let links =
-        Links { driver: handle.clone(), leadership: leadership.clone(), stop: stop.clone() };
+    let links = Links {
+        driver: handle.clone(),
+        leadership: leadership.clone(),
+        acls: options.acls.clone(),
+        stop: stop.clone(),
+    };
     let shared = Arc::new(Shared {
+        acls: options.acls.clone(),
         facts,
         view,
         driver: handle,
@@ -235,6 +240,7 @@ fn config(options: &Options) -> Result<Config, StartError> {
         framework_sorter: options.framework_sorter,
         domain: options.domain.clone(),
         root_submissions: options.root_submissions,
+        acls: options.acls.clone(),
         seed,
         ..Config::default()
     })

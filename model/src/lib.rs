@@ -3,6 +3,7 @@
 //! Nothing here does IO, reads a clock or knows of a wire format. A value of one of these types is
 //! well formed: what cannot be is refused when it is made, so nobody has to check again.
 
+pub mod acl;
 pub mod amount;
 pub mod call;
 pub mod constraints;

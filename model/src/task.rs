@@ -258,6 +258,8 @@ pub struct TaskSpec {
     pub resources: Resources,
     /// What runs it.
     pub runs_by: RunsBy,
+    /// The user that its command names.
+    pub user: Option<Arc<str>>,
     /// How long it may take to end when killed, where it says so.
     pub kill_grace: Option<Duration>,
     /// Encoded `mesos.v1.TaskInfo`, all of it.
@@ -284,6 +286,8 @@ pub struct ExecutorSpec {
     pub is_default: bool,
     /// What it takes beside its tasks.
     pub resources: Resources,
+    /// The user that its command names.
+    pub user: Option<Arc<str>>,
     /// How long it may take to end when asked, where it says so.
     pub shutdown_grace: Option<Duration>,
     /// Encoded `mesos.v1.ExecutorInfo`, all of it.

@@ -234,6 +234,7 @@ impl World {
             id: ExecutorId::new(format!("exec-{at}-{}", node.launched)).expect("well formed"),
             is_default: kind == 2,
             resources: Resources::parse("cpus:0.1;mem:32", &Role::any()).expect("well formed"),
+            user: None,
             shutdown_grace: None,
             info: Payload::default(),
         };
@@ -255,6 +256,7 @@ impl World {
                 agent,
                 resources,
                 runs_by,
+                user: None,
                 kill_grace: None,
                 info,
             }));

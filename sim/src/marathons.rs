@@ -157,6 +157,7 @@ impl World {
                         agent: agent.clone(),
                         resources: launch.resources,
                         runs_by: RunsBy::Command,
+                        user: None,
                         kill_grace: None,
                         info: Payload::default(),
                     })

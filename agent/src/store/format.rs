@@ -217,6 +217,7 @@ fn executor(form: ExecutorForm) -> Result<Record, String> {
             id,
             is_default: false,
             resources: Resources::none(),
+            user: None,
             shutdown_grace: None,
             info: Payload::default(),
         }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
+use model::acl::Acls;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use transport::auth::{Credential, Credentials, TokenKey};
@@ -46,6 +47,12 @@ pub(crate) struct OfMaster {
     /// File with the name and the secret that this master shows the others, in the forms of credentials
     #[arg(long, env = "AGORA_CREDENTIAL")]
     credential: Option<PathBuf>,
+    /// Who may do what: rules in JSON, or a file with them, also as file:///path
+    #[arg(long, env = "AGORA_ACLS")]
+    acls: Option<String>,
+    /// Whether what no rule speaks of is allowed; by default as the rules say, or else it is
+    #[arg(long, env = "AGORA_PERMISSIVE", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    permissive: Option<bool>,
 }
 
 impl OfMaster {
@@ -68,6 +75,7 @@ impl OfMaster {
         ];
         check(&flags, "credentials", settings.credentials.is_some())?;
         options.authentication = settings;
+        options.acls = acls(self.acls.as_deref(), self.permissive)?;
         options.identity = identity(self.credential.as_deref())?;
         Ok(())
     }
@@ -184,6 +192,26 @@ pub(crate) fn identity(credential: Option<&Path>) -> anyhow::Result<Identity> {
 
 fn credentials(path: Option<&Path>) -> anyhow::Result<Option<Arc<Credentials>>> {
     Ok(path.map(Credentials::load).transpose()?.map(Arc::new))
+}
+
+/// The rules that a flag says or names.
+fn acls(text: Option<&str>, permissive: Option<bool>) -> anyhow::Result<Arc<Acls>> {
+    let acls = match text {
+        None => Acls::default(),
+        Some(text) if text.trim_start().starts_with('{') => {
+            serde_json::from_str(text).context("--acls")?
+        }
+        Some(path) => {
+            let path = path.strip_prefix("file://").unwrap_or(path);
+            let read = std::fs::read_to_string(path);
+            let text = read.with_context(|| format!("--acls: cannot read {path}"))?;
+            serde_json::from_str(&text).with_context(|| format!("--acls: {path}"))?
+        }
+    };
+    Ok(Arc::new(match permissive {
+        Some(permissive) => acls.with_permissive(permissive),
+        None => acls,
+    }))
 }
 
 /// What is required must be possible.

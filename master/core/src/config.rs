@@ -1,6 +1,7 @@
 //! What a master is told once, at its start. Plain values: whoever reads flags has checked them.
 
 use allocator::{MinAllocatable, Settings, Sorter};
+use model::acl::Acls;
 use model::link::FaultDomain;
 use model::role::Role;
 use model::rules::Weight;
@@ -61,6 +62,8 @@ pub struct Config {
     pub unreachable_tasks_max: usize,
     /// Whether frameworks may run as root.
     pub root_submissions: bool,
+    /// Who may do what.
+    pub acls: Arc<Acls>,
     /// Decides every random choice. Different for each start of a master.
     pub seed: u64,
 }
@@ -119,6 +122,7 @@ impl Default for Config {
             completed_tasks_max: 1_000,
             unreachable_tasks_max: 1_000,
             root_submissions: true,
+            acls: Arc::default(),
             seed: 0,
         }
     }

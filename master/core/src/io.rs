@@ -243,6 +243,9 @@ pub enum Refusal {
     /// An operator asked for what cannot be, for this reason.
     #[error("{0}")]
     Invalid(String),
+    /// The rules of operators do not allow it, for this reason.
+    #[error("{0}")]
+    Forbidden(String),
     /// An operator asked for what something else is in the way of.
     #[error("{0}")]
     Conflict(String),
@@ -253,7 +256,7 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::NotLeading | Self::NotAgreed | Self::AgentInTransition => 503,
-            Self::NotSubscribed => 403,
+            Self::NotSubscribed | Self::Forbidden(_) => 403,
             Self::NoSuchAgent => 404,
             Self::Conflict(_) => 409,
             Self::FrameworkUnknown

@@ -6,6 +6,7 @@
 //! only when the change has come back as applied.
 
 mod agent_messages;
+mod authorize;
 mod calls;
 pub mod config;
 mod conversions;

@@ -120,7 +120,9 @@ fn lead(books: &mut Books, input: Input, turn: &mut Turn<'_>) {
             agent_messages::apply(books, connection, term_seen, message, turn);
         }
         Input::AgentGone { connection } => agent_messages::gone::apply(books, connection, turn),
-        Input::Operate { request, call, .. } => operator_calls::apply(books, request, call, turn),
+        Input::Operate { request, principal, call } => {
+            operator_calls::apply(books, request, principal.as_deref(), call, turn);
+        }
         Input::SetWhitelist(hosts) => books.allocator.set_whitelist(hosts, turn.now.time),
         Input::Watch { request } => {
             books.publish(turn);

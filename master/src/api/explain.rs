@@ -15,18 +15,27 @@ use serde_json::{Value, json};
 use transport::http::Refused;
 
 use super::Api;
+use super::viewer::Viewer;
 
 /// Endpoints that only the leading master answers.
 pub(super) fn of_leader() -> Router<Api> {
     Router::new().route("/agora/v1/explain/framework/{id}", get(framework))
 }
 
-async fn framework(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Refused> {
+async fn framework(
+    State(api): State<Api>,
+    viewer: Viewer,
+    Path(id): Path<String>,
+) -> Result<Response, Refused> {
     let unknown = || {
         let why = format!("Framework '{id}' is not known, or is over; /frameworks lists them");
         Refused::new(StatusCode::NOT_FOUND, why)
     };
     let id = FrameworkId::new(id.as_str()).map_err(|_| unknown())?;
+    // One that may not be seen is not known.
+    if !viewer.sees_framework_of(&api, &id) {
+        return Err(unknown());
+    }
     let told = api.driver.explain(id).await?.ok_or_else(unknown)?;
     let body = serde_json::to_vec(&rendered(&told)).expect("values can be written");
     let kind = [(header::CONTENT_TYPE, "application/json")];

@@ -9,6 +9,9 @@ use transport::http::Refused;
 
 pub(super) use transport::logging::level;
 
+/// What one who may not change it is not authorized to do.
+pub(super) const WHAT: &str = "change how much is logged";
+
 /// Carries out the call.
 pub(super) fn set(call: &SetLoggingLevel) -> Result<Response, Refused> {
     let duration = u64::try_from(call.duration.nanoseconds);

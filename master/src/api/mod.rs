@@ -4,6 +4,7 @@
 //! write them into this one. What only the leading master can answer stands behind one check.
 
 mod access;
+mod event_filter;
 mod explain;
 mod files;
 mod logging;
@@ -15,6 +16,7 @@ mod scheduler_grpc;
 mod scheduler_stream;
 mod store;
 mod v0;
+mod viewer;
 
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use model::acl::Acls;
 use model::ids::{Reign, Term};
 use model::step::Timestamp;
 use proto::mesos::v1;
@@ -47,6 +50,7 @@ pub(crate) use operator_events::Subscribers;
 pub(crate) type Api = Arc<Shared>;
 
 pub(crate) struct Shared {
+    pub acls: Arc<Acls>,
     pub facts: Facts,
     pub view: Arc<View>,
     pub driver: Handle,

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response as HttpResponse};
 use master_core::Input;
 use master_core::view::InverseAnswer;
+use model::acl::Action;
 use model::ids::{AgentId, FrameworkId};
 use model::link::ip_of;
 use model::operator::OperatorCall;
@@ -23,8 +24,14 @@ use transport::auth::Principal;
 use transport::http::{Encoding, Refused, accepted, answer, read_call};
 
 use super::access::Caller;
+use super::viewer::Viewer;
 use super::{Api, files, logging, metrics, operator_events, v0};
 use crate::facts::Facts;
+
+/// What one who may not see the plan of maintenance is not authorized to do.
+pub(super) const SCHEDULE: &str = "see the maintenance schedule";
+/// The same of what comes of it.
+pub(super) const STATUS: &str = "see the maintenance status";
 
 /// Answers one call.
 pub(super) async fn call(State(api): State<Api>, request: Request) -> HttpResponse {
@@ -42,10 +49,17 @@ async fn answered(api: Api, request: Request) -> Result<HttpResponse, Refused> {
         Refused::bad_request(format!("Failed to validate master::Call: {detail}"))
     })?;
     let encoding = accepted(&parts.headers)?;
-    let caller = Caller(Principal::name_of(&parts.extensions));
+    let principal = Principal::name_of(&parts.extensions);
+    let viewer = Viewer::new(&api, principal.clone());
+    let caller = Caller(principal);
     match kind {
-        Type::Subscribe => Ok(operator_events::subscribe(&api, encoding, &parts.extensions).await),
-        Type::SetLoggingLevel => logging::set(&call.set_logging_level.unwrap_or_default()),
+        Type::Subscribe => {
+            Ok(operator_events::subscribe(&api, viewer, encoding, &parts.extensions).await)
+        }
+        Type::SetLoggingLevel => {
+            viewer.check(Action::SetLogLevel, None, logging::WHAT)?;
+            logging::set(&call.set_logging_level.unwrap_or_default())
+        }
         Type::ListFiles => {
             let list_files = files::list(&api, call.list_files.unwrap_or_default()).await?;
             let r#type = Some(Answer::ListFiles as i32);
@@ -60,7 +74,7 @@ async fn answered(api: Api, request: Request) -> Result<HttpResponse, Refused> {
         }
         kind => match convert::call_from_wire(call).map_err(|error| refused(kind, error))? {
             Some(change) => operate(&api, caller, change).await,
-            None => Ok(read(api, encoding, kind).await),
+            None => Ok(read(api, viewer, encoding, kind).await),
         },
     }
 }
@@ -126,8 +140,8 @@ fn validated(call: &Call) -> Result<Type, String> {
 }
 
 /// Makes and encodes the answer to a question, on a thread where it holds up nobody.
-async fn read(api: Api, encoding: Encoding, kind: Type) -> HttpResponse {
-    let work = move || match response(&api, kind) {
+async fn read(api: Api, viewer: Viewer, encoding: Encoding, kind: Type) -> HttpResponse {
+    let work = move || match response(&api, &viewer, kind) {
         Ok(response) => answer(encoding, &response),
         Err(refused) => refused.into_response(),
     };
@@ -141,7 +155,7 @@ async fn read(api: Api, encoding: Encoding, kind: Type) -> HttpResponse {
     clippy::wildcard_enum_match_arm,
     reason = "calls of the wire that are not named are refused"
 )]
-fn response(api: &Api, kind: Type) -> Result<Response, Refused> {
+fn response(api: &Api, viewer: &Viewer, kind: Type) -> Result<Response, Refused> {
     let mut response = Response::default();
     let answer = match kind {
         Type::GetHealth => {
@@ -154,6 +168,7 @@ fn response(api: &Api, kind: Type) -> Result<Response, Refused> {
             Answer::GetVersion
         }
         Type::GetFlags => {
+            viewer.check(Action::ViewFlags, None, v0::FLAGS)?;
             let flag = |(name, value): (&String, &String)| v1::Flag {
                 name: name.clone(),
                 value: Some(value.clone()),
@@ -177,23 +192,23 @@ fn response(api: &Api, kind: Type) -> Result<Response, Refused> {
             Answer::GetMaster
         }
         Type::GetState => {
-            response.get_state = Some(api.view.state().get_state());
+            response.get_state = Some(viewer.seen(api.view.state()).get_state());
             Answer::GetState
         }
         Type::GetAgents => {
-            response.get_agents = Some(api.view.state().get_agents());
+            response.get_agents = Some(viewer.seen(api.view.state()).get_agents());
             Answer::GetAgents
         }
         Type::GetFrameworks => {
-            response.get_frameworks = Some(api.view.state().get_frameworks());
+            response.get_frameworks = Some(viewer.seen(api.view.state()).get_frameworks());
             Answer::GetFrameworks
         }
         Type::GetTasks => {
-            response.get_tasks = Some(api.view.state().get_tasks());
+            response.get_tasks = Some(viewer.seen(api.view.state()).get_tasks());
             Answer::GetTasks
         }
         Type::GetExecutors => {
-            response.get_executors = Some(api.view.state().get_executors());
+            response.get_executors = Some(viewer.seen(api.view.state()).get_executors());
             Answer::GetExecutors
         }
         Type::GetOperations => {
@@ -201,25 +216,28 @@ fn response(api: &Api, kind: Type) -> Result<Response, Refused> {
             Answer::GetOperations
         }
         Type::GetRoles => {
-            let roles = v0::role_messages(api, &api.view.state());
+            let roles = v0::role_messages(api, viewer, &viewer.seen(api.view.state()));
             response.get_roles = Some(response::GetRoles { roles });
             Answer::GetRoles
         }
         Type::GetWeights => {
-            response.get_weights = Some(response::GetWeights { weight_infos: weights(api) });
+            response.get_weights =
+                Some(response::GetWeights { weight_infos: weights(api, viewer) });
             Answer::GetWeights
         }
         Type::GetQuota => {
-            let status = convert::quota_status(&api.view.rules().quotas);
+            let status = quota_status(api, viewer);
             response.get_quota = Some(response::GetQuota { status });
             Answer::GetQuota
         }
         Type::GetMaintenanceSchedule => {
+            viewer.check(Action::GetMaintenanceSchedule, None, SCHEDULE)?;
             let schedule = convert::schedule_to_wire(&api.view.rules().schedule);
             response.get_maintenance_schedule = Some(response::GetMaintenanceSchedule { schedule });
             Answer::GetMaintenanceSchedule
         }
         Type::GetMaintenanceStatus => {
+            viewer.check(Action::GetMaintenanceStatus, None, STATUS)?;
             let status = maintenance_status(api);
             response.get_maintenance_status = Some(response::GetMaintenanceStatus { status });
             Answer::GetMaintenanceStatus
@@ -236,12 +254,19 @@ fn response(api: &Api, kind: Type) -> Result<Response, Refused> {
 }
 
 /// The weights of roles: those that were set at run time, and those that flags give to others.
-pub(super) fn weights(api: &Api) -> Vec<v1::WeightInfo> {
+pub(super) fn weights(api: &Api, viewer: &Viewer) -> Vec<v1::WeightInfo> {
     let mut all = api.facts.weights.clone();
     let set = &api.view.rules().weights;
     all.extend(set.iter().map(|(role, weight)| (role.to_string(), weight.as_f64())));
     let one = |(role, weight)| v1::WeightInfo { role: Some(role), weight };
-    all.into_iter().map(one).collect()
+    all.into_iter().filter(|(role, _)| viewer.sees_role(role)).map(one).collect()
+}
+
+/// The quotas of roles that the viewer may know.
+pub(super) fn quota_status(api: &Api, viewer: &Viewer) -> v1::quota::QuotaStatus {
+    let mut quotas = api.view.rules().quotas.clone();
+    quotas.retain(|role, _| viewer.may(Action::GetQuota, Some(role.as_str())));
+    convert::quota_status(&quotas)
 }
 
 /// Which machines are to be away, what frameworks say to that, and which are away.

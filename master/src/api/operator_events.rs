@@ -19,6 +19,8 @@ use transport::http::Encoding;
 use transport::records::{QueueLimits, Records, records};
 
 use super::Api;
+use super::event_filter::EventFilter;
+use super::viewer::Viewer;
 use crate::driver::Watching;
 use crate::view::{agent_message, framework_message, task_message};
 
@@ -58,7 +60,12 @@ impl Subscribers {
 }
 
 /// Opens a stream.
-pub(super) async fn subscribe(api: &Api, encoding: Encoding, extensions: &Extensions) -> Response {
+pub(super) async fn subscribe(
+    api: &Api,
+    viewer: Viewer,
+    encoding: Encoding,
+    extensions: &Extensions,
+) -> Response {
     let watching = match api.driver.watch().await {
         Ok(watching) => watching,
         Err(refused) => return refused.into_response(),
@@ -67,7 +74,7 @@ pub(super) async fn subscribe(api: &Api, encoding: Encoding, extensions: &Extens
     let (closed, stop) = (api.subscribers.admit(), api.stop.clone());
     tokio::spawn(async move {
         tokio::select! {
-            () = feed(watching, encoding, &records) => {}
+            () = feed(watching, viewer, encoding, &records) => {}
             () = records.closed() => {}
             () = closed.cancelled() => {}
             () = stop.cancelled() => {}
@@ -78,11 +85,13 @@ pub(super) async fn subscribe(api: &Api, encoding: Encoding, extensions: &Extens
 }
 
 /// Writes events until there are none any more, or nobody reads them.
-async fn feed(watching: Watching, encoding: Encoding, records: &Records) {
+async fn feed(watching: Watching, viewer: Viewer, encoding: Encoding, records: &Records) {
     let picture = watching.picture;
     let first = tokio::task::spawn_blocking(move || {
+        let state = viewer.seen(picture.state()).get_state();
+        let filter = EventFilter::of(&viewer, &state);
         let subscribed = event::Subscribed {
-            get_state: Some(picture.state().get_state()),
+            get_state: Some(state),
             heartbeat_interval_seconds: Some(HEARTBEAT.as_secs_f64()),
         };
         let event = Event {
@@ -90,10 +99,10 @@ async fn feed(watching: Watching, encoding: Encoding, records: &Records) {
             subscribed: Some(subscribed),
             ..Event::default()
         };
-        encoding.encode(&event)
+        (encoding.encode(&event), filter)
     });
     let mut notes = watching.notes;
-    let Ok(first) = first.await else { return };
+    let Ok((first, mut filter)) = first.await else { return };
     if records.send(&first).is_err() {
         return;
     }
@@ -107,7 +116,7 @@ async fn feed(watching: Watching, encoding: Encoding, records: &Records) {
             biased;
             _ = beats.tick() => records.send(&heartbeat),
             note = notes.recv() => match note {
-                Some(note) => match message(&note) {
+                Some(note) => match message(&note).filter(|event| passes(&mut filter, event)) {
                     Some(event) => records.send(&encoding.encode(&event)),
                     None => Ok(()),
                 },
@@ -118,6 +127,10 @@ async fn feed(watching: Watching, encoding: Encoding, records: &Records) {
             return;
         }
     }
+}
+
+fn passes(filter: &mut Option<EventFilter>, event: &Event) -> bool {
+    filter.as_mut().is_none_or(|filter| filter.passes(event))
 }
 
 /// The event that tells of a note, if there is one.

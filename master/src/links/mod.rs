@@ -4,9 +4,11 @@
 //! says goes out as frames, each with the term of the reign. When the reign ends, so do all links.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use master_core::Input;
+use model::acl::{Acls, Action};
 use model::ids::ConnectionId;
 use proto::agora::v1::agent_link_server::{AgentLink, AgentLinkServer};
 use proto::agora::v1::{AgentFrame, MasterFrame};
@@ -15,6 +17,7 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use transport::auth::Principal;
 use transport::grpc::MESSAGE_BYTES_MAX;
 
 use crate::driver::Handle;
@@ -25,6 +28,7 @@ use crate::leadership::{Leadership, serving};
 pub(crate) struct Links {
     pub driver: Handle,
     pub leadership: watch::Receiver<Leadership>,
+    pub acls: Arc<Acls>,
     pub stop: CancellationToken,
 }
 
@@ -45,6 +49,13 @@ impl AgentLink for Links {
         &self,
         request: Request<Streaming<AgentFrame>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
+        let principal = Principal::name_of(request.extensions());
+        if !self.acls.allow(Action::RegisterAgent, principal.as_deref(), None) {
+            let who = principal.as_deref().unwrap_or("nobody");
+            tracing::warn!(principal = who, "refused an agent that may not register");
+            let text = format!("Not authorized to register an agent as '{who}'");
+            return Err(Status::permission_denied(text));
+        }
         let (term, _, _) = serving(&self.leadership).map_err(|not| not.status())?;
         let (connection, messages) = self.driver.new_link();
         // Cancelled when either direction has ended, so that the other one ends too.

@@ -76,6 +76,11 @@ impl View {
         self.inverse_answers.load_full()
     }
 
+    /// The user of a framework.
+    pub(crate) fn user_of(&self, id: &FrameworkId) -> Option<Arc<str>> {
+        self.frameworks.get(id).map(|entry| entry.model.framework.user.clone())
+    }
+
     /// The hosts of all agents: id, name and address.
     pub(crate) fn hosts(&self) -> Vec<(AgentId, Arc<str>, Arc<str>)> {
         let all = entries(&self.agents);

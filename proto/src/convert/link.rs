@@ -302,6 +302,7 @@ fn live_executor_from_wire(wire: wire::LiveExecutor) -> Result<LiveExecutor, Mal
             id: ExecutorId::new(wire.executor_id)?,
             is_default: false,
             resources: Resources::none(),
+            user: None,
             shutdown_grace: None,
             info: Payload::default(),
         }

@@ -12,6 +12,7 @@ use super::{
     Malformed, checks, duration, payload, resources, time_info, timestamp, timestamp_from_secs,
     unpack, unpack_own, update_id,
 };
+use crate::mesos::v1::CommandInfo;
 use crate::mesos::v1::executor_info::Type as ExecutorType;
 use crate::mesos::v1::{ContainerInfo, ExecutorInfo, TaskInfo, TaskStatus, container_info};
 
@@ -88,6 +89,7 @@ fn spec(
     check_limits(info, &resources)?;
     check_group_member(info, launched)?;
     let kill_grace = grace.and_then(duration);
+    let user = user(info.command.as_ref());
     let runs_by = runs_by(info, framework, launched)?;
     Ok(TaskSpec {
         id,
@@ -95,9 +97,14 @@ fn spec(
         agent,
         resources,
         runs_by,
+        user,
         kill_grace,
         info: payload(info),
     })
+}
+
+fn user(command: Option<&CommandInfo>) -> Option<Arc<str>> {
+    command.and_then(|command| command.user.as_deref()).map(Arc::from)
 }
 
 fn within<T>(what: &str, result: Result<T, Malformed>) -> Result<T, Malformed> {
@@ -262,6 +269,7 @@ fn executor_spec(
         id,
         is_default,
         resources,
+        user: user(info.command.as_ref()),
         shutdown_grace: info.shutdown_grace_period.as_ref().and_then(duration),
         info: payload(info),
     })

@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::Value;
 
 /// The least bytes of a key: as many as the signature has, or it is easier to guess than that.
-pub const KEY_BYTES_MIN: usize = 32;
+const KEY_BYTES_MIN: usize = 32;
 
 /// Why a key is of no use.
 #[derive(Debug, thiserror::Error)]

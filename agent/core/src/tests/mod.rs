@@ -69,6 +69,7 @@ pub(super) fn task(name: &str, milli: i64) -> TaskSpec {
         agent: aid(),
         resources: cpus(milli),
         runs_by: RunsBy::Command,
+        user: None,
         kill_grace: None,
         info: Payload::default(),
     }
@@ -79,6 +80,7 @@ pub(super) fn executor(name: &str, milli: i64) -> ExecutorSpec {
         id: eid(name),
         is_default: false,
         resources: cpus(milli),
+        user: None,
         shutdown_grace: None,
         info: Payload::default(),
     }

@@ -1,6 +1,7 @@
 //! Launching: the checks a task must pass, and what is booked when it does.
 
 use super::accept::{Accepted, refuse_task};
+use crate::authorize;
 use crate::state::agents::Executor;
 use crate::state::tasks::Task;
 use crate::state::{Books, Turn};
@@ -28,8 +29,15 @@ pub(crate) fn each(
             Ok(spec) => check_single(books, accepted, spec),
             Err(invalid) => Err(invalid.why.clone()),
         };
-        if let Err(why) = checked {
-            let (framework, reason) = (&accepted.framework, Reason::TaskInvalid);
+        let authorized = |task: &TaskSpec| {
+            let may = authorize::task(books, &accepted.framework, task, None);
+            may.map_err(|why| (Reason::TaskUnauthorized, why))
+        };
+        let checked = checked
+            .map_err(|why| (Reason::TaskInvalid, why))
+            .and_then(|()| task.as_ref().map_or(Ok(()), authorized));
+        if let Err((reason, why)) = checked {
+            let framework = &accepted.framework;
             refuse_task(books, framework, &task, TaskState::Error, reason, why, turn);
         } else if let Ok(spec) = task {
             let executor = match &spec.runs_by {
@@ -52,11 +60,18 @@ pub(crate) fn group(
     if tasks.is_empty() {
         return;
     }
-    match check_group(books, accepted, executor, tasks) {
+    let checked = check_group(books, accepted, executor, tasks);
+    let checked = checked.map_err(|why| (Reason::TaskGroupInvalid, why)).and_then(|group| {
+        let (executor, specs) = &group;
+        let may = |task| authorize::task(books, &accepted.framework, task, Some(executor));
+        let all = specs.iter().try_for_each(may);
+        all.map(|()| group).map_err(|why| (Reason::TaskGroupUnauthorized, why))
+    });
+    match checked {
         Ok((executor, specs)) => start(books, accepted, Some(executor), specs, true, turn),
-        Err(why) => {
+        Err((reason, why)) => {
             for task in tasks {
-                let (framework, reason) = (&accepted.framework, Reason::TaskGroupInvalid);
+                let framework = &accepted.framework;
                 let why = why.clone();
                 refuse_task(books, framework, task, TaskState::Error, reason, why, turn);
             }

@@ -1,6 +1,7 @@
 //! SUBSCRIBE: a framework opens its stream. What is new about it is agreed on before it hears so.
 
 use super::{check_principal, list};
+use crate::authorize;
 use crate::io::{Done, Output, Refusal};
 use crate::note::Note;
 use crate::state::frameworks::{Framework, Stream, Subscribing, Wishes};
@@ -33,6 +34,7 @@ pub(crate) fn apply(
     }
     description.principal = description.principal.or(principal);
     let wishes = check(books, &description, &suppressed)
+        .and_then(|()| authorize::roles(books, &description))
         .and_then(|()| Wishes::new(&description, suppressed, constraints));
     let wishes = match wishes {
         Ok(wishes) => wishes,

@@ -2,6 +2,7 @@
 //! it is answered by what came of it.
 
 use super::subscribe;
+use crate::authorize;
 use crate::io::Refusal;
 use crate::state::frameworks::{Subscribing, Wishes};
 use crate::state::{Books, Turn};
@@ -19,15 +20,19 @@ pub(crate) fn apply(
     principal: Option<&Arc<str>>,
     turn: &mut Turn<'_>,
 ) {
-    let checked = update.and_then(|update| {
+    let checked = update.map_err(Refusal::Invalid).and_then(|update| {
         let Subscribe { framework: mut description, suppressed, constraints } = update;
         description.id = Some(id.clone());
         description.principal = description.principal.or_else(|| principal.cloned());
-        subscribe::check(books, &description, &suppressed)
-            .map_err(|why| format!("Supplied FrameworkInfo is not valid: {why}"))?;
-        check_unchanged(&books.frameworks[id].description, &description)?;
-        let wishes = Wishes::new(&description, suppressed, constraints)
-            .map_err(|why| format!("'UpdateFramework' call is not valid: {why}"))?;
+        let not_valid =
+            |why| Refusal::Invalid(format!("Supplied FrameworkInfo is not valid: {why}"));
+        subscribe::check(books, &description, &suppressed).map_err(not_valid)?;
+        check_unchanged(&books.frameworks[id].description, &description)
+            .map_err(Refusal::Invalid)?;
+        authorize::roles(books, &description).map_err(Refusal::Forbidden)?;
+        let wishes = Wishes::new(&description, suppressed, constraints).map_err(|why| {
+            Refusal::Invalid(format!("'UpdateFramework' call is not valid: {why}"))
+        })?;
         Ok((description, wishes))
     });
     match checked {
@@ -36,7 +41,7 @@ pub(crate) fn apply(
                 Subscribing { connection: None, request, wishes, is_gone: false, entry: None };
             subscribe::agree(books, waiting, description, turn);
         }
-        Err(why) => turn.answer(request, Err(Refusal::Invalid(why))),
+        Err(refusal) => turn.answer(request, Err(refusal)),
     }
 }
 

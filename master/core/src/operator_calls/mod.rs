@@ -11,6 +11,7 @@ mod update_quota;
 mod update_schedule;
 mod update_weights;
 
+use crate::authorize;
 use crate::io::Refusal;
 use crate::state::{Books, Turn};
 use model::ids::{AgentId, RequestId};
@@ -21,9 +22,14 @@ use model::role::Role;
 pub(crate) fn apply(
     books: &mut Books,
     request: RequestId,
+    principal: Option<&str>,
     call: OperatorCall,
     turn: &mut Turn<'_>,
 ) {
+    if let Err(refusal) = authorize::change(books, principal, &call) {
+        turn.answer(request, Err(refusal));
+        return;
+    }
     match call {
         OperatorCall::TeardownFramework(framework) => {
             teardown_framework::apply(books, request, &framework, turn);

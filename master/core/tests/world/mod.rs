@@ -586,6 +586,7 @@ pub(crate) fn task(id: &str, agent: &AgentId) -> TaskSpec {
         agent: agent.clone(),
         resources: Resources::parse("cpus:1;mem:64", &Role::any()).expect("well formed"),
         runs_by: RunsBy::Command,
+        user: None,
         kill_grace: None,
         info: Payload::default(),
     }

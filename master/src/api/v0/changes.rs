@@ -10,6 +10,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
+use model::acl::Action;
 use model::operator::OperatorCall;
 use model::role::Role;
 use model::units::parse_duration;
@@ -23,6 +24,7 @@ use serde_json::json;
 use transport::http::Refused;
 
 use super::super::access::Caller;
+use super::super::viewer::Viewer;
 use super::super::{Api, logging, operator};
 use super::render::mapped;
 use super::{Parameters, answered};
@@ -44,9 +46,10 @@ pub(super) fn of_any() -> Router<Api> {
     Router::new().route("/logging/toggle", any(toggle_logging))
 }
 
-async fn weights(State(api): State<Api>, parameters: Parameters) -> Response {
+async fn weights(State(api): State<Api>, viewer: Viewer, parameters: Parameters) -> Response {
     let one = |info: &WeightInfo| json!({"role": info.role(), "weight": info.weight});
-    answered(api, parameters, move |api, _| operator::weights(api).iter().map(one).collect()).await
+    let all = move |api: &Api, _: &_| operator::weights(api, &viewer).iter().map(one).collect();
+    answered(api, parameters, all).await
 }
 
 async fn update_weights(
@@ -60,8 +63,8 @@ async fn update_weights(
     operator::operate(&api, caller, OperatorCall::UpdateWeights(weights)).await
 }
 
-async fn quota(State(api): State<Api>, parameters: Parameters) -> Response {
-    let quota = |api: &Api, _: &_| mapped(&convert::quota_status(&api.view.rules().quotas));
+async fn quota(State(api): State<Api>, viewer: Viewer, parameters: Parameters) -> Response {
+    let quota = move |api: &Api, _: &_| mapped(&operator::quota_status(api, &viewer));
     answered(api, parameters, quota).await
 }
 
@@ -84,7 +87,11 @@ async fn remove_quota(
     operator::operate(&api, caller, OperatorCall::RemoveQuota(role)).await
 }
 
-async fn schedule(State(api): State<Api>, parameters: Parameters) -> Response {
+async fn schedule(State(api): State<Api>, viewer: Viewer, parameters: Parameters) -> Response {
+    let may = viewer.check(Action::GetMaintenanceSchedule, None, operator::SCHEDULE);
+    if let Err(refused) = may {
+        return refused.into_response();
+    }
     let plan = |api: &Api, _: &_| mapped(&convert::schedule_to_wire(&api.view.rules().schedule));
     answered(api, parameters, plan).await
 }
@@ -101,7 +108,15 @@ async fn update_schedule(
     operator::operate(&api, caller, OperatorCall::UpdateSchedule(windows)).await
 }
 
-async fn maintenance_status(State(api): State<Api>, parameters: Parameters) -> Response {
+async fn maintenance_status(
+    State(api): State<Api>,
+    viewer: Viewer,
+    parameters: Parameters,
+) -> Response {
+    let may = viewer.check(Action::GetMaintenanceStatus, None, operator::STATUS);
+    if let Err(refused) = may {
+        return refused.into_response();
+    }
     answered(api, parameters, |api, _| mapped(&operator::maintenance_status(api))).await
 }
 
@@ -143,8 +158,10 @@ fn list<M: Described>(body: &[u8]) -> Result<Vec<M>, Refused> {
 
 async fn toggle_logging(
     method: Method,
+    viewer: Viewer,
     Query(parameters): Query<HashMap<String, String>>,
 ) -> Result<Response, Refused> {
+    viewer.check(Action::GetEndpoint, Some("/logging/toggle"), logging::WHAT)?;
     let (level, duration) = (parameters.get("level"), parameters.get("duration"));
     if level.is_none() && duration.is_none() {
         return Ok((StatusCode::OK, format!("{}\n", logging::level())).into_response());

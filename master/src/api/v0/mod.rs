@@ -14,6 +14,7 @@ use axum::extract::{Query, State as Extracted};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, post};
+use model::acl::Action;
 use model::amount::Milli;
 use model::role::Role;
 use proto::mesos::v1;
@@ -24,11 +25,16 @@ use self::render::Belongings;
 use self::resources::{reserved_for, summary};
 use super::Api;
 use super::access::Caller;
+use super::viewer::Viewer;
 use crate::facts::Facts;
 use crate::view::State;
 
 /// Tasks that `/tasks` lists unless told otherwise.
 const TASKS_LISTED: usize = 100;
+
+/// What one who may not see flags is not authorized to do.
+pub(super) const FLAGS: &str = "see the flags";
+const METRICS: &str = "read the metrics";
 
 type Parameters = Query<HashMap<String, String>>;
 
@@ -62,10 +68,23 @@ pub(super) fn of_any() -> Router<Api> {
 /// Renders what is known of members.
 async fn rendered(
     api: Api,
+    viewer: Viewer,
     parameters: Parameters,
-    render: impl FnOnce(&Api, &State, &HashMap<String, String>) -> Value + Send + 'static,
+    render: impl FnOnce(&Seen<'_>, &HashMap<String, String>) -> Value + Send + 'static,
 ) -> Response {
-    answered(api, parameters, |api, parameters| render(api, &api.view.state(), parameters)).await
+    answered(api, parameters, move |api, parameters| {
+        let state = viewer.seen(api.view.state());
+        render(&Seen { api, viewer: &viewer, state: &state }, parameters)
+    })
+    .await
+}
+
+/// What is rendered, and for whom.
+struct Seen<'a> {
+    api: &'a Api,
+    viewer: &'a Viewer,
+    /// Without what they may not see.
+    state: &'a State,
 }
 
 /// Renders on a thread where it holds up nobody: a large cluster takes a while.
@@ -81,20 +100,26 @@ async fn answered(
     }
 }
 
-async fn state(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
-    rendered(api, parameters, |api, state, _| state_object(api, state)).await
+async fn state(Extracted(api): Extracted<Api>, viewer: Viewer, parameters: Parameters) -> Response {
+    rendered(api, viewer, parameters, |seen, _| state_object(seen)).await
 }
 
-async fn state_summary(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
-    rendered(api, parameters, |api, state, _| summary_object(api, state)).await
+async fn state_summary(
+    Extracted(api): Extracted<Api>,
+    viewer: Viewer,
+    parameters: Parameters,
+) -> Response {
+    rendered(api, viewer, parameters, |seen, _| summary_object(seen.api, seen.state)).await
 }
 
 async fn slaves(
     Extracted(api): Extracted<Api>,
+    viewer: Viewer,
     path: Option<axum::extract::Path<String>>,
     parameters: Parameters,
 ) -> Response {
-    rendered(api, parameters, move |_, state, parameters| {
+    rendered(api, viewer, parameters, move |seen, parameters| {
+        let state = seen.state;
         let wanted = path.map(|path| path.0).or_else(|| parameters.get("slave_id").cloned());
         let is_wanted = |info: &v1::AgentInfo| {
             wanted.as_ref().is_none_or(|id| info.id.as_ref().is_some_and(|is| is.value == *id))
@@ -113,10 +138,12 @@ async fn slaves(
 
 async fn frameworks(
     Extracted(api): Extracted<Api>,
+    viewer: Viewer,
     path: Option<axum::extract::Path<String>>,
     parameters: Parameters,
 ) -> Response {
-    rendered(api, parameters, move |_, state, parameters| {
+    rendered(api, viewer, parameters, move |seen, parameters| {
+        let state = seen.state;
         let wanted = path.map(|path| path.0).or_else(|| parameters.get("framework_id").cloned());
         let (frameworks, completed) = framework_arrays(state, wanted.as_deref());
         json!({
@@ -128,7 +155,7 @@ async fn frameworks(
     .await
 }
 
-async fn tasks(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
+async fn tasks(Extracted(api): Extracted<Api>, viewer: Viewer, parameters: Parameters) -> Response {
     for name in ["limit", "offset"] {
         if let Some(text) = parameters.get(name)
             && text.parse::<i64>().is_err()
@@ -137,11 +164,11 @@ async fn tasks(Extracted(api): Extracted<Api>, parameters: Parameters) -> Respon
             return Refused::bad_request(text).into_response();
         }
     }
-    rendered(api, parameters, |_, state, parameters| tasks_object(state, parameters)).await
+    rendered(api, viewer, parameters, |seen, parameters| tasks_object(seen.state, parameters)).await
 }
 
-async fn roles(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
-    rendered(api, parameters, roles_object).await
+async fn roles(Extracted(api): Extracted<Api>, viewer: Viewer, parameters: Parameters) -> Response {
+    rendered(api, viewer, parameters, |seen, _| roles_object(seen)).await
 }
 
 /// What the form of `/teardown` says.
@@ -164,10 +191,15 @@ async fn teardown(
 }
 
 async fn version(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
-    rendered(api, parameters, |_, _, _| Value::Object(build())).await
+    answered(api, parameters, |_, _| Value::Object(build())).await
 }
 
-async fn flags(method: Method, Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
+async fn flags(
+    method: Method,
+    Extracted(api): Extracted<Api>,
+    viewer: Viewer,
+    parameters: Parameters,
+) -> Response {
     if method != Method::GET {
         let text = format!(
             "405 Method Not Allowed. Expecting one of {{ 'GET' }}, but received '{method}'."
@@ -175,11 +207,21 @@ async fn flags(method: Method, Extracted(api): Extracted<Api>, parameters: Param
         let allow = [(axum::http::header::ALLOW, "GET")];
         return (StatusCode::METHOD_NOT_ALLOWED, allow, text).into_response();
     }
-    rendered(api, parameters, |api, _, _| json!({"flags": api.facts.flags})).await
+    if let Err(refused) = viewer.check(Action::ViewFlags, None, FLAGS) {
+        return refused.into_response();
+    }
+    answered(api, parameters, |api, _| json!({"flags": api.facts.flags})).await
 }
 
-async fn metrics_snapshot(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
-    rendered(api, parameters, |api, _, _| json!(super::metrics::snapshot(api))).await
+async fn metrics_snapshot(
+    Extracted(api): Extracted<Api>,
+    viewer: Viewer,
+    parameters: Parameters,
+) -> Response {
+    if let Err(refused) = viewer.check(Action::GetEndpoint, Some("/metrics/snapshot"), METRICS) {
+        return refused.into_response();
+    }
+    answered(api, parameters, |api, _| json!(super::metrics::snapshot(api))).await
 }
 
 /// The machine, in the words that this endpoint has always had.
@@ -199,7 +241,10 @@ async fn system_stats(Extracted(api): Extracted<Api>, parameters: Parameters) ->
     .await
 }
 
-async fn metrics_text(Extracted(api): Extracted<Api>) -> Response {
+async fn metrics_text(Extracted(api): Extracted<Api>, viewer: Viewer) -> Response {
+    if let Err(refused) = viewer.check(Action::GetEndpoint, Some("/metrics"), METRICS) {
+        return refused.into_response();
+    }
     // Gauges are brought up to date first; counters are so by themselves.
     super::metrics::snapshot(&api);
     let mime = [(axum::http::header::CONTENT_TYPE, transport::metrics::PROMETHEUS_MIME)];
@@ -217,7 +262,8 @@ fn build() -> Map<String, Value> {
     object
 }
 
-fn state_object(api: &Api, state: &State) -> Value {
+fn state_object(seen: &Seen<'_>) -> Value {
+    let Seen { api, viewer, state } = *seen;
     let facts = &api.facts;
     let master = api.master_info();
     let pid = master.pid.clone().unwrap_or_default();
@@ -241,7 +287,6 @@ fn state_object(api: &Api, state: &State) -> Value {
             "port": master.port,
             "hostname": facts.hostname,
         },
-        "flags": facts.flags,
         "slaves": state
             .agents
             .iter()
@@ -259,6 +304,9 @@ fn state_object(api: &Api, state: &State) -> Value {
     });
     if let Value::Object(more) = more {
         object.extend(more);
+    }
+    if viewer.may(Action::ViewFlags, None) {
+        object.insert("flags".to_owned(), json!(facts.flags));
     }
     if let Some(cluster) = &facts.cluster {
         object.insert("cluster".to_owned(), json!(cluster));
@@ -375,8 +423,9 @@ struct RoleParts<'a> {
     reserved: Vec<&'a v1::Resource>,
 }
 
-fn roles_object(api: &Api, state: &State, _: &HashMap<String, String>) -> Value {
-    let (parts, weights) = (role_parts(api, state), weights(api));
+fn roles_object(seen: &Seen<'_>) -> Value {
+    let Seen { api, viewer, state } = *seen;
+    let (parts, weights) = (role_parts(api, viewer, state), weights(api, viewer));
     let set = api.view.rules();
     let consumed: BTreeMap<String, Value> =
         parts.keys().map(|name| (name.clone(), consumed(&parts, name))).collect();
@@ -426,14 +475,14 @@ fn consumed(parts: &BTreeMap<String, RoleParts<'_>>, role: &str) -> Value {
 }
 
 /// The weights that are set.
-fn weights(api: &Api) -> BTreeMap<String, f64> {
-    let all = super::operator::weights(api).into_iter();
+fn weights(api: &Api, viewer: &Viewer) -> BTreeMap<String, f64> {
+    let all = super::operator::weights(api, viewer).into_iter();
     all.filter_map(|info| Some((info.role?, info.weight))).collect()
 }
 
 /// The known roles: subscribed, allocated, reserved or weighted ones, and their ancestors; or those
 /// of the whitelist, where there is one.
-fn role_parts<'a>(api: &Api, state: &'a State) -> BTreeMap<String, RoleParts<'a>> {
+fn role_parts<'a>(api: &Api, viewer: &Viewer, state: &'a State) -> BTreeMap<String, RoleParts<'a>> {
     let mut parts: BTreeMap<String, RoleParts<'a>> = BTreeMap::new();
     let role_of = |resource: &v1::Resource| {
         let allocated = resource.allocation_info.as_ref().and_then(|info| info.role.clone());
@@ -460,7 +509,7 @@ fn role_parts<'a>(api: &Api, state: &'a State) -> BTreeMap<String, RoleParts<'a>
         }
     }
     let with_quota = api.view.rules().quotas.keys().map(Role::to_string).collect::<Vec<_>>();
-    for role in weights(api).into_keys().chain(with_quota) {
+    for role in weights(api, viewer).into_keys().chain(with_quota) {
         parts.entry(role).or_default();
     }
     let ancestors: BTreeSet<String> = parts
@@ -476,12 +525,13 @@ fn role_parts<'a>(api: &Api, state: &'a State) -> BTreeMap<String, RoleParts<'a>
             parts.entry(role.clone()).or_default();
         }
     }
+    parts.retain(|role, _| viewer.sees_role(role));
     parts
 }
 
 /// The roles the operator API lists: the same ones.
-pub(super) fn role_messages(api: &Api, state: &State) -> Vec<v1::Role> {
-    let (parts, weights) = (role_parts(api, state), weights(api));
+pub(super) fn role_messages(api: &Api, viewer: &Viewer, state: &State) -> Vec<v1::Role> {
+    let (parts, weights) = (role_parts(api, viewer, state), weights(api, viewer));
     let role = |(name, of): (String, RoleParts<'_>)| v1::Role {
         weight: weights.get(&name).copied().unwrap_or(1.0),
         name,

@@ -91,6 +91,7 @@ fn reregister() -> Reregister {
         id: ExecutorId::new("t").expect("an id"),
         is_default: false,
         resources: Resources::none(),
+        user: None,
         shutdown_grace: None,
         info: Payload::default(),
     };

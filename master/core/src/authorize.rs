@@ -1,0 +1,114 @@
+//! Whether somebody may do what they ask for, by the rules of operators. Each text is what the caller
+//! reads.
+
+use model::acl::Action;
+use model::framework::Framework;
+use model::ids::FrameworkId;
+use model::operator::OperatorCall;
+use model::role::Role;
+use model::task::{ExecutorSpec, RunsBy, TaskSpec};
+
+use crate::io::Refusal;
+use crate::state::Books;
+
+/// Whether a framework may subscribe in all of its roles.
+pub(crate) fn roles(books: &Books, framework: &Framework) -> Result<(), String> {
+    let principal = framework.principal.as_deref();
+    let acls = &books.config.acls;
+    match acls.refused(Action::RegisterFramework, principal, &framework.roles) {
+        Some(role) => Err(not_to(principal, &format!("register a framework in role '{role}'"))),
+        None => Ok(()),
+    }
+}
+
+/// Whether a framework may run a task as the user that it would run as.
+pub(crate) fn task(
+    books: &Books,
+    framework: &FrameworkId,
+    task: &TaskSpec,
+    executor: Option<&ExecutorSpec>,
+) -> Result<(), String> {
+    let acls = &books.config.acls;
+    if acls.allow_all_of(Action::RunTask) {
+        return Ok(());
+    }
+    let framework = &books.frameworks[framework].description;
+    let own = match &task.runs_by {
+        RunsBy::Executor(executor) => Some(executor),
+        RunsBy::Command | RunsBy::Group => executor,
+    };
+    let of_executor = own.and_then(|executor| executor.user.as_ref());
+    let principal = framework.principal.as_deref();
+    // Both run: the task as its user, the executor as its own.
+    for user in [task.user.as_ref().or(of_executor), of_executor] {
+        let user = user.unwrap_or(&framework.user);
+        if !acls.allow(Action::RunTask, principal, Some(user)) {
+            return Err(not_to(principal, &format!("run tasks as user '{user}'")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `principal` may ask for this change.
+pub(crate) fn change(
+    books: &Books,
+    principal: Option<&str>,
+    call: &OperatorCall,
+) -> Result<(), Refusal> {
+    let acls = &books.config.acls;
+    if acls.allow_everything() {
+        return Ok(());
+    }
+    let allow = |action: Action, what: &str, object: Option<&str>| {
+        if acls.allow(action, principal, object) {
+            return Ok(());
+        }
+        Err(Refusal::Forbidden(not_to(principal, what)))
+    };
+    let allow_roles = |action: Action, what: &str, roles: &mut dyn Iterator<Item = &Role>| {
+        for role in roles {
+            allow(action, &format!("{what} '{role}'"), Some(role.as_str()))?;
+        }
+        Ok(())
+    };
+    match call {
+        OperatorCall::TeardownFramework(id) => {
+            let owner = books.frameworks.get(id).and_then(|it| it.description.principal.clone());
+            allow(Action::TeardownFramework, "tear this framework down", owner.as_deref())
+        }
+        OperatorCall::UpdateWeights(weights) => {
+            let mut roles = weights.iter().map(|(role, _)| role);
+            allow_roles(Action::UpdateWeight, "weigh role", &mut roles)
+        }
+        OperatorCall::UpdateQuota { quotas, .. } => {
+            let mut roles = quotas.iter().map(|(role, _)| role);
+            allow_roles(Action::UpdateQuotaConfig, "change the quota of role", &mut roles)
+        }
+        OperatorCall::SetQuota { role, .. } | OperatorCall::RemoveQuota(role) => {
+            let mut roles = std::iter::once(role);
+            allow_roles(Action::UpdateQuota, "change the quota of role", &mut roles)
+        }
+        OperatorCall::DeactivateAgent(_) => {
+            allow(Action::DeactivateAgent, "deactivate agents", None)
+        }
+        OperatorCall::ReactivateAgent(_) => {
+            allow(Action::ReactivateAgent, "reactivate agents", None)
+        }
+        OperatorCall::DrainAgent { .. } => allow(Action::DrainAgent, "drain agents", None),
+        OperatorCall::MarkAgentGone(_) => allow(Action::MarkAgentGone, "mark agents as gone", None),
+        OperatorCall::UpdateSchedule(_) => {
+            allow(Action::UpdateMaintenanceSchedule, "plan maintenance", None)
+        }
+        OperatorCall::StartMaintenance(_) => {
+            allow(Action::StartMaintenance, "begin maintenance", None)
+        }
+        OperatorCall::StopMaintenance(_) => allow(Action::StopMaintenance, "end maintenance", None),
+    }
+}
+
+fn not_to(principal: Option<&str>, what: &str) -> String {
+    match principal {
+        Some(principal) => format!("Not authorized to {what} as principal '{principal}'"),
+        None => format!("Not authorized to {what} without authentication"),
+    }
+}

@@ -1,0 +1,120 @@
+//! What somebody may see and read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use model::acl::{Acls, Action};
+use model::ids::FrameworkId;
+use proto::mesos::v1;
+use proto::mesos::v1::master::response::get_frameworks::Framework;
+use transport::auth::Principal;
+use transport::http::Refused;
+
+use super::Api;
+use crate::view::State;
+
+/// Whoever asks, and the rules that hold for them.
+#[derive(Clone)]
+pub(crate) struct Viewer {
+    acls: Arc<Acls>,
+    principal: Option<Arc<str>>,
+}
+
+impl FromRequestParts<Api> for Viewer {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Self::Rejection> {
+        Ok(Self::new(api, Principal::name_of(&parts.extensions)))
+    }
+}
+
+impl Viewer {
+    pub(crate) fn new(api: &Api, principal: Option<Arc<str>>) -> Self {
+        Self { acls: api.acls.clone(), principal }
+    }
+
+    /// Whether they may; `object` is as in [`Acls::allow`].
+    pub(crate) fn may(&self, action: Action, object: Option<&str>) -> bool {
+        self.acls.allow(action, self.principal.as_deref(), object)
+    }
+
+    /// Refuses them if they may not. `what` ends the sentence "Not authorized to".
+    pub(crate) fn check(
+        &self,
+        action: Action,
+        object: Option<&str>,
+        what: &str,
+    ) -> Result<(), Refused> {
+        if self.may(action, object) {
+            return Ok(());
+        }
+        let who = match &self.principal {
+            Some(principal) => format!("as principal '{principal}'"),
+            None => "without authentication".to_owned(),
+        };
+        Err(Refused::new(StatusCode::FORBIDDEN, format!("Not authorized to {what} {who}")))
+    }
+
+    /// Whether they may see a role.
+    pub(crate) fn sees_role(&self, role: &str) -> bool {
+        self.may(Action::ViewRole, Some(role))
+    }
+
+    /// Whether they may see all there is.
+    pub(crate) fn sees_everything(&self) -> bool {
+        let all = [Action::ViewFramework, Action::ViewTask, Action::ViewExecutor];
+        all.into_iter().all(|action| self.acls.allow_all_of(action))
+    }
+
+    /// Whether they may see a framework.
+    pub(crate) fn sees_framework(&self, info: &v1::FrameworkInfo) -> bool {
+        self.may(Action::ViewFramework, Some(&info.user))
+    }
+
+    /// Whether they may see the framework with this id; of one that is not known nothing is to be seen.
+    pub(crate) fn sees_framework_of(&self, api: &Api, id: &FrameworkId) -> bool {
+        self.acls.allow_all_of(Action::ViewFramework)
+            || api.view.user_of(id).is_some_and(|user| self.may(Action::ViewFramework, Some(&user)))
+    }
+
+    /// Whether they may see what a framework they see runs as `user`, or as its own.
+    pub(crate) fn sees_task(&self, user: Option<&str>, of_framework: &str) -> bool {
+        self.may(Action::ViewTask, Some(user.unwrap_or(of_framework)))
+    }
+
+    /// `state`, without what they may not see.
+    pub(crate) fn seen(&self, mut state: State) -> State {
+        if self.sees_everything() {
+            return state;
+        }
+        let is_seen = |one: &Arc<Framework>| self.sees_framework(&one.framework_info);
+        // Of those that are seen, the user that is meant where none is named.
+        let users: BTreeMap<String, String> = (state.frameworks.iter())
+            .chain(&state.completed_frameworks)
+            .filter(|one| is_seen(one))
+            .map(|one| &one.framework_info)
+            .filter_map(|info| Some((info.id.as_ref()?.value.clone(), info.user.clone())))
+            .collect();
+        state.frameworks.retain(is_seen);
+        state.completed_frameworks.retain(is_seen);
+        state.executors.retain(|executor| {
+            let info = &executor.executor_info;
+            let framework = info.framework_id.as_ref().map_or("", |id| id.value.as_str());
+            let own = info.command.as_ref().and_then(|command| command.user.as_deref());
+            users
+                .get(framework)
+                .is_some_and(|user| self.may(Action::ViewExecutor, Some(own.unwrap_or(user))))
+        });
+        let sees_task = |task: &Arc<v1::Task>| {
+            let user = users.get(&task.framework_id.value);
+            user.is_some_and(|user| self.sees_task(task.user.as_deref(), user))
+        };
+        state.tasks.retain(sees_task);
+        state.unreachable_tasks.retain(sees_task);
+        state.completed_tasks.retain(sees_task);
+        state
+    }
+}

@@ -1,0 +1,206 @@
+//! What rules of operators keep whom from, over real sockets.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Alone, Events, FakeAgent, SOON, subscribe_call};
+use master::{Authentication, Options};
+use proto::agora::v1::agent_link_client::AgentLinkClient;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use tonic::Code;
+use transport::auth::{Credential, Credentials};
+use transport::client::RecordStream;
+use transport::grpc::channel;
+use transport::identity::Identity;
+
+const ACLS: &str = r#"{
+    "permissive": false,
+    "register_frameworks": [
+        {"principals": {"values": ["web"]}, "roles": {"values": ["web"]}}
+    ],
+    "run_tasks": [{"principals": {"values": ["web"]}, "users": {"values": ["nobody"]}}],
+    "register_agents": [{"principals": {"values": ["agent"]}, "agents": {"type": "ANY"}}],
+    "view_frameworks": [
+        {"principals": {"values": ["ops"]}, "users": {"type": "ANY"}},
+        {"principals": {"values": ["web"]}, "users": {"values": ["other"]}}
+    ],
+    "view_tasks": [{"principals": {"values": ["ops"]}, "users": {"type": "ANY"}}],
+    "view_roles": [{"principals": {"values": ["ops"]}, "roles": {"type": "ANY"}}],
+    "view_flags": [{"principals": {"values": ["ops"]}, "flags": {"type": "ANY"}}],
+    "get_quotas": [{"principals": {"values": ["ops"]}, "roles": {"values": ["web"]}}],
+    "update_quota_configs": [{"principals": {"values": ["ops"]}, "roles": {"values": ["web"]}}],
+    "teardown_frameworks": [
+        {"principals": {"values": ["ops"]}, "framework_principals": {"values": ["web"]}}
+    ]
+}"#;
+
+const NAMES: [&str; 3] = ["web", "ops", "agent"];
+
+fn named(name: &str) -> Credential {
+    Credential::new(name, "s")
+}
+
+async fn ruled() -> Alone {
+    let credentials = Credentials::new(NAMES.map(named));
+    let authentication = Authentication {
+        credentials: Some(Arc::new(credentials)),
+        frameworks: true,
+        readonly: true,
+        readwrite: true,
+        agents: true,
+        masters: false,
+    };
+    let acls = Arc::new(serde_json::from_str(ACLS).expect("rules"));
+    Alone::with(Options { authentication, acls, ..Options::default() }).await
+}
+
+async fn post(master: &Alone, path: &str, who: &str, body: &Value) -> reqwest::Response {
+    let request = master.http.post(master.url(path)).header("authorization", named(who).basic());
+    let request = request.header("content-type", "application/json").body(body.to_string());
+    request.send().await.expect("an answer")
+}
+
+/// Status and JSON of an operator's call, or text.
+async fn ask(master: &Alone, who: &str, call: &Value) -> (u16, Value) {
+    let answer = post(master, "/api/v1", who, call).await;
+    let (status, text) = (answer.status().as_u16(), answer.text().await.expect("a body"));
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+async fn get(master: &Alone, path: &str, who: &str) -> (u16, Value) {
+    let request = master.http.get(master.url(path)).header("authorization", named(who).basic());
+    let answer = request.send().await.expect("an answer");
+    let (status, text) = (answer.status().as_u16(), answer.text().await.expect("a body"));
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+fn call_in(role: &str) -> Value {
+    let mut call = subscribe_call();
+    call["subscribe"]["framework_info"]["role"] = json!(role);
+    call
+}
+
+/// The next event of a kind; others are passed over.
+async fn next_of(events: &mut Events, kind: &str) -> Value {
+    loop {
+        let event = events.next().await.expect("it goes on");
+        if event["type"] == kind {
+            return event;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_framework_may_have_only_the_roles_and_users_it_was_given() {
+    let master = ruled().await;
+    let answer = post(&master, "/api/v1/scheduler", "web", &call_in("db")).await;
+    assert_eq!(answer.status(), 200);
+    let mut refused = Events(RecordStream::new(answer));
+    let error = refused.next().await.expect("an event");
+    let why = "Not authorized to register a framework in role 'db' as principal 'web'";
+    assert_eq!(error["error"]["message"], why);
+    assert_eq!(refused.next_but_heartbeats().await, None);
+
+    let agent = FakeAgent::registered_as(master.address(), Some(named("agent"))).await;
+    let answer = post(&master, "/api/v1/scheduler", "web", &call_in("web")).await;
+    let stream = answer.headers()["mesos-stream-id"].clone();
+    let mut events = Events(RecordStream::new(answer));
+    let framework = next_of(&mut events, "SUBSCRIBED").await["subscribed"]["framework_id"].clone();
+    let offers = next_of(&mut events, "OFFERS").await;
+    let cpu = json!({"name": "cpus", "type": "SCALAR", "scalar": {"value": 0.5}});
+    let accept = json!({
+        "type": "ACCEPT",
+        "framework_id": framework,
+        "accept": {
+            "offer_ids": [offers["offers"]["offers"][0]["id"]],
+            "operations": [{"type": "LAUNCH", "launch": {"task_infos": [{
+                "name": "t",
+                "task_id": {"value": "t"},
+                "agent_id": {"value": agent.id.as_str()},
+                "resources": [cpu],
+                "command": {"value": "true", "user": "root"},
+            }]}}],
+        },
+    });
+    let request = master.http.post(master.url("/api/v1/scheduler"));
+    let request = request.header("authorization", named("web").basic());
+    let request = request.header("mesos-stream-id", stream);
+    let request = request.header("content-type", "application/json").body(accept.to_string());
+    assert_eq!(request.send().await.expect("an answer").status(), 202);
+    let status = next_of(&mut events, "UPDATE").await["update"]["status"].clone();
+    assert_eq!(status["state"], "TASK_ERROR");
+    assert_eq!(status["reason"], "REASON_TASK_UNAUTHORIZED");
+    let why = "Not authorized to run tasks as user 'root' as principal 'web'";
+    assert_eq!(status["message"], why);
+}
+
+#[tokio::test]
+async fn everybody_sees_only_what_the_rules_show() {
+    let master = ruled().await;
+    let watch = json!({"type": "SUBSCRIBE"});
+    let mut of_ops = Events(RecordStream::new(post(&master, "/api/v1", "ops", &watch).await));
+    let mut of_web = Events(RecordStream::new(post(&master, "/api/v1", "web", &watch).await));
+    assert_eq!(of_ops.next().await.expect("an event")["type"], "SUBSCRIBED");
+    assert_eq!(of_web.next().await.expect("an event")["type"], "SUBSCRIBED");
+    let answer = post(&master, "/api/v1/scheduler", "web", &call_in("web")).await;
+    let mut events = Events(RecordStream::new(answer));
+    next_of(&mut events, "SUBSCRIBED").await;
+    next_of(&mut of_ops, "FRAMEWORK_ADDED").await;
+    // What comes next shows that the framework was passed over.
+    let _agent = FakeAgent::registered_as(master.address(), Some(named("agent"))).await;
+    assert_eq!(of_web.next_but_heartbeats().await.expect("an event")["type"], "AGENT_ADDED");
+
+    for (who, seen) in [("ops", 1), ("web", 0)] {
+        let (_, state) = get(&master, "/state", who).await;
+        assert_eq!(state["frameworks"].as_array().map(Vec::len), Some(seen), "{who}");
+        assert_eq!(state["slaves"].as_array().map(Vec::len), Some(1), "{who}");
+        assert_eq!(state.get("flags").is_some(), seen == 1, "{who}");
+        let (_, answer) = ask(&master, who, &json!({"type": "GET_FRAMEWORKS"})).await;
+        let frameworks = answer["get_frameworks"]["frameworks"].as_array().map_or(0, Vec::len);
+        assert_eq!(frameworks, seen, "{who}");
+        let (_, roles) = get(&master, "/roles", who).await;
+        assert_eq!(roles["roles"].as_array().is_some_and(|all| !all.is_empty()), seen == 1);
+    }
+    assert_eq!(get(&master, "/flags", "ops").await.0, 200);
+    let why = "Not authorized to see the flags as principal 'web'";
+    assert_eq!(get(&master, "/flags", "web").await, (403, json!(why)));
+    assert_eq!(ask(&master, "web", &json!({"type": "GET_FLAGS"})).await, (403, json!(why)));
+}
+
+#[tokio::test]
+async fn changes_are_refused_to_those_who_may_not() {
+    let master = ruled().await;
+    let quota = |role: &str| {
+        let limit = json!({"cpus": {"value": 2}});
+        let configs = json!([{"role": role, "limits": limit}]);
+        json!({"type": "UPDATE_QUOTA", "update_quota": {"quota_configs": configs}})
+    };
+    assert_eq!(ask(&master, "ops", &quota("web")).await.0, 200);
+    for (who, role) in [("web", "web"), ("ops", "db")] {
+        let text =
+            format!("Not authorized to change the quota of role '{role}' as principal '{who}'");
+        assert_eq!(ask(&master, who, &quota(role)).await, (403, json!(text)));
+    }
+    for (who, shown) in [("ops", 1), ("web", 0)] {
+        let (_, answer) = ask(&master, who, &json!({"type": "GET_QUOTA"})).await;
+        let configs = answer["get_quota"]["status"]["configs"].as_array().map_or(0, Vec::len);
+        assert_eq!(configs, shown, "{who}");
+    }
+    let drain = json!({"type": "DRAIN_AGENT", "drain_agent": {"agent_id": {"value": "x"}}});
+    assert_eq!(ask(&master, "ops", &drain).await.0, 403);
+
+    let answer = post(&master, "/api/v1/scheduler", "web", &call_in("web")).await;
+    let mut events = Events(RecordStream::new(answer));
+    let framework = next_of(&mut events, "SUBSCRIBED").await["subscribed"]["framework_id"].clone();
+    let teardown = json!({"type": "TEARDOWN", "teardown": {"framework_id": framework}});
+    assert_eq!(ask(&master, "web", &teardown).await.0, 403);
+    assert_eq!(ask(&master, "ops", &teardown).await.0, 200);
+
+    let address = master.address().to_string();
+    let stranger = channel(&address, &Identity::of(Some(named("web")))).expect("an address");
+    let mut link = AgentLinkClient::new(stranger);
+    let refused = timeout(SOON, link.connect(futures::stream::pending())).await.expect("in time");
+    assert_eq!(refused.expect_err("no agent").code(), Code::PermissionDenied);
+}

@@ -1,0 +1,157 @@
+//! What can be allowed and refused.
+
+/// Something that somebody may do. In a file of rules each has a name, and a word for what it is done
+/// to.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Action {
+    /// Subscribe a framework in a role.
+    RegisterFramework,
+    /// Run a task or an executor as a user.
+    RunTask,
+    /// End a framework of a principal.
+    TeardownFramework,
+    /// Reserve resources for a role.
+    ReserveResources,
+    /// Give up reservations that a principal has made.
+    UnreserveResources,
+    /// Make volumes of a role.
+    CreateVolume,
+    /// Remove volumes that a principal has made.
+    DestroyVolume,
+    /// Grow and shrink volumes of a role.
+    ResizeVolume,
+    /// Read an endpoint of a path.
+    GetEndpoint,
+    /// See a role.
+    ViewRole,
+    /// Weigh a role.
+    UpdateWeight,
+    /// See the quota of a role.
+    GetQuota,
+    /// Set and remove the quota of a role, in the old way.
+    UpdateQuota,
+    /// Set the quota of a role.
+    UpdateQuotaConfig,
+    /// See frameworks of a user.
+    ViewFramework,
+    /// See tasks of a user.
+    ViewTask,
+    /// See executors of a user.
+    ViewExecutor,
+    /// See the flags that a daemon runs with.
+    ViewFlags,
+    /// See containers of a user.
+    ViewContainer,
+    /// Read the sandboxes of a user.
+    AccessSandbox,
+    /// Read a daemon's own log.
+    AccessMesosLog,
+    /// Run a container nested in one of a user.
+    LaunchNestedContainer,
+    /// Run a session in a container of a user.
+    LaunchNestedContainerSession,
+    /// End a nested container of a user.
+    KillNestedContainer,
+    /// Wait for the end of a nested container of a user.
+    WaitNestedContainer,
+    /// Remove what is left of a nested container of a user.
+    RemoveNestedContainer,
+    /// Write to a container of a user.
+    AttachContainerInput,
+    /// Read what a container of a user writes.
+    AttachContainerOutput,
+    /// Run a container of no framework as a user.
+    LaunchStandaloneContainer,
+    /// End such a container.
+    KillStandaloneContainer,
+    /// Wait for the end of such a container.
+    WaitStandaloneContainer,
+    /// Remove what is left of such a container.
+    RemoveStandaloneContainer,
+    /// See such containers.
+    ViewStandaloneContainer,
+    /// Change how much is logged.
+    SetLogLevel,
+    /// Bring an agent into the cluster.
+    RegisterAgent,
+    /// Plan maintenance.
+    UpdateMaintenanceSchedule,
+    /// See what maintenance is planned.
+    GetMaintenanceSchedule,
+    /// Begin maintenance.
+    StartMaintenance,
+    /// End maintenance.
+    StopMaintenance,
+    /// See which machines are to be away.
+    GetMaintenanceStatus,
+    /// Empty an agent.
+    DrainAgent,
+    /// Offer nothing of an agent any more.
+    DeactivateAgent,
+    /// Offer an agent again.
+    ReactivateAgent,
+    /// Declare an agent dead.
+    MarkAgentGone,
+    /// Remove images that nobody uses.
+    PruneImages,
+}
+
+impl Action {
+    /// All, each with its name in a file of rules and the word for what it is done to there.
+    pub const ALL: [(Self, &'static str, &'static str); 45] = [
+        (Self::RegisterFramework, "register_frameworks", "roles"),
+        (Self::RunTask, "run_tasks", "users"),
+        (Self::TeardownFramework, "teardown_frameworks", "framework_principals"),
+        (Self::ReserveResources, "reserve_resources", "roles"),
+        (Self::UnreserveResources, "unreserve_resources", "reserver_principals"),
+        (Self::CreateVolume, "create_volumes", "roles"),
+        (Self::DestroyVolume, "destroy_volumes", "creator_principals"),
+        (Self::ResizeVolume, "resize_volumes", "roles"),
+        (Self::GetEndpoint, "get_endpoints", "paths"),
+        (Self::ViewRole, "view_roles", "roles"),
+        (Self::UpdateWeight, "update_weights", "roles"),
+        (Self::GetQuota, "get_quotas", "roles"),
+        (Self::UpdateQuota, "update_quotas", "roles"),
+        (Self::UpdateQuotaConfig, "update_quota_configs", "roles"),
+        (Self::ViewFramework, "view_frameworks", "users"),
+        (Self::ViewTask, "view_tasks", "users"),
+        (Self::ViewExecutor, "view_executors", "users"),
+        (Self::ViewFlags, "view_flags", "flags"),
+        (Self::ViewContainer, "view_containers", "users"),
+        (Self::AccessSandbox, "access_sandboxes", "users"),
+        (Self::AccessMesosLog, "access_mesos_logs", "logs"),
+        (Self::LaunchNestedContainer, "launch_nested_containers_under_parent_with_user", "users"),
+        (
+            Self::LaunchNestedContainerSession,
+            "launch_nested_container_sessions_under_parent_with_user",
+            "users",
+        ),
+        (Self::KillNestedContainer, "kill_nested_containers", "users"),
+        (Self::WaitNestedContainer, "wait_nested_containers", "users"),
+        (Self::RemoveNestedContainer, "remove_nested_containers", "users"),
+        (Self::AttachContainerInput, "attach_containers_input", "users"),
+        (Self::AttachContainerOutput, "attach_containers_output", "users"),
+        (Self::LaunchStandaloneContainer, "launch_standalone_containers", "users"),
+        (Self::KillStandaloneContainer, "kill_standalone_containers", "users"),
+        (Self::WaitStandaloneContainer, "wait_standalone_containers", "users"),
+        (Self::RemoveStandaloneContainer, "remove_standalone_containers", "users"),
+        (Self::ViewStandaloneContainer, "view_standalone_containers", "users"),
+        (Self::SetLogLevel, "set_log_level", "level"),
+        (Self::RegisterAgent, "register_agents", "agents"),
+        (Self::UpdateMaintenanceSchedule, "update_maintenance_schedules", "machines"),
+        (Self::GetMaintenanceSchedule, "get_maintenance_schedules", "machines"),
+        (Self::StartMaintenance, "start_maintenances", "machines"),
+        (Self::StopMaintenance, "stop_maintenances", "machines"),
+        (Self::GetMaintenanceStatus, "get_maintenance_statuses", "machines"),
+        (Self::DrainAgent, "drain_agents", "agents"),
+        (Self::DeactivateAgent, "deactivate_agents", "agents"),
+        (Self::ReactivateAgent, "reactivate_agents", "agents"),
+        (Self::MarkAgentGone, "mark_agents_gone", "agents"),
+        (Self::PruneImages, "prune_images", "images"),
+    ];
+
+    /// Its name in a file of rules.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(action, ..)| *action == self).expect("all are there").1
+    }
+}

@@ -1,0 +1,100 @@
+use super::*;
+
+fn acls(text: &str) -> Acls {
+    serde_json::from_str(text).expect("rules")
+}
+
+#[test]
+fn the_first_rule_that_speaks_of_both_decides() {
+    let acls = acls(
+        r#"{
+            "permissive": false,
+            "register_frameworks": [
+                {"principals": {"values": ["web"]}, "roles": {"values": ["web", "dev/%"]}},
+                {"principals": {"values": ["web", "ops"]}, "roles": {"type": "NONE"}},
+                {"principals": {"type": "ANY"}, "roles": {"values": ["guests"]}}
+            ]
+        }"#,
+    );
+    for (principal, role, is_allowed) in [
+        (Some("web"), "web", true),
+        (Some("web"), "dev/a", true),
+        (Some("web"), "dev/a/b", true),
+        (Some("web"), "dev", false),
+        (Some("web"), "devil", false),
+        // The second rule speaks first.
+        (Some("web"), "guests", false),
+        (Some("ops"), "guests", false),
+        (Some("eve"), "guests", true),
+        (None, "guests", true),
+        // Nobody speaks of these.
+        (Some("eve"), "web", false),
+        (None, "web", false),
+    ] {
+        let decision = acls.allow(Action::RegisterFramework, principal, Some(role));
+        assert_eq!(decision, is_allowed, "{principal:?} {role}");
+    }
+    assert!(!acls.allow(Action::RunTask, Some("web"), Some("root")));
+    let roles = ["dev/a", "web", "guests"].map(|role| Role::new(role).expect("a role"));
+    let refused = acls.refused(Action::RegisterFramework, Some("web"), &roles);
+    assert_eq!(refused.map(Role::as_str), Some("guests"));
+}
+
+#[test]
+fn where_no_rule_speaks_permissive_decides() {
+    let text = r#"{"run_tasks": [{"principals": {"values": ["a"]}, "users": {"type": "NONE"}}]}"#;
+    let acls = acls(text);
+    assert!(!acls.allow(Action::RunTask, Some("a"), Some("root")));
+    assert!(acls.allow(Action::RunTask, Some("b"), Some("root")));
+    assert!(acls.allow(Action::ViewFlags, None, None));
+    assert!(!acls.allow_everything() && !acls.allow_all_of(Action::RunTask));
+    assert!(acls.allow_all_of(Action::ViewFlags));
+    let strict = acls.with_permissive(false);
+    assert!(!strict.allow(Action::RunTask, Some("b"), Some("root")));
+    assert!(!strict.allow_all_of(Action::ViewFlags));
+    assert!(Acls::default().allow_everything());
+}
+
+#[test]
+fn a_rule_for_some_does_not_speak_of_all() {
+    let text = r#"{
+        "permissive": false,
+        "mark_agents_gone": [{"principals": {"values": ["ops"]}, "agents": {"type": "ANY"}}],
+        "view_flags": [{"principals": {"values": ["ops"]}, "flags": {"values": ["x"]}}]
+    }"#;
+    let acls = acls(text);
+    assert!(acls.allow(Action::MarkAgentGone, Some("ops"), None));
+    assert!(!acls.allow(Action::MarkAgentGone, None, None));
+    assert!(!acls.allow(Action::ViewFlags, Some("ops"), None));
+}
+
+#[test]
+fn what_is_wrong_with_rules_is_told() {
+    for (text, says) in [
+        (
+            r#"{"run_task": []}"#,
+            "'run_task' is no action; there are register_frameworks, run_tasks,",
+        ),
+        (
+            r#"{"run_tasks": [{"principals": {"type": "ANY"}}]}"#,
+            "rule 1 of 'run_tasks' has no 'users'",
+        ),
+        (
+            r#"{"run_tasks": [{"principals": {"type": "ALL"}, "users": {"type": "ANY"}}]}"#,
+            "rule 1 of 'run_tasks': the type 'ALL' is none of ANY, NONE and SOME",
+        ),
+        (
+            r#"{"run_tasks": [{"principals": {"type": "ANY"}, "users": {"type": "ANY"}, "roles": {}}]}"#,
+            "rule 1 of 'run_tasks' has 'roles', and is to have 'principals' and 'users'",
+        ),
+    ] {
+        let why = serde_json::from_str::<Acls>(text).expect_err(text).to_string();
+        assert!(why.starts_with(says), "{why}");
+    }
+}
+
+#[test]
+fn every_action_has_a_name_of_its_own() {
+    let names: BTreeSet<_> = Action::ALL.iter().map(|(action, ..)| action.name()).collect();
+    assert_eq!(names.len(), Action::ALL.len());
+}
