@@ -27,7 +27,8 @@ use transport::auth::TokenKey;
 
 use crate::api::executor_token;
 use crate::containerizer::{
-    self, CommandLine, Containerizer, LaunchSpec, Limits, Networks, Usage, Wanted,
+    self, CommandLine, Containerizer, Kind, LaunchSpec, Limits, Networks, Termination, Usage,
+    Wanted,
 };
 use crate::containers::{Containers, Found};
 use crate::fetcher::{Fetcher, Uri};
@@ -39,7 +40,7 @@ use crate::socket::{self, SOCKET_VARIABLE};
 use crate::{wanted, wire};
 
 /// Where programs are looked for by executors that are not told.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What executors are told about their agent.
 #[derive(Clone, Debug)]
@@ -61,17 +62,17 @@ pub(crate) struct Surroundings {
 /// Runs executors in containers of this machine.
 #[derive(Debug)]
 pub(crate) struct Real {
-    containerizer: Containerizer,
-    fetcher: Fetcher,
+    pub(crate) containerizer: Containerizer,
+    pub(crate) fetcher: Fetcher,
     /// Absent: there are none on this agent.
     images: Option<Images>,
-    around: Surroundings,
+    pub(crate) around: Surroundings,
     /// Launches that have not got as far as the containerizer.
-    preparing: Mutex<HashMap<ContainerId, CancellationToken>>,
+    pub(crate) preparing: Mutex<HashMap<ContainerId, CancellationToken>>,
     /// Held while the directories around a sandbox are made or removed.
     pub(crate) sandboxes: Arc<Mutex<()>>,
     /// What containers may take, to tell what they went past.
-    limits: Mutex<HashMap<ContainerId, Limits>>,
+    pub(crate) limits: Mutex<HashMap<ContainerId, Limits>>,
 }
 
 impl Real {
@@ -104,38 +105,30 @@ impl Real {
         self.preparing.lock().contains_key(container) || self.containerizer.has_record(container)
     }
 
-    async fn start(&self, launch: ContainerLaunch) -> Result<(), String> {
-        let container = launch.container.clone();
-        let destroyed = CancellationToken::new();
-        self.preparing.lock().insert(container.clone(), destroyed.clone());
-        let prepared = tokio::select! {
-            prepared = self.prepare(&launch) => prepared,
-            () = destroyed.cancelled() => Err("the container was destroyed before it ran".to_owned()),
-        };
-        let spec = match prepared {
-            Ok(spec) => spec,
-            Err(why) => {
-                self.preparing.lock().remove(&container);
-                return Err(why);
-            }
-        };
-        self.limits.lock().insert(container.clone(), spec.limits);
-        // The containerizer knows of it at the first poll of this; from then on it can be told to
-        // destroy it.
-        let mut launching = Box::pin(self.containerizer.launch(spec));
-        let first = futures::poll!(&mut launching);
-        self.preparing.lock().remove(&container);
-        if destroyed.is_cancelled() {
-            self.containerizer.destroy(&container).await;
-        }
-        let launched = match first {
-            std::task::Poll::Ready(launched) => launched,
-            std::task::Poll::Pending => launching.await,
-        };
-        launched.map(|_| ()).map_err(|error| {
-            self.limits.lock().remove(&container);
-            error.to_string()
-        })
+    /// What a limit that a container broke is called.
+    pub(crate) fn limitation_of(
+        &self,
+        container: &ContainerId,
+        end: &Termination,
+    ) -> Option<Limitation> {
+        end.limitation.map(|broken| self.explained(container, broken))
+    }
+
+    /// What a container may use, if it was told.
+    pub(crate) fn limits_of(&self, container: &ContainerId) -> Option<Limits> {
+        self.limits.lock().get(container).copied()
+    }
+
+    /// Gives up a launch that has not got as far as the containerizer. Says whether there was one.
+    pub(crate) fn stop_preparing(&self, container: &ContainerId) -> bool {
+        let preparing = self.preparing.lock();
+        preparing.get(container).inspect(|it| it.cancel()).is_some()
+    }
+
+    /// Drops what is known of a container that is over.
+    pub(crate) async fn forget_now(&self, container: &ContainerId) {
+        self.limits.lock().retain(|it, _| it != container && !it.is_inside(container));
+        self.containerizer.forget(container).await;
     }
 
     /// Makes the sandbox and puts into it what the executor wants there.
@@ -206,12 +199,13 @@ impl Real {
             shown: self.shown(&wanted),
             wanted,
             small: is_built_in(launch),
+            kind: Kind::default(),
         })
     }
 
     /// What is put into the container by this agent: from another network the way to it may be none
     /// but its socket.
-    fn shown(&self, wanted: &Wanted) -> Vec<Volume> {
+    pub(crate) fn shown(&self, wanted: &Wanted) -> Vec<Volume> {
         let socket = Volume {
             source: VolumeSource::Host(self.around.socket_dir.clone()),
             container_path: Path::new(socket::SEEN_AT)
@@ -224,7 +218,10 @@ impl Real {
     }
 
     /// Has the image here that is wanted, if one is.
-    async fn image(&self, wanted: Option<&WantedImage>) -> Result<Option<Provisioned>, String> {
+    pub(crate) async fn image(
+        &self,
+        wanted: Option<&WantedImage>,
+    ) -> Result<Option<Provisioned>, String> {
         let Some(wanted) = wanted else { return Ok(None) };
         let Some(images) = &self.images else {
             // To run it on the machine's own files would be something else than what was asked for.
@@ -378,7 +375,11 @@ impl Containers for Real {
     }
 
     fn launch(&self, launch: ContainerLaunch) -> BoxFuture<'_, Result<(), Arc<str>>> {
-        async move { self.start(launch).await.map_err(Arc::from) }.boxed()
+        async move {
+            let started = self.start_prepared(&launch.container, self.prepare(&launch)).await;
+            started.map_err(|error| error.to_string().into())
+        }
+        .boxed()
     }
 
     fn wait(&self, container: ContainerId) -> BoxFuture<'_, Exit> {
@@ -423,11 +424,7 @@ impl Containers for Real {
     }
 
     fn forget(&self, container: ContainerId) -> BoxFuture<'_, ()> {
-        async move {
-            self.limits.lock().remove(&container);
-            self.containerizer.forget(&container).await;
-        }
-        .boxed()
+        async move { self.forget_now(&container).await }.boxed()
     }
 
     fn usage(&self, container: ContainerId) -> BoxFuture<'_, Option<Usage>> {
@@ -463,7 +460,7 @@ fn add(all: &mut Vec<(String, String)>, more: impl Iterator<Item = (String, Stri
     }
 }
 
-fn uri(wanted: &proto::mesos::v1::command_info::Uri) -> Uri {
+pub(crate) fn uri(wanted: &proto::mesos::v1::command_info::Uri) -> Uri {
     Uri {
         value: wanted.value.clone(),
         executable: wanted.executable.unwrap_or(false),
@@ -506,7 +503,7 @@ fn limits(all: &Resources, executor: &Resources, tasks: &[TaskInfo]) -> Limits {
 }
 
 /// Bytes in a mebibyte.
-const MIB: f64 = 1_048_576.0;
+pub(crate) const MIB: f64 = 1_048_576.0;
 
 fn milli(amount: Milli) -> u64 {
     u64::try_from(amount.0).unwrap_or(0)

@@ -125,6 +125,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         handle: handle.clone(),
         mirror: mirror.clone(),
         containers: containers.clone(),
+        real: Arc::clone(&real),
         metrics: metrics.clone(),
         options: options.clone(),
         address,

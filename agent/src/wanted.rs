@@ -138,6 +138,8 @@ fn linux_info(linux: &LinuxInfo, wanted: &mut Wanted) -> Result<(), UnknownCapab
     }
     wanted.shares_ipc = linux.ipc_mode() == IpcMode::ShareParent;
     wanted.shares_pids = linux.share_pid_namespace();
+    wanted.has_own_ipc = linux.ipc_mode() == IpcMode::Private;
+    wanted.has_own_limits = !linux.share_cgroups();
     // The size is in mebibytes.
     wanted.shm_bytes = linux.shm_size.map(|size| u64::from(size) << 20);
     Ok(())

@@ -14,7 +14,7 @@ use proto::convert::{self, Malformed, executor};
 use proto::mesos::v1::executor::Event;
 use proto::mesos::v1::{
     AgentInfo, CommandInfo, ExecutorInfo, FrameworkInfo, NetworkInfo, Resource, TaskInfo,
-    TaskStatus, network_info, value,
+    TaskResourceLimitation, TaskStatus, network_info, value,
 };
 
 use crate::secrets::Secrets;
@@ -160,6 +160,12 @@ pub(crate) fn event(event: &ExecutorEvent, agent: &AgentInfo, secrets: &Secrets)
     }
 }
 
+/// The resources that were limited, from what is told with a limit that was broken.
+pub(crate) fn limitation(rest: &Payload) -> Option<TaskResourceLimitation> {
+    let rest: TaskStatus = convert::unpack_own(rest);
+    rest.limitation
+}
+
 /// A sign of life.
 pub(crate) fn heartbeat() -> Event {
     executor::heartbeat()
@@ -186,7 +192,8 @@ pub(crate) fn of_machine(ip: IpAddr) -> Vec<NetworkInfo> {
 pub(crate) fn with_container(mut status: Status, whereabouts: &Whereabouts) -> Status {
     let mut rest: TaskStatus = convert::unpack_own(&status.rest);
     let told = rest.container_status.get_or_insert_default();
-    told.container_id = Some((&whereabouts.container).into());
+    // Of a task in a container of its own the executor says in which.
+    told.container_id.get_or_insert_with(|| (&whereabouts.container).into());
     if told.network_infos.is_empty() {
         told.network_infos.clone_from(&whereabouts.networks);
     }

@@ -7,6 +7,7 @@ pub mod acl;
 pub mod amount;
 pub mod call;
 pub mod constraints;
+pub mod container_id;
 pub mod disk;
 pub mod event;
 pub mod framework;

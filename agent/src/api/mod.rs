@@ -1,6 +1,7 @@
 //! What an agent answers on its port.
 
 mod access;
+mod containers;
 mod executor;
 mod files;
 mod operator;
@@ -28,6 +29,7 @@ use crate::containers::Containers;
 use crate::handle::Handle;
 use crate::mirror::Mirror;
 use crate::options::Options;
+use crate::real::Real;
 use crate::wire;
 
 /// What handlers work with.
@@ -41,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) handle: Handle,
     pub(crate) mirror: Arc<RwLock<Mirror>>,
     pub(crate) containers: Arc<dyn Containers>,
+    /// The same, with what operators and executors launch themselves.
+    pub(crate) real: Arc<Real>,
     pub(crate) metrics: Table,
     pub(crate) options: Options,
     pub(crate) address: SocketAddr,

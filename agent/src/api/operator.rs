@@ -9,23 +9,24 @@ use model::link::LiveOperation;
 use model::task::RunsBy;
 use proto::convert;
 use proto::convert::resources::Form;
-use proto::mesos::v1::agent::call::{SetLoggingLevel, Type};
+use proto::mesos::v1::agent::call::{GetContainers, SetLoggingLevel, Type};
 use proto::mesos::v1::agent::response::{self, get_containers, get_executors, get_frameworks};
 use proto::mesos::v1::agent::{Call, Response};
 use proto::mesos::v1::{
-    AgentInfo, ContainerStatus, ExecutorInfo, Flag, Metric, ResourceStatistics, Task, VersionInfo,
+    AgentInfo, ContainerId, ContainerStatus, ExecutorId, ExecutorInfo, Flag, FrameworkId, Metric,
+    ResourceStatistics, Task, VersionInfo,
 };
-use transport::http::{Refused, accepted, answer, read_call};
+use transport::http::{Encoding, Refused, answer, read_call};
 
-use super::streamed::{Sent, sent};
-use super::{Api, files, read};
+use super::streamed::{Sent, Wanted, sent};
+use super::{Api, containers, files, read};
 use crate::driver::wall;
 use crate::mirror::{ExecutorView, FrameworkView, TaskView};
 use crate::wire;
 
 /// Answers one call.
 pub(super) async fn call(State(api): State<Api>, request: Request) -> Answer {
-    handled(&api, request).await.unwrap_or_else(IntoResponse::into_response)
+    Box::pin(handled(&api, request)).await.unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
@@ -34,13 +35,24 @@ async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
         return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, text));
     }
     transport::http::post_only(request.method())?;
-    let encoding = accepted(request.headers())?;
+    let wanted = Wanted::of(request.headers())?;
     let call = match sent(request)? {
         Sent::Streamed(mut stream) => stream.first().await?,
         Sent::Whole(request) => read_call::<Call>(*request, "Call").await?.2,
     };
     let kind = call.r#type.and_then(|kind| Type::try_from(kind).ok());
     let kind = kind.ok_or_else(|| invalid("Expecting 'type' to be present"))?;
+    let encoding = wanted.whole(kind)?;
+    Box::pin(answered(api, kind, call, encoding)).await
+}
+
+/// Answers a call that is no stream.
+async fn answered(
+    api: &Api,
+    kind: Type,
+    call: Call,
+    encoding: Encoding,
+) -> Result<Answer, Refused> {
     let of = |kind: response::Type| Response { r#type: Some(kind.into()), ..Response::default() };
     let given = match kind {
         Type::GetHealth => Response {
@@ -83,7 +95,7 @@ async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
         },
         Type::GetOperations => operations(api),
         Type::GetContainers => Response {
-            get_containers: Some(containers(api).await),
+            get_containers: Some(containers(api, call.get_containers.unwrap_or_default()).await),
             ..of(response::Type::GetContainers)
         },
         Type::ListFiles => {
@@ -102,19 +114,27 @@ async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
             Response { get_logging_level, ..of(response::Type::GetLoggingLevel) }
         }
         Type::SetLoggingLevel => return set_level(call.set_logging_level),
+        Type::LaunchNestedContainer => {
+            return containers::launch_nested(api, call.launch_nested_container).await;
+        }
+        Type::WaitNestedContainer => {
+            return containers::wait_nested(api, call.wait_nested_container, encoding).await;
+        }
+        Type::KillNestedContainer => {
+            return containers::kill_nested(api, call.kill_nested_container).await;
+        }
+        Type::RemoveNestedContainer => {
+            return containers::remove_nested(api, call.remove_nested_container).await;
+        }
+        Type::LaunchContainer => return containers::launch(api, call.launch_container).await,
+        Type::WaitContainer => return containers::wait(api, call.wait_container, encoding).await,
+        Type::KillContainer => return containers::kill(api, call.kill_container).await,
+        Type::RemoveContainer => return containers::remove(api, call.remove_container).await,
         other @ (Type::Unknown
         | Type::GetResourceProviders
-        | Type::LaunchNestedContainer
-        | Type::WaitNestedContainer
-        | Type::KillNestedContainer
-        | Type::RemoveNestedContainer
         | Type::LaunchNestedContainerSession
         | Type::AttachContainerInput
         | Type::AttachContainerOutput
-        | Type::LaunchContainer
-        | Type::WaitContainer
-        | Type::KillContainer
-        | Type::RemoveContainer
         | Type::AddResourceProviderConfig
         | Type::UpdateResourceProviderConfig
         | Type::RemoveResourceProviderConfig
@@ -137,11 +157,11 @@ fn set_level(call: Option<SetLoggingLevel>) -> Result<Answer, Refused> {
     Ok(StatusCode::OK.into_response())
 }
 
-fn invalid(why: impl std::fmt::Display) -> Refused {
+pub(super) fn invalid(why: impl std::fmt::Display) -> Refused {
     Refused::bad_request(format!("Failed to validate agent::Call: {why}"))
 }
 
-fn missing(field: &str) -> Refused {
+pub(super) fn missing(field: &str) -> Refused {
     invalid(format!("Expecting '{field}' to be present"))
 }
 
@@ -261,9 +281,9 @@ fn task(framework: &FrameworkView, executor: &ExecutorView, it: &TaskView) -> Ta
     }
 }
 
-async fn containers(api: &Api) -> response::GetContainers {
+async fn containers(api: &Api, call: GetContainers) -> response::GetContainers {
     let mut all = response::GetContainers::default();
-    for one in read::live(api) {
+    for one in read::live(api).into_iter().chain(containers::more(api, call)) {
         let usage = api.shared.containers.usage(one.container.clone()).await;
         #[expect(
             clippy::cast_possible_truncation,
@@ -290,16 +310,23 @@ async fn containers(api: &Api) -> response::GetContainers {
         let status = ContainerStatus {
             container_id: Some((&one.container).into()),
             network_infos: super::networks(api, &one.container).await,
+            executor_pid: api.shared.real.containerizer.pid(&one.container).map(i32::cast_unsigned),
             ..ContainerStatus::default()
         };
         all.containers.push(get_containers::Container {
-            framework_id: Some(proto::mesos::v1::FrameworkId { value: one.framework }),
-            executor_id: Some(proto::mesos::v1::ExecutorId { value: one.executor }),
-            executor_name: Some(one.name),
-            container_id: (&one.container).into(),
+            framework_id: some(one.framework).map(|value| FrameworkId { value }),
+            executor_id: some(one.executor).map(|value| ExecutorId { value }),
+            executor_name: some(one.name),
+            // By its own name: those around it are told in the status.
+            container_id: ContainerId { value: one.container.name().to_owned(), parent: None },
             container_status: Some(status),
             resource_statistics: statistics,
         });
     }
     all
+}
+
+/// A text, if there is anything in it.
+fn some(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }

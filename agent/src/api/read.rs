@@ -86,7 +86,7 @@ pub(super) struct LiveContainer {
     pub(super) framework: String,
     pub(super) executor: String,
     pub(super) name: String,
-    source: String,
+    pub(super) source: String,
     pub(super) container: model::ids::ContainerId,
     pub(super) cpus: f64,
     pub(super) mem_bytes: f64,

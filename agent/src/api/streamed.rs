@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use proto::mesos::v1::agent::Call;
 use proto::mesos::v1::agent::call::Type;
 use proto::recordio::Decoder;
-use transport::http::{Encoding, Refused, decode};
+use transport::http::{Encoding, Refused, accepts, decode};
 
 /// What streams of records are labelled.
 const RECORDIO: &str = "application/recordio";
@@ -17,6 +17,66 @@ const MESSAGE_CONTENT_TYPE: &str = "message-content-type";
 
 /// Bytes of one record: a piece of somebody's input, or a call without one.
 const RECORD_BYTES_MAX: usize = 1 << 20;
+
+/// What says how the records of an answer are to be written.
+const MESSAGE_ACCEPT: &str = "message-accept";
+
+/// How the sender of a request wants to be answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Wanted {
+    /// In this encoding. A stream of records is labelled as what its records are.
+    Whole(Encoding),
+    /// As a stream of records, each in this encoding, and labelled so.
+    Records(Encoding),
+}
+
+impl Wanted {
+    /// Reads it from the headers of a request.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refused> {
+        let not_acceptable = |text: &str| Refused::new(StatusCode::NOT_ACCEPTABLE, text);
+        let message_accept = headers.get(MESSAGE_ACCEPT);
+        let encodings = [Encoding::Json, Encoding::Protobuf];
+        let whole = encodings.into_iter().find(|it| accepts(headers, it.mime()));
+        if let Some(encoding) = whole {
+            return match message_accept {
+                None => Ok(Self::Whole(encoding)),
+                Some(_) => Err(not_acceptable(
+                    "Expecting 'Message-Accept' to be not set for non-streaming responses",
+                )),
+            };
+        }
+        if !accepts(headers, RECORDIO) {
+            return Err(not_acceptable(
+                "Expecting 'Accept' to allow application/json or application/x-protobuf or application/recordio",
+            ));
+        }
+        // It is read by the same rules as the other one.
+        let mut of_messages = HeaderMap::new();
+        if let Some(value) = message_accept {
+            of_messages.insert(header::ACCEPT, value.clone());
+        }
+        let encoding = encodings.into_iter().find(|it| accepts(&of_messages, it.mime()));
+        encoding.map(Self::Records).ok_or_else(|| {
+            not_acceptable(
+                "Expecting 'Message-Accept' to allow application/json or application/x-protobuf",
+            )
+        })
+    }
+
+    /// How a call of `kind` is answered that is no stream.
+    pub(super) fn whole(self, kind: Type) -> Result<Encoding, Refused> {
+        match self {
+            Self::Whole(encoding) => Ok(encoding),
+            Self::Records(_) => Err(Refused::new(
+                StatusCode::NOT_ACCEPTABLE,
+                format!(
+                    "Streaming 'Accept' {RECORDIO} is not supported for {} call",
+                    kind.as_str_name()
+                ),
+            )),
+        }
+    }
+}
 
 /// A call whose records come one after the other.
 pub(super) struct Streamed {

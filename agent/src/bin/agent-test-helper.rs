@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use agent::containerizer::{
-    CommandLine, Containerizer, ContainerizerOptions, LaunchSpec, Limits, Wanted,
+    CommandLine, Containerizer, ContainerizerOptions, Kind, LaunchSpec, Limits, Wanted,
 };
 use agent::steps::Steps;
 use model::amount::Ranges;
@@ -105,6 +105,7 @@ fn containerizer(mut arguments: impl Iterator<Item = OsString>) {
             ports: Ranges::default(),
             shown: Vec::new(),
             small: false,
+            kind: Kind::default(),
         };
         containerizer.launch(spec).await.expect("it starts");
         containerizer.destroy(&container).await;

@@ -29,6 +29,20 @@ pub(crate) struct Container {
     pub(crate) ports: Ranges,
     /// Directories of the layers of its image, the topmost first. Absent: it has none.
     pub(crate) layers: Option<Vec<PathBuf>>,
+    /// Whether it is in another one, and shares the limits of that one.
+    pub(crate) shares_limits: bool,
+}
+
+impl Container {
+    /// Whether limits are set for it alone.
+    pub(crate) fn has_own_limits(&self) -> bool {
+        !self.shares_limits
+    }
+
+    /// Whether it is in another one.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.id.parent().is_some()
+    }
 }
 
 /// One aspect of isolation.
@@ -39,6 +53,17 @@ pub(crate) trait Isolator: fmt::Debug + Send + Sync {
     /// Sets up what must be there before the first process, and adds to `plan` what the launcher is
     /// to do.
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError>;
+
+    /// Whether it is asked to prepare containers that only look into another one, and are else like
+    /// that one.
+    fn joins(&self) -> bool {
+        false
+    }
+
+    /// The processes of the container, as far as it keeps them together.
+    fn processes(&self, _container: &str) -> Option<Vec<i32>> {
+        None
+    }
 
     /// Does what needs the first process to be there.
     fn isolate(&self, _container: &str, _pid: i32) -> Result<(), StepError> {

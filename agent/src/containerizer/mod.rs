@@ -18,7 +18,9 @@ mod isolation;
 mod isolator;
 mod logs;
 mod namespaces;
+mod nested;
 mod nnp;
+mod options;
 mod ports;
 mod posix;
 mod rlimits;
@@ -37,6 +39,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use model::amount::Ranges;
@@ -56,10 +59,12 @@ pub use self::isolation::{
 use self::isolator::{Container, Isolator};
 pub use self::isolator::{Step, StepError};
 pub use self::logs::LogLimits;
+pub use self::nested::{KillError, NoPlace, Outer};
+pub use self::options::{NETWORK_PLUGINS_DIRS_DEFAULT, NetworkOptions};
 pub use self::ports::PortOptions;
-pub use self::spec::{CommandLine, LaunchSpec, Limits, Networks, Seccomp, Wanted};
+pub use self::spec::{Class, CommandLine, Kind, LaunchSpec, Limits, Networks, Seccomp, Wanted};
 use crate::launcher::{
-    Capabilities, Files, Identity, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically,
+    Capabilities, Files, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically,
 };
 use crate::steps::Steps;
 
@@ -168,27 +173,6 @@ pub struct SharingOptions {
     pub shm_bytes_default: Option<u64>,
 }
 
-/// Networks that containers can join, by the isolator `network/cni`.
-#[derive(Clone, Debug)]
-pub struct NetworkOptions {
-    /// Where they are described. Absent: there are none.
-    pub config_dir: Option<PathBuf>,
-    /// Where plug-ins are, the first place first.
-    pub plugins_dirs: Vec<PathBuf>,
-    /// What holds what is to be undone for each container. Absent: a place in the runtime directory.
-    pub root_dir: Option<PathBuf>,
-}
-
-/// Where systems put the plug-ins for networks.
-pub const NETWORK_PLUGINS_DIRS_DEFAULT: &str = "/usr/lib/cni:/opt/cni/bin";
-
-impl Default for NetworkOptions {
-    fn default() -> Self {
-        let plugins_dirs = std::env::split_paths(NETWORK_PLUGINS_DIRS_DEFAULT).collect();
-        Self { config_dir: None, plugins_dirs, root_dir: None }
-    }
-}
-
 /// Why containers cannot be run on this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -227,6 +211,9 @@ pub enum LaunchError {
         /// Which one.
         container: ContainerId,
     },
+    /// It cannot be in the one that it is to be in.
+    #[error(transparent)]
+    Parent(#[from] NoPlace),
     /// There is no such user.
     #[error(transparent)]
     User(#[from] UnknownUser),
@@ -346,11 +333,18 @@ struct Table {
 struct Entry {
     destroy: CancellationToken,
     termination: watch::Sender<Option<Termination>>,
+    /// Whether containers may be launched in it: from when it runs to when its end begins. Changed
+    /// only with the table locked.
+    is_open: AtomicBool,
 }
 
 impl Entry {
     fn new() -> Arc<Self> {
-        Arc::new(Self { destroy: CancellationToken::new(), termination: watch::Sender::new(None) })
+        Arc::new(Self {
+            destroy: CancellationToken::new(),
+            termination: watch::Sender::new(None),
+            is_open: AtomicBool::new(false),
+        })
     }
 }
 
@@ -406,6 +400,7 @@ impl Containerizer {
             if table.live.contains_key(&container) || table.ended.contains_key(&container) {
                 return Err(LaunchError::Exists { container });
             }
+            nested::admit(&table, &container)?;
             table.live.insert(container, Arc::clone(&entry));
         }
         let inner = Arc::clone(&self.inner);
@@ -509,8 +504,8 @@ impl Containerizer {
         }
         let container = container.clone();
         self.blocking(move |inner| {
-            // A record that stays is found and removed by the next recovery.
-            let _ = fs::remove_dir_all(inner.files(container.as_str()).dir());
+            nested::forget_inside(inner, &container);
+            supervise::remove_record(&inner.files(container.as_str()));
             inner.options.steps.reached("forgotten");
         })
         .await;
@@ -571,17 +566,23 @@ impl Inner {
             .create(files.dir())
             .map_err(|source| LaunchError::Record { path: files.dir().to_owned(), source })?;
         self.options.steps.reached("recorded");
+        if spec.kind.is_standalone {
+            mark(&files.standalone())
+                .map_err(|source| LaunchError::Record { path: files.standalone(), source })?;
+        }
         let container = Container {
             id: spec.container.clone(),
             limits: spec.limits,
             wanted: spec.wanted.clone(),
             ports: spec.ports.clone(),
             layers: spec.image.as_ref().map(|image| image.layers.clone()),
+            shares_limits: nested::shares_limits(&spec),
         };
         // Its layers are held until the plan says that they are in use.
         let _image = spec.image.clone();
-        let mut plan = plan(spec)?;
-        for isolator in &self.isolators {
+        let is_debug = spec.kind.class == Class::Debug;
+        let mut plan = nested::place(self, spec)?;
+        for isolator in self.isolators.iter().filter(|it| !is_debug || it.joins()) {
             isolator.prepare(&container, &mut plan)?;
             self.options.steps.reached_by("prepared", isolator.name());
         }
@@ -648,7 +649,7 @@ impl Inner {
             left.push(format!("cannot write {}: {error}", files.destroyed().display()));
         }
         self.options.steps.reached("marked");
-        note_end(&files);
+        supervise::note_end(&files);
         left.extend(supervise::end_launcher(&files, self.options.destroy_timeout, || {
             self.isolators.iter().filter_map(|each| each.kill(container).err()).collect()
         }));
@@ -663,16 +664,6 @@ impl Inner {
     }
 }
 
-/// Leaves the time of a container's end on its sandbox, as that of the last change: nobody but root
-/// can set it otherwise, and it says from when on the sandbox ages.
-fn note_end(files: &Files) {
-    let Some(plan) = read_plan(files) else { return };
-    if let Ok(there) = fs::metadata(&plan.sandbox) {
-        // Setting what is set counts as a change.
-        let _ = fs::set_permissions(&plan.sandbox, there.permissions());
-    }
-}
-
 /// What a container's launcher was told.
 fn read_plan(files: &Files) -> Option<Plan> {
     serde_json::from_slice(&fs::read(files.plan()).ok()?).ok()
@@ -680,42 +671,4 @@ fn read_plan(files: &Files) -> Option<Plan> {
 
 fn mark(path: &Path) -> io::Result<()> {
     fs::write(path, "")
-}
-
-/// What the launcher is told before isolators have their say.
-fn plan(spec: LaunchSpec) -> Result<Plan, LaunchError> {
-    let identity = match spec.identity {
-        Some(identity) => Some(identity),
-        None => spec.user.as_deref().map(Identity::of).transpose()?,
-    };
-    let (programs, arguments) = match spec.command {
-        CommandLine::Shell(line) => {
-            (vec!["/bin/sh".into()], vec!["sh".to_owned(), "-c".to_owned(), line])
-        }
-        CommandLine::Program { path, arguments } => {
-            (candidates(&path, &spec.environment), arguments)
-        }
-    };
-    Ok(Plan {
-        sandbox: spec.sandbox,
-        workdir: spec.workdir,
-        programs,
-        arguments,
-        environment: spec.environment,
-        identity,
-        hostname: spec.hostname,
-        small: spec.small,
-        shown: spec.shown,
-        ..Plan::default()
-    })
-}
-
-/// Where a program may be: as given if it has a slash in it, else in each directory of `PATH`.
-fn candidates(program: &str, environment: &[(String, String)]) -> Vec<PathBuf> {
-    if program.contains('/') {
-        return vec![program.into()];
-    }
-    let path = environment.iter().find(|(name, _)| name == "PATH");
-    let path = path.map_or("/usr/local/bin:/usr/bin:/bin", |(_, path)| path);
-    path.split(':').map(|directory| Path::new(directory).join(program)).collect()
 }

@@ -1,5 +1,6 @@
 //! `namespaces/pid` and `namespaces/ipc`: a container sees its own processes, shared memory and host
-//! name only. The kernel undoes it all with the last process.
+//! name only. One that is in another container has its own processes, and the other's shared memory
+//! and host name, unless it asks otherwise. The kernel undoes it all with the last process.
 
 use super::isolator::{Container, Isolator, StepError, refused};
 use crate::launcher::Plan;
@@ -17,16 +18,19 @@ impl Isolator for Pid {
     }
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
-        if container.wanted.shares_pids {
+        if container.wanted.shares_pids && !container.is_nested() {
             if self.shared_forbidden {
                 let why = "this agent forbids it by --disallow_sharing_agent_pid_namespace";
                 return Err(refused(self.name(), "the machine's processes", why.to_owned()));
             }
             return Ok(());
         }
-        plan.namespaces.pid = true;
-        // The fresh /proc must not be everybody's.
+        // Either way the /proc that goes with it must not be everybody's.
         plan.namespaces.mount = true;
+        plan.namespaces.pid = !container.wanted.shares_pids;
+        if let Some(joined) = &mut plan.joined {
+            joined.pid = container.wanted.shares_pids;
+        }
         Ok(())
     }
 }
@@ -46,20 +50,31 @@ impl Isolator for Ipc {
     }
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
+        let wanted = &container.wanted;
+        if wanted.shares_ipc && wanted.shm_bytes.is_some() {
+            let why = "a size is for shared memory of its own";
+            return Err(refused(self.name(), "shm_size", why.to_owned()));
+        }
+        if let Some(joined) = &mut plan.joined {
+            // A size is that of an own one.
+            let is_own = wanted.has_own_ipc || wanted.shm_bytes.is_some();
+            let has_own_name = plan.hostname.is_some();
+            (joined.ipc, joined.shared_memory, joined.uts) = (!is_own, !is_own, !has_own_name);
+            (plan.namespaces.ipc, plan.namespaces.uts) = (is_own, has_own_name);
+            plan.namespaces.mount = true;
+            plan.shm_bytes = wanted.shm_bytes.or(self.shm_bytes_default).filter(|_| is_own);
+            return Ok(());
+        }
         plan.namespaces.uts = true;
-        if container.wanted.shares_ipc {
+        if wanted.shares_ipc {
             if self.shared_forbidden {
                 let why = "this agent forbids it by --disallow_sharing_agent_ipc_namespace";
                 return Err(refused(self.name(), "the machine's shared memory", why.to_owned()));
             }
-            if container.wanted.shm_bytes.is_some() {
-                let why = "a size is for shared memory of its own";
-                return Err(refused(self.name(), "shm_size", why.to_owned()));
-            }
             return Ok(());
         }
         plan.namespaces.ipc = true;
-        plan.shm_bytes = container.wanted.shm_bytes.or(self.shm_bytes_default);
+        plan.shm_bytes = wanted.shm_bytes.or(self.shm_bytes_default);
         plan.namespaces.mount = true;
         Ok(())
     }

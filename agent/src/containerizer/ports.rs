@@ -72,6 +72,10 @@ impl Isolator for Ports {
     }
 
     fn prepare(&self, container: &Container, _plan: &mut Plan) -> Result<(), StepError> {
+        if container.is_nested() {
+            // It has those of the container around it.
+            return Ok(());
+        }
         self.update_ports(container.id.as_str(), &container.ports)
     }
 
@@ -97,7 +101,8 @@ impl Isolator for Ports {
             super::read_plan(&files).is_some_and(|plan: Plan| plan.network.is_none());
         let Some(launcher) = launcher::find(&files).filter(|_| is_in_machines) else { return };
         // A container whose ports are not known is one of an agent that did not watch them.
-        let Ok(own) = fs::read_to_string(self.file(container)) else { return };
+        let root = container.split('.').next().unwrap_or(container);
+        let Ok(own) = fs::read_to_string(self.file(root)) else { return };
         let own = ranges(&own);
         let sockets = listening();
         let held = descendants(launcher).into_iter().flat_map(sockets_of);

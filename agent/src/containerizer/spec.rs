@@ -1,13 +1,13 @@
 //! What is asked for when a container is launched.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use model::amount::Ranges;
 use model::ids::ContainerId;
 use proto::mesos::v1::NetworkInfo;
 
 use crate::images::{Provisioned, WantedImage};
-use crate::launcher::{Capabilities, Identity, Rlimit, Volume};
+use crate::launcher::{Capabilities, Identity, Io, Plan, Rlimit, UnknownUser, Volume};
 use crate::secrets::SecretVolume;
 
 /// What a container executes.
@@ -81,10 +81,35 @@ pub struct LaunchSpec {
     pub shown: Vec<Volume>,
     /// Whether the command is the agent's own executor, which keeps its memory small.
     pub small: bool,
+    /// What it is to others.
+    pub kind: Kind,
+}
+
+/// What a container is to others.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Kind {
+    /// How it is set apart from the one that it is in, if it is in one.
+    pub class: Class,
+    /// Whether it is in no other and nobody's executor: no record of the agent tells of it, and it is
+    /// taken back all the same.
+    pub is_standalone: bool,
+    /// How its input and output are handed on. Absent: its output goes to files.
+    pub io: Option<Io>,
+}
+
+/// How a container is set apart from the one that it is in.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Class {
+    /// As any container.
+    #[default]
+    Default,
+    /// Not at all, to look into that one: it has its namespaces, limits, rights, user and environment.
+    Debug,
 }
 
 /// What can be asked of a container. Each isolator grants its part or refuses it.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
 pub struct Wanted {
     /// What its command has exactly. Absent: what the agent says.
     pub capabilities_effective: Option<Capabilities>,
@@ -98,6 +123,10 @@ pub struct Wanted {
     pub volumes: Vec<Volume>,
     /// How large its `/dev/shm` may become. Absent: as the kernel has it.
     pub shm_bytes: Option<u64>,
+    /// Whether it has shared memory of its own also if it is in another container.
+    pub has_own_ipc: bool,
+    /// Whether it has limits of its own in the container that it is in. Else it shares those.
+    pub has_own_limits: bool,
     /// Which networks it is in.
     pub networks: Networks,
     /// Secrets that it sees as files.
@@ -130,4 +159,42 @@ pub enum Seccomp {
     Unconfined,
     /// What a profile of this name says.
     Profile(String),
+}
+
+/// What the launcher is told before isolators have their say.
+pub(super) fn plan(spec: LaunchSpec) -> Result<Plan, UnknownUser> {
+    let identity = match spec.identity {
+        Some(identity) => Some(identity),
+        None => spec.user.as_deref().map(Identity::of).transpose()?,
+    };
+    let (programs, arguments) = match spec.command {
+        CommandLine::Shell(line) => {
+            (vec!["/bin/sh".into()], vec!["sh".to_owned(), "-c".to_owned(), line])
+        }
+        CommandLine::Program { path, arguments } => {
+            (candidates(&path, &spec.environment), arguments)
+        }
+    };
+    Ok(Plan {
+        sandbox: spec.sandbox,
+        workdir: spec.workdir,
+        programs,
+        arguments,
+        environment: spec.environment,
+        identity,
+        hostname: spec.hostname,
+        small: spec.small,
+        shown: spec.shown,
+        ..Plan::default()
+    })
+}
+
+/// Where a program may be: as given if it has a slash in it, else in each directory of `PATH`.
+fn candidates(program: &str, environment: &[(String, String)]) -> Vec<PathBuf> {
+    if program.contains('/') {
+        return vec![program.into()];
+    }
+    let path = environment.iter().find(|(name, _)| name == "PATH");
+    let path = path.map_or("/usr/local/bin:/usr/bin:/bin", |(_, path)| path);
+    path.split(':').map(|directory| Path::new(directory).join(program)).collect()
 }

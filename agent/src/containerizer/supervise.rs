@@ -1,11 +1,13 @@
 //! One task per container: from its launch, or from when it was found again, to its end.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use model::ids::ContainerId;
@@ -14,9 +16,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::isolator::StepError;
+use super::nested::Fate;
 use super::{
     ENDED_MAX, Entry, Inner, LaunchError, LaunchSpec, Launched, Recovered, Termination, blocking,
-    logs, read_plan,
+    logs, nested, read_plan,
 };
 use crate::launcher::{self, Files, Process, write_atomically};
 
@@ -25,6 +28,10 @@ const LAUNCHER_GRACE: Duration = Duration::from_secs(5);
 
 /// How long to wait between two looks at whether a launcher has ended.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// How often it is tried to remove a record that somebody is putting something into. A launcher that
+/// starts late puts one file there.
+const RECORD_REMOVALS_MAX: usize = 8;
 
 /// A launcher that runs, ours or an earlier agent's.
 struct Launcher {
@@ -60,6 +67,7 @@ pub(super) async fn launch(
             // It cannot have been reaped, so the number is its own.
             let parent = Launcher { process: watch(id), child: Some(child) };
             let destroyed = entry.destroy.is_cancelled();
+            open(&inner, &entry);
             tokio::spawn(supervise(inner, container.clone(), entry, parent));
             if destroyed { Err(LaunchError::Destroyed { container }) } else { Ok(launched) }
         }
@@ -76,7 +84,7 @@ pub(super) async fn launch(
                 if let Some(mut child) = child {
                     let _ = child.wait();
                 }
-                let _ = fs::remove_dir_all(inner.files(name.as_str()).dir());
+                remove_record(&inner.files(name.as_str()));
                 left
             })
             .await;
@@ -87,6 +95,12 @@ pub(super) async fn launch(
             Err(if destroyed { LaunchError::Destroyed { container } } else { error })
         }
     }
+}
+
+/// Lets containers be launched in one that runs.
+fn open(inner: &Inner, entry: &Entry) {
+    let _table = inner.containers.lock();
+    entry.is_open.store(true, Ordering::Relaxed);
 }
 
 /// Waits for a container's end, or brings it about, and clears up.
@@ -110,6 +124,7 @@ async fn supervise(
         () = found_over(&inner, &container) => {}
         () = inner.stopped.cancelled() => return,
     }
+    nested::end_inside(&inner, &container, &entry).await;
     let name = container.clone();
     let asked = entry.destroy.is_cancelled();
     let termination = blocking(&inner, move |inner| {
@@ -130,6 +145,7 @@ async fn supervise(
         termination.leftovers = left.join("; ");
         record(&files, &termination);
         inner.options.steps.reached("end known");
+        nested::forget_inside(inner, &name);
         termination
     })
     .await;
@@ -144,7 +160,10 @@ fn end(inner: &Inner, container: &ContainerId, entry: &Entry, termination: Termi
     let mut table = inner.containers.lock();
     table.live.remove(container);
     table.ended.insert(container.clone(), termination.clone());
-    table.ended_order.push_back(container.clone());
+    // Of those in another one the other has so many at most, and they go with it.
+    if container.parent().is_none() {
+        table.ended_order.push_back(container.clone());
+    }
     if table.ended_order.len() > ENDED_MAX
         && let Some(oldest) = table.ended_order.pop_front()
     {
@@ -298,7 +317,7 @@ fn first_process_ends(files: &Files) {
     }
 }
 
-fn first_process(files: &Files) -> Option<Process> {
+pub(super) fn first_process(files: &Files) -> Option<Process> {
     serde_json::from_slice(&fs::read(files.pid()).ok()?).ok()
 }
 
@@ -311,34 +330,62 @@ pub(super) async fn recover(inner: &Arc<Inner>, known: &[ContainerId]) -> io::Re
     })
     .await?;
     let mut recovered = Recovered::default();
-    let mut orphans = Vec::new();
+    let mut orphans: BTreeMap<ContainerId, Vec<ContainerId>> = BTreeMap::new();
     // What is set up for a container whose record went with the machine's last boot.
     let strays = strays.into_iter().filter_map(|name| ContainerId::new(name).ok());
-    for container in strays.filter(|stray| !found.contains(stray)) {
-        let name = container.clone();
-        let destroyed = blocking_task(inner, move |inner| destroy_orphan(inner, name.as_str()));
-        orphans.push((container, destroyed));
+    for stray in strays.filter(|stray| !found.contains(stray)) {
+        orphans.entry(stray.root()).or_default().push(stray);
     }
+    let mut kept = Vec::new();
+    let mut running = BTreeSet::new();
+    // A container comes after the one that it is in.
     for container in found {
         if inner.containers.lock().live.contains_key(&container) {
             continue;
         }
-        if known.contains(&container) {
-            take_back(inner, container, &mut recovered).await;
-        } else {
-            let name = container.clone();
-            let destroyed = blocking_task(inner, move |inner| destroy_orphan(inner, name.as_str()));
-            orphans.push((container, destroyed));
+        let (files, root) = (inner.files(container.as_str()), container.root());
+        let is_known = known.contains(&root) || inner.files(root.as_str()).standalone().exists();
+        let parent_runs = container.parent().is_none_or(|parent| running.contains(&parent));
+        if !is_known
+            || nested::fate(&files, known.contains(&container), parent_runs) == Fate::Destroy
+        {
+            orphans.entry(root).or_default().push(container);
+            continue;
         }
+        let looked_at = files.clone();
+        if blocking(inner, move |_| runs(&looked_at)).await {
+            running.insert(container.clone());
+        }
+        kept.push(container);
     }
-    for (container, destroyed) in orphans {
+    let mut destroying = Vec::new();
+    for (_, mut containers) in orphans {
+        // The innermost first.
+        containers.sort();
+        containers.reverse();
+        let all = containers.clone();
+        let destroyed = blocking_task(inner, move |inner| {
+            all.iter().flat_map(|it| destroy_orphan(inner, it.as_str())).collect::<Vec<_>>()
+        });
+        destroying.push((containers, destroyed));
+    }
+    for (containers, destroyed) in destroying {
         let left = destroyed.await.expect("it does not panic");
+        let container = containers.last().expect("none is made without one");
         if !left.is_empty() {
             tracing::error!(%container, leftovers = left.join("; "), "an orphan is not cleared away");
         }
-        if !known.contains(&container) {
-            recovered.orphans.push(container);
-        }
+        recovered.orphans.extend(containers.into_iter().filter(|it| !known.contains(it)));
+    }
+    // What is over is cleared away before what it is in.
+    let (running, over): (Vec<_>, Vec<_>) = kept.into_iter().partition(|it| running.contains(it));
+    for container in over.into_iter().rev().chain(running) {
+        take_back(inner, container, &mut recovered).await;
+    }
+    for list in [&mut recovered.running, &mut recovered.ended] {
+        // Those in others, and those that nobody's record tells of, are no executors.
+        list.retain(|it| known.contains(it));
+        list.sort();
     }
     for container in known {
         let table = inner.containers.lock();
@@ -347,6 +394,11 @@ pub(super) async fn recover(inner: &Arc<Inner>, known: &[ContainerId]) -> io::Re
         }
     }
     Ok(recovered)
+}
+
+/// Whether a container was launched and nobody has ended it. Blocks.
+fn runs(files: &Files) -> bool {
+    launcher(files).is_some() && !files.destroyed().exists() && files.pid().exists()
 }
 
 fn blocking_task<T: Send + 'static>(
@@ -361,7 +413,7 @@ fn destroy_orphan(inner: &Inner, container: &str) -> Vec<String> {
     let left = inner.undo(container);
     if left.is_empty() {
         // Else the record stays, for the next recovery to try again.
-        let _ = fs::remove_dir_all(inner.files(container).dir());
+        remove_record(&inner.files(container));
     }
     left
 }
@@ -378,6 +430,7 @@ async fn take_back(inner: &Arc<Inner>, container: ContainerId, recovered: &mut R
     if process.is_some() && !files.destroyed().exists() && !never_ran {
         let process = process.and_then(readable);
         inner.containers.lock().live.insert(container.clone(), Arc::clone(&entry));
+        open(inner, &entry);
         let launcher = Launcher { process, child: None };
         tokio::spawn(supervise(Arc::clone(inner), container.clone(), entry, launcher));
         recovered.running.push(container);
@@ -403,7 +456,7 @@ async fn take_back(inner: &Arc<Inner>, container: ContainerId, recovered: &mut R
 }
 
 /// The containers that have a runtime directory.
-fn list(dir: &Path) -> io::Result<Vec<ContainerId>> {
+pub(super) fn list(dir: &Path) -> io::Result<Vec<ContainerId>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         if let Some(name) = entry?.file_name().to_str()
@@ -414,4 +467,25 @@ fn list(dir: &Path) -> io::Result<Vec<ContainerId>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Removes all that is known of a container. What stays is found and removed by the next recovery.
+pub(super) fn remove_record(files: &Files) {
+    // A launcher that starts late may put its lock there meanwhile, and then sees that it is to go.
+    for _ in 0..RECORD_REMOVALS_MAX {
+        match fs::remove_dir_all(files.dir()) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            Ok(()) | Err(_) => return,
+        }
+    }
+}
+
+/// Leaves the time of a container's end on its sandbox, as that of the last change: nobody but root
+/// can set it otherwise, and it says from when on the sandbox ages.
+pub(super) fn note_end(files: &Files) {
+    let Some(plan) = read_plan(files) else { return };
+    if let Ok(there) = fs::metadata(&plan.sandbox) {
+        // Setting what is set counts as a change.
+        let _ = fs::set_permissions(&plan.sandbox, there.permissions());
+    }
 }

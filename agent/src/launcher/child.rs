@@ -18,6 +18,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::{ForkResult, Pid};
 
+use super::doors::Doors;
 use super::{Plan, Streams, memory, mounts, number, privileges};
 
 /// The kernel's flag to be born in a cgroup. The `libc` crate has it cut off to 32 bits.
@@ -50,11 +51,13 @@ pub(super) enum Reaped {
 /// `refusal` what it could not do, and closes that when the command runs.
 pub(super) fn start(
     plan: &Plan,
+    doors: &Doors,
     output: &Streams,
     gate: &Pipe,
     refusal: &Pipe,
     status: &Pipe,
 ) -> Result<Started, String> {
+    doors.enter_pid()?;
     let (pid, in_cgroup) = clone(plan).map_err(|errno| {
         format!("cannot clone into new namespaces: {errno}; run the agent as root, or with --isolation=posix/cpu,posix/mem")
     })?;
@@ -66,7 +69,7 @@ pub(super) fn start(
     for end in [&gate.1, &refusal.0, &status.0] {
         let _ = nix::unistd::close(number(end));
     }
-    let error = match first(plan, output, &gate.0, &refusal.1, &status.1) {
+    let error = match first(plan, doors, output, &gate.0, &refusal.1, &status.1) {
         Ok(code) => exit(code),
         Err(error) => error,
     };
@@ -138,6 +141,7 @@ fn answer(returned: libc::c_long) -> Result<Option<Pid>, Errno> {
 /// does not run; where there is no init it does not return from a good start.
 fn first(
     plan: &Plan,
+    doors: &Doors,
     output: &Streams,
     gate: &OwnedFd,
     refusal: &OwnedFd,
@@ -150,13 +154,15 @@ fn first(
     File::from(gate).read_exact(&mut go).map_err(|_| "the launcher gave up".to_owned())?;
 
     let _ = nix::unistd::setsid();
+    let shared_memory = doors.shared_memory(plan)?;
+    doors.enter_others()?;
     if let Some(network) = &plan.network {
         let namespace = File::open(network)
             .map_err(|error| format!("cannot open {}: {error}", network.display()))?;
         nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET)
             .map_err(failed("enter its network"))?;
     }
-    mounts::furnish(plan)?;
+    mounts::furnish(plan, shared_memory.as_ref())?;
     privileges::restrict(plan)?;
     nix::unistd::dup2_stdin(&output.input).map_err(failed("set up its input"))?;
     nix::unistd::dup2_stdout(&output.output).map_err(failed("set up its output"))?;

@@ -9,6 +9,7 @@
 
 mod capabilities;
 mod child;
+mod doors;
 pub(crate) mod memory;
 mod mounts;
 mod own_program;
@@ -21,7 +22,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -29,12 +30,15 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+
+use self::doors::Doors;
 use crate::steps::Steps;
 
 pub use self::capabilities::{Capabilities, UnknownCapability};
 pub use self::plan::{
-    Files, Identity, Namespaces, Plan, Process, Rlimit, Rootfs, UnknownUser, Volume, VolumeSource,
-    write_atomically,
+    Files, Identity, Io, Joined, Namespaces, Plan, Process, Rlimit, Rootfs, UnknownUser, Volume,
+    VolumeSource, Window, write_atomically,
 };
 
 /// How the launcher's line on its standard output begins when the container runs. The number of its
@@ -103,18 +107,19 @@ fn run(files: &Files, steps: &Steps) -> Result<(), String> {
     }
 
     let signals = block_signals()?;
-    let output = Streams::open(&plan.sandbox)?;
+    let output = Streams::open(&plan)?;
+    let doors = Doors::open(plan.joined.as_ref())?;
     // Whoever loses its parent inside comes to this process, which can then end it too.
     nix::sys::prctl::set_child_subreaper(true).map_err(failed("become the reaper"))?;
     let gate = pipe()?;
     let refusal = pipe()?;
     let status = pipe()?;
 
-    let started = child::start(&plan, &output, &gate, &refusal, &status)?;
+    let started = child::start(&plan, &doors, &output, &gate, &refusal, &status)?;
     let (gate_read, gate_write) = gate;
     let (refusal_read, refusal_write) = refusal;
     let (status_read, status_write) = status;
-    drop((gate_read, refusal_write, status_write, output));
+    drop((gate_read, refusal_write, status_write, output, doors));
     steps.reached("cloned");
 
     let opened = open_gate(files, &plan, &started, gate_write, steps);
@@ -187,22 +192,24 @@ struct Streams {
 }
 
 impl Streams {
-    fn open(sandbox: &Path) -> Result<Self, String> {
-        let append = |name: &str| {
-            let path = sandbox.join(name);
-            fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o644)
-                // The sandbox belongs to the task's user: a link there may lead anywhere.
-                .custom_flags(libc::O_NOFOLLOW)
-                .open(&path)
-                .map(OwnedFd::from)
-                .map_err(|error| format!("cannot open {}: {error}", path.display()))
-        };
+    fn open(plan: &Plan) -> Result<Self, String> {
+        let append = |name| log(plan, name);
         let input = File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
         Ok(Self { input: input.into(), output: append("stdout")?, error: append("stderr")? })
     }
+}
+
+/// Opens a file of the sandbox to be written to.
+fn log(plan: &Plan, name: &str) -> Result<OwnedFd, String> {
+    // The sandbox belongs to the task's user: a link there may lead anywhere. One that is in another
+    // sandbox could itself be such a link.
+    let rules =
+        if plan.joined.is_some() { ResolveFlags::NO_SYMLINKS } else { ResolveFlags::empty() };
+    let flags =
+        OFlags::APPEND | OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let path = plan.sandbox.join(name);
+    rustix::fs::openat2(CWD, &path, flags, Mode::from_raw_mode(0o644), rules)
+        .map_err(|error| format!("cannot open {}: {error}", path.display()))
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), String> {

@@ -3,10 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use rustix::fs::CWD;
+use rustix::mount::MoveMountFlags;
 
 use super::{Plan, rootfs, volumes};
 
@@ -16,7 +19,9 @@ const NONE: Option<&str> = None;
 const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 
 /// Makes the new namespaces what the plan says.
-pub(super) fn furnish(plan: &Plan) -> Result<(), String> {
+///
+/// `shared` is the `/dev/shm` of another container, if it has that one.
+pub(super) fn furnish(plan: &Plan, shared: Option<&OwnedFd>) -> Result<(), String> {
     if plan.namespaces.mount {
         // Nothing mounted in here gets out; what the host mounts and, above all, unmounts still
         // gets in, so that no container keeps a disk of the host busy.
@@ -32,12 +37,17 @@ pub(super) fn furnish(plan: &Plan) -> Result<(), String> {
             own = Some(volumes::take_all(plan, &plan.volumes)?);
             rootfs::enter(&root, plan)?;
         }
-        if plan.namespaces.pid {
+        // Of a container whose process numbers it has, or of its own.
+        if plan.namespaces.pid || plan.joined.is_some_and(|joined| joined.pid) {
             mount(Some("proc"), "/proc", Some("proc"), PLAIN, NONE)
                 .map_err(failed("mount", Path::new("/proc")))?;
         }
         let shared_memory = Path::new("/dev/shm");
-        if plan.namespaces.ipc && shared_memory.is_dir() {
+        if let Some(shared) = shared.filter(|_| shared_memory.is_dir()) {
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            rustix::mount::move_mount(shared, "", CWD, shared_memory, flags)
+                .map_err(|errno| format!("cannot share {}: {errno}", shared_memory.display()))?;
+        } else if plan.namespaces.ipc && shared_memory.is_dir() {
             let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
             let size = plan.shm_bytes.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
             let options = format!("mode=1777{size}");

@@ -63,6 +63,59 @@ pub struct Plan {
     /// How much rather than others the kernel kills it when the machine has no memory left.
     /// Absent: as the agent.
     pub oom_score_adj: Option<u16>,
+    /// What it shares with the container that it is in. Absent: it is in none.
+    pub joined: Option<Joined>,
+    /// The container whose limits it counts against, which is itself unless it shares those of the
+    /// one it is in.
+    pub cgroups_of: String,
+    /// How its input and output are handed on to others. Absent: its output goes to files only.
+    pub io: Option<Io>,
+}
+
+/// Which namespaces of another container are entered. New ones come on top of them.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "one yes or no for each kind the kernel has")]
+pub struct Joined {
+    /// A process of that container.
+    pub process: Process,
+    /// All that it sees of file systems.
+    pub mount: bool,
+    /// Its process numbers.
+    pub pid: bool,
+    /// Its shared memory and semaphores.
+    pub ipc: bool,
+    /// Its host name.
+    pub uts: bool,
+    /// Its network.
+    pub network: bool,
+    /// Its `/dev/shm`, where the mounts are not its own.
+    pub shared_memory: bool,
+}
+
+/// How input and output of a container are handed on by its launcher.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Io {
+    /// A terminal for it, of this size. Absent: pipes.
+    pub terminal: Option<Window>,
+    /// Whether the container is there for whoever is connected: it waits for a reader of its output,
+    /// nothing is written to files, and it ends with the agent.
+    pub is_session: bool,
+}
+
+/// The size of a terminal in characters.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Window {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+}
+
+impl Default for Window {
+    /// What terminals have had since they were made of glass.
+    fn default() -> Self {
+        Self { rows: 24, columns: 80 }
+    }
 }
 
 /// Files of its own for a container: an image's layers, and on top of them what it writes.
@@ -229,6 +282,16 @@ impl Files {
     /// There once the container is to go: a launcher that starts late does nothing.
     pub fn destroyed(&self) -> PathBuf {
         self.dir.join("destroyed")
+    }
+
+    /// The socket on which the launcher hands on input and output, if it does.
+    pub fn io(&self) -> PathBuf {
+        self.dir.join("io")
+    }
+
+    /// There if the container is nobody's executor and in no other: nobody else's records tell of it.
+    pub fn standalone(&self) -> PathBuf {
+        self.dir.join("standalone")
     }
 
     /// How it all ended. Written by the agent before it clears away what would tell.

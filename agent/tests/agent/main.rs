@@ -4,6 +4,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "what is not expected fails the test")]
 
 mod access;
+mod containers;
 mod executor_api;
 mod files;
 #[path = "../common/image.rs"]
@@ -72,8 +73,14 @@ impl Site {
 
     /// Stops the agent as a kill would, and starts it again.
     async fn restarted(self) -> Self {
+        self.restarted_with(|_| {}).await
+    }
+
+    /// With `change`d options.
+    async fn restarted_with(self, change: impl FnOnce(&mut Options)) -> Self {
         self.agent.stop(agent::StopMode::KeepTasks).await;
-        let options = options(self.work_dir.path(), &self.master);
+        let mut options = options(self.work_dir.path(), &self.master);
+        change(&mut options);
         let agent = agent::start(options).await.expect("it starts again");
         Self { agent, ..self }
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use agent::containerizer::{
-    CommandLine, Containerizer, ContainerizerOptions, LaunchSpec, Limits, Termination, Wanted,
+    CommandLine, Containerizer, ContainerizerOptions, Kind, LaunchSpec, Limits, Termination, Wanted,
 };
 use model::amount::Ranges;
 use model::ids::ContainerId;
@@ -60,6 +60,7 @@ impl Host {
             ports: Ranges::default(),
             shown: Vec::new(),
             small: false,
+            kind: Kind::default(),
         }
     }
 

@@ -10,6 +10,7 @@ mod host;
 mod image;
 mod images;
 mod many;
+mod nested;
 mod networks;
 mod ports;
 mod registry;

@@ -21,6 +21,7 @@ mod disk;
 
 use std::time::Duration;
 
+use model::container_id::{BadContainerId, NESTING_MAX};
 use model::ids::{
     AgentId, BadId, ContainerId, ExecutorId, FrameworkId, OfferId, OperationId, TaskId, UpdateId,
 };
@@ -90,7 +91,27 @@ ids! {
 
 impl From<&ContainerId> for v1::ContainerId {
     fn from(id: &ContainerId) -> Self {
-        Self { value: id.as_str().to_owned(), parent: None }
+        let parent = id.parent().map(|parent| Box::new(Self::from(&parent)));
+        Self { value: id.name().to_owned(), parent }
+    }
+}
+
+impl TryFrom<&v1::ContainerId> for ContainerId {
+    type Error = BadContainerId;
+
+    fn try_from(wire: &v1::ContainerId) -> Result<Self, BadContainerId> {
+        // The innermost comes first there, and senders may nest as deep as they like.
+        let mut names = vec![&wire.value];
+        let mut at = wire;
+        while let Some(parent) = &at.parent {
+            names.push(&parent.value);
+            if names.len() > NESTING_MAX {
+                return Err(BadContainerId::TooDeep);
+            }
+            at = parent;
+        }
+        let root = names.pop().map_or("", String::as_str);
+        names.iter().rev().try_fold(Self::outermost(root)?, |parent, name| parent.child(name))
     }
 }
 

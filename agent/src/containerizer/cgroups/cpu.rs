@@ -40,9 +40,12 @@ impl Isolator for Cpu {
     }
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
-        super::tracking::enter(self.name(), &self.hierarchy, container, plan)?;
+        let is_own = super::tracking::enter(self.name(), &self.hierarchy, container, plan)?;
         if let Some(accounting) = &self.accounting {
             super::tracking::enter(self.name(), accounting, container, plan)?;
+        }
+        if !is_own {
+            return Ok(());
         }
         self.update(container.id.as_str(), &container.limits)
     }
@@ -68,6 +71,10 @@ impl Isolator for Cpu {
             usage.cpu_throttled_periods += time.throttled_periods;
             usage.cpu_throttled += time.throttled;
         }
+    }
+
+    fn joins(&self) -> bool {
+        true
     }
 
     fn cleanup(&self, container: &str) -> Result<(), StepError> {

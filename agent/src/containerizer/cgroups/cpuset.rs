@@ -54,12 +54,18 @@ impl Isolator for Cpuset {
     }
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
-        super::tracking::enter(self.name(), &self.hierarchy, container, plan)?;
+        if !super::tracking::enter(self.name(), &self.hierarchy, container, plan)? {
+            return Ok(());
+        }
         let group = self.hierarchy.group(container.id.as_str());
         if self.hierarchy.is_v2() {
             return Ok(());
         }
         inherit(&group).map_err(failed(self.name(), Step::Prepare, &group))
+    }
+
+    fn joins(&self) -> bool {
+        true
     }
 
     fn cleanup(&self, container: &str) -> Result<(), StepError> {

@@ -184,13 +184,19 @@ impl Isolator for Devices {
     }
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
-        super::tracking::enter(self.name(), &self.hierarchy, container, plan)?;
+        if !super::tracking::enter(self.name(), &self.hierarchy, container, plan)? {
+            return Ok(());
+        }
         let group = self.hierarchy.group(container.id.as_str());
         let set = || {
             fs::write(group.join("devices.deny"), "a")?;
             self.allowed.iter().try_for_each(|line| fs::write(group.join("devices.allow"), line))
         };
         set().map_err(failed(self.name(), Step::Limit, &group))
+    }
+
+    fn joins(&self) -> bool {
+        true
     }
 
     fn cleanup(&self, container: &str) -> Result<(), StepError> {

@@ -31,7 +31,11 @@ impl Isolator for Grouped {
     }
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
-        super::tracking::enter(self.name, &self.hierarchy, container, plan)
+        super::tracking::enter(self.name, &self.hierarchy, container, plan).map(drop)
+    }
+
+    fn joins(&self) -> bool {
+        true
     }
 
     fn cleanup(&self, container: &str) -> Result<(), StepError> {

@@ -24,6 +24,12 @@ const REMOVE_WITHIN: Duration = Duration::from_secs(10);
 /// How long to wait before trying again to remove a busy cgroup.
 const REMOVE_PAUSE: Duration = Duration::from_millis(5);
 
+/// Between the group of a container and those of the ones in it, as Mesos has it.
+const NESTED: &str = "mesos";
+
+/// Where the processes of a container are whose group is divided among others.
+const LEAF: &str = "leaf";
+
 /// What a container's CPU time is set to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct CpuSetting {
@@ -87,12 +93,24 @@ pub(crate) struct Hierarchy {
     root: PathBuf,
     interface: Arc<dyn Interface>,
     v2: bool,
+    /// Absent where only processes are kept together.
+    controller: Option<String>,
 }
 
 impl Hierarchy {
-    /// The directory of a container.
+    /// The directory of a container. Of one in another it is below the other's, so that what it
+    /// takes counts there too.
     pub(crate) fn group(&self, container: &str) -> PathBuf {
-        self.root.join(container)
+        let mut names = container.split('.');
+        let root = self.root.join(names.next().unwrap_or_default());
+        names.fold(root, |group, name| group.join(NESTED).join(name))
+    }
+
+    /// The directory in which the processes of a container are.
+    pub(crate) fn seat(&self, container: &str) -> PathBuf {
+        let group = self.group(container);
+        let leaf = group.join(LEAF);
+        if self.v2 && leaf.is_dir() { leaf } else { group }
     }
 
     /// How its files are spoken to.
@@ -110,6 +128,42 @@ impl Hierarchy {
         let group = self.group(container);
         fs::create_dir_all(&group)?;
         Ok(group)
+    }
+
+    /// Lets a container in another one have limits of its own, which in the v2 tree takes that nobody
+    /// is where the other's limits are set.
+    pub(crate) fn divide(&self, container: &str) -> io::Result<()> {
+        let Some((parent, _)) = container.rsplit_once('.') else { return Ok(()) };
+        let Some(controller) = self.controller.as_deref().filter(|_| self.v2) else {
+            return Ok(());
+        };
+        let group = self.group(parent);
+        let leaf = group.join(LEAF);
+        fs::create_dir_all(&leaf)?;
+        let until = Instant::now() + REMOVE_WITHIN;
+        loop {
+            let inside = processes(&group)?;
+            if inside.is_empty() {
+                break;
+            }
+            for pid in inside {
+                match fs::write(leaf.join("cgroup.procs"), pid.to_string()) {
+                    // It has ended meanwhile.
+                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                    moved => moved?,
+                }
+            }
+            if Instant::now() >= until {
+                return Err(io::Error::other(
+                    "its parent starts processes faster than they are moved",
+                ));
+            }
+        }
+        for at in [group.clone(), group.join(NESTED)] {
+            fs::create_dir_all(&at)?;
+            fs::write(at.join("cgroup.subtree_control"), format!("+{controller}"))?;
+        }
+        Ok(())
     }
 
     /// Removes the directory of a container and what is nested in it. None there is as good.
@@ -149,6 +203,13 @@ pub(crate) fn processes(group: &Path) -> io::Result<Vec<i32>> {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Vec::new()),
         Err(error) => Err(error),
     }
+}
+
+/// The processes of a container, also if its group is divided; not those of containers in it.
+pub(crate) fn members(group: &Path) -> io::Result<Vec<i32>> {
+    let mut members = processes(group)?;
+    members.extend(processes(&group.join(LEAF))?);
+    Ok(members)
 }
 
 /// What cgroup file systems are mounted, and where.
@@ -210,7 +271,8 @@ impl Mounts {
         if let Some(mount) = self.v1.get(controller) {
             let root = mount.join(root);
             fs::create_dir_all(&root).map_err(failed(&root))?;
-            return Ok(Hierarchy { root, interface: Arc::new(V1), v2: false });
+            let controller = Some(controller.to_owned());
+            return Ok(Hierarchy { root, interface: Arc::new(V1), v2: false, controller });
         }
         let absent = || NoController::Absent { controller: controller.to_owned() };
         let mount = self.v2.as_deref().ok_or_else(absent)?;
@@ -218,7 +280,8 @@ impl Mounts {
             return Err(absent());
         }
         let root = v2_root(mount, root, Some(controller)).map_err(failed(&mount.join(root)))?;
-        Ok(Hierarchy { root, interface: Arc::new(V2), v2: true })
+        let controller = Some(controller.to_owned());
+        Ok(Hierarchy { root, interface: Arc::new(V2), v2: true, controller })
     }
 
     /// The tree to keep track of processes in: v2 where there is one, since it can kill a whole
@@ -227,7 +290,7 @@ impl Mounts {
         if let Some(mount) = &self.v2
             && let Ok(root) = v2_root(mount, root, None)
         {
-            return Ok(Hierarchy { root, interface: Arc::new(V2), v2: true });
+            return Ok(Hierarchy { root, interface: Arc::new(V2), v2: true, controller: None });
         }
         self.hierarchy("freezer", root)
     }

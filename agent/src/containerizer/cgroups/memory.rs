@@ -51,7 +51,9 @@ impl Isolator for Memory {
     }
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
-        super::tracking::enter(self.name(), &self.hierarchy, container, plan)?;
+        if !super::tracking::enter(self.name(), &self.hierarchy, container, plan)? {
+            return Ok(());
+        }
         plan.oom_score_adj = oom_score_adj(&container.limits, self.machine_bytes);
         self.update(container.id.as_str(), &container.limits)
     }
@@ -86,6 +88,10 @@ impl Isolator for Memory {
     fn watch(&self, container: &str) -> Option<OwnedFd> {
         // Without it the limitation is still found when the container ends.
         self.hierarchy.interface().watch_memory(&self.hierarchy.group(container)).ok()
+    }
+
+    fn joins(&self) -> bool {
+        true
     }
 
     fn cleanup(&self, container: &str) -> Result<(), StepError> {

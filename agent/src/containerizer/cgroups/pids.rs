@@ -28,7 +28,9 @@ impl Isolator for Pids {
     }
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
-        super::tracking::enter(self.name(), &self.hierarchy, container, plan)?;
+        if !super::tracking::enter(self.name(), &self.hierarchy, container, plan)? {
+            return Ok(());
+        }
         self.update(container.id.as_str(), &container.limits)
     }
 
@@ -45,6 +47,10 @@ impl Isolator for Pids {
         if let Ok(pids) = self.hierarchy.interface().pids(&group) {
             usage.pids = Some(pids);
         }
+    }
+
+    fn joins(&self) -> bool {
+        true
     }
 
     fn cleanup(&self, container: &str) -> Result<(), StepError> {

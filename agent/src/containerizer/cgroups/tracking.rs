@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::isolator::{Container, Isolator, Step, StepError, failed};
-use super::hierarchy::{Hierarchy, Mounts, NoController, processes};
+use super::hierarchy::{Hierarchy, Mounts, NoController, members};
 use crate::launcher::Plan;
 
 /// How long to wait between two looks at whether the killed are gone.
@@ -34,14 +34,23 @@ impl Isolator for Tracking {
     }
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
-        enter(self.name(), &self.hierarchy, container, plan)
+        // Whoever's limits it shares, its processes are to be told from theirs.
+        own(self.name(), &self.hierarchy, container, plan)
+    }
+
+    fn joins(&self) -> bool {
+        true
+    }
+
+    fn processes(&self, container: &str) -> Option<Vec<i32>> {
+        members(&self.hierarchy.group(container)).ok()
     }
 
     fn kill(&self, container: &str) -> Result<(), StepError> {
         let group = self.hierarchy.group(container);
         let until = Instant::now() + self.kill_within;
         loop {
-            let left = processes(&group).map_err(failed(self.name(), Step::Kill, &group))?;
+            let left = members(&group).map_err(failed(self.name(), Step::Kill, &group))?;
             if left.is_empty() {
                 return Ok(());
             }
@@ -63,15 +72,40 @@ impl Isolator for Tracking {
     }
 }
 
-/// Makes the container's group in `hierarchy` and has it started there.
+/// Has the container started in its own group in `hierarchy`, or in that of the container whose limits
+/// it shares. Says whether it has one of its own, which is made.
 pub(super) fn enter(
+    name: &'static str,
+    hierarchy: &Hierarchy,
+    container: &Container,
+    plan: &mut Plan,
+) -> Result<bool, StepError> {
+    if container.has_own_limits() {
+        let id = container.id.as_str();
+        hierarchy.divide(id).map_err(failed(name, Step::Prepare, &hierarchy.group(id)))?;
+        own(name, hierarchy, container, plan)?;
+        return Ok(true);
+    }
+    // In the v2 tree the group by which it is told from others counts as part of that one.
+    if !hierarchy.is_v2() {
+        let group = hierarchy.group(&plan.cgroups_of);
+        if !plan.cgroups_joined.contains(&group) {
+            plan.cgroups_joined.push(group);
+        }
+    }
+    Ok(false)
+}
+
+/// Makes the container's group in `hierarchy` and has it started there.
+fn own(
     name: &'static str,
     hierarchy: &Hierarchy,
     container: &Container,
     plan: &mut Plan,
 ) -> Result<(), StepError> {
     let id = container.id.as_str();
-    let group = hierarchy.create(id).map_err(failed(name, Step::Prepare, &hierarchy.group(id)))?;
+    hierarchy.create(id).map_err(failed(name, Step::Prepare, &hierarchy.group(id)))?;
+    let group = hierarchy.seat(id);
     if hierarchy.is_v2() {
         // There is one v2 tree, so this is the same directory for every isolator.
         plan.cgroup_into = Some(group);

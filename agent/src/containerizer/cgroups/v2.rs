@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::inotify;
 
-use super::hierarchy::{CpuSetting, CpuTime, Interface, MemorySetting, processes};
+use super::hierarchy::{CpuSetting, CpuTime, Interface, MemorySetting, members};
 use super::{PERIOD, number, quota_micros, shares, table};
 
 /// The v2 interface.
@@ -51,8 +51,12 @@ impl Interface for V2 {
 
     fn memory_kills(&self, group: &Path) -> io::Result<u64> {
         let events = fs::read_to_string(group.join("memory.events"))?;
+        // Those of the groups below are counted too, and their limits are theirs. Kernels before 5.2
+        // do not tell them apart.
+        let own = fs::read_to_string(group.join("memory.events.local"));
+        let own = own.as_ref().unwrap_or(&events);
         // Without reaching the limit it was the whole machine that had no memory left.
-        Ok(if table(&events, "oom") == 0 { 0 } else { table(&events, "oom_kill") })
+        Ok(if table(own, "oom") == 0 { 0 } else { table(&events, "oom_kill") })
     }
 
     fn watch_memory(&self, group: &Path) -> io::Result<OwnedFd> {
@@ -75,7 +79,7 @@ impl Interface for V2 {
             Ok(file) => io::Write::write_all(&mut &file, b"1"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let _ = write_if_there(&group.join("cgroup.freeze"), "1");
-                for pid in processes(group)? {
+                for pid in members(group)? {
                     let pid = nix::unistd::Pid::from_raw(pid);
                     let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
                 }
