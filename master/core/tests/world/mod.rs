@@ -3,13 +3,13 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod descriptions;
 pub(crate) mod operations;
 
 use master_core::registry::Rules;
 use master_core::view::{AgentView, ViewChange};
 use master_core::{Config, Done, Input, Master, Output, Refusal, Registry, StreamClaim};
 use model::call::{Accept, Call, Operation, Subscribe};
-use model::constraints::Constraints;
 use model::event::SchedulerEvent;
 use model::framework::{Capabilities, Framework};
 use model::ids::{
@@ -502,28 +502,6 @@ impl World {
     /// A framework's call, which must be taken in.
     pub(crate) fn call(&mut self, name: &str, call: Call) {
         assert_eq!(self.ask(name, call), Some(Ok(Done::Accepted)));
-    }
-
-    /// A framework describes itself anew, `change`d.
-    pub(crate) fn update(
-        &mut self,
-        name: &str,
-        change: impl FnOnce(&mut Framework),
-    ) -> Option<Result<Done, Refusal>> {
-        self.constrain(name, change, BTreeMap::new())
-    }
-
-    /// A framework describes itself anew, `change`d, and says which agents it wants offers of.
-    pub(crate) fn constrain(
-        &mut self,
-        name: &str,
-        change: impl FnOnce(&mut Framework),
-        constraints: Constraints,
-    ) -> Option<Result<Done, Refusal>> {
-        let mut framework = described(&self.frameworks[name]);
-        change(&mut framework);
-        let update = Subscribe { framework, suppressed: BTreeSet::new(), constraints };
-        self.ask(name, Call::UpdateFramework(Box::new(Ok(update))))
     }
 
     /// A framework launches tasks of one core each on its first offer of an agent.
