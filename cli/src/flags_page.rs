@@ -56,3 +56,9 @@ fn the_page_of_flags_is_as_the_flags_are() {
         "docs/src/operators/flags.md is not up to date: run UPDATE_EXPECT=1 cargo nextest run -p cli"
     );
 }
+
+/// clap looks for names that clash, of groups of flags too, only when it is asked to.
+#[test]
+fn the_command_line_contradicts_itself_nowhere() {
+    crate::Cli::command().debug_assert();
+}

@@ -130,7 +130,7 @@ pub(crate) struct Machine {
     #[arg(long, env = "AGORA_NETWORK_CNI_ROOT_DIR_PERSIST", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     network_cni_root_dir_persist: bool,
     #[command(flatten)]
-    images: super::images::Flags,
+    images: super::images::ImageFlags,
     /// Where downloads that may be cached are kept, in a directory 'cache' that is emptied at the
     /// start; by default 'fetch' in the work directory
     #[arg(long, env = "AGORA_FETCHER_CACHE_DIR")]

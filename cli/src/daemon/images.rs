@@ -9,7 +9,7 @@ use clap::Args;
 
 /// Where images come from, and how they are used.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Flags {
+pub(crate) struct ImageFlags {
     /// Kinds of images that containers may be made of: docker, which OCI images are as well, or
     /// nothing for none
     #[arg(long, env = "AGORA_IMAGE_PROVIDERS", default_value = "docker", value_parser = image_providers)]
@@ -68,7 +68,7 @@ fn docker_config(given: &str) -> anyhow::Result<Credentials> {
     Credentials::parse(&text).with_context(|| path.to_owned())
 }
 
-impl Flags {
+impl ImageFlags {
     /// What the agent is told.
     pub(crate) fn settings(self) -> anyhow::Result<Option<ImageSettings>> {
         let credentials = self.docker_config.as_deref().map(docker_config).transpose();
