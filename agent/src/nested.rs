@@ -64,6 +64,10 @@ impl Real {
         if wish.is_session && wanted.image.is_some() {
             return Err("a session sees what its container sees; leave the image out".to_owned());
         }
+        if wish.info.as_ref().is_some_and(|info| info.tty_info.is_some()) {
+            // Without one the command would behave another way than was asked for.
+            return Err("this agent gives containers no terminals; leave out 'tty_info'".to_owned());
+        }
         let image = self.image(wanted.image.as_ref()).await?;
         let owner = self.owner(&wish, image.as_ref(), outer.as_ref())?;
         let (base, sandbox) = self.place_of(&wish.container, outer.as_ref());

@@ -442,6 +442,10 @@ async fn what_a_container_asks_for_is_checked() {
     let nobody = |it: &mut call::LaunchContainer| {
         it.command.as_mut().expect("one").user = Some("no-such-user".to_owned());
     };
+    let on_terminal = |it: &mut call::LaunchContainer| {
+        let tty_info = Some(mesos::TtyInfo::default());
+        it.container = Some(mesos::ContainerInfo { tty_info, ..Default::default() });
+    };
     let limited = |it: &mut call::LaunchContainer| {
         it.limits.insert("cpus".to_owned(), mesos::value::Scalar { value: 1.0 });
     };
@@ -455,6 +459,7 @@ async fn what_a_container_asks_for_is_checked() {
                 format!("{PREFIX}Expecting 'command' to be present"),
             ),
             (with(&nobody), 400, failed("user 'no-such-user' does not exist")),
+            (with(&on_terminal), 400, failed("this agent gives containers no terminals;")),
             (with(&|it| it.resources = cpus.to_vec()), 400, share("resources")),
             (with(&limited), 400, share("limits")),
             (own(&[reserved], &[]), 400, resource("is reserved")),
