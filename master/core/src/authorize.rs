@@ -4,7 +4,9 @@
 use model::acl::Action;
 use model::framework::Framework;
 use model::ids::FrameworkId;
+use model::operation::Conversion;
 use model::operator::OperatorCall;
+use model::resources::Resources;
 use model::role::Role;
 use model::task::{ExecutorSpec, RunsBy, TaskSpec};
 
@@ -96,6 +98,9 @@ pub(crate) fn change(
         }
         OperatorCall::DrainAgent { .. } => allow(Action::DrainAgent, "drain agents", None),
         OperatorCall::MarkAgentGone(_) => allow(Action::MarkAgentGone, "mark agents as gone", None),
+        OperatorCall::Convert { conversion: wanted, .. } => {
+            conversion(books, principal, wanted).map_err(Refusal::Forbidden)
+        }
         OperatorCall::UpdateSchedule(_) => {
             allow(Action::UpdateMaintenanceSchedule, "plan maintenance", None)
         }
@@ -103,6 +108,53 @@ pub(crate) fn change(
             allow(Action::StartMaintenance, "begin maintenance", None)
         }
         OperatorCall::StopMaintenance(_) => allow(Action::StopMaintenance, "end maintenance", None),
+    }
+}
+
+/// Whether `principal` may make of resources what an operation makes of them.
+pub(crate) fn conversion(
+    books: &Books,
+    principal: Option<&str>,
+    conversion: &Conversion,
+) -> Result<(), String> {
+    let acls = &books.config.acls;
+    let allow = |action: Action, resources: &Resources, what: &str| {
+        for (key, _) in resources.iter() {
+            let kind = &key.kind;
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the others are done to roles")]
+            let object = match action {
+                Action::UnreserveResources => {
+                    kind.reservations.last().and_then(|top| top.principal.as_deref())
+                }
+                Action::DestroyVolume => kind
+                    .disk
+                    .as_ref()
+                    .and_then(|disk| disk.persistence.as_ref()?.principal.as_deref()),
+                _ => kind.reserved_for().map(Role::as_str),
+            };
+            if !acls.allow(action, principal, object) {
+                let whose = object.map(|object| format!(" of '{object}'")).unwrap_or_default();
+                return Err(not_to(principal, &format!("{what}{whose}")));
+            }
+        }
+        Ok(())
+    };
+    if acls.allow_everything() {
+        return Ok(());
+    }
+    match conversion {
+        Conversion::Reserve { source, resources } => {
+            allow(Action::UnreserveResources, source, "unreserve resources")?;
+            allow(Action::ReserveResources, resources, "reserve resources")
+        }
+        Conversion::Unreserve(resources) => {
+            allow(Action::UnreserveResources, resources, "unreserve resources")
+        }
+        Conversion::Create(volumes) => allow(Action::CreateVolume, volumes, "make volumes"),
+        Conversion::Destroy(volumes) => allow(Action::DestroyVolume, volumes, "destroy volumes"),
+        Conversion::Grow { volume, .. } | Conversion::Shrink { volume, .. } => {
+            allow(Action::ResizeVolume, volume, "resize volumes")
+        }
     }
 }
 

@@ -121,7 +121,7 @@ fn lead(books: &mut Books, input: Input, turn: &mut Turn<'_>) {
         }
         Input::AgentGone { connection } => agent_messages::gone::apply(books, connection, turn),
         Input::Operate { request, principal, call } => {
-            operator_calls::apply(books, request, principal.as_deref(), call, turn);
+            operator_calls::apply(books, request, principal.as_ref(), call, turn);
         }
         Input::SetWhitelist(hosts) => books.allocator.set_whitelist(hosts, turn.now.time),
         Input::Watch { request } => {

@@ -1,6 +1,7 @@
 //! ACCEPT: offers are used. They count as a set: if one is dead, nothing of the call is done.
 
 use super::{convert, drop_call, launch};
+use crate::authorize;
 use crate::note::Note;
 use crate::state::{Books, Turn};
 use model::call::{Accept, Operation, REFUSE_FOR_MAX};
@@ -45,7 +46,12 @@ pub(crate) fn apply(books: &mut Books, framework: &FrameworkId, call: Accept, tu
                 launch::group(books, &mut accepted, &executor, &tasks, turn);
             }
             Operation::Convert { id, conversion } => {
-                convert::apply(books, &mut accepted, id, conversion, turn);
+                let principal = books.frameworks[framework].description.principal.as_deref();
+                let may = |conversion| authorize::conversion(books, principal, conversion);
+                match conversion.as_ref().map_or(Ok(()), may) {
+                    Ok(()) => convert::apply(books, &mut accepted, id, conversion, turn),
+                    Err(why) => refuse_operation(books, framework, id, why, turn),
+                }
             }
             Operation::Unsupported { kind, id } => {
                 let why = format!("{kind} is not supported");

@@ -17,16 +17,17 @@ use crate::state::{Books, Turn};
 use model::ids::{AgentId, RequestId};
 use model::operator::OperatorCall;
 use model::role::Role;
+use std::sync::Arc;
 
 /// Carries out a call; answered when the masters have agreed on it.
 pub(crate) fn apply(
     books: &mut Books,
     request: RequestId,
-    principal: Option<&str>,
+    principal: Option<&Arc<str>>,
     call: OperatorCall,
     turn: &mut Turn<'_>,
 ) {
-    if let Err(refusal) = authorize::change(books, principal, &call) {
+    if let Err(refusal) = authorize::change(books, principal.map(|name| &**name), &call) {
         turn.answer(request, Err(refusal));
         return;
     }
@@ -54,8 +55,9 @@ pub(crate) fn apply(
         OperatorCall::DrainAgent { agent, drain } => {
             drain_agent::apply(books, request, agent, drain, turn);
         }
-        OperatorCall::Convert { agent, conversion, principal } => {
-            convert::apply(books, request, &agent, conversion, principal.as_ref(), turn);
+        OperatorCall::Convert { agent, conversion, principal: told } => {
+            let principal = principal.or(told.as_ref());
+            convert::apply(books, request, &agent, conversion, principal, turn);
         }
         OperatorCall::UpdateSchedule(windows) => {
             update_schedule::apply(books, request, windows, turn);
