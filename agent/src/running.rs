@@ -19,6 +19,7 @@ use proto::mesos::v1::AgentInfo;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use transport::auth::warn_of_open_doors;
 use transport::metrics::Table;
 use transport::server::{BindError, Bound, Server};
 
@@ -99,6 +100,13 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let machine = Machine::detect(&work_dir)?;
     let bound = bind(&options).await?;
     let address = advertised(&options, bound.local_addr());
+    let shut = &options.authentication;
+    let doors = [
+        ("read", shut.readonly),
+        ("change things", shut.readwrite),
+        ("speak for executors", shut.executors.is_some()),
+    ];
+    warn_of_open_doors("agent", bound.local_addr().ip(), &doors);
     let info = describe(&options, &machine, address)?;
     let description = description(&info, address);
 

@@ -12,6 +12,7 @@ use model::role::Role;
 use proto::mesos::v1::FrameworkInfo;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use transport::auth::warn_of_open_doors;
 use transport::server::{BindError, Server};
 
 use crate::api::{self, Shared};
@@ -100,6 +101,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     transport::install_tls_provider();
     let bound = Server::bind(SocketAddr::new(options.http_address, options.http_port)).await?;
     let address = bound.local_addr();
+    let doors = [("run and end apps", options.http_credentials.is_some())];
+    warn_of_open_doors("Marathon", address.ip(), &doors);
     let own = advertised(&options, address);
 
     let stop = CancellationToken::new();

@@ -10,6 +10,7 @@ use model::rules::Weight;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use transport::auth::warn_of_open_doors;
 use transport::metrics::Table;
 use transport::server::{BindError, Server};
 
@@ -94,6 +95,15 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let started_at = wall_clock();
     let bound = Server::bind(SocketAddr::new(options.ip, options.port)).await?;
     let address = bound.local_addr();
+    let shut = &options.authentication;
+    let doors = [
+        ("subscribe frameworks", shut.frameworks),
+        ("read", shut.readonly),
+        ("change things", shut.readwrite),
+        ("register agents", shut.agents),
+        ("take part as a master", shut.masters),
+    ];
+    warn_of_open_doors("master", address.ip(), &doors);
     let facts = Facts::new(&options, options.advertised(address), started_at);
     write_address(&options, address)?;
     let listed = options.whitelist.clone().map(|path| match whitelist::read(&path) {
