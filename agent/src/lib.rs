@@ -12,6 +12,7 @@ mod gc;
 mod handle;
 pub mod images;
 pub mod launcher;
+mod limits;
 mod link;
 mod mirror;
 mod nested;

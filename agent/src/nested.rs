@@ -19,7 +19,8 @@ use rustix::io::Errno;
 use crate::containerizer::{Class, CommandLine, Kind, LaunchSpec, Limits, Outer, Termination};
 use crate::images::{Given, Provisioned};
 use crate::launcher::{Identity, Io, Rootfs, Window};
-use crate::real::{MIB, PATH, Real, uri};
+use crate::limits::MIB;
+use crate::real::{PATH, Real, uri};
 use crate::starting::NotStarted;
 use crate::wanted;
 

@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 
 use model::disk::{Disk, SourceKind};
 use model::ids::OperationUuid;
-use model::resources::{Key, Resources};
+use model::resources::{Key, Resources, Value};
+
+use crate::containerizer::PersistentVolume;
+use crate::limits::bytes;
 
 /// The directory of a persistent volume: `volumes/roles/<role>/<persistence id>` in the work directory, or
 /// in the root of the PATH disk that it is on; all of a MOUNT disk. Slashes of the role are spaces. Absent
@@ -27,6 +30,33 @@ pub(crate) fn directory_of(work_dir: &Path, volume: &Key) -> Option<PathBuf> {
         Some(SourceKind::Mount) => Some(root_of(work_dir, disk)),
         Some(SourceKind::Block | SourceKind::Raw) => None,
     }
+}
+
+/// The volumes among the resources of an executor and of tasks. Each says for itself where it sees one.
+pub(crate) fn seen_by<'a>(
+    work_dir: &Path,
+    all: impl Iterator<Item = &'a Resources>,
+) -> Vec<PersistentVolume> {
+    let mut volumes: Vec<PersistentVolume> = Vec::new();
+    for (key, value) in all.flat_map(Resources::iter) {
+        let seen = key.kind.disk.as_ref().and_then(|disk| disk.volume.as_ref());
+        let (Some(seen), Some(directory), Value::Scalar(size)) =
+            (seen, directory_of(work_dir, key), value)
+        else {
+            continue;
+        };
+        let volume = PersistentVolume {
+            directory,
+            container_path: PathBuf::from(&*seen.container_path),
+            read_only: seen.is_read_only,
+            is_shared: key.kind.is_shared,
+            bytes: bytes(*size),
+        };
+        if !volumes.iter().any(|it| it.container_path == volume.container_path) {
+            volumes.push(volume);
+        }
+    }
+    volumes
 }
 
 fn kind_of(disk: &Disk) -> Option<SourceKind> {
@@ -169,7 +199,7 @@ mod tests {
     use model::disk::{Persistence, Source};
     use model::ids::PersistenceId;
     use model::payload::Payload;
-    use model::resources::{Kind, Value};
+    use model::resources::Kind;
     use model::role::Role;
 
     const FIRST: OperationUuid = OperationUuid([1; 16]);
@@ -192,6 +222,52 @@ mod tests {
     fn path(work_dir: &Path, volume: &Resources) -> PathBuf {
         let (key, _) = volume.iter().next().expect("one");
         directory_of(work_dir, key).expect("a directory")
+    }
+
+    #[test]
+    fn tasks_see_volumes_where_they_say() {
+        let seen = |path: &str, is_read_only| model::disk::Volume {
+            container_path: path.into(),
+            is_read_only,
+            info: Payload::default(),
+        };
+        let with = |resources: &Resources, seen: model::disk::Volume| -> Resources {
+            let (key, value) = resources.iter().next().expect("one");
+            let mut kind = Kind::clone(&key.kind);
+            kind.is_shared = true;
+            kind.disk.as_mut().expect("it is a volume").volume = Some(seen);
+            let key = Key { name: "disk".into(), kind: Arc::new(kind) };
+            [(key, value.clone())].into_iter().collect()
+        };
+        let work_dir = Path::new("/work");
+        let data = volume("eng/web", "data", None);
+        let disk = volume("web", "disk", Some((SourceKind::Mount, Path::new("/mnt/d1"))));
+        let all = [
+            with(&data, seen("data", false)),
+            with(&data, seen("again", true)),
+            with(&disk, seen("disk", false)),
+            with(&data, seen("data", false)),
+            [(model::resources::unreserved("disk"), Value::Scalar(model::amount::Milli::units(9)))]
+                .into_iter()
+                .collect(),
+        ];
+        let volumes = seen_by(work_dir, all.iter());
+        let told: Vec<_> = volumes
+            .iter()
+            .map(|it| {
+                let directory = it.directory.to_str().unwrap_or_default();
+                (directory, it.container_path.to_str().unwrap_or_default(), it.read_only)
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("/work/volumes/roles/eng web/data", "data", false),
+                ("/work/volumes/roles/eng web/data", "again", true),
+                ("/mnt/d1", "disk", false),
+            ]
+        );
+        assert!(volumes.iter().all(|it| it.is_shared && it.bytes == 1 << 20));
     }
 
     #[test]

@@ -12,28 +12,25 @@ use agent_core::input::{Exit, Limitation};
 use agent_core::output::ContainerLaunch;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use model::amount::Milli;
 use model::ids::ContainerId;
 use model::resources::Resources;
-use model::task::Reason;
 use model::units::format_duration;
 use parking_lot::Mutex;
-use proto::mesos::v1::{
-    CommandInfo, ExecutorInfo, NetworkInfo, Resource, TaskInfo, TaskResourceLimitation, TaskStatus,
-    value,
-};
+use proto::mesos::v1::{CommandInfo, ExecutorInfo, NetworkInfo, TaskInfo};
 use tokio_util::sync::CancellationToken;
 use transport::auth::TokenKey;
 
 use crate::api::executor_token;
 use crate::containerizer::{
-    self, CommandLine, Containerizer, Kind, LaunchSpec, Limits, Networks, Termination, Usage,
-    Wanted,
+    self, CommandLine, Containerizer, Kind, LaunchSpec, Limits, Networks, PersistentVolume,
+    Termination, Usage, Wanted,
 };
 use crate::containers::{Containers, Found};
 use crate::fetcher::{Fetcher, Uri};
 use crate::images::{Given, Images, Provisioned, Start, WantedImage, Way};
 use crate::launcher::{Identity, Rootfs, Volume, VolumeSource};
+use crate::limits::{explained, limits};
+use crate::persistent_volumes::seen_by;
 use crate::sandbox::Run;
 use crate::secrets::Secrets;
 use crate::socket::{self, SOCKET_VARIABLE};
@@ -174,6 +171,7 @@ impl Real {
         if let Some(container) = &executor.container {
             wanted.secrets = self.around.secrets.volumes(container)?;
         }
+        wanted.persistent = self.persistent(launch);
         let mut environment =
             self.environment(launch, &run, &sandbox, &executor, image.as_ref(), home);
         if wanted.networks != Networks::Host {
@@ -201,6 +199,12 @@ impl Real {
             small: is_built_in(launch),
             kind: Kind::default(),
         })
+    }
+
+    /// The volumes that outlive the container, of its executor and of its tasks.
+    fn persistent(&self, launch: &ContainerLaunch) -> Vec<PersistentVolume> {
+        let tasks = launch.tasks.iter().map(|task| &task.resources);
+        seen_by(&self.around.work_dir, tasks.chain([&launch.executor.resources]))
     }
 
     /// What is put into the container by this agent: from another network the way to it may be none
@@ -354,11 +358,7 @@ impl Real {
 
     fn explained(&self, container: &ContainerId, broken: containerizer::Limitation) -> Limitation {
         let limits = self.limits.lock().get(container).copied();
-        match broken {
-            containerizer::Limitation::Memory => memory_limitation(limits),
-            containerizer::Limitation::Disk => disk_limitation(limits),
-            containerizer::Limitation::Port(port) => port_limitation(port),
-        }
+        explained(limits, broken)
     }
 }
 
@@ -468,94 +468,4 @@ pub(crate) fn uri(wanted: &proto::mesos::v1::command_info::Uri) -> Uri {
         output_file: wanted.output_file.clone(),
         cache: wanted.cache.unwrap_or(false),
     }
-}
-
-/// What a container may use: what it was given, and where its tasks name limits of their own, the
-/// sum of these and of what those without one have.
-fn limits(all: &Resources, executor: &Resources, tasks: &[TaskInfo]) -> Limits {
-    let mut limits = Limits {
-        cpus_milli: milli(all.scalar("cpus")),
-        mem_bytes: bytes(all.scalar("mem")),
-        gpus: milli(all.scalar("gpus")) / 1_000,
-        disk_bytes: Some(bytes(all.scalar("disk"))).filter(|bytes| *bytes > 0),
-        ..Limits::default()
-    };
-    let sum = |name: &str, unit: f64| {
-        if !tasks.iter().any(|task| task.limits.contains_key(name)) {
-            return None;
-        }
-        let own = |task: &TaskInfo| {
-            let asked = task.resources.iter().filter(|it| it.name == name);
-            let asked: f64 = asked.filter_map(|it| it.scalar.as_ref()).map(|it| it.value).sum();
-            task.limits.get(name).map_or(asked, |limit| limit.value)
-        };
-        let sum: f64 = tasks.iter().map(own).sum::<f64>() + executor.scalar(name).as_f64();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "infinity is no limit, and the cast saturates"
-        )]
-        Some(if sum.is_finite() { (sum * unit) as u64 } else { Limits::UNLIMITED })
-    };
-    limits.cpus_limit_milli = sum("cpus", 1_000.0);
-    limits.mem_limit_bytes = sum("mem", MIB);
-    limits
-}
-
-/// Bytes in a mebibyte.
-pub(crate) const MIB: f64 = 1_048_576.0;
-
-fn milli(amount: Milli) -> u64 {
-    u64::try_from(amount.0).unwrap_or(0)
-}
-
-fn bytes(mebibytes: Milli) -> u64 {
-    milli(mebibytes).saturating_mul(1 << 20) / 1_000
-}
-
-fn memory_limitation(limits: Option<Limits>) -> Limitation {
-    let most = limits.map(|limits| limits.mem_limit_bytes.unwrap_or(limits.mem_bytes));
-    let most = most.filter(|most| *most != Limits::UNLIMITED);
-    past(Reason::ContainerLimitationMemory, "Memory", "mem", most)
-}
-
-fn disk_limitation(limits: Option<Limits>) -> Limitation {
-    let most = limits.and_then(|limits| limits.disk_bytes);
-    past(Reason::ContainerLimitationDisk, "Disk", "disk", most)
-}
-
-/// In the words that people know from Mesos.
-fn port_limitation(port: u16) -> Limitation {
-    let message = format!("Container is listening on unallocated port(s): [{port}-{port}]");
-    let range = value::Range { begin: port.into(), end: port.into() };
-    let resource = Resource {
-        name: "ports".to_owned(),
-        r#type: value::Type::Ranges.into(),
-        ranges: Some(value::Ranges { range: vec![range] }),
-        ..Resource::default()
-    };
-    limitation(Reason::ContainerLimitation, message, vec![resource])
-}
-
-/// A container that went past `most` bytes of a resource, for people and for frameworks.
-fn past(reason: Reason, shown: &str, name: &str, most: Option<u64>) -> Limitation {
-    #[expect(clippy::cast_precision_loss, reason = "for people, in mebibytes")]
-    let most = most.map(|most| most as f64 / MIB);
-    let message = match most {
-        Some(most) => format!("{shown} limit exceeded: the container may take {most} MB"),
-        None => format!("{shown} limit exceeded"),
-    };
-    let resources = most.map(|most| Resource {
-        name: name.to_owned(),
-        r#type: value::Type::Scalar.into(),
-        scalar: Some(value::Scalar { value: most }),
-        ..Resource::default()
-    });
-    limitation(reason, message, resources.into_iter().collect())
-}
-
-fn limitation(reason: Reason, message: String, resources: Vec<Resource>) -> Limitation {
-    let limitation = Some(TaskResourceLimitation { resources });
-    let status = TaskStatus { limitation, ..TaskStatus::default() };
-    Limitation { reason, message: message.into(), rest: proto::convert::payload(&status) }
 }

@@ -462,6 +462,7 @@ fn real(options: &Options, address: SocketAddr, offered: &Resources) -> Result<R
         // The agent's records and the downloads of others are nobody's matter in there.
         hidden: vec![
             options.work_dir.join("meta"),
+            options.work_dir.join("volumes"),
             options.work_dir.join("provisioner"),
             cache_dir.clone(),
             store_dir.clone(),

@@ -35,6 +35,8 @@ pub(super) struct Du {
 struct Seen {
     used: u64,
     limit: Option<u64>,
+    /// The size of a persistent volume that has become larger than it.
+    volume: Option<u64>,
 }
 
 impl Du {
@@ -45,6 +47,19 @@ impl Du {
     /// Outlives the agent, as the container does.
     fn limit_file(&self, container: &str) -> PathBuf {
         self.containers.join(container).join("disk_limit")
+    }
+
+    /// As the file with the limit, for persistent volumes: directories and sizes.
+    fn volumes_file(&self, container: &str) -> PathBuf {
+        self.containers.join(container).join("disk_volumes")
+    }
+
+    /// The size of the first volume that takes more.
+    fn full_volume(&self, container: &str) -> Option<u64> {
+        let text = fs::read(self.volumes_file(container)).ok()?;
+        let volumes: Vec<(PathBuf, u64)> = serde_json::from_slice(&text).ok()?;
+        let full = volumes.into_iter().find(|(directory, bytes)| used(directory) > *bytes);
+        full.map(|(_, bytes)| bytes)
     }
 
     fn limit(&self, container: &str) -> Option<u64> {
@@ -58,6 +73,13 @@ impl Isolator for Du {
     }
 
     fn prepare(&self, container: &Container, _plan: &mut Plan) -> Result<(), StepError> {
+        let volumes = container.wanted.persistent.iter();
+        let volumes: Vec<_> = volumes.map(|it| (&it.directory, it.bytes)).collect();
+        if !volumes.is_empty() {
+            let file = self.volumes_file(container.id.as_str());
+            let text = serde_json::to_vec(&volumes).expect("paths and numbers");
+            write_atomically(&file, &text).map_err(failed(self.name(), Step::Limit, &file))?;
+        }
         self.update(container.id.as_str(), &container.limits)
     }
 
@@ -75,7 +97,9 @@ impl Isolator for Du {
 
     fn limitation(&self, container: &str) -> Option<Limitation> {
         let seen = self.seen.lock().get(container).copied().filter(|_| self.enforced)?;
-        seen.limit.is_some_and(|limit| seen.used > limit).then_some(Limitation::Disk)
+        let sandbox = seen.limit.is_some_and(|limit| seen.used > limit);
+        let volume = seen.volume.map(|bytes| Limitation::Volume { bytes });
+        sandbox.then_some(Limitation::Disk).or(volume)
     }
 
     fn inspected_every(&self) -> Option<Duration> {
@@ -87,7 +111,8 @@ impl Isolator for Du {
             // What it writes besides its sandbox, if it has files of its own, is its own as well.
             let written = plan.rootfs.as_ref().map_or(0, |rootfs| used(&rootfs.upper()));
             let used = used(&plan.sandbox) + written;
-            let seen = Seen { used, limit: self.limit(container) };
+            let limit = self.limit(container);
+            let seen = Seen { used, limit, volume: self.full_volume(container) };
             self.seen.lock().insert(container.to_owned(), seen);
         }
     }

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::isolator::{Container, Isolator, StepError};
+use super::persistent;
 use super::rootfs::Rootfses;
 use crate::launcher::Plan;
 
@@ -52,7 +53,7 @@ impl Isolator for Linux {
         if let Some(layers) = &container.layers {
             self.rootfses.make(self.name(), container, layers, plan)?;
         }
-        Ok(())
+        persistent::mount(self.name(), container, plan)
     }
 
     fn cleanup(&self, container: &str) -> Result<(), StepError> {
@@ -69,7 +70,8 @@ impl Isolator for Posix {
         "filesystem/posix"
     }
 
-    fn prepare(&self, _container: &Container, _plan: &mut Plan) -> Result<(), StepError> {
-        Ok(())
+    fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
+        // With the other one it is mounted.
+        if plan.masked.is_empty() { persistent::link(self.name(), container, plan) } else { Ok(()) }
     }
 }

@@ -21,6 +21,7 @@ mod namespaces;
 mod nested;
 mod nnp;
 mod options;
+mod persistent;
 mod ports;
 mod posix;
 mod rlimits;
@@ -60,9 +61,11 @@ use self::isolator::{Container, Isolator};
 pub use self::isolator::{Step, StepError};
 pub use self::logs::LogLimits;
 pub use self::nested::{KillError, NoPlace, Outer};
-pub use self::options::{NETWORK_PLUGINS_DIRS_DEFAULT, NetworkOptions};
+pub use self::options::{NETWORK_PLUGINS_DIRS_DEFAULT, NetworkOptions, SharingOptions};
 pub use self::ports::PortOptions;
-pub use self::spec::{Class, CommandLine, Kind, LaunchSpec, Limits, Networks, Seccomp, Wanted};
+pub use self::spec::{
+    Class, CommandLine, Kind, LaunchSpec, Limits, Networks, PersistentVolume, Seccomp, Wanted,
+};
 use crate::launcher::{
     Capabilities, Files, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically,
 };
@@ -161,18 +164,6 @@ impl ContainerizerOptions {
     }
 }
 
-/// What containers may share with the machine when they ask for it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SharingOptions {
-    /// Not its processes (`--disallow_sharing_agent_pid_namespace`).
-    pub pids_forbidden: bool,
-    /// Not its shared memory and semaphores (`--disallow_sharing_agent_ipc_namespace`).
-    pub ipc_forbidden: bool,
-    /// How large a `/dev/shm` of its own may become where a container does not say
-    /// (`--default_container_shm_size`). Absent: as the kernel has it.
-    pub shm_bytes_default: Option<u64>,
-}
-
 /// Why containers cannot be run on this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -251,6 +242,11 @@ pub enum Limitation {
     Memory,
     /// The sandbox takes more of the disk.
     Disk,
+    /// A persistent volume of this size takes more of the disk.
+    Volume {
+        /// How large it may become.
+        bytes: u64,
+    },
     /// It listens on this port, which it was not given.
     Port(u16),
 }

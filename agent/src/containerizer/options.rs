@@ -1,6 +1,18 @@
-//! Where what single isolators need is on this machine.
+//! Options of single isolators.
 
 use std::path::PathBuf;
+
+/// What containers may share with the machine when they ask for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SharingOptions {
+    /// Not its processes (`--disallow_sharing_agent_pid_namespace`).
+    pub pids_forbidden: bool,
+    /// Not its shared memory and semaphores (`--disallow_sharing_agent_ipc_namespace`).
+    pub ipc_forbidden: bool,
+    /// How large a `/dev/shm` of its own may become where a container does not say
+    /// (`--default_container_shm_size`). Absent: as the kernel has it.
+    pub shm_bytes_default: Option<u64>,
+}
 
 /// Networks that containers can join, by the isolator `network/cni`.
 #[derive(Clone, Debug)]

@@ -129,6 +129,8 @@ pub struct Wanted {
     pub has_own_limits: bool,
     /// Which networks it is in.
     pub networks: Networks,
+    /// Volumes that outlive it.
+    pub persistent: Vec<PersistentVolume>,
     /// Secrets that it sees as files.
     pub secrets: Vec<SecretVolume>,
     /// Whether it sees the shared memory and semaphores of the machine rather than its own.
@@ -137,6 +139,21 @@ pub struct Wanted {
     pub shares_pids: bool,
     /// Whose files it sees. Absent: the machine's.
     pub image: Option<WantedImage>,
+}
+
+/// A volume that outlives the tasks that write to it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PersistentVolume {
+    /// Its directory, which must be there.
+    pub directory: PathBuf,
+    /// Where it is seen. A relative path is one in the sandbox.
+    pub container_path: PathBuf,
+    /// Whether nobody in the container can write to it.
+    pub read_only: bool,
+    /// Whether several containers may have it at the same time.
+    pub is_shared: bool,
+    /// How large it is.
+    pub bytes: u64,
 }
 
 /// Which networks a container is in.

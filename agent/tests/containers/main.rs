@@ -12,6 +12,7 @@ mod images;
 mod many;
 mod nested;
 mod networks;
+mod persistent;
 mod ports;
 mod registry;
 mod secrets;

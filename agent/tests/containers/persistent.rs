@@ -1,0 +1,135 @@
+//! Volumes that outlive the containers that write to them.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agent::containerizer::{
+    Containerizer, ContainerizerOptions, Isolation, Limitation, PersistentVolume,
+};
+
+use crate::host::{Host, PATIENCE, exited, id, run};
+
+/// A volume as it is when it has been made: root's, and empty.
+fn volume(host: &Host, name: &str) -> PersistentVolume {
+    let directory = host.dir.path().join("volumes/roles/web").join(name);
+    fs::create_dir_all(&directory).expect("a directory");
+    PersistentVolume {
+        directory,
+        container_path: PathBuf::from("data"),
+        read_only: false,
+        is_shared: false,
+        bytes: 1 << 20,
+    }
+}
+
+fn options(host: &Host) -> ContainerizerOptions {
+    // The agent hides where they are from those that have none.
+    ContainerizerOptions { hidden: vec![host.dir.path().join("volumes")], ..host.options() }
+}
+
+#[tokio::test]
+async fn what_is_written_to_a_persistent_volume_is_there_for_the_next_and_for_nobody_else() {
+    let host = Host::new();
+    fs::set_permissions(host.dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let containerizer = Containerizer::new(options(&host)).expect("these tests run as root");
+    let own = volume(&host, "v1");
+    let mut spec = host.spec("c1", "echo kept > data/file && stat -c %U data data/file");
+    spec.user = Some("nobody".to_owned());
+    std::os::unix::fs::chown(&spec.sandbox, Some(65_534), Some(65_534)).expect("it is ours");
+    spec.wanted.persistent = vec![own.clone()];
+    assert_eq!(run(&host, &containerizer, spec).await.status, exited(0));
+    assert_eq!(host.stdout("c1"), "nobody\nnobody\n");
+    assert_eq!(fs::read(host.dir.path().join("c1/data/file")).ok(), None, "it is a mount only");
+
+    // Nobody else sees it, by whatever name.
+    let look = format!("ls {}; ls data", own.directory.display());
+    let ended = run(&host, &containerizer, host.spec("c2", &look)).await;
+    assert_ne!(ended.status, exited(0));
+    assert_eq!(host.stdout("c2"), "");
+
+    let mut spec = host.spec("c3", "cat data/file; echo changed > data/file");
+    spec.wanted.persistent = vec![PersistentVolume { read_only: true, ..own.clone() }];
+    let ended = run(&host, &containerizer, spec).await;
+    assert_ne!(ended.status, exited(0), "it can only be read");
+    assert_eq!(host.stdout("c3"), "kept\n");
+    assert_eq!(fs::read_to_string(own.directory.join("file")).expect("it is there"), "kept\n");
+
+    // What several may have stays whose it was first.
+    let mut spec = host.spec("c4", "true");
+    spec.user = Some("daemon".to_owned());
+    spec.wanted.persistent = vec![PersistentVolume { is_shared: true, ..own.clone() }];
+    assert_eq!(run(&host, &containerizer, spec).await.status, exited(0));
+    assert_eq!(fs::metadata(&own.directory).expect("it is there").uid(), 65_534);
+}
+
+#[tokio::test]
+async fn a_link_in_the_place_of_a_persistent_volume_leads_nowhere() {
+    let host = Host::new();
+    let containerizer = Containerizer::new(options(&host)).expect("these tests run as root");
+    let own = volume(&host, "v1");
+    fs::remove_dir(&own.directory).expect("it is empty");
+    let refused = async |name: &str| {
+        let mut spec = host.spec(name, "true");
+        spec.wanted.persistent = vec![own.clone()];
+        let error = containerizer.launch(spec).await.expect_err(name).to_string();
+        host.assert_nothing_left(name);
+        error
+    };
+    let error = refused("c1").await;
+    assert!(error.ends_with("it is not there; its disk may not be mounted"), "{error}");
+    std::os::unix::fs::symlink("/etc", &own.directory).expect("a link");
+    let error = refused("c2").await;
+    assert!(error.starts_with("isolator filesystem/linux cannot set up /"), "{error}");
+
+    // In the sandbox, a link of the task's own is none to follow either.
+    let own = volume(&host, "v2");
+    let mut spec = host.spec("c3", "true");
+    std::os::unix::fs::symlink("/etc", spec.sandbox.join("data")).expect("a link");
+    spec.wanted.persistent = vec![own];
+    let error = containerizer.launch(spec).await.expect_err("it leads out").to_string();
+    assert!(error.contains("'data' leads out of the sandbox"), "{error}");
+    host.assert_nothing_left("c3");
+}
+
+#[tokio::test]
+async fn without_mounts_a_persistent_volume_is_a_link() {
+    let host = Host::new();
+    let options = ContainerizerOptions {
+        isolation: Isolation::parse("posix/cpu,filesystem/posix").expect("names"),
+        ..host.options()
+    };
+    let containerizer = Containerizer::new(options).expect("it takes no rights");
+    let own = volume(&host, "v1");
+    let mut spec = host.spec("c1", "echo kept > data/file");
+    spec.wanted.persistent = vec![own.clone()];
+    containerizer.launch(spec).await.expect("it starts");
+    let ended = tokio::time::timeout(PATIENCE, containerizer.wait(&id("c1"))).await;
+    assert_eq!(ended.expect("it ends").status, exited(0));
+    assert_eq!(fs::read_to_string(own.directory.join("file")).expect("it is there"), "kept\n");
+    let mut spec = host.spec("c2", "true");
+    spec.wanted.persistent = vec![PersistentVolume { read_only: true, ..own }];
+    let error = containerizer.launch(spec).await.expect_err("a link can be written by").to_string();
+    assert!(error.contains("read-only ones and absolute paths take filesystem/linux"), "{error}");
+}
+
+#[tokio::test]
+async fn a_persistent_volume_that_takes_more_than_its_size_ends_its_container() {
+    let host = Host::new();
+    let options = ContainerizerOptions {
+        isolation: Isolation::parse("filesystem/linux,disk/du").expect("names"),
+        enforce_disk: true,
+        disk_watch_interval: Duration::from_millis(20),
+        ..options(&host)
+    };
+    let containerizer = Containerizer::new(options).expect("these tests run as root");
+    let mut spec = host.spec("c1", "head -c 3000000 /dev/zero > data/big; sleep 1000");
+    spec.limits.disk_bytes = Some(1 << 30);
+    spec.wanted.persistent = vec![volume(&host, "v1")];
+    containerizer.launch(spec).await.expect("it starts");
+    let ended = tokio::time::timeout(PATIENCE, containerizer.wait(&id("c1"))).await;
+    let ended = ended.expect("it ends");
+    assert_eq!(ended.limitation, Some(Limitation::Volume { bytes: 1 << 20 }));
+    host.assert_nothing_left("c1");
+}
