@@ -61,7 +61,7 @@ fn age_max(rules: Rules, used_milli: u64) -> Duration {
 }
 
 /// Thousandths of a file system that nobody but root can use any more.
-fn used_milli(at: &Path) -> io::Result<u64> {
+pub(crate) fn used_milli(at: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(at)?;
     let free = u128::from(disk.f_bavail) * 1_000 / u128::from(disk.f_blocks.max(1));
     Ok(1_000_u64.saturating_sub(u64::try_from(free).unwrap_or(1_000)))

@@ -21,7 +21,7 @@ use crate::containerizer::{
 };
 use crate::detect::DetectError;
 use crate::fetcher::{CACHE_BYTES_MAX_DEFAULT, STALL_TIMEOUT_DEFAULT};
-use crate::images::Registries;
+use crate::images::{Collection, Registries};
 use crate::launcher::Capabilities;
 use crate::store::StoreError;
 
@@ -151,15 +151,31 @@ pub struct Authentication {
 }
 
 /// How containers come by images.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ImageSettings {
     /// Where images come from.
     pub registries: Registries,
     /// Whether what images say of how to run them is not heeded.
     pub ignore_runtime: bool,
+    /// Whether containers of type DOCKER are run, too.
+    pub docker_containers: bool,
+    /// When images are removed without anybody asking.
+    pub collection: Collection,
     /// Where images are kept; without one, `store/docker` in the work directory. Agents of one machine
     /// must not share it.
     pub store_dir: Option<PathBuf>,
+}
+
+impl Default for ImageSettings {
+    fn default() -> Self {
+        Self {
+            registries: Registries::default(),
+            ignore_runtime: false,
+            docker_containers: true,
+            collection: Collection::default(),
+            store_dir: None,
+        }
+    }
 }
 
 /// What becomes of executors of an earlier run of the agent.

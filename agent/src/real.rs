@@ -54,6 +54,8 @@ pub(crate) struct Surroundings {
     pub(crate) switch_user: bool,
     /// Signs what executors show the agent. Absent: they show nothing.
     pub(crate) token_key: Option<Arc<TokenKey>>,
+    /// Whether containers of type DOCKER are run.
+    pub(crate) docker_containers: bool,
 }
 
 /// Runs executors in containers of this machine.
@@ -193,7 +195,7 @@ impl Real {
             image,
             limits: limits(&launch.resources, &launch.executor.resources, &infos),
             ports: launch.resources.ranges("ports"),
-            hostname: executor.container.as_ref().and_then(|it| it.hostname.clone()),
+            hostname: wanted.hostname.clone(),
             shown: self.shown(&wanted),
             wanted,
             small: is_built_in(launch),
@@ -227,6 +229,13 @@ impl Real {
         wanted: Option<&WantedImage>,
     ) -> Result<Option<Provisioned>, String> {
         let Some(wanted) = wanted else { return Ok(None) };
+        if wanted.way == Way::Docker && !self.around.docker_containers {
+            return Err(format!(
+                "containers of type DOCKER are not run on this agent, and '{}' is wanted; start it \
+                 with --containerizers=mesos,docker, or use a container of type MESOS",
+                wanted.reference
+            ));
+        }
         let Some(images) = &self.images else {
             // To run it on the machine's own files would be something else than what was asked for.
             return Err(format!(
@@ -258,17 +267,17 @@ impl Real {
             return Ok((user.as_deref().map_or(Ok(None), of_machine)?, None));
         };
         let of_image = |user: &str| image.user(user).map_err(|error| error.to_string());
+        // Docker asks nobody but the image.
+        let usual = usual.filter(|_| image.way == Way::Mesos);
         let found = match (asked, &image.config.user, usual) {
+            (_, Some(given), _) if image.user_is_given => of_image(given)?,
             (None, Some(own), _) => of_image(own)?,
-            (Some(user), _, _) | (None, None, Some(user)) if image.way == Way::Mesos => {
-                match of_image(&user) {
-                    Ok(found) => found,
-                    // Somebody the image does not name may still be known here.
-                    Err(_) => return Ok((of_machine(&user)?, None)),
-                }
-            }
-            (Some(user), _, _) => of_image(&user)?,
-            (None, None, _) => of_image("0")?,
+            (Some(user), _, _) | (None, None, Some(user)) => match of_image(&user) {
+                Ok(found) => found,
+                // Somebody the image does not name may still be known here.
+                Err(_) => return Ok((of_machine(&user)?, None)),
+            },
+            (None, None, None) => of_image("0")?,
         };
         Ok((Some(found.identity), found.home))
     }
@@ -344,6 +353,10 @@ impl Real {
             all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         if let Some(image) = image {
             all.push(("HOME".to_owned(), home.unwrap_or_else(|| "/".to_owned())));
+            if image.way == Way::Docker {
+                let name = format!("mesos-{}", run.container);
+                all.push(("MESOS_CONTAINER_NAME".to_owned(), name));
+            }
             if is_built_in(launch) {
                 all.push((Start::VARIABLE.to_owned(), image.start().to_variable()));
             } else {

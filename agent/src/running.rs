@@ -117,7 +117,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let rebooted = loaded.boot_id.is_some_and(|before| before != machine.boot_id);
 
     let (handle, inputs) = Handle::new();
-    let real = Arc::new(real(&options, address, &description.resources)?);
+    let metrics = Table::new();
+    let real = Arc::new(real(&options, address, &description.resources, metrics.clone())?);
     let containers: Arc<dyn Containers> = Arc::<Real>::clone(&real);
     let recovered = recover(&containers, loaded.records, rebooted, options.recover).await?;
 
@@ -127,10 +128,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         completed_executors_max: options.max_completed_executors_per_framework,
         ..Mirror::default()
     }));
-    let metrics = Table::new();
     let stop = CancellationToken::new();
     let shared = Shared {
         handle: handle.clone(),
+        images: real.images().cloned(),
         mirror: mirror.clone(),
         containers: containers.clone(),
         real: Arc::clone(&real),
@@ -177,11 +178,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     Ok(running)
 }
 
-/// Keeps images for as long as the agent runs.
+/// Keeps the images of an agent in order for as long as it runs.
 async fn keep(images: Option<Images>, stop: CancellationToken) {
-    stop.cancelled().await;
     if let Some(images) = images {
-        images.close();
+        images.run(stop).await;
     }
 }
 
@@ -414,7 +414,12 @@ fn runtime_dir(options: &Options) -> PathBuf {
     options.runtime_dir.clone().unwrap_or_else(|| options.work_dir.join("run"))
 }
 
-fn real(options: &Options, address: SocketAddr, offered: &Resources) -> Result<Real, StartError> {
+fn real(
+    options: &Options,
+    address: SocketAddr,
+    offered: &Resources,
+    metrics: Table,
+) -> Result<Real, StartError> {
     let mut ports = options.ports.clone();
     if options.check_agent_port_range_only {
         ports.only = Some(offered.ranges("ports"));
@@ -477,9 +482,11 @@ fn real(options: &Options, address: SocketAddr, offered: &Resources) -> Result<R
             ignore_runtime: settings.ignore_runtime,
             stall_timeout: options.fetcher_stall_timeout,
             in_use: Arc::new(move || Containerizer::layers_in_use(&runtime_dir)),
+            collection: settings.collection,
+            metrics,
         })
     };
-    let images = settings.map(open).transpose()?;
+    let images = settings.clone().map(open).transpose()?;
     let around = Surroundings {
         work_dir: options.work_dir.clone(),
         address,
@@ -490,6 +497,7 @@ fn real(options: &Options, address: SocketAddr, offered: &Resources) -> Result<R
         executor_shutdown_grace_period: options.executor_shutdown_grace_period,
         executor_reregistration_timeout: options.executor_reregistration_timeout,
         token_key: options.authentication.executors.clone(),
+        docker_containers: settings.as_ref().is_some_and(|it| it.docker_containers),
         switch_user: options.switch_user && nix::unistd::geteuid().is_root(),
     };
     let fetcher = Fetcher::new(FetcherOptions {

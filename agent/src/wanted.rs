@@ -1,5 +1,6 @@
 //! What a container is asked to be like, read from its description.
 
+mod docker;
 mod networks;
 
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use proto::mesos::v1::{
 };
 
 use crate::containerizer::{Seccomp, Wanted};
-use crate::images::{Credentials, WantedImage, Way};
+use crate::images::{Credentials, Overrides, WantedImage, Way};
 use crate::launcher::{Capabilities, Rlimit, UnknownCapability, Volume, VolumeSource};
 
 /// Reads a container's description. An error says what in it this agent does not know.
@@ -22,6 +23,7 @@ pub(crate) fn read(container: Option<&ContainerInfo>) -> Result<Wanted, String> 
     let mut wanted = Wanted {
         networks: networks::read(container)?,
         image: image(container)?,
+        hostname: container.hostname.clone(),
         ..Wanted::default()
     };
     if let Some(linux) = &container.linux_info {
@@ -36,20 +38,16 @@ pub(crate) fn read(container: Option<&ContainerInfo>) -> Result<Wanted, String> 
     };
     let volumes = container.volumes.iter().filter(|volume| !is_secret(volume));
     wanted.volumes = volumes.map(volume).collect::<Result<_, _>>()?;
-    Ok(wanted)
-}
-
-/// The image that a container is to be made of.
-fn image(container: &ContainerInfo) -> Result<Option<WantedImage>, String> {
     // Some frameworks describe both ways and say by the type which one is meant.
     let is_docker = container.r#type() == container_info::Type::Docker;
     if let Some(docker) = container.docker.as_ref().filter(|_| is_docker) {
-        return Err(format!(
-            "containers of type DOCKER are not run on this agent, and '{}' is wanted; name the image \
-             in a container of type MESOS",
-            docker.image
-        ));
+        docker::read(docker, &mut wanted)?;
     }
+    Ok(wanted)
+}
+
+/// The image that a container of type MESOS is to be made of.
+fn image(container: &ContainerInfo) -> Result<Option<WantedImage>, String> {
     let Some(image) = container.mesos.as_ref().and_then(|mesos| mesos.image.as_ref()) else {
         return Ok(None);
     };
@@ -66,6 +64,7 @@ fn image(container: &ContainerInfo) -> Result<Option<WantedImage>, String> {
         cached: image.cached(),
         way: Way::Mesos,
         credentials,
+        overrides: Overrides::default(),
     }))
 }
 

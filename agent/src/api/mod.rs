@@ -4,6 +4,7 @@ mod access;
 mod containers;
 mod executor;
 mod files;
+mod images;
 mod operator;
 mod read;
 mod state;
@@ -27,6 +28,7 @@ use transport::metrics::Table;
 
 use crate::containers::Containers;
 use crate::handle::Handle;
+use crate::images::Images;
 use crate::mirror::Mirror;
 use crate::options::Options;
 use crate::real::Real;
@@ -41,6 +43,7 @@ pub(crate) struct Api {
 /// As [`Api`], shared by all requests.
 pub(crate) struct Shared {
     pub(crate) handle: Handle,
+    pub(crate) images: Option<Images>,
     pub(crate) mirror: Arc<RwLock<Mirror>>,
     pub(crate) containers: Arc<dyn Containers>,
     /// The same, with what operators and executors launch themselves.

@@ -19,7 +19,7 @@ use proto::mesos::v1::{
 use transport::http::{Encoding, Refused, answer, read_call};
 
 use super::streamed::{Sent, Wanted, sent};
-use super::{Api, containers, files, read};
+use super::{Api, containers, files, images, read};
 use crate::driver::wall;
 use crate::mirror::{ExecutorView, FrameworkView, TaskView};
 use crate::wire;
@@ -130,6 +130,7 @@ async fn answered(
         Type::WaitContainer => return containers::wait(api, call.wait_container, encoding).await,
         Type::KillContainer => return containers::kill(api, call.kill_container).await,
         Type::RemoveContainer => return containers::remove(api, call.remove_container).await,
+        Type::PruneImages => return images::prune(api, call.prune_images).await,
         other @ (Type::Unknown
         | Type::GetResourceProviders
         | Type::LaunchNestedContainerSession
@@ -138,8 +139,7 @@ async fn answered(
         | Type::AddResourceProviderConfig
         | Type::UpdateResourceProviderConfig
         | Type::RemoveResourceProviderConfig
-        | Type::MarkResourceProviderGone
-        | Type::PruneImages) => {
+        | Type::MarkResourceProviderGone) => {
             let text = format!("{} is not implemented", other.as_str_name());
             return Err(Refused::new(StatusCode::NOT_IMPLEMENTED, text));
         }

@@ -20,6 +20,8 @@ impl Isolator for Granted {
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
         let wanted = &container.wanted;
         let bounding = wanted.capabilities_bounding.unwrap_or(self.bounding);
+        let bounding =
+            bounding.without(wanted.capabilities_dropped).with(wanted.capabilities_added);
         let too_much = bounding.without(self.bounding);
         if !too_much.is_empty() {
             return Err(self.refused(too_much, self.bounding, "this agent"));
@@ -80,6 +82,20 @@ mod tests {
         let plan = granted(&agent, less).expect("it is less");
         assert_eq!(plan.capabilities_bounding, Some(set("CHOWN")));
         assert_eq!(plan.capabilities_effective, Some(set("")));
+
+        let dropped = Wanted {
+            capabilities_dropped: Capabilities::ALL,
+            capabilities_added: set("CHOWN"),
+            ..Wanted::default()
+        };
+        let plan = granted(&agent, dropped).expect("it is less");
+        assert_eq!(plan.capabilities_bounding, Some(set("CHOWN")));
+        let added = Wanted { capabilities_added: set("SYS_ADMIN"), ..Wanted::default() };
+        let error = granted(&agent, added).expect_err("it is too much");
+        assert!(
+            error.contains("cannot grant SYS_ADMIN: the bounding set of this agent"),
+            "{error}"
+        );
 
         let more =
             Wanted { capabilities_effective: Some(set("NET_RAW,SYS_ADMIN")), ..Wanted::default() };

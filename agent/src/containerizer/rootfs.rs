@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -61,6 +62,11 @@ impl Rootfses {
                 plan.shown.push(file);
             }
         }
+        add_hosts(plan, &container.wanted.hosts).map_err(failed(
+            isolator,
+            Step::Prepare,
+            &rootfs.dir,
+        ))?;
         plan.rootfs = Some(rootfs);
         Ok(())
     }
@@ -74,6 +80,22 @@ impl Rootfses {
             Ok(()) | Err(_) => Ok(()),
         }
     }
+}
+
+/// Adds names to a container's own list of them, whoever made that.
+fn add_hosts(plan: &Plan, hosts: &[(String, IpAddr)]) -> io::Result<()> {
+    use std::io::Write;
+    let is_list = |each: &&Volume| each.container_path == Path::new("/etc/hosts");
+    let Some(list) = plan.shown.iter().find(is_list) else { return Ok(()) };
+    if let VolumeSource::Host(path) = &list.source
+        && !hosts.is_empty()
+    {
+        let mut file = fs::File::options().append(true).open(path)?;
+        for (name, address) in hosts {
+            writeln!(file, "{address} {name}")?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies what tells where the machine is, for a container that may change it for itself.

@@ -1,5 +1,6 @@
 //! What is asked for when a container is launched.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use model::amount::Ranges;
@@ -127,6 +128,14 @@ pub struct Wanted {
     pub has_own_ipc: bool,
     /// Whether it has limits of its own in the container that it is in. Else it shares those.
     pub has_own_limits: bool,
+    /// What nobody in it can have more than, besides the agent's own bound.
+    pub capabilities_added: Capabilities,
+    /// What is taken out of that before something is added.
+    pub capabilities_dropped: Capabilities,
+    /// What it calls itself. Absent: as the machine does, or its network.
+    pub hostname: Option<String>,
+    /// Names that it knows besides, with their addresses. Only where it has files of its own.
+    pub hosts: Vec<(String, IpAddr)>,
     /// Which networks it is in.
     pub networks: Networks,
     /// Volumes that outlive it.

@@ -9,6 +9,7 @@ mod config;
 mod credentials;
 mod digest;
 mod flights;
+mod gc;
 mod layer;
 mod local;
 mod manifest;
@@ -32,10 +33,12 @@ use futures::FutureExt;
 use futures::future::try_join_all;
 use oci_spec::distribution::Reference;
 use tokio::sync::Semaphore;
+use transport::metrics::Table;
 
 pub use self::config::{Given, RunConfig, Start, Way};
 pub use self::credentials::{BadCredentials, Credentials};
 use self::flights::Flights;
+pub use self::gc::{Collection, PruneError};
 use self::layer::Packed;
 pub use self::reason::{ImageError, Reason};
 pub use self::registries::{BadRegistry, Mirror, Registries, Registry};
@@ -64,6 +67,10 @@ pub struct ImagesOptions {
     pub stall_timeout: Duration,
     /// What containers are using.
     pub in_use: InUse,
+    /// When images are removed without anybody asking.
+    pub collection: Collection,
+    /// Where it is counted what is done.
+    pub metrics: Table,
 }
 
 impl fmt::Debug for ImagesOptions {
@@ -86,6 +93,35 @@ pub struct WantedImage {
     pub way: Way,
     /// What its registry is shown before what the agent has for it.
     pub credentials: Credentials,
+    /// What counts before what the image says.
+    pub overrides: Overrides,
+}
+
+/// What a container says of how its image is run, before the image is asked.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Overrides {
+    /// What is executed. The image's cmd is nothing to it.
+    pub entrypoint: Option<Vec<String>>,
+    /// Where it starts.
+    pub workdir: Option<String>,
+    /// Whom it runs as, as the image knows users.
+    pub user: Option<String>,
+    /// Variables besides the image's.
+    pub env: Vec<(String, String)>,
+}
+
+impl Overrides {
+    fn apply(&self, config: RunConfig) -> RunConfig {
+        let mut config = config;
+        if let Some(entrypoint) = &self.entrypoint {
+            config.entrypoint.clone_from(entrypoint);
+            config.cmd.clear();
+        }
+        config.workdir = self.workdir.clone().or(config.workdir);
+        config.user = self.user.clone().or(config.user);
+        config.env.extend(self.env.iter().cloned());
+        config
+    }
 }
 
 /// An image that is here, and stays here as long as this does.
@@ -95,8 +131,10 @@ pub struct Provisioned {
     pub layers: Vec<PathBuf>,
     /// How to run it.
     pub config: RunConfig,
-    /// Whether the command's way of being put together is of one kind or the other.
+    /// How a command is put together with that.
     pub way: Way,
+    /// Whether the user there is the container's own wish rather than the image's.
+    pub user_is_given: bool,
     _lease: Arc<Lease>,
 }
 
@@ -173,9 +211,7 @@ enum Layer {
 impl Images {
     /// Opens the store. Blocks.
     pub fn open(options: ImagesOptions) -> Result<Self, Reason> {
-        let in_use = (options.in_use)()
-            .map_err(|source| Reason::Store { path: options.store_dir.clone(), source })?;
-        let store = Arc::new(Store::open(&options.store_dir, &in_use)?);
+        let store = Arc::new(Store::open(&options.store_dir, &*options.in_use)?);
         let inner = Inner {
             options,
             store,
@@ -213,8 +249,13 @@ impl Images {
         };
         Ok(Provisioned {
             layers: record.layers.iter().rev().map(|layer| inner.store.layer(layer)).collect(),
-            config: if inner.options.ignore_runtime { RunConfig::default() } else { record.config },
+            config: wanted.overrides.apply(if inner.options.ignore_runtime {
+                RunConfig::default()
+            } else {
+                record.config
+            }),
             way: wanted.way,
+            user_is_given: wanted.overrides.user.is_some(),
             _lease: lease,
         })
     }
@@ -225,13 +266,19 @@ async fn pull_told(inner: Arc<Inner>, reference: Reference, credentials: Credent
     let began = Instant::now();
     let image = reference.whole();
     tracing::info!(image, "pulling an image");
+    let metrics = inner.options.metrics.clone();
     let pulled = pull(inner, &reference, &credentials).await.map_err(Arc::new);
     match &pulled {
         Ok((record, _)) => {
             let (layers, seconds) = (record.layers.len(), began.elapsed().as_secs_f64());
+            metrics.gauge(&metric("image_pull_ms")).set(seconds * 1_000.0);
+            metrics.count(&metric("image_pull_ms/count"));
             tracing::info!(image, manifest = record.manifest, layers, seconds, "pulled an image");
         }
-        Err(error) => tracing::warn!(image, %error, "an image was not pulled"),
+        Err(error) => {
+            metrics.count(&metric("image_pull_errors"));
+            tracing::warn!(image, %error, "an image was not pulled");
+        }
     }
     pulled
 }
@@ -318,6 +365,11 @@ async fn fetch_layer(inner: Arc<Inner>, layer: Layer, diff_id: String) -> Result
         inner.store.admit_layer(&directory, &diff_id)
     });
     Ok(unpacked.await?)
+}
+
+/// A metric of the store, below the name that Mesos has for it.
+fn metric(name: &str) -> String {
+    format!("containerizer/mesos/provisioner/docker_store/{name}")
 }
 
 /// Stops what blocks when nobody waits for it any more.

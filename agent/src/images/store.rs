@@ -21,6 +21,9 @@ use serde::{Deserialize, Serialize};
 use super::config::RunConfig;
 use super::{Reason, digest};
 
+/// Tells where the layers are that containers are made of.
+pub(super) type Users = dyn Fn() -> io::Result<BTreeSet<PathBuf>> + Send + Sync;
+
 /// What a reference stands for in this store.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Record {
@@ -93,8 +96,8 @@ impl Drop for Staged {
 
 impl Store {
     /// Opens the store in `dir`, which is made if it is not there, and clears away what is not whole.
-    /// Layers in `in_use` stay. Blocks.
-    pub(super) fn open(dir: &Path, in_use: &BTreeSet<PathBuf>) -> Result<Self, Reason> {
+    /// Layers that `in_use` tells of stay. Blocks.
+    pub(super) fn open(dir: &Path, in_use: &Users) -> Result<Self, Reason> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |source| Reason::Store { path, source }
@@ -241,11 +244,41 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the layers that no record names and nobody uses; gives their digests. Blocks.
-    pub(super) fn sweep(&self, in_use: &BTreeSet<PathBuf>) -> io::Result<Vec<PathBuf>> {
+    /// Whether somebody needs a layer that no container may name yet.
+    pub(super) fn is_leased(&self, layer: &str) -> bool {
+        self.table.lock().leases.contains_key(layer)
+    }
+
+    /// Forgets a reference.
+    pub(super) fn forget(&self, reference: &str) -> io::Result<()> {
+        let mut table = self.table.lock();
+        table.records.remove(reference);
+        match fs::remove_file(self.record_file(reference)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// All references, those that were not used for longest first.
+    pub(super) fn by_last_use(&self) -> Vec<Record> {
+        let table = self.table.lock();
+        let used = |record: &Record| {
+            let file = fs::metadata(self.record_file(&record.reference));
+            file.and_then(|it| it.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+        };
+        let mut all: Vec<_> = table.records.values().map(|it| (used(it), it.clone())).collect();
+        all.sort_by(|a, b| (a.0, &a.1.reference).cmp(&(b.0, &b.1.reference)));
+        all.into_iter().map(|(_, record)| record).collect()
+    }
+
+    /// Removes the layers that no record names and nobody uses, as `in_use` tells; gives where they
+    /// were. Blocks.
+    pub(super) fn sweep(&self, in_use: &Users) -> io::Result<Vec<PathBuf>> {
         let mut gone = Vec::new();
         {
             let table = self.table.lock();
+            // Asked under the lock: who lets go of a layer's lease has said before that it is in use.
+            let in_use = in_use()?;
             let named = table.records.values().flat_map(|record| &record.layers);
             let kept: BTreeSet<PathBuf> =
                 named.chain(table.leases.keys()).map(|layer| self.layer(layer)).collect();

@@ -119,6 +119,12 @@ impl Capabilities {
         Self(self.0 & !other.0)
     }
 
+    /// What is here or in `other`.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// What is here and in `other`.
     #[must_use]
     pub fn both(self, other: Self) -> Self {

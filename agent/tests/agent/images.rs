@@ -7,6 +7,7 @@ use agent::images::{Registries, Registry};
 use agent::{ImageSettings, Options};
 use model::task::{Reason, TaskState};
 use proto::mesos::v1 as mesos;
+use proto::mesos::v1::container_info::docker_info::Network;
 use proto::mesos::v1::container_info::{MesosInfo, Type};
 use serde_json::json;
 
@@ -16,7 +17,7 @@ use crate::{Site, command_task};
 
 /// An agent on which containers have files of their own, from images in `directory`.
 fn with_images(options: &mut Options, directory: &Path) {
-    let isolation = "namespaces/pid,namespaces/ipc,filesystem/linux,volume/host_path,\
+    let isolation = "namespaces/pid,namespaces/ipc,filesystem/linux,network/cni,volume/host_path,\
                      volume/sandbox_path,linux/capabilities,linux/nnp,linux/seccomp";
     options.isolation = Some(isolation.to_owned());
     let default = Registry::Directory(directory.to_owned());
@@ -102,4 +103,100 @@ async fn a_task_whose_image_is_not_to_be_had_fails_and_says_why() {
         "{message}"
     );
     site.end().await;
+}
+
+/// A container of type DOCKER with parameters.
+fn docker_container(name: &str, parameters: &[(&str, &str)]) -> mesos::ContainerInfo {
+    let parameters = parameters.iter().map(|(key, value)| mesos::Parameter {
+        key: (*key).to_owned(),
+        value: (*value).to_owned(),
+    });
+    let docker = mesos::container_info::DockerInfo {
+        image: name.to_owned(),
+        parameters: parameters.collect(),
+        force_pull_image: Some(true),
+        ..mesos::container_info::DockerInfo::default()
+    };
+    mesos::ContainerInfo {
+        r#type: Type::Docker.into(),
+        docker: Some(docker),
+        ..mesos::ContainerInfo::default()
+    }
+}
+
+#[tokio::test]
+async fn a_container_meant_for_docker_runs_as_docker_would_run_it() {
+    let images = tempfile::tempdir().expect("a directory");
+    let config = json!({"Entrypoint": ["/bin/sh", "-c", "pwd; id -u; hostname; cat /etc/hosts; env; cat $0"],
+                        "Cmd": ["/none"], "Env": ["PATH=/bin", "SIZE=1"]});
+    busybox(&config).write_layout(&images.path().join("app:1"), "1");
+    let mut site = Site::with(|options| with_images(options, images.path())).await;
+    let parameters = [
+        ("env", "SIZE=2"),
+        ("hostname", "docked"),
+        ("add-host", "db:10.0.0.1"),
+        ("cap-drop", "ALL"),
+        ("ulimit", "nofile=100:100"),
+        ("label", "a=b"),
+    ];
+    let task = |id: &str, parameters: &[(&str, &str)]| mesos::TaskInfo {
+        command: Some(mesos::CommandInfo {
+            shell: Some(false),
+            arguments: vec!["/old/new".to_owned()],
+            ..mesos::CommandInfo::default()
+        }),
+        container: Some(docker_container("app:1", parameters)),
+        ..command_task(AGENT, id, "")
+    };
+    site.master.launch(task("t1", &parameters));
+    site.master.status_of(TaskState::Finished).await;
+    let output = site.sandbox_file("t1", "stdout").await;
+    assert!(output.starts_with("/\n0\ndocked\n"), "{output}");
+    for line in ["10.0.0.1 db", "SIZE=2", "HOME=/root", "MESOS_SANDBOX=/mnt/mesos/sandbox"] {
+        assert!(output.lines().any(|it| it == line), "{line}: {output}");
+    }
+    assert!(output.contains("MESOS_CONTAINER_NAME=mesos-"), "{output}");
+    assert!(output.ends_with("\nnew\n"), "{output}");
+
+    site.master.launch(task("t2", &[("log-driver", "syslog")]));
+    let status = site.master.status_of(TaskState::Failed).await;
+    let message = status.message.unwrap_or_default();
+    assert!(
+        message.starts_with("docker parameter 'log-driver': this agent has nothing for it"),
+        "{message}"
+    );
+
+    // Alone in a network its executor reaches the agent by the socket in the sandbox.
+    let mut alone = task("t3", &[]);
+    let docker = alone.container.as_mut().and_then(|container| container.docker.as_mut());
+    docker.expect("it is set").set_network(Network::None);
+    site.master.launch(alone);
+    site.master.status_of(TaskState::Finished).await;
+
+    let prune = json!({"type": "PRUNE_IMAGES", "prune_images": {"excluded_images": [
+        {"type": "DOCKER", "docker": {"name": "app:1"}}]}});
+    let layers = site.work_dir.path().join("store/docker/layers");
+    let count = || std::fs::read_dir(&layers).expect("it is there").count();
+    assert_eq!(operator(&site, &prune).await, 200);
+    assert_eq!(count(), 2);
+    let metrics = site.get_json("/metrics/snapshot").await;
+    let pulls = "containerizer/mesos/provisioner/docker_store/image_pull_ms/count";
+    assert_eq!(metrics[pulls], 2.0, "{metrics}");
+    let prune = json!({"type": "PRUNE_IMAGES", "prune_images": {}});
+    // What has ended is soon forgotten.
+    let until = std::time::Instant::now() + crate::PATIENCE;
+    while count() > 0 {
+        assert!(std::time::Instant::now() < until, "they are still there");
+        assert_eq!(operator(&site, &prune).await, 200);
+    }
+    site.end().await;
+}
+
+/// The status that an operator's call is answered with.
+async fn operator(site: &Site, call: &serde_json::Value) -> u16 {
+    let request = crate::client()
+        .post(site.url("/api/v1"))
+        .header("content-type", "application/json")
+        .body(call.to_string());
+    request.send().await.expect("an answer").status().as_u16()
 }

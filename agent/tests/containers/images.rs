@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use agent::containerizer::{Containerizer, ContainerizerOptions, Isolation, LaunchSpec};
 use agent::images::{
-    Credentials, Images, ImagesOptions, Provisioned, Registries, Registry, WantedImage, Way,
+    Collection, Credentials, Images, ImagesOptions, Overrides, Provisioned, Registries, Registry,
+    WantedImage, Way,
 };
 use agent::launcher::{Volume, VolumeSource};
 
@@ -36,6 +37,8 @@ pub(crate) fn images_of(host: &Host, registries: Registries) -> Images {
         ignore_runtime: false,
         stall_timeout: PATIENCE,
         in_use: Arc::new(move || Containerizer::layers_in_use(&runtime_dir)),
+        collection: Collection::default(),
+        metrics: transport::metrics::Table::new(),
     };
     Images::open(options).expect("these tests run as root")
 }
@@ -46,6 +49,7 @@ pub(crate) fn wanted(reference: &str) -> WantedImage {
         cached: true,
         way: Way::Mesos,
         credentials: Credentials::default(),
+        overrides: Overrides::default(),
     }
 }
 
@@ -154,5 +158,42 @@ async fn an_image_without_an_isolator_for_it_is_refused() {
         error.to_string(),
         "isolator filesystem/linux cannot grant an image: it is not in this agent's --isolation"
     );
+    host.assert_nothing_left("c1");
+}
+
+#[tokio::test]
+async fn images_that_nobody_uses_go_and_those_in_use_or_excluded_stay() {
+    let host = Host::new();
+    let layout = host.dir.path().join("layout");
+    busybox(&config()).write_layout(&layout, "latest");
+    let images = images(&host, &layout);
+    let image = images.provision(&wanted("busybox")).await.expect("it is there");
+    let layers = image.layers.clone();
+    let there = || layers.iter().filter(|layer| layer.is_dir()).count();
+    assert_eq!(images.prune(&[]).await.expect("it is ours"), 0, "a launch is under way");
+    let containerizer = host.containerizer();
+    let command = "while ! test -e /mnt/mesos/sandbox/end; do sleep 0.01; done; cat /old/new";
+    containerizer.launch(spec(&host, "c1", &image, command)).await.expect("it starts");
+    drop(image);
+    let always = Collection { headroom_milli: 1_000, ..Collection::default() };
+    assert_eq!(images.prune(&[]).await.expect("it is ours"), 0);
+    assert_eq!(images.make_room(&always).await.expect("it is ours"), 0);
+    fs::write(host.dir.path().join("c1/end"), "").expect("the sandbox is there");
+    let ended = tokio::time::timeout(PATIENCE, containerizer.wait(&id("c1"))).await;
+    assert_eq!(ended.expect("it ends").status, exited(0));
+    assert_eq!(host.stdout("c1"), "new\n");
+    containerizer.forget(&id("c1")).await;
+
+    let excluded = ["docker.io/library/busybox".to_owned()];
+    assert_eq!(images.prune(&excluded).await.expect("it is ours"), 0);
+    let never = Collection { headroom_milli: 0, ..Collection::default() };
+    assert_eq!(images.make_room(&never).await.expect("it is ours"), 0);
+    assert_eq!(there(), 2);
+    assert_eq!(images.make_room(&always).await.expect("it is ours"), 2);
+    assert_eq!(there(), 0);
+    let error = images.prune(&["No Image".to_owned()]).await.expect_err("it is none").to_string();
+    assert!(error.starts_with("'No Image' is no reference"), "{error}");
+    images.provision(&wanted("busybox")).await.expect("it comes again");
+    assert_eq!(images.prune(&[]).await.expect("it is ours"), 2);
     host.assert_nothing_left("c1");
 }

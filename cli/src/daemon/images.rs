@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use agent::ImageSettings;
-use agent::images::{Credentials, Mirror, Registries, Registry};
+use agent::images::{Collection, Credentials, Mirror, Registries, Registry};
 use anyhow::Context;
 use clap::Args;
 
@@ -14,6 +14,15 @@ pub(crate) struct ImageFlags {
     /// nothing for none
     #[arg(long, env = "AGORA_IMAGE_PROVIDERS", default_value = "docker", value_parser = image_providers)]
     image_providers: ImageProviders,
+    /// Types of containers that are run: mesos, and docker for those that were meant for a Docker
+    /// daemon, which are run without one
+    #[arg(long, env = "AGORA_CONTAINERIZERS", default_value = "mesos,docker", value_parser = containerizers)]
+    containerizers: Containerizers,
+    /// When unused images are removed, as '{"image_disk_headroom": 0.1, "image_disk_watch_interval":
+    /// {"nanoseconds": 3600000000000}, "excluded_images": []}', or the path of a file with that;
+    /// these are the defaults
+    #[arg(long, env = "AGORA_IMAGE_GC_CONFIG")]
+    image_gc_config: Option<String>,
     /// How an image's layers become a container's files: overlay, the only way there is
     #[arg(long, env = "AGORA_IMAGE_PROVISIONER_BACKEND", default_value = "overlay", value_parser = ["overlay"])]
     image_provisioner_backend: String,
@@ -58,14 +67,37 @@ fn image_providers(text: &str) -> Result<ImageProviders, String> {
     Ok(providers)
 }
 
-/// Reads credentials from a file, or from the flag itself.
-fn docker_config(given: &str) -> anyhow::Result<Credentials> {
+/// Which types of containers there are.
+#[derive(Clone, Copy, Debug)]
+struct Containerizers {
+    docker: bool,
+}
+
+fn containerizers(text: &str) -> Result<Containerizers, String> {
+    let names: Vec<&str> = text.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
+    match names.iter().find(|name| !["mesos", "docker"].contains(name)) {
+        Some(other) => {
+            Err(format!("there is no containerizer '{other}'; there are mesos and docker"))
+        }
+        None if !names.contains(&"mesos") => {
+            Err("mesos must be among them: it runs those of docker as well".to_owned())
+        }
+        None => Ok(Containerizers { docker: names.contains(&"docker") }),
+    }
+}
+
+/// What a flag says itself, or the file that it names.
+fn text_of(given: &str) -> anyhow::Result<String> {
     if given.trim_start().starts_with('{') {
-        return Ok(Credentials::parse(given)?);
+        return Ok(given.to_owned());
     }
     let path = given.strip_prefix("file://").unwrap_or(given);
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-    Credentials::parse(&text).with_context(|| path.to_owned())
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
+}
+
+/// Reads credentials from a file, or from the flag itself.
+fn docker_config(given: &str) -> anyhow::Result<Credentials> {
+    Ok(Credentials::parse(&text_of(given)?)?)
 }
 
 impl ImageFlags {
@@ -80,6 +112,13 @@ impl ImageFlags {
                 credentials: credentials.context("--docker_config")?.unwrap_or_default(),
             },
             ignore_runtime: self.docker_ignore_runtime,
+            docker_containers: self.containerizers.docker,
+            collection: match &self.image_gc_config {
+                None => Collection::default(),
+                Some(given) => text_of(given)
+                    .and_then(|text| Collection::parse(&text).map_err(anyhow::Error::msg))
+                    .context("--image_gc_config")?,
+            },
             store_dir: self.docker_store_dir,
         };
         Ok(self.image_providers.docker.then_some(settings))
