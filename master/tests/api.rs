@@ -13,7 +13,7 @@ type Case = (&'static str, &'static str, Option<&'static str>, &'static str, u16
 
 const JSON: Option<&str> = Some("application/json");
 
-const BAD_REQUESTS: [Case; 16] = [
+const BAD_REQUESTS: [Case; 18] = [
     (
         "GET",
         "/api/v1/scheduler",
@@ -89,7 +89,30 @@ const BAD_REQUESTS: [Case; 16] = [
         400,
         "Failed to validate master::Call: Expecting 'type' to be present",
     ),
-    ("POST", "/api/v1", JSON, r#"{"type":"RESERVE_RESOURCES"}"#, 501, ""),
+    (
+        "POST",
+        "/api/v1",
+        JSON,
+        r#"{"type":"RESERVE_RESOURCES"}"#,
+        400,
+        "Failed to validate master::Call: Expecting 'reserve_resources' to be present",
+    ),
+    (
+        "POST",
+        "/reserve",
+        Some("application/x-www-form-urlencoded"),
+        "resources=[]",
+        400,
+        "Missing 'slaveId' query parameter in the request body",
+    ),
+    (
+        "POST",
+        "/destroy-volumes",
+        Some("application/x-www-form-urlencoded"),
+        "slaveId=nobody&volumes=[]",
+        400,
+        "No agent found with specified ID",
+    ),
     (
         "POST",
         "/api/v1",

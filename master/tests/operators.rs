@@ -260,6 +260,12 @@ async fn every_call_lacks_its_body_in_the_same_words() {
             ("UPDATE_QUOTA", "update_quota"),
             ("TEARDOWN", "teardown"),
             ("MARK_AGENT_GONE", "mark_agent_gone"),
+            ("RESERVE_RESOURCES", "reserve_resources"),
+            ("UNRESERVE_RESOURCES", "unreserve_resources"),
+            ("CREATE_VOLUMES", "create_volumes"),
+            ("DESTROY_VOLUMES", "destroy_volumes"),
+            ("GROW_VOLUME", "grow_volume"),
+            ("SHRINK_VOLUME", "shrink_volume"),
         ] {
             let why = format!("Failed to validate master::Call: Expecting '{name}' to be present");
             operator.refused(json!({"type": kind}), 400, &why).await;

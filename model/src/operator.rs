@@ -4,7 +4,6 @@ use crate::ids::{AgentId, FrameworkId};
 use crate::operation::Conversion;
 use crate::role::Role;
 use crate::rules::{Drain, Machine, Quota, Weight, Window};
-use std::sync::Arc;
 
 /// A change that an operator asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,8 +49,6 @@ pub enum OperatorCall {
         agent: AgentId,
         /// What is to be made of what.
         conversion: Conversion,
-        /// Who asks, for authentication; absent without authentication.
-        principal: Option<Arc<str>>,
     },
     /// Plan maintenance. This is all there is from now on.
     UpdateSchedule(Vec<Window>),

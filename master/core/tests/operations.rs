@@ -260,7 +260,7 @@ fn an_operator_takes_what_is_free_or_offered() {
     let mut world = offered();
     let agent = world.id("a");
     let operate = |world: &mut World, conversion| {
-        let call = OperatorCall::Convert { agent: agent.clone(), conversion, principal: None };
+        let call = OperatorCall::Convert { agent: agent.clone(), conversion };
         world.operate(call).expect("answered at once")
     };
     let all = reserved(&parse("cpus:4"), "other");
@@ -293,7 +293,6 @@ fn an_operator_takes_what_is_free_or_offered() {
     let call = OperatorCall::Convert {
         agent: nowhere,
         conversion: reserve(&reserved(&parse("cpus:1"), "r")),
-        principal: None,
     };
     let why = "No agent found with specified ID".to_owned();
     assert_eq!(world.operate(call), Some(Err(Refusal::Invalid(why))));
@@ -305,19 +304,18 @@ fn an_operator_does_not_take_what_is_in_use() {
     let agent = world.id("a");
     let needs = parse("cpus:1").plus(&volume);
     accept(&mut world, vec![launch("t", &agent, &needs)]);
-    let call = |conversion| OperatorCall::Convert {
-        agent: agent.clone(),
-        conversion,
-        principal: Some("ops".into()),
-    };
-    let answer = world.operate(call(Conversion::Destroy(volume.clone())));
+    let call = |conversion| OperatorCall::Convert { agent: agent.clone(), conversion };
+    let answer = world.operate_as("ops", call(Conversion::Destroy(volume.clone())));
     let why = format!("Invalid DESTROY operation on agent {agent}: Persistent volumes in use");
     assert_eq!(answer, Some(Err(Refusal::Invalid(why))));
     let taken = reserved_by(&parse("cpus:3"), "r", Some("ops"));
-    let answer = world.operate(call(reserve(&taken)));
+    let answer = world.operate_as("ops", call(reserve(&taken)));
     assert!(matches!(answer, Some(Err(Refusal::Conflict(_)))), "{answer:?}");
     world.report("a", "t", TaskState::Finished);
     world.acknowledge_all("f");
-    assert_eq!(world.operate(call(Conversion::Destroy(volume))), Some(Ok(Done::Accepted)));
-    assert_eq!(world.operate(call(reserve(&taken))), Some(Ok(Done::Accepted)));
+    assert_eq!(
+        world.operate_as("ops", call(Conversion::Destroy(volume))),
+        Some(Ok(Done::Accepted))
+    );
+    assert_eq!(world.operate_as("ops", call(reserve(&taken))), Some(Ok(Done::Accepted)));
 }

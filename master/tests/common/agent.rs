@@ -59,7 +59,12 @@ impl FakeAgent {
         let info = AgentInfo {
             hostname: "localhost".to_owned(),
             port: Some(5051),
-            resources: vec![scalar("cpus", 4.0), scalar("mem", 1_024.0), ports()],
+            resources: vec![
+                scalar("cpus", 4.0),
+                scalar("mem", 1_024.0),
+                scalar("disk", 1_024.0),
+                ports(),
+            ],
             ..AgentInfo::default()
         };
         let description = link::describe(&info, "127.0.0.1:5051", "1.11.0").expect("whole");

@@ -18,6 +18,10 @@ use crate::mesos::v1::master::call::Type;
 use crate::mesos::v1::quota::{QuotaConfig, QuotaInfo, QuotaRequest, QuotaStatus};
 use crate::mesos::v1::{MachineId, Resource, WeightInfo, value};
 
+mod conversions;
+
+pub use conversions::of_agent;
+
 /// The most that a quota may say of memory or disk: an exabyte, in MiB.
 const MEBIBYTES_MAX: f64 = 1_099_511_627_776.0;
 
@@ -102,6 +106,12 @@ pub fn call_from_wire(call: Call) -> Result<Option<OperatorCall>, CallError> {
             let call = body(call.stop_maintenance, "stop_maintenance")?;
             OperatorCall::StopMaintenance(machines_from_wire(&call.machines)?)
         }
+        Type::ReserveResources
+        | Type::UnreserveResources
+        | Type::CreateVolumes
+        | Type::DestroyVolumes
+        | Type::GrowVolume
+        | Type::ShrinkVolume => return conversions::from_wire(call),
         Type::Unknown
         | Type::GetHealth
         | Type::GetFlags
@@ -121,12 +131,6 @@ pub fn call_from_wire(call: Call) -> Result<Option<OperatorCall>, CallError> {
         | Type::GetWeights
         | Type::GetMaster
         | Type::Subscribe
-        | Type::ReserveResources
-        | Type::UnreserveResources
-        | Type::CreateVolumes
-        | Type::DestroyVolumes
-        | Type::GrowVolume
-        | Type::ShrinkVolume
         | Type::GetMaintenanceStatus
         | Type::GetMaintenanceSchedule
         | Type::GetQuota => return Ok(None),

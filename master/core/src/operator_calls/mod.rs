@@ -55,8 +55,7 @@ pub(crate) fn apply(
         OperatorCall::DrainAgent { agent, drain } => {
             drain_agent::apply(books, request, agent, drain, turn);
         }
-        OperatorCall::Convert { agent, conversion, principal: told } => {
-            let principal = principal.or(told.as_ref());
+        OperatorCall::Convert { agent, conversion } => {
             convert::apply(books, request, &agent, conversion, principal, turn);
         }
         OperatorCall::UpdateSchedule(windows) => {

@@ -532,8 +532,17 @@ impl World {
 
     /// An operator asks for a change; what it is answered, if it is.
     pub(crate) fn operate(&mut self, call: OperatorCall) -> Option<Result<Done, Refusal>> {
+        self.operate_by(None, call)
+    }
+
+    fn operate_by(
+        &mut self,
+        principal: Option<&str>,
+        call: OperatorCall,
+    ) -> Option<Result<Done, Refusal>> {
         let request = RequestId(self.number());
-        self.step(Input::Operate { request, principal: None, call });
+        let principal = principal.map(Into::into);
+        self.step(Input::Operate { request, principal, call });
         self.answers.get(&request).cloned()
     }
 

@@ -1,13 +1,14 @@
 //! Resources in all forms, and what is done with them.
 
 use super::{World, task as plain_task};
-use master_core::Config;
+use master_core::{Config, Done, Refusal};
 use model::call::{Accept, Call, Operation};
 use model::disk::{Disk, Persistence, Volume};
 use model::framework::Capabilities;
 use model::ids::{AgentId, OperationId, PersistenceId};
 use model::link::{FromAgent, LiveOperation};
 use model::operation::Conversion;
+use model::operator::OperatorCall;
 use model::payload::Payload;
 use model::resources::{Reservation, Resources};
 use model::role::Role;
@@ -15,6 +16,15 @@ use model::task::TaskSpec;
 use std::time::Duration;
 
 impl World {
+    /// An operator who is known asks for a change; what it is answered, if it is.
+    pub(crate) fn operate_as(
+        &mut self,
+        principal: &str,
+        call: OperatorCall,
+    ) -> Option<Result<Done, Refusal>> {
+        self.operate_by(Some(principal), call)
+    }
+
     /// An agent reports on all its operations.
     pub(crate) fn report_operations(&mut self, name: &str) {
         let agent = self.agents.get_mut(name).expect("it is there");

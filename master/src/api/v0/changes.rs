@@ -148,7 +148,7 @@ fn read<M: Described>(body: &[u8]) -> Result<M, Refused> {
 }
 
 /// Reads a body as an array of messages.
-fn list<M: Described>(body: &[u8]) -> Result<Vec<M>, Refused> {
+pub(super) fn list<M: Described>(body: &[u8]) -> Result<Vec<M>, Refused> {
     let values: Vec<Box<serde_json::value::RawValue>> =
         serde_json::from_slice(body).map_err(|error| {
             Refused::bad_request(format!("Failed to parse request body as JSON array: {error}"))

@@ -4,6 +4,7 @@
 
 mod changes;
 mod render;
+mod reservations;
 mod resources;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -51,6 +52,7 @@ pub(super) fn of_leader() -> Router<Api> {
         .route("/roles", any(roles))
         .route("/teardown", post(teardown))
         .merge(changes::of_leader())
+        .merge(reservations::of_leader())
 }
 
 /// Endpoints that every master answers for itself.
