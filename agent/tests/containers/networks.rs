@@ -291,6 +291,7 @@ async fn a_network_that_fails_fails_the_launch_with_its_reason_and_is_undone() {
         error.contains("plug-in 'nothing': it is not in --network_cni_plugins_dir="),
         "{error}"
     );
+    site.assert_nothing_left("c4");
 
     let plain = site.host.containerizer();
     let mut spec = site.host.spec("c5", "true");

@@ -33,6 +33,11 @@ pub(super) struct Network {
 }
 
 impl Network {
+    /// The names of its plug-ins.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.plugins.iter().filter_map(|plugin| plugin.get("type")?.as_str())
+    }
+
     /// Whether one of its plug-ins takes `capability` at run time.
     pub(super) fn can(&self, capability: &str) -> bool {
         self.plugins.iter().any(|plugin| has(plugin, capability))

@@ -92,6 +92,11 @@ impl Cni {
             if wanted[..number].iter().any(|other| other.name() == name) {
                 return Err(refused("it is named twice".to_owned()));
             }
+            for kind in network.kinds() {
+                // One that is not there could not undo anything either.
+                plugin::find(&self.plugins, kind)
+                    .map_err(|why| refused(format!("plug-in '{kind}': {why}")))?;
+            }
             if !info.port_mappings.is_empty() && !network.can(PORTS) {
                 let why = format!(
                     "it leads no ports into containers: none of its plug-ins has the capability \

@@ -95,7 +95,8 @@ pub(super) fn execute(order: Order<'_>, kind: &str, config: &Value) -> Result<Va
     serde_json::from_str(&output).map_err(|error| format!("its result is no JSON: {error}"))
 }
 
-fn find(dirs: &[PathBuf], kind: &str) -> Result<PathBuf, String> {
+/// Where the plug-in `kind` is.
+pub(super) fn find(dirs: &[PathBuf], kind: &str) -> Result<PathBuf, String> {
     let found = dirs.iter().map(|dir| dir.join(kind)).find(|path| path.is_file());
     found.ok_or_else(|| {
         let dirs: Vec<_> = dirs.iter().map(|dir| dir.display().to_string()).collect();
