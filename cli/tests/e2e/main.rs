@@ -17,6 +17,7 @@ mod pods;
 mod protocols;
 mod rolling;
 mod scheduler;
+mod secrets;
 mod security;
 mod succession;
 mod third_party;
