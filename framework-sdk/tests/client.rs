@@ -114,7 +114,11 @@ async fn scheduler(State(master): State<Master>, request: Request) -> Response {
     let stream_id = stream_id.map(|id| id.to_str().expect("text").to_owned());
     if call.r#type() != call::Type::Subscribe {
         let is_refused = call.r#type() == call::Type::Kill;
+        let is_lost = call.r#type() == call::Type::Reconcile;
         master.calls.send((call, stream_id)).expect("the test listens");
+        if is_lost {
+            return (StatusCode::SERVICE_UNAVAILABLE, "No leader elected").into_response();
+        }
         if is_refused {
             return (StatusCode::BAD_REQUEST, "Framework cannot be found").into_response();
         }
@@ -248,6 +252,26 @@ async fn a_lost_stream_is_opened_again_under_the_same_id() {
     handle.teardown().await.expect("taken");
     let streams = [master.call().await.1, master.call().await.1];
     assert_eq!(streams.map(|id| id.expect("always sent")), ["stream-false", "stream-true"]);
+}
+
+#[tokio::test]
+async fn a_call_that_gets_lost_ends_the_session_and_what_waits_behind_it() {
+    let mut master = Stage::new([Play::Stream(15.0), Play::Stream(15.0)]).await;
+    let (handle, mut events) = master.connect(Protocol::HttpJson);
+    let first = master.opened().await;
+    expect_subscribed(&mut events, false).await;
+    handle.suppress(vec!["*".into()]).await.expect("taken");
+    let lost = handle.submit(calls::reconcile([]));
+    // It never reaches the master, and with its stream still standing nobody would say it again.
+    let revived = handle.submit(calls::revive(Vec::new()));
+    assert!(matches!(next(&mut events).await, SessionEvent::Disconnected { .. }));
+    assert_eq!(soon(lost).await, Err(CallError::NotConnected));
+    assert!(soon(revived).await.is_err());
+    expect_subscribed(&mut events, true).await;
+    let second = master.opened().await;
+    let subscribe = second.subscribe.subscribe.expect("what it is");
+    assert_eq!(subscribe.suppressed_roles, [""; 0], "it is revived by the new session");
+    soon(first.records.closed()).await;
 }
 
 #[tokio::test]

@@ -53,7 +53,10 @@ pub(crate) async fn run(
     let mut calling = std::pin::pin!(caller.carry(calls, stream_id, closed));
     let why = tokio::select! {
         why = read(stream, encoding, &link) => why,
-        () = &mut calling => return,
+        lost = &mut calling => match lost {
+            Some(why) => return link.closed(why).await,
+            None => return,
+        },
     };
     // Nobody else waits for the change: an error means that the caller has ended.
     let _ = closing.send(true);
@@ -141,12 +144,15 @@ impl Caller {
 
     /// Sends one call after the other, so that they arrive in order. Acknowledgements go beside them:
     /// whichever comes first, the next update of a task comes after its own.
+    ///
+    /// Ends when there are no more calls, or with the reason when one of those in order got lost: what
+    /// came after it would tell the master half of a story. A new session begins where both agree.
     async fn carry(
         &self,
         mut calls: mpsc::Receiver<Request>,
         stream_id: Option<HeaderValue>,
         mut closed: watch::Receiver<bool>,
-    ) {
+    ) -> Option<String> {
         let stream_id = stream_id.as_ref();
         let mut beside = FuturesUnordered::new();
         let mut in_order = None;
@@ -156,8 +162,12 @@ impl Caller {
             tokio::select! {
                 biased;
                 _ = closed.wait_for(|closed| *closed), if !is_closed => is_closed = true,
-                Some(()) = beside.next() => {}
-                () = wait_for(&mut in_order) => in_order = None,
+                // An acknowledgement that got lost is asked for again, by the update.
+                Some(_) = beside.next() => {}
+                lost = wait_for(&mut in_order) => match lost {
+                    Some(why) => return Some(why),
+                    None => in_order = None,
+                },
                 request = calls.recv(), if has_room => match request {
                     Some(request) if request.call.r#type() == call::Type::Acknowledge => {
                         beside.push(self.one(request, stream_id));
@@ -167,10 +177,12 @@ impl Caller {
                 },
             }
         }
+        None
     }
 
-    /// Sends one call and tells whoever waits how it went.
-    async fn one(&self, request: Request, stream_id: Option<&HeaderValue>) {
+    /// Sends one call and tells whoever waits how it went. If it may not have reached a leading master
+    /// the reason is returned.
+    async fn one(&self, request: Request, stream_id: Option<&HeaderValue>) -> Option<String> {
         let Request { call, answer } = request;
         let outcome = self.request(&call, stream_id, Some(ANSWER_WITHIN)).await;
         let outcome = match outcome {
@@ -178,16 +190,26 @@ impl Caller {
             Err(error) if error.is_connect() => Err(CallError::NotConnected),
             Err(_) => Err(CallError::Interrupted),
         };
+        let kind = call.r#type();
         if let Err(error) = &outcome {
-            tracing::debug!(%error, kind = ?call.r#type(), "a call was not taken");
+            tracing::debug!(%error, ?kind, "a call was not taken");
         }
+        let lost = match &outcome {
+            Err(error @ (CallError::NotConnected | CallError::Interrupted)) => {
+                Some(format!("a {} got lost: {error}", kind.as_str_name()))
+            }
+            Ok(()) | Err(CallError::Refused { .. } | CallError::Overloaded | CallError::Ended) => {
+                None
+            }
+        };
         // Nobody may be waiting for it.
         let _ = answer.send(outcome);
+        lost
     }
 }
 
 /// Waits for what is under way; for ever, if nothing is.
-async fn wait_for<F: Future<Output = ()> + Unpin>(under_way: &mut Option<F>) {
+async fn wait_for<F: Future + Unpin>(under_way: &mut Option<F>) -> F::Output {
     match under_way {
         Some(under_way) => under_way.await,
         None => std::future::pending().await,
