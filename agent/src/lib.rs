@@ -4,6 +4,7 @@ mod api;
 mod beneath;
 pub mod containerizer;
 pub mod containers;
+mod description;
 pub mod detect;
 mod driver;
 pub mod executor;

@@ -61,14 +61,7 @@ async fn an_executor_speaks_for_itself_by_its_token_and_for_nobody_else() {
     site.master.launch(command_task(AGENT, "t1", "sleep 1000"));
     site.master.status_of(TaskState::Running).await;
     site.master.launch(executor_task(AGENT, "t2", "e2"));
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    let token = loop {
-        if let Some(token) = written_token(site.work_dir.path()) {
-            break token;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "the executor did not start");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    };
+    let token = until_written(site.work_dir.path()).await;
 
     let subscribe = |executor: &str| {
         let mut call = of(executor, "SUBSCRIBE");
@@ -118,4 +111,16 @@ fn written_token(directory: &std::path::Path) -> Option<String> {
         }
     }
     None
+}
+
+/// Waits until an executor has written its token to its sandbox.
+async fn until_written(work_dir: &std::path::Path) -> String {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(token) = written_token(work_dir) {
+            return token;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the executor did not start");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
