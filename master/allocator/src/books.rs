@@ -71,11 +71,24 @@ impl Allocator {
         role: RoleIx,
         what: &Resources,
     ) {
+        self.take_back_or_keep(at, framework, role, what, false);
+    }
+
+    /// The same. With `is_kept` what the framework has there stays in the books also when nothing of it is
+    /// left, for more that is given at once: a role that nobody is in any more would go with the last of it.
+    pub(crate) fn take_back_or_keep(
+        &mut self,
+        at: AgentIx,
+        framework: FrameworkIx,
+        role: RoleIx,
+        what: &Resources,
+        is_kept: bool,
+    ) {
         let headroom = self.headroom_of(at);
         let agent = self.agents.get_mut(at);
         let given = agent.given.get_mut(&(framework, role)).expect("it was given");
         given.what.subtract(what);
-        let is_last = given.what.is_empty();
+        let is_last = given.what.is_empty() && !is_kept;
         if is_last {
             agent.given.remove(&(framework, role));
             self.frameworks.get_mut(framework).has_on.remove(&(at, role));

@@ -27,7 +27,8 @@ impl Allocator {
         if !had.is_some_and(|had| had.what.contains(consumed)) {
             return;
         }
-        self.take_back(agent, framework, role, consumed);
+        let is_kept = !converted.is_empty();
+        self.take_back_or_keep(agent, framework, role, consumed, is_kept);
         self.replace_in_total(agent, consumed, converted);
         self.give(agent, framework, role, converted, None);
     }

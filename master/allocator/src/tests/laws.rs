@@ -4,6 +4,9 @@ use super::*;
 use crate::{AgentFacts, Allocation, Quota, Sorter};
 use model::amount::Milli;
 use model::link::FaultDomain;
+use model::operation::Conversion;
+use model::payload::Payload;
+use model::resources::Reservation;
 use model::rng::Rng;
 use model::rules::Weight;
 use proptest::prelude::*;
@@ -34,6 +37,10 @@ enum Step {
     SetTotal(u8, u8),
     /// One open offer is used.
     Use(u8),
+    /// Half a CPU of what somebody was given is reserved, or what was reserved of it is not any more.
+    ConvertGiven(u8, bool),
+    /// The same of what is free on an agent.
+    ConvertFree(u8, bool),
     Wait(u16),
 }
 
@@ -46,6 +53,8 @@ fn a_step() -> impl Strategy<Value = Step> {
         1 => prop::option::of(any::<bool>()).prop_map(Step::Whitelist),
         1 => (few.clone(), 1_u8..5).prop_map(|(a, cpus)| Step::SetTotal(a, cpus)),
         1 => any::<u8>().prop_map(Step::Use),
+        2 => (any::<u8>(), any::<bool>()).prop_map(|(n, back)| Step::ConvertGiven(n, back)),
+        2 => (few.clone(), any::<bool>()).prop_map(|(a, back)| Step::ConvertFree(a, back)),
         1 => quota.prop_map(|(role, least, extra)| Step::SetQuota(role, least, extra)),
         3 => (few.clone(), 1_u8..5, 0_u8..3).prop_map(|(a, cpus, kind)| Step::PutAgent(a, cpus, kind)),
         1 => few.clone().prop_map(Step::RemoveAgent),
@@ -116,6 +125,23 @@ fn check_quota(allocator: &Allocator) -> Result<(), TestCaseError> {
         prop_assert!(anew.iter().all(|(_, difference)| difference == 0), "{of}: {anew:?}");
     }
     Ok(())
+}
+
+/// Half a CPU is reserved for a role below `x`, or not any more.
+fn conversion(back: bool) -> Conversion {
+    let resources = some("cpus:0.5").with_kinds(|kind| {
+        kind.reservations.push(Reservation {
+            is_dynamic: true,
+            role: role("x/a"),
+            principal: None,
+            labels: Payload::default(),
+        });
+    });
+    if back {
+        Conversion::Unreserve(resources)
+    } else {
+        Conversion::Reserve { source: Resources::none(), resources }
+    }
 }
 
 fn play(step: &Step, allocator: &mut Allocator, books: &mut Books, now: &mut Time) {
@@ -193,6 +219,8 @@ fn play(step: &Step, allocator: &mut Allocator, books: &mut Books, now: &mut Tim
                 allocator.set_total(&id, before, *now);
             }
         }
+        Step::ConvertGiven(n, back) => convert_given(n, back, allocator, books),
+        Step::ConvertFree(n, back) => convert_free(&agent_n(n), back, allocator, books, *now),
         Step::Use(n) => {
             if let Some(given) = books.given.get(usize::from(n)) {
                 allocator.used(&given.framework, &given.role, &given.agent);
@@ -200,18 +228,49 @@ fn play(step: &Step, allocator: &mut Allocator, books: &mut Books, now: &mut Tim
         }
         Step::Wait(millis) => {
             *now = *now + Duration::from_millis(u64::from(millis));
-            let consumed = |allocator: &Allocator| TOPS.map(|of| cpus(allocator, of));
-            let before = consumed(allocator);
-            books.given.extend(allocator.allocate(*now));
-            for (of, (before, after)) in
-                TOPS.iter().zip(before.into_iter().zip(consumed(allocator)))
-            {
-                let quota = allocator.quota(&role(of));
-                let limit = quota.and_then(|quota| quota.limits().get("cpus").copied());
-                let limit = limit.unwrap_or(Milli(i64::MAX));
-                assert!(after <= limit.max(before), "{of} has {after} cpus of {limit}");
-            }
+            allocate(allocator, books, *now);
         }
+    }
+}
+
+/// Half a CPU of what was given becomes reserved, or is so no more.
+fn convert_given(n: u8, back: bool, allocator: &mut Allocator, books: &mut Books) {
+    if books.given.is_empty() {
+        return;
+    }
+    let at = usize::from(n) % books.given.len();
+    let Allocation { framework, role, agent, resources } = &mut books.given[at];
+    let half = conversion(back);
+    if !resources.contains(&half.consumed()) {
+        return;
+    }
+    let (consumed, converted) = (half.consumed(), half.converted());
+    allocator.convert_given(framework, role, agent, &consumed, &converted);
+    half.apply(resources).expect("it is there");
+    half.apply(books.totals.get_mut(agent).expect("it is there")).expect("it is there");
+}
+
+/// The same of what is free.
+fn convert_free(id: &AgentId, back: bool, allocator: &mut Allocator, books: &mut Books, now: Time) {
+    let half = conversion(back);
+    let (consumed, converted) = (half.consumed(), half.converted());
+    let is_free = allocator.free(id).is_some_and(|free| free.contains(&consumed));
+    assert_eq!(allocator.convert_free(id, &consumed, &converted, now), is_free);
+    if is_free {
+        half.apply(books.totals.get_mut(id).expect("it is there")).expect("it is free");
+    }
+}
+
+/// Gives what is to be given, to no role more than its limit.
+fn allocate(allocator: &mut Allocator, books: &mut Books, now: Time) {
+    let consumed = |allocator: &Allocator| TOPS.map(|of| cpus(allocator, of));
+    let before = consumed(allocator);
+    books.given.extend(allocator.allocate(now));
+    for (of, (before, after)) in TOPS.iter().zip(before.into_iter().zip(consumed(allocator))) {
+        let quota = allocator.quota(&role(of));
+        let limit = quota.and_then(|quota| quota.limits().get("cpus").copied());
+        let limit = limit.unwrap_or(Milli(i64::MAX));
+        assert!(after <= limit.max(before), "{of} has {after} cpus of {limit}");
     }
 }
 
