@@ -30,7 +30,7 @@ pub(crate) struct ImageFlags {
     /// archives or OCI layouts in it, from which then all images come
     #[arg(long, env = "AGORA_DOCKER_REGISTRY", default_value = "https://registry-1.docker.io", value_parser = Registry::parse)]
     docker_registry: Registry,
-    /// Addresses to ask before a registry, such as 'docker.io=https://mirror.example.com', with commas
+    /// Addresses to ask before a registry, such as `docker.io=https://mirror.example.com`, with commas
     /// between them
     #[arg(long, env = "AGORA_DOCKER_REGISTRY_MIRRORS", value_delimiter = ',', value_parser = Mirror::parse)]
     docker_registry_mirrors: Vec<Mirror>,
