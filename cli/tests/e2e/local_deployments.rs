@@ -64,7 +64,7 @@ async fn groups_are_put_and_deployments_steered_and_explained() {
     })
     .await;
     let (_, out, _) = agora(&["deployment", "show", &id]);
-    assert!(out.contains("InsufficientCpus on 1 agents"), "{out}");
+    assert!(out.contains("InsufficientCpus on 1 agent)"), "{out}");
     assert_eq!(agora(&["deployment", "pause", &id]).0, Some(0));
     let (_, out, _) = agora(&["deployment", "list"]);
     assert!(out.contains(&id) && out.contains("held"), "{out}");
