@@ -239,7 +239,7 @@ mod tests {
             let key = Key { name: "disk".into(), kind: Arc::new(kind) };
             [(key, value.clone())].into_iter().collect()
         };
-        let work_dir = Path::new("/work");
+        let work_dir = Path::new("/agora");
         let data = volume("eng/web", "data", None);
         let disk = volume("web", "disk", Some((SourceKind::Mount, Path::new("/mnt/d1"))));
         let all = [
@@ -262,8 +262,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                ("/work/volumes/roles/eng web/data", "data", false),
-                ("/work/volumes/roles/eng web/data", "again", true),
+                ("/agora/volumes/roles/eng web/data", "data", false),
+                ("/agora/volumes/roles/eng web/data", "again", true),
                 ("/mnt/d1", "disk", false),
             ]
         );
