@@ -364,13 +364,17 @@ fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App {
             .filter_map(|name| Some(((*name).to_owned(), reader.get(name)?.clone())))
             .collect(),
         version: time(reader, "version"),
-        version_info: reader.object("versionInfo").map_or_else(VersionInfo::default, |info| {
-            VersionInfo {
-                last_scaling_at: time(&info, "lastScalingAt"),
-                last_config_change_at: time(&info, "lastConfigChangeAt"),
-            }
-        }),
+        version_info: version_info(reader),
     }
+}
+
+/// When a stored definition last changed, and in what.
+fn version_info(reader: &Reader<'_>) -> VersionInfo {
+    let info = reader.object("versionInfo");
+    info.map_or_else(VersionInfo::default, |info| VersionInfo {
+        last_scaling_at: time(&info, "lastScalingAt"),
+        last_config_change_at: time(&info, "lastConfigChangeAt"),
+    })
 }
 
 fn time(reader: &Reader<'_>, name: &str) -> Timestamp {

@@ -5,11 +5,12 @@ mod rules;
 
 use super::{
     Defaults, Invalid, KEPT_OF_PODS, constraints_of, networks, time, unreachable_strategy,
+    version_info,
 };
 use super::{kill_selection, part};
 use crate::app::parse::reader::{Errors, Reader};
 use crate::app::pod::{Needs, Pod, PodVolume, VolumeSource};
-use crate::app::{App, Millionths, NetworkMode, UpgradeStrategy, VersionInfo};
+use crate::app::{App, Millionths, NetworkMode, UpgradeStrategy};
 use crate::ids::AppId;
 use model::amount::Milli;
 use serde_json::{Map, Value};
@@ -115,12 +116,7 @@ pub(super) fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App 
             .filter_map(|name| Some(((*name).to_owned(), reader.get(name)?.clone())))
             .collect(),
         version: time(reader, "version"),
-        version_info: reader.object("versionInfo").map_or_else(VersionInfo::default, |info| {
-            VersionInfo {
-                last_scaling_at: time(&info, "lastScalingAt"),
-                last_config_change_at: time(&info, "lastConfigChangeAt"),
-            }
-        }),
+        version_info: version_info(reader),
         pod: Some(Box::new(pod)),
     }
 }
