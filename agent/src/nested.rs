@@ -16,7 +16,9 @@ use proto::mesos::v1::{CommandInfo, ContainerInfo, Resource, value};
 use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
-use crate::containerizer::{Class, CommandLine, Kind, LaunchSpec, Limits, Outer, Termination};
+use crate::containerizer::{
+    Class, CommandLine, Kind, LaunchSpec, Limits, Outer, Termination, Wanted,
+};
 use crate::images::{Given, Provisioned};
 use crate::launcher::{Identity, Io, Rootfs, Window};
 use crate::limits::MIB;
@@ -62,35 +64,18 @@ impl Real {
             }
         };
         let mut wanted = wanted::read(wish.info.as_ref())?;
-        if wish.is_session && wanted.image.is_some() {
-            return Err("a session sees what its container sees; leave the image out".to_owned());
-        }
-        if wish.info.as_ref().is_some_and(|info| info.tty_info.is_some()) {
-            // Without one the command would behave another way than was asked for.
-            return Err("this agent gives containers no terminals; leave out 'tty_info'".to_owned());
-        }
-        let image = self.image(wanted.image.as_ref()).await?;
-        let owner = self.owner(&wish, image.as_ref(), outer.as_ref())?;
-        let (base, sandbox) = self.place_of(&wish.container, outer.as_ref());
-        let made = {
-            let (name, owner) = (wish.container.name().to_owned(), owner.clone());
-            tokio::task::spawn_blocking(move || make(&base, &name, owner.as_ref()))
-        };
-        let made = made.await.map_err(|error| error.to_string())?;
-        let made = made.map_err(|error| format!("cannot make {}: {error}", sandbox.display()))?;
-        let uris: Vec<_> = wish.command.uris.iter().map(uri).collect();
-        if !uris.is_empty() {
-            // By its descriptor: on the way there may be a link by now.
-            let path = PathBuf::from(format!("/proc/self/fd/{}", made.as_raw_fd()));
-            let fetched = self.fetcher.fetch(&uris, &path, owner.as_ref()).await;
-            fetched.map_err(|error| format!("Failed to fetch all URIs: {error}"))?;
-        }
         if let Some(info) = &wish.info {
             wanted.secrets = self.around.secrets.volumes(info)?;
         }
-        if wish.is_session && !(wanted.volumes.is_empty() && wanted.secrets.is_empty()) {
-            return Err("a session sees what its container sees; leave the volumes out".to_owned());
+        if wish.is_session {
+            has_nothing_of_its_own(&wish, &wanted)?;
         }
+        let image = self.image(wanted.image.as_ref()).await?;
+        let owner = self.owner(&wish, image.as_ref(), outer.as_ref())?;
+        let sandbox = match outer.as_ref().filter(|_| wish.is_session) {
+            Some(outer) => outer.sandbox.clone(),
+            None => self.sandbox_for(&wish, owner.as_ref(), outer.as_ref()).await?,
+        };
         Ok(LaunchSpec {
             environment: environment(&wish, &sandbox, image.as_ref()),
             command: command_line(&wish.command, image.as_ref())?,
@@ -112,6 +97,30 @@ impl Real {
             wanted,
             small: false,
         })
+    }
+
+    /// Makes the sandbox of a container, with what its command wants in it.
+    async fn sandbox_for(
+        &self,
+        wish: &Wish,
+        owner: Option<&Identity>,
+        outer: Option<&Outer>,
+    ) -> Result<PathBuf, String> {
+        let (base, sandbox) = self.place_of(&wish.container, outer);
+        let made = {
+            let (name, owner) = (wish.container.name().to_owned(), owner.cloned());
+            tokio::task::spawn_blocking(move || make(&base, &name, owner.as_ref()))
+        };
+        let made = made.await.map_err(|error| error.to_string())?;
+        let made = made.map_err(|error| format!("cannot make {}: {error}", sandbox.display()))?;
+        let uris: Vec<_> = wish.command.uris.iter().map(uri).collect();
+        if !uris.is_empty() {
+            // By its descriptor: on the way there may be a link by now.
+            let path = PathBuf::from(format!("/proc/self/fd/{}", made.as_raw_fd()));
+            let fetched = self.fetcher.fetch(&uris, &path, owner).await;
+            fetched.map_err(|error| format!("Failed to fetch all URIs: {error}"))?;
+        }
+        Ok(sandbox)
     }
 
     /// Whom a container runs as: its command says, else its image, else the container around it.
@@ -183,6 +192,22 @@ impl Real {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct StillRuns;
 
+/// A session has nothing but its command.
+fn has_nothing_of_its_own(wish: &Wish, wanted: &Wanted) -> Result<(), String> {
+    let refused =
+        |what: &str| Err(format!("a session sees what its container sees; leave the {what} out"));
+    if wanted.image.is_some() {
+        return refused("image");
+    }
+    if !(wanted.volumes.is_empty() && wanted.secrets.is_empty()) {
+        return refused("volumes");
+    }
+    if !wish.command.uris.is_empty() {
+        return refused("URIs");
+    }
+    Ok(())
+}
+
 /// How input and output are handed on: for a session always, else where a terminal is asked for.
 fn io_of(info: Option<&ContainerInfo>, is_session: bool) -> Option<Io> {
     let terminal = info.and_then(terminal);
@@ -226,8 +251,10 @@ fn environment(wish: &Wish, sandbox: &Path, image: Option<&Provisioned>) -> Vec<
     // As it is seen from inside.
     let inside =
         image.map_or_else(|| sandbox.display().to_string(), |_| Rootfs::SANDBOX.to_owned());
-    let mut all = vec![("MESOS_SANDBOX".to_owned(), inside)];
+    // One that is a session has those of the container it looks into.
+    let mut all = Vec::new();
     if !wish.is_session {
+        all.push(("MESOS_SANDBOX".to_owned(), inside));
         all.push(("PATH".to_owned(), PATH.to_owned()));
     }
     let mut set = |name: &str, value: String| {

@@ -25,6 +25,10 @@ use crate::images::{Collection, Registries};
 use crate::launcher::Capabilities;
 use crate::store::StoreError;
 
+/// How often those who are attached to a container are told that the connection is alive, unless
+/// somebody says otherwise.
+const HEARTBEAT_INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
+
 /// Settings of one agent, already parsed.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each flag that is a yes or no")]
@@ -107,6 +111,8 @@ pub struct Options {
     pub enforce_container_disk_quota: bool,
     /// How often that is counted, and logs are looked at.
     pub container_disk_watch_interval: Duration,
+    /// How often those who are attached to a container are told that the connection is alive.
+    pub http_heartbeat_interval: Duration,
     /// How much is kept of what tasks print. Absent: all.
     pub container_logs: Option<LogLimits>,
     /// The longest first wait before another try to find or ask a master. It doubles.
@@ -231,6 +237,7 @@ impl Default for Options {
             disk_watch_interval: Duration::from_secs(60),
             enforce_container_disk_quota: false,
             container_disk_watch_interval: DISK_WATCH_INTERVAL_DEFAULT,
+            http_heartbeat_interval: HEARTBEAT_INTERVAL_DEFAULT,
             container_logs: Some(LogLimits::default()),
             registration_backoff_factor: Duration::from_millis(100),
             executor_registration_timeout: Duration::from_secs(60),

@@ -248,8 +248,15 @@ async fn launched(api: &Api, wish: Wish) -> Result<Answer, Refused> {
     let launched = tokio::spawn(async move { real.launch_wish(wish).await });
     match launched.await.expect("a launch does not panic, and nobody aborts it") {
         Ok(()) => Ok(StatusCode::OK.into_response()),
-        Err(NotStarted::Exists) => Ok(StatusCode::ACCEPTED.into_response()),
-        Err(NotStarted::Failed(why)) => {
+        Err(why) => not_started(why),
+    }
+}
+
+/// Says why a container was not launched.
+pub(super) fn not_started(why: NotStarted) -> Result<Answer, Refused> {
+    match why {
+        NotStarted::Exists => Ok(StatusCode::ACCEPTED.into_response()),
+        NotStarted::Failed(why) => {
             Err(Refused::bad_request(format!("Failed to launch container: {why}")))
         }
     }

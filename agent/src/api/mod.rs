@@ -1,6 +1,7 @@
 //! What an agent answers on its port.
 
 mod access;
+mod attach;
 mod containers;
 mod executor;
 mod files;

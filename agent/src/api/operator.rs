@@ -18,8 +18,8 @@ use proto::mesos::v1::{
 };
 use transport::http::{Encoding, Refused, answer, read_call};
 
-use super::streamed::{Sent, Wanted, sent};
-use super::{Api, containers, files, images, read};
+use super::streamed::{RECORDIO, Sent, Wanted, sent};
+use super::{Api, attach, containers, files, images, read};
 use crate::driver::wall;
 use crate::mirror::{ExecutorView, FrameworkView, TaskView};
 use crate::wire;
@@ -36,13 +36,29 @@ async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
     }
     transport::http::post_only(request.method())?;
     let wanted = Wanted::of(request.headers())?;
-    let call = match sent(request)? {
-        Sent::Streamed(mut stream) => stream.first().await?,
-        Sent::Whole(request) => read_call::<Call>(*request, "Call").await?.2,
+    let (call, rest) = match sent(request)? {
+        Sent::Streamed(mut stream) => (stream.first().await?, Some(stream)),
+        Sent::Whole(request) => (read_call::<Call>(*request, "Call").await?.2, None),
     };
     let kind = call.r#type.and_then(|kind| Type::try_from(kind).ok());
     let kind = kind.ok_or_else(|| invalid("Expecting 'type' to be present"))?;
+    if kind == Type::LaunchNestedContainerSession {
+        return attach::session(api, call.launch_nested_container_session, wanted).await;
+    }
+    if kind == Type::AttachContainerOutput {
+        return attach::output(api, call.attach_container_output, wanted).await;
+    }
     let encoding = wanted.whole(kind)?;
+    if kind == Type::AttachContainerInput {
+        let rest = rest.ok_or_else(|| {
+            let text = format!(
+                "Expecting 'Content-Type' of {RECORDIO} for ATTACH_CONTAINER_INPUT call, which is a \
+                 stream of records"
+            );
+            Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
+        })?;
+        return attach::input(api, call, rest).await;
+    }
     Box::pin(answered(api, kind, call, encoding)).await
 }
 

@@ -10,10 +10,10 @@ use proto::recordio::Decoder;
 use transport::http::{Encoding, Refused, accepts, decode};
 
 /// What streams of records are labelled.
-const RECORDIO: &str = "application/recordio";
+pub(super) const RECORDIO: &str = "application/recordio";
 
 /// What says how the records of a stream are written.
-const MESSAGE_CONTENT_TYPE: &str = "message-content-type";
+pub(super) const MESSAGE_CONTENT_TYPE: &str = "message-content-type";
 
 /// Bytes of one record: a piece of somebody's input, or a call without one.
 const RECORD_BYTES_MAX: usize = 1 << 20;

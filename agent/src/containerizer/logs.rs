@@ -14,8 +14,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FallocateFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
-/// The files that are cut.
-const NAMES: [&str; 2] = ["stdout", "stderr"];
+/// What a container prints into, in its sandbox.
+pub(super) const LOGS: [&str; 2] = ["stdout", "stderr"];
 
 /// How much is kept of what containers print.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,24 +33,38 @@ impl Default for LogLimits {
     }
 }
 
-/// Cuts the logs of a sandbox that are too large. Blocks.
-pub(super) fn rotate(sandbox: &Path, limits: LogLimits) -> io::Result<()> {
+/// Cuts the logs of a sandbox that are too large, and adds to `cut` what goes of each. Blocks.
+pub(super) fn rotate(sandbox: &Path, limits: LogLimits, cut: &mut [u64; 2]) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(sandbox, flags, Mode::empty())?;
-    NAMES.iter().try_for_each(|name| rotate_one(&directory, name, limits))
+    let mut logs = LOGS.iter().zip(cut);
+    logs.try_for_each(|(name, cut)| rotate_one(&directory, name, limits, cut))
 }
 
-fn rotate_one(directory: &OwnedFd, name: &str, limits: LogLimits) -> io::Result<()> {
+/// Opens a log in its sandbox, unless it is no file any more.
+pub(super) fn open_log(
+    directory: &OwnedFd,
+    name: &str,
+    access: OFlags,
+) -> io::Result<Option<OwnedFd>> {
     // A pipe put there would be waited for.
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let log = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-        Err(Errno::NOENT | Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Ok(()),
-        opened => opened?,
-    };
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+        Err(Errno::NOENT | Errno::LOOP | Errno::ISDIR | Errno::NXIO) => Ok(None),
+        opened => Ok(Some(opened?)),
+    }
+}
+
+/// Whether it is a file with one name, which nobody's else can be.
+pub(super) fn is_plain(there: &Stat) -> bool {
+    FileType::from_raw_mode(there.st_mode).is_file() && there.st_nlink == 1
+}
+
+fn rotate_one(directory: &OwnedFd, name: &str, limits: LogLimits, cut: &mut u64) -> io::Result<()> {
+    let Some(log) = open_log(directory, name, OFlags::RDWR)? else { return Ok(()) };
     let there = rustix::fs::fstat(&log)?;
     let size = u64::try_from(there.st_size).unwrap_or(0);
-    let is_plain = FileType::from_raw_mode(there.st_mode).is_file() && there.st_nlink == 1;
-    if !is_plain || size <= limits.bytes_max {
+    if !is_plain(&there) || size <= limits.bytes_max {
         return Ok(());
     }
     let log = File::from(log);
@@ -68,9 +82,14 @@ fn rotate_one(directory: &OwnedFd, name: &str, limits: LogLimits) -> io::Result<
             if let Some(older) = older {
                 io::copy(&mut &log, &mut &older)?;
             }
+            *cut += log.metadata()?.len();
             log.set_len(0)
         }
-        cut => Ok(cut?),
+        done => {
+            done?;
+            *cut += moved;
+            Ok(())
+        }
     }
 }
 
@@ -124,7 +143,7 @@ mod tests {
             writer.write_all(line.as_bytes()).expect("there is room");
             all.push_str(&line);
             if number % 100 == 0 {
-                rotate(dir.path(), limits).expect("it can be cut");
+                rotate(dir.path(), limits, &mut [0; 2]).expect("it can be cut");
                 kept.push(fs::read_to_string(at("stdout")).expect("it is there").len());
             }
         }
@@ -147,13 +166,13 @@ mod tests {
         let limits = LogLimits { bytes_max: 10_000, files_max: 2 };
         std::os::unix::fs::symlink(&outside, sandbox.join("stdout")).expect("a link");
         fs::hard_link(&outside, sandbox.join("stderr")).expect("a link");
-        rotate(&sandbox, limits).expect("nothing is done");
+        rotate(&sandbox, limits, &mut [0; 2]).expect("nothing is done");
         fs::remove_file(sandbox.join("stdout")).expect("it is ours");
         fs::remove_file(sandbox.join("stderr")).expect("it is ours");
         nix::unistd::mkfifo(&sandbox.join("stdout"), nix::sys::stat::Mode::S_IRWXU)
             .expect("a pipe");
         fs::create_dir(sandbox.join("stderr")).expect("a directory");
-        rotate(&sandbox, limits).expect("nothing is done");
+        rotate(&sandbox, limits, &mut [0; 2]).expect("nothing is done");
         assert_eq!(fs::metadata(&outside).expect("it is there").len(), 50_000);
         assert_eq!(fs::read_dir(&sandbox).expect("it is there").count(), 2);
     }

@@ -13,6 +13,7 @@ mod cgroups;
 mod cni;
 mod disk;
 mod filesystem;
+mod following;
 mod gpus;
 mod isolation;
 mod isolator;
@@ -30,17 +31,20 @@ mod seccomp;
 mod secrets;
 mod spec;
 mod supervise;
+mod terminals;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use model::amount::Ranges;
@@ -52,6 +56,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::cgroups::{Access, AllowedDevice, BadDevices, DeviceKind};
+pub use self::following::Following;
 pub use self::gpus::GpuOptions;
 pub use self::isolation::{
     DEFAULT_ROOT, DEFAULT_UNPRIVILEGED, Isolation, IsolationError, NAMES, NoController,
@@ -66,6 +71,7 @@ pub use self::ports::PortOptions;
 pub use self::spec::{
     Class, CommandLine, Kind, LaunchSpec, Limits, Networks, PersistentVolume, Seccomp, Wanted,
 };
+pub use self::terminals::{Input, NoInput, Printed};
 use crate::launcher::{
     Capabilities, Files, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically,
 };
@@ -332,6 +338,10 @@ struct Entry {
     /// Whether containers may be launched in it: from when it runs to when its end begins. Changed
     /// only with the table locked.
     is_open: AtomicBool,
+    /// Set before it is open, if it is a session.
+    session: OnceLock<terminals::Session>,
+    /// What has been cut off at the beginning of each of its logs. Held while that is done.
+    cut: Mutex<[u64; 2]>,
 }
 
 impl Entry {
@@ -340,6 +350,8 @@ impl Entry {
             destroy: CancellationToken::new(),
             termination: watch::Sender::new(None),
             is_open: AtomicBool::new(false),
+            session: OnceLock::new(),
+            cut: Mutex::default(),
         })
     }
 }
@@ -553,8 +565,9 @@ impl Inner {
         self.isolators.iter().find_map(|isolator| isolator.limitation(container))
     }
 
-    /// The first part of a launch: all steps up to the launcher's start. Blocks.
-    fn start(&self, spec: LaunchSpec) -> Result<Child, LaunchError> {
+    /// The first part of a launch: all steps up to the launcher's start. Gives the launcher, and this
+    /// end of a session's connection if it is one. Blocks.
+    fn start(&self, spec: LaunchSpec) -> Result<(Child, Option<UnixStream>), LaunchError> {
         let files = self.files(spec.container.as_str());
         // The record comes first: whatever is set up from here on can be found and cleared away.
         DirBuilder::new()
@@ -577,6 +590,7 @@ impl Inner {
         // Its layers are held until the plan says that they are in use.
         let _image = spec.image.clone();
         let is_debug = spec.kind.class == Class::Debug;
+        let is_session = spec.kind.io.is_some_and(|io| io.is_session);
         let mut plan = nested::place(self, spec)?;
         for isolator in self.isolators.iter().filter(|it| !is_debug || it.joins()) {
             isolator.prepare(&container, &mut plan)?;
@@ -599,19 +613,26 @@ impl Inner {
             .map_err(|source| LaunchError::Record { path: files.plan(), source })?;
         self.options.steps.reached("planned");
         let (program, arguments) = &self.options.launcher;
+        let failed = |source| LaunchError::Launcher { path: program.clone(), source };
+        let (ours, theirs) = if is_session {
+            let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+            (Some(ours), Stdio::from(OwnedFd::from(theirs)))
+        } else {
+            (None, Stdio::null())
+        };
         let launcher = Command::new(program)
             .args(arguments)
             .arg(files.dir())
             // The agent's own environment is nothing for processes that outlive it.
             .env_clear()
             .current_dir("/")
-            .stdin(Stdio::null())
+            .stdin(theirs)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|source| LaunchError::Launcher { path: program.clone(), source })?;
+            .map_err(failed)?;
         self.options.steps.reached("launcher started");
-        Ok(launcher)
+        Ok((launcher, ours))
     }
 
     /// The second part: the launcher's answer, and what isolators do to a running container. Blocks.

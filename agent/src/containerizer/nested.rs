@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use super::spec::{Networks, plan};
 use super::supervise::{first_process, remove_record};
 use super::{Class, Containerizer, Entry, Inner, LaunchError, LaunchSpec, Table, read_plan};
+use crate::images::Start;
 use crate::launcher::{Files, Identity, Joined, Plan};
 
 /// Containers in one outermost container, those that are over and not yet removed included. A task
@@ -19,7 +20,7 @@ use crate::launcher::{Files, Identity, Joined, Plan};
 const INSIDE_MAX: usize = 1_024;
 
 /// What looks into a container must not take from its environment: it is for the executor alone.
-const HIDDEN: [&str; 1] = ["MESOS_EXECUTOR_AUTHENTICATION_TOKEN"];
+const HIDDEN: [&str; 2] = ["MESOS_EXECUTOR_AUTHENTICATION_TOKEN", Start::VARIABLE];
 
 /// Why a container cannot be in the one that it is to be in.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -118,10 +119,7 @@ pub(super) fn place(inner: &Inner, spec: LaunchSpec) -> Result<Plan, LaunchError
 
 /// A plan for something that runs as if it were in the container of plan `outer`.
 fn beside(outer: &Plan, joined: Joined, mut spec: LaunchSpec) -> Result<Plan, LaunchError> {
-    let theirs = outer.environment.iter().filter(|(name, _)| !HIDDEN.contains(&name.as_str()));
-    let theirs = theirs.filter(|(name, _)| spec.environment.iter().all(|(own, _)| own != name));
-    let theirs: Vec<_> = theirs.cloned().collect();
-    spec.environment.splice(..0, theirs);
+    spec.environment = environment(&outer.environment, spec.environment);
     let plan = plan(spec)?;
     let further = outer.joined;
     let has = |own: bool, joined: fn(&Joined) -> bool| own || further.as_ref().is_some_and(joined);
@@ -145,6 +143,22 @@ fn beside(outer: &Plan, joined: Joined, mut spec: LaunchSpec) -> Result<Plan, La
         cgroups_of: outer.cgroups_of.clone(),
         ..plan
     })
+}
+
+/// What somebody in a container sees of its environment, with what is `added`.
+fn environment(theirs: &[(String, String)], added: Vec<(String, String)>) -> Vec<(String, String)> {
+    // The built-in executor is told this way what its task is to have from the image.
+    let image = theirs.iter().find(|(name, _)| name == Start::VARIABLE);
+    let image = image.and_then(|(_, text)| Start::from_variable(text)).unwrap_or_default();
+    let theirs = theirs.iter().filter(|(name, _)| !HIDDEN.contains(&name.as_str())).cloned();
+    let mut all: Vec<(String, String)> = Vec::new();
+    for (name, value) in theirs.chain(image.env).chain(added) {
+        match all.iter_mut().find(|(known, _)| *known == name) {
+            Some(known) => known.1 = value,
+            None => all.push((name, value)),
+        }
+    }
+    all
 }
 
 /// Lets nobody more into a container, and ends those that are in it, the innermost first.
@@ -218,6 +232,19 @@ impl Containerizer {
     /// Whether a container is in no other and was launched for no executor.
     pub fn is_standalone(&self, container: &ContainerId) -> bool {
         container.parent().is_none() && self.inner.files(container.as_str()).standalone().exists()
+    }
+
+    /// Whether a container is somebody's look into another one.
+    pub fn is_session(&self, container: &ContainerId) -> bool {
+        let table = self.inner.containers.lock();
+        table.live.get(container).is_some_and(|entry| entry.session.get().is_some())
+    }
+
+    /// Has a container destroyed, and does not wait for it.
+    pub fn destroy_soon(&self, container: &ContainerId) {
+        if let Some(entry) = self.inner.containers.lock().live.get(container) {
+            entry.destroy.cancel();
+        }
     }
 
     /// The first process of a container, as the agent numbers it.

@@ -17,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::isolator::StepError;
 use super::nested::Fate;
+use super::terminals::Session;
 use super::{
     ENDED_MAX, Entry, Inner, LaunchError, LaunchSpec, Launched, Recovered, Termination, blocking,
     logs, nested, read_plan,
@@ -54,15 +55,19 @@ pub(super) async fn launch(
         if destroy.is_cancelled() {
             return Err((None, LaunchError::Destroyed { container: name }));
         }
-        let mut child = inner.start(spec).map_err(|error| (None, error))?;
+        let (mut child, socket) = inner.start(spec).map_err(|error| (None, error))?;
         match inner.answer(name.as_str(), &mut child) {
-            Ok(launched) => Ok((child, launched)),
+            Ok(launched) => Ok((child, launched, socket)),
             Err(error) => Err((Some(child), error)),
         }
     })
     .await;
     match outcome {
-        Ok((child, launched)) => {
+        Ok((child, launched, socket)) => {
+            // One that cannot be taken is closed, which ends the session.
+            if let Some(session) = socket.and_then(|socket| Session::new(socket).ok()) {
+                let _ = entry.session.set(session);
+            }
             let id = i32::try_from(child.id()).expect("process numbers are small");
             // It cannot have been reaped, so the number is its own.
             let parent = Launcher { process: watch(id), child: Some(child) };
@@ -121,7 +126,7 @@ async fn supervise(
         () = ended(launcher.process.as_ref()) => {}
         () = entry.destroy.cancelled() => {}
         () = limited(&inner, id, watches) => {}
-        () = found_over(&inner, &container) => {}
+        () = found_over(&inner, &container, &entry) => {}
         () = inner.stopped.cancelled() => return,
     }
     nested::end_inside(&inner, &container, &entry).await;
@@ -225,7 +230,7 @@ async fn limited(inner: &Arc<Inner>, container: &str, watches: Vec<AsyncFd<Owned
 }
 
 /// Looks at logs and has isolators look from time to time, until one finds a limit broken.
-async fn found_over(inner: &Arc<Inner>, container: &ContainerId) {
+async fn found_over(inner: &Arc<Inner>, container: &ContainerId, entry: &Arc<Entry>) {
     let logs = inner.options.logs.map(|_| inner.options.disk_watch_interval);
     let every: Vec<_> = inner.isolators.iter().map(|it| it.inspected_every()).collect();
     let Some(pause) = every.iter().chain([&logs]).flatten().min().copied() else {
@@ -244,10 +249,10 @@ async fn found_over(inner: &Arc<Inner>, container: &ContainerId) {
                 *looked = Instant::now();
             }
         }
-        let name = container.clone();
+        let (name, entry) = (container.clone(), Arc::clone(entry));
         let broken = blocking(inner, move |inner| {
             if due.pop() == Some(true) {
-                cut_logs(inner, &name);
+                cut_logs(inner, &name, &entry);
             }
             let inspected = inner.isolators.iter().zip(&due).filter(|(_, due)| **due);
             inspected.for_each(|(isolator, _)| isolator.inspect(name.as_str()));
@@ -259,10 +264,14 @@ async fn found_over(inner: &Arc<Inner>, container: &ContainerId) {
     }
 }
 
-fn cut_logs(inner: &Inner, container: &ContainerId) {
+fn cut_logs(inner: &Inner, container: &ContainerId, entry: &Entry) {
     let Some(limits) = inner.options.logs else { return };
     let Some(plan) = read_plan(&inner.files(container.as_str())) else { return };
-    if let Err(error) = logs::rotate(&plan.sandbox, limits) {
+    if plan.io.is_some_and(|io| io.is_session) {
+        // It has none, and its sandbox is that of the container it looks into.
+        return;
+    }
+    if let Err(error) = logs::rotate(&plan.sandbox, limits, &mut entry.cut.lock()) {
         tracing::warn!(%container, %error, "the logs of a container cannot be cut");
     }
 }

@@ -19,13 +19,24 @@ use nix::sys::wait::WaitPidFlag;
 use nix::unistd::{ForkResult, Pid};
 
 use super::doors::Doors;
-use super::{Plan, Streams, memory, mounts, number, privileges};
+use super::streams::Streams;
+use super::{Plan, memory, mounts, privileges};
 
 /// The kernel's flag to be born in a cgroup. The `libc` crate has it cut off to 32 bits.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Both ends of a pipe, for reading and for writing.
-type Pipe = (OwnedFd, OwnedFd);
+/// The ends of the pipes between the launcher and the container's first process.
+pub(super) struct Ends<'a> {
+    /// Numbers of those that are the launcher's, to be let go of here: as long as they are open
+    /// somewhere, nobody sees them close.
+    pub(super) launchers: Vec<i32>,
+    /// Something is written to it when the process may go on.
+    pub(super) gate: &'a OwnedFd,
+    /// Takes what could not be done, and is closed when the command runs.
+    pub(super) refusal: &'a OwnedFd,
+    /// Takes the command's status, if there is an init to tell it.
+    pub(super) status: &'a OwnedFd,
+}
 
 /// A container's first process.
 pub(super) struct Started {
@@ -47,15 +58,12 @@ pub(super) enum Reaped {
     Nobody,
 }
 
-/// Clones the container's first process. It waits until something is written to `gate`, says on
-/// `refusal` what it could not do, and closes that when the command runs.
+/// Clones the container's first process.
 pub(super) fn start(
     plan: &Plan,
     doors: &Doors,
     output: &Streams,
-    gate: &Pipe,
-    refusal: &Pipe,
-    status: &Pipe,
+    ends: &Ends<'_>,
 ) -> Result<Started, String> {
     doors.enter_pid()?;
     let (pid, in_cgroup) = clone(plan).map_err(|errno| {
@@ -64,16 +72,15 @@ pub(super) fn start(
     if let Some(pid) = pid {
         return Ok(Started { pid, in_cgroup });
     }
-    // From here on this is the new process. Let go of the ends that belong to the launcher: as
-    // long as they are open here, nobody would see them close there.
-    for end in [&gate.1, &refusal.0, &status.0] {
-        let _ = nix::unistd::close(number(end));
+    // From here on this is the new process.
+    for end in &ends.launchers {
+        let _ = nix::unistd::close(*end);
     }
-    let error = match first(plan, doors, output, &gate.0, &refusal.1, &status.1) {
+    let error = match first(plan, doors, output, ends) {
         Ok(code) => exit(code),
         Err(error) => error,
     };
-    if let Ok(mut refusal) = refusal.1.try_clone().map(File::from) {
+    if let Ok(mut refusal) = ends.refusal.try_clone().map(File::from) {
         let _ = refusal.write_all(error.as_bytes());
     }
     exit(1)
@@ -139,18 +146,11 @@ fn answer(returned: libc::c_long) -> Result<Option<Pid>, Errno> {
 
 /// What the container's first process does. Returns the exit code of an init, or why the command
 /// does not run; where there is no init it does not return from a good start.
-fn first(
-    plan: &Plan,
-    doors: &Doors,
-    output: &Streams,
-    gate: &OwnedFd,
-    refusal: &OwnedFd,
-    status: &OwnedFd,
-) -> Result<i32, String> {
+fn first(plan: &Plan, doors: &Doors, output: &Streams, ends: &Ends<'_>) -> Result<i32, String> {
     // A container without its launcher has nobody to say how it ended: it goes with it.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed("tie it to the launcher"))?;
     let mut go = [0];
-    let gate = gate.try_clone().map_err(|error| error.to_string())?;
+    let gate = ends.gate.try_clone().map_err(|error| error.to_string())?;
     File::from(gate).read_exact(&mut go).map_err(|_| "the launcher gave up".to_owned())?;
 
     let _ = nix::unistd::setsid();
@@ -174,11 +174,11 @@ fn first(
     match unsafe { nix::unistd::fork() }.map_err(failed("fork"))? {
         ForkResult::Child => command(plan).map(|never| match never {}),
         ForkResult::Parent { child } => {
-            let _ = nix::unistd::close(number(refusal));
+            let _ = nix::unistd::close(ends.refusal.as_raw_fd());
             let _ = nix::unistd::chdir("/");
             privileges::disarm();
             let seen = init(child);
-            if let Ok(mut status) = status.try_clone().map(File::from) {
+            if let Ok(mut status) = ends.status.try_clone().map(File::from) {
                 let _ = status.write_all(seen.to_string().as_bytes());
             }
             // With the first process of its namespace the kernel ends all the others.
@@ -206,6 +206,9 @@ enum Never {}
 fn command(plan: &Plan) -> Result<Never, String> {
     if !plan.small {
         memory::allow_large();
+    }
+    if plan.io.is_some_and(|io| io.terminal.is_some()) && !plan.small {
+        control_terminal()?;
     }
     privileges::limit(plan)?;
     privileges::become_user(plan)?;
@@ -241,6 +244,14 @@ fn command(plan: &Plan) -> Result<Never, String> {
     }
     let name = plan.arguments.first().map_or("", String::as_str);
     Err(format!("cannot execute '{name}': {last}"))
+}
+
+/// Makes the terminal that this process has as its input the one that it is controlled by.
+fn control_terminal() -> Result<(), String> {
+    // It fails for who leads a session already, which is what is needed.
+    let _ = nix::unistd::setsid();
+    rustix::process::ioctl_tiocsctty(std::io::stdin())
+        .map_err(|errno| format!("cannot take control of its terminal: {errno}"))
 }
 
 /// Gives the command the signals as a fresh process has them: Rust programs ignore SIGPIPE, and the

@@ -10,12 +10,15 @@
 mod capabilities;
 mod child;
 mod doors;
+pub(crate) mod frames;
 pub(crate) mod memory;
 mod mounts;
 mod own_program;
 mod plan;
 mod privileges;
+mod relay;
 mod rootfs;
+pub(crate) mod streams;
 mod volumes;
 
 use std::fs::{self, File};
@@ -30,12 +33,12 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-
 use self::doors::Doors;
+use self::streams::Streams;
 use crate::steps::Steps;
 
 pub use self::capabilities::{Capabilities, UnknownCapability};
+pub use self::frames::Channel;
 pub use self::plan::{
     Files, Identity, Io, Joined, Namespaces, Plan, Process, Rlimit, Rootfs, UnknownUser, Volume,
     VolumeSource, Window, write_atomically,
@@ -107,7 +110,7 @@ fn run(files: &Files, steps: &Steps) -> Result<(), String> {
     }
 
     let signals = block_signals()?;
-    let output = Streams::open(&plan)?;
+    let (output, mut relay) = Streams::open(&plan, files)?;
     let doors = Doors::open(plan.joined.as_ref())?;
     // Whoever loses its parent inside comes to this process, which can then end it too.
     nix::sys::prctl::set_child_subreaper(true).map_err(failed("become the reaper"))?;
@@ -115,7 +118,10 @@ fn run(files: &Files, steps: &Steps) -> Result<(), String> {
     let refusal = pipe()?;
     let status = pipe()?;
 
-    let started = child::start(&plan, &doors, &output, &gate, &refusal, &status)?;
+    let mut launchers = relay.as_ref().map(relay::Relay::numbers).unwrap_or_default();
+    launchers.extend([&gate.1, &refusal.0, &status.0].map(AsRawFd::as_raw_fd));
+    let ends = child::Ends { launchers, gate: &gate.0, refusal: &refusal.1, status: &status.1 };
+    let started = child::start(&plan, &doors, &output, &ends)?;
     let (gate_read, gate_write) = gate;
     let (refusal_read, refusal_write) = refusal;
     let (status_read, status_write) = status;
@@ -135,7 +141,10 @@ fn run(files: &Files, steps: &Steps) -> Result<(), String> {
     tell(&format!("{LAUNCHED}{}\n", started.pid));
     steps.reached("told");
 
-    let seen = wait(started.pid, &signals);
+    let seen = match &mut relay {
+        Some(relay) => relay.serve(started.pid, &signals),
+        None => wait(started.pid, &signals),
+    };
     steps.reached("over");
     // An init between tells what the command's status was; without one it was the command itself.
     let told = read_to_end(status_read);
@@ -143,6 +152,8 @@ fn run(files: &Files, steps: &Steps) -> Result<(), String> {
         if plan.namespaces.pid { told.trim().parse().unwrap_or(libc::SIGKILL) } else { seen };
     write_atomically(&files.exit_status(), status.to_string().as_bytes())
         .map_err(|error| format!("cannot write the exit status: {error}"))?;
+    // Only now: whoever sees the end of a session may ask for its status.
+    drop(relay);
     drop(lock);
     Ok(())
 }
@@ -182,34 +193,6 @@ fn lock(files: &Files) -> Result<File, String> {
     fcntl(&file, FcntlArg::F_SETLK(&write_lock()))
         .map_err(|errno| format!("another launcher is at work in {}: {errno}", path.display()))?;
     Ok(file)
-}
-
-/// Where the container's output goes.
-struct Streams {
-    input: OwnedFd,
-    output: OwnedFd,
-    error: OwnedFd,
-}
-
-impl Streams {
-    fn open(plan: &Plan) -> Result<Self, String> {
-        let append = |name| log(plan, name);
-        let input = File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
-        Ok(Self { input: input.into(), output: append("stdout")?, error: append("stderr")? })
-    }
-}
-
-/// Opens a file of the sandbox to be written to.
-fn log(plan: &Plan, name: &str) -> Result<OwnedFd, String> {
-    // The sandbox belongs to the task's user: a link there may lead anywhere. One that is in another
-    // sandbox could itself be such a link.
-    let rules =
-        if plan.joined.is_some() { ResolveFlags::NO_SYMLINKS } else { ResolveFlags::empty() };
-    let flags =
-        OFlags::APPEND | OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let path = plan.sandbox.join(name);
-    rustix::fs::openat2(CWD, &path, flags, Mode::from_raw_mode(0o644), rules)
-        .map_err(|error| format!("cannot open {}: {error}", path.display()))
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), String> {
@@ -287,9 +270,4 @@ fn kill_children() {
 
 fn failed(what: &'static str) -> impl Fn(Errno) -> String {
     move |errno| format!("cannot {what}: {errno}")
-}
-
-/// The numbers of the open ends that a child must let go of, so that the other side sees them close.
-fn number(fd: &OwnedFd) -> i32 {
-    fd.as_raw_fd()
 }

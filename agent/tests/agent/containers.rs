@@ -26,7 +26,7 @@ pub(crate) enum Encoding {
 /// A site with isolation, and an executor's container in it.
 pub(crate) struct Isolated {
     pub(crate) site: Site,
-    cgroups_root: String,
+    pub(crate) cgroups_root: String,
     /// The executor's container.
     pub(crate) root: String,
 }
@@ -143,7 +143,7 @@ pub(crate) fn of(kind: Type) -> Call {
     Call { r#type: Some(kind.into()), ..Call::default() }
 }
 
-fn launch_nested(container_id: mesos::ContainerId, command: &str) -> Call {
+pub(crate) fn launch_nested(container_id: mesos::ContainerId, command: &str) -> Call {
     let launch = call::LaunchNestedContainer {
         container_id,
         command: Some(shell(command)),
@@ -158,7 +158,7 @@ fn launch(container_id: mesos::ContainerId, command: &str) -> Call {
     Call { launch_container: Some(launch), ..of(Type::LaunchContainer) }
 }
 
-fn wait_nested(container_id: mesos::ContainerId) -> Call {
+pub(crate) fn wait_nested(container_id: mesos::ContainerId) -> Call {
     let wait_nested_container = Some(call::WaitNestedContainer { container_id });
     Call { wait_nested_container, ..of(Type::WaitNestedContainer) }
 }
@@ -168,7 +168,7 @@ pub(crate) fn wait(container_id: mesos::ContainerId) -> Call {
     Call { wait_container, ..of(Type::WaitContainer) }
 }
 
-fn kill_nested(container_id: mesos::ContainerId, signal: Option<i32>) -> Call {
+pub(crate) fn kill_nested(container_id: mesos::ContainerId, signal: Option<i32>) -> Call {
     let kill_nested_container = Some(call::KillNestedContainer { container_id, signal });
     Call { kill_nested_container, ..of(Type::KillNestedContainer) }
 }
@@ -178,7 +178,7 @@ fn kill(container_id: mesos::ContainerId, signal: Option<i32>) -> Call {
     Call { kill_container, ..of(Type::KillContainer) }
 }
 
-fn remove_nested(container_id: mesos::ContainerId) -> Call {
+pub(crate) fn remove_nested(container_id: mesos::ContainerId) -> Call {
     let remove_nested_container = Some(call::RemoveNestedContainer { container_id });
     Call { remove_nested_container, ..of(Type::RemoveNestedContainer) }
 }
@@ -197,7 +197,7 @@ fn scalar(name: &str, value: f64) -> mesos::Resource {
     crate::resources(value, value).into_iter().find(|it| it.name == name).expect("it has one")
 }
 
-const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
+pub(crate) const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
 
 #[tokio::test]
 async fn a_nested_container_is_launched_waited_for_killed_and_removed() {
@@ -328,11 +328,11 @@ async fn a_standalone_container_has_what_it_asks_for_and_outlives_the_agent() {
     isolated.end().await;
 }
 
-const PREFIX: &str = "Failed to validate agent::Call: ";
+pub(crate) const PREFIX: &str = "Failed to validate agent::Call: ";
 
 impl Isolated {
     /// Makes calls in both encodings, each of which is refused with a status and words.
-    async fn refused(&self, cases: Vec<(Call, u16, String)>) {
+    pub(crate) async fn refused(&self, cases: Vec<(Call, u16, String)>) {
         for encoding in BOTH {
             for (call, status, text) in &cases {
                 let (got, said, _) = self.site.operate(call, encoding).await;
@@ -442,10 +442,6 @@ async fn what_a_container_asks_for_is_checked() {
     let nobody = |it: &mut call::LaunchContainer| {
         it.command.as_mut().expect("one").user = Some("no-such-user".to_owned());
     };
-    let on_terminal = |it: &mut call::LaunchContainer| {
-        let tty_info = Some(mesos::TtyInfo::default());
-        it.container = Some(mesos::ContainerInfo { tty_info, ..Default::default() });
-    };
     let limited = |it: &mut call::LaunchContainer| {
         it.limits.insert("cpus".to_owned(), mesos::value::Scalar { value: 1.0 });
     };
@@ -459,7 +455,6 @@ async fn what_a_container_asks_for_is_checked() {
                 format!("{PREFIX}Expecting 'command' to be present"),
             ),
             (with(&nobody), 400, failed("user 'no-such-user' does not exist")),
-            (with(&on_terminal), 400, failed("this agent gives containers no terminals;")),
             (with(&|it| it.resources = cpus.to_vec()), 400, share("resources")),
             (with(&limited), 400, share("limits")),
             (own(&[reserved], &[]), 400, resource("is reserved")),

@@ -15,7 +15,10 @@ mod life;
 mod master;
 mod networks;
 mod operator;
+mod refused_streams;
+mod sessions;
 mod simulated;
+mod streams;
 
 use std::path::Path;
 use std::time::Duration;
@@ -128,6 +131,15 @@ impl Site {
     /// Ends the agent and all it runs.
     async fn end(self) {
         self.agent.stop(agent::StopMode::KillTasks).await;
+    }
+}
+
+/// Looks again and again until it is so.
+async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(tokio::time::Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

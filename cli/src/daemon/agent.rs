@@ -158,6 +158,9 @@ pub(crate) struct Machine {
     /// How often the isolator disk/du counts what containers take, and logs are looked at
     #[arg(long, env = "AGORA_CONTAINER_DISK_WATCH_INTERVAL", value_parser = parse_duration, default_value = "15secs")]
     container_disk_watch_interval: Duration,
+    /// How often those who are attached to a container are told that the connection is alive
+    #[arg(long, env = "AGORA_HTTP_HEARTBEAT_INTERVAL", value_parser = parse_duration, default_value = "30secs")]
+    http_heartbeat_interval: Duration,
     /// How large stdout and stderr of a task may become before their content is moved to stdout.1 and
     /// stderr.1; 0B for no limit
     #[arg(long, env = "AGORA_CONTAINER_LOG_MAX_SIZE", value_parser = parse_bytes, default_value = "100MB")]
@@ -268,6 +271,7 @@ impl Machine {
         options.disk_watch_interval = self.disk_watch_interval;
         options.enforce_container_disk_quota = self.enforce_container_disk_quota;
         options.container_disk_watch_interval = self.container_disk_watch_interval;
+        options.http_heartbeat_interval = self.http_heartbeat_interval;
         options.container_logs = (self.container_log_max_size > 0).then_some(LogLimits {
             bytes_max: self.container_log_max_size,
             files_max: self.container_log_max_files,
