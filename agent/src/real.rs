@@ -28,13 +28,13 @@ use crate::containerizer::{
 use crate::containers::{Containers, Found};
 use crate::fetcher::{Fetcher, Uri};
 use crate::images::{Given, Images, Provisioned, Start, WantedImage, Way};
-use crate::launcher::{Identity, Rootfs, Volume, VolumeSource};
+use crate::launcher::{Identity, Io, Rootfs, Volume, VolumeSource};
 use crate::limits::{explained, limits};
 use crate::persistent_volumes::seen_by;
 use crate::sandbox::Run;
 use crate::secrets::Secrets;
 use crate::socket::{self, SOCKET_VARIABLE};
-use crate::{wanted, wire};
+use crate::{nested, wanted, wire};
 
 /// Where programs are looked for by executors that are not told.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -145,6 +145,14 @@ impl Real {
         }
         let command = executor.command.clone().unwrap_or_default();
         let mut wanted = wanted::read(executor.container.as_ref())?;
+        let terminal = executor.container.as_ref().and_then(nested::terminal);
+        if terminal.is_some() && launch.executor.is_default {
+            return Err(
+                "tasks of a group have no terminals, and their executor has no use for one; \
+                        leave 'tty_info' out"
+                    .to_owned(),
+            );
+        }
         let image = self.image(wanted.image.as_ref()).await?;
         let (owner, home) = self.whom(&command, launch, image.as_ref())?;
         let run = Run {
@@ -199,7 +207,10 @@ impl Real {
             shown: self.shown(&wanted),
             wanted,
             small: is_built_in(launch),
-            kind: Kind::default(),
+            kind: Kind {
+                io: terminal.map(|size| Io { terminal: Some(size), is_session: false }),
+                ..Kind::default()
+            },
         })
     }
 

@@ -1,7 +1,14 @@
 //! Processes of tasks and checks: started, signalled as a tree, waited for.
 
+#![expect(
+    unsafe_code,
+    reason = "what a process does between its birth and its program has no safe form"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::Duration;
@@ -34,6 +41,7 @@ pub struct Program {
 }
 
 impl Program {
+    /// To be executed in a group of its own, so that it can be signalled with all it starts.
     fn command(&self) -> Command {
         let mut command = std::process::Command::new(&self.path);
         let mut arguments = self.arguments.iter();
@@ -49,20 +57,48 @@ impl Program {
             std::os::unix::process::CommandExt::uid(&mut command, user.uid);
             std::os::unix::process::CommandExt::gid(&mut command, user.gid);
         }
-        // A group of its own, so that it can be signalled with all it starts.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.into()
     }
 
-    /// Starts it, with the executor's own output as its output.
+    /// Starts it as a task: with the executor's own output as its output, and at its terminal if there
+    /// is one.
     pub(super) fn start(&self) -> std::io::Result<Child> {
-        self.command().spawn()
+        let mut command = self.command();
+        if !is_at_terminal() {
+            return command.process_group(0).spawn();
+        }
+        let output = stdout().as_fd().try_clone_to_owned()?;
+        command.stdin(Stdio::inherit()).stderr(output);
+        // SAFETY: both are system calls that change nothing but whom the new process belongs to.
+        unsafe {
+            command.pre_exec(|| {
+                // Its own session has its own group, so it can be signalled with all it starts.
+                nix::unistd::setsid()?;
+                Ok(rustix::process::ioctl_tiocsctty(stdin())?)
+            });
+        }
+        command.spawn()
     }
+
+    /// The same for a check, whose output is nothing for who is at the terminal.
+    fn check(&self) -> std::io::Result<Command> {
+        let mut command = self.command();
+        command.process_group(0);
+        if is_at_terminal() {
+            command.stdout(stderr().as_fd().try_clone_to_owned()?);
+        }
+        Ok(command)
+    }
+}
+
+/// Whether the container of this executor was given a terminal, which then is its task's.
+pub(super) fn is_at_terminal() -> bool {
+    stdin().is_terminal()
 }
 
 /// Runs a check's command; gives its exit code if it had one in time.
 pub(crate) async fn exit_code(program: &Program, timeout: Duration) -> Option<i32> {
-    let mut child = program.start().ok()?;
+    let mut child = program.check().ok()?.spawn().ok()?;
     let ended = tokio::time::timeout(timeout, child.wait()).await;
     if ended.is_err() {
         end(&mut child).await;
@@ -72,7 +108,7 @@ pub(crate) async fn exit_code(program: &Program, timeout: Duration) -> Option<i3
 
 /// Runs a check's command; gives what it printed if it ended in time.
 pub(crate) async fn output(program: &Program, timeout: Duration) -> Option<String> {
-    let mut child = program.command().stdout(Stdio::piped()).spawn().ok()?;
+    let mut child = program.check().ok()?.stdout(Stdio::piped()).spawn().ok()?;
     let mut text = String::new();
     let stdout = child.stdout.take()?;
     let read = tokio::time::timeout(timeout, async {

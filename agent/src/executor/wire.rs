@@ -9,7 +9,7 @@ use proto::mesos::v1 as mesos;
 use proto::mesos::v1::executor::{Call, Event, call, event};
 
 use super::core::{Input, Report, Task};
-use super::process::Program;
+use super::process::{Program, is_at_terminal};
 use crate::images::{Given, Start};
 use crate::launcher::Identity;
 use crate::prober::{Answer, Patience, Schedule, Target};
@@ -130,6 +130,14 @@ fn task_program(
     mut environment: Vec<(String, String)>,
 ) -> Result<Program, String> {
     let none = || "The task has no command for the built-in executor to run".to_owned();
+    let tty = info.container.as_ref().and_then(|container| container.tty_info);
+    if tty.is_some() && !is_at_terminal() {
+        return Err(
+            "Tasks of a group have no terminals, and this one wants one; launch it alone, \
+                    or leave 'tty_info' out"
+                .to_owned(),
+        );
+    }
     let Some(start) = std::env::var(Start::VARIABLE).ok().and_then(|it| Start::from_variable(&it))
     else {
         if has_image(info) {
