@@ -8,7 +8,7 @@ mod spelling;
 
 use clap::{Parser, Subcommand};
 use client::{Cluster, ClusterArgs, Failure};
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -72,7 +72,7 @@ enum Verb {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
-    /// List and kill tasks, and read their logs
+    /// List and kill tasks, read their logs, and look into them
     Task {
         #[command(subcommand)]
         command: client::task::TaskCommand,
@@ -159,7 +159,10 @@ fn main() -> ExitCode {
 }
 
 /// Carries out a verb against a cluster.
-fn ask(args: &ClusterArgs, verb: impl AsyncFnOnce(&Cluster) -> Result<(), Failure>) -> ExitCode {
+fn ask<T: Termination>(
+    args: &ClusterArgs,
+    verb: impl AsyncFnOnce(&Cluster) -> Result<T, Failure>,
+) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -169,7 +172,7 @@ fn ask(args: &ClusterArgs, verb: impl AsyncFnOnce(&Cluster) -> Result<(), Failur
     };
     let done = runtime.block_on(async { verb(&Cluster::new(args)?).await });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(done) => done.report(),
         Err(failure) => {
             eprintln!("error: {failure}");
             ExitCode::from(failure.exit_code())

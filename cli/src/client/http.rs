@@ -77,6 +77,8 @@ impl Failure {
 pub(crate) struct Cluster {
     client: reqwest::Client,
     marathon_client: reqwest::Client,
+    /// For what goes on as long as it likes.
+    streams: reqwest::Client,
     identity: Identity,
     masters: Vec<String>,
     marathons: Vec<String>,
@@ -97,8 +99,9 @@ impl Cluster {
         };
         let list = |text: &str| text.split(',').map(|one| one.trim().to_owned()).collect();
         Ok(Self {
-            client: client(&identity)?,
-            marathon_client: client(&at_marathon)?,
+            client: client(&identity, Some(ANSWER_TIMEOUT))?,
+            marathon_client: client(&at_marathon, Some(ANSWER_TIMEOUT))?,
+            streams: client(&identity, None)?,
             identity,
             masters: list(&args.master),
             marathons: list(&args.marathon),
@@ -203,6 +206,48 @@ impl Cluster {
         read(&url, answer).await
     }
 
+    /// Has an agent carry out a call of its operator API.
+    pub(crate) async fn operate_agent(
+        &self,
+        address: &str,
+        call: &Value,
+    ) -> Result<Value, Failure> {
+        let bases = [address.to_owned()];
+        let (url, answer) = self
+            .first(&self.client, &bases, "agent", "master", |client, base| {
+                client.post(format!("{base}/api/v1")).json(call)
+            })
+            .await?;
+        read(&url, answer).await
+    }
+
+    /// Makes a call of an agent's operator API that goes on for as long as it likes, and gives the answer
+    /// when it begins.
+    pub(crate) async fn stream(
+        &self,
+        address: &str,
+        request: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, Failure> {
+        let url = format!("{}://{address}/api/v1", self.identity.scheme());
+        let answer = request(self.streams.post(&url)).send().await.map_err(|error| {
+            Failure::Unreachable {
+                role: "agent",
+                flag: "master",
+                env: "MASTER".to_owned(),
+                tried: address.to_owned(),
+                cause: root_cause(&error),
+            }
+        })?;
+        if answer.status() == reqwest::StatusCode::OK {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        Err(match read(&url, answer).await {
+            Err(failure) => failure,
+            Ok(_) => Failure::Refused(format!("{url} answered {status}")),
+        })
+    }
+
     /// The first of `addresses` that takes a connection answers.
     async fn first(
         &self,
@@ -253,10 +298,13 @@ fn identity_of(path: &Path) -> Result<Identity, Failure> {
     Ok(Identity::of(Some(credential)))
 }
 
-fn client(identity: &Identity) -> Result<reqwest::Client, Failure> {
-    identity
-        .http()
-        .timeout(ANSWER_TIMEOUT)
+fn client(identity: &Identity, timeout: Option<Duration>) -> Result<reqwest::Client, Failure> {
+    let builder = identity.http().connect_timeout(ANSWER_TIMEOUT);
+    let builder = match timeout {
+        Some(timeout) => builder.timeout(timeout),
+        None => builder,
+    };
+    builder
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("agora/", env!("CARGO_PKG_VERSION")))
         .build()

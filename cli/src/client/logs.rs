@@ -1,6 +1,7 @@
 //! `agora task logs`: a task's stdout or stderr, read from its agent.
 
-use super::show::{items, text};
+use super::place::{agent_address, executor};
+use super::show::text;
 use super::task::find;
 use super::{Cluster, Failure};
 use clap::Args;
@@ -79,34 +80,14 @@ async fn is_over(task: &str, cluster: &Cluster) -> Result<bool, Failure> {
     Ok(over.contains(&text(&now, "/state").as_str()))
 }
 
-async fn agent_address(agent: &str, cluster: &Cluster) -> Result<String, Failure> {
-    let answer = cluster.master(&format!("/slaves?slave_id={agent}")).await?;
-    let pid = items(&answer, "/slaves").first().map(|agent| text(agent, "/pid"));
-    let address = pid.as_deref().and_then(|pid| pid.rsplit('@').next()).map(ToOwned::to_owned);
-    address.ok_or_else(|| Failure::NotFound(format!("agent {agent} is not connected")))
-}
-
 /// The sandbox of the executor that has `task`, as the agent names it.
 async fn sandbox(task: &Value, address: &str, cluster: &Cluster) -> Result<String, Failure> {
-    let state = cluster.agent(address, "/state").await?;
-    let (framework, id) = (text(task, "/framework_id"), text(task, "/id"));
-    let executor = match text(task, "/executor_id").as_str() {
-        // Of a command task the executor has the task's id.
-        "-" => id.clone(),
-        executor => executor.to_owned(),
+    let executor = executor(task, address, cluster).await?;
+    let none = || {
+        let id = text(task, "/id");
+        Failure::NotFound(format!("the agent has no sandbox of task {id} any more"))
     };
-    for one in items(&state, "/frameworks").iter().chain(items(&state, "/completed_frameworks")) {
-        if text(one, "/id") != framework {
-            continue;
-        }
-        let live = items(one, "/executors").iter();
-        for one in live.chain(items(one, "/completed_executors")) {
-            if text(one, "/id") == executor {
-                return Ok(text(one, "/directory"));
-            }
-        }
-    }
-    Err(Failure::NotFound(format!("the agent has no sandbox of task {id} any more")))
+    executor.map(|executor| text(&executor, "/directory")).ok_or_else(none)
 }
 
 /// Escapes what may not stand in a query.

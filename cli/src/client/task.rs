@@ -1,10 +1,11 @@
 //! `agora task`: what runs.
 
 use super::show::{amount, items, number, print, print_json, table, text};
-use super::{Cluster, Failure, logs};
+use super::{Cluster, Failure, attach, exec, logs};
 use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::process::ExitCode;
 
 /// What can be done with tasks.
 #[derive(Subcommand, Debug)]
@@ -25,15 +26,44 @@ pub(crate) enum TaskCommand {
     },
     /// Print what a task has written
     Logs(logs::Logs),
+    /// Execute a command where a task runs, and exit as it does
+    ///
+    /// The command sees the task's processes, files, network and environment, runs as its user and
+    /// within its limits. In a pod it sees all of the pod's containers, and has the environment that they
+    /// share. What it prints comes out here, and its exit code is this program's: 128 and the number of
+    /// the signal if one ended it. It ends when this program does.
+    ///
+    /// With -i it gets what is typed or piped in here; with -t it has a terminal. With both, the keys to
+    /// leave are Enter, then ~ and . on the new line; ~~ there means one ~.
+    ///
+    ///   agora task exec web.8f3 ps -ef
+    ///   agora task exec -it web.8f3 sh
+    ///   agora task exec -i web.8f3 tar -x -C /data < data.tar
+    ///
+    /// Flags of this program stand before the task; what follows the task is the command's.
+    #[command(verbatim_doc_comment)]
+    Exec(exec::Exec),
+    /// Print what a task prints from now on, until it is over
+    ///
+    /// What it has printed before is shown by agora task logs. If the task was started with a terminal
+    /// ("tty": true in an app), what is typed here is handed on to it. The keys to detach are then
+    /// Enter, and ~ and . on the new line; ~~ there means one ~. The task runs on.
+    ///
+    /// Exits with 0 when the task has finished, with 1 when it has ended otherwise.
+    #[command(verbatim_doc_comment)]
+    Attach(attach::Attach),
 }
 
 /// Carries out `command`.
-pub(crate) async fn run(command: TaskCommand, cluster: &Cluster) -> Result<(), Failure> {
+pub(crate) async fn run(command: TaskCommand, cluster: &Cluster) -> Result<ExitCode, Failure> {
     match command {
-        TaskCommand::List { all } => list(all, cluster).await,
-        TaskCommand::Kill { id, scale } => kill(&id, scale, cluster).await,
-        TaskCommand::Logs(logs) => logs::run(&logs, cluster).await,
+        TaskCommand::List { all } => list(all, cluster).await?,
+        TaskCommand::Kill { id, scale } => kill(&id, scale, cluster).await?,
+        TaskCommand::Logs(logs) => logs::run(&logs, cluster).await?,
+        TaskCommand::Exec(exec) => return exec::run(exec, cluster).await,
+        TaskCommand::Attach(attach) => return attach::run(&attach, cluster).await,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Tasks that are named when an id is the beginning of several.
@@ -101,7 +131,8 @@ async fn list(all: bool, cluster: &Cluster) -> Result<(), Failure> {
     Ok(())
 }
 
-fn is_live(task: &Value) -> bool {
+/// Whether a task is not over.
+pub(super) fn is_live(task: &Value) -> bool {
     let live =
         ["TASK_STAGING", "TASK_STARTING", "TASK_RUNNING", "TASK_KILLING", "TASK_UNREACHABLE"];
     live.contains(&text(task, "/state").as_str())

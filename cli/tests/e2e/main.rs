@@ -19,5 +19,6 @@ mod rolling;
 mod scheduler;
 mod secrets;
 mod security;
+mod sessions;
 mod succession;
 mod third_party;
