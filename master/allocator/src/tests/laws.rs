@@ -275,7 +275,8 @@ fn allocate(allocator: &mut Allocator, books: &mut Books, now: Time) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    // So many clusters as PROPTEST_CASES says, 256 if it says nothing.
+    #![proptest_config(ProptestConfig::default())]
 
     #[test]
     fn nothing_is_given_twice_and_nothing_is_lost(steps in prop::collection::vec(a_step(), 1..60)) {
@@ -443,6 +444,56 @@ proptest! {
             let has = cpus(&allocator, of);
             // What others took while there were fewer agents was spare then, so it is spare still.
             prop_assert!(has >= promised, "{of} has {has} of {promised}");
+        }
+    }
+
+    #[test]
+    fn limits_are_reached_and_never_passed(
+        agents in prop::collection::vec((1_u8..9, 0_u8..3), 1..12),
+        limits in prop::collection::vec(1_u8..30, 2),
+        returned in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..3), 0..20),
+    ) {
+        let mut allocator = allocator();
+        let limits: Vec<Milli> = limits.into_iter().map(|units| Milli::units(units.into())).collect();
+        for (of, limit) in ["x", "y"].into_iter().zip(&limits) {
+            let quota = Quota::new(BTreeMap::new(), [("cpus".into(), *limit)].into()).expect("a limit");
+            allocator.set_quota(role(of), Some(quota), Time::ZERO).expect("a top-level role");
+        }
+        // The limit of a role is that of all below it together.
+        for (name, of) in [("f", "x"), ("g", "x/a"), ("h", "y/b")] {
+            allocator.put_framework(&framework(name), &wish(&[of]), Time::ZERO);
+        }
+        let mut all = Milli::default();
+        for (n, &(cpus, kind)) in agents.iter().enumerate() {
+            // What is reserved counts as soon as it is there, and less than the least limit is.
+            let extra = if kind == 0 && n == 0 { ";cpus(x):0.5" } else { "" };
+            let total = format!("cpus:{cpus};mem:640{extra}");
+            add_agent(&mut allocator, &format!("a{n}"), &total, Time::ZERO);
+            all += some(&total).scalar("cpus");
+        }
+        let check = |allocator: &Allocator| -> Result<(), TestCaseError> {
+            let has = ["x", "y"].map(|of| cpus(allocator, of));
+            for (has, limit) in has.iter().zip(&limits) {
+                prop_assert!(has <= limit, "{has} of {limit}");
+            }
+            let sum = limits[0] + limits[1];
+            prop_assert_eq!(has[0] + has[1], all.min(sum));
+            Ok(())
+        };
+        let mut given = allocator.allocate(at(20));
+        check(&allocator)?;
+        let mut now = at(20);
+        for (index, refuse_for) in returned {
+            let Allocation { framework, role, agent, resources } = given.swap_remove(index.index(given.len()));
+            let refuse_for = (refuse_for > 0).then(|| Duration::from_millis(u64::from(refuse_for) * 30));
+            allocator.give_back(&framework, &role, &agent, &resources, refuse_for, now);
+            now = now + Duration::from_millis(100);
+            // Once for what changed, and once more for filters that ended since.
+            for _ in 0..2 {
+                now = now + Duration::from_millis(20);
+                given.extend(allocator.allocate(now));
+            }
+            check(&allocator)?;
         }
     }
 }
