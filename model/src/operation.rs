@@ -84,8 +84,12 @@ impl Conversion {
             Self::Shrink { volume, subtract } => {
                 let less: Resources =
                     volume.iter().map(|(key, _)| (key.clone(), Value::Scalar(*subtract))).collect();
-                let freed = less.with_kinds(without_volume);
-                volume.minus(&less).plus(&freed)
+                let mut rest = less.with_kinds(without_volume);
+                for (key, value) in volume.iter() {
+                    let Value::Scalar(size) = value else { continue };
+                    rest.insert(key.clone(), Value::Scalar(*size - *subtract));
+                }
+                rest
             }
         }
     }

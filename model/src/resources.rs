@@ -277,12 +277,13 @@ impl Resources {
         }
     }
 
-    /// Takes out what there is of `other`. For books that may have changed on the other side.
+    /// Takes out what there is of `other`. For books that may have changed on the other side: of what
+    /// comes whole, such as a volume, nothing is left even if it was of another size there.
     pub fn subtract(&mut self, other: &Self) {
         for (key, value) in &other.0 {
             if let Some(mine) = self.0.get_mut(key) {
                 mine.subtract(value);
-                if mine.is_nothing() {
+                if mine.is_nothing() || !key.kind.is_divisible() {
                     self.0.remove(key);
                 }
             }
@@ -539,6 +540,8 @@ impl fmt::Display for AttributeValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Persistence;
+    use crate::ids::PersistenceId;
 
     fn parse(text: &str) -> Resources {
         Resources::parse(text, &Role::any()).expect("well formed")
@@ -587,6 +590,23 @@ mod tests {
         let open = free.filtered(|key, _| key.kind.is_offerable_to(&Role::any()));
         assert_eq!(open, parse("cpus:1"));
         assert_eq!(free.filtered(|key, _| key.kind.is_offerable_to(&web)), free);
+    }
+
+    #[test]
+    fn no_part_of_a_volume_is_left() {
+        let volume = |text: &str| {
+            parse(text).with_kinds(|kind| {
+                let id = PersistenceId::new("v").expect("an id");
+                let persistence = Some(Persistence { id, principal: None });
+                kind.disk = Some(Disk { persistence, volume: None, source: None });
+            })
+        };
+        let mut total = volume("disk:32");
+        total.add(&parse("cpus:1"));
+        assert!(!total.contains(&volume("disk:28")));
+        // Somebody uses it and has not heard that it is not smaller now.
+        assert_eq!(total.unused(&volume("disk:28")), parse("cpus:1"));
+        assert_eq!(total.minus(&volume("disk:32")), parse("cpus:1"));
     }
 
     #[test]
