@@ -1,17 +1,19 @@
 //! Agents, and the disk that outlives them.
 
 use crate::containers::{Container, ContainerEvent};
+use crate::volumes::VolumeStore;
 use crate::world::{Arrival, Event, Life, Node, World, deadline};
 use agent_core::input::Recovered;
+use agent_core::output::Change;
 use agent_core::record::Key;
 use agent_core::{Agent, Config, Input, Output, Record};
 use model::ids::{ConnectionId, ContainerId, Term};
 use model::link::AgentDescription;
 use model::payload::Payload;
 use model::resources::Resources;
-use model::role::Role;
 use model::step::Core;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A machine: the agent on it if it is up, its disk, its containers.
@@ -31,6 +33,14 @@ pub(crate) struct AgentNode {
     pub(crate) is_doomed: bool,
     /// Whether the machine is booted before the agent starts again.
     pub(crate) is_rebooting: bool,
+    /// All it has, with what operations have made of it.
+    pub(crate) total: Resources,
+    pub(crate) volumes: VolumeStore,
+}
+
+/// What its machine is called.
+pub(crate) fn hostname(at: usize) -> Arc<str> {
+    format!("host-{at}").into()
 }
 
 impl AgentNode {
@@ -48,12 +58,11 @@ impl World {
         if self.agents[at].core.is_some() {
             return;
         }
-        let resources =
-            Resources::parse("cpus:8;mem:4096;disk:4096;ports:[31000-31100]", &Role::any())
-                .expect("well formed");
+        let resources = self.settings.machine.clone();
+        self.agents[at].total = resources.clone();
         let config = Config {
             description: AgentDescription {
-                hostname: format!("host-{at}").into(),
+                hostname: hostname(at),
                 address: format!("10.0.0.{at}:5051").into(),
                 resources,
                 attributes: model::resources::Attributes::default(),
@@ -69,6 +78,7 @@ impl World {
         let seed = self.ids.next_u64();
         let node = &mut self.agents[at];
         node.core = Some(Agent::new(config, seed));
+        node.volumes.purge_leftovers(&node.records);
         node.is_connecting = false;
         let rebooted = std::mem::take(&mut node.is_rebooting);
         let mut recovered = Recovered { rebooted, ..Recovered::default() };
@@ -152,11 +162,26 @@ impl World {
             Output::Append(record) => self.agents[at].keep(record),
             Output::AppendTogether(records) => {
                 for record in records {
+                    self.laws.kept_by_agent(&record);
                     self.agents[at].keep(record);
                 }
             }
+            Output::MakeVolumes(volumes) => {
+                if let Some(what) = self.agents[at].volumes.make(&volumes) {
+                    self.laws.broke(what);
+                }
+            }
             Output::RemoveVolumes { operation, volumes } => {
-                self.step_agent(at, life, Input::VolumesRemoved { operation, volumes });
+                self.agents[at].volumes.remove(operation, &volumes);
+                let input = Box::new(Input::VolumesRemoved { operation, volumes });
+                let wait = self.some_time(Duration::from_millis(20));
+                self.after(wait, Event::ToAgent(at, life, input));
+            }
+            Output::PurgeVolumes { operation, .. } => self.agents[at].volumes.purge(operation),
+            Output::Note(note) => self.laws.noted_by_agent(&note),
+            Output::View(Change::Total(total)) => {
+                self.laws.agent_has(at, &total, &self.settings.machine);
+                self.agents[at].total = total;
             }
             Output::Connect => {
                 self.agents[at].is_connecting = true;
@@ -186,11 +211,7 @@ impl World {
                 let wait = self.some_time(Duration::from_millis(100));
                 self.after(wait, Event::Container(at, container, ContainerEvent::Destroyed));
             }
-            Output::UpdateContainer { .. }
-            | Output::MakeVolumes(_)
-            | Output::PurgeVolumes { .. }
-            | Output::Note(_)
-            | Output::View(_) => {}
+            Output::UpdateContainer { .. } | Output::View(_) => {}
             Output::Exit { .. } => self.crash_agent(at),
         }
     }

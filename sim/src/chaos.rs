@@ -132,7 +132,9 @@ impl World {
     fn partition(&mut self) {
         let client = match self.faults.below(5) {
             0 => Node::Marathon(self.pick(MARATHONS as u64)),
-            1 if !self.batches.is_empty() => Node::Batch(self.pick(self.batches.len() as u64)),
+            1 if !self.schedulers.is_empty() => {
+                Node::Scheduler(self.pick(self.schedulers.len() as u64))
+            }
             _ => Node::Agent(self.pick(self.agents.len() as u64)),
         };
         let until = self.now + Duration::from_secs(1) + self.faults.up_to(Duration::from_secs(60));
@@ -161,6 +163,7 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.is_chaos = false;
         self.network.cuts.clear();
+        self.network.loses = 0;
         for agent in &mut self.agents {
             agent.is_doomed = false;
         }
@@ -174,9 +177,9 @@ impl World {
         for at in 0..MARATHONS {
             self.marathon_finds_out(at, self.marathons[at].life);
         }
-        let batches = (0..self.batches.len()).map(Node::Batch);
+        let schedulers = (0..self.schedulers.len()).map(Node::Scheduler);
         let marathons = (0..MARATHONS).map(Node::Marathon);
-        for node in masters.chain(agents).chain(marathons).chain(batches) {
+        for node in masters.chain(agents).chain(marathons).chain(schedulers) {
             self.after(Duration::from_millis(10), Event::Start(node));
         }
         self.after(Duration::from_secs(2), Event::Elect);

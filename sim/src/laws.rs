@@ -1,11 +1,15 @@
 //! The laws: what must hold after every step, and what must hold at rest.
 
-use crate::batches::BatchNode;
+use crate::keepers::{unmade, volume_names};
+use crate::schedulers::SchedulerNode;
 use crate::world::World;
+use agent_core::Record;
+use agent_core::output::Event;
 use marathon_core::instance::Condition;
-use master_core::view::{AgentView, TaskKey, TaskList, TaskView, ViewChange};
-use model::ids::{AgentId, FrameworkId, OfferId, TaskId, UpdateId};
+use master_core::view::{AgentView, OperationView, TaskKey, TaskList, TaskView, ViewChange};
+use model::ids::{AgentId, FrameworkId, OfferId, OperationId, OperationUuid, TaskId, UpdateId};
 use model::offer::Offer;
+use model::operation::{OperationState, OperationStatus};
 use model::resources::Resources;
 use model::task::{Status, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +24,7 @@ pub(crate) struct Laws {
     agents: BTreeMap<AgentId, Arc<AgentView>>,
     offers: BTreeMap<OfferId, Arc<Offer>>,
     tasks: BTreeMap<TaskKey, Arc<TaskView>>,
+    operations: BTreeMap<OperationUuid, Arc<OperationView>>,
     /// Agents whose books have changed since they were checked.
     changed: BTreeSet<AgentId>,
     launched: BTreeSet<TaskId>,
@@ -32,6 +37,10 @@ pub(crate) struct Laws {
     reported: u64,
     /// The last report of each task that was heard.
     heard: BTreeMap<TaskId, u64>,
+    /// Operations that an agent has carried out.
+    pub(crate) carried_out: BTreeSet<OperationUuid>,
+    /// How operations ended, as their frameworks heard.
+    operation_ends: BTreeMap<OperationId, OperationState>,
 }
 
 impl Laws {
@@ -47,6 +56,7 @@ impl Laws {
                 self.agents.clear();
                 self.offers.clear();
                 self.tasks.clear();
+                self.operations.clear();
             }
             ViewChange::PutAgent(agent) => {
                 self.changed.insert(agent.id.clone());
@@ -71,20 +81,25 @@ impl Laws {
             ViewChange::RemoveTask(task) => {
                 self.tasks.remove(&task);
             }
+            ViewChange::PutOperation(operation) => {
+                self.operations.insert(operation.operation.uuid, operation);
+            }
+            ViewChange::RemoveOperation(operation) => {
+                self.operations.remove(&operation);
+            }
             ViewChange::PutFramework(_)
             | ViewChange::RemoveFramework(_)
             | ViewChange::PutExecutor(_)
             | ViewChange::RemoveExecutor(_)
-            | ViewChange::PutOperation(_)
-            | ViewChange::RemoveOperation(_)
             | ViewChange::SetRules(_)
             | ViewChange::SetInverseAnswers(_) => {}
         }
     }
 
-    /// Conservation: on each agent, offered + used never exceeds the total, and what is shown as
-    /// offered is what open offers hold. One answer: no two offers hold the same resource.
-    pub(crate) fn check_books(&mut self) {
+    /// Conservation: on each agent, the total is that of the `machine`, whatever operations have made of
+    /// it; what is offered is not used, and what is shown as offered is what open offers
+    /// hold. One answer: no two offers hold the same resource.
+    pub(crate) fn check_books(&mut self, machine: &Resources) {
         for id in std::mem::take(&mut self.changed) {
             let Some(agent) = self.agents.get(&id) else { continue };
             let mut offered = Resources::none();
@@ -92,8 +107,10 @@ impl Laws {
                 offered.add(&offer.resources);
             }
             let total = &agent.total;
-            let mut free = total.clone();
-            let fits = free.take(&agent.used).and_then(|()| free.take(&agent.offered));
+            // An agent may come back without an operation whose outcome tasks were launched on that it
+            // has not heard of either: until it says so more is used of a kind than there is.
+            let free = total.unused(&agent.used);
+            let fits = free.check_holds(&agent.offered);
             // Ports are sets: adding the same one twice would hide it from the sums.
             let counted: u64 = self
                 .offers
@@ -101,7 +118,9 @@ impl Laws {
                 .filter(|offer| offer.agent == id)
                 .map(|offer| offer.resources.ranges("ports").count())
                 .sum();
-            let what = if let Err(shortage) = fits {
+            let what = if unmade(total) != *machine {
+                Some("that is not what the machine has".to_owned())
+            } else if let Err(shortage) = fits {
                 Some(format!("{shortage}; used {:?}, offered {:?}", agent.used, agent.offered))
             } else if offered != agent.offered {
                 Some(format!("offers hold {offered:?}, shown is {:?}", agent.offered))
@@ -113,6 +132,50 @@ impl Laws {
             if let Some(what) = what {
                 self.broke(format!("conservation: agent {id} with {total:?}: {what}"));
             }
+        }
+    }
+
+    /// Conservation on the agent's side. One answer: a volume is in one reservation.
+    pub(crate) fn agent_has(&mut self, at: usize, total: &Resources, machine: &Resources) {
+        if unmade(total) != *machine {
+            self.broke(format!("conservation: agent {at} has {total:?} of {machine:?}"));
+        }
+        let mut seen = BTreeSet::new();
+        if let Some((role, id)) = volume_names(total).find(|name| !seen.insert(name.clone())) {
+            self.broke(format!("one answer: agent {at} has volume {id} of {role} twice"));
+        }
+    }
+
+    /// An agent has kept an operation's end together with what came of it.
+    pub(crate) fn kept_by_agent(&mut self, record: &Record) {
+        if let Record::Operation(live) = record {
+            self.carried_out(live.operation.uuid);
+        }
+    }
+
+    /// Of an operation that nobody wants to hear of, an agent keeps only what came of it, and says that
+    /// it is done. A report that was kept is noted as well.
+    pub(crate) fn noted_by_agent(&mut self, note: &Event) {
+        if let Event::OperationReported { operation, state: OperationState::Finished, .. } = note
+            && !self.carried_out.contains(operation)
+        {
+            self.carried_out(*operation);
+        }
+    }
+
+    fn carried_out(&mut self, operation: OperationUuid) {
+        if !self.carried_out.insert(operation) {
+            self.broke(format!("one answer: operation {operation} was carried out twice"));
+        }
+    }
+
+    /// Delivery: an operation ends once, and never otherwise than it was said to have ended.
+    pub(crate) fn operation_heard(&mut self, status: &OperationStatus) {
+        let Some(id) = status.id.clone().filter(|_| status.state.is_terminal()) else { return };
+        let first = *self.operation_ends.entry(id.clone()).or_insert(status.state);
+        if first != status.state {
+            let then = status.state;
+            self.broke(format!("delivery: operation {id} was {first:?} and then {then:?}"));
         }
     }
 
@@ -178,11 +241,46 @@ impl World {
             }
             wanted.extend(running.filter_map(|one| Some(one.task.as_ref()?.id.clone())));
         }
-        let waits = |batch: &BatchNode| batch.live.keys().next().cloned();
-        if let Some(task) = self.batches.iter().find_map(waits) {
-            return Some(format!("delivery: nobody tells what became of {task}"));
+        let waits = |node: &SchedulerNode| {
+            let tasks = node.live.keys().map(ToString::to_string);
+            tasks.chain(node.operations.keys().map(ToString::to_string)).next()
+        };
+        if let Some(what) = self.schedulers.iter().find_map(waits) {
+            return Some(format!("delivery: nobody tells what became of {what}"));
         }
-        self.untruth(&wanted)
+        self.untruth(&wanted).or_else(|| self.disagreement())
+    }
+
+    /// Truth: what the master shows of an agent is what the agent has, and has directories for. Memory:
+    /// no report of an operation waits for anybody.
+    fn disagreement(&self) -> Option<String> {
+        if let Some(one) = self.laws.operations.values().next() {
+            let (what, state) = (&one.operation, one.status.state);
+            return Some(format!("memory: the master waits for the end of {what:?}, {state:?}"));
+        }
+        for (at, agent) in self.agents.iter().enumerate() {
+            let is_report = |record: &&Record| matches!(record, Record::Operation(_));
+            if let Some(record) = agent.records.values().find(is_report) {
+                return Some(format!("memory: agent {at} waits for somebody to hear {record:?}"));
+            }
+            if !agent.volumes.has_only(&agent.total) {
+                let there = &agent.volumes.there;
+                return Some(format!("truth: agent {at} has {:?} and {there:?}", agent.total));
+            }
+            if let Some(shown) = self.laws.agents.values().find(|it| !it.total.contains(&it.used)) {
+                return Some(format!("conservation: more is used than there is of {shown:?}"));
+            }
+            let hostname = crate::agents::hostname(at);
+            let shown = self.laws.agents.values().find(|it| it.description.hostname == hostname);
+            if shown.is_none_or(|shown| shown.total != agent.total) {
+                let shown = shown.map(|shown| &shown.total);
+                let total = &agent.total;
+                return Some(format!(
+                    "truth: agent {at} has {total:?}, the master shows {shown:?}"
+                ));
+            }
+        }
+        None
     }
 
     /// Truth: what Marathon wants, what the master shows and what runs are the same.

@@ -11,17 +11,25 @@ mod agents;
 mod batches;
 mod chaos;
 mod containers;
+mod keepers;
 mod laws;
 mod marathons;
 mod masters;
 mod network;
+mod schedulers;
 mod succession;
 mod users;
+mod volumes;
 mod world;
 
+use model::resources::Resources;
+use model::role::Role;
 use std::time::Duration;
 pub use succession::{Crashes, succession};
 pub use world::World;
+
+/// What an agent has, where nothing else is said.
+const MACHINE: &str = "cpus:8;mem:4096;disk:4096;ports:[31000-31100]";
 
 /// What is simulated.
 #[derive(Clone, Debug)]
@@ -30,8 +38,12 @@ pub struct Settings {
     pub seed: u64,
     /// Agents in the cluster.
     pub agents: usize,
+    /// What each of them has.
+    pub machine: Resources,
     /// Frameworks of short tasks, beside Marathon.
     pub batches: usize,
+    /// Frameworks that reserve and make volumes, beside those.
+    pub keepers: usize,
     /// How long things break, in virtual time.
     pub chaos_for: Duration,
     /// How long the healed cluster may take to come to rest, in virtual time.
@@ -46,7 +58,9 @@ impl Settings {
         Self {
             seed,
             agents,
+            machine: Resources::parse(MACHINE, &Role::any()).expect("well formed"),
             batches: 2,
+            keepers: 2,
             chaos_for: Duration::from_secs(300),
             rest_within: Duration::from_secs(3_600),
             is_traced: false,
@@ -63,6 +77,8 @@ pub struct Summary {
     pub faults: u64,
     /// Tasks that were launched.
     pub launches: u64,
+    /// Operations on resources that were carried out.
+    pub operations: u64,
     /// Changes of the leading master.
     pub reigns: u64,
     /// A digest of all that happened, in order: equal seeds give equal digests.

@@ -82,6 +82,7 @@ fn all_runs(arguments: &Arguments) -> ExitCode {
                 total.events += summary.events;
                 total.faults += summary.faults;
                 total.launches += summary.launches;
+                total.operations += summary.operations;
                 total.reigns += summary.reigns;
             }
             Err(violation) => {
@@ -95,8 +96,15 @@ fn all_runs(arguments: &Arguments) -> ExitCode {
         }
     }
     println!(
-        "{} seeds with {} agents: {} events, {} faults, {} launches, {} reigns, {violations} violations",
-        arguments.seeds, arguments.agents, total.events, total.faults, total.launches, total.reigns,
+        "{} seeds with {} agents: {} events, {} faults, {} launches, {} operations, {} reigns, \
+         {violations} violations",
+        arguments.seeds,
+        arguments.agents,
+        total.events,
+        total.faults,
+        total.launches,
+        total.operations,
+        total.reigns,
     );
     if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

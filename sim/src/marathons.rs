@@ -1,19 +1,20 @@
 //! Marathon: its sessions with the master, its store, and the lease by which one of it leads.
 
-use crate::world::{Arrival, Event, Life, MARATHONS, Node, World, deadline};
+use crate::schedulers::framework;
+use crate::world::{Event, Life, MARATHONS, Node, World, deadline};
 use marathon_core::Marathon;
 use marathon_core::io::{Config, Input, Launch, OfferView, Output, UpdateView};
 use marathon_core::view::View;
-use model::call::{Accept, Acknowledge, Call, Decline, Kill, Operation, ReconcileTask, Subscribe};
+use model::call::{Accept, Acknowledge, Call, Decline, Kill, Operation, ReconcileTask};
 use model::event::SchedulerEvent;
-use model::framework::{Capabilities, Framework};
-use model::ids::{ConnectionId, FrameworkId, RequestId};
+use model::framework::Capabilities;
+use model::ids::{ConnectionId, FrameworkId, RequestId, StreamId};
 use model::payload::Payload;
 use model::resources::Attributes;
 use model::role::Role;
 use model::step::Core;
 use model::task::{RunsBy, TaskSpec};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long a dead leader's lease holds before another one may lead.
@@ -33,6 +34,8 @@ pub(crate) struct MarathonNode {
     pub(crate) view: View,
     token: u64,
     connection: Option<ConnectionId>,
+    /// The stream that its calls belong to, where they are requests of their own.
+    stream: Option<StreamId>,
     subscribing: Option<RequestId>,
     framework: Option<FrameworkId>,
     wants_session: bool,
@@ -195,14 +198,23 @@ impl World {
 
     /// Calls the master, if there is a session; without one the call is lost.
     fn call(&mut self, at: usize, call: Call) {
-        let request = self.new_request();
         let node = &self.marathons[at];
-        let (Some(connection), Some(framework)) = (node.connection, node.framework.clone()) else {
-            return;
-        };
-        let stream = master_core::StreamClaim::Connection(connection);
-        let input = master_core::Input::Call { request, framework, stream, call, principal: None };
-        self.send(connection, Arrival::AtMaster(input), true);
+        if let (Some(connection), Some(framework)) = (node.connection, node.framework.clone()) {
+            self.call_in(connection, framework, node.stream, call);
+        }
+    }
+
+    /// Its stream has begun, under this id.
+    pub(crate) fn marathon_may_call(
+        &mut self,
+        at: usize,
+        connection: ConnectionId,
+        stream: StreamId,
+    ) {
+        let node = &mut self.marathons[at];
+        if node.connection == Some(connection) {
+            node.stream = Some(stream);
+        }
     }
 
     /// Looks for the leading master, again and again until there is one.
@@ -217,31 +229,20 @@ impl World {
             self.after(wait, Event::MarathonDials(at, life, id));
             return;
         };
-        let request = self.new_request();
+        let role = Role::any();
+        let mut framework = framework("marathon", "root", role, Duration::from_secs(604_800));
+        framework.id = id;
+        framework.capabilities = Capabilities {
+            partition_aware: true,
+            task_killing_state: true,
+            ..Capabilities::default()
+        };
         let node = &mut self.marathons[at];
         node.connection = Some(connection);
-        node.subscribing = Some(request);
-        node.framework.clone_from(&id);
-        let framework = Framework {
-            id,
-            name: "marathon".into(),
-            user: "root".into(),
-            roles: BTreeSet::from([Role::any()]),
-            capabilities: Capabilities {
-                partition_aware: true,
-                task_killing_state: true,
-                ..Capabilities::default()
-            },
-            failover_timeout: Duration::from_secs(604_800),
-            checkpoint: true,
-            principal: None,
-            min_allocatable: BTreeMap::new(),
-            info: Payload::default(),
-        };
-        let call =
-            Subscribe { framework, suppressed: BTreeSet::new(), constraints: BTreeMap::new() };
-        let input = master_core::Input::Subscribe { connection, request, call, principal: None };
-        self.send(connection, Arrival::AtMaster(input), true);
+        node.stream = None;
+        node.framework.clone_from(&framework.id);
+        let request = self.subscribe(connection, framework);
+        self.marathons[at].subscribing = Some(request);
     }
 
     /// A master has refused a subscription: try again.

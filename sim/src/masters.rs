@@ -121,7 +121,7 @@ impl World {
             }
         }
         if is_leader {
-            self.laws.check_books();
+            self.laws.check_books(&self.settings.machine);
         }
         let node = &self.masters[at];
         let (life, wake) = (node.life, deadline(node.core.as_ref()));

@@ -1,6 +1,7 @@
 //! Connections to masters: in order, with delays, and sometimes cut or broken.
 
 use crate::world::{Arrival, Event, Life, MASTERS, Node, World};
+use model::call::Call;
 use model::ids::ConnectionId;
 use model::step::Time;
 use std::collections::BTreeMap;
@@ -15,9 +16,11 @@ const NOTICE_MAX: Duration = Duration::from_secs(3);
 /// All connections, and where the network is cut.
 #[derive(Default)]
 pub(crate) struct Network {
-    /// Whether the calls of short tasks' schedulers are requests of their own, as over HTTP: one may
-    /// overtake another, or get lost. Marathon's are on its gRPC stream.
+    /// Whether calls are requests of their own, as over HTTP: one may overtake another, or get lost.
+    /// Else they are on a stream, as over gRPC.
     pub(crate) calls_are_requests: bool,
+    /// How many of a hundred such calls get lost.
+    pub(crate) loses: u64,
     pub(crate) wires: BTreeMap<ConnectionId, Wire>,
     /// Until when nothing gets through, by who sends and who is to hear it.
     pub(crate) cuts: BTreeMap<(Node, Node), Time>,
@@ -35,6 +38,19 @@ pub(crate) struct Wire {
     to_client_by: Time,
     /// Whether the client has given it up; what it sent before is still on its way.
     is_given_up: bool,
+    /// Whether the client waits for the answer to a call that got lost, and sends no other before.
+    waits_in_vain: bool,
+}
+
+/// How something travels.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    /// After all that was sent before.
+    InOrder,
+    /// By itself: it may overtake what was sent before.
+    Apart,
+    /// Not at all.
+    Lost,
 }
 
 impl World {
@@ -58,6 +74,7 @@ impl World {
             to_master_by: self.now,
             to_client_by: self.now,
             is_given_up: false,
+            waits_in_vain: false,
         };
         self.network.wires.insert(connection, wire);
         Some(connection)
@@ -67,13 +84,8 @@ impl World {
     pub(crate) fn send(&mut self, connection: ConnectionId, arrival: Arrival, to_master: bool) {
         let delay = self.some_time(DELAY_MAX);
         let mut at = self.now + delay;
-        let is_call = matches!(&arrival, Arrival::AtMaster(master_core::Input::Call { .. }));
-        let is_of_batch = |wire: &Wire| matches!(wire.client.0, Node::Batch(_));
-        let is_apart = is_call
-            && self.network.calls_are_requests
-            && self.is_chaos
-            && self.network.wires.get(&connection).is_some_and(is_of_batch);
-        if is_apart && self.faults.chance(1) {
+        let way = self.way_of(connection, &arrival);
+        if way == Way::Lost {
             return;
         }
         let Some(wire) = self.network.wires.get_mut(&connection) else { return };
@@ -81,16 +93,55 @@ impl World {
             return;
         }
         let (client, master) = (wire.client.0, Node::Master(wire.master.0));
-        let way = if to_master { (client, master) } else { (master, client) };
-        if let Some(until) = self.network.cuts.get(&way) {
+        let ends = if to_master { (client, master) } else { (master, client) };
+        if let Some(until) = self.network.cuts.get(&ends) {
             at = at.max(*until);
         }
         let last = if to_master { &mut wire.to_master_by } else { &mut wire.to_client_by };
-        if !is_apart {
+        if way == Way::InOrder {
             at = at.max(*last);
         }
         *last = at.max(*last);
         self.at(at, Event::Arrive(connection, Box::new(arrival)));
+    }
+
+    /// How what is sent travels. Plain schedulers send their calls as they come, and hear nothing of it
+    /// if one gets lost. Marathon sends one after the other, acknowledgements beside them, and ends its
+    /// session when one of those in order gets lost, as the SDK does.
+    fn way_of(&mut self, connection: ConnectionId, arrival: &Arrival) -> Way {
+        let Arrival::AtMaster(master_core::Input::Call { call, .. }) = arrival else {
+            return Way::InOrder;
+        };
+        if !self.network.calls_are_requests || self.network.loses == 0 {
+            return Way::InOrder;
+        }
+        let is_lost = self.faults.chance(self.network.loses);
+        let Some(wire) = self.network.wires.get_mut(&connection) else { return Way::Lost };
+        let is_beside = matches!(call, Call::Acknowledge(_));
+        if matches!(wire.client.0, Node::Scheduler(_)) || is_beside {
+            return if is_lost { Way::Lost } else { Way::Apart };
+        }
+        if wire.waits_in_vain {
+            return Way::Lost;
+        }
+        if is_lost {
+            wire.waits_in_vain = true;
+            let wait = self.some_time(NOTICE_MAX);
+            self.after(wait, Event::CallIsLost(connection));
+            // The call itself may have arrived, and only its answer not.
+            if self.faults.chance(50) {
+                return Way::Lost;
+            }
+        }
+        Way::InOrder
+    }
+
+    /// A client waits no longer for the answer to a call.
+    pub(crate) fn call_is_lost(&mut self, connection: ConnectionId) {
+        if let Some(wire) = self.network.wires.get(&connection).cloned() {
+            self.hang_up(connection);
+            self.client_notices(&wire, connection);
+        }
     }
 
     /// What was sent arrives.
@@ -110,14 +161,14 @@ impl World {
             }
             Arrival::AtScheduler(event) => match wire.client {
                 (Node::Marathon(at), life) => self.hear(at, life, connection, event),
-                (Node::Batch(at), _) => self.batch_hears(at, connection, event),
+                (Node::Scheduler(at), _) => self.scheduler_hears(at, connection, event),
                 (Node::Master(_) | Node::Agent(_), _) => {}
             },
-            Arrival::Opened(stream) => {
-                if let (Node::Batch(at), _) = wire.client {
-                    self.batch_may_call(at, connection, stream);
-                }
-            }
+            Arrival::Opened(stream) => match wire.client {
+                (Node::Scheduler(at), _) => self.scheduler_may_call(at, connection, stream),
+                (Node::Marathon(at), _) => self.marathon_may_call(at, connection, stream),
+                (Node::Master(_) | Node::Agent(_), _) => {}
+            },
             Arrival::Closed => {
                 self.network.wires.remove(&connection);
                 self.client_notices(&wire, connection);
@@ -180,7 +231,7 @@ impl World {
                 self.after(wait + redial, Event::AgentDials(at, life));
             }
             (Node::Marathon(at), life) => self.session_lost(at, life, connection, wait),
-            (Node::Batch(at), _) => self.batch_lost(at, connection, wait),
+            (Node::Scheduler(at), _) => self.scheduler_lost(at, connection, wait),
             (Node::Master(_), _) => {}
         }
     }
@@ -190,7 +241,7 @@ impl World {
 fn gone(wire: &Wire, connection: ConnectionId) -> master_core::Input {
     match wire.client.0 {
         Node::Agent(_) => master_core::Input::AgentGone { connection },
-        Node::Marathon(_) | Node::Batch(_) | Node::Master(_) => {
+        Node::Marathon(_) | Node::Scheduler(_) | Node::Master(_) => {
             master_core::Input::SchedulerGone { connection }
         }
     }

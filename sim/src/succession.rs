@@ -21,6 +21,9 @@ const DONE_WITHIN: Duration = Duration::from_secs(600);
 /// How long after its lease has ended a dead leader must be replaced.
 const SERVES_WITHIN: Duration = Duration::from_secs(3);
 
+/// How many of a hundred of Marathon's calls get lost, where any do.
+const LOSES: u64 = 5;
+
 /// What all deployments of one seed came to.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Crashes {
@@ -47,7 +50,7 @@ pub(crate) struct Steps {
 
 /// Plays one seed; if `only` is given, with a crash at that step alone, whose events are printed.
 pub fn succession(seed: u64, agents: usize, only: Option<u64>) -> Result<Crashes, Violation> {
-    let settings = Settings { batches: 0, ..Settings::new(seed, agents) };
+    let settings = Settings { batches: 0, keepers: 0, ..Settings::new(seed, agents) };
     let reference = play(&settings, None)?;
     let mut all = Crashes::default();
     let steps = reference.steps.done.unwrap_or(0);
@@ -83,7 +86,9 @@ pub fn succession(seed: u64, agents: usize, only: Option<u64>) -> Result<Crashes
 fn play(settings: &Settings, crash_at: Option<u64>) -> Result<World, Violation> {
     let mut world = World::new(settings.clone());
     world.is_chaos = false;
-    world.network.calls_are_requests = false;
+    // In half of the seeds calls get lost, many more than ever would: a deployment makes few.
+    world.network.calls_are_requests = (settings.seed / 30).is_multiple_of(2);
+    world.network.loses = if world.network.calls_are_requests { LOSES } else { 0 };
     let kind = settings.seed % 6;
     if kind == 0 {
         // From the very first thing that a Marathon does.

@@ -1,13 +1,13 @@
 //! The world: the clock, what is going to happen, and the loop.
 
 use crate::agents::AgentNode;
-use crate::batches::BatchNode;
 use crate::chaos::Fault;
 use crate::containers::ContainerEvent;
 use crate::laws::Laws;
 use crate::marathons::{MarathonNode, Write};
 use crate::masters::{MasterNode, Raft};
 use crate::network::Network;
+use crate::schedulers::SchedulerNode;
 use crate::succession::Steps;
 use crate::{Settings, Summary, Violation};
 use model::ids::{ConnectionId, ContainerId, FrameworkId, RequestId, StreamId};
@@ -37,8 +37,8 @@ pub(crate) enum Node {
     Master(usize),
     Agent(usize),
     Marathon(usize),
-    /// The scheduler of a framework of short tasks.
-    Batch(usize),
+    /// A plain scheduler.
+    Scheduler(usize),
 }
 
 /// What is going to happen.
@@ -62,14 +62,16 @@ pub(crate) enum Event {
     AgentDials(usize, Life),
     /// A Marathon looks for the leading master.
     MarathonDials(usize, Life, Option<FrameworkId>),
-    /// A scheduler of short tasks looks for the leading master.
-    BatchDials(usize),
-    /// A scheduler of short tasks that stayed away comes back.
-    BatchBack(usize),
-    /// A scheduler of short tasks does what nobody asked it for.
-    BatchActs(usize),
+    /// A plain scheduler looks for the leading master.
+    SchedulerDials(usize),
+    /// A plain scheduler that stayed away comes back.
+    SchedulerBack(usize),
+    /// A plain scheduler does what nobody asked it for.
+    SchedulerActs(usize),
     /// A paused Marathon learns that it leads no more.
     MarathonFindsOut(usize, Life),
+    /// A client gives up on a call, and with it on its session.
+    CallIsLost(ConnectionId),
     /// A Marathon's write reaches the store.
     Write(usize, Life, Write),
     /// The lease of Marathon's leader is free for whoever lives.
@@ -109,7 +111,7 @@ pub struct World {
     pub(crate) masters: Vec<MasterNode>,
     pub(crate) agents: Vec<AgentNode>,
     pub(crate) marathons: Vec<MarathonNode>,
-    pub(crate) batches: Vec<BatchNode>,
+    pub(crate) schedulers: Vec<SchedulerNode>,
     pub(crate) raft: Raft,
     pub(crate) network: Network,
     /// Marathon's state in the framework store.
@@ -137,6 +139,8 @@ impl World {
     pub fn new(settings: Settings) -> Self {
         let mut seeds = Rng::new(settings.seed);
         let mut stream = || Rng::new(seeds.next_u64());
+        let batches = (0..settings.batches).map(crate::batches::batch);
+        let keepers = (0..settings.keepers).map(crate::keepers::keeper);
         let mut world = Self {
             now: Time::ZERO,
             pending: BTreeMap::new(),
@@ -145,7 +149,7 @@ impl World {
             masters: (0..MASTERS).map(|_| MasterNode::default()).collect(),
             agents: (0..settings.agents).map(|_| AgentNode::default()).collect(),
             marathons: (0..MARATHONS).map(|_| MarathonNode::default()).collect(),
-            batches: (0..settings.batches).map(|_| BatchNode::default()).collect(),
+            schedulers: batches.chain(keepers).collect(),
             raft: Raft::default(),
             network: Network::default(),
             store: BTreeMap::new(),
@@ -167,11 +171,12 @@ impl World {
             let wait = world.delays.up_to(Duration::from_millis(500));
             world.after(wait, Event::Start(node));
         }
-        // Half of the seeds have calls that may overtake each other.
+        // Half of the seeds have calls that may overtake each other and get lost.
         world.network.calls_are_requests = world.settings.seed.is_multiple_of(2);
-        for at in 0..world.batches.len() {
-            world.after(Duration::from_secs(1), Event::BatchDials(at));
-            world.after(Duration::from_secs(3), Event::BatchActs(at));
+        world.network.loses = u64::from(world.network.calls_are_requests);
+        for at in 0..world.schedulers.len() {
+            world.after(Duration::from_secs(1), Event::SchedulerDials(at));
+            world.after(Duration::from_secs(3), Event::SchedulerActs(at));
         }
         world.after(Duration::from_millis(700), Event::Elect);
         world.after(Duration::from_millis(900), Event::TakeLease);
@@ -204,6 +209,7 @@ impl World {
                 Some(why) => (restful, unrest) = (0, why),
             }
         }
+        self.summary.operations = self.laws.carried_out.len() as u64;
         Ok(self.summary.clone())
     }
 
@@ -244,11 +250,14 @@ impl World {
             }
             Event::AgentDials(at, life) => self.agent_dials(at, life),
             Event::MarathonDials(at, life, id) => self.marathon_dials(at, life, id),
-            // Schedulers of short tasks come back by looking for a master.
-            Event::BatchDials(at) | Event::Start(Node::Batch(at)) => self.batch_dials(at),
-            Event::BatchBack(at) => self.batch_back(at),
-            Event::BatchActs(at) => self.batch_acts(at),
+            // Plain schedulers come back by looking for a master.
+            Event::SchedulerDials(at) | Event::Start(Node::Scheduler(at)) => {
+                self.scheduler_dials(at);
+            }
+            Event::SchedulerBack(at) => self.scheduler_back(at),
+            Event::SchedulerActs(at) => self.scheduler_acts(at),
             Event::MarathonFindsOut(at, life) => self.marathon_finds_out(at, life),
+            Event::CallIsLost(connection) => self.call_is_lost(connection),
             Event::Write(at, life, write) => self.write(at, life, write),
             Event::TakeLease => self.take_lease(),
             Event::Container(at, container, event) => self.container(at, &container, event),
@@ -268,7 +277,7 @@ impl World {
             Node::Master(at) => self.wake_master(at, life),
             Node::Agent(at) => self.wake_agent(at, life),
             Node::Marathon(at) => self.wake_marathon(at, life),
-            Node::Batch(_) => {}
+            Node::Scheduler(_) => {}
         }
     }
 
@@ -340,10 +349,11 @@ impl World {
             Event::Fault(_) => 14,
             Event::User => 15,
             Event::FindOut(..) => 16,
-            Event::BatchDials(_) => 17,
-            Event::BatchActs(_) => 18,
-            Event::BatchBack(_) => 20,
+            Event::SchedulerDials(_) => 17,
+            Event::SchedulerActs(_) => 18,
+            Event::SchedulerBack(_) => 20,
             Event::MarathonFindsOut(..) => 19,
+            Event::CallIsLost(_) => 21,
         };
         let nanos = u64::try_from(at.0.as_nanos()).unwrap_or(u64::MAX);
         for word in [nanos, kind] {
