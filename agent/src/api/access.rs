@@ -2,6 +2,9 @@
 
 use axum::http::{Extensions, Method, StatusCode};
 use model::ids::{ContainerId, ExecutorId, FrameworkId};
+use proto::mesos::v1 as mesos;
+use proto::mesos::v1::agent::Call;
+use proto::mesos::v1::agent::call::Type;
 use std::collections::BTreeMap;
 use transport::auth::{Authenticator, Gate, Principal, TokenKey};
 use transport::http::Refused;
@@ -90,4 +93,94 @@ pub(super) fn check_executor(
          with"
     );
     Err(Refused::new(StatusCode::FORBIDDEN, text))
+}
+
+/// An executor may only have to do with containers in its own, and ask how this agent is. Whoever has a
+/// name, or need not have one, is no executor.
+pub(super) fn check_call(who: Option<&Principal>, call: &Call) -> Result<(), Refused> {
+    let Some(executor) = who.filter(|who| who.value.is_none()) else { return Ok(()) };
+    let own =
+        executor.claims.get(CONTAINER_CLAIM).and_then(|own| ContainerId::new(own.as_str()).ok());
+    let forbidden = |why: String| Err(Refused::new(StatusCode::FORBIDDEN, why));
+    let container = match Touched::by(call) {
+        // What should name one and does not is no good call, and its handler says so.
+        Touched::Nothing | Touched::Container(None) => return Ok(()),
+        Touched::Container(Some(container)) => container,
+        Touched::More => {
+            let kind = call.r#type().as_str_name();
+            return forbidden(format!("The token of an executor does not allow {kind} calls"));
+        }
+    };
+    // One that is no id is refused by its handler too.
+    let Ok(container) = ContainerId::try_from(container) else { return Ok(()) };
+    if own.is_some_and(|own| container.is_inside(&own)) {
+        return Ok(());
+    }
+    forbidden(format!(
+        "Container {container} is not in the container of the executor whose token this is"
+    ))
+}
+
+/// What a call has to do with.
+enum Touched<'a> {
+    /// What everybody may know.
+    Nothing,
+    /// One container, if it names it.
+    Container(Option<&'a mesos::ContainerId>),
+    /// All of the agent.
+    More,
+}
+
+impl<'a> Touched<'a> {
+    fn by(call: &'a Call) -> Self {
+        Self::Container(match call.r#type() {
+            Type::GetHealth | Type::GetVersion => return Self::Nothing,
+            Type::LaunchNestedContainer => {
+                call.launch_nested_container.as_ref().map(|it| &it.container_id)
+            }
+            Type::WaitNestedContainer => {
+                call.wait_nested_container.as_ref().map(|it| &it.container_id)
+            }
+            Type::KillNestedContainer => {
+                call.kill_nested_container.as_ref().map(|it| &it.container_id)
+            }
+            Type::RemoveNestedContainer => {
+                call.remove_nested_container.as_ref().map(|it| &it.container_id)
+            }
+            Type::LaunchNestedContainerSession => {
+                call.launch_nested_container_session.as_ref().map(|it| &it.container_id)
+            }
+            Type::AttachContainerInput => {
+                let input = call.attach_container_input.as_ref();
+                input.and_then(|it| it.container_id.as_ref())
+            }
+            Type::AttachContainerOutput => {
+                call.attach_container_output.as_ref().map(|it| &it.container_id)
+            }
+            Type::LaunchContainer => call.launch_container.as_ref().map(|it| &it.container_id),
+            Type::WaitContainer => call.wait_container.as_ref().map(|it| &it.container_id),
+            Type::KillContainer => call.kill_container.as_ref().map(|it| &it.container_id),
+            Type::RemoveContainer => call.remove_container.as_ref().map(|it| &it.container_id),
+            Type::Unknown
+            | Type::GetFlags
+            | Type::GetMetrics
+            | Type::GetLoggingLevel
+            | Type::SetLoggingLevel
+            | Type::ListFiles
+            | Type::ReadFile
+            | Type::GetState
+            | Type::GetContainers
+            | Type::GetFrameworks
+            | Type::GetExecutors
+            | Type::GetOperations
+            | Type::GetTasks
+            | Type::GetAgent
+            | Type::GetResourceProviders
+            | Type::AddResourceProviderConfig
+            | Type::UpdateResourceProviderConfig
+            | Type::RemoveResourceProviderConfig
+            | Type::MarkResourceProviderGone
+            | Type::PruneImages => return Self::More,
+        })
+    }
 }

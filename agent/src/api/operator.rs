@@ -16,10 +16,11 @@ use proto::mesos::v1::{
     AgentInfo, ContainerId, ContainerStatus, ExecutorId, ExecutorInfo, Flag, FrameworkId, Metric,
     ResourceStatistics, Task, VersionInfo,
 };
+use transport::auth::Principal;
 use transport::http::{Encoding, Refused, answer, read_call};
 
 use super::streamed::{RECORDIO, Sent, Wanted, sent};
-use super::{Api, attach, containers, files, images, read};
+use super::{Api, access, attach, containers, files, images, read};
 use crate::driver::wall;
 use crate::mirror::{ExecutorView, FrameworkView, TaskView};
 use crate::wire;
@@ -36,12 +37,14 @@ async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
     }
     transport::http::post_only(request.method())?;
     let wanted = Wanted::of(request.headers())?;
+    let who = request.extensions().get::<Principal>().cloned();
     let (call, rest) = match sent(request)? {
         Sent::Streamed(mut stream) => (stream.first().await?, Some(stream)),
         Sent::Whole(request) => (read_call::<Call>(*request, "Call").await?.2, None),
     };
     let kind = call.r#type.and_then(|kind| Type::try_from(kind).ok());
     let kind = kind.ok_or_else(|| invalid("Expecting 'type' to be present"))?;
+    access::check_call(who.as_ref(), &call)?;
     if kind == Type::LaunchNestedContainerSession {
         return attach::session(api, call.launch_nested_container_session, wanted).await;
     }

@@ -328,6 +328,8 @@ struct Table {
     live: BTreeMap<ContainerId, Arc<Entry>>,
     ended: BTreeMap<ContainerId, Termination>,
     ended_order: VecDeque<ContainerId>,
+    /// Sessions that are over, the oldest first.
+    sessions_ended: VecDeque<ContainerId>,
 }
 
 /// One container that is not over.
@@ -507,8 +509,7 @@ impl Containerizer {
             if table.live.contains_key(container) {
                 return;
             }
-            table.ended.remove(container);
-            table.ended_order.retain(|ended| ended != container);
+            table.drop_ended(container);
         }
         let container = container.clone();
         self.blocking(move |inner| {

@@ -19,6 +19,10 @@ use crate::launcher::{Files, Identity, Joined, Plan};
 /// group has a few; looks at them come and go. Each has a directory, and mostly a process of the agent.
 const INSIDE_MAX: usize = 1_024;
 
+/// Sessions in one outermost container that are over and of which it is remembered how. Whoever wants
+/// to know asks at once, and not everybody removes what is over.
+const SESSIONS_ENDED_MAX: usize = 64;
+
 /// What looks into a container must not take from its environment: it is for the executor alone.
 const HIDDEN: [&str; 2] = ["MESOS_EXECUTOR_AUTHENTICATION_TOKEN", Start::VARIABLE];
 
@@ -161,6 +165,28 @@ fn environment(theirs: &[(String, String)], added: Vec<(String, String)>) -> Vec
     all
 }
 
+/// Remembers that a session is over, and gives the oldest one if there are too many.
+pub(super) fn session_over(table: &mut Table, session: &ContainerId) -> Option<ContainerId> {
+    table.sessions_ended.push_back(session.clone());
+    let root = session.root();
+    let mut all = table.sessions_ended.iter().filter(|it| it.is_inside(&root));
+    let oldest = all.next()?.clone();
+    if all.count() < SESSIONS_ENDED_MAX {
+        return None;
+    }
+    table.drop_ended(&oldest);
+    Some(oldest)
+}
+
+impl Table {
+    /// Drops what is known of a container that is over.
+    pub(super) fn drop_ended(&mut self, container: &ContainerId) {
+        self.ended.remove(container);
+        self.ended_order.retain(|ended| ended != container);
+        self.sessions_ended.retain(|ended| ended != container);
+    }
+}
+
 /// Lets nobody more into a container, and ends those that are in it, the innermost first.
 pub(super) async fn end_inside(inner: &Inner, container: &ContainerId, entry: &Entry) {
     let ends: Vec<_> = {
@@ -184,6 +210,7 @@ pub(super) async fn end_inside(inner: &Inner, container: &ContainerId, entry: &E
 pub(super) fn forget_inside(inner: &Inner, container: &ContainerId) {
     let mut table = inner.containers.lock();
     table.ended.retain(|ended, _| !ended.is_inside(container));
+    table.sessions_ended.retain(|ended| !ended.is_inside(container));
     drop(table);
     for inside in super::supervise::list(&inner.containers_dir()).unwrap_or_default() {
         if inside.is_inside(container) {

@@ -157,11 +157,18 @@ async fn supervise(
     if !termination.leftovers.is_empty() {
         tracing::error!(%container, leftovers = termination.leftovers, "a container is not cleared away");
     }
-    end(&inner, &container, &entry, termination);
+    if let Some(forgotten) = end(&inner, &container, &entry, termination) {
+        blocking(&inner, move |inner| remove_record(&inner.files(forgotten.as_str()))).await;
+    }
 }
 
-/// Tells everybody who waits that a container is over.
-fn end(inner: &Inner, container: &ContainerId, entry: &Entry, termination: Termination) {
+/// Tells everybody who waits that a container is over. Gives the one that is forgotten for that.
+fn end(
+    inner: &Inner,
+    container: &ContainerId,
+    entry: &Entry,
+    termination: Termination,
+) -> Option<ContainerId> {
     let mut table = inner.containers.lock();
     table.live.remove(container);
     table.ended.insert(container.clone(), termination.clone());
@@ -174,7 +181,10 @@ fn end(inner: &Inner, container: &ContainerId, entry: &Entry, termination: Termi
     {
         table.ended.remove(&oldest);
     }
+    let forgotten = entry.session.get().and_then(|_| nested::session_over(&mut table, container));
+    drop(table);
     entry.termination.send_replace(Some(termination));
+    forgotten
 }
 
 fn record(files: &Files, termination: &Termination) {

@@ -1,16 +1,25 @@
 //! Who is let in by an agent that asks for names and secrets.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agent::Authentication;
 use transport::auth::{Credential, Credentials};
 
 use model::task::TaskState;
+use proto::mesos::v1 as mesos;
+use proto::mesos::v1::agent::Call;
+use proto::mesos::v1::agent::call::Type;
 use reqwest::StatusCode;
 use serde_json::json;
 use transport::auth::TokenKey;
 
+use crate::containers::{
+    BOTH, Encoding, Isolated, kill_nested, launch_nested, of as call_of, remove_nested, wait,
+    wait_nested, within,
+};
 use crate::master::AGENT;
+use crate::streams::{attach_input, attach_output, session};
 use crate::{PATIENCE, Site, client, command_task, executor_task, of};
 
 #[tokio::test]
@@ -92,6 +101,92 @@ async fn an_executor_speaks_for_itself_by_its_token_and_for_nobody_else() {
         }
     }
     site.end().await;
+}
+
+/// What an executor may do, to a container in its own.
+fn of_own(own: &mesos::ContainerId) -> Vec<Call> {
+    vec![
+        launch_nested(own.clone(), "sleep 1000"),
+        kill_nested(own.clone(), None),
+        wait_nested(own.clone()),
+        remove_nested(own.clone()),
+        session(own.clone(), "true"),
+        wait(own.clone()),
+        remove_nested(own.clone()),
+        call_of(Type::GetHealth),
+    ]
+}
+
+/// What the executor in `own` may not do.
+fn of_others(own: &mesos::ContainerId, other: &mesos::ContainerId) -> Vec<Call> {
+    let theirs = within(other.clone(), "n");
+    vec![
+        launch_nested(theirs.clone(), "true"),
+        wait_nested(theirs.clone()),
+        kill_nested(theirs.clone(), None),
+        remove_nested(theirs.clone()),
+        session(theirs.clone(), "true"),
+        attach_output(theirs),
+        attach_output(other.clone()),
+        wait(other.clone()),
+        // Its own one is its framework's.
+        wait(own.clone()),
+        attach_output(own.clone()),
+        // One in no other is an operator's.
+        wait(mesos::ContainerId { value: "alone".to_owned(), parent: None }),
+        call_of(Type::GetState),
+        call_of(Type::GetContainers),
+        call_of(Type::PruneImages),
+        call_of(Type::SetLoggingLevel),
+    ]
+}
+
+#[tokio::test]
+async fn an_executor_has_only_to_do_with_containers_in_its_own() {
+    let key = TokenKey::new(b"0123456789abcdef0123456789abcdef");
+    let settings = Authentication {
+        credentials: Some(Arc::new(Credentials::new([Credential::new("ops", "o")]))),
+        readonly: false,
+        readwrite: true,
+        executors: Some(Arc::new(key.clone())),
+    };
+    let isolated = Isolated::with(|options| options.authentication = settings).await;
+    let site = &isolated.site;
+    site.master.launch(executor_task(AGENT, "t2", "e2"));
+    site.launched("e2").await;
+    let of_other = site.container_of("e2").await;
+    let token = key.sign(&BTreeMap::from([
+        ("fid", crate::FRAMEWORK),
+        ("eid", "e1"),
+        ("cid", isolated.root.as_str()),
+    ]));
+    let ask = async |call: &Call, shown: String, encoding: Encoding| {
+        let request = site.post(call, encoding).header("authorization", shown);
+        let answer = request.send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
+    };
+    let by_token = async |call: &Call, encoding: Encoding| {
+        ask(call, format!("Bearer {token}"), encoding).await
+    };
+    let other = mesos::ContainerId { value: of_other, parent: None };
+    for encoding in BOTH {
+        for call in of_own(&isolated.id(&["n"])) {
+            let (status, text) = by_token(&call, encoding).await;
+            assert_eq!(status, 200, "{call:?}: {text}");
+        }
+        for call in of_others(&isolated.id(&[]), &other) {
+            let (status, text) = by_token(&call, encoding).await;
+            assert_eq!(status, 403, "{call:?}: {text}");
+        }
+        // Input comes as a stream.
+        let record = proto::recordio::encode(&encoding.write(&attach_input(other.clone())));
+        let request = site.streamed(encoding).bearer_auth(&token).body(record);
+        assert_eq!(request.send().await.expect("an answer").status(), 403);
+        // Operators may do all of it.
+        let by_name = Credential::new("ops", "o").basic();
+        assert_eq!(ask(&call_of(Type::GetState), by_name, encoding).await.0, 200);
+    }
+    isolated.end().await;
 }
 
 /// The token in the environment that the custom executor has written to its sandbox.

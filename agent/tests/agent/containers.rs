@@ -10,7 +10,7 @@ use prost::Message;
 use proto::mesos::v1 as mesos;
 use proto::mesos::v1::agent::call::{self, Type};
 use proto::mesos::v1::agent::{Call, Response};
-use reqwest::StatusCode;
+use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::master::AGENT;
@@ -21,6 +21,22 @@ use crate::{PATIENCE, Site, client, executor_task};
 pub(crate) enum Encoding {
     Json,
     Protobuf,
+}
+
+impl Encoding {
+    pub(crate) fn mime(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Protobuf => "application/x-protobuf",
+        }
+    }
+
+    pub(crate) fn write(self, call: &Call) -> Vec<u8> {
+        match self {
+            Self::Json => proto::json::to_vec(call),
+            Self::Protobuf => call.encode_to_vec(),
+        }
+    }
 }
 
 /// A site with isolation, and an executor's container in it.
@@ -104,18 +120,20 @@ impl Site {
         of.next().expect("it runs")["container_id"].as_str().expect("an id").to_owned()
     }
 
+    /// A call, not made yet.
+    pub(crate) fn post(&self, call: &Call, encoding: Encoding) -> RequestBuilder {
+        let kind = encoding.mime();
+        let request = client().post(self.url("/api/v1")).body(encoding.write(call));
+        request.header("content-type", kind).header("accept", kind)
+    }
+
     /// Makes a call and gives status, body as text, and the response where there is one.
     pub(crate) async fn operate(
         &self,
         call: &Call,
         encoding: Encoding,
     ) -> (StatusCode, String, Response) {
-        let (kind, body) = match encoding {
-            Encoding::Json => ("application/json", proto::json::to_vec(call)),
-            Encoding::Protobuf => ("application/x-protobuf", call.encode_to_vec()),
-        };
-        let request = client().post(self.url("/api/v1")).body(body);
-        let request = request.header("content-type", kind).header("accept", kind);
+        let request = self.post(call, encoding);
         let answer = tokio::time::timeout(PATIENCE, request.send()).await.expect("in time");
         let answer = answer.expect("an answer");
         let status = answer.status();

@@ -11,8 +11,10 @@ use proto::mesos::v1::container_info::docker_info::Network;
 use proto::mesos::v1::container_info::{MesosInfo, Type};
 use serde_json::json;
 
+use crate::containers::{Encoding, within};
 use crate::image::busybox;
 use crate::master::AGENT;
+use crate::streams::on_terminal;
 use crate::{Site, command_task};
 
 /// An agent on which containers have files of their own, from images in `directory`.
@@ -83,6 +85,48 @@ async fn a_task_runs_in_the_files_of_its_image_as_the_image_says() {
     let sandbox = output.lines().find_map(|line| line.strip_prefix("MESOS_DIRECTORY="));
     let sandbox = Path::new(sandbox.expect("it is told where that is outside"));
     assert_eq!(sandbox.join("file").metadata().expect("it was made").uid(), 1234);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_session_sees_the_files_of_an_image_and_the_environment_of_its_task() {
+    let images = tempfile::tempdir().expect("a directory");
+    let config = json!({"User": "web", "WorkingDir": "/home/web", "Entrypoint": ["/bin/sh", "-c"],
+                        "Env": ["PATH=/bin", "COLOUR=green", "SIZE=1"], "Cmd": ["sleep 1000"]});
+    busybox(&config).write_layout(&images.path().join("app:1"), "1");
+    let mut site = Site::with(|options| with_images(options, images.path())).await;
+    let secret = mesos::Secret {
+        r#type: Some(mesos::secret::Type::Value.into()),
+        value: Some(mesos::secret::Value { data: b"2".to_vec().into() }),
+        ..mesos::Secret::default()
+    };
+    let variable = mesos::environment::Variable {
+        name: "SIZE".to_owned(),
+        r#type: Some(mesos::environment::variable::Type::Secret.into()),
+        secret: Some(secret),
+        ..mesos::environment::Variable::default()
+    };
+    site.master.launch(mesos::TaskInfo {
+        command: Some(mesos::CommandInfo {
+            shell: Some(false),
+            environment: Some(mesos::Environment { variables: vec![variable] }),
+            ..mesos::CommandInfo::default()
+        }),
+        container: Some(mesos_container("app:1")),
+        ..command_task(AGENT, "t1", "")
+    });
+    site.master.status_of(TaskState::Running).await;
+    let root = mesos::ContainerId { value: site.container_of("t1").await, parent: None };
+    let command = "pwd; id -un; echo $COLOUR $SIZE $MESOS_TASK_ID $MESOS_SANDBOX; cat /old/new; \
+                   echo ${AGORA_IMAGE-none}; ls $MESOS_SANDBOX/stdout; exec 3<>/dev/tty && test -t 3 \
+                   && echo controlled; cat /proc/[0-9]*/cmdline | tr '\\0' ' '";
+    let call = on_terminal(within(root, "s"), command, 20, 70);
+    let (output, _) = site.output(&call, Encoding::Protobuf).await.whole().await;
+    let lines: Vec<&str> = output.split("\r\n").collect();
+    let seen = ["/home/web", "web", "green 2 t1 /mnt/mesos/sandbox", "new", "none"];
+    assert_eq!(lines[..5], seen, "{output}");
+    assert_eq!(lines[5..7], ["/mnt/mesos/sandbox/stdout", "controlled"], "{output}");
+    assert!(lines[7].contains("sleep 1000"), "{output}");
     site.end().await;
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures::StreamExt;
 use proto::mesos::v1::agent::call::Type;
 
 use crate::containers::{
@@ -167,6 +168,30 @@ async fn a_session_ends_with_its_connection_and_leaves_nothing() {
     output.whole().await;
     assert_eq!(site.end_of(id).await.1.as_deref(), Some("Container destroyed"));
     assert_eq!(sleeping("7654321"), Vec::<PathBuf>::new());
+    isolated.end().await;
+}
+
+#[tokio::test]
+async fn sessions_that_nobody_removes_are_forgotten_when_there_are_many() {
+    let isolated = Isolated::new().await;
+    let (site, encoding) = (&isolated.site, Encoding::Protobuf);
+    let id = |number: usize| isolated.id(&[&format!("s{number}")]);
+    let run = async |number: usize| {
+        let output = site.output(&session(id(number), "exit 3"), encoding).await;
+        output.whole().await;
+        assert_eq!(site.end_of(id(number)).await.0, Some(3 << 8));
+    };
+    run(0).await;
+    run(1).await;
+    let rest = futures::stream::iter(2..66).map(run).buffer_unordered(8);
+    rest.collect::<Vec<()>>().await;
+    for (number, is_known) in [(0, false), (1, false), (2, true), (65, true)] {
+        let status = if is_known { 200 } else { 404 };
+        site.expect(&wait_nested(id(number)), encoding, status).await;
+    }
+    // It is gone altogether, so another one may have its name.
+    site.output(&session(id(0), "exit 4"), encoding).await.whole().await;
+    assert_eq!(site.end_of(id(0)).await.0, Some(4 << 8));
     isolated.end().await;
 }
 

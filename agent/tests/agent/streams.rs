@@ -1,7 +1,6 @@
 //! Calls that are streams of records, each way and in both encodings.
 
 use bytes::Bytes;
-use prost::Message;
 use proto::mesos::v1 as mesos;
 use proto::mesos::v1::agent::call::attach_container_input::Type as InputType;
 use proto::mesos::v1::agent::call::{self, Type};
@@ -13,22 +12,6 @@ use tokio::sync::mpsc;
 
 use crate::containers::{Encoding, of, shell, wait_nested};
 use crate::{PATIENCE, Site, client};
-
-impl Encoding {
-    pub(crate) fn mime(self) -> &'static str {
-        match self {
-            Self::Json => "application/json",
-            Self::Protobuf => "application/x-protobuf",
-        }
-    }
-
-    pub(crate) fn write(self, call: &Call) -> Vec<u8> {
-        match self {
-            Self::Json => proto::json::to_vec(call),
-            Self::Protobuf => call.encode_to_vec(),
-        }
-    }
-}
 
 pub(crate) fn session(container_id: mesos::ContainerId, command: &str) -> Call {
     let launch = call::LaunchNestedContainerSession {
