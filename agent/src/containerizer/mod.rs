@@ -22,6 +22,7 @@ mod namespaces;
 mod nested;
 mod nnp;
 mod options;
+mod outcome;
 mod persistent;
 mod ports;
 mod posix;
@@ -51,7 +52,6 @@ use model::amount::Ranges;
 use model::ids::ContainerId;
 use parking_lot::Mutex;
 use proto::mesos::v1::NetworkInfo;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -67,6 +67,7 @@ pub use self::isolator::{Step, StepError};
 pub use self::logs::LogLimits;
 pub use self::nested::{KillError, NoPlace, Outer};
 pub use self::options::{NETWORK_PLUGINS_DIRS_DEFAULT, NetworkOptions, SharingOptions};
+pub use self::outcome::{Limitation, Recovered, Termination, Usage};
 pub use self::ports::PortOptions;
 pub use self::spec::{
     Class, CommandLine, Kind, LaunchSpec, Limits, Networks, PersistentVolume, Seccomp, Wanted,
@@ -239,71 +240,6 @@ pub enum LaunchError {
         /// Why, in its words.
         reason: String,
     },
-}
-
-/// A limit that a container broke.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Limitation {
-    /// The kernel killed for memory.
-    Memory,
-    /// The sandbox takes more of the disk.
-    Disk,
-    /// A persistent volume of this size takes more of the disk.
-    Volume {
-        /// How large it may become.
-        bytes: u64,
-    },
-    /// It listens on this port, which it was not given.
-    Port(u16),
-}
-
-/// How a container ended.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Termination {
-    /// The command's status in the form of wait(2). Absent: nobody knows.
-    pub status: Option<i32>,
-    /// The limit that it broke.
-    pub limitation: Option<Limitation>,
-    /// Whether it was ended by [`Containerizer::destroy`].
-    pub destroyed: bool,
-    /// What could not be cleared away, for people. Empty: nothing is left.
-    pub leftovers: String,
-}
-
-/// What a container uses.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Usage {
-    /// CPU time in programs.
-    pub cpus_user: Duration,
-    /// CPU time in the kernel.
-    pub cpus_system: Duration,
-    /// CPU periods with work to do.
-    pub cpu_periods: u64,
-    /// Those in which the quota ran out.
-    pub cpu_throttled_periods: u64,
-    /// Time spent waiting for quota.
-    pub cpu_throttled: Duration,
-    /// Memory. Absent: nobody counts.
-    pub mem_bytes: Option<u64>,
-    /// Processes and threads. Absent: nobody counts.
-    pub pids: Option<u64>,
-    /// What the sandbox took when it was last counted. Absent: it was not.
-    pub disk_used_bytes: Option<u64>,
-    /// What it may take. Absent: nobody counts, or asked for any.
-    pub disk_limit_bytes: Option<u64>,
-}
-
-/// What was found of the containers an agent knows.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Recovered {
-    /// Still running; [`Containerizer::wait`] tells their end.
-    pub running: Vec<ContainerId>,
-    /// Ended meanwhile; [`Containerizer::wait`] tells how.
-    pub ended: Vec<ContainerId>,
-    /// Nothing is known of them: never launched, or lost in a reboot.
-    pub missing: Vec<ContainerId>,
-    /// Containers that nobody knows and that were destroyed.
-    pub orphans: Vec<ContainerId>,
 }
 
 /// Runs containers. Dropping it leaves them running, to be recovered by another one.
