@@ -130,7 +130,11 @@ pub(crate) async fn run(
             Ended::Refused(why) => {
                 // It does not end by itself: somebody has to look at the credentials.
                 if told.as_ref() != Some(&why) {
-                    tracing::error!(address, why, "the master refuses this agent; asking again");
+                    tracing::error!(
+                        address,
+                        why,
+                        "no link to this master is to be had; asking again"
+                    );
                     told = Some(why);
                 }
             }
@@ -219,7 +223,11 @@ fn refused(status: &tonic::Status) -> Ended {
         None if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
             Ended::Refused(status.message().to_owned())
         }
-        None => Ended::Failed(status.message().to_owned()),
+        // Nor does that end by itself.
+        None => match transport::tls::explain(status) {
+            Some(why) => Ended::Refused(why),
+            None => Ended::Failed(status.message().to_owned()),
+        },
     }
 }
 

@@ -17,7 +17,7 @@ use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
 use crate::containerizer::{
-    Class, CommandLine, Kind, LaunchSpec, Limits, Outer, Termination, Wanted,
+    Class, CommandLine, Kind, LaunchSpec, Limits, Networks, Outer, Termination, Wanted,
 };
 use crate::images::{Given, Provisioned};
 use crate::launcher::{Identity, Io, Rootfs, Window};
@@ -93,7 +93,7 @@ impl Real {
             identity: owner,
             workdir: image.as_ref().and_then(Provisioned::workdir),
             image,
-            shown: self.shown(&wanted),
+            shown: self.shown(wanted.networks != Networks::Host),
             wanted,
             small: false,
         })

@@ -26,6 +26,7 @@ use crate::containerizer::{
     Termination, Usage, Wanted,
 };
 use crate::containers::{Containers, Found};
+use crate::executor::CA_VARIABLE;
 use crate::fetcher::{Fetcher, Uri};
 use crate::images::{Given, Images, Provisioned, Start, WantedImage, Way};
 use crate::launcher::{Identity, Io, Rootfs, Volume, VolumeSource};
@@ -52,6 +53,8 @@ pub(crate) struct Surroundings {
     pub(crate) executor_shutdown_grace_period: Duration,
     pub(crate) executor_reregistration_timeout: Duration,
     pub(crate) switch_user: bool,
+    /// Where those are whose word to trust on who this agent is. Absent: its port speaks no TLS.
+    pub(crate) ca: Option<PathBuf>,
     /// Signs what executors show the agent. Absent: they show nothing.
     pub(crate) token_key: Option<Arc<TokenKey>>,
     /// Whether containers of type DOCKER are run.
@@ -184,13 +187,16 @@ impl Real {
         wanted.persistent = self.persistent(launch);
         let mut environment =
             self.environment(launch, &run, &sandbox, &executor, image.as_ref(), home);
-        if wanted.networks != Networks::Host {
+        let uses_socket = self.uses_socket(&wanted, image.is_some());
+        if uses_socket {
             // Where it starts an image may say.
             let path = match &image {
                 Some(_) => format!("{}/{}", Rootfs::SANDBOX, socket::SEEN_AT),
                 None => socket::SEEN_AT.to_owned(),
             };
             environment.push((SOCKET_VARIABLE.to_owned(), path));
+        } else if let Some(ca) = &self.around.ca {
+            environment.push((CA_VARIABLE.to_owned(), ca.display().to_string()));
         }
         Ok(LaunchSpec {
             container: launch.container.clone(),
@@ -204,7 +210,7 @@ impl Real {
             limits: limits(&launch.resources, &launch.executor.resources, &infos),
             ports: launch.resources.ranges("ports"),
             hostname: wanted.hostname.clone(),
-            shown: self.shown(&wanted),
+            shown: self.shown(uses_socket),
             wanted,
             small: is_built_in(launch),
             kind: Kind {
@@ -220,9 +226,14 @@ impl Real {
         seen_by(&self.around.work_dir, tasks.chain([&launch.executor.resources]))
     }
 
-    /// What is put into the container by this agent: from another network the way to it may be none
-    /// but its socket.
-    pub(crate) fn shown(&self, wanted: &Wanted) -> Vec<Volume> {
+    /// Whether an executor is to come by the socket: from another network the way to this agent may be
+    /// no other, and from among other files there is none of those to check its certificate by.
+    fn uses_socket(&self, wanted: &Wanted, has_image: bool) -> bool {
+        wanted.networks != Networks::Host || (has_image && self.around.ca.is_some())
+    }
+
+    /// What is put into the container by this agent: the way to its socket, if that is used.
+    pub(crate) fn shown(&self, uses_socket: bool) -> Vec<Volume> {
         let socket = Volume {
             source: VolumeSource::Host(self.around.socket_dir.clone()),
             container_path: Path::new(socket::SEEN_AT)
@@ -231,7 +242,7 @@ impl Real {
                 .into(),
             read_only: true,
         };
-        if wanted.networks == Networks::Host { Vec::new() } else { vec![socket] }
+        if uses_socket { vec![socket] } else { Vec::new() }
     }
 
     /// Has the image here that is wanted, if one is.

@@ -97,14 +97,20 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let options = Options { work_dir: work_dir.clone(), ..options };
     let machine = Machine::detect(&work_dir)?;
     let bound = bind(&options).await?;
+    // Executors have no certificates, but tokens.
+    let bound = bound
+        .with_tls(options.identity.tls().cloned())
+        .open_without_certificate(&[api::EXECUTOR_PATH]);
     let address = advertised(&options, bound.local_addr());
     let shut = &options.authentication;
+    let all_shut = options.identity.requires_certificates();
     let doors = [
-        ("read", shut.readonly),
-        ("change things", shut.readwrite),
+        ("read", all_shut || shut.readonly),
+        ("change things", all_shut || shut.readwrite),
         ("speak for executors", shut.executors.is_some()),
     ];
-    warn_of_open_doors("agent", bound.local_addr().ip(), &doors);
+    let is_tls = options.identity.tls().is_some();
+    warn_of_open_doors("agent", bound.local_addr().ip(), &doors, is_tls);
     let info = describe(&options, &machine, address)?;
     let description = description(&info, address);
 
@@ -386,6 +392,8 @@ fn real(
         })
     };
     let images = settings.clone().map(open).transpose()?;
+    let ca = options.identity.tls().map(|tls| tls.ca());
+    let ca = ca.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     let around = Surroundings {
         work_dir: options.work_dir.clone(),
         address,
@@ -395,6 +403,7 @@ fn real(
         recovery_timeout: options.recovery_timeout,
         executor_shutdown_grace_period: options.executor_shutdown_grace_period,
         executor_reregistration_timeout: options.executor_reregistration_timeout,
+        ca,
         token_key: options.authentication.executors.clone(),
         docker_containers: settings.as_ref().is_some_and(|it| it.docker_containers),
         switch_user: options.switch_user && nix::unistd::geteuid().is_root(),

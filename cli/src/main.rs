@@ -5,6 +5,7 @@ mod daemon;
 #[cfg(test)]
 mod flags_page;
 mod spelling;
+mod tls;
 
 use clap::{Parser, Subcommand};
 use client::{Cluster, ClusterArgs, Failure};

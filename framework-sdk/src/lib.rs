@@ -13,5 +13,6 @@ pub mod store;
 pub use framework_core::session::End;
 pub use transport::auth::{Credential, CredentialError};
 pub use transport::identity::Identity;
+pub use transport::tls;
 
 pub use client::{CallError, Client, ClientOptions, EventStream, Handle, Protocol, SessionEvent};

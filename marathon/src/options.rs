@@ -95,6 +95,13 @@ pub struct Options {
     pub flags: BTreeMap<String, String>,
 }
 
+impl Options {
+    /// Where a person or a client finds the instance at `address` (`host:port`).
+    pub(crate) fn url(&self, address: &str) -> String {
+        format!("{}://{address}", self.identity.scheme())
+    }
+}
+
 impl Default for Options {
     /// On a free port of the loopback address, with a master on this machine.
     fn default() -> Self {

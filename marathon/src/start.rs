@@ -100,9 +100,11 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     transport::metrics::install();
     transport::install_tls_provider();
     let bound = Server::bind(SocketAddr::new(options.http_address, options.http_port)).await?;
+    let bound = bound.with_tls(options.identity.tls().cloned());
     let address = bound.local_addr();
-    let doors = [("run and end apps", options.http_credentials.is_some())];
-    warn_of_open_doors("Marathon", address.ip(), &doors);
+    let is_shut = options.identity.requires_certificates() || options.http_credentials.is_some();
+    let (doors, is_tls) = ([("run and end apps", is_shut)], options.identity.tls().is_some());
+    warn_of_open_doors("Marathon", address.ip(), &doors, is_tls);
     let own = advertised(&options, address);
 
     let stop = CancellationToken::new();
@@ -133,8 +135,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         stop: stop.clone(),
     });
     let election = tokio::spawn(election.run());
-    let shared =
-        Shared { own, options, view, candidate, requests, bus, vault, http: api::client() };
+    let http = api::client(&options.identity);
+    let shared = Shared { own, options, view, candidate, requests, bus, vault, http };
     let router = api::router(Arc::new(shared));
     let served = tokio::spawn(bound.serve(router, stop.clone()));
     Ok(Running { address, stop, driver, election, served })
@@ -179,7 +181,7 @@ fn config(options: &Options) -> Config {
 fn framework(options: &Options, own: &str) -> FrameworkInfo {
     let info =
         builders::framework(&options.framework_name, &options.mesos_user, options.failover_timeout);
-    let webui = options.webui_url.clone().unwrap_or_else(|| format!("http://{own}"));
+    let webui = options.webui_url.clone().unwrap_or_else(|| options.url(own));
     FrameworkInfo {
         roles: vec![options.mesos_role.clone()],
         checkpoint: Some(options.checkpoint),

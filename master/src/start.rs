@@ -94,16 +94,18 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     transport::install_tls_provider();
     let started_at = wall_clock();
     let bound = Server::bind(SocketAddr::new(options.ip, options.port)).await?;
+    let bound = bound.with_tls(options.identity.tls().cloned());
     let address = bound.local_addr();
     let shut = &options.authentication;
+    let all_shut = options.identity.requires_certificates();
     let doors = [
-        ("subscribe frameworks", shut.frameworks),
-        ("read", shut.readonly),
-        ("change things", shut.readwrite),
-        ("register agents", shut.agents),
-        ("take part as a master", shut.masters),
+        ("subscribe frameworks", all_shut || shut.frameworks),
+        ("read", all_shut || shut.readonly),
+        ("change things", all_shut || shut.readwrite),
+        ("register agents", all_shut || shut.agents),
+        ("take part as a master", all_shut || shut.masters),
     ];
-    warn_of_open_doors("master", address.ip(), &doors);
+    warn_of_open_doors("master", address.ip(), &doors, options.identity.tls().is_some());
     let facts = Facts::new(&options, options.advertised(address), started_at);
     write_address(&options, address)?;
     let listed = options.whitelist.clone().map(|path| match whitelist::read(&path) {

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
 
+use crate::identity::Identity;
+
 /// Redirects and candidates tried for one request. A cluster has at most five masters; twice round
 /// is enough to find a leader that is there.
 const TRIES_MAX: usize = 12;
@@ -62,6 +64,7 @@ pub enum RecordError {
 /// between rounds: a caller that gets [`CallError::NoLeader`] backs off and calls again.
 pub struct Leader {
     http: reqwest::Client,
+    scheme: &'static str,
     candidates: Vec<String>,
     current: Mutex<Current>,
 }
@@ -73,21 +76,22 @@ struct Current {
 }
 
 impl Leader {
-    /// A client for `candidates` (`host:port` each).
+    /// A client for `candidates` (`host:port` each), which shows them who it is.
     ///
     /// # Panics
     ///
     /// Without any candidate.
-    pub fn new(candidates: Vec<String>) -> Self {
-        crate::install_tls_provider();
-        let http = reqwest::Client::builder()
+    pub fn new(candidates: Vec<String>, identity: &Identity) -> Self {
+        let http = identity
+            .http()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_WITHIN)
             .tcp_nodelay(true)
             .build()
             .expect("nothing in these settings can fail");
         let address = candidates.first().expect("at least one address").clone();
-        Self { http, candidates, current: Mutex::new(Current { address, next: 1 }) }
+        let scheme = identity.scheme();
+        Self { http, scheme, candidates, current: Mutex::new(Current { address, next: 1 }) }
     }
 
     /// Who led last, or is asked first: `host:port`.
@@ -127,10 +131,10 @@ impl Leader {
     ) -> Result<reqwest::Response, CallError> {
         let mut last = String::new();
         for _ in 0..TRIES_MAX.max(2 * self.candidates.len()) {
-            let address = self.address();
+            let (scheme, address) = (self.scheme, self.address());
             let request = self
                 .http
-                .request(method.clone(), format!("http://{address}{path}"))
+                .request(method.clone(), format!("{scheme}://{address}{path}"))
                 .headers(headers.clone())
                 .body(body.clone());
             match request.send().await {
@@ -176,7 +180,8 @@ impl Leader {
 /// `host:port` of a `Location`, which is scheme-relative (`//host:port/path`) from masters of all
 /// but the oldest kind.
 pub fn location_address(location: &str) -> Option<String> {
-    let rest = location.strip_prefix("http:").unwrap_or(location).strip_prefix("//")?;
+    let schemeless = location.strip_prefix("https:").or_else(|| location.strip_prefix("http:"));
+    let rest = schemeless.unwrap_or(location).strip_prefix("//")?;
     let address = rest.split(['/', '?']).next()?;
     let (host, port) = address.rsplit_once(':')?;
     (!host.is_empty() && port.parse::<u16>().is_ok()).then(|| address.to_owned())
@@ -256,6 +261,7 @@ mod tests {
             ("//m1:5050/api/v1", Some("m1:5050")),
             ("//m1:5050", Some("m1:5050")),
             ("http://10.0.0.1:5050/x", Some("10.0.0.1:5050")),
+            ("https://m1:5050/x", Some("m1:5050")),
             ("//[::1]:5050/x", Some("[::1]:5050")),
             ("/relative", None),
             ("//m1/no-port", None),
@@ -284,7 +290,7 @@ mod tests {
         let addresses =
             [dead.local_addr(), electing, follower].iter().map(ToString::to_string).collect();
         drop(dead);
-        let client = Leader::new(addresses);
+        let client = Leader::new(addresses, &Identity::default());
         let answer = client
             .send(Method::POST, "/call", HeaderMap::new(), Bytes::from_static(b"hello"))
             .await
@@ -300,7 +306,7 @@ mod tests {
                 .fallback(|| async { (StatusCode::SERVICE_UNAVAILABLE, "No leader elected") }),
         )
         .await;
-        let client = Leader::new(vec![electing.to_string()]);
+        let client = Leader::new(vec![electing.to_string()], &Identity::default());
         let error = client
             .send(Method::GET, "/", HeaderMap::new(), Bytes::new())
             .await
@@ -339,7 +345,7 @@ mod tests {
     }
 
     async fn reqwest_get(address: SocketAddr) -> reqwest::Response {
-        let client = Leader::new(vec![address.to_string()]);
+        let client = Leader::new(vec![address.to_string()], &Identity::default());
         client.send(Method::GET, "/", HeaderMap::new(), Bytes::new()).await.expect("an answer")
     }
 }

@@ -1,14 +1,17 @@
 //! What gRPC services and their clients share.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
+use hyper_util::rt::TokioIo;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
 use crate::http::Refused;
 use crate::identity::{Identity, Shown};
+use crate::tls::Speaks;
 
 /// Bytes of one gRPC message, both ways. An agent that comes back brings all its tasks in one; ten
 /// thousand of them with their environments stay below.
@@ -66,14 +69,23 @@ pub type Channel = InterceptedService<tonic::transport::Channel, Shown>;
 /// and again when it has to.
 pub fn channel(address: &str, identity: &Identity) -> Result<Channel, tonic::transport::Error> {
     crate::install_tls_provider();
-    let channel = Endpoint::from_shared(format!("{}://{address}", identity.scheme()))?
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(CONNECT_WITHIN)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
         .keep_alive_while_idle(true)
-        .http2_adaptive_window(true)
-        .connect_lazy();
+        .http2_adaptive_window(true);
+    let channel = match identity.tls() {
+        None => endpoint.connect_lazy(),
+        Some(tls) => {
+            let (tls, address) = (tls.clone(), Arc::<str>::from(address));
+            endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+                let (tls, address) = (tls.clone(), address.clone());
+                async move { tls.connect(&address, Speaks::Grpc).await.map(TokioIo::new) }
+            }))
+        }
+    };
     Ok(InterceptedService::new(channel, identity.shown()))
 }
 

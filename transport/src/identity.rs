@@ -6,27 +6,47 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 
 use crate::auth::Credential;
+use crate::tls::{ClientCerts, Tls};
 
 /// What a client shows to whoever it calls. The default shows nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     credential: Option<Credential>,
+    tls: Option<Tls>,
 }
 
 impl Identity {
     /// An identity by name and secret, if there is one.
     pub fn of(credential: Option<Credential>) -> Self {
-        Self { credential }
+        Self { credential, tls: None }
     }
 
-    /// The name that is shown, if there is one.
-    pub fn principal(&self) -> Option<&str> {
-        self.credential.as_ref().map(|credential| &*credential.principal)
+    /// Calls others by TLS, if there is one, and shows them its certificate if they ask for one.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// The same without name and secret: for what is passed on in somebody else's name.
+    #[must_use]
+    pub fn without_credential(&self) -> Self {
+        Self { credential: None, tls: self.tls.clone() }
+    }
+
+    /// What others are called by, if it is TLS.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    /// Whether nobody comes in without a certificate where this is served with.
+    pub fn requires_certificates(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client_certs() == ClientCerts::Required)
     }
 
     /// What URLs of those that are called begin with.
     pub fn scheme(&self) -> &'static str {
-        "http"
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// Where an HTTP client begins that shows this identity with each request.
@@ -36,7 +56,11 @@ impl Identity {
         if let Some(value) = self.authorization() {
             headers.insert(header::AUTHORIZATION, value);
         }
-        reqwest::Client::builder().default_headers(headers)
+        let client = reqwest::Client::builder().default_headers(headers);
+        match &self.tls {
+            Some(tls) => client.tls_backend_preconfigured(tls.http_config()),
+            None => client,
+        }
     }
 
     /// What shows this identity with each gRPC call.

@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod paths;
 pub mod records;
 pub mod server;
+pub mod tls;
 
 /// Makes the process's TLS provider known. Done by whatever builds a client; repeats are harmless.
 pub fn install_tls_provider() {

@@ -1,8 +1,8 @@
 //! One port for HTTP/1.1, HTTP/2 and gRPC.
 //!
 //! The first bytes of a connection say which HTTP it speaks, and the content type of a request says
-//! whether it is gRPC. Authentication of connections and requests will sit here, between the
-//! accepted socket and the router.
+//! whether it is gRPC. With [`Bound::with_tls`] all of that is within TLS, and whoever has shown a
+//! certificate comes with a [`crate::auth::Principal`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -25,6 +26,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
+
+use crate::auth::Principal;
+use crate::http::Refused;
+use crate::tls::{Acceptor, Tls};
 
 /// Connections served at once. Past it a new one is closed at once and counted, so that those that
 /// are there (the agents' links above all) keep their share of memory and file descriptors.
@@ -74,6 +79,9 @@ pub struct Bound {
     listener: TcpListener,
     local_addr: SocketAddr,
     connections_max: usize,
+    tls: Option<Tls>,
+    /// Paths that need no certificate.
+    open: &'static [&'static str],
 }
 
 /// Who is at the other end of the connection: an extension of every request.
@@ -92,7 +100,8 @@ impl Server {
         let bound = async {
             let listener = TcpListener::bind(addr).await?;
             let local_addr = listener.local_addr()?;
-            Ok(Bound { listener, local_addr, connections_max: CONNECTIONS_MAX })
+            let (connections_max, tls, open) = (CONNECTIONS_MAX, None, &[][..]);
+            Ok(Bound { listener, local_addr, connections_max, tls, open })
         };
         bound.await.map_err(|source| BindError { addr, source })
     }
@@ -111,12 +120,35 @@ impl Bound {
         self
     }
 
+    /// Serves within TLS, if there is one.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Where a certificate is required, answers requests to these paths without one as well. Others
+    /// then are not refused by the handshake, but by 401.
+    #[must_use]
+    pub fn open_without_certificate(mut self, paths: &'static [&'static str]) -> Self {
+        self.open = paths;
+        self
+    }
+
     /// Serves `router` until `stop` is cancelled, then lets calls under way end for a short while.
     ///
     /// Handlers of endless responses must watch `stop` too, or they are cut off at the end of it.
     pub async fn serve(self, router: Router, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(self.connections_max));
         let connections = TaskTracker::new();
+        let acceptor = self.tls.map(|tls| Acceptor::new(tls, !self.open.is_empty()));
+        let router = match &acceptor {
+            Some(acceptor) if acceptor.asks_later() => {
+                let open = self.open;
+                router.layer(from_fn(move |request, next| ask_for_certificate(open, request, next)))
+            }
+            Some(_) | None => router,
+        };
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -134,9 +166,9 @@ impl Bound {
                 ::metrics::counter!("agora_connections_refused").increment(1);
                 continue;
             };
-            let (router, stop) = (router.clone(), stop.clone());
+            let (router, stop, acceptor) = (router.clone(), stop.clone(), acceptor.clone());
             connections.spawn(async move {
-                serve_connection(stream, peer, router, stop).await;
+                serve_connection(stream, peer, acceptor, router, stop).await;
                 drop(place);
             });
         }
@@ -151,11 +183,28 @@ impl Bound {
 async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
+    acceptor: Option<Acceptor>,
     router: Router,
     stop: CancellationToken,
 ) {
     // Events are small and must not wait for more to come.
     let _ = stream.set_nodelay(true);
+    let Some(acceptor) = acceptor else {
+        return serve_stream(stream, peer, None, router, stop).await;
+    };
+    let accepted = acceptor.accept(stream, FIRST_BYTES_WITHIN);
+    let Some(Some(accepted)) = stop.run_until_cancelled(accepted).await else { return };
+    serve_stream(accepted.stream, peer, accepted.principal, router, stop).await;
+}
+
+/// Serves what is said on one connection, whatever is below.
+async fn serve_stream<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+    peer: SocketAddr,
+    principal: Option<Principal>,
+    router: Router,
+    stop: CancellationToken,
+) {
     let sniffed = tokio::select! {
         sniffed = timeout(FIRST_BYTES_WITHIN, sniff(stream)) => sniffed,
         () = stop.cancelled() => return,
@@ -166,6 +215,9 @@ async fn serve_connection(
     let cut_token = cut.0.clone();
     let service = router.map_request(move |mut request: Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Peer(peer));
+        if let Some(principal) = &principal {
+            request.extensions_mut().insert(principal.clone());
+        }
         if !http2 {
             request.extensions_mut().insert(cut.clone());
         }
@@ -205,10 +257,27 @@ fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
     if http2 { builder.http2_only() } else { builder.http1_only() }
 }
 
+/// Lets those through who have shown a certificate, and to some paths everybody.
+async fn ask_for_certificate(
+    open: &'static [&'static str],
+    request: Request,
+    next: Next,
+) -> Response {
+    let extensions = request.extensions();
+    if extensions.get::<Principal>().is_some() || open.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let text = "A client certificate is needed, with a name in it";
+    if is_grpc(request.headers()) {
+        return tonic::Status::unauthenticated(text).into_http::<axum::body::Body>();
+    }
+    Refused::new(StatusCode::UNAUTHORIZED, text).into_response()
+}
+
 /// Reads until it is clear whether this is HTTP/2, and puts what was read back in front.
 ///
 /// The HTTP library can tell too, but sets no time limit on it.
-async fn sniff(mut stream: TcpStream) -> io::Result<(bool, Replayed)> {
+async fn sniff<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<(bool, Replayed<S>)> {
     let mut head = [0; PREFACE.len()];
     let mut filled = 0;
     while filled < head.len() {
@@ -226,14 +295,14 @@ async fn sniff(mut stream: TcpStream) -> io::Result<(bool, Replayed)> {
 }
 
 /// A stream whose first bytes were read already and are given out again.
-struct Replayed {
+struct Replayed<S> {
     head: [u8; PREFACE.len()],
     next: usize,
     end: usize,
-    stream: TcpStream,
+    stream: S,
 }
 
-impl AsyncRead for Replayed {
+impl<S: AsyncRead + Unpin> AsyncRead for Replayed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -249,7 +318,7 @@ impl AsyncRead for Replayed {
     }
 }
 
-impl AsyncWrite for Replayed {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Replayed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -288,15 +357,18 @@ pub fn one_port(rest: Router, services: tonic::service::Routes) -> Router {
 }
 
 async fn nothing_here(headers: HeaderMap) -> Response {
-    let grpc = headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if grpc {
+    if is_grpc(&headers) {
         tonic::Status::unimplemented("this server has no such method")
             .into_http::<axum::body::Body>()
     } else {
         StatusCode::NOT_FOUND.into_response()
     }
+}
+
+/// Whether a request with these headers is one of gRPC.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 #[cfg(test)]

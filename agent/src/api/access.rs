@@ -43,7 +43,7 @@ pub(super) fn gate(settings: &Authentication) -> Gate {
 fn realm_of(_: &Method, path: &str) -> Option<&'static str> {
     match path {
         "/health" | "/version" => None,
-        "/api/v1/executor" => Some(EXECUTOR),
+        super::EXECUTOR_PATH => Some(EXECUTOR),
         "/api/v1" | "/api/v1/operator" | "/logging/toggle" => Some(READWRITE),
         _ => Some(READONLY),
     }

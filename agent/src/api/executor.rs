@@ -17,6 +17,9 @@ use super::{Api, access};
 use crate::handle::{NoAnswer, Sink};
 use crate::wire::{self, Whereabouts};
 
+/// Where it is called.
+pub(crate) const PATH: &str = "/api/v1/executor";
+
 /// Events that may wait for one executor. It is on this machine, so one this far behind hangs.
 const QUEUE: QueueLimits = QueueLimits { records_max: 16_384, bytes_max: 64 << 20 };
 

@@ -12,6 +12,7 @@ mod state;
 mod streamed;
 
 pub(crate) use access::token as executor_token;
+pub(crate) use executor::PATH as EXECUTOR_PATH;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -70,7 +71,7 @@ async fn networks(api: &Api, container: &ContainerId) -> Vec<NetworkInfo> {
 pub(crate) fn router(api: Api) -> Router {
     let gate = access::gate(&api.shared.options.authentication);
     let routes = Router::new()
-        .route("/api/v1/executor", any(executor::call))
+        .route(EXECUTOR_PATH, any(executor::call))
         .route("/api/v1", any(operator::call))
         .route("/api/v1/operator", any(operator::call))
         .route("/health", any(|| async { axum::http::StatusCode::OK }))

@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::SendRequest;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use transport::tls::{self, ClientCerts, Speaks, Tls, TlsFiles};
+
+use crate::api::EXECUTOR_PATH;
 
 /// How long the agent may take to answer a call. It writes to disk before it does.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,6 +33,8 @@ pub(super) struct Agent {
     pub(super) endpoint: String,
     /// A file to reach it by rather than by its address, which may not lead out of this network.
     pub(super) socket: Option<PathBuf>,
+    /// Whose word to trust on who the agent is. Absent: its port speaks no TLS.
+    pub(super) ca: Option<PathBuf>,
     pub(super) token: Option<String>,
 }
 
@@ -69,23 +76,23 @@ impl Agent {
         &self,
         call: Vec<u8>,
     ) -> Result<Response<hyper::body::Incoming>, Box<dyn std::error::Error + Send + Sync>> {
-        // A connection ends with the answer's body, or when nobody reads that any more.
         let mut sender = if let Some(socket) = &self.socket {
-            let stream = TokioIo::new(UnixStream::connect(socket).await?);
-            let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-            tokio::spawn(connection);
-            sender
+            speak(UnixStream::connect(socket).await?).await?
+        } else if let Some(ca) = &self.ca {
+            // Read each time: the agent may have got its certificate from somebody else since.
+            let client_certs = ClientCerts::None;
+            let tls = Tls::load(TlsFiles { own: None, ca: ca.clone(), client_certs })?;
+            let connected = tls.connect(&self.endpoint, Speaks::Http1).await;
+            speak(connected.map_err(|error| tls::explain(&error).unwrap_or(error.to_string()))?)
+                .await?
         } else {
             let stream = TcpStream::connect(&self.endpoint).await?;
             stream.set_nodelay(true)?;
-            let stream = TokioIo::new(stream);
-            let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-            tokio::spawn(connection);
-            sender
+            speak(stream).await?
         };
         let mut request = Request::builder()
             .method(Method::POST)
-            .uri("/api/v1/executor")
+            .uri(EXECUTOR_PATH)
             .header(HOST, &self.endpoint)
             .header(CONTENT_TYPE, PROTOBUF)
             .header(ACCEPT, PROTOBUF);
@@ -94,6 +101,15 @@ impl Agent {
         }
         Ok(sender.send_request(request.body(Full::new(Bytes::from(call)))?).await?)
     }
+}
+
+/// Begins to speak HTTP. The connection ends with the answer's body, or when nobody reads that any more.
+async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+) -> hyper::Result<SendRequest<Full<Bytes>>> {
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 impl Events {

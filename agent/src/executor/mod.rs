@@ -44,6 +44,9 @@ const IDLE: Duration = Duration::from_secs(3_600);
 /// What happens faster than it is dealt with waits at its source once so much is waiting.
 const INPUTS_MAX: usize = 256;
 
+/// Where an executor finds the certificates that its agent's is to be checked by.
+pub(crate) const CA_VARIABLE: &str = "MESOS_AGENT_TLS_CA_FILE";
+
 /// What the agent tells an executor through its environment.
 #[derive(Clone, Debug)]
 pub struct ExecutorOptions {
@@ -51,6 +54,8 @@ pub struct ExecutorOptions {
     pub agent_endpoint: String,
     /// `MESOS_DOMAIN_SOCKET`: a file to reach the agent by. Absent: by its endpoint.
     pub socket: Option<PathBuf>,
+    /// `MESOS_AGENT_TLS_CA_FILE`: whose word to trust on who the agent is. Absent: its port speaks no TLS.
+    pub ca: Option<PathBuf>,
     /// `MESOS_FRAMEWORK_ID`.
     pub framework_id: String,
     /// `MESOS_EXECUTOR_ID`.
@@ -102,6 +107,7 @@ impl ExecutorOptions {
         Ok(Self {
             agent_endpoint: required("MESOS_AGENT_ENDPOINT")?,
             socket: lookup(crate::socket::SOCKET_VARIABLE).map(PathBuf::from),
+            ca: lookup(CA_VARIABLE).map(PathBuf::from),
             framework_id: required("MESOS_FRAMEWORK_ID")?,
             executor_id: required("MESOS_EXECUTOR_ID")?,
             token: lookup("MESOS_EXECUTOR_AUTHENTICATION_TOKEN"),
@@ -172,6 +178,7 @@ impl Shell {
         let agent = Agent {
             endpoint: options.agent_endpoint.clone(),
             socket: options.socket.clone(),
+            ca: options.ca.clone(),
             token: options.token.clone(),
         };
         let identification = Identification {

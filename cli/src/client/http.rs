@@ -1,5 +1,6 @@
 //! Asking masters, agents and Marathon over HTTP, and saying well what went wrong.
 
+use crate::tls::ClientTls;
 use clap::Args;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub(crate) struct ClusterArgs {
     /// The same for Marathon; by default as for the masters
     #[arg(long, env = "AGORA_MARATHON_CREDENTIAL", global = true)]
     pub(crate) marathon_credential: Option<PathBuf>,
+    #[command(flatten)]
+    tls: ClientTls,
     /// Print JSON for programs instead of tables for people
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -89,12 +92,14 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A cluster by its addresses. Nothing is asked yet.
     pub(crate) fn new(args: &ClusterArgs) -> Result<Self, Failure> {
+        let tls = args.tls.load().map_err(|error| Failure::Local(format!("{error:#}")))?;
         let identity = match &args.credential {
             Some(path) => identity_of(path)?,
             None => Identity::default(),
         };
+        let identity = identity.with_tls(tls.clone());
         let at_marathon = match &args.marathon_credential {
-            Some(path) => identity_of(path)?,
+            Some(path) => identity_of(path)?.with_tls(tls),
             None => identity.clone(),
         };
         let list = |text: &str| text.split(',').map(|one| one.trim().to_owned()).collect();
@@ -326,7 +331,10 @@ async fn read(url: &str, answer: reqwest::Response) -> Result<Value, Failure> {
     }
     let mut message = said(&text).unwrap_or_else(|| format!("{url} answered {status}"));
     if status == reqwest::StatusCode::UNAUTHORIZED {
-        message.push_str("\nGive a file with a name and its secret by --credential.");
+        message.push_str(
+            "\nGive a file with a name and its secret by --credential, or a certificate by \
+             --tls_cert_file and --tls_key_file.",
+        );
     }
     if status == reqwest::StatusCode::NOT_FOUND {
         return Err(Failure::NotFound(message));
@@ -356,6 +364,9 @@ fn said(body: &str) -> Option<String> {
 }
 
 fn root_cause(error: &reqwest::Error) -> String {
+    if let Some(why) = transport::tls::explain(error) {
+        return why;
+    }
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

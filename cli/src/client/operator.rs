@@ -273,7 +273,8 @@ async fn ask_from<T>(
     first: &str,
     ask: &impl AsyncFn(RaftAdminClient<Channel>) -> Result<tonic::Response<T>, Status>,
 ) -> Asked<T> {
-    let mut address = first.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let address = first.split_once("://").map_or(first, |(_, address)| address);
+    let mut address = address.trim_end_matches('/').to_owned();
     let mut by_master = false;
     let mut hops = 0;
     loop {
@@ -292,7 +293,7 @@ async fn ask_from<T>(
         };
         // What goes wrong on the way has a source on this side.
         by_master |= std::error::Error::source(&status).is_none();
-        let cause = status.message().to_owned();
+        let cause = transport::tls::explain(&status).unwrap_or(status.message().to_owned());
         match status.code() {
             Code::Unavailable | Code::Aborted | Code::Unknown | Code::Cancelled => {
                 match transport::grpc::leader_of(&status) {

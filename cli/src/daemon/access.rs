@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use transport::auth::{Credential, Credentials, TokenKey};
 use transport::identity::Identity;
+use transport::tls::Tls;
 
 /// A way to prove who one is, by Mesos's name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -57,7 +58,11 @@ pub(crate) struct OfMaster {
 
 impl OfMaster {
     /// Sets these in `options`.
-    pub(crate) fn apply(self, options: &mut master::Options) -> anyhow::Result<()> {
+    pub(crate) fn apply(
+        self,
+        options: &mut master::Options,
+        tls: Option<&Tls>,
+    ) -> anyhow::Result<()> {
         let settings = master::Authentication {
             credentials: credentials(self.credentials.as_deref())?,
             frameworks: self.authenticate_http_frameworks || self.authenticate_frameworks,
@@ -73,10 +78,10 @@ impl OfMaster {
             ("authenticate_agents", settings.agents),
             ("authenticate_masters", settings.masters),
         ];
-        check(&flags, "credentials", settings.credentials.is_some())?;
+        check(&flags, "credentials", settings.credentials.is_some(), tls)?;
         options.authentication = settings;
         options.acls = acls(self.acls.as_deref(), self.permissive)?;
-        options.identity = identity(self.credential.as_deref())?;
+        options.identity = identity(self.credential.as_deref())?.with_tls(tls.cloned());
         Ok(())
     }
 }
@@ -109,7 +114,11 @@ pub(crate) struct OfAgent {
 
 impl OfAgent {
     /// Sets these in `options`.
-    pub(crate) fn apply(self, options: &mut agent::Options) -> anyhow::Result<()> {
+    pub(crate) fn apply(
+        self,
+        options: &mut agent::Options,
+        tls: Option<&Tls>,
+    ) -> anyhow::Result<()> {
         let settings = agent::Authentication {
             credentials: credentials(self.http_credentials.as_deref())?,
             readonly: self.authenticate_http_readonly,
@@ -129,9 +138,9 @@ impl OfAgent {
             ("authenticate_http_readonly", settings.readonly),
             ("authenticate_http_readwrite", settings.readwrite),
         ];
-        check(&flags, "http_credentials", settings.credentials.is_some())?;
+        check(&flags, "http_credentials", settings.credentials.is_some(), tls)?;
         options.authentication = settings;
-        options.identity = identity(self.credential.as_deref())?;
+        options.identity = identity(self.credential.as_deref())?.with_tls(tls.cloned());
         Ok(())
     }
 }
@@ -160,7 +169,11 @@ pub(crate) struct OfMarathon {
 
 impl OfMarathon {
     /// Sets these in `options`.
-    pub(crate) fn apply(self, options: &mut marathon::Options) -> anyhow::Result<()> {
+    pub(crate) fn apply(
+        self,
+        options: &mut marathon::Options,
+        tls: Option<&Tls>,
+    ) -> anyhow::Result<()> {
         options.http_credentials = match self.http_credentials.as_deref() {
             None => credentials(self.http_credentials_file.as_deref())?,
             Some(pair) => {
@@ -179,6 +192,7 @@ impl OfMarathon {
             let secret = secret.trim_end_matches(['\r', '\n']);
             options.identity = Identity::of(Some(Credential::new(principal, secret)));
         }
+        options.identity = options.identity.clone().with_tls(tls.cloned());
         options.principal = principal;
         Ok(())
     }
@@ -214,12 +228,19 @@ fn acls(text: Option<&str>, permissive: Option<bool>) -> anyhow::Result<Arc<Acls
     }))
 }
 
-/// What is required must be possible.
-fn check(flags: &[(&str, bool)], source: &str, is_given: bool) -> anyhow::Result<()> {
+/// What is required must be possible: by a name and its secret, or by a certificate.
+fn check(
+    flags: &[(&str, bool)],
+    source: &str,
+    is_given: bool,
+    tls: Option<&Tls>,
+) -> anyhow::Result<()> {
+    let is_possible = is_given || tls.is_some_and(Tls::asks_for_certificates);
     for (name, is_set) in flags {
         ensure!(
-            !is_set || is_given,
-            "--{name} lets nobody in without --{source}: give a file with names and secrets"
+            !is_set || is_possible,
+            "--{name} lets nobody in without --{source}: give a file with names and secrets, or have \
+             certificates shown by --tls_client_certs"
         );
     }
     Ok(())

@@ -42,6 +42,8 @@ pub(crate) struct Flags {
     #[command(flatten)]
     access: super::access::OfAgent,
     #[command(flatten)]
+    tls: crate::tls::DaemonTls,
+    #[command(flatten)]
     machine: Machine,
     #[command(flatten)]
     pub(crate) log: LogFlags,
@@ -308,10 +310,11 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         flags: super::flag_texts("agent"),
         ..agent::Options::default()
     };
-    flags.access.apply(&mut options)?;
+    let tls = flags.tls.start()?;
+    flags.access.apply(&mut options, tls.as_ref())?;
     flags.machine.apply(&mut options)?;
     let running = agent::start(options).await.context("the agent cannot start")?;
-    say_bound("agent", running.address);
+    say_bound("agent", tls.as_ref(), running.address);
     tokio::select! {
         asked = asked_to_end() => asked?,
         why = running.wait() => anyhow::bail!("the agent cannot go on: {why}"),

@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use transport::identity::Identity;
 
 /// How the embedded cluster runs.
 #[derive(Args, Clone, Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Flags {
     #[command(flatten)]
     machine: Machine,
     #[command(flatten)]
+    tls: crate::tls::DaemonTls,
+    #[command(flatten)]
     pub(crate) log: LogFlags,
 }
 
@@ -47,6 +50,8 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         .canonicalize()
         .with_context(|| format!("cannot resolve {}", flags.work_dir.display()))?;
     let texts = super::flag_texts("local");
+    let tls = flags.tls.start()?;
+    let identity = Identity::default().with_tls(tls.clone());
 
     let mut options = master::Options {
         ip: flags.ip,
@@ -54,6 +59,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         log_file: flags.log.file("local"),
         work_dir: work_dir.join("master"),
         flags: texts.clone(),
+        identity: identity.clone(),
         ..master::Options::default()
     };
     flags.tuning.apply(&mut options)?;
@@ -69,6 +75,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         // Offers name it, and clients connect to it.
         hostname: Some(flags.ip.to_string()),
         flags: texts,
+        identity: identity.clone(),
         ..agent::Options::default()
     };
     flags.machine.apply(&mut options)?;
@@ -79,14 +86,15 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         http_address: flags.ip,
         http_port: flags.marathon_port,
         hostname: Some(flags.ip.to_string()),
+        identity,
         ..marathon::Options::default()
     };
     let mut marathon = marathon::start(options).await.context("Marathon cannot start")?;
 
     write_address(&work_dir.join("marathon"), marathon.address)?;
-    say_bound("master  ", master.address);
-    say_bound("agent   ", agent.address);
-    say_bound("marathon", marathon.address);
+    say_bound("master  ", tls.as_ref(), master.address);
+    say_bound("agent   ", tls.as_ref(), agent.address);
+    say_bound("marathon", tls.as_ref(), marathon.address);
     println!("state is kept in {}; end with Ctrl-C", work_dir.display());
     let ended = tokio::select! {
         asked = asked_to_end() => asked,

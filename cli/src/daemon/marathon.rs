@@ -120,6 +120,8 @@ pub(crate) struct Flags {
     #[command(flatten)]
     access: super::access::OfMarathon,
     #[command(flatten)]
+    tls: crate::tls::DaemonTls,
+    #[command(flatten)]
     pub(crate) log: LogFlags,
 }
 
@@ -182,12 +184,13 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         flags: super::flag_texts("marathon"),
         ..marathon::Options::default()
     };
-    flags.access.apply(&mut options)?;
+    let tls = flags.tls.start()?;
+    flags.access.apply(&mut options, tls.as_ref())?;
     let mut running = marathon::start(options).await.context("Marathon cannot start")?;
     if let Some(dir) = &flags.work_dir {
         write_address(dir, running.address)?;
     }
-    say_bound("marathon", running.address);
+    say_bound("marathon", tls.as_ref(), running.address);
     tokio::select! {
         asked = asked_to_end() => asked?,
         why = running.wait() => anyhow::bail!("Marathon cannot go on: {why}"),

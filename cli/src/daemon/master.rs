@@ -55,6 +55,8 @@ pub(crate) struct Flags {
     #[command(flatten)]
     access: super::access::OfMaster,
     #[command(flatten)]
+    tls: crate::tls::DaemonTls,
+    #[command(flatten)]
     tuning: Tuning,
     #[command(flatten)]
     pub(crate) log: LogFlags,
@@ -214,10 +216,11 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         flags: super::flag_texts("master"),
         ..master::Options::default()
     };
-    flags.access.apply(&mut options)?;
+    let tls = flags.tls.start()?;
+    flags.access.apply(&mut options, tls.as_ref())?;
     flags.tuning.apply(&mut options)?;
     let mut running = master::start(options).await.context("the master cannot start")?;
-    say_bound("master", running.address);
+    say_bound("master", tls.as_ref(), running.address);
     tokio::select! {
         asked = asked_to_end() => asked?,
         why = running.wait() => anyhow::bail!("the master cannot go on: {why}"),

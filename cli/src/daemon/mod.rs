@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use transport::tls::Tls;
 
 /// Runs the daemon of that name until it is asked to end, or cannot go on.
 pub(crate) fn run(
@@ -58,10 +59,11 @@ pub(crate) async fn asked_to_end() -> anyhow::Result<()> {
 }
 
 /// Prints where a daemon is reached, one line on stdout.
-pub(crate) fn say_bound(role: &str, address: SocketAddr) {
+pub(crate) fn say_bound(role: &str, tls: Option<&Tls>, address: SocketAddr) {
     use std::io::Write;
     // Whoever started us may not listen; that is no reason to end.
-    let _ = writeln!(std::io::stdout(), "{role} http://{address}");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let _ = writeln!(std::io::stdout(), "{role} {scheme}://{address}");
     let _ = std::io::stdout().flush();
 }
 

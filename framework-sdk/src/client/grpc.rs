@@ -12,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 use transport::grpc::{MESSAGE_BYTES_MAX, channel, leader_of};
 use transport::identity::Identity;
+use transport::tls::explain;
 
 use super::connection::Link;
 use super::{CallError, Request};
@@ -92,7 +93,8 @@ fn failure(link: &Link, status: &Status) -> Failure {
     if let Some(leader) = leader_of(status) {
         return Failure::Redirected(leader.into());
     }
-    let text = format!("{} answers: {}", link.master, status.message());
+    let why = explain(status).unwrap_or_else(|| status.message().to_owned());
+    let text = format!("{} answers: {why}", link.master);
     match status.code() {
         Code::InvalidArgument
         | Code::PermissionDenied

@@ -11,6 +11,7 @@ use reqwest::{Response, StatusCode};
 use tokio::sync::{mpsc, watch};
 use transport::client::{RecordStream, location_address};
 use transport::http::Encoding;
+use transport::tls::explain;
 
 use super::connection::Link;
 use super::{CallError, Request};
@@ -40,7 +41,8 @@ pub(crate) async fn run(
     let answer = caller.request(&subscribe, None, None).await;
     let (stream, stream_id) = match answer {
         Err(error) => {
-            let why = format!("{} cannot be reached: {}", link.master, root_of(&error));
+            let why = explain(&error).unwrap_or_else(|| root_of(&error));
+            let why = format!("{} cannot be reached: {why}", link.master);
             return link.failed(Failure::Unavailable(why)).await;
         }
         Ok(answer) if answer.status() == StatusCode::OK => {

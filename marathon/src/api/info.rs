@@ -86,6 +86,12 @@ pub(super) fn node(shared: &Shared, words: &[&str]) -> Reply {
         };
     }
     let view = shared.view.load();
+    let port = shared.own.rsplit_once(':').and_then(|it| it.1.parse::<u16>().ok());
+    let http_config = match shared.options.identity.tls() {
+        None => object!({"http_port": port, "https_port": 8443}),
+        // There is one port, and only TLS is spoken on it.
+        Some(_) => object!({"http_port": null, "https_port": port}),
+    };
     let mut info = object!({
         "name": shared.options.framework_name,
         "version": VERSION,
@@ -93,7 +99,7 @@ pub(super) fn node(shared: &Shared, words: &[&str]) -> Reply {
         "elected": view.is_leading,
         "marathon_config": config(shared),
         "zookeeper_config": {},
-        "http_config": {"http_port": shared.own.rsplit_once(':').and_then(|it| it.1.parse::<u16>().ok()), "https_port": 8443},
+        "http_config": http_config,
     });
     if let Some(leader) = leader {
         info["leader"] = leader.into();
@@ -145,7 +151,7 @@ fn config(shared: &Shared) -> Value {
         "reconciliation_interval": millis(options.reconciliation_interval),
         "task_launch_confirm_timeout": millis(options.task_launch_confirm_timeout),
         "task_launch_timeout": millis(options.task_launch_timeout),
-        "webui_url": options.webui_url.clone().unwrap_or_else(|| format!("http://{}", shared.own)),
+        "webui_url": options.webui_url.clone().unwrap_or_else(|| options.url(&shared.own)),
     });
     if let Some(network) = &options.default_network_name {
         config["default_network_name"] = network.as_str().into();

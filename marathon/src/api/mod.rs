@@ -141,7 +141,7 @@ async fn dispatch(shared: &Arc<Shared>, words: &[&str], request: Request) -> Rep
     match place(shared).await {
         Where::Here => {}
         Where::There(leader) if matches!(words, ["v2", "events"]) => {
-            return proxy::redirect(&leader, request.uri());
+            return proxy::redirect(shared, &leader, request.uri());
         }
         Where::There(leader) => return proxy::forward(shared, &leader, request).await,
         Where::Nowhere(why) => return refuse(StatusCode::BAD_GATEWAY, why),
@@ -351,7 +351,7 @@ fn finish(shared: &Shared, headers: &mut HeaderMap) {
         Leadership::Follows(leader) => Some(leader.clone()),
         Leadership::Unclear => None,
     };
-    if let Some(leader) = leader.and_then(|leader| format!("http://{leader}").parse().ok()) {
+    if let Some(leader) = leader.and_then(|leader| shared.options.url(&leader).parse().ok()) {
         headers.insert("x-marathon-leader", leader);
     }
     for (name, value) in [

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
+use transport::identity::Identity;
 
 use super::reply::{self, Reply, refuse};
 use super::{Shared, remote};
@@ -31,9 +32,11 @@ const HOP_BY_HOP: [header::HeaderName; 8] = [
     header::HOST,
 ];
 
-/// What requests are passed on with.
-pub(crate) fn client() -> reqwest::Client {
-    reqwest::Client::builder()
+/// What requests are passed on with: in the name of whoever has sent them.
+pub(crate) fn client(identity: &Identity) -> reqwest::Client {
+    identity
+        .without_credential()
+        .http()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_WITHIN)
         .read_timeout(READ_WITHIN)
@@ -43,10 +46,10 @@ pub(crate) fn client() -> reqwest::Client {
 }
 
 /// Sends the client to the leader itself: streams are not passed on.
-pub(super) fn redirect(leader: &str, uri: &Uri) -> Reply {
+pub(super) fn redirect(shared: &Shared, leader: &str, uri: &Uri) -> Reply {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let mut response = reply::empty(StatusCode::FOUND)?;
-    let location = HeaderValue::from_str(&format!("http://{leader}{path}"));
+    let location = HeaderValue::from_str(&format!("{}{path}", shared.options.url(leader)));
     let Ok(location) = location else {
         return refuse(StatusCode::BAD_GATEWAY, "the leader's address is malformed");
     };
@@ -74,7 +77,7 @@ pub(super) async fn forward(shared: &Shared, leader: &str, request: Request) -> 
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let answer = shared
         .http
-        .request(parts.method, format!("http://{leader}{path}"))
+        .request(parts.method, format!("{}{path}", shared.options.url(leader)))
         .headers(headers)
         .body(reqwest::Body::wrap_stream(body.into_data_stream()))
         .send()

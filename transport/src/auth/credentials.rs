@@ -166,7 +166,7 @@ fn read(path: &Path) -> Result<String, CredentialError> {
 }
 
 /// Reads a file with secrets, and warns if everybody on this machine can.
-pub(super) fn read_private(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_private(path: &Path) -> io::Result<Vec<u8>> {
     let mode = std::fs::metadata(path)?.permissions().mode();
     if mode & OTHERS != 0 {
         let path = path.display();

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::{Credentials, Principal, TokenKey};
 use crate::http::Refused;
+use crate::server::is_grpc;
 
 /// A way to find out who calls.
 #[derive(Clone, Debug)]
@@ -110,12 +111,14 @@ async fn check(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) 
 fn unauthorized(request: &Request, realm: &str, challenges: &[String]) -> Response {
     ::metrics::counter!("agora_requests_unauthorized", "realm" => realm.to_owned()).increment(1);
     let text = format!("Valid credentials for the realm '{realm}' are needed");
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+    if is_grpc(request.headers()) {
         return tonic::Status::unauthenticated(text).into_http::<axum::body::Body>();
     }
     let mut response = Refused::new(StatusCode::UNAUTHORIZED, text).into_response();
-    if let Ok(value) = HeaderValue::from_str(&challenges.join(", ")) {
+    // Where there are none only a certificate will do, for which HTTP has no challenge.
+    if !challenges.is_empty()
+        && let Ok(value) = HeaderValue::from_str(&challenges.join(", "))
+    {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
     }
     response

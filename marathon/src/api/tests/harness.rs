@@ -67,7 +67,7 @@ impl Api {
         let core = Marathon::new(Config { seed: 7, ..Config::default() });
         let behind = Behind { core, clock: Clock::start(), publisher, bus: bus.clone(), asked: 0 };
         tokio::spawn(behind.run(requests_rx, inputs_rx));
-        let http = client();
+        let http = client(&options.identity);
         let shared = Shared {
             own: own.clone(),
             options,

@@ -80,6 +80,9 @@ pub(crate) fn agree(
     books.subscribing.entry(id).or_default().push_back(waiting);
 }
 
+/// What a framework reads that says it is another one's.
+pub(super) const PRINCIPAL_CHANGES: &str = "Changing framework's principal is not allowed.";
+
 /// The order of these is part of the protocol; each text is what the framework reads.
 pub(super) fn check(
     books: &Books,
@@ -112,8 +115,10 @@ pub(super) fn check(
         let foreign = list(&foreign);
         return Err(format!("Suppressed roles {foreign} are not contained in the set of roles"));
     }
-    if known.is_some_and(|known| known.description.principal != description.principal) {
-        return Err("Changing framework's principal is not allowed.".to_owned());
+    // One that had none may take one: that is how a running cluster comes to ask for them.
+    let before = known.and_then(|known| known.description.principal.as_ref());
+    if before.is_some() && before != description.principal.as_ref() {
+        return Err(PRINCIPAL_CHANGES.to_owned());
     }
     Ok(())
 }

@@ -27,6 +27,9 @@ pub(crate) fn apply(
         let not_valid =
             |why| Refusal::Invalid(format!("Supplied FrameworkInfo is not valid: {why}"));
         subscribe::check(books, &description, &suppressed).map_err(not_valid)?;
+        if books.frameworks[id].description.principal != description.principal {
+            return Err(not_valid(subscribe::PRINCIPAL_CHANGES.to_owned()));
+        }
         check_unchanged(&books.frameworks[id].description, &description)
             .map_err(Refusal::Invalid)?;
         authorize::roles(books, &description).map_err(Refusal::Forbidden)?;
