@@ -21,6 +21,8 @@ pub(crate) struct World {
     pub(crate) dir: TempDir,
     pub(crate) cgroups_root: String,
     pub(crate) http: reqwest::Client,
+    /// What daemons are asked by.
+    pub(crate) scheme: &'static str,
 }
 
 impl World {
@@ -40,6 +42,7 @@ impl World {
             dir: TempDir::new().expect("a directory"),
             cgroups_root: format!("agora-e2e-{}-{number}", std::process::id()),
             http,
+            scheme: "http",
         }
     }
 
@@ -78,7 +81,7 @@ impl World {
             let log = self.log(name);
             let (said, _) = log.get(said_before..)?.rsplit_once('\n')?;
             let told = said.lines().find_map(|line| line.strip_prefix(role))?;
-            Some(told.trim().strip_prefix("http://")?.to_owned())
+            Some(told.trim().split_once("://")?.1.to_owned())
         })
         .await;
         daemon
@@ -120,9 +123,13 @@ impl World {
         self.start(name, &args).await
     }
 
+    fn url(&self, address: &str, path: &str) -> String {
+        format!("{}://{address}{path}", self.scheme)
+    }
+
     /// The answer to a GET, whatever its status.
     pub(crate) async fn get(&self, address: &str, path: &str) -> Option<(u16, String)> {
-        let answer = self.http.get(format!("http://{address}{path}")).send().await.ok()?;
+        let answer = self.http.get(self.url(address, path)).send().await.ok()?;
         let status = answer.status().as_u16();
         Some((status, answer.text().await.ok()?))
     }
@@ -141,7 +148,7 @@ impl World {
         path: &str,
         body: &Value,
     ) -> (u16, Value) {
-        let request = self.http.request(method, format!("http://{address}{path}")).json(body);
+        let request = self.http.request(method, self.url(address, path)).json(body);
         let answer = request.send().await.expect("the daemon answers");
         let status = answer.status().as_u16();
         let text = answer.text().await.expect("a whole body");

@@ -22,3 +22,4 @@ mod security;
 mod sessions;
 mod succession;
 mod third_party;
+mod tls;
