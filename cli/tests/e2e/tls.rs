@@ -123,11 +123,12 @@ async fn a_cluster_lives_through_its_leader_by_mutual_tls() {
     let master = format!("--master={peers}");
     let agent = ["agent", "--ip=127.0.0.1", "--port=0", &master, &root];
     let resources = "--resources=cpus:4;mem:2048;disk:1024;ports:[31000-31099]";
-    let agent = world
-        .start_with("agent", &[&agent[..], &[resources]].concat(), &authority.flags("agent"))
-        .await;
+    let of_agent = [&agent[..], &[resources]].concat();
+    let mut agent = world.start_with("agent", &of_agent, &authority.flags("agent")).await;
     let marathon = world.start_secured_marathon("marathon", &peers, &authority).await;
-    world.deploy(&marathon.address, &json!({"id": "/web", "cmd": "sleep 1000", "mem": 32})).await;
+    let asked = world.path("asked-to-end");
+    let cmd = format!("trap 'touch {}; exit' TERM; sleep 1000 & wait", asked.display());
+    world.deploy(&marathon.address, &json!({"id": "/web", "cmd": cmd, "mem": 32})).await;
     let task = world.tasks(&marathon.address, "/web").await[0]["id"].clone();
 
     // Another instance passes on what it is asked, and says where the leader's events are.
@@ -209,6 +210,24 @@ async fn a_cluster_lives_through_its_leader_by_mutual_tls() {
     assert!(apps.contains("/web") && apps.contains("/more"), "{apps}");
     let tasks = world.tasks(&marathon.address, "/web").await;
     assert_eq!((tasks.len(), &tasks[0]["id"], &tasks[0]["state"]), (1, &task, &running()));
+
+    // An executor finds its agent again, which has another certificate: what is not to run any more is
+    // asked to end, and not killed with its container.
+    agent.kill();
+    let _agent = world.start_with("agent", &of_agent, &authority.flags("agent")).await;
+    let leader = &rest[world.leader(&rest).await].address;
+    until_async("the agent is back", PATIENCE, async || {
+        (world.json(leader, "/state").await?["activated_slaves"] == 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(world.tasks(&marathon.address, "/web").await[0]["id"], task);
+    let (status, answer) =
+        world.send(reqwest::Method::DELETE, &marathon.address, "/v2/apps//web", &Value::Null).await;
+    assert_eq!(status, 200, "{answer}");
+    until_async("the task hears that it is to end", PATIENCE, async || {
+        asked.exists().then_some(())
+    })
+    .await;
 }
 
 fn running() -> Value {

@@ -98,6 +98,24 @@ fn a_framework_describes_itself_anew_on_the_same_stream() {
 }
 
 #[test]
+fn a_framework_may_take_a_principal_but_not_another() {
+    let mut world = World::new();
+    world.framework("f");
+    world.settle();
+    world.heard("f");
+    for (principal, is_taken) in
+        [(Some("web"), true), (Some("web"), true), (Some("eve"), false), (None, false)]
+    {
+        let framework = world.frameworks.get_mut("f").expect("it was made");
+        framework.description.principal = principal.map(Into::into);
+        world.resubscribe("f");
+        world.settle();
+        let refused = "error: Changing framework's principal is not allowed.".to_owned();
+        assert_eq!(!world.heard("f").contains(&refused), is_taken, "{principal:?}");
+    }
+}
+
+#[test]
 fn a_framework_is_offered_only_the_agents_that_its_constraints_allow() {
     let mut world = World::new();
     world.agent("a");

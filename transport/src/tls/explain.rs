@@ -43,6 +43,7 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
     tls_error(inner)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library may have more of them")]
 fn words(error: &rustls::Error) -> String {
     let what_to_do = match error {
         rustls::Error::InvalidMessage(_) => "the other side does not speak TLS on this port",

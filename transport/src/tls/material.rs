@@ -135,8 +135,7 @@ fn check(
         role,
         why: why.to_string(),
     };
-    let malformed =
-        |why: String| TlsError::Malformed { path: own.cert.clone(), why: why.to_string() };
+    let malformed = |why: String| TlsError::Malformed { path: own.cert.clone(), why };
     let Some((first, between)) = certified.cert.split_first() else {
         return Err(nothing(&own.cert, "certificate"));
     };
@@ -194,19 +193,13 @@ pub(super) fn certified(own: &OwnFiles) -> Result<CertifiedKey, TlsError> {
     let text = text.map_err(|source| TlsError::Read { path: own.key.clone(), source })?;
     let key = PrivateKeyDer::from_pem_slice(&text)
         .map_err(|_| nothing(&own.key, "private key without a passphrase"))?;
-    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            TlsError::Apart { cert: own.cert.clone(), key: own.key.clone() }
+    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
+        if matches!(error, rustls::Error::InconsistentKeys(_)) {
+            return TlsError::Apart { cert: own.cert.clone(), key: own.key.clone() };
         }
-        // Which of the two it is the library does not say; certificates that cannot be read it names.
-        error => {
-            let path = if matches!(error, rustls::Error::InvalidCertificate(_)) {
-                &own.cert
-            } else {
-                &own.key
-            };
-            TlsError::Malformed { path: path.clone(), why: error.to_string() }
-        }
+        let is_of_cert = matches!(error, rustls::Error::InvalidCertificate(_));
+        let path = if is_of_cert { &own.cert } else { &own.key };
+        TlsError::Malformed { path: path.clone(), why: error.to_string() }
     })
 }
 

@@ -33,12 +33,8 @@ pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
 /// The common name in a subject, the last of several: it is the most specific one.
 fn common_name(subject: &[u8]) -> Option<&str> {
     let mut found = None;
-    let mut sets = Reader(subject);
-    while let Some((tag, set)) = sets.next() {
-        let mut attributes = Reader(set);
-        while tag == SET
-            && let Some((tag, attribute)) = attributes.next()
-        {
+    for set in Reader(subject).filter_map(|(tag, set)| (tag == SET).then_some(set)) {
+        for (tag, attribute) in Reader(set) {
             let mut parts = Reader(attribute);
             let (Some(kind), Some((text, value)), SEQUENCE) = (parts.next(), parts.next(), tag)
             else {
