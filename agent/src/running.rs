@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use transport::auth::warn_of_open_doors;
 use transport::metrics::Table;
 use transport::server::{BindError, Bound, Server};
+use transport::tls::Tls;
 
 use crate::api::{self, Api, Shared};
 use crate::containerizer::{Containerizer, ContainerizerOptions, Isolation, NetworkOptions};
@@ -392,7 +393,7 @@ fn real(
         })
     };
     let images = settings.clone().map(open).transpose()?;
-    let ca = options.identity.tls().map(|tls| tls.ca());
+    let ca = options.identity.tls().map(Tls::ca);
     let ca = ca.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     let around = Surroundings {
         work_dir: options.work_dir.clone(),

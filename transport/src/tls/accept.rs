@@ -18,10 +18,9 @@ use crate::auth::Principal;
 /// messages; one that takes longer will not come to an end.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Handshakes under way at once on one port; others wait their turn. Each costs about a millisecond of
-/// a processor: those of ten thousand agents that come back at once are not to hold up the links that
-/// are there already.
-const HANDSHAKES_MAX: usize = 64;
+/// Handshakes under way at once on one port; others wait their turn. Each holds some tens of kilobytes
+/// and costs about a millisecond of a processor: more than this could not be done in their time.
+const HANDSHAKES_MAX: usize = 1_024;
 
 /// The first byte of every connection that speaks TLS: a record of the handshake.
 const HANDSHAKE_RECORD: u8 = 0x16;
