@@ -7,6 +7,7 @@ use transport::tls::{ClientCerts, OwnFiles, Tls, TlsFiles};
 
 /// The files of whoever calls others.
 #[derive(Args, Clone, Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "flags of all daemons share one space of names")]
 pub(crate) struct ClientTls {
     /// File with the certificate to show others, in PEM; behind it those that lead to one of tls_ca_file
     #[arg(long, env = "AGORA_TLS_CERT_FILE", global = true)]

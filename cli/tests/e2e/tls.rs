@@ -1,6 +1,6 @@
 //! A cluster in which everything is said by TLS, and nobody takes part without a certificate.
 
-use crate::harness::{Daemon, PATIENCE, World, until_async};
+use crate::harness::{Daemon, Masters, PATIENCE, World, until_async};
 use framework_sdk::builders::framework;
 use framework_sdk::{Client, ClientOptions, Protocol, SessionEvent};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
@@ -90,13 +90,8 @@ impl World {
     }
 }
 
-#[tokio::test]
-async fn a_cluster_lives_through_its_leader_by_mutual_tls() {
-    let mut world = World::new();
-    let authority = Authority::new(&world);
-    let ops = authority.identity(Some(authority.issue("ops")));
-    (world.http, world.scheme) = (client(&ops), ops.scheme());
-
+/// Three masters to which certificates are all there is to show.
+async fn start_masters(world: &World, authority: &Authority) -> Masters {
     let acls = json!({
         "permissive": true,
         "register_frameworks": [
@@ -110,42 +105,36 @@ async fn a_cluster_lives_through_its_leader_by_mutual_tls() {
     });
     let mut flags = authority.flags("master");
     flags.push(format!("--acls={acls}"));
-    // Certificates are all there is to show.
     flags.extend(
         ["http_frameworks", "http_readonly", "http_readwrite", "agents", "masters"]
             .map(|realm| format!("--authenticate_{realm}")),
     );
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let mut masters = world.start_masters(&flags).await;
-    let peers = masters.peers.clone();
+    world.start_masters(&flags).await
+}
 
+#[tokio::test]
+async fn a_cluster_lives_through_its_leader_by_mutual_tls() {
+    let mut world = World::new();
+    let authority = Authority::new(&world);
+    let ops = authority.issue("ops");
+    let identity = authority.identity(Some(ops.clone()));
+    (world.http, world.scheme) = (client(&identity), identity.scheme());
+
+    let mut masters = start_masters(&world, &authority).await;
+    let peers = masters.peers.clone();
     let root = format!("--cgroups_root={}/agent", world.cgroups_root);
     let master = format!("--master={peers}");
-    let agent = ["agent", "--ip=127.0.0.1", "--port=0", &master, &root];
     let resources = "--resources=cpus:4;mem:2048;disk:1024;ports:[31000-31099]";
-    let of_agent = [&agent[..], &[resources]].concat();
+    let of_agent = ["agent", "--ip=127.0.0.1", "--port=0", &master, &root, resources];
     let mut agent = world.start_with("agent", &of_agent, &authority.flags("agent")).await;
     let marathon = world.start_secured_marathon("marathon", &peers, &authority).await;
     let asked = world.path("asked-to-end");
     let cmd = format!("trap 'touch {}; exit' TERM; sleep 1000 & wait", asked.display());
     world.deploy(&marathon.address, &json!({"id": "/web", "cmd": cmd, "mem": 32})).await;
     let task = world.tasks(&marathon.address, "/web").await[0]["id"].clone();
-
-    // Another instance passes on what it is asked, and says where the leader's events are.
     let standby = world.start_secured_marathon("standby", &peers, &authority).await;
-    let (status, app) = until_async("the standby knows who leads", PATIENCE, async || {
-        let answer = world.get(&standby.address, "/v2/apps//web").await?;
-        (answer.0 != 503).then_some(answer)
-    })
-    .await;
-    assert_eq!(status, 200, "{app}");
-    let events = world.http.get(format!("https://{}/v2/events", standby.address));
-    let events = events.header("accept", "text/event-stream").send().await.expect("an answer");
-    let location = events.headers()["location"].to_str().expect("text");
-    assert_eq!(location, format!("https://{}/v2/events", marathon.address));
-    let info = world.json(&marathon.address, "/v2/info").await.expect("an answer");
-    let url = &info["marathon_config"]["webui_url"];
-    assert_eq!(*url, json!(format!("https://{}", marathon.address)));
+    another_instance_passes_on(&world, &standby.address, &marathon.address).await;
 
     let daemons: Vec<&Daemon> = masters.daemons.iter().collect();
     let leads = world.leader(&daemons).await;
@@ -158,64 +147,38 @@ async fn a_cluster_lives_through_its_leader_by_mutual_tls() {
     let metrics = world.get(&leader, "/metrics").await.expect("an answer");
     assert_eq!((metrics.0, metrics.1.contains("master_slaves_active")), (200, true));
     assert_eq!(world.get(&agent.address, "/health").await.expect("an answer").0, 200);
+    let closed = [&leader, &follower, &marathon.address, &standby.address];
+    who_shows_nothing_is_kept_out(&authority, closed, &agent.address).await;
 
-    // Who has no certificate, and who does not speak TLS.
-    let nobody = client(&authority.identity(None));
-    for address in [&leader, &follower, &marathon.address, &standby.address] {
-        let answer = nobody.get(format!("https://{address}/health")).send().await;
-        let told = transport::tls::explain(&answer.expect_err("refused")).expect("it is TLS");
-        assert!(told.contains("asks for a certificate"), "{told}");
-        let plain = nobody.get(format!("http://{address}/health")).send().await.expect("an answer");
-        assert_eq!(plain.status(), 400);
-    }
-    // Executors come to agents without one, and to nothing but what is for them.
-    for (path, is_open) in [("/state", false), ("/api/v1", false), ("/api/v1/executor", true)] {
-        let url = format!("https://{}{path}", agent.address);
-        let answer = nobody.post(url).body("{}").send().await.expect("an answer");
-        assert_eq!(answer.status() != 401, is_open, "{path}: {answer:?}");
-    }
-
+    let operator = Operator { ca: authority.ca(), master: follower, marathon: &marathon.address };
     let id = task.as_str().expect("an id");
-    let verb = |args: &[&str], own: Option<&OwnFiles>| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_agora"));
-        command.args(args).env("AGORA_MASTER", &follower);
-        command.env("AGORA_MARATHON", &marathon.address);
-        command.env("AGORA_TLS_CA_FILE", authority.ca());
-        if let Some(own) = own {
-            command.env("AGORA_TLS_CERT_FILE", &own.cert).env("AGORA_TLS_KEY_FILE", &own.key);
-        }
-        let output = command.output().expect("the binary is built");
-        let said = String::from_utf8(output.stdout).expect("UTF-8");
-        (output.status.code(), said + &String::from_utf8(output.stderr).expect("UTF-8"))
-    };
-    let own = authority.issue("ops");
     for args in [
         &["app", "list"][..],
         &["node", "list"],
         &["operator", "raft", "list"],
         &["task", "logs", id],
     ] {
-        let (code, said) = verb(args, Some(&own));
+        let (code, said) = operator.does(args, Some(&ops));
         assert_eq!(code, Some(0), "{args:?}: {said}");
-        let (code, said) = verb(args, None);
+        let (code, said) = operator.does(args, None);
         assert_eq!(code, Some(3), "{args:?}: {said}");
         assert!(said.contains("asks for a certificate"), "{args:?}: {said}");
     }
 
     masters.daemons[leads].kill();
     let rest: Vec<&Daemon> = masters.daemons.iter().filter(|one| one.address != leader).collect();
-    world.leader(&rest).await;
+    let leader = &rest[world.leader(&rest).await].address;
     world.deploy(&marathon.address, &json!({"id": "/more", "cmd": "sleep 1000", "mem": 32})).await;
-    let apps = verb(&["app", "list", "--json"], Some(&own)).1;
+    let apps = operator.does(&["app", "list", "--json"], Some(&ops)).1;
     assert!(apps.contains("/web") && apps.contains("/more"), "{apps}");
     let tasks = world.tasks(&marathon.address, "/web").await;
-    assert_eq!((tasks.len(), &tasks[0]["id"], &tasks[0]["state"]), (1, &task, &running()));
+    let running = json!("TASK_RUNNING");
+    assert_eq!((tasks.len(), &tasks[0]["id"], &tasks[0]["state"]), (1, &task, &running));
 
     // An executor finds its agent again, which has another certificate: what is not to run any more is
     // asked to end, and not killed with its container.
     agent.kill();
     let _agent = world.start_with("agent", &of_agent, &authority.flags("agent")).await;
-    let leader = &rest[world.leader(&rest).await].address;
     until_async("the agent is back", PATIENCE, async || {
         (world.json(leader, "/state").await?["activated_slaves"] == 1.0).then_some(())
     })
@@ -230,8 +193,62 @@ async fn a_cluster_lives_through_its_leader_by_mutual_tls() {
     .await;
 }
 
-fn running() -> Value {
-    json!("TASK_RUNNING")
+/// A Marathon that does not lead has the leader answer, and says where its events are.
+async fn another_instance_passes_on(world: &World, standby: &str, leader: &str) {
+    let (status, app) = until_async("the standby knows who leads", PATIENCE, async || {
+        let answer = world.get(standby, "/v2/apps//web").await?;
+        (answer.0 != 503).then_some(answer)
+    })
+    .await;
+    assert_eq!(status, 200, "{app}");
+    let events = world.http.get(format!("https://{standby}/v2/events"));
+    let events = events.header("accept", "text/event-stream").send().await.expect("an answer");
+    let location = events.headers()["location"].to_str().expect("text");
+    assert_eq!(location, format!("https://{leader}/v2/events"));
+    let info = world.json(leader, "/v2/info").await.expect("an answer");
+    assert_eq!(info["marathon_config"]["webui_url"], json!(format!("https://{leader}")));
+    let port = leader.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    assert_eq!(info["http_config"], json!({"http_port": null, "https_port": port}));
+}
+
+/// Who has no certificate, and who does not speak TLS.
+async fn who_shows_nothing_is_kept_out(authority: &Authority, closed: [&String; 4], agent: &str) {
+    let nobody = client(&authority.identity(None));
+    for address in closed {
+        let answer = nobody.get(format!("https://{address}/health")).send().await;
+        let told = transport::tls::explain(&answer.expect_err("refused")).expect("it is TLS");
+        assert!(told.contains("asks for a certificate"), "{told}");
+        let plain = nobody.get(format!("http://{address}/health")).send().await.expect("an answer");
+        assert_eq!(plain.status(), 400);
+    }
+    // Executors come to agents without one, and to nothing but what is for them.
+    for (path, is_open) in [("/state", false), ("/api/v1", false), ("/api/v1/executor", true)] {
+        let url = format!("https://{agent}{path}");
+        let answer = nobody.post(url).body("{}").send().await.expect("an answer");
+        assert_eq!(answer.status() != 401, is_open, "{path}: {answer:?}");
+    }
+}
+
+/// Whoever types verbs.
+struct Operator<'a> {
+    ca: PathBuf,
+    master: String,
+    marathon: &'a str,
+}
+
+impl Operator<'_> {
+    /// The exit code of a verb and what it says, with a certificate or without.
+    fn does(&self, args: &[&str], own: Option<&OwnFiles>) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agora"));
+        command.args(args).env("AGORA_MASTER", &self.master);
+        command.env("AGORA_MARATHON", self.marathon).env("AGORA_TLS_CA_FILE", &self.ca);
+        if let Some(own) = own {
+            command.env("AGORA_TLS_CERT_FILE", &own.cert).env("AGORA_TLS_KEY_FILE", &own.key);
+        }
+        let output = command.output().expect("the binary is built");
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        (output.status.code(), said + &String::from_utf8(output.stderr).expect("UTF-8"))
+    }
 }
 
 /// Frameworks of each protocol subscribe through a master that sends them on, known by their
