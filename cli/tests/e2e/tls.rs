@@ -157,6 +157,7 @@ async fn a_cluster_lives_through_its_leader_by_mutual_tls() {
         &["node", "list"],
         &["operator", "raft", "list"],
         &["task", "logs", id],
+        &["task", "exec", id, "true"],
     ] {
         let (code, said) = operator.does(args, Some(&ops));
         assert_eq!(code, Some(0), "{args:?}: {said}");
