@@ -6,13 +6,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::StreamExt;
+use model::task::TaskState;
+use proto::mesos::v1 as mesos;
 use proto::mesos::v1::agent::call::Type;
 
 use crate::containers::{
     BOTH, Encoding, Isolated, kill_nested, launch_nested, of, remove_nested, wait, wait_nested,
+    within,
 };
+use crate::master::AGENT;
 use crate::streams::{alive, attach_output, on_terminal, resized, session, typed, with_terminal};
-use crate::{PATIENCE, client};
+use crate::{PATIENCE, Site, client, command_task};
 
 impl Isolated {
     /// The first process of the executor's container.
@@ -209,17 +213,45 @@ fn sleeping(seconds: &str) -> Vec<PathBuf> {
 async fn what_nobody_reads_waits_and_is_not_lost() {
     let isolated = Isolated::new().await;
     let site = &isolated.site;
-    let id = isolated.id(&["s"]);
-    let lines = 400_000;
-    let command = format!("touch up; seq {lines}; echo; exit 7");
-    let output = site.output(&session(id.clone(), &command), Encoding::Protobuf).await;
-    let up = isolated.sandbox().join("up");
-    crate::eventually("it prints", || up.exists()).await;
+    let (id, bytes) = (isolated.id(&["s"]), 40_000_000);
+    let command = format!("yes | head -c {bytes}; touch printed; exit 7");
+    let mut output = site.output(&session(id.clone(), &command), Encoding::Protobuf).await;
+    while output.stdout.len() < 1_000_000 {
+        assert!(output.more().await);
+    }
+    // What is under way has room in buffers that are much smaller.
+    assert!(!isolated.sandbox().join("printed").exists(), "it waits for its reader");
     let (stdout, _) = output.whole().await;
-    assert_eq!(stdout.lines().count(), lines + 1);
-    assert!(stdout.ends_with(&format!("{lines}\n\n")));
+    assert_eq!((stdout.len(), stdout.lines().all(|line| line == "y")), (bytes, true));
     assert_eq!(site.end_of(id).await, (Some(7 << 8), None));
+
+    // One that is no session waits for nobody who looks on.
+    let id = isolated.id(&["n"]);
+    let command = format!("while ! test -e go; do sleep 0.01; done; {command}");
+    site.expect(&launch_nested(id.clone(), &command), Encoding::Json, 200).await;
+    let output = site.output(&attach_output(id.clone()), Encoding::Protobuf).await;
+    let sandbox = isolated.sandbox().join("containers/n");
+    fs::write(sandbox.join("go"), "").expect("the sandbox is there");
+    assert_eq!(site.end_of(id).await, (Some(7 << 8), None));
+    assert!(sandbox.join("printed").exists());
+    assert_eq!(output.whole().await.0.len(), bytes, "it had only to be read");
     isolated.end().await;
+}
+
+#[tokio::test]
+async fn a_session_in_a_container_without_isolation_ends_with_its_connection() {
+    let mut site = Site::new().await;
+    site.master.launch(command_task(AGENT, "t1", "exec sleep 1000"));
+    site.master.status_of(TaskState::Running).await;
+    let root = mesos::ContainerId { value: site.container_of("t1").await, parent: None };
+    let id = within(root, "s");
+    let command = "echo $MESOS_TASK_ID; sleep 7654323 & sleep 7654323";
+    let mut output = site.output(&session(id.clone(), command), Encoding::Json).await;
+    output.until("t1\n").await;
+    drop(output);
+    assert_eq!(site.end_of(id).await.1.as_deref(), Some("Container destroyed"));
+    assert_eq!(sleeping("7654323"), Vec::<PathBuf>::new());
+    site.end().await;
 }
 
 #[tokio::test]

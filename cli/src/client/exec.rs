@@ -136,7 +136,11 @@ async fn attended(
             Input::Ended => terminal::nothing(),
             Input::None => return std::future::pending().await,
         };
-        type_for(session, address, &mut typed, keys, cluster).await
+        match type_for(session, address, &mut typed, keys, cluster).await {
+            // The output tells whether that was the end of it all.
+            Left::Refused(Failure::Unreachable { .. }) => std::future::pending().await,
+            left @ (Left::ByKeys | Left::Refused(_)) => left,
+        }
     };
     let mut typing = std::pin::pin!(typing);
     let mut asked = std::pin::pin!(asked_to_end());

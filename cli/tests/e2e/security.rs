@@ -105,9 +105,13 @@ async fn in_a_closed_cluster_only_those_with_a_secret_take_part() {
         let said = String::from_utf8(output.stdout).expect("UTF-8");
         (output.status.code(), said + &String::from_utf8(output.stderr).expect("UTF-8"))
     };
-    for args in
-        [&["status"][..], &["app", "list"], &["node", "list"], &["operator", "raft", "list"]]
-    {
+    for args in [
+        &["status"][..],
+        &["app", "list"],
+        &["node", "list"],
+        &["operator", "raft", "list"],
+        &["task", "exec", "web", "true"],
+    ] {
         let (code, said) = verb(args, true);
         assert_eq!(code, Some(0), "{args:?}: {said}");
         let (code, said) = verb(args, false);
