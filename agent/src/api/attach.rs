@@ -38,7 +38,7 @@ const RECORDS_MAX: usize = 4;
 const SILENT_INTERVALS: u32 = 5;
 
 /// The shortest silence that counts, however often somebody wants to be heard.
-const SILENCE_MIN: Duration = Duration::from_secs(5);
+const SILENCE_MIN: Duration = Duration::from_secs(1);
 
 /// Answers LAUNCH_NESTED_CONTAINER_SESSION.
 pub(super) async fn session(

@@ -82,7 +82,7 @@ async fn what_is_typed_reaches_a_session_until_its_end() {
         let command = "while read line; do echo got $line; done; echo all; exec cat";
         let mut output = site.output(&session(id.clone(), command), encoding).await;
         let typist = site.types(&id, encoding).await;
-        typist.sends(&alive()).await;
+        typist.sends(&alive(30_000_000_000)).await;
         typist.sends(&typed("one\ntwo\nthr")).await;
         output.until("got two\n").await;
         // Another one has to wait.
@@ -196,6 +196,25 @@ async fn sessions_that_nobody_removes_are_forgotten_when_there_are_many() {
     // It is gone altogether, so another one may have its name.
     site.output(&session(id(0), "exit 4"), encoding).await.whole().await;
     assert_eq!(site.end_of(id(0)).await.0, Some(4 << 8));
+    isolated.end().await;
+}
+
+#[tokio::test]
+async fn whoever_promises_heartbeats_and_is_silent_types_no_more() {
+    let isolated = Isolated::new().await;
+    let (site, encoding) = (&isolated.site, Encoding::Json);
+    let id = isolated.id(&["s"]);
+    let mut output = site.output(&session(id.clone(), "exec cat"), encoding).await;
+    let typist = site.types(&id, encoding).await;
+    typist.sends(&alive(1)).await;
+    let (status, text) = typist.answered().await;
+    assert_eq!(status, 408, "{text}");
+    assert!(text.starts_with("Nothing was heard for 1s"), "{text}");
+    // Somebody else may.
+    let typist = site.types(&id, encoding).await;
+    typist.sends(&typed("here\n")).await;
+    output.until("here\n").await;
+    drop(output);
     isolated.end().await;
 }
 

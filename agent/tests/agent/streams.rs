@@ -88,8 +88,9 @@ pub(crate) fn resized(rows: u32, columns: u32) -> Call {
     })
 }
 
-pub(crate) fn alive() -> Call {
-    let interval = Some(mesos::DurationInfo { nanoseconds: 30_000_000_000 });
+/// A heartbeat, of which there will be another one so soon.
+pub(crate) fn alive(nanoseconds: i64) -> Call {
+    let interval = Some(mesos::DurationInfo { nanoseconds });
     told(process_io::Control {
         r#type: Some(control::Type::Heartbeat.into()),
         heartbeat: Some(control::Heartbeat { interval }),
