@@ -14,6 +14,7 @@ pub mod raft;
 mod registry;
 mod snapshot;
 mod start;
+mod turns;
 mod view;
 mod whitelist;
 

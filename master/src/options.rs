@@ -3,6 +3,7 @@
 use master_core::{MinAllocatable, RemovalRate, Sorter};
 use model::acl::Acls;
 use model::link::FaultDomain;
+use model::rate_limits::RateLimits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -89,6 +90,8 @@ pub struct Options {
     pub authentication: Authentication,
     /// Who may do what.
     pub acls: Arc<Acls>,
+    /// How fast calls of each principal are taken in.
+    pub rate_limits: RateLimits,
     /// What shows the other masters who this one is.
     pub identity: Identity,
     /// All flags as text, for `/flags`. Nothing secret may be in it.
@@ -154,6 +157,7 @@ impl Default for Options {
             max_operator_event_stream_subscribers: 1_000,
             authentication: Authentication::default(),
             acls: Arc::default(),
+            rate_limits: RateLimits::default(),
             identity: Identity::default(),
             flags: BTreeMap::new(),
         }

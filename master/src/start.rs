@@ -22,6 +22,7 @@ use crate::links::Links;
 use crate::options::Options;
 use crate::raft::{self, Join, RaftError, RaftOptions};
 use crate::registry::{Applied, Machine, Proposer, tell};
+use crate::turns::Turns;
 use crate::view::View;
 use crate::whitelist;
 
@@ -162,6 +163,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         proposer,
         leadership: leadership.clone(),
         metrics,
+        turns: Turns::new(options.rate_limits.clone()),
         subscribers: api::Subscribers::new(options.max_operator_event_stream_subscribers),
         stop: stop.clone(),
     });

@@ -17,6 +17,7 @@ pub mod offer;
 pub mod operation;
 pub mod operator;
 pub mod payload;
+pub mod rate_limits;
 pub mod registry;
 pub mod resources;
 pub mod rng;

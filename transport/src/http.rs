@@ -73,17 +73,25 @@ pub struct Refused {
     pub status: StatusCode,
     /// The whole body.
     pub text: String,
+    /// How long to wait before asking again, where that is known.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refused {
     /// A refusal with `status` and `text`.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into() }
+        Self { status, text: text.into(), retry_after: None }
     }
 
     /// The request is wrong, and sending it again will not help.
     pub fn bad_request(text: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
+    }
+
+    /// The same, with how long to wait before asking again; told in whole seconds.
+    #[must_use]
+    pub fn try_again_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
     }
 }
 
@@ -92,6 +100,9 @@ impl IntoResponse for Refused {
         let mut response = (self.status, [(header::CONTENT_TYPE, TEXT)], self.text).into_response();
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        }
+        if let Some(wait) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().into());
         }
         response
     }

@@ -3,6 +3,7 @@
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use model::acl::Acls;
+use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use transport::auth::{Credential, Credentials, TokenKey};
@@ -54,6 +55,14 @@ pub(crate) struct OfMaster {
     /// Whether what no rule speaks of is allowed; by default as the rules say, or else it is
     #[arg(long, env = "AGORA_PERMISSIVE", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     permissive: Option<bool>,
+    /// How many calls a second each principal may make: limits in JSON, or a file with them, also as
+    /// file:///path
+    ///
+    /// Such as {"limits": [{"principal": "web", "qps": 50, "capacity": 1000}, {"principal": "ops"}],
+    /// "aggregate_default_qps": 10, "aggregate_default_capacity": 100}. Calls that come faster wait for
+    /// their turn, up to capacity of them; the others are answered 429.
+    #[arg(long, env = "AGORA_RATE_LIMITS")]
+    rate_limits: Option<String>,
 }
 
 impl OfMaster {
@@ -81,6 +90,7 @@ impl OfMaster {
         check(&flags, "credentials", settings.credentials.is_some(), tls)?;
         options.authentication = settings;
         options.acls = acls(self.acls.as_deref(), self.permissive)?;
+        options.rate_limits = read_json("rate_limits", self.rate_limits.as_deref())?;
         options.identity = identity(self.credential.as_deref())?.with_tls(tls.cloned());
         Ok(())
     }
@@ -210,22 +220,27 @@ fn credentials(path: Option<&Path>) -> anyhow::Result<Option<Arc<Credentials>>> 
 
 /// The rules that a flag says or names.
 fn acls(text: Option<&str>, permissive: Option<bool>) -> anyhow::Result<Arc<Acls>> {
-    let acls = match text {
-        None => Acls::default(),
-        Some(text) if text.trim_start().starts_with('{') => {
-            serde_json::from_str(text).context("--acls")?
-        }
-        Some(path) => {
-            let path = path.strip_prefix("file://").unwrap_or(path);
-            let read = std::fs::read_to_string(path);
-            let text = read.with_context(|| format!("--acls: cannot read {path}"))?;
-            serde_json::from_str(&text).with_context(|| format!("--acls: {path}"))?
-        }
-    };
+    let acls: Acls = read_json("acls", text)?;
     Ok(Arc::new(match permissive {
         Some(permissive) => acls.with_permissive(permissive),
         None => acls,
     }))
+}
+
+/// What the flag of this name says, in JSON, or the file that it names.
+fn read_json<T: DeserializeOwned + Default>(flag: &str, text: Option<&str>) -> anyhow::Result<T> {
+    match text {
+        None => Ok(T::default()),
+        Some(text) if text.trim_start().starts_with('{') => {
+            serde_json::from_str(text).with_context(|| format!("--{flag}"))
+        }
+        Some(path) => {
+            let path = path.strip_prefix("file://").unwrap_or(path);
+            let read = std::fs::read_to_string(path);
+            let text = read.with_context(|| format!("--{flag}: cannot read {path}"))?;
+            serde_json::from_str(&text).with_context(|| format!("--{flag}: {path}"))
+        }
+    }
 }
 
 /// What is required must be possible: by a name and its secret, or by a certificate.

@@ -131,3 +131,24 @@ async fn in_a_closed_cluster_only_those_with_a_secret_take_part() {
     texts.extend([&agent, &marathon, &intruder].map(|one| world.log(&one.name)));
     assert!(texts.iter().all(|text| !text.contains(SECRET)), "{texts:#?}");
 }
+
+#[test]
+fn a_master_does_not_start_with_limits_that_mean_nothing() {
+    let world = World::new();
+    let file = world.path("limits.json");
+    fs::write(&file, r#"{"limits": [{"principal": "web", "qps": 0}]}"#).expect("written");
+    let file = file.display();
+    for (flag, why) in [
+        (file.to_string(), "0 calls a second is no rate for principal 'web'".to_owned()),
+        (format!("file://{file}"), "give a number above 0".to_owned()),
+        (format!("{file}.not"), format!("--rate_limits: cannot read {file}.not")),
+        (r#"{"limits": 5}"#.to_owned(), "--rate_limits: invalid type".to_owned()),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agora"));
+        command.args(["master", "--ip=127.0.0.1", "--port=0", &format!("--rate_limits={flag}")]);
+        let output = command.arg(format!("--work_dir={}", world.path("work").display())).output();
+        let output = output.expect("the binary is built");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(&why), "{flag}: {said}");
+    }
+}

@@ -114,7 +114,11 @@ pub(super) fn snapshot(api: &Api) -> BTreeMap<String, f64> {
     for (name, value) in of_system() {
         set(name, value);
     }
-    api.metrics.snapshot()
+    let mut all = api.metrics.snapshot();
+    let infos = state.frameworks.iter().map(|framework| &framework.framework_info);
+    let principals = infos.filter_map(|info| info.principal.as_deref()).collect();
+    all.extend(api.turns.counted(&principals));
+    all
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nothing here is counted beyond 2^53")]

@@ -35,12 +35,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use transport::paths::Requested;
 
+use self::access::Caller;
 use crate::driver::Handle;
 use crate::facts::Facts;
 use crate::leadership::{Leadership, NotServing, serving};
 use crate::links::Links;
 use crate::options::Authentication;
 use crate::registry::Proposer;
+use crate::turns::Turns;
 use crate::view::View;
 
 pub(crate) use metrics::declare as declare_metrics;
@@ -57,6 +59,7 @@ pub(crate) struct Shared {
     pub proposer: Proposer,
     pub leadership: watch::Receiver<Leadership>,
     pub metrics: transport::metrics::Table,
+    pub turns: Turns,
     pub subscribers: Subscribers,
     /// Cancelled when the master stops: endless answers end.
     pub stop: CancellationToken,
@@ -95,18 +98,25 @@ pub(crate) fn router(
     authentication: &Authentication,
 ) -> Router {
     let of_leader = Router::new()
-        .route("/api/v1/scheduler", any(scheduler::call))
         .route("/api/v1", any(operator::call))
         // Longer paths than these lead to them too, as in Mesos.
         .route("/api/v1/{*rest}", any(operator::call))
         .merge(v0::of_leader())
         .merge(explain::of_leader())
         .layer(from_fn_with_state(api.clone(), leader_only));
-    let http = Router::new()
-        .route("/redirect", any(redirect))
+    let of_operators = Router::new()
         .merge(v0::of_any())
         .merge(files::of_any())
         .merge(of_leader)
+        .layer(from_fn_with_state(api.clone(), operators_turn));
+    // Whose turn it is with a framework's call is known when the call is read.
+    let scheduler = Router::new()
+        .route("/api/v1/scheduler", any(scheduler::call))
+        .layer(from_fn_with_state(api.clone(), leader_only));
+    let http = Router::new()
+        .route("/redirect", any(redirect))
+        .merge(scheduler)
+        .merge(of_operators)
         .with_state(api.clone());
     let services = raft
         .add_service(links.service())
@@ -131,6 +141,21 @@ async fn leader_only(State(api): State<Api>, request: Request, next: Next) -> Re
             redirect_to(&format!("//{leader}{path}"))
         }
     }
+}
+
+/// Lets a request through when those of its principal have a turn.
+async fn operators_turn(
+    State(api): State<Api>,
+    Caller(principal): Caller,
+    request: Request,
+    next: Next,
+) -> Response {
+    if let Some(principal) = principal
+        && let Err(refused) = api.turns.of_operator(&principal).await
+    {
+        return refused.into_response();
+    }
+    next.run(request).await
 }
 
 /// Where the leading master is, itself if it is this one.

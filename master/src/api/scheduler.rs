@@ -28,7 +28,10 @@ async fn answered(api: &Api, request: Request) -> Result<Response, Refused> {
     let (parts, _, call) = read_call::<Call>(request, "Call").await?;
     let principal = Principal::name_of(&parts.extensions);
     let stream_id = parts.headers.get(STREAM_ID);
-    let subscribe = match scheduler_stream::understood(call)? {
+    let call = scheduler_stream::understood(call)?;
+    let counts_as = scheduler_stream::counts_as(api, &call, principal.as_ref());
+    api.turns.of_framework(counts_as.as_ref()).await?;
+    let subscribe = match call {
         SchedulerCall::Subscribe(subscribe) => Ok(subscribe),
         SchedulerCall::SubscribeRefused(why) => Err(why),
         SchedulerCall::Call(framework, call) => {

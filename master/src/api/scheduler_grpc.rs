@@ -1,5 +1,6 @@
 //! The scheduler API over gRPC: calls and events on one stream, and an answer to each call.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use proto::agora::v1::scheduler_server::{Scheduler, SchedulerServer};
 use proto::agora::v1::{CallAnswer, MasterAnswer, SchedulerFrame};
 use proto::convert::scheduler::SchedulerCall;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -64,6 +66,15 @@ impl Scheduler for Service {
 struct Caller {
     connection: Option<ConnectionId>,
     principal: Option<Arc<str>>,
+    /// Whose calls those on the stream count among.
+    counts_as: Option<Arc<str>>,
+}
+
+/// A call that waits for its turn, or for that of the one before it to be refused.
+struct Held {
+    frame: SchedulerFrame,
+    until: Instant,
+    refused: Option<Refused>,
 }
 
 async fn serve(
@@ -72,17 +83,17 @@ async fn serve(
     answers: Answers,
     principal: Option<Arc<str>>,
 ) {
-    let stream = match first(&api, &mut frames, principal.clone()).await {
-        Ok((sequence, stream)) => {
+    let (stream, counts_as) = match first(&api, &mut frames, principal.clone()).await {
+        Ok((sequence, stream, counts_as)) => {
             let _ = answers.send(Ok(answer(sequence, 200, String::new()))).await;
-            stream
+            (stream, counts_as)
         }
         Err(status) => {
             let _ = answers.send(Err(status)).await;
             return;
         }
     };
-    let caller = Caller { connection: stream.subscribed.connection, principal };
+    let caller = Caller { connection: stream.subscribed.connection, principal, counts_as };
     // Set when there are no more events: what was asked before is still answered, TEARDOWN above all.
     let over = CancellationToken::new();
     let events = async {
@@ -104,13 +115,16 @@ async fn first(
     api: &Api,
     frames: &mut Streaming<SchedulerFrame>,
     principal: Option<Arc<str>>,
-) -> Result<(u64, Subscription), Status> {
+) -> Result<(u64, Subscription, Option<Arc<str>>), Status> {
     let Some(SchedulerFrame { sequence, call }) = frames.message().await? else {
         return Err(Status::invalid_argument("the stream has ended before a call came"));
     };
     let call = call.unwrap_or_default();
     let status = |refused: Refused| transport::grpc::status(&refused);
-    let stream = match scheduler_stream::understood(call).map_err(status)? {
+    let call = scheduler_stream::understood(call).map_err(status)?;
+    let counts_as = scheduler_stream::counts_as(api, &call, principal.as_ref());
+    api.turns.of_framework(counts_as.as_ref()).await.map_err(status)?;
+    let stream = match call {
         SchedulerCall::Subscribe(subscribe) => {
             scheduler_stream::subscribe(api, *subscribe, principal).await.map_err(status)?
         }
@@ -119,7 +133,7 @@ async fn first(
             return Err(Status::invalid_argument("the first call must be SUBSCRIBE"));
         }
     };
-    Ok((sequence, stream))
+    Ok((sequence, stream, counts_as))
 }
 
 async fn events(api: &Api, stream: Subscription, answers: &Answers) {
@@ -141,15 +155,22 @@ async fn calls(
     answers: &Answers,
     over: &CancellationToken,
 ) {
+    let mut held: VecDeque<Held> = VecDeque::new();
     let mut pending = FuturesOrdered::new();
-    let mut is_open = true;
-    while is_open || !pending.is_empty() {
+    let (mut is_open, mut is_over) = (true, false);
+    while is_open || !held.is_empty() || !pending.is_empty() {
+        let has_room = held.len() + pending.len() < CALLS_PENDING_MAX;
+        let turn = held.front().map(|held| held.until);
         tokio::select! {
-            frame = frames.message(), if is_open && pending.len() < CALLS_PENDING_MAX => match frame {
-                Ok(Some(frame)) => pending.push_back(call(api, caller, frame)),
+            frame = frames.message(), if is_open && has_room => match frame {
+                Ok(Some(frame)) => held.push_back(received(api, caller, held.back(), frame)),
                 Ok(None) | Err(_) => is_open = false,
             },
-            () = over.cancelled(), if is_open => is_open = false,
+            () = over.cancelled(), if !is_over => (is_open, is_over) = (false, true),
+            () = until(turn, is_over), if turn.is_some() => {
+                let due = held.pop_front().expect("one is held, as its turn is known");
+                pending.push_back(call(api, caller, due));
+            }
             Some(answer) = pending.next() => {
                 if answers.send(Ok(answer)).await.is_err() {
                     return;
@@ -159,14 +180,35 @@ async fn calls(
     }
 }
 
-/// Has one call carried out; what is returned waits for its answer.
-fn call(
-    api: &Api,
-    caller: &Caller,
-    frame: SchedulerFrame,
-) -> impl Future<Output = MasterAnswer> + use<> {
-    let SchedulerFrame { sequence, call } = frame;
-    let asked = match scheduler_stream::understood(call.unwrap_or_default()) {
+/// A call as it came in, behind the `last` one.
+fn received(api: &Api, caller: &Caller, last: Option<&Held>, frame: SchedulerFrame) -> Held {
+    match api.turns.framework_calls(caller.counts_as.as_ref()) {
+        Ok(until) => Held { frame, until, refused: None },
+        // Answers come in the order of the calls.
+        Err(refused) => {
+            let until = last.map_or_else(Instant::now, |last| last.until);
+            Held { frame, until, refused: Some(refused) }
+        }
+    }
+}
+
+/// Waits for the turn of a call. Once all is over there is nothing to spare the master.
+async fn until(turn: Option<Instant>, is_over: bool) {
+    let Some(turn) = turn.filter(|turn| !is_over && *turn > Instant::now()) else { return };
+    tokio::time::sleep_until(turn).await;
+}
+
+/// Has one call carried out whose turn it is; what is returned waits for its answer.
+fn call(api: &Api, caller: &Caller, held: Held) -> impl Future<Output = MasterAnswer> + use<> {
+    let Held { frame: SchedulerFrame { sequence, call }, refused, .. } = held;
+    let understood = match refused {
+        Some(refused) => Err(refused),
+        None => {
+            api.turns.went_on(caller.counts_as.as_ref());
+            scheduler_stream::understood(call.unwrap_or_default())
+        }
+    };
+    let asked = match understood {
         Ok(SchedulerCall::Call(framework, call)) => {
             let claim = caller.connection.map_or(StreamClaim::Missing, StreamClaim::Connection);
             let principal = caller.principal.clone();

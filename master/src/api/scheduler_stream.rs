@@ -30,6 +30,20 @@ pub(super) fn understood(call: scheduler::Call) -> Result<SchedulerCall, Refused
     })
 }
 
+/// Whose calls this one counts among, and so when it may go on: who has proved to call, or else who the
+/// framework says to be.
+pub(super) fn counts_as(
+    api: &Shared,
+    call: &SchedulerCall,
+    principal: Option<&Arc<str>>,
+) -> Option<Arc<str>> {
+    principal.cloned().or_else(|| match call {
+        SchedulerCall::Subscribe(subscribe) => subscribe.framework.principal.clone(),
+        SchedulerCall::SubscribeRefused(_) => None,
+        SchedulerCall::Call(framework, _) => api.view.principal_of(framework),
+    })
+}
+
 /// A subscription, and what its events are written for.
 pub(super) struct Subscription {
     /// What the framework is to hear.

@@ -81,6 +81,11 @@ impl View {
         self.frameworks.get(id).map(|entry| entry.model.framework.user.clone())
     }
 
+    /// The principal of a framework, where it has one.
+    pub(crate) fn principal_of(&self, id: &FrameworkId) -> Option<Arc<str>> {
+        self.frameworks.get(id).and_then(|entry| entry.model.framework.principal.clone())
+    }
+
     /// The hosts of all agents: id, name and address.
     pub(crate) fn hosts(&self) -> Vec<(AgentId, Arc<str>, Arc<str>)> {
         let all = entries(&self.agents);
