@@ -6,6 +6,7 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use axum::routing::any;
+use model::acl::Action;
 use proto::mesos::v1::master::call::{ListFiles, ReadFile};
 use proto::mesos::v1::master::response;
 use serde_json::{Map, json};
@@ -13,6 +14,7 @@ use transport::files::Located;
 use transport::http::{Parameters, Refused, rendered};
 
 use super::Api;
+use super::viewer::Viewer;
 
 /// What clients know the log by.
 const LOG: &str = "/master/log";
@@ -26,23 +28,48 @@ pub(super) fn of_any() -> Router<Api> {
         .route("/files/debug", any(debug))
 }
 
-async fn browse(State(api): State<Api>, Query(parameters): Query<Parameters>) -> Response {
-    transport::files::browse(parameters, |path| locate(&api, path)).await
+/// Refuses those who may not read the log. There is nothing else to be read here.
+pub(super) fn check(viewer: &Viewer) -> Result<(), Refused> {
+    viewer.check(Action::AccessMesosLog, None, "read the log of the master")
 }
 
-async fn read(State(api): State<Api>, Query(parameters): Query<Parameters>) -> Response {
-    transport::files::read(parameters, |path| locate(&api, path)).await
+async fn browse(
+    State(api): State<Api>,
+    viewer: Viewer,
+    Query(parameters): Query<Parameters>,
+) -> Result<Response, Refused> {
+    check(&viewer)?;
+    Ok(transport::files::browse(parameters, |path| locate(&api, path)).await)
 }
 
-async fn download(State(api): State<Api>, Query(parameters): Query<Parameters>) -> Response {
-    transport::files::download(parameters, |path| locate(&api, path)).await
+async fn read(
+    State(api): State<Api>,
+    viewer: Viewer,
+    Query(parameters): Query<Parameters>,
+) -> Result<Response, Refused> {
+    check(&viewer)?;
+    Ok(transport::files::read(parameters, |path| locate(&api, path)).await)
+}
+
+async fn download(
+    State(api): State<Api>,
+    viewer: Viewer,
+    Query(parameters): Query<Parameters>,
+) -> Result<Response, Refused> {
+    check(&viewer)?;
+    Ok(transport::files::download(parameters, |path| locate(&api, path)).await)
 }
 
 /// Which paths lead where.
-async fn debug(State(api): State<Api>, Query(parameters): Query<Parameters>) -> Response {
+async fn debug(
+    State(api): State<Api>,
+    viewer: Viewer,
+    Query(parameters): Query<Parameters>,
+) -> Result<Response, Refused> {
+    viewer.check(Action::GetEndpoint, Some("/files/debug"), "see where files lead")?;
     let real = api.facts.log_file.as_ref().map(|file| json!(file.display().to_string()));
     let all: Map<_, _> = real.into_iter().map(|real| (LOG.to_owned(), real)).collect();
-    rendered(&all.into(), &parameters)
+    Ok(rendered(&all.into(), &parameters))
 }
 
 /// Carries out LIST_FILES.

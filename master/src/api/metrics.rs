@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use model::call::Call;
+use model::operation::OperationState;
 use proto::mesos::v1;
 use proto::mesos::v1::TaskState;
 
@@ -111,6 +112,9 @@ pub(super) fn snapshot(api: &Api) -> BTreeMap<String, f64> {
     for (name, value) in of_tasks(&state) {
         set(name, value);
     }
+    for (name, value) in of_operations(&api.view.operation_states()) {
+        set(&name, value);
+    }
     for (name, value) in of_system() {
         set(name, value);
     }
@@ -180,6 +184,23 @@ fn of_tasks(state: &State) -> Vec<(&'static str, f64)> {
         ("master/tasks_killing", of(TaskState::TaskKilling)),
         ("master/tasks_unreachable", count(state.unreachable_tasks.len())),
     ]
+}
+
+/// Operations that are on their way, or whose report is. How those ended that are over is counted.
+fn of_operations(all: &[(&str, OperationState)]) -> Vec<(String, f64)> {
+    let kinds = ["RESERVE", "UNRESERVE", "CREATE", "DESTROY", "GROW_VOLUME", "SHRINK_VOLUME"];
+    let of = |prefix: String, kind: Option<&str>| {
+        let of_kind = || all.iter().filter(move |(is, _)| kind.is_none_or(|kind| *is == kind));
+        let pending = of_kind().filter(|(_, state)| *state == OperationState::Pending).count();
+        [
+            (format!("{prefix}/total"), count(of_kind().count())),
+            (format!("{prefix}/pending"), count(pending)),
+        ]
+    };
+    let each = kinds
+        .into_iter()
+        .map(|kind| of(format!("master/operations/{}", kind.to_lowercase()), Some(kind)));
+    each.chain([of("master/operations".to_owned(), None)]).flatten().collect()
 }
 
 /// The machine's load and memory, as far as the kernel tells.

@@ -61,12 +61,14 @@ async fn answered(api: Api, request: Request) -> Result<HttpResponse, Refused> {
             logging::set(&call.set_logging_level.unwrap_or_default())
         }
         Type::ListFiles => {
+            files::check(&viewer)?;
             let list_files = files::list(&api, call.list_files.unwrap_or_default()).await?;
             let r#type = Some(Answer::ListFiles as i32);
             let list_files = Some(list_files);
             Ok(answer(encoding, &Response { r#type, list_files, ..Response::default() }))
         }
         Type::ReadFile => {
+            files::check(&viewer)?;
             let read_file = files::part(&api, call.read_file.unwrap_or_default()).await?;
             let r#type = Some(Answer::ReadFile as i32);
             let read_file = Some(read_file);
@@ -212,7 +214,9 @@ fn response(api: &Api, viewer: &Viewer, kind: Type) -> Result<Response, Refused>
             Answer::GetExecutors
         }
         Type::GetOperations => {
-            response.get_operations = Some(api.view.state().get_operations());
+            let seen = api.view.operations(|role| viewer.sees_role(role));
+            let operations = seen.iter().map(|one| v1::Operation::clone(one)).collect();
+            response.get_operations = Some(response::GetOperations { operations });
             Answer::GetOperations
         }
         Type::GetRoles => {

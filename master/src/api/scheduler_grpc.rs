@@ -201,12 +201,11 @@ async fn until(turn: Option<Instant>, is_over: bool) {
 /// Has one call carried out whose turn it is; what is returned waits for its answer.
 fn call(api: &Api, caller: &Caller, held: Held) -> impl Future<Output = MasterAnswer> + use<> {
     let Held { frame: SchedulerFrame { sequence, call }, refused, .. } = held;
-    let understood = match refused {
-        Some(refused) => Err(refused),
-        None => {
-            api.turns.went_on(caller.counts_as.as_ref());
-            scheduler_stream::understood(call.unwrap_or_default())
-        }
+    let understood = if let Some(refused) = refused {
+        Err(refused)
+    } else {
+        api.turns.went_on(caller.counts_as.as_ref());
+        scheduler_stream::understood(call.unwrap_or_default())
     };
     let asked = match understood {
         Ok(SchedulerCall::Call(framework, call)) => {

@@ -166,6 +166,12 @@ fn operation_updated(
     state: OperationState,
 ) {
     metrics.count("master/messages_operation_status_update");
+    if state != OperationState::Pending {
+        let kind = operation.conversion.name().to_lowercase();
+        let state = state.name().trim_start_matches("OPERATION_").to_lowercase();
+        metrics.count(&format!("master/operations/{state}"));
+        metrics.count(&format!("master/operations/{kind}/{state}"));
+    }
     tracing::info!(
         name = "operation_updated",
         operation = %operation.uuid,

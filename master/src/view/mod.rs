@@ -19,6 +19,8 @@ use master_core::view::{
 };
 use model::ids::{AgentId, FrameworkId, OfferId, OperationUuid};
 use model::offer::Offer;
+use model::operation::OperationState;
+use model::resources::Resources;
 use proto::mesos::v1;
 use proto::mesos::v1::master::response::get_agents::Agent;
 use proto::mesos::v1::master::response::get_executors::Executor;
@@ -74,6 +76,28 @@ impl View {
     /// What frameworks have answered that were asked to leave agents.
     pub(crate) fn inverse_answers(&self) -> Arc<Vec<InverseAnswer>> {
         self.inverse_answers.load_full()
+    }
+
+    /// Operations that are on their way, or whose report is, where all roles that they are about are
+    /// seen.
+    pub(crate) fn operations(&self, sees_role: impl Fn(&str) -> bool) -> Vec<Arc<v1::Operation>> {
+        let is_seen = |entry: &Arc<Entry<OperationView, v1::Operation>>| {
+            let conversion = &entry.model.operation.conversion;
+            let both = [conversion.consumed(), conversion.converted()];
+            let mut roles = both.iter().flat_map(Resources::iter).map(|(key, _)| &key.kind);
+            roles.all(|kind| kind.reserved_for().is_none_or(|role| sees_role(role.as_str())))
+        };
+        let seen = entries(&self.operations).into_iter().filter(is_seen);
+        seen.map(|entry| entry.wire(wire::operation)).collect()
+    }
+
+    /// What operations there are, and how far each is.
+    pub(crate) fn operation_states(&self) -> Vec<(&'static str, OperationState)> {
+        let state = |entry: &Arc<Entry<OperationView, v1::Operation>>| {
+            let OperationView { operation, status, .. } = &*entry.model;
+            (operation.conversion.name(), status.state)
+        };
+        self.operations.iter().map(|entry| state(&entry)).collect()
     }
 
     /// The user of a framework.
@@ -151,7 +175,6 @@ impl View {
             tasks: entries(&self.tasks),
             executors: entries(&self.executors),
             offers: entries(&self.offers),
-            operations: entries(&self.operations),
         }
     }
 
@@ -168,7 +191,6 @@ pub(crate) struct Picture {
     tasks: Vec<Arc<Entry<TaskView, v1::Task>>>,
     executors: Vec<Arc<Entry<ExecutorView, Executor>>>,
     offers: Vec<Arc<Entry<Offer, v1::Offer>>>,
-    operations: Vec<Arc<Entry<OperationView, v1::Operation>>>,
 }
 
 impl Picture {
@@ -217,7 +239,6 @@ impl Picture {
         }
         state.executors =
             self.executors.iter().map(|executor| executor.wire(wire::executor)).collect();
-        state.operations = self.operations.iter().map(|it| it.wire(wire::operation)).collect();
         state
     }
 }

@@ -7,7 +7,7 @@ use proto::mesos::v1::master::response::get_agents::Agent;
 use proto::mesos::v1::master::response::get_executors::Executor;
 use proto::mesos::v1::master::response::get_frameworks::Framework;
 use proto::mesos::v1::master::response::{
-    GetAgents, GetExecutors, GetFrameworks, GetOperations, GetState, GetTasks,
+    GetAgents, GetExecutors, GetFrameworks, GetState, GetTasks,
 };
 
 /// What there is, at one moment. Cheap to make and to keep: entries are shared.
@@ -31,8 +31,6 @@ pub(crate) struct State {
     pub completed_tasks: Vec<Arc<v1::Task>>,
     /// Executors that live.
     pub executors: Vec<Arc<Executor>>,
-    /// Operations that are on their way, or whose report is.
-    pub operations: Vec<Arc<v1::Operation>>,
 }
 
 fn owned<T: Clone>(all: &[Arc<T>]) -> Vec<T> {
@@ -63,10 +61,6 @@ impl State {
 
     pub(crate) fn get_executors(&self) -> GetExecutors {
         GetExecutors { executors: owned(&self.executors), ..GetExecutors::default() }
-    }
-
-    pub(crate) fn get_operations(&self) -> GetOperations {
-        GetOperations { operations: owned(&self.operations) }
     }
 
     pub(crate) fn get_state(&self) -> GetState {

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use model::ids::{AgentId, Term};
+use model::ids::{AgentId, Term, UpdateId};
 use model::link::{FromAgent, ToAgent};
+use model::operation::{OperationState, OperationStatus};
 use proto::agora::v1::agent_link_client::AgentLinkClient;
 use proto::agora::v1::{AgentFrame, MasterFrame};
 use proto::convert::link;
@@ -84,6 +85,20 @@ impl FakeAgent {
     pub async fn say(&self, message: &FromAgent) {
         let frame = link::agent_frame(message, self.term);
         self.to_master.send(frame).await.expect("the link is up");
+    }
+
+    /// Hears of an operation, and says that it is done. Its name is returned.
+    pub async fn apply(&mut self) -> &'static str {
+        let told = self.hear().await.expect("the link is up");
+        let ToAgent::Apply(operation) = told else { panic!("{told:?}") };
+        let mut status = OperationStatus::new(operation.id.clone(), OperationState::Finished);
+        status.converted = operation.conversion.converted();
+        // Repeated until it is kept, where anybody is to keep it.
+        status.uuid = operation.id.is_some().then_some(UpdateId([0x40; 16]));
+        let (name, framework) = (operation.conversion.name(), operation.framework.clone());
+        self.say(&FromAgent::OperationUpdate { operation: operation.uuid, framework, status })
+            .await;
+        name
     }
 
     /// The next message that is no ping; pings are answered. `None`: the link has ended.

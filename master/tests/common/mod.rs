@@ -3,8 +3,10 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses its part")]
 
 mod agent;
+mod scheduler;
 
 pub use agent::FakeAgent;
+pub use scheduler::Scheduler;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -122,7 +122,9 @@ fn ranges_from_wire(ranges: &value::Ranges) -> Result<Ranges, Malformed> {
 
 fn reservations_from_wire(resource: &Resource) -> Result<Vec<Reservation>, Malformed> {
     if !resource.reservations.is_empty() {
-        return stack_from_wire(&resource.reservations);
+        let stack = stack_from_wire(&resource.reservations)?;
+        agreeing(resource, &stack)?;
+        return Ok(stack);
     }
     let role = resource.role.as_deref().unwrap_or("*");
     let role = Role::new(role).map_err(|why| Malformed(format!("Invalid role: {why}")))?;
@@ -132,8 +134,34 @@ fn reservations_from_wire(resource: &Resource) -> Result<Vec<Reservation>, Malfo
             Err(Malformed::new("Invalid reservation: role \"*\" cannot be reserved"))
         }
         (None, false) => Ok(Kind::of_role(&role).reservations),
+        (Some(ReservationInfo { role: Some(other), .. }), false) if role.as_str() != other => {
+            Err(Malformed(format!(
+                "Invalid reservation: it is for role '{other}', and the resource for role '{role}'"
+            )))
+        }
         (Some(info), false) => Ok(vec![reservation(info, true, role)]),
     }
+}
+
+/// Refuses a resource that says in the old way, beside its `reservations`, something else than they do.
+/// Whoever copies a resource that we wrote says the same in both.
+fn agreeing(resource: &Resource, stack: &[Reservation]) -> Result<(), Malformed> {
+    let Some(top) = stack.last() else { return Ok(()) };
+    if let Some(role) = resource.role.as_deref().filter(|role| *role != top.role.as_str()) {
+        return Err(Malformed(format!(
+            "Invalid resource: 'role' is '{role}', and 'reservations' are for role '{}'; give only \
+             'reservations'",
+            top.role
+        )));
+    }
+    let old = resource.reservation.as_ref();
+    if old.is_some_and(|info| reservation(info, true, top.role.clone()) != *top) {
+        return Err(Malformed::new(
+            "Invalid resource: 'reservation' says something else than 'reservations'; give only \
+             'reservations'",
+        ));
+    }
+    Ok(())
 }
 
 fn stack_from_wire(stack: &[ReservationInfo]) -> Result<Vec<Reservation>, Malformed> {
@@ -382,6 +410,46 @@ mod tests {
         let wire = to_wire(&all, Form::Both, None);
         assert_eq!(wire[0].role, None, "the old form cannot say it");
         assert_eq!(from_wire(&wire), Ok(all));
+    }
+
+    #[test]
+    fn what_is_said_in_both_ways_must_be_the_same() {
+        let both = |role: &str, old: Option<ReservationInfo>, stack: Vec<Reservation>| {
+            let kind = Kind { reservations: stack, ..Kind::default() };
+            let key = Key { name: "cpus".into(), kind: Arc::new(kind) };
+            let all = Resources::from_iter([(key, Value::Scalar(Milli::units(1)))]);
+            let mut wire = to_wire(&all, Form::Stack, None);
+            wire[0].role = Some(role.to_owned());
+            wire[0].reservation = old;
+            from_wire(&wire).map(|read| assert_eq!(read, all)).map_err(|why| why.0)
+        };
+        let of = |principal: &str| {
+            Some(ReservationInfo { principal: Some(principal.to_owned()), ..Default::default() })
+        };
+        let by =
+            |principal: &str| Reservation { principal: Some(principal.into()), ..dynamic("a") };
+        assert_eq!(both("a", None, vec![by("ops")]), Ok(()));
+        assert_eq!(both("a", of("ops"), vec![by("ops")]), Ok(()));
+        assert_eq!(both("a/b", None, vec![dynamic("a"), dynamic("a/b")]), Ok(()));
+        for role in ["*", "a", "b"] {
+            let why = format!(
+                "Invalid resource: 'role' is '{role}', and 'reservations' are for role 'a/b'; give \
+                 only 'reservations'"
+            );
+            assert_eq!(both(role, None, vec![dynamic("a"), dynamic("a/b")]), Err(why));
+        }
+        let fixed = Reservation { is_dynamic: false, ..dynamic("a") };
+        let why = "Invalid resource: 'reservation' says something else than 'reservations'; give \
+                   only 'reservations'";
+        for stack in [by("eve"), fixed] {
+            assert_eq!(both("a", of("ops"), vec![stack]), Err(why.to_owned()));
+        }
+        let role = Some("b".to_owned());
+        let reservation = Some(ReservationInfo { role: role.clone(), ..Default::default() });
+        assert_eq!(
+            refusal(Resource { reservation, role: Some("a".to_owned()), ..scalar("cpus", 1.0) }),
+            "Invalid reservation: it is for role 'b', and the resource for role 'a'"
+        );
     }
 
     #[test]

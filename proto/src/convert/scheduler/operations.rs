@@ -18,7 +18,10 @@ pub(super) fn from_wire(wire: &WireOperation) -> Operation {
     let conversion = match operation::conversion_from_wire(wire) {
         Ok(Some(conversion)) => bad_id.map_or(Ok(conversion), Err),
         Ok(None) => return Operation::Unsupported { kind: wire.r#type().as_str_name().into(), id },
-        Err(Malformed(why)) => Err(why),
+        // In the words of those that are checked later.
+        Err(Malformed(why)) => {
+            Err(format!("Invalid {} operation: {why}", wire.r#type().as_str_name()))
+        }
     };
     Operation::Convert { id, conversion }
 }

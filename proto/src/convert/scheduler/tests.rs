@@ -197,7 +197,7 @@ fn operations_that_are_none_say_why() {
         accept(r#"{"type":"CREATE_DISK","id":{"value":"r"}}"#),
         Operation::Unsupported { kind: "CREATE_DISK".into(), id: id.clone() }
     );
-    let conversion = Err("Expecting 'reserve' to be present".to_owned());
+    let conversion = Err("Invalid RESERVE operation: Expecting 'reserve' to be present".to_owned());
     assert_eq!(
         accept(r#"{"type":"RESERVE","id":{"value":"r"}}"#),
         Operation::Convert { id, conversion }
