@@ -8,7 +8,7 @@ use proto::mesos::v1::offer::operation;
 use proto::mesos::v1::scheduler::{Call, call};
 use proto::mesos::v1::{
     AgentId, DurationInfo, ExecutorId, ExecutorInfo, Filters, FrameworkInfo, KillPolicy, OfferId,
-    TaskGroupInfo, TaskId, TaskInfo, TaskStatus,
+    OperationId, OperationStatus, TaskGroupInfo, TaskId, TaskInfo, TaskStatus,
 };
 
 fn of_type(kind: call::Type) -> Call {
@@ -108,6 +108,34 @@ pub fn reconcile(tasks: impl IntoIterator<Item = (TaskId, Option<AgentId>)>) -> 
     let tasks = tasks.map(|(task_id, agent_id)| call::reconcile::Task { task_id, agent_id });
     let reconcile = call::Reconcile { tasks: tasks.collect() };
     Call { reconcile: Some(reconcile), ..of_type(call::Type::Reconcile) }
+}
+
+/// Confirms the report of an operation; absent where there is nothing to confirm.
+pub fn acknowledge_operation(status: &OperationStatus) -> Option<Call> {
+    let acknowledge = call::AcknowledgeOperationStatus {
+        agent_id: Some(status.agent_id.clone()?),
+        resource_provider_id: status.resource_provider_id.clone(),
+        uuid: status.uuid.clone().map(|uuid| uuid.value).filter(|uuid| !uuid.is_empty())?,
+        operation_id: status.operation_id.clone()?,
+    };
+    let call = of_type(call::Type::AcknowledgeOperationStatus);
+    Some(Call { acknowledge_operation_status: Some(acknowledge), ..call })
+}
+
+/// Asks how far these operations are; all that there are, if none is named. Who names the agent as well
+/// is told more than that the operation is unknown.
+pub fn reconcile_operations(
+    operations: impl IntoIterator<Item = (OperationId, Option<AgentId>)>,
+) -> Call {
+    let one = |(operation_id, agent_id)| call::reconcile_operations::Operation {
+        operation_id,
+        agent_id,
+        resource_provider_id: None,
+    };
+    let operations = operations.into_iter().map(one).collect();
+    let reconcile = call::ReconcileOperations { operations };
+    let call = of_type(call::Type::ReconcileOperations);
+    Call { reconcile_operations: Some(reconcile), ..call }
 }
 
 /// Asks for offers to these roles again and forgets their filters; none means all.

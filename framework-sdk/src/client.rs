@@ -16,7 +16,8 @@ use futures::Stream;
 use proto::mesos::v1::offer::Operation;
 use proto::mesos::v1::scheduler::{Call, Event};
 use proto::mesos::v1::{
-    AgentId, ExecutorId, FrameworkId, FrameworkInfo, MasterInfo, OfferId, TaskId, TaskStatus,
+    AgentId, ExecutorId, FrameworkId, FrameworkInfo, MasterInfo, OfferId, OperationId,
+    OperationStatus, TaskId, TaskStatus,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use transport::identity::Identity;
@@ -55,8 +56,8 @@ pub struct ClientOptions {
     pub identity: Identity,
     /// Roles to get no offers for at first.
     pub suppressed_roles: Vec<String>,
-    /// Whether updates are confirmed as soon as they are handed out. A framework that stores what
-    /// it hears leaves this off and confirms when it has.
+    /// Whether updates of tasks and operations are confirmed as soon as they are handed out. A
+    /// framework that stores what it hears leaves this off and confirms when it has.
     pub auto_acknowledge: bool,
     /// About how long to wait after the first failure to subscribe; doubled with each further one.
     pub backoff_first: Duration,
@@ -285,6 +286,22 @@ impl Handle {
         tasks: impl IntoIterator<Item = (TaskId, Option<AgentId>)>,
     ) -> Result<(), CallError> {
         self.call(calls::reconcile(tasks)).await
+    }
+
+    /// Confirms the report of an operation, if it needs that.
+    pub async fn acknowledge_operation(&self, status: &OperationStatus) -> Result<(), CallError> {
+        match calls::acknowledge_operation(status) {
+            Some(call) => self.call(call).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Asks how far these operations are; all that there are, if none is named. The answers are events.
+    pub async fn reconcile_operations(
+        &self,
+        operations: impl IntoIterator<Item = (OperationId, Option<AgentId>)>,
+    ) -> Result<(), CallError> {
+        self.call(calls::reconcile_operations(operations)).await
     }
 
     /// Asks for offers again.

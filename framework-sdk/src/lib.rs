@@ -1,13 +1,14 @@
 //! What frameworks are written on.
 //!
 //! [`client`] keeps a framework subscribed, over HTTP or gRPC, wherever the leading master is.
-//! [`calls`], [`builders`] and [`matching`] make what it sends. [`store`] is for frameworks that
-//! keep their state with the masters. `examples/hello.rs` shows all of it but the store.
+//! [`calls`], [`builders`], [`operations`] and [`matching`] make what it sends. [`store`] is for
+//! frameworks that keep their state with the masters. `examples/hello.rs` shows all of it but the store.
 
 pub mod builders;
 pub mod calls;
 pub mod client;
 pub mod matching;
+pub mod operations;
 pub mod store;
 
 pub use framework_core::session::End;

@@ -16,7 +16,10 @@ use framework_sdk::{
     CallError, Client, ClientOptions, EventStream, Handle, Protocol, SessionEvent, calls,
 };
 use proto::mesos::v1::scheduler::{Call, Event, call, event};
-use proto::mesos::v1::{AgentId, FrameworkId, OfferId, TaskId, TaskState, TaskStatus};
+use proto::mesos::v1::{
+    AgentId, FrameworkId, OfferId, OperationId, OperationState, OperationStatus, TaskId, TaskState,
+    TaskStatus, Uuid,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use transport::http::{Encoding, read_call};
@@ -169,6 +172,19 @@ fn update(task: &str) -> Event {
     Event { r#type: kind, update: Some(event::Update { status }), ..Event::default() }
 }
 
+fn operation_update(operation: &str, uuid: Option<Vec<u8>>) -> Event {
+    let status = OperationStatus {
+        operation_id: Some(OperationId { value: operation.into() }),
+        agent_id: Some(AgentId { value: "a-S0".into() }),
+        state: OperationState::OperationFinished.into(),
+        uuid: uuid.map(|uuid| Uuid { value: uuid.into() }),
+        ..OperationStatus::default()
+    };
+    let kind = Some(event::Type::UpdateOperationStatus.into());
+    let update = Some(event::UpdateOperationStatus { status });
+    Event { r#type: kind, update_operation_status: update, ..Event::default() }
+}
+
 fn error(message: &str) -> Event {
     let error = event::Error { message: message.into() };
     let kind = Some(event::Type::Error.into());
@@ -226,6 +242,57 @@ async fn events_and_calls_travel_in_json() {
 #[tokio::test]
 async fn events_and_calls_travel_in_protobuf() {
     carries_events_and_calls(Protocol::HttpProtobuf).await;
+}
+
+/// The next event, which is the report of an operation.
+async fn reported(events: &mut EventStream) -> OperationStatus {
+    let event = next(events).await;
+    let SessionEvent::Event(event) = event else { panic!("{event:?}") };
+    event.update_operation_status.expect("a report").status
+}
+
+#[tokio::test]
+async fn reports_of_operations_are_confirmed_by_themselves_or_by_hand() {
+    for protocol in [Protocol::HttpJson, Protocol::HttpProtobuf] {
+        for auto_acknowledge in [true, false] {
+            let mut master = Stage::new([Play::Stream(15.0)]).await;
+            let info = framework("test", "root", Duration::from_secs(60));
+            let options = ClientOptions::new(vec![master.address.to_string()], info);
+            let (handle, mut events) =
+                Client::connect(ClientOptions { protocol, auto_acknowledge, ..options });
+            let opened = master.opened().await;
+            expect_subscribed(&mut events, false).await;
+            opened.send(&operation_update("reserve", Some(vec![7; 16])));
+            let status = reported(&mut events).await;
+            assert_eq!(status.state(), OperationState::OperationFinished);
+            if !auto_acknowledge {
+                handle.acknowledge_operation(&status).await.expect("taken");
+            }
+            let call = master.call().await.0;
+            assert_eq!(call.framework_id.expect("filled in").value, "f-0000");
+            let confirmed = call.acknowledge_operation_status.expect("a confirmation");
+            assert_eq!(confirmed.uuid, vec![7; 16]);
+            assert_eq!(confirmed.operation_id.value, "reserve");
+            assert_eq!(confirmed.agent_id.expect("where it is").value, "a-S0");
+
+            // What is said only once needs no confirmation: the next call is the question.
+            opened.send(&operation_update("create", None));
+            let status = reported(&mut events).await;
+            assert_eq!(calls::acknowledge_operation(&status), None);
+            handle.acknowledge_operation(&status).await.expect("nothing to do");
+            let operation = OperationId { value: "create".into() };
+            handle
+                .reconcile_operations([(operation.clone(), status.agent_id.clone())])
+                .await
+                .expect("taken");
+            let asked = master.call().await.0.reconcile_operations.expect("a question").operations;
+            assert_eq!(asked.len(), 1);
+            assert_eq!(
+                (&asked[0].operation_id, &asked[0].agent_id),
+                (&operation, &status.agent_id)
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -256,9 +256,11 @@ impl Driver {
     }
 
     fn hand_out(&mut self, event: Box<Event>) {
-        let status = event.update.as_ref().map(|update| &update.status);
+        let of_task = || calls::acknowledge(&event.update.as_ref()?.status);
+        let of_operation =
+            || calls::acknowledge_operation(&event.update_operation_status.as_ref()?.status);
         let acknowledge =
-            status.filter(|_| self.options.auto_acknowledge).and_then(calls::acknowledge);
+            self.options.auto_acknowledge.then(|| of_task().or_else(of_operation)).flatten();
         self.outbox.push_back(SessionEvent::Event(event));
         if let Some(call) = acknowledge {
             // The answer does not matter: an update that is not confirmed comes again.

@@ -83,8 +83,9 @@ impl Scheduler {
         loop {
             let offers = self.events.iter().filter(|event| event["type"] == "OFFERS");
             let offers: Vec<&Value> =
-                offers.flat_map(|event| event["offers"]["offers"].as_array()).flatten().collect();
-            let resources = offers.iter().flat_map(|offer| offer["resources"].as_array()).flatten();
+                offers.filter_map(|event| event["offers"]["offers"].as_array()).flatten().collect();
+            let resources =
+                offers.iter().filter_map(|offer| offer["resources"].as_array()).flatten();
             let disk = resources.filter(|resource| resource["name"] == "disk");
             let sum: f64 = disk.filter_map(|disk| disk["scalar"]["value"].as_f64()).sum();
             if (sum - whole).abs() < 0.001 {
