@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn every_operation_is_read_as_what_it_was_meant_to_be() {
-        for (operation, kind, consumed, converted) in [
+        let cases = vec![
             (reserve(vec![disk(8.0)]), "RESERVE", vec![scalar("disk", 8.0)], vec![disk(8.0)]),
             (unreserve(vec![disk(8.0)]), "UNRESERVE", vec![disk(8.0)], vec![scalar("disk", 8.0)]),
             (create(vec![data(8.0)]), "CREATE", vec![disk(8.0)], vec![data(8.0)]),
@@ -196,7 +196,8 @@ mod tests {
                 vec![data(10.0)],
             ),
             (shrink(data(8.0), 2.0), "SHRINK_VOLUME", vec![data(8.0)], vec![data(6.0), disk(2.0)]),
-        ] {
+        ];
+        for (operation, kind, consumed, converted) in cases {
             let read = conversion_from_wire(&operation).expect("it makes sense");
             let read = read.expect("it is one");
             let model =
@@ -213,7 +214,7 @@ mod tests {
         let once = Reservation::for_role("db").of(old);
         let twice = Reservation::for_role("db/dev").of(once);
         assert_eq!((&twice.role, &twice.reservation), (&None, &None));
-        let roles: Vec<_> = twice.reservations.iter().map(|info| info.role()).collect();
+        let roles: Vec<_> = twice.reservations.iter().map(ReservationInfo::role).collect();
         assert_eq!(roles, ["db", "db/dev"]);
     }
 

@@ -132,12 +132,12 @@ async fn post_form(
     who: &str,
     fields: [(&str, &str); 2],
 ) -> (u16, String) {
-    let mut form = String::new();
-    for (name, value) in fields {
-        let escaped = value.bytes().map(|byte| format!("%{byte:02X}"));
-        form += &format!("{name}={}&", escaped.collect::<String>());
-    }
-    let request = master.http.post(master.url(path)).body(form.trim_end_matches('&').to_owned());
+    let field = |(name, value): (&str, &str)| {
+        let escaped: Vec<_> = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        format!("{name}={}", escaped.concat())
+    };
+    let form = fields.map(field).join("&");
+    let request = master.http.post(master.url(path)).body(form);
     answered(request.header("content-type", "application/x-www-form-urlencoded"), who).await
 }
 

@@ -149,9 +149,8 @@ async fn operations_on_their_way_are_shown_in_both_encodings() {
 }
 
 /// What cannot be done, and what is said of it: the text, or how it begins.
-fn impossible() -> Vec<(&'static str, Value, &'static str)> {
+fn impossible_reservations() -> Vec<(&'static str, Value, &'static str)> {
     let resources = |resource: Value| json!({"resources": [resource]});
-    let volumes = |volume: Value| json!({"volumes": [volume]});
     let cpu = reserved("cpus", 1.0);
     let revocable = {
         let mut cpu = cpu.clone();
@@ -162,16 +161,6 @@ fn impossible() -> Vec<(&'static str, Value, &'static str)> {
         let mut cpu = cpu.clone();
         cpu["role"] = json!("other");
         cpu
-    };
-    let on_host = {
-        let mut volume = volume(8.0);
-        volume["disk"]["volume"]["host_path"] = json!("/etc");
-        volume
-    };
-    let shared = {
-        let mut volume = volume(8.0);
-        volume["shared"] = json!({});
-        volume
     };
     vec![
         ("RESERVE", json!({"resources": []}), "No resources are named"),
@@ -212,6 +201,23 @@ fn impossible() -> Vec<(&'static str, Value, &'static str)> {
             "A dynamically reserved persistent volume 'data' cannot be unreserved directly; destroy \
              it first",
         ),
+    ]
+}
+
+/// The same of volumes.
+fn impossible_volumes() -> Vec<(&'static str, Value, &'static str)> {
+    let volumes = |volume: Value| json!({"volumes": [volume]});
+    let on_host = {
+        let mut volume = volume(8.0);
+        volume["disk"]["volume"]["host_path"] = json!("/etc");
+        volume
+    };
+    let shared = {
+        let mut volume = volume(8.0);
+        volume["shared"] = json!({});
+        volume
+    };
+    vec![
         ("CREATE", volumes(reserved("disk", 8.0)), "Resource 'disk' is not a persistent volume"),
         (
             "CREATE",
@@ -270,7 +276,7 @@ async fn an_operation_that_cannot_be_is_answered_in_its_own_words_in_both_encodi
     let _agent = FakeAgent::registered(master.address()).await;
     for encoding in [Encoding::Json, Encoding::Protobuf] {
         let mut scheduler = Scheduler::subscribed(&master, encoding, &framework(), None).await;
-        for (kind, body, why) in impossible() {
+        for (kind, body, why) in impossible_reservations().into_iter().chain(impossible_volumes()) {
             let offers = scheduler.offers_of_disk(1_024.0).await;
             // The one without an id is dropped without a word: what is heard is of the other.
             let mut silent = operation(kind, &body);

@@ -49,6 +49,11 @@ pub(super) fn gate(settings: &Authentication) -> Gate {
     realms.fold(Gate::new(realm_of), |gate, (_, realm)| gate.requiring(realm, basic.clone()))
 }
 
+/// Whether one who asks for this may be asked for a name. Where not, it does not matter who asks.
+pub(super) fn asks_for_a_name(path: &str) -> bool {
+    realm_of(&Method::GET, path).is_some()
+}
+
 /// What is not named here counts as read-only, so that nothing new is open by mistake.
 fn realm_of(_: &Method, path: &str) -> Option<&'static str> {
     let mut segments = path.split('/').skip(1);

@@ -151,6 +151,7 @@ async fn operators_turn(
     next: Next,
 ) -> Response {
     if let Some(principal) = principal
+        && access::asks_for_a_name(request.uri().path())
         && let Err(refused) = api.turns.of_operator(&principal).await
     {
         return refused.into_response();
