@@ -154,6 +154,11 @@ fn first(plan: &Plan, doors: &Doors, output: &Streams, ends: &Ends<'_>) -> Resul
     File::from(gate).read_exact(&mut go).map_err(|_| "the launcher gave up".to_owned())?;
 
     let _ = nix::unistd::setsid();
+    if plan.joined.is_some_and(|joined| joined.mount || joined.pid) {
+        // What is in there already is to look neither at its memory nor at its files, until it is one
+        // of them.
+        let _ = nix::sys::prctl::set_dumpable(false);
+    }
     let shared_memory = doors.shared_memory(plan)?;
     doors.enter_others()?;
     if let Some(network) = &plan.network {

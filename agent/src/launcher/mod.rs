@@ -18,6 +18,7 @@ mod plan;
 mod privileges;
 mod relay;
 mod rootfs;
+mod shield;
 pub(crate) mod streams;
 mod volumes;
 
@@ -99,6 +100,7 @@ fn run(files: &Files, steps: &Steps) -> Result<(), String> {
     let _ = nix::unistd::setsid();
     let plan = fs::read(files.plan()).map_err(|error| format!("cannot read the plan: {error}"))?;
     let plan: Plan = serde_json::from_slice(&plan).map_err(|error| format!("bad plan: {error}"))?;
+    shield::go_behind(&plan)?;
     let plan = own_program::bring_along(plan)?;
 
     // Held until this process ends, by the kernel's doing.

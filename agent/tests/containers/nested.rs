@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::host::{Host, PATIENCE, eventually, exited, id};
 use agent::containerizer::{
-    Class, Containerizer, KillError, Kind, LaunchError, LaunchSpec, Limitation, Limits, NoPlace,
+    Class, CommandLine, Containerizer, KillError, Kind, LaunchError, LaunchSpec, Limitation,
+    Limits, NoPlace,
 };
 
 /// One that runs until it is told to end, and says when it is up.
@@ -85,6 +86,40 @@ async fn a_nested_container_has_its_own_processes_and_its_parents_memory_name_an
     assert_eq!(lines[8..], [sandbox.as_str(), "blue"]);
     let ended = containerizer.destroy(&id("c1")).await;
     assert_eq!((ended.destroyed, ended.leftovers.as_str()), (true, ""));
+    host.assert_nothing_left("c1");
+}
+
+#[tokio::test]
+async fn who_is_entered_cannot_write_to_the_program_that_enters() {
+    let host = Host::new();
+    let containerizer = host.containerizer();
+    launched(&host, &containerizer, outer(&host, "c1")).await;
+    let mut spec = host.spec("c1.look", "touch ../c1.look/up; sleep 1000");
+    spec.kind = Kind { class: Class::Debug, ..Kind::default() };
+    launched(&host, &containerizer, spec).await;
+    let is_read_only = |name: &str| {
+        let files = agent::launcher::Files::new(host.dir.path().join("run/containers").join(name));
+        let launcher = agent::launcher::find(&files).expect("it holds its lock");
+        let program = fs::File::open(format!("/proc/{launcher}/exe")).expect("it runs");
+        let flags = rustix::fs::fstatvfs(&program).expect("it is open").f_flag;
+        flags.contains(rustix::fs::StatVfsMountFlags::RDONLY)
+    };
+    assert_eq!([is_read_only("c1"), is_read_only("c1.look")], [false, true]);
+    // Not even by the way that a container has to open it.
+    let script = host.dir.path().join("c1/script");
+    fs::write(&script, "#!/proc/self/exe\n").expect("the sandbox is there");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&script, mode).expect("it is ours");
+    let mut spec = host.spec("c1.trick", "");
+    spec.command = CommandLine::Program {
+        path: script.display().to_string(),
+        arguments: vec!["script".to_owned()],
+    };
+    spec.kind = Kind { class: Class::Debug, ..Kind::default() };
+    assert_eq!(run(&containerizer, spec).await, exited(2));
+    let said = fs::read_to_string(host.dir.path().join("c1.trick/stderr")).expect("it was made");
+    assert!(said.starts_with("there is no mode"), "it is the program that was executed: {said}");
+    containerizer.destroy(&id("c1")).await;
     host.assert_nothing_left("c1");
 }
 
