@@ -24,7 +24,7 @@ use super::containers::{any, nested, not_started, unknown, wish};
 use super::operator::{invalid, missing};
 use super::streamed::{MESSAGE_CONTENT_TYPE, RECORDIO, Streamed, Wanted};
 use super::{Api, Shared};
-use crate::containerizer::{Following, Input, NoInput, Printed};
+use crate::containerizer::{Following, Input, NoInput, Printed, Watching};
 use crate::launcher::Channel;
 use crate::nested::{Wish, window};
 use crate::real::Real;
@@ -113,10 +113,8 @@ pub(super) async fn output(
     let call = call.ok_or_else(|| missing("attach_container_output"))?;
     let container = any(&call.container_id, "attach_container_output")?;
     let containerizer = &api.shared.real.containerizer;
-    if containerizer.is_session(&container) {
-        return Err(Refused::bad_request(format!(
-            "Container {container} is a session, whose output goes to whoever launched it"
-        )));
+    if let Some(watching) = containerizer.watch(&container) {
+        return Ok(stream(api, wanted, Source::Watched(watching)));
     }
     let following = containerizer.follow(&container).await.ok_or_else(|| unknown(&container))?;
     let following = following.map_err(|error| {
@@ -130,6 +128,8 @@ pub(super) async fn output(
 enum Source {
     /// With what ends the session.
     Session(Printed, #[expect(dead_code, reason = "it is there to be dropped")] Session),
+    /// Somebody else's.
+    Watched(Watching),
     Log(Following),
 }
 
@@ -137,6 +137,7 @@ impl Source {
     async fn next(&mut self) -> Option<(Channel, Vec<u8>)> {
         match self {
             Self::Session(printed, _) => printed.next().await,
+            Self::Watched(watching) => watching.next().await,
             Self::Log(following) => following.next().await,
         }
     }

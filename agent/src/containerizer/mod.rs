@@ -72,7 +72,7 @@ pub use self::ports::PortOptions;
 pub use self::spec::{
     Class, CommandLine, Kind, LaunchSpec, Limits, Networks, PersistentVolume, Seccomp, Wanted,
 };
-pub use self::terminals::{Input, NoInput, Printed};
+pub use self::terminals::{Input, NoInput, Printed, Watching};
 use crate::launcher::{
     Capabilities, Files, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically,
 };

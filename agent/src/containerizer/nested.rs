@@ -261,12 +261,6 @@ impl Containerizer {
         container.parent().is_none() && self.inner.files(container.as_str()).standalone().exists()
     }
 
-    /// Whether a container is somebody's look into another one.
-    pub fn is_session(&self, container: &ContainerId) -> bool {
-        let table = self.inner.containers.lock();
-        table.live.get(container).is_some_and(|entry| entry.session.get().is_some())
-    }
-
     /// Has a container destroyed, and does not wait for it.
     pub fn destroy_soon(&self, container: &ContainerId) {
         if let Some(entry) = self.inner.containers.lock().live.get(container) {

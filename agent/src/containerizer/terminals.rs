@@ -12,17 +12,23 @@ use model::ids::ContainerId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
 
 use super::{Containerizer, read_plan};
 use crate::launcher::frames::{Decoder, Frame, PAYLOAD_MAX};
 use crate::launcher::{Channel, Files, Window, streams};
+
+/// Pieces of what a session prints that wait for those who look on. Whoever is slower misses some.
+const WATCHED_MAX: usize = 64;
 
 /// A session's connection, as the agent has it.
 #[derive(Debug)]
 pub(super) struct Session {
     output: parking_lot::Mutex<Option<OwnedReadHalf>>,
     input: Arc<Mutex<OwnedWriteHalf>>,
+    /// Told what was printed when it is read.
+    watched: broadcast::Sender<(Channel, Vec<u8>)>,
 }
 
 impl Session {
@@ -31,7 +37,8 @@ impl Session {
         socket.set_nonblocking(true)?;
         let (output, input) = UnixStream::from_std(socket)?.into_split();
         let output = parking_lot::Mutex::new(Some(output));
-        Ok(Self { output, input: Arc::new(Mutex::new(input)) })
+        let watched = broadcast::Sender::new(WATCHED_MAX);
+        Ok(Self { output, input: Arc::new(Mutex::new(input)), watched })
     }
 }
 
@@ -40,6 +47,7 @@ impl Session {
 pub struct Printed {
     from: OwnedReadHalf,
     decoder: Decoder,
+    watched: broadcast::Sender<(Channel, Vec<u8>)>,
 }
 
 impl Printed {
@@ -48,13 +56,37 @@ impl Printed {
         let mut buffer = vec![0; PAYLOAD_MAX];
         loop {
             match self.decoder.next() {
-                Ok(Some(Frame::Printed(channel, bytes))) => return Some((channel, bytes)),
+                Ok(Some(Frame::Printed(channel, bytes))) => {
+                    // An error means that nobody looks on.
+                    if self.watched.receiver_count() > 0 {
+                        let _ = self.watched.send((channel, bytes.clone()));
+                    }
+                    return Some((channel, bytes));
+                }
                 Ok(None) => {}
                 Ok(Some(_)) | Err(_) => return None,
             }
             match self.from.read(&mut buffer).await {
                 Ok(length) if length > 0 => self.decoder.push(&buffer[..length]),
                 Ok(_) | Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// What a session prints, for somebody who looks on: it is told when whoever has the session reads it.
+#[derive(Debug)]
+pub struct Watching(broadcast::Receiver<(Channel, Vec<u8>)>);
+
+impl Watching {
+    /// What was printed next; `None` once all is over. Nothing is lost if the wait is given up.
+    pub async fn next(&mut self) -> Option<(Channel, Vec<u8>)> {
+        loop {
+            match self.0.recv().await {
+                Ok(printed) => return Some(printed),
+                // Nobody waits for those who look on.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
             }
         }
     }
@@ -126,8 +158,15 @@ impl Containerizer {
     /// What a session prints. Absent: it is none, or somebody has that already.
     pub fn printed(&self, container: &ContainerId) -> Option<Printed> {
         let entry = self.inner.containers.lock().live.get(container).cloned()?;
-        let from = entry.session.get()?.output.lock().take()?;
-        Some(Printed { from, decoder: Decoder::default() })
+        let session = entry.session.get()?;
+        let from = session.output.lock().take()?;
+        Some(Printed { from, decoder: Decoder::default(), watched: session.watched.clone() })
+    }
+
+    /// What a session prints from now on, for somebody who looks on. Absent: it is none.
+    pub fn watch(&self, container: &ContainerId) -> Option<Watching> {
+        let entry = self.inner.containers.lock().live.get(container).cloned()?;
+        Some(Watching(entry.session.get()?.watched.subscribe()))
     }
 
     /// A way to type for a container.

@@ -304,6 +304,32 @@ async fn the_output_of_a_container_can_be_looked_at_while_it_runs() {
 }
 
 #[tokio::test]
+async fn others_look_on_at_a_session_and_hold_up_nobody() {
+    let isolated = Isolated::new().await;
+    let site = &isolated.site;
+    let (id, bytes) = (isolated.id(&["s"]), 40_000_000);
+    let command = format!("read line; echo $line; read line; yes | head -c {bytes}; exit 8");
+    let encoding = Encoding::Protobuf;
+    let mut output = site.output(&session(id.clone(), &command), encoding).await;
+    let typist = site.types(&id, encoding).await;
+    let mut first = site.output(&attach_output(id.clone()), Encoding::Json).await;
+    let mut second = site.output(&attach_output(id.clone()), encoding).await;
+    assert!(first.more().await && second.more().await, "they are told that they look on");
+    typist.sends(&typed("hello\n")).await;
+    for looker in [&mut output, &mut first, &mut second] {
+        looker.until("hello\n").await;
+    }
+    drop(first);
+    typist.sends(&typed("\n")).await;
+    assert_eq!(output.whole().await.0.len(), "hello\n".len() + bytes, "though one reads nothing");
+    assert_eq!(site.end_of(id).await, (Some(8 << 8), None));
+    let (seen, _) = second.whole().await;
+    let rest = seen.strip_prefix("hello\n").expect("it has seen that");
+    assert!(rest.bytes().all(|byte| matches!(byte, b'y' | b'\n')), "it ends all the same");
+    isolated.end().await;
+}
+
+#[tokio::test]
 async fn a_container_at_a_terminal_is_attached_to_also_by_the_next_agent() {
     let isolated = Isolated::new().await;
     let id = isolated.id(&["shell"]);
