@@ -7,7 +7,7 @@ use agent_core::input::Recovered;
 use agent_core::output::Change;
 use agent_core::record::Key;
 use agent_core::{Agent, Config, Input, Output, Record};
-use model::ids::{ConnectionId, ContainerId, Term};
+use model::ids::{AgentId, ConnectionId, ContainerId, Term};
 use model::link::AgentDescription;
 use model::payload::Payload;
 use model::resources::Resources;
@@ -44,6 +44,14 @@ pub(crate) fn hostname(at: usize) -> Arc<str> {
 }
 
 impl AgentNode {
+    /// What masters know it by; absent until one has let it in.
+    pub(crate) fn id(&self) -> Option<&AgentId> {
+        let Some(Record::Identity(identity)) = self.records.get(&Key::Identity) else {
+            return None;
+        };
+        Some(&identity.agent)
+    }
+
     fn keep(&mut self, record: Record) {
         if record.is_forget() {
             self.records.remove(&record.key());

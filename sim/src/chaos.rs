@@ -1,8 +1,9 @@
 //! What breaks: each seed has its own mix of faults.
 
 use crate::containers::ContainerEvent;
-use crate::world::{Event, MARATHONS, MASTERS, Node, World};
+use crate::world::{Event, MASTERS, Node, World};
 use model::ids::ConnectionId;
+use model::step::Time;
 use std::time::Duration;
 
 /// Something that breaks.
@@ -92,16 +93,11 @@ impl World {
             }
             Fault::RebootMachine => {
                 let at = self.pick(agents);
-                self.crash_agent(at);
-                let lost = std::mem::take(&mut self.agents[at].containers);
-                self.laws
-                    .went_down
-                    .extend(lost.into_values().flat_map(|one| one.tasks.into_keys()));
-                self.agents[at].is_rebooting = true;
+                self.machine_goes_down(at);
                 self.back_after(Node::Agent(at), Duration::from_secs(60));
             }
             Fault::CrashMarathon => {
-                let at = self.pick(MARATHONS as u64);
+                let at = self.pick(self.marathons.len() as u64);
                 self.crash_marathon(at);
                 self.back_after(Node::Marathon(at), Duration::from_secs(20));
             }
@@ -131,7 +127,7 @@ impl World {
 
     fn partition(&mut self) {
         let client = match self.faults.below(5) {
-            0 => Node::Marathon(self.pick(MARATHONS as u64)),
+            0 => Node::Marathon(self.pick(self.marathons.len() as u64)),
             1 if !self.schedulers.is_empty() => {
                 Node::Scheduler(self.pick(self.schedulers.len() as u64))
             }
@@ -139,14 +135,27 @@ impl World {
         };
         let until = self.now + Duration::from_secs(1) + self.faults.up_to(Duration::from_secs(60));
         let ways = self.faults.below(3);
+        self.cut(client, ways != 0, ways != 1, until);
+    }
+
+    /// Nothing gets through between a client and all masters until then, one way or both.
+    pub(crate) fn cut(&mut self, client: Node, to_masters: bool, from_masters: bool, until: Time) {
         for master in (0..MASTERS).map(Node::Master) {
-            if ways != 0 {
+            if to_masters {
                 self.network.cuts.insert((client, master), until);
             }
-            if ways != 1 {
+            if from_masters {
                 self.network.cuts.insert((master, client), until);
             }
         }
+    }
+
+    /// A machine goes down with all that runs on it.
+    pub(crate) fn machine_goes_down(&mut self, at: usize) {
+        self.crash_agent(at);
+        let lost = std::mem::take(&mut self.agents[at].containers);
+        self.laws.went_down.extend(lost.into_values().flat_map(|one| one.tasks.into_keys()));
+        self.agents[at].is_rebooting = true;
     }
 
     fn kill_executor(&mut self) {
@@ -174,11 +183,11 @@ impl World {
         }
         let masters = (0..MASTERS).map(Node::Master);
         let agents = (0..self.agents.len()).map(Node::Agent);
-        for at in 0..MARATHONS {
+        for at in 0..self.marathons.len() {
             self.marathon_finds_out(at, self.marathons[at].life);
         }
         let schedulers = (0..self.schedulers.len()).map(Node::Scheduler);
-        let marathons = (0..MARATHONS).map(Node::Marathon);
+        let marathons = (0..self.marathons.len()).map(Node::Marathon);
         for node in masters.chain(agents).chain(marathons).chain(schedulers) {
             self.after(Duration::from_millis(10), Event::Start(node));
         }

@@ -72,6 +72,7 @@ impl World {
         for task in &launch.tasks {
             self.laws.launched(&task.id);
             self.summary.launches += 1;
+            self.tell_launch(at, &launch.framework, task);
         }
         let id = launch.container.clone();
         self.agents[at].containers.insert(id.clone(), container);

@@ -1,7 +1,7 @@
 //! The laws: what must hold after every step, and what must hold at rest.
 
 use crate::keepers::{unmade, volume_names};
-use crate::schedulers::SchedulerNode;
+use crate::schedulers::{SchedulerNode, Work};
 use crate::world::World;
 use agent_core::Record;
 use agent_core::output::Event;
@@ -214,17 +214,40 @@ impl World {
         if self.raft.leader.is_none() {
             return Some("no master leads".to_owned());
         }
-        let Some(at) = self.lease else { return Some("no Marathon leads".to_owned()) };
-        let view = &self.marathons[at].view;
-        if !view.is_leading {
-            return Some("Marathon has not taken over yet".to_owned());
-        }
-        if let Some(id) = view.deployments.keys().next() {
-            return Some(format!("deployment {} is under way", id.as_str()));
-        }
         let active = self.laws.agents.values().filter(|agent| agent.is_active()).count();
         if active != self.agents.len() {
             return Some(format!("{active} of {} agents are active", self.agents.len()));
+        }
+        let mut wanted = match self.marathon_wants() {
+            Ok(wanted) => wanted,
+            Err(why) => return Some(why),
+        };
+        // What a scenario runs is to go on.
+        let (told, others): (Vec<_>, Vec<_>) =
+            self.schedulers.iter().partition(|node| node.work == Work::Told);
+        wanted.extend(told.iter().flat_map(|node| node.live.keys().cloned()));
+        let waits = |node: &&SchedulerNode| {
+            let tasks = node.live.keys().map(ToString::to_string);
+            tasks.chain(node.operations.keys().map(ToString::to_string)).next()
+        };
+        if let Some(what) = others.iter().find_map(waits) {
+            return Some(format!("delivery: nobody tells what became of {what}"));
+        }
+        self.untruth(&wanted).or_else(|| self.disagreement())
+    }
+
+    /// The tasks that Marathon wants to run, or why it is not as its users want it.
+    fn marathon_wants(&self) -> Result<BTreeSet<TaskId>, String> {
+        if self.marathons.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let at = self.lease.ok_or("no Marathon leads")?;
+        let view = &self.marathons[at].view;
+        if !view.is_leading {
+            return Err("Marathon has not taken over yet".to_owned());
+        }
+        if let Some(id) = view.deployments.keys().next() {
+            return Err(format!("deployment {} is under way", id.as_str()));
         }
         let mut wanted = BTreeSet::new();
         for (id, app) in &view.tree.apps {
@@ -233,7 +256,7 @@ impl World {
             let count = running.clone().count();
             if count != instances.len() || count as u64 != u64::from(app.instances) {
                 let conditions: Vec<_> = instances.iter().map(|one| one.condition).collect();
-                return Some(format!(
+                return Err(format!(
                     "app {} wants {} instances and has {conditions:?}",
                     id.as_str(),
                     app.instances
@@ -241,14 +264,7 @@ impl World {
             }
             wanted.extend(running.filter_map(|one| Some(one.task.as_ref()?.id.clone())));
         }
-        let waits = |node: &SchedulerNode| {
-            let tasks = node.live.keys().map(ToString::to_string);
-            tasks.chain(node.operations.keys().map(ToString::to_string)).next()
-        };
-        if let Some(what) = self.schedulers.iter().find_map(waits) {
-            return Some(format!("delivery: nobody tells what became of {what}"));
-        }
-        self.untruth(&wanted).or_else(|| self.disagreement())
+        Ok(wanted)
     }
 
     /// Truth: what the master shows of an agent is what the agent has, and has directories for. Memory:
@@ -283,7 +299,7 @@ impl World {
         None
     }
 
-    /// Truth: what Marathon wants, what the master shows and what runs are the same.
+    /// Truth: what is wanted, what the master shows and what runs are the same.
     fn untruth(&self, wanted: &BTreeSet<TaskId>) -> Option<String> {
         let live = self
             .laws
@@ -292,15 +308,17 @@ impl World {
             .filter(|task| task.list == TaskList::Live && !task.state.is_terminal());
         let shown: BTreeSet<TaskId> = live.map(|task| task.id().clone()).collect();
         if shown != *wanted {
-            return Some(format!("truth: Marathon wants {wanted:?}, the master shows {shown:?}"));
+            return Some(format!("truth: {wanted:?} are wanted, the master shows {shown:?}"));
         }
+        let running = self.running();
+        (running != *wanted).then(|| format!("truth: {wanted:?} are wanted, and {running:?} run"))
+    }
+
+    /// The tasks that run.
+    pub(crate) fn running(&self) -> BTreeSet<TaskId> {
         let containers = self.agents.iter().flat_map(|agent| agent.containers.values());
-        let running: BTreeSet<TaskId> = containers
-            .flat_map(|container| container.tasks.iter())
-            .filter(|(_, state)| **state == TaskState::Running)
-            .map(|(task, _)| task.clone())
-            .collect();
-        (running != *wanted)
-            .then(|| format!("truth: Marathon wants {wanted:?}, and {running:?} run"))
+        let tasks = containers.flat_map(|container| container.tasks.iter());
+        let running = tasks.filter(|(_, state)| **state == TaskState::Running);
+        running.map(|(task, _)| task.clone()).collect()
     }
 }

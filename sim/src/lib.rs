@@ -16,6 +16,7 @@ mod laws;
 mod marathons;
 mod masters;
 mod network;
+pub mod scenario;
 mod schedulers;
 mod succession;
 mod users;
@@ -44,6 +45,10 @@ pub struct Settings {
     pub batches: usize,
     /// Frameworks that reserve and make volumes, beside those.
     pub keepers: usize,
+    /// Instances of Marathon.
+    pub marathons: usize,
+    /// Whether nothing breaks by itself, and what happens is told: a scenario.
+    pub is_told: bool,
     /// How long things break, in virtual time.
     pub chaos_for: Duration,
     /// How long the healed cluster may take to come to rest, in virtual time.
@@ -61,6 +66,8 @@ impl Settings {
             machine: Resources::parse(MACHINE, &Role::any()).expect("well formed"),
             batches: 2,
             keepers: 2,
+            marathons: 3,
+            is_told: false,
             chaos_for: Duration::from_secs(300),
             rest_within: Duration::from_secs(3_600),
             is_traced: false,

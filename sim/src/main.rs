@@ -13,6 +13,7 @@ Runs the cluster simulator over many seeds.
   --agents N   agents in the cluster (default 20)
   --succession instead: one deployment a seed, again and again, in which Marathon's
                leader crashes at each of its steps in turn
+  --scenario FILE  instead: tells what happens in a scenario, such as one of sim/scenarios
   --step N     with --succession: only at this step, with every event printed
 
 Exit code 1 when a law was violated; the seed and the command that repeats it are printed.";
@@ -24,6 +25,7 @@ struct Arguments {
     is_traced: bool,
     is_succession: bool,
     step: Option<u64>,
+    scenario: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -38,7 +40,25 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(path) = &arguments.scenario {
+        return tell(path);
+    }
     if arguments.is_succession { all_successions(&arguments) } else { all_runs(&arguments) }
+}
+
+/// Tells a scenario.
+fn tell(path: &str) -> ExitCode {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+    match text.and_then(|text| sim::scenario::play(&text).map_err(|wrong| wrong.to_string())) {
+        Ok(told) => {
+            print!("{told}");
+            ExitCode::SUCCESS
+        }
+        Err(wrong) => {
+            eprintln!("{path}, {wrong}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Plays deployments in which the leader crashes at each step.
@@ -117,6 +137,7 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Option<Arguments
         is_traced: false,
         is_succession: false,
         step: None,
+        scenario: None,
     };
     while let Some(flag) = given.next() {
         if flag == "--help" || flag == "-h" {
@@ -132,6 +153,10 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Option<Arguments
             let value = given.next().ok_or_else(|| format!("{flag} wants a number"))?;
             (flag, value)
         };
+        if flag == "--scenario" {
+            read.scenario = Some(value);
+            continue;
+        }
         let number: u64 = value.parse().map_err(|_| format!("{flag}: {value} is not a number"))?;
         match flag.as_str() {
             "--seeds" => read.seeds = number,

@@ -1,7 +1,7 @@
 //! Marathon: its sessions with the master, its store, and the lease by which one of it leads.
 
 use crate::schedulers::framework;
-use crate::world::{Event, Life, MARATHONS, Node, World, deadline};
+use crate::world::{Event, Life, Node, World, deadline};
 use marathon_core::Marathon;
 use marathon_core::io::{Config, Input, Launch, OfferView, Output, UpdateView};
 use marathon_core::view::View;
@@ -76,7 +76,7 @@ impl World {
 
     /// Whoever lives leads, if nobody does.
     pub(crate) fn take_lease(&mut self) {
-        if self.lease.is_some() {
+        if self.lease.is_some() || self.marathons.is_empty() {
             return;
         }
         if self.now < self.lease_until {
@@ -84,7 +84,7 @@ impl World {
         }
         let can_lead =
             |at: &usize| self.marathons[*at].core.is_some() && !self.marathons[*at].overstays;
-        let living: Vec<usize> = (0..MARATHONS).filter(can_lead).collect();
+        let living: Vec<usize> = (0..self.marathons.len()).filter(can_lead).collect();
         if living.is_empty() || self.raft.leader.is_none() {
             self.after(Duration::from_secs(1), Event::TakeLease);
             return;
@@ -94,6 +94,7 @@ impl World {
         self.lease = Some(at);
         self.token += 1;
         self.marathons[at].token = self.token;
+        self.tell(|_| format!("marathon-{} leads", at + 1));
         let stored = self.store.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         let life = self.marathons[at].life;
         self.step_marathon(at, life, Input::Lead { stored });

@@ -45,7 +45,7 @@ impl World {
         let config = Config {
             agent_ping_timeout: Duration::from_secs(3),
             // An offer whose answer is lost must come back.
-            offer_timeout: Some(Duration::from_secs(60)),
+            offer_timeout: (!self.settings.is_told).then_some(Duration::from_secs(60)),
             seed: self.ids.next_u64(),
             ..Config::default()
         };
@@ -110,9 +110,12 @@ impl World {
                     self.send(connection, Arrival::AtAgent(input), false);
                 }
                 Output::Outdated { .. } => self.finds_out(at),
-                Output::Answer { result: Ok(_), .. }
-                | Output::OpenWatch { .. }
-                | Output::Note(_) => {}
+                Output::Answer { result: Ok(_), .. } | Output::OpenWatch { .. } => {}
+                Output::Note(note) => {
+                    if is_leader {
+                        self.tell_note(at, &note);
+                    }
+                }
                 Output::View(change) => {
                     if is_leader {
                         self.laws.master_shows(change);

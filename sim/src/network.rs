@@ -21,6 +21,8 @@ pub(crate) struct Network {
     pub(crate) calls_are_requests: bool,
     /// How many of a hundred such calls get lost.
     pub(crate) loses: u64,
+    /// Calls that are to get lost, each once: whose, and which.
+    pub(crate) dooms: Vec<(Node, String)>,
     pub(crate) wires: BTreeMap<ConnectionId, Wire>,
     /// Until when nothing gets through, by who sends and who is to hear it.
     pub(crate) cuts: BTreeMap<(Node, Node), Time>,
@@ -112,11 +114,19 @@ impl World {
         let Arrival::AtMaster(master_core::Input::Call { call, .. }) = arrival else {
             return Way::InOrder;
         };
-        if !self.network.calls_are_requests || self.network.loses == 0 {
+        let Some(wire) = self.network.wires.get_mut(&connection) else { return Way::Lost };
+        let (client, name) = (wire.client.0, call_name(call));
+        let is_doomed =
+            self.network.dooms.iter().position(|(of, call)| *of == client && call == name);
+        if let Some(at) = is_doomed {
+            self.network.dooms.remove(at);
+        }
+        let is_doomed = is_doomed.is_some();
+        let are_lost = self.network.loses > 0 || is_doomed;
+        if !self.network.calls_are_requests || !are_lost {
             return Way::InOrder;
         }
-        let is_lost = self.faults.chance(self.network.loses);
-        let Some(wire) = self.network.wires.get_mut(&connection) else { return Way::Lost };
+        let is_lost = is_doomed || self.faults.chance(self.network.loses);
         let is_beside = matches!(call, Call::Acknowledge(_));
         if matches!(wire.client.0, Node::Scheduler(_)) || is_beside {
             return if is_lost { Way::Lost } else { Way::Apart };
@@ -129,7 +139,7 @@ impl World {
             let wait = self.some_time(NOTICE_MAX);
             self.after(wait, Event::CallIsLost(connection));
             // The call itself may have arrived, and only its answer not.
-            if self.faults.chance(50) {
+            if is_doomed || self.faults.chance(50) {
                 return Way::Lost;
             }
         }
@@ -244,5 +254,26 @@ fn gone(wire: &Wire, connection: ConnectionId) -> master_core::Input {
         Node::Marathon(_) | Node::Scheduler(_) | Node::Master(_) => {
             master_core::Input::SchedulerGone { connection }
         }
+    }
+}
+
+/// What a call is called on the wire.
+pub(crate) fn call_name(call: &Call) -> &'static str {
+    match call {
+        Call::Accept(_) => "ACCEPT",
+        Call::Decline(_) => "DECLINE",
+        Call::AnswerInverseOffers(_) => "ACCEPT_INVERSE_OFFERS",
+        Call::Revive(_) => "REVIVE",
+        Call::Suppress(_) => "SUPPRESS",
+        Call::Kill(_) => "KILL",
+        Call::Shutdown(_) => "SHUTDOWN",
+        Call::Acknowledge(_) => "ACKNOWLEDGE",
+        Call::AcknowledgeOperation(_) => "ACKNOWLEDGE_OPERATION_STATUS",
+        Call::Reconcile(_) => "RECONCILE",
+        Call::ReconcileOperations(_) => "RECONCILE_OPERATIONS",
+        Call::Message(_) => "MESSAGE",
+        Call::UpdateFramework(_) => "UPDATE_FRAMEWORK",
+        Call::Teardown => "TEARDOWN",
+        Call::Request => "REQUEST",
     }
 }

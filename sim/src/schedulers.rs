@@ -28,6 +28,8 @@ pub(crate) enum Work {
     Tasks,
     /// Reserves, makes volumes, and takes both back.
     Operations,
+    /// Waits for what a scenario has it do.
+    Told,
 }
 
 /// A plain scheduler.
@@ -46,6 +48,8 @@ pub(crate) struct SchedulerNode {
     has_run: BTreeSet<TaskId>,
     /// The operations it asked to hear of under its present id and knows no end of, and where they are.
     pub(crate) operations: BTreeMap<OperationId, AgentId>,
+    /// Offers that it has not answered, where it answers none by itself.
+    pub(crate) offers: Vec<Offer>,
     /// Counts what it launches and asks for.
     pub(crate) counted: u64,
 }
@@ -61,6 +65,7 @@ impl SchedulerNode {
             live: BTreeMap::new(),
             has_run: BTreeSet::new(),
             operations: BTreeMap::new(),
+            offers: Vec::new(),
             counted: 0,
         }
     }
@@ -119,7 +124,7 @@ impl World {
     /// Looks for the leading master, again and again until there is one.
     pub(crate) fn scheduler_dials(&mut self, at: usize) {
         let node = &mut self.schedulers[at];
-        if !self.is_chaos {
+        if !self.is_chaos && node.work != Work::Told {
             node.is_away = false;
         }
         if node.connection.is_none() && !node.is_away {
@@ -191,7 +196,7 @@ impl World {
         self.scheduler_subscribes(at);
     }
 
-    fn scheduler_reconciles(&mut self, at: usize) {
+    pub(crate) fn scheduler_reconciles(&mut self, at: usize) {
         let live = self.schedulers[at].live.keys().cloned();
         let tasks: Vec<_> = live.map(|task| ReconcileTask { task, agent: None }).collect();
         // Without any it would ask for all, and hear of what ended before its time.
@@ -258,16 +263,24 @@ impl World {
         if self.schedulers[at].connection != Some(connection) {
             return;
         }
+        let is_told = self.schedulers[at].work == Work::Told;
+        if is_told {
+            self.tell_event(at, &event);
+        }
         match event {
             SchedulerEvent::Subscribed { framework, .. } => {
                 self.schedulers[at].framework.id = Some(framework);
-                self.scheduler_reconciles(at);
+                self.schedulers[at].offers.clear();
+                if !is_told {
+                    self.scheduler_reconciles(at);
+                }
             }
             SchedulerEvent::Offers(offers) => {
                 for offer in offers {
                     match self.schedulers[at].work {
                         Work::Tasks => self.runs_tasks(at, &offer),
                         Work::Operations => self.keeps_things(at, &offer),
+                        Work::Told => self.schedulers[at].offers.push(offer),
                     }
                 }
             }
@@ -281,8 +294,10 @@ impl World {
                     self.laws.broke(format!("truth: the master threw a framework out: {why}"));
                 }
             }
+            SchedulerEvent::Rescind(rescinded) => {
+                self.schedulers[at].offers.retain(|offer| offer.id != rescinded);
+            }
             SchedulerEvent::Failure { .. }
-            | SchedulerEvent::Rescind(_)
             | SchedulerEvent::InverseOffers(_)
             | SchedulerEvent::RescindInverseOffer(_)
             | SchedulerEvent::Message(_)
@@ -300,7 +315,9 @@ impl World {
         if let Some(connection) = node.connection.take() {
             self.hang_up(connection);
         }
-        self.after(Duration::from_secs(1), Event::SchedulerDials(at));
+        if self.schedulers[at].work != Work::Told {
+            self.after(Duration::from_secs(1), Event::SchedulerDials(at));
+        }
     }
 
     fn scheduler_notes(&mut self, at: usize, status: &Status) {
@@ -345,6 +362,7 @@ impl World {
     pub(crate) fn scheduler_lost(&mut self, at: usize, connection: ConnectionId, wait: Duration) {
         if self.schedulers[at].connection == Some(connection) {
             self.schedulers[at].connection = None;
+            self.schedulers[at].offers.clear();
             self.after(wait, Event::SchedulerDials(at));
         }
     }

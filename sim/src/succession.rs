@@ -140,7 +140,7 @@ impl World {
     }
 
     /// A user asks whoever leads, and asks again if it ends before it answers.
-    fn asks(&mut self, command: Command) {
+    pub(crate) fn asks(&mut self, command: Command) {
         let Some(at) = self.lease else { return };
         let request = self.new_request();
         self.steps.asked = Some((request, command.clone()));

@@ -25,9 +25,6 @@ const BEGIN: Timestamp = Timestamp(1_767_225_600_000_000);
 /// Masters of every cluster.
 pub(crate) const MASTERS: usize = 3;
 
-/// Instances of Marathon in every cluster.
-pub(crate) const MARATHONS: usize = 3;
-
 /// One life of a node: what was meant for an earlier one is lost.
 pub(crate) type Life = u32;
 
@@ -123,6 +120,8 @@ pub struct World {
     pub(crate) lease_until: Time,
     pub(crate) laws: Laws,
     pub(crate) steps: Steps,
+    /// What happened, where a story is told: one line each.
+    pub(crate) story: Vec<String>,
     /// Whether things may break.
     pub(crate) is_chaos: bool,
     /// One stream of chance per use, so that a new draw in one changes nothing in another.
@@ -148,7 +147,7 @@ impl World {
             wakes: BTreeMap::new(),
             masters: (0..MASTERS).map(|_| MasterNode::default()).collect(),
             agents: (0..settings.agents).map(|_| AgentNode::default()).collect(),
-            marathons: (0..MARATHONS).map(|_| MarathonNode::default()).collect(),
+            marathons: (0..settings.marathons).map(|_| MarathonNode::default()).collect(),
             schedulers: batches.chain(keepers).collect(),
             raft: Raft::default(),
             network: Network::default(),
@@ -158,7 +157,8 @@ impl World {
             lease_until: Time::ZERO,
             laws: Laws::default(),
             steps: Steps::default(),
-            is_chaos: true,
+            is_chaos: !settings.is_told,
+            story: Vec::new(),
             delays: stream(),
             faults: stream(),
             users: stream(),
@@ -188,7 +188,7 @@ impl World {
     fn nodes(&self) -> Vec<Node> {
         let masters = (0..MASTERS).map(Node::Master);
         let agents = (0..self.agents.len()).map(Node::Agent);
-        masters.chain(agents).chain((0..MARATHONS).map(Node::Marathon)).collect()
+        masters.chain(agents).chain((0..self.marathons.len()).map(Node::Marathon)).collect()
     }
 
     /// Breaks things, heals them, and waits for rest.
@@ -324,6 +324,14 @@ impl World {
     pub(crate) fn new_request(&mut self) -> RequestId {
         self.counted += 1;
         RequestId(self.counted)
+    }
+
+    /// Tells of something, if this is a story.
+    pub(crate) fn tell(&mut self, line: impl FnOnce(&Self) -> String) {
+        if self.settings.is_told {
+            let line = line(self);
+            self.story.push(line);
+        }
     }
 
     pub(crate) fn violation(&self, what: String) -> Violation {
