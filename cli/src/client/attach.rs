@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::exec::asked_to_end;
 use super::place::Place;
 use super::process_io::{Left, Printed, Went, container, type_for};
-use super::show::{items, text};
+use super::show::text;
 use super::task::{find, is_live};
 use super::terminal::{self, Raw, Typed};
 use super::{Cluster, Failure, place};
@@ -150,9 +150,6 @@ fn ended(task: &Value) -> ExitCode {
     if state == "TASK_FINISHED" {
         return ExitCode::SUCCESS;
     }
-    let last = items(task, "/statuses").last();
-    let message = last.map(|status| text(status, "/message")).filter(|message| message != "-");
-    let why = message.map(|message| format!(": {message}")).unwrap_or_default();
-    eprintln!("task {} is {state}{why}", text(task, "/id"));
+    eprintln!("task {} is {state}", text(task, "/id"));
     ExitCode::FAILURE
 }

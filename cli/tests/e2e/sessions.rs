@@ -333,4 +333,15 @@ async fn a_command_is_executed_in_a_pod() {
     let (code, out, err) = run(&["exec", two, "sh", "-c", line], "", &local);
     assert_eq!(code, Some(6), "{err}");
     assert!(out.contains("sleep 1111") && out.contains("sleep 2222"), "{out}");
+
+    // There is one container and no terminal for each of them, so nobody is given another thing.
+    let mut pod = pod;
+    (pod["id"], pod["containers"][0]["tty"]) = ("/typed".into(), true.into());
+    let (status, _) = world.send(reqwest::Method::POST, &local.marathon, "/v2/pods", &pod).await;
+    assert_eq!(status, 201);
+    until_async("it is told why it does not run", PATIENCE, async || {
+        let status = world.json(&local.marathon, "/v2/pods/typed::status").await?.to_string();
+        status.contains("Tasks of a group have no terminals").then_some(())
+    })
+    .await;
 }
