@@ -7,6 +7,9 @@ use std::sync::Arc;
 use common::{Alone, Events, FakeAgent, SOON, subscribe_call};
 use master::{Authentication, Options};
 use proto::agora::v1::agent_link_client::AgentLinkClient;
+use proto::agora::v1::raft_admin_client::RaftAdminClient;
+use proto::agora::v1::raft_client::RaftClient;
+use proto::agora::v1::{LeaderRequest, ListMembersRequest, RemoveMemberRequest};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::Code;
@@ -43,6 +46,10 @@ fn named(name: &str) -> Credential {
 }
 
 async fn ruled() -> Alone {
+    ruled_by(ACLS).await
+}
+
+async fn ruled_by(acls: &str) -> Alone {
     let credentials = Credentials::new(NAMES.map(named));
     let authentication = Authentication {
         credentials: Some(Arc::new(credentials)),
@@ -50,9 +57,9 @@ async fn ruled() -> Alone {
         readonly: true,
         readwrite: true,
         agents: true,
-        masters: false,
+        masters: true,
     };
-    let acls = Arc::new(serde_json::from_str(ACLS).expect("rules"));
+    let acls = Arc::new(serde_json::from_str(acls).expect("rules"));
     Alone::with(Options { authentication, acls, ..Options::default() }).await
 }
 
@@ -203,4 +210,33 @@ async fn changes_are_refused_to_those_who_may_not() {
     let mut link = AgentLinkClient::new(stranger);
     let refused = timeout(SOON, link.connect(futures::stream::pending())).await.expect("in time");
     assert_eq!(refused.expect_err("no agent").code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn masters_are_told_apart_from_others_by_rules_that_speak_of_them() {
+    const OF_MASTERS: &str = r#"{
+        "permissive": false,
+        "act_as_masters": [{"principals": {"values": ["agent"]}, "masters": {"type": "ANY"}}],
+        "change_masters": [{"principals": {"values": ["ops"]}, "masters": {"type": "ANY"}}]
+    }"#;
+    for (acls, of_web, of_agent, of_ops) in [
+        (ACLS, (true, true), (true, true), (true, true)),
+        (OF_MASTERS, (false, false), (true, false), (false, true)),
+    ] {
+        let master = ruled_by(acls).await;
+        let address = master.address().to_string();
+        for (who, allowed) in [("web", of_web), ("agent", of_agent), ("ops", of_ops)] {
+            let to = channel(&address, &Identity::of(Some(named(who)))).expect("an address");
+            let mut admin = RaftAdminClient::new(to.clone());
+            assert!(admin.list_members(ListMembersRequest {}).await.is_ok(), "{who} may ask");
+            let member = "127.0.0.1:1".to_owned();
+            let request = RemoveMemberRequest { member, force: false };
+            // Nobody is there who could be removed.
+            let changes = admin.remove_member(request).await.expect_err("no member").code();
+            let acts = RaftClient::new(to).leader(LeaderRequest {}).await;
+            let acts = acts.err().map(|status| status.code());
+            let denied = Code::PermissionDenied;
+            assert_eq!((acts != Some(denied), changes != denied), allowed, "{who}, {acls}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 
 use crate::http::Refused;
 use crate::identity::{Identity, Shown};
-use crate::tls::Speaks;
+use crate::tls::{Speaks, explain};
 
 /// Bytes of one gRPC message, both ways. An agent that comes back brings all its tasks in one; ten
 /// thousand of them with their environments stay below.
@@ -41,6 +41,11 @@ pub fn not_leader(leader: Option<&str>) -> Status {
 /// The leader's address that [`not_leader`] put in.
 pub fn leader_of(status: &Status) -> Option<&str> {
     status.metadata().get(LEADER_METADATA)?.to_str().ok()
+}
+
+/// What went wrong, for people: what TLS has to do with it, or else what the status says.
+pub fn reason(status: &Status) -> String {
+    explain(status).unwrap_or_else(|| status.message().to_owned())
 }
 
 /// The same refusal in gRPC's terms.

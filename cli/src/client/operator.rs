@@ -293,7 +293,7 @@ async fn ask_from<T>(
         };
         // What goes wrong on the way has a source on this side.
         by_master |= std::error::Error::source(&status).is_none();
-        let cause = transport::tls::explain(&status).unwrap_or(status.message().to_owned());
+        let cause = transport::grpc::reason(&status);
         match status.code() {
             Code::Unavailable | Code::Aborted | Code::Unknown | Code::Cancelled => {
                 match transport::grpc::leader_of(&status) {

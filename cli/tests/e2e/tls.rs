@@ -102,6 +102,10 @@ async fn start_masters(world: &World, authority: &Authority) -> Masters {
             {"principals": {"values": ["agora:agent"]}, "agents": {"type": "ANY"}},
             {"principals": {"type": "ANY"}, "agents": {"type": "NONE"}},
         ],
+        "act_as_masters": [
+            {"principals": {"values": ["agora:master"]}, "masters": {"type": "ANY"}},
+            {"principals": {"type": "ANY"}, "masters": {"type": "NONE"}},
+        ],
     });
     let mut flags = authority.flags("master");
     flags.push(format!("--acls={acls}"));

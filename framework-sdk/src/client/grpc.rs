@@ -10,9 +10,8 @@ use proto::mesos::v1::scheduler::Call;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
-use transport::grpc::{MESSAGE_BYTES_MAX, channel, leader_of};
+use transport::grpc::{MESSAGE_BYTES_MAX, channel, leader_of, reason};
 use transport::identity::Identity;
-use transport::tls::explain;
 
 use super::connection::Link;
 use super::{CallError, Request};
@@ -93,8 +92,7 @@ fn failure(link: &Link, status: &Status) -> Failure {
     if let Some(leader) = leader_of(status) {
         return Failure::Redirected(leader.into());
     }
-    let why = explain(status).unwrap_or_else(|| status.message().to_owned());
-    let text = format!("{} answers: {why}", link.master);
+    let text = format!("{} answers: {}", link.master, reason(status));
     match status.code() {
         Code::InvalidArgument
         | Code::PermissionDenied

@@ -3,9 +3,14 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::Router;
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::Method;
 use axum::http::request::Parts;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use model::acl::{Acls, Action};
+use tonic::Status;
 use transport::auth::{Authenticator, Gate, Principal};
 
 use crate::options::Authentication;
@@ -68,6 +73,41 @@ fn realm_of(_: &Method, path: &str) -> Option<&'static str> {
         _ => READONLY,
     };
     Some(realm)
+}
+
+/// Has rules heeded on who may be a master and who may change which there are.
+///
+/// They are ours and not of Mesos, whose files do not know them: where no rule speaks of one of them,
+/// whoever has come so far may do it, also where what is not spoken of is forbidden.
+pub(super) fn heed_rules_of_masters(acls: &Arc<Acls>, router: Router) -> Router {
+    if [Action::ActAsMaster, Action::ChangeMasters].iter().all(|action| !acls.speak_of(*action)) {
+        return router;
+    }
+    router.layer(from_fn_with_state(acls.clone(), heed))
+}
+
+async fn heed(State(acls): State<Arc<Acls>>, request: Request, next: Next) -> Response {
+    let Some((action, what)) = action_of(request.uri().path()) else {
+        return next.run(request).await;
+    };
+    let principal = Principal::name_of(request.extensions());
+    if !acls.speak_of(action) || acls.allow(action, principal.as_deref(), None) {
+        return next.run(request).await;
+    }
+    let who = principal.as_deref().unwrap_or("nobody");
+    let text = format!("Not authorized to {what} as '{who}'");
+    Status::permission_denied(text).into_http::<axum::body::Body>()
+}
+
+/// What a call between masters or about them needs to be allowed, if anything.
+fn action_of(path: &str) -> Option<(Action, &'static str)> {
+    match path.strip_prefix("/agora.v1.")?.split_once('/')? {
+        ("Raft", _) => Some((Action::ActAsMaster, "act as a master")),
+        // New masters ask which there are before anybody knows them.
+        ("RaftAdmin", "ListMembers") => None,
+        ("RaftAdmin", _) => Some((Action::ChangeMasters, "change the masters")),
+        _ => None,
+    }
 }
 
 /// The principal that a request was authenticated as; absent without authentication.

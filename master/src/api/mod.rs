@@ -123,6 +123,7 @@ pub(crate) fn router(
         .add_service(scheduler_grpc::service(api.clone()))
         .add_service(store::service(api.clone()));
     let router = transport::server::one_port(transport::http::compressed(http), services);
+    let router = access::heed_rules_of_masters(&api.acls, router);
     // Behind the paths' one form, which says what is asked for.
     transport::paths::normalized(access::gate(authentication).guard(router), "master")
 }

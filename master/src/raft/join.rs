@@ -7,7 +7,7 @@ use proto::agora::v1::raft_admin_client::RaftAdminClient;
 use proto::agora::v1::{AddMemberRequest, ListMembersRequest};
 use tokio::time::{sleep, timeout};
 use tonic::Status;
-use transport::grpc::{Channel, channel, leader_of};
+use transport::grpc::{Channel, channel, leader_of, reason};
 use transport::identity::Identity;
 
 use super::handle::Handle;
@@ -89,9 +89,9 @@ fn client(address: &str, identity: &Identity) -> Result<RaftAdminClient<Channel>
 
 /// Logs a refusal, unless it is the one that was logged last.
 fn tell_once(told: &mut Option<String>, master: &str, status: &Status) {
-    let reason = status.message();
-    if told.as_deref() != Some(reason) {
+    let reason = reason(status);
+    if told.as_ref() != Some(&reason) {
         tracing::warn!(master, reason, "cannot join yet; asking again");
-        *told = Some(reason.to_owned());
+        *told = Some(reason);
     }
 }

@@ -20,9 +20,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
-use transport::grpc::Channel;
-use transport::grpc::MESSAGE_BYTES_MAX;
+use tonic::{Code, Status};
+use transport::grpc::{Channel, MESSAGE_BYTES_MAX, reason};
 use transport::identity::Identity as ClientIdentity;
 
 use super::disk::Identity;
@@ -363,13 +362,16 @@ impl Link {
                 Ok(channel) => self.stream(client(channel), &mut queued).await,
                 Err(error) => Status::invalid_argument(error.to_string()),
             };
-            let refused = status.code() == tonic::Code::FailedPrecondition;
+            let refused = matches!(
+                status.code(),
+                Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated
+            );
             if status.metadata().contains_key(REMOVED_METADATA) {
                 self.tell(Input::Removed);
             }
             let lasted = began.elapsed() > RETRY_MAX * 4;
             if lasted || up {
-                let reason = status.message();
+                let reason = reason(&status);
                 if refused {
                     tracing::error!(master = self.address, reason, "refused by another master");
                 } else {
@@ -464,7 +466,7 @@ impl Link {
                 tracing::info!(master = self.address, bytes, "sent a snapshot");
             }
             Err(status) => {
-                let reason = status.message();
+                let reason = reason(status);
                 tracing::warn!(master = self.address, bytes, reason, "cannot send a snapshot");
                 // It is asked for again at once.
                 tokio::time::sleep(RETRY_MAX).await;

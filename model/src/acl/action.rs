@@ -94,11 +94,15 @@ pub enum Action {
     MarkAgentGone,
     /// Remove images that nobody uses.
     PruneImages,
+    /// Speak to masters as one of them.
+    ActAsMaster,
+    /// Add and remove masters, and choose who leads.
+    ChangeMasters,
 }
 
 impl Action {
     /// All, each with its name in a file of rules and the word for what it is done to there.
-    pub const ALL: [(Self, &'static str, &'static str); 45] = [
+    pub const ALL: [(Self, &'static str, &'static str); 47] = [
         (Self::RegisterFramework, "register_frameworks", "roles"),
         (Self::RunTask, "run_tasks", "users"),
         (Self::TeardownFramework, "teardown_frameworks", "framework_principals"),
@@ -148,6 +152,8 @@ impl Action {
         (Self::ReactivateAgent, "reactivate_agents", "agents"),
         (Self::MarkAgentGone, "mark_agents_gone", "agents"),
         (Self::PruneImages, "prune_images", "images"),
+        (Self::ActAsMaster, "act_as_masters", "masters"),
+        (Self::ChangeMasters, "change_masters", "masters"),
     ];
 
     /// Its name in a file of rules.

@@ -99,6 +99,11 @@ impl Acls {
         self.permissive && !self.rules.contains_key(&action)
     }
 
+    /// Whether any rule speaks of `action`.
+    pub fn speak_of(&self, action: Action) -> bool {
+        self.rules.contains_key(&action)
+    }
+
     /// Whether `principal` may do `action` to `object`. Absent, the principal is not known, and the
     /// object is all there are or of no importance; rules that name some do not speak of these.
     pub fn allow(&self, action: Action, principal: Option<&str>, object: Option<&str>) -> bool {
