@@ -21,7 +21,7 @@ pub(crate) struct Laws {
     /// The first law that was broken.
     pub(crate) broken: Option<String>,
     /// What the leading master shows.
-    agents: BTreeMap<AgentId, Arc<AgentView>>,
+    pub(crate) agents: BTreeMap<AgentId, Arc<AgentView>>,
     offers: BTreeMap<OfferId, Arc<Offer>>,
     tasks: BTreeMap<TaskKey, Arc<TaskView>>,
     operations: BTreeMap<OperationUuid, Arc<OperationView>>,

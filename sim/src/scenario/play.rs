@@ -3,6 +3,7 @@
 use super::broken;
 use super::read::{CLUSTER, Expectation, Fault, Operator, Part, Plain, Step, Who};
 use crate::Settings;
+use crate::agents::hostname;
 use crate::keepers::{reserved, some_of, volume, volume_name};
 use crate::schedulers::{SchedulerNode, Work, framework};
 use crate::world::{Event, MASTERS, Node, World};
@@ -347,7 +348,11 @@ impl World {
     }
 
     fn agent_id(&self, at: usize) -> Result<AgentId, String> {
-        let id = self.agents[self.agent_at(at)?].id();
+        let agent = &self.agents[self.agent_at(at)?];
+        // One that has just been let in has not heard its id yet.
+        let mut shown = self.laws.agents.values();
+        let shown = shown.find(|shown| shown.description.hostname == hostname(at));
+        let id = agent.id().or(shown.map(|shown| &shown.id));
         id.cloned().ok_or_else(|| {
             let name = format!("agent-{}", at + 1);
             format!("{name} is not registered: 'wait 10s for {name} is registered' first")

@@ -58,7 +58,7 @@ impl World {
         let framework = |world: &Self, id| world.framework_name(id);
         let line = match note {
             Note::ReignBegan { .. } => format!("master-{} leads", at + 1),
-            // It has not heard its id yet.
+            // It has not heard its id yet, and is shown right after this.
             Note::AgentAdded(added) => {
                 let is_it = |at: &usize| hostname(*at) == added.description.hostname;
                 let at = (0..self.agents.len()).find(is_it).map_or(0, |at| at + 1);
@@ -106,7 +106,11 @@ impl World {
 
     /// What an agent is called in stories.
     pub(crate) fn agent_name(&self, id: &AgentId) -> String {
-        let at = self.agents.iter().position(|agent| agent.id() == Some(id));
+        // One that has just been let in has not heard its id yet.
+        let shown = self.laws.agents.get(id).map(|agent| &agent.description.hostname);
+        let has_it =
+            |at: &usize| self.agents[*at].id() == Some(id) || shown == Some(&hostname(*at));
+        let at = (0..self.agents.len()).find(has_it);
         at.map_or_else(|| "a former agent".to_owned(), |at| format!("agent-{}", at + 1))
     }
 
