@@ -1,5 +1,6 @@
 //! Memory of what has nothing to do: a master, an agent with one sleeping task, its executor.
 
+use std::slice;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -43,7 +44,8 @@ async fn one_run() -> anyhow::Result<Run> {
     let site = Site::new()?;
     let master = site.master().await?;
     let agent = site.agent(&master).await?;
-    let mut framework = Framework::subscribe(&master.address, Protocol::default()).await?;
+    let mut framework =
+        Framework::subscribe(slice::from_ref(&master.address), Protocol::default()).await?;
     run_sleeper(&mut framework).await?;
     tokio::time::sleep(REST).await;
     let below = descendants(agent.pid());

@@ -16,6 +16,9 @@ use crate::process::PATIENCE;
 /// Calls sent ahead of their answers: enough to keep the connection full.
 const UNDER_WAY_MAX: usize = 512;
 
+/// How long its tasks outlive its connection: as long as a change of the leading master may take.
+const FAILOVER_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// A framework that is subscribed.
 pub(crate) struct Framework {
     pub(crate) handle: Handle,
@@ -25,21 +28,30 @@ pub(crate) struct Framework {
 }
 
 impl Framework {
-    /// Subscribes to the master at `address`.
-    pub(crate) async fn subscribe(address: &str, protocol: Protocol) -> anyhow::Result<Self> {
-        let info = framework("bench", "root", Duration::ZERO);
-        let options = ClientOptions::new(vec![address.to_owned()], info);
+    /// Subscribes to whichever of these masters leads.
+    pub(crate) async fn subscribe(masters: &[String], protocol: Protocol) -> anyhow::Result<Self> {
+        let info = framework("bench", "root", FAILOVER_TIMEOUT);
+        let options = ClientOptions::new(masters.to_vec(), info);
         let (handle, events) = Client::connect(ClientOptions { protocol, ..options });
         let mut framework = Self { handle, events, under_way: VecDeque::new() };
+        framework.subscribed().await?;
+        Ok(framework)
+    }
+
+    /// Waits until it is subscribed, again if it was before. What was said to a master that is gone
+    /// is lost with it.
+    pub(crate) async fn subscribed(&mut self) -> anyhow::Result<()> {
         loop {
-            let event = timeout(PATIENCE, framework.events.next()).await;
+            let event = timeout(PATIENCE, self.events.next()).await;
             match event.context("the master does not take the framework")? {
-                Some(SessionEvent::Subscribed { .. }) => return Ok(framework),
+                Some(SessionEvent::Subscribed { .. }) => break,
                 Some(SessionEvent::Disconnected { .. } | SessionEvent::Event(_)) => {}
                 Some(SessionEvent::Ended(end)) => bail!("the subscription has ended: {end}"),
                 None => bail!("the subscription has ended"),
             }
         }
+        self.under_way.clear();
+        Ok(())
     }
 
     /// The next event.

@@ -5,10 +5,14 @@
 //! that repeats them.
 
 mod allocator_workloads;
+mod failover;
 mod idle;
+mod large_cluster;
 mod load;
 mod process;
+mod reads;
 mod real_launches;
+mod registration;
 mod report;
 mod simulated_agents;
 mod wire_launches;
@@ -32,12 +36,12 @@ struct Arguments {
     /// How often each measure is taken
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
-    /// Simulated agents
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
-    agents: u32,
-    /// Tasks launched over simulated agents in each run
-    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
-    tasks: u32,
+    /// Simulated agents [default: 1,000 for wire-launches, 10,000 for others]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    agents: Option<u32>,
+    /// Tasks over simulated agents in each run [default: 50,000 for wire-launches, 100,000 for others]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
+    tasks: Option<u32>,
     /// How the framework talks to the master
     #[arg(long, value_enum, default_value_t = Spoken::Grpc)]
     protocol: Spoken,
@@ -64,6 +68,12 @@ enum Measure {
     RealLaunches,
     /// Offers and launches per second over simulated agents
     WireLaunches,
+    /// Until all simulated agents have registered with three masters
+    Registration,
+    /// Reads of the whole state, and launches beside them
+    Reads,
+    /// The leading of three masters killed: until offers come, until all is back
+    Failover,
     /// Memory of an idle master, agent and executor
     Idle,
     /// What a pass of the allocator costs, in this process and in virtual time
@@ -106,9 +116,21 @@ fn run(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
             Spoken::Protobuf => Protocol::HttpProtobuf,
             Spoken::Grpc => Protocol::Grpc,
         };
-        let (agents, tasks) = (arguments.agents, arguments.tasks);
+        let (agents, tasks) =
+            (arguments.agents.unwrap_or(1_000), arguments.tasks.unwrap_or(50_000));
         let size = wire_launches::Size { agents, tasks, protocol };
         runtime.block_on(wire_launches::measure(size, runs, report))?;
+    }
+    let (agents, tasks) = (arguments.agents.unwrap_or(10_000), arguments.tasks.unwrap_or(100_000));
+    let large = large_cluster::Size { agents, tasks };
+    if wanted(Measure::Registration) {
+        runtime.block_on(registration::measure(agents, runs, report))?;
+    }
+    if wanted(Measure::Reads) {
+        runtime.block_on(reads::measure(large, runs, report))?;
+    }
+    if wanted(Measure::Failover) {
+        runtime.block_on(failover::measure(large, runs, report))?;
     }
     Ok(())
 }

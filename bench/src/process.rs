@@ -1,6 +1,7 @@
 //! Daemons to measure: started in a directory of their own, gone with the value.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -48,7 +49,25 @@ impl Site {
 
     /// Starts a master that is alone.
     pub(crate) async fn master(&self) -> anyhow::Result<Daemon> {
-        self.start("master", &["--ip=127.0.0.1", "--port=0"]).await
+        self.start("master", "master", &["--ip=127.0.0.1", "--port=0"]).await
+    }
+
+    /// Starts three masters, of which any may lead.
+    pub(crate) async fn three_masters(&self) -> anyhow::Result<Vec<Daemon>> {
+        // Held until all are chosen, so that no port is given twice.
+        let free = || TcpListener::bind("127.0.0.1:0").context("no free port");
+        let held = (0..3).map(|_| free()).collect::<anyhow::Result<Vec<_>>>()?;
+        let port = |one: &TcpListener| Ok(one.local_addr().context("no address")?.port());
+        let ports = held.iter().map(port).collect::<anyhow::Result<Vec<u16>>>()?;
+        drop(held);
+        let peers = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>();
+        let peers = format!("--peers={}", peers.join(","));
+        let mut masters = Vec::new();
+        for (at, port) in ports.iter().enumerate() {
+            let arguments = ["--ip=127.0.0.1", &format!("--port={port}"), &peers];
+            masters.push(self.start(&format!("master-{at}"), "master", &arguments).await?);
+        }
+        Ok(masters)
     }
 
     /// Starts an agent with plenty of resources, so that tasks never wait for those.
@@ -56,19 +75,20 @@ impl Site {
         let master = format!("--master={}", master.address);
         let cgroups = format!("--cgroups_root={}", cgroups_root());
         let resources = "--resources=cpus:1000;mem:1000000;disk:1000000";
-        self.start("agent", &["--ip=127.0.0.1", "--port=0", &master, &cgroups, resources]).await
+        self.start("agent", "agent", &["--ip=127.0.0.1", "--port=0", &master, &cgroups, resources])
+            .await
     }
 
-    async fn start(&self, role: &str, arguments: &[&str]) -> anyhow::Result<Daemon> {
-        let said = self.directory.path().join(format!("{role}.out"));
-        let log = self.directory.path().join(format!("{role}.log"));
+    async fn start(&self, name: &str, role: &str, arguments: &[&str]) -> anyhow::Result<Daemon> {
+        let said = self.directory.path().join(format!("{name}.out"));
+        let log = self.directory.path().join(format!("{name}.log"));
         let file = |path: &Path| {
             fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))
         };
         let child = Command::new(binary()?)
             .arg(role)
             .args(arguments)
-            .arg(format!("--work_dir={}", self.directory.path().join(role).display()))
+            .arg(format!("--work_dir={}", self.directory.path().join(name).display()))
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(file(&said)?)
@@ -88,7 +108,7 @@ impl Site {
             let has_ended = daemon.child.try_wait().context("cannot ask for the daemon")?.is_some();
             if has_ended || Instant::now() > deadline {
                 let log = fs::read_to_string(&log).unwrap_or_default();
-                bail!("the {role} does not come up: {log}");
+                bail!("{name} does not come up: {log}");
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -135,6 +155,13 @@ impl Daemon {
             anyhow::ensure!(Instant::now() < deadline, "the agent's tasks do not end");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        Ok(())
+    }
+
+    /// Ends it as a loss of power would.
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().context("cannot end the daemon")?;
+        self.child.wait().context("cannot wait for the daemon")?;
         Ok(())
     }
 

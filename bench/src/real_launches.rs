@@ -1,5 +1,6 @@
 //! Real launches: from ACCEPT to TASK_RUNNING of a `true` task, in its container, on one agent.
 
+use std::slice;
 use std::time::{Duration, Instant};
 
 use framework_sdk::Protocol;
@@ -45,7 +46,8 @@ async fn one_run() -> anyhow::Result<Run> {
     let site = Site::new()?;
     let master = site.master().await?;
     let agent = site.agent(&master).await?;
-    let mut framework = Framework::subscribe(&master.address, Protocol::default()).await?;
+    let mut framework =
+        Framework::subscribe(slice::from_ref(&master.address), Protocol::default()).await?;
     for number in 0..WARM_UP {
         one_launch(&mut framework, number).await?;
     }

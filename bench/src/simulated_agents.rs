@@ -27,7 +27,7 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     /// Starts them all. They register by and by.
-    pub(crate) async fn start(plan: &Plan, master: &str) -> Self {
+    pub(crate) async fn start(plan: &Plan, masters: &[String]) -> Self {
         // Some connections, since each carries a bounded number of streams and one task reads it.
         let channels: Vec<Channels> = (0..4).map(|_| Channels::default()).collect();
         let mut agents = Vec::new();
@@ -44,8 +44,7 @@ impl Fleet {
                 ..AgentInfo::default()
             };
             let imitation = Imitation { runs_for: plan.tasks_run_for };
-            let masters = vec![master.to_owned()];
-            let channels = channels.clone();
+            let (masters, channels) = (masters.to_vec(), channels.clone());
             let started =
                 agent::start_simulated(info, address(number), masters, imitation, channels);
             agents.push(started.await);

@@ -1,6 +1,7 @@
 //! Offers and launches through the wire, over simulated agents: one framework, per task one launch,
 //! TASK_RUNNING, TASK_FINISHED and two acknowledgements.
 
+use std::slice;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -72,7 +73,8 @@ struct Run {
 async fn one_run(size: Size) -> anyhow::Result<Run> {
     let directory = Site::new()?;
     let master = directory.master().await?;
-    let mut framework = Framework::subscribe(&master.address, size.protocol).await?;
+    let mut framework =
+        Framework::subscribe(slice::from_ref(&master.address), size.protocol).await?;
     let started = Instant::now();
     let plan = Plan {
         count: size.agents,
@@ -80,7 +82,7 @@ async fn one_run(size: Size) -> anyhow::Result<Run> {
         mem_mib: 16_384.0,
         tasks_run_for: Some(Duration::ZERO),
     };
-    let fleet = Fleet::start(&plan, &master.address).await;
+    let fleet = Fleet::start(&plan, slice::from_ref(&master.address)).await;
     let offers = all_offered(&mut framework, size.agents).await?;
     let registered_after = started.elapsed();
     let offers_rate = count_offers(&mut framework, offers).await?;

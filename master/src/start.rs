@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use transport::auth::warn_of_open_doors;
 use transport::metrics::Table;
+use transport::rendering::Renderers;
 use transport::server::{BindError, Server};
 
 use crate::api::{self, Shared};
@@ -164,6 +165,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         leadership: leadership.clone(),
         metrics,
         turns: Turns::new(options.rate_limits.clone()),
+        renderers: Renderers::start().map_err(StartError::Thread)?,
         subscribers: api::Subscribers::new(options.max_operator_event_stream_subscribers),
         stop: stop.clone(),
     });

@@ -21,6 +21,8 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::Predicate;
 use tower_http::decompression::RequestDecompressionLayer;
 
+use crate::rendering::Whole;
+
 /// Bytes of a request's body, after decompression. The largest calls are launches of many tasks
 /// with their whole environment; a megabyte is rare. Past it the call is refused with 413.
 pub const BODY_BYTES_MAX: usize = 32 << 20;
@@ -34,7 +36,7 @@ const REST_WITHIN: Duration = Duration::from_secs(10);
 
 /// Whole answers from this size on are compressed if the client takes it. Below, it costs more than
 /// it saves.
-const COMPRESSED_FROM_BYTES: u64 = 1_024;
+pub(crate) const COMPRESSED_FROM_BYTES: u64 = 1_024;
 
 /// What plain texts are labelled.
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -250,30 +252,34 @@ pub fn decode<M: Described>(encoding: Encoding, body: &[u8], name: &str) -> Resu
 
 /// An answer with one message in it.
 pub fn answer<M: Described>(encoding: Encoding, message: &M) -> Response {
-    ([(header::CONTENT_TYPE, encoding.mime())], encoding.encode(message)).into_response()
+    message_of(encoding, message).into_response()
 }
 
-/// An answer with JSON that was made already; wrapped in a call to `callback` if there is one, for
-/// pages that fetch by script tags.
-pub fn json(body: impl Into<Bytes>, callback: Option<&str>) -> Response {
+/// The same, before it is sent.
+pub fn message_of<M: Described>(encoding: Encoding, message: &M) -> Whole {
+    Whole::new(encoding.mime(), encoding.encode(message))
+}
+
+/// JSON that was made already; wrapped in a call to `callback` if there is one, for pages that fetch
+/// by script tags.
+pub fn json(body: impl Into<Bytes>, callback: Option<&str>) -> Result<Whole, Refused> {
     let body = body.into();
     let Some(callback) = callback.filter(|callback| !callback.is_empty()) else {
-        return ([(header::CONTENT_TYPE, Encoding::Json.mime())], body).into_response();
+        return Ok(Whole::new(Encoding::Json.mime(), body));
     };
     // Anything else could carry markup or code of its own.
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$');
     if !callback.chars().all(plain) {
-        return Refused::bad_request(
+        return Err(Refused::bad_request(
             "'jsonp' must be a function's name: letters, digits, '_', '$' and '.'",
-        )
-        .into_response();
+        ));
     }
     let mut wrapped = Vec::with_capacity(body.len() + callback.len() + 2);
     wrapped.extend_from_slice(callback.as_bytes());
     wrapped.push(b'(');
     wrapped.extend_from_slice(&body);
     wrapped.push(b')');
-    ([(header::CONTENT_TYPE, "text/javascript")], wrapped).into_response()
+    Ok(Whole::new("text/javascript", wrapped))
 }
 
 /// The query of a request.
@@ -281,6 +287,11 @@ pub type Parameters = HashMap<String, String>;
 
 /// A value as the answer to a question with these parameters, one of which may be `jsonp`.
 pub fn rendered(value: &serde_json::Value, parameters: &Parameters) -> Response {
+    whole(value, parameters).into_response()
+}
+
+/// The same, before it is sent.
+pub fn whole(value: &serde_json::Value, parameters: &Parameters) -> Result<Whole, Refused> {
     let body = serde_json::to_vec(value).expect("values can be written");
     json(ascii(body), parameters.get("jsonp").map(String::as_str))
 }

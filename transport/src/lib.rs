@@ -18,6 +18,7 @@ pub mod logging;
 pub mod metrics;
 pub mod paths;
 pub mod records;
+pub mod rendering;
 pub mod server;
 pub mod tls;
 

@@ -34,6 +34,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use transport::paths::Requested;
+use transport::rendering::Renderers;
 
 use self::access::Caller;
 use crate::driver::Handle;
@@ -47,6 +48,7 @@ use crate::view::View;
 
 pub(crate) use metrics::declare as declare_metrics;
 pub(crate) use operator_events::Subscribers;
+pub(crate) use viewer::Question;
 
 /// What handlers share.
 pub(crate) type Api = Arc<Shared>;
@@ -60,6 +62,7 @@ pub(crate) struct Shared {
     pub leadership: watch::Receiver<Leadership>,
     pub metrics: transport::metrics::Table,
     pub turns: Turns,
+    pub renderers: Renderers<Question>,
     pub subscribers: Subscribers,
     /// Cancelled when the master stops: endless answers end.
     pub stop: CancellationToken,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use master_core::Input;
 use master_core::view::InverseAnswer;
@@ -21,10 +21,10 @@ use proto::mesos::v1::master::call::Type;
 use proto::mesos::v1::master::response::{self, Type as Answer};
 use proto::mesos::v1::master::{Call, Response};
 use transport::auth::Principal;
-use transport::http::{Encoding, Refused, accepted, answer, read_call};
+use transport::http::{Encoding, Refused, accepted, answer, message_of, read_call};
 
 use super::access::Caller;
-use super::viewer::Viewer;
+use super::viewer::{Reader, Viewer};
 use super::{Api, files, logging, metrics, operator_events, v0};
 use crate::facts::Facts;
 
@@ -65,18 +65,20 @@ async fn answered(api: Api, request: Request) -> Result<HttpResponse, Refused> {
             let list_files = files::list(&api, call.list_files.unwrap_or_default()).await?;
             let r#type = Some(Answer::ListFiles as i32);
             let list_files = Some(list_files);
-            Ok(answer(encoding, &Response { r#type, list_files, ..Response::default() }))
+            Ok(answer(encoding, &Response { r#type, list_files, ..Response::default() })
+                .into_response())
         }
         Type::ReadFile => {
             files::check(&viewer)?;
             let read_file = files::part(&api, call.read_file.unwrap_or_default()).await?;
             let r#type = Some(Answer::ReadFile as i32);
             let read_file = Some(read_file);
-            Ok(answer(encoding, &Response { r#type, read_file, ..Response::default() }))
+            Ok(answer(encoding, &Response { r#type, read_file, ..Response::default() })
+                .into_response())
         }
         kind => match convert::call_from_wire(call).map_err(|error| refused(kind, error))? {
             Some(change) => operate(&api, caller, change).await,
-            None => Ok(read(api, viewer, encoding, kind).await),
+            None => Ok(read(api, viewer, encoding, kind, parts.headers).await),
         },
     }
 }
@@ -141,16 +143,37 @@ fn validated(call: &Call) -> Result<Type, String> {
     }
 }
 
-/// Makes and encodes the answer to a question, on a thread where it holds up nobody.
-async fn read(api: Api, viewer: Viewer, encoding: Encoding, kind: Type) -> HttpResponse {
-    let work = move || match response(&api, &viewer, kind) {
-        Ok(response) => answer(encoding, &response),
-        Err(refused) => refused.into_response(),
-    };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(response) => response,
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+/// Makes and encodes the answer to a question.
+async fn read(
+    api: Api,
+    viewer: Viewer,
+    encoding: Encoding,
+    kind: Type,
+    headers: HeaderMap,
+) -> HttpResponse {
+    let (from, of) = (api.clone(), viewer.clone());
+    let work = move || response(&from, &of, kind).map(|response| message_of(encoding, &response));
+    if !is_large(kind) {
+        return work().into_response();
     }
+    let what = kind.as_str_name().to_owned();
+    Reader::new(viewer, what, Some(encoding), headers).answer(&api, work).await
+}
+
+/// Whether an answer grows with the cluster.
+fn is_large(kind: Type) -> bool {
+    [
+        Type::GetState,
+        Type::GetAgents,
+        Type::GetFrameworks,
+        Type::GetTasks,
+        Type::GetExecutors,
+        Type::GetOperations,
+        Type::GetRoles,
+        Type::GetMetrics,
+        Type::GetMaintenanceStatus,
+    ]
+    .contains(&kind)
 }
 
 #[expect(

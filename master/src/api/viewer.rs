@@ -4,17 +4,69 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use model::acl::{Acls, Action};
 use model::ids::FrameworkId;
 use proto::mesos::v1;
 use proto::mesos::v1::master::response::get_frameworks::Framework;
 use transport::auth::Principal;
-use transport::http::Refused;
+use transport::http::{Encoding, Refused};
+use transport::rendering::Whole;
 
 use super::Api;
 use crate::view::State;
+
+/// One question, as far as it decides what the answer is.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Question {
+    /// The path and query, or the name of a call.
+    what: String,
+    /// Absent for questions whose path says it.
+    encoding: Option<Encoding>,
+    /// Whoever asks, where that makes a difference.
+    principal: Option<Arc<str>>,
+}
+
+/// Whoever reads what may be large, and what they ask for.
+pub(crate) struct Reader {
+    pub(crate) viewer: Viewer,
+    question: Question,
+    headers: HeaderMap,
+}
+
+impl FromRequestParts<Api> for Reader {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Self::Rejection> {
+        let viewer = Viewer::new(api, Principal::name_of(&parts.extensions));
+        let what = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Ok(Self::new(viewer, what, None, parts.headers.clone()))
+    }
+}
+
+impl Reader {
+    /// A reader of `what`, who has sent `headers`.
+    pub(crate) fn new(
+        viewer: Viewer,
+        what: String,
+        encoding: Option<Encoding>,
+        headers: HeaderMap,
+    ) -> Self {
+        let principal = viewer.principal.clone().filter(|_| !viewer.acls.allow_everything());
+        Self { viewer, question: Question { what, encoding, principal }, headers }
+    }
+
+    /// What `work` makes, or what another one makes of the same question.
+    pub(crate) async fn answer(
+        self,
+        api: &Api,
+        work: impl FnOnce() -> Result<Whole, Refused> + Send + 'static,
+    ) -> Response {
+        api.renderers.answer(self.question, &self.headers, work).await
+    }
+}
 
 /// Whoever asks, and the rules that hold for them.
 #[derive(Clone)]

@@ -209,11 +209,11 @@ async fn only_whole_and_large_answers_are_compressed() {
 
 #[tokio::test]
 async fn jsonp_wraps_in_a_function_and_nothing_else() {
-    let wrapped = json("{}", Some("app.on_state$1"));
+    let wrapped = json("{}", Some("app.on_state$1")).into_response();
     assert_eq!(wrapped.headers()["content-type"], "text/javascript");
     assert_eq!(text_of(wrapped).await, "app.on_state$1({})");
-    assert_eq!(json("{}", Some("alert(1)//")).status(), 400);
-    assert_eq!(json("{}", None).headers()["content-type"], "application/json");
+    assert_eq!(json("{}", Some("alert(1)//")).into_response().status(), 400);
+    assert_eq!(json("{}", None).into_response().headers()["content-type"], "application/json");
 }
 
 #[test]

@@ -24,7 +24,7 @@ use serde_json::json;
 use transport::http::Refused;
 
 use super::super::access::Caller;
-use super::super::viewer::Viewer;
+use super::super::viewer::{Reader, Viewer};
 use super::super::{Api, logging, operator};
 use super::render::mapped;
 use super::{Parameters, answered};
@@ -48,8 +48,7 @@ pub(super) fn of_any() -> Router<Api> {
 
 async fn weights(State(api): State<Api>, viewer: Viewer, parameters: Parameters) -> Response {
     let one = |info: &WeightInfo| json!({"role": info.role(), "weight": info.weight});
-    let all = move |api: &Api, _: &_| operator::weights(api, &viewer).iter().map(one).collect();
-    answered(api, parameters, all).await
+    answered(&operator::weights(&api, &viewer).iter().map(one).collect(), &parameters)
 }
 
 async fn update_weights(
@@ -64,8 +63,7 @@ async fn update_weights(
 }
 
 async fn quota(State(api): State<Api>, viewer: Viewer, parameters: Parameters) -> Response {
-    let quota = move |api: &Api, _: &_| mapped(&operator::quota_status(api, &viewer));
-    answered(api, parameters, quota).await
+    answered(&mapped(&operator::quota_status(&api, &viewer)), &parameters)
 }
 
 async fn set_quota(
@@ -92,8 +90,7 @@ async fn schedule(State(api): State<Api>, viewer: Viewer, parameters: Parameters
     if let Err(refused) = may {
         return refused.into_response();
     }
-    let plan = |api: &Api, _: &_| mapped(&convert::schedule_to_wire(&api.view.rules().schedule));
-    answered(api, parameters, plan).await
+    answered(&mapped(&convert::schedule_to_wire(&api.view.rules().schedule)), &parameters)
 }
 
 async fn update_schedule(
@@ -110,14 +107,17 @@ async fn update_schedule(
 
 async fn maintenance_status(
     State(api): State<Api>,
-    viewer: Viewer,
-    parameters: Parameters,
+    reader: Reader,
+    Query(parameters): Parameters,
 ) -> Response {
-    let may = viewer.check(Action::GetMaintenanceStatus, None, operator::STATUS);
+    let may = reader.viewer.check(Action::GetMaintenanceStatus, None, operator::STATUS);
     if let Err(refused) = may {
         return refused.into_response();
     }
-    answered(api, parameters, |api, _| mapped(&operator::maintenance_status(api))).await
+    let from = api.clone();
+    let work =
+        move || transport::http::whole(&mapped(&operator::maintenance_status(&from)), &parameters);
+    reader.answer(&api, work).await
 }
 
 async fn machine_down(

@@ -20,12 +20,13 @@ use model::acl::Action;
 use proto::mesos::v1;
 use serde_json::{Map, Value, json};
 use transport::http::Refused;
+use transport::rendering::Whole;
 
 use self::render::Belongings;
 pub(super) use self::roles::role_messages;
 use super::Api;
 use super::access::Caller;
-use super::viewer::Viewer;
+use super::viewer::{Reader, Viewer};
 use crate::facts::Facts;
 use crate::view::State;
 
@@ -69,15 +70,17 @@ pub(super) fn of_any() -> Router<Api> {
 /// Renders what is known of members.
 async fn rendered(
     api: Api,
-    viewer: Viewer,
-    parameters: Parameters,
+    reader: Reader,
+    Query(parameters): Parameters,
     render: impl FnOnce(&Seen<'_>, &HashMap<String, String>) -> Value + Send + 'static,
 ) -> Response {
-    answered(api, parameters, move |api, parameters| {
-        let state = viewer.seen(api.view.state());
-        render(&Seen { api, viewer: &viewer, state: &state }, parameters)
-    })
-    .await
+    let (from, viewer) = (api.clone(), reader.viewer.clone());
+    let work = move || {
+        let state = viewer.seen(from.view.state());
+        let value = render(&Seen { api: &from, viewer: &viewer, state: &state }, &parameters);
+        transport::http::whole(&value, &parameters)
+    };
+    reader.answer(&api, work).await
 }
 
 /// What is rendered, and for whom.
@@ -88,38 +91,30 @@ struct Seen<'a> {
     state: &'a State,
 }
 
-/// Renders on a thread where it holds up nobody: a large cluster takes a while.
-async fn answered(
-    api: Api,
-    Query(parameters): Parameters,
-    render: impl FnOnce(&Api, &HashMap<String, String>) -> Value + Send + 'static,
-) -> Response {
-    let work = move || transport::http::rendered(&render(&api, &parameters), &parameters);
-    match tokio::task::spawn_blocking(work).await {
-        Ok(response) => response,
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+/// Renders what takes no time, however large the cluster is.
+fn answered(value: &Value, Query(parameters): &Parameters) -> Response {
+    transport::http::rendered(value, parameters)
 }
 
-async fn state(Extracted(api): Extracted<Api>, viewer: Viewer, parameters: Parameters) -> Response {
-    rendered(api, viewer, parameters, |seen, _| state_object(seen)).await
+async fn state(Extracted(api): Extracted<Api>, reader: Reader, parameters: Parameters) -> Response {
+    rendered(api, reader, parameters, |seen, _| state_object(seen)).await
 }
 
 async fn state_summary(
     Extracted(api): Extracted<Api>,
-    viewer: Viewer,
+    reader: Reader,
     parameters: Parameters,
 ) -> Response {
-    rendered(api, viewer, parameters, |seen, _| summary_object(seen.api, seen.state)).await
+    rendered(api, reader, parameters, |seen, _| summary_object(seen.api, seen.state)).await
 }
 
 async fn slaves(
     Extracted(api): Extracted<Api>,
-    viewer: Viewer,
+    reader: Reader,
     path: Option<axum::extract::Path<String>>,
     parameters: Parameters,
 ) -> Response {
-    rendered(api, viewer, parameters, move |seen, parameters| {
+    rendered(api, reader, parameters, move |seen, parameters| {
         let state = seen.state;
         let wanted = path.map(|path| path.0).or_else(|| parameters.get("slave_id").cloned());
         let is_wanted = |info: &v1::AgentInfo| {
@@ -139,11 +134,11 @@ async fn slaves(
 
 async fn frameworks(
     Extracted(api): Extracted<Api>,
-    viewer: Viewer,
+    reader: Reader,
     path: Option<axum::extract::Path<String>>,
     parameters: Parameters,
 ) -> Response {
-    rendered(api, viewer, parameters, move |seen, parameters| {
+    rendered(api, reader, parameters, move |seen, parameters| {
         let state = seen.state;
         let wanted = path.map(|path| path.0).or_else(|| parameters.get("framework_id").cloned());
         let (frameworks, completed) = framework_arrays(state, wanted.as_deref());
@@ -156,7 +151,7 @@ async fn frameworks(
     .await
 }
 
-async fn tasks(Extracted(api): Extracted<Api>, viewer: Viewer, parameters: Parameters) -> Response {
+async fn tasks(Extracted(api): Extracted<Api>, reader: Reader, parameters: Parameters) -> Response {
     for name in ["limit", "offset"] {
         if let Some(text) = parameters.get(name)
             && text.parse::<i64>().is_err()
@@ -165,11 +160,11 @@ async fn tasks(Extracted(api): Extracted<Api>, viewer: Viewer, parameters: Param
             return Refused::bad_request(text).into_response();
         }
     }
-    rendered(api, viewer, parameters, |seen, parameters| tasks_object(seen.state, parameters)).await
+    rendered(api, reader, parameters, |seen, parameters| tasks_object(seen.state, parameters)).await
 }
 
-async fn roles(Extracted(api): Extracted<Api>, viewer: Viewer, parameters: Parameters) -> Response {
-    rendered(api, viewer, parameters, |seen, _| roles::roles_object(seen)).await
+async fn roles(Extracted(api): Extracted<Api>, reader: Reader, parameters: Parameters) -> Response {
+    rendered(api, reader, parameters, |seen, _| roles::roles_object(seen)).await
 }
 
 /// What the form of `/teardown` says.
@@ -191,8 +186,8 @@ async fn teardown(
     super::operator::teardown(&api, caller, &id).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn version(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
-    answered(api, parameters, |_, _| Value::Object(build())).await
+async fn version(parameters: Parameters) -> Response {
+    answered(&Value::Object(build()), &parameters)
 }
 
 async fn flags(
@@ -211,45 +206,49 @@ async fn flags(
     if let Err(refused) = viewer.check(Action::ViewFlags, None, FLAGS) {
         return refused.into_response();
     }
-    answered(api, parameters, |api, _| json!({"flags": api.facts.flags})).await
+    answered(&json!({"flags": api.facts.flags}), &parameters)
 }
 
 async fn metrics_snapshot(
     Extracted(api): Extracted<Api>,
-    viewer: Viewer,
-    parameters: Parameters,
+    reader: Reader,
+    Query(parameters): Parameters,
 ) -> Response {
-    if let Err(refused) = viewer.check(Action::GetEndpoint, Some("/metrics/snapshot"), METRICS) {
+    let allowed = reader.viewer.check(Action::GetEndpoint, Some("/metrics/snapshot"), METRICS);
+    if let Err(refused) = allowed {
         return refused.into_response();
     }
-    answered(api, parameters, |api, _| json!(super::metrics::snapshot(api))).await
+    let from = api.clone();
+    let work = move || transport::http::whole(&json!(super::metrics::snapshot(&from)), &parameters);
+    reader.answer(&api, work).await
 }
 
 /// The machine, in the words that this endpoint has always had.
-async fn system_stats(Extracted(api): Extracted<Api>, parameters: Parameters) -> Response {
-    answered(api, parameters, |_, _| {
-        let named = |(name, value): (&str, f64)| {
-            let name = match name.strip_prefix("system/").unwrap_or(name) {
-                "load_1min" => "avg_load_1min",
-                "load_5min" => "avg_load_5min",
-                "load_15min" => "avg_load_15min",
-                same => same,
-            };
-            (name.to_owned(), json!(value))
+async fn system_stats(parameters: Parameters) -> Response {
+    let named = |(name, value): (&str, f64)| {
+        let name = match name.strip_prefix("system/").unwrap_or(name) {
+            "load_1min" => "avg_load_1min",
+            "load_5min" => "avg_load_5min",
+            "load_15min" => "avg_load_15min",
+            same => same,
         };
-        super::metrics::of_system().into_iter().map(named).collect::<Map<_, _>>().into()
-    })
-    .await
+        (name.to_owned(), json!(value))
+    };
+    let all = super::metrics::of_system().into_iter().map(named).collect::<Map<_, _>>();
+    answered(&all.into(), &parameters)
 }
 
-async fn metrics_text(Extracted(api): Extracted<Api>, viewer: Viewer) -> Response {
-    if let Err(refused) = viewer.check(Action::GetEndpoint, Some("/metrics"), METRICS) {
+async fn metrics_text(Extracted(api): Extracted<Api>, reader: Reader) -> Response {
+    if let Err(refused) = reader.viewer.check(Action::GetEndpoint, Some("/metrics"), METRICS) {
         return refused.into_response();
     }
-    // Gauges are brought up to date first; counters are so by themselves.
-    super::metrics::snapshot(&api);
-    let mime = [(axum::http::header::CONTENT_TYPE, transport::metrics::PROMETHEUS_MIME)];
-    (mime, transport::metrics::prometheus_text()).into_response()
+    let from = api.clone();
+    let work = move || {
+        // Gauges are brought up to date first; counters are so by themselves.
+        super::metrics::snapshot(&from);
+        Ok(Whole::new(transport::metrics::PROMETHEUS_MIME, transport::metrics::prometheus_text()))
+    };
+    reader.answer(&api, work).await
 }
 
 fn build() -> Map<String, Value> {

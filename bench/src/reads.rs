@@ -1,0 +1,211 @@
+//! Reads of the whole state of a large cluster: what one costs, and what a crowd of readers does to
+//! launches.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use framework_sdk::builders::TaskBuilder;
+use framework_sdk::calls::{accept, launch};
+use framework_sdk::matching::Available;
+use futures::StreamExt;
+use proto::mesos::v1::Offer;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::large_cluster::{Masters, Size, filled, needs, start_agents};
+use crate::load::{Framework, Progress, progress_of};
+use crate::process::PATIENCE;
+use crate::report::{Report, millis, progress};
+
+/// Clients that ask for `/state` again as soon as they have it.
+const POLLERS: usize = 4;
+
+/// Launches measured, with pollers and without.
+const LAUNCHES: usize = 2_000;
+
+/// One is launched this often, whatever has become of those before.
+const LAUNCH_EVERY: Duration = Duration::from_millis(5);
+
+pub(crate) async fn measure(size: Size, runs: u32, report: &mut Report) -> anyhow::Result<()> {
+    let Size { agents, tasks } = size;
+    let command =
+        format!("cargo xtask bench reads --agents {agents} --tasks {tasks} --runs {runs}");
+    let title = format!("Reads of {agents} agents and {tasks} tasks");
+    progress(&format!("{agents} agents and {tasks} tasks for reads"));
+    let masters = Masters::start().await?;
+    let fleet = start_agents(agents, &masters).await;
+    masters.until(&[("master/slaves_active", agents)]).await?;
+    let (mut framework, held) = filled(&masters, size).await?;
+    let mut held = VecDeque::from(held);
+    let leader = masters.leader().await?;
+    let section = report.section(&title, command);
+    section.add("leader, resident with all of it (PSS)", "MiB", leader.used()?.pss_mib);
+    for run in 1..=runs {
+        progress(&format!("single reads, run {run} of {runs}"));
+        for question in Question::ALL {
+            let before = leader.used()?.cpu;
+            let begun = Instant::now();
+            let bytes = question.ask(&leader.address).await?;
+            let took = begun.elapsed();
+            let cpu = leader.used()?.cpu.saturating_sub(before);
+            let name = question.name();
+            section.add(&format!("{name}: wall time"), "ms", took.as_secs_f64() * 1e3);
+            section.add(&format!("{name}: CPU"), "ms", cpu.as_secs_f64() * 1e3);
+            section.add(&format!("{name}: answer"), "MB", bytes as f64 / 1e6);
+        }
+    }
+    for run in 1..=runs {
+        progress(&format!("launches beside readers, run {run} of {runs}"));
+        let alone = launches(&mut framework, &mut held).await?;
+        let pollers = Pollers::start(&leader.address);
+        // The crowd is there before what is measured.
+        pollers.until_answered(POLLERS as u64).await?;
+        let (before, begun) = (pollers.answered(), Instant::now());
+        let beside = launches(&mut framework, &mut held).await?;
+        let answered = pollers.answered() - before;
+        let rate = answered as f64 / begun.elapsed().as_secs_f64();
+        pollers.stop().await?;
+        for (name, latencies) in [("alone", &alone), ("beside readers", &beside)] {
+            for (q, percent) in [(0.5, "p50"), (0.99, "p99")] {
+                let name = format!("ACCEPT to TASK_RUNNING {name}, {percent}");
+                section.add(&name, "ms", millis(latencies, q));
+            }
+        }
+        let ratio = millis(&beside, 0.99) / millis(&alone, 0.99);
+        section.add("p99 beside readers to p99 alone", "times", ratio);
+        section.add("answers to the readers", "per s", rate);
+    }
+    section.add("leader, peak resident", "MiB", leader.used()?.peak_mib);
+    framework.end().await?;
+    fleet.stop().await;
+    Ok(())
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+enum Question {
+    State,
+    GetStateJson,
+    GetStateProtobuf,
+}
+
+impl Question {
+    const ALL: [Self; 3] = [Self::State, Self::GetStateJson, Self::GetStateProtobuf];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::State => "/state",
+            Self::GetStateJson => "GET_STATE in JSON",
+            Self::GetStateProtobuf => "GET_STATE in protobuf",
+        }
+    }
+
+    /// Asks, reads the answer to its end and says how long it is.
+    async fn ask(self, master: &str) -> anyhow::Result<u64> {
+        let client = reqwest::Client::new();
+        let get_state = || {
+            let call = client.post(format!("http://{master}/api/v1"));
+            call.header("content-type", "application/json").body(r#"{"type":"GET_STATE"}"#)
+        };
+        let request = match self {
+            Self::State => client.get(format!("http://{master}/state")),
+            Self::GetStateJson => get_state().header("accept", "application/json"),
+            Self::GetStateProtobuf => get_state().header("accept", "application/x-protobuf"),
+        };
+        let answer = request.send().await?.error_for_status()?;
+        let mut parts = answer.bytes_stream();
+        let mut bytes = 0;
+        while let Some(part) = parts.next().await {
+            bytes += part?.len() as u64;
+        }
+        Ok(bytes)
+    }
+}
+
+/// Clients that read all the time.
+struct Pollers {
+    answered: Arc<AtomicU64>,
+    stop: CancellationToken,
+    tasks: Vec<tokio::task::JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Pollers {
+    fn start(master: &str) -> Self {
+        let (answered, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+        let poller = |_| {
+            let (master, answered, stop) = (master.to_owned(), answered.clone(), stop.clone());
+            tokio::spawn(async move {
+                while !stop.is_cancelled() {
+                    Question::State.ask(&master).await.context("a reader gets no answer")?;
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(())
+            })
+        };
+        let tasks = (0..POLLERS).map(poller).collect();
+        Self { answered, stop, tasks }
+    }
+
+    fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    async fn until_answered(&self, count: u64) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.answered() < count {
+            anyhow::ensure!(Instant::now() < deadline, "the readers get no answers");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        for task in self.tasks {
+            task.await.context("a reader has panicked")??;
+        }
+        Ok(())
+    }
+}
+
+/// Launches tasks at a steady pace, one in each of the offers held, and says how long each took to
+/// run. They run on afterwards.
+async fn launches(
+    framework: &mut Framework,
+    held: &mut VecDeque<Offer>,
+) -> anyhow::Result<Vec<Duration>> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let mut pace = tokio::time::interval(LAUNCH_EVERY);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut under_way = std::collections::HashMap::new();
+    let (mut launched, mut latencies) = (0, Vec::with_capacity(LAUNCHES));
+    while latencies.len() < LAUNCHES {
+        tokio::select! {
+            due = pace.tick(), if launched < LAUNCHES && !held.is_empty() => {
+                let offer = held.pop_front().context("no offer is held")?;
+                let taken = Available::of(&offer).take(&needs()).context("an offer is too small")?;
+                let name = format!("measured-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+                let task = TaskBuilder::shell(&name, "sleep 1000");
+                let task = task.build(&offer.agent_id, taken.resources);
+                // From when it was due: a launch that waits for its turn here has waited too.
+                under_way.insert(name, due.into_std());
+                framework.submit(accept([offer.id], vec![launch(vec![task])], Some(Duration::ZERO))).await?;
+                launched += 1;
+            }
+            event = framework.next() => {
+                let event = event?;
+                held.extend(event.offers.into_iter().flat_map(|offers| offers.offers));
+                let Some(update) = event.update else { continue };
+                if progress_of(&update.status)? == Progress::Running
+                    && let Some(due) = under_way.remove(&update.status.task_id.value)
+                {
+                    latencies.push(due.elapsed());
+                }
+            }
+        }
+    }
+    Ok(latencies)
+}
