@@ -11,7 +11,7 @@ use model::ids::{ConnectionId, Term};
 use model::link::FromAgent;
 use parking_lot::Mutex;
 use proto::agora::v1::agent_link_client::AgentLinkClient;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -199,14 +199,29 @@ async fn one(link: &Link, handle: &Handle, address: &str, channels: &Channels) -
         return Ended::Stopped;
     }
     let shared = link.shared.clone();
-    let frames = ReceiverStream::new(messages)
+    // Nothing is said before the master has taken the link: what reaches one that does not lead after
+    // its answer is an error of ours on that connection, and a thousand of them end it, with all the
+    // links of other agents that it carries.
+    let (taken, is_taken) = oneshot::channel();
+    let messages = async move {
+        if is_taken.await.is_err() {
+            // Not even that nothing follows.
+            std::future::pending::<()>().await;
+        }
+        ReceiverStream::new(messages)
+    };
+    let frames = futures::stream::once(messages)
+        .flatten()
         .map(move |message| wire::from_agent(&message, Term(shared.term.load(Ordering::Relaxed))));
     let mut client = AgentLinkClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let ended = tokio::select! {
         answer = client.connect(frames) => match answer {
-            Ok(answer) => hear(link, handle, id, answer.into_inner()).await,
+            Ok(answer) => {
+                let _ = taken.send(());
+                hear(link, handle, id, answer.into_inner()).await
+            }
             Err(status) => refused(&status),
         },
         () = link.shared.given_up.notified() => Ended::Failed("given up".to_owned()),

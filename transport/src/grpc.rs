@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 
 use crate::http::Refused;
 use crate::identity::{Identity, Shown};
+use crate::server::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::tls::{Speaks, explain};
 
 /// Bytes of one gRPC message, both ways. An agent that comes back brings all its tasks in one; ten
@@ -80,6 +81,9 @@ pub fn channel(address: &str, identity: &Identity) -> Result<Channel, tonic::tra
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
         .keep_alive_while_idle(true)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .connect_lazy();
         .http2_adaptive_window(true);
     let channel = match identity.tls() {
         None => endpoint.connect_lazy(),

@@ -57,6 +57,16 @@ pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// would spin until some are back.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Bytes that may be on their way to us over one HTTP/2 connection before they are read.
+///
+/// The HTTP library ends connections on which more small frames wait than half of this would hold, at
+/// 256 bytes for each, and messages between masters and agents are small. A window that grows with the
+/// traffic begins at 64 KiB, so a hundred agents on one connection that speak at once would lose it.
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
+/// The same for one request or answer.
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Why a port could not be had.
@@ -251,7 +261,8 @@ fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
-        .adaptive_window(true)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
     if http2 { builder.http2_only() } else { builder.http1_only() }
@@ -373,8 +384,14 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::get;
+    use axum::body::Bytes;
+    use axum::extract::Request;
+    use axum::middleware::Next;
+    use axum::routing::{get, post};
+    use futures::future::join_all;
+    use futures::stream::{self, StreamExt};
     use tokio::io::AsyncWriteExt;
+    use tokio::sync::Semaphore;
     use tonic::service::Routes;
 
     use super::*;
@@ -409,6 +426,45 @@ mod tests {
                 client.get(format!("http://{address}/x")).send().await.expect("an answer");
             assert_eq!(missing.status(), 404);
         }
+    }
+
+    /// As when all simulated agents of a process speak at once: more than a reader can keep up with.
+    #[tokio::test]
+    async fn many_small_frames_may_wait_on_one_connection() {
+        const SENDERS: usize = 1_000;
+        crate::install_tls_provider();
+        let read = Arc::new(Semaphore::new(0));
+        let may_read = read.clone();
+        let echo = move |body: Bytes| async move { body };
+        let waits = axum::middleware::from_fn(move |request: Request, next: Next| {
+            let may_read = may_read.clone();
+            async move {
+                let _permit = may_read.acquire().await;
+                next.run(request).await
+            }
+        });
+        let router = Router::new().route("/", post(echo)).layer(waits);
+        let router = router.route("/hello", get(|| async { "hello" }));
+        let (address, _stop) = started(one_port(router, Routes::default()), 8).await;
+        let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+        let said = Arc::new(Semaphore::new(0));
+        let sender = |_| {
+            let said = said.clone();
+            let words = ["one", "two", "three"].map(Ok::<_, io::Error>);
+            let words = stream::iter(words).inspect(move |_| said.add_permits(1));
+            let body = reqwest::Body::wrap_stream(words);
+            let request = client.post(format!("http://{address}/")).body(body);
+            async { request.send().await.expect("an answer").text().await.expect("a body") }
+        };
+        let answers = tokio::spawn(join_all((0..SENDERS).map(sender)));
+        // All is on its way, and what was sent before this question is there.
+        let all = u32::try_from(3 * SENDERS).expect("not many");
+        said.acquire_many(all).await.expect("all speak").forget();
+        let hello = client.get(format!("http://{address}/hello")).send().await.expect("an answer");
+        assert_eq!(hello.text().await.expect("a body"), "hello");
+        read.add_permits(SENDERS);
+        let answers = answers.await.expect("no connection is lost");
+        assert!(answers.iter().all(|answer| answer == "onetwothree"));
     }
 
     #[tokio::test]
