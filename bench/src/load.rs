@@ -23,6 +23,8 @@ const FAILOVER_TIMEOUT: Duration = Duration::from_secs(600);
 pub(crate) struct Framework {
     pub(crate) handle: Handle,
     events: EventStream,
+    /// Events that came while a call waited for room.
+    put_aside: VecDeque<Event>,
     /// Calls whose answers are still to come, oldest first.
     under_way: VecDeque<Submitted>,
 }
@@ -33,7 +35,8 @@ impl Framework {
         let info = framework("bench", "root", FAILOVER_TIMEOUT);
         let options = ClientOptions::new(masters.to_vec(), info);
         let (handle, events) = Client::connect(ClientOptions { protocol, ..options });
-        let mut framework = Self { handle, events, under_way: VecDeque::new() };
+        let mut framework =
+            Self { handle, events, put_aside: VecDeque::new(), under_way: VecDeque::new() };
         framework.subscribed().await?;
         Ok(framework)
     }
@@ -51,27 +54,31 @@ impl Framework {
             }
         }
         self.under_way.clear();
+        self.put_aside.clear();
         Ok(())
     }
 
     /// The next event.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Event> {
-        let event = timeout(PATIENCE, self.events.next()).await;
-        match event.context("the master says nothing any more")? {
-            Some(SessionEvent::Event(event)) => Ok(*event),
-            Some(SessionEvent::Disconnected { why }) => bail!("the master is gone: {why}"),
-            Some(SessionEvent::Subscribed { .. }) => bail!("the subscription has begun anew"),
-            Some(SessionEvent::Ended(end)) => bail!("the subscription has ended: {end}"),
-            None => bail!("the subscription has ended"),
+        match self.put_aside.pop_front() {
+            Some(event) => Ok(event),
+            None => next_of(&mut self.events).await,
         }
     }
 
     /// Sends a call without waiting for its answer, unless very many wait already.
     pub(crate) async fn submit(&mut self, call: Call) -> anyhow::Result<()> {
-        if self.under_way.len() >= UNDER_WAY_MAX
-            && let Some(first) = self.under_way.pop_front()
+        while self.under_way.len() >= UNDER_WAY_MAX
+            && let Some(first) = self.under_way.front_mut()
         {
-            first.await?;
+            // Answers come behind events: whoever waits for one must take the others.
+            tokio::select! {
+                answer = first => {
+                    self.under_way.pop_front();
+                    answer?;
+                }
+                event = next_of(&mut self.events) => self.put_aside.push_back(event?),
+            }
         }
         self.under_way.push_back(self.handle.submit(call));
         Ok(())
@@ -80,6 +87,18 @@ impl Framework {
     /// Ends the framework and all its tasks.
     pub(crate) async fn end(self) -> anyhow::Result<()> {
         self.handle.teardown().await.context("the framework cannot be ended")
+    }
+}
+
+/// The next event of a subscription that goes on.
+async fn next_of(events: &mut EventStream) -> anyhow::Result<Event> {
+    let event = timeout(PATIENCE, events.next()).await;
+    match event.context("the master says nothing any more")? {
+        Some(SessionEvent::Event(event)) => Ok(*event),
+        Some(SessionEvent::Disconnected { why }) => bail!("the master is gone: {why}"),
+        Some(SessionEvent::Subscribed { .. }) => bail!("the subscription has begun anew"),
+        Some(SessionEvent::Ended(end)) => bail!("the subscription has ended: {end}"),
+        None => bail!("the subscription has ended"),
     }
 }
 

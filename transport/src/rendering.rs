@@ -181,8 +181,8 @@ mod tests {
         (status, String::from_utf8(body.to_vec()).expect("text"))
     }
 
-    fn plain(text: String) -> Made {
-        Ok(Whole::new("text/plain", text))
+    fn plain(text: String) -> Whole {
+        Whole::new("text/plain", text)
     }
 
     /// Renderers of which every thread is busy until the returned senders are dropped.
@@ -195,7 +195,7 @@ mod tests {
             let work: Work = Box::new(move || {
                 let _ = begun.send(());
                 let _ = released.recv();
-                plain(String::new())
+                Ok(plain(String::new()))
             });
             let (maker, made) = oneshot::channel();
             renderers.waiting.lock().insert(("held", false), vec![maker]);
@@ -216,7 +216,7 @@ mod tests {
         let ask = |question| {
             let made = made.clone();
             renderers.answer(question, &none, move || {
-                plain(format!("{question} {}", made.fetch_add(1, Ordering::SeqCst)))
+                Ok(plain(format!("{question} {}", made.fetch_add(1, Ordering::SeqCst))))
             })
         };
         let mut asked: Vec<_> = ["a", "a", "b", "a"].map(|q| Box::pin(ask(q))).into();
@@ -242,11 +242,11 @@ mod tests {
         let first = renderers.answer("a", &none, move || {
             let _ = begun.send(());
             let _ = released.recv();
-            plain("first".to_owned())
+            Ok(plain("first".to_owned()))
         });
         let later = async {
             has_begun.await.expect("it is begun");
-            let second = renderers.answer("a", &none, || plain("second".to_owned()));
+            let second = renderers.answer("a", &none, || Ok(plain("second".to_owned())));
             let mut second = Box::pin(second);
             let _ = second.as_mut().now_or_never();
             drop(release);
@@ -266,7 +266,7 @@ mod tests {
             let broken = renderers.answer("a", &none, || panic!("on purpose")).await;
             assert_eq!(broken.status(), StatusCode::INTERNAL_SERVER_ERROR);
         }
-        let good = renderers.answer("a", &none, || plain("good".to_owned())).await;
+        let good = renderers.answer("a", &none, || Ok(plain("good".to_owned()))).await;
         assert_eq!(text(good).await, (StatusCode::OK, "good".to_owned()));
     }
 
@@ -287,7 +287,7 @@ mod tests {
                 headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(accepts));
             }
             let long = long.clone();
-            let answer = renderers.answer("a", &headers, move || plain(long)).await;
+            let answer = renderers.answer("a", &headers, move || Ok(plain(long))).await;
             let encoding = answer.headers().get(header::CONTENT_ENCODING).cloned();
             let body = to_bytes(answer.into_body(), usize::MAX).await.expect("a body");
             assert_eq!(encoding.is_some(), is_compressed, "{accepts:?}");

@@ -70,17 +70,17 @@ pub(super) fn of_any() -> Router<Api> {
 /// Renders what is known of members.
 async fn rendered(
     api: Api,
-    reader: Reader,
+    asked: Reader,
     Query(parameters): Parameters,
     render: impl FnOnce(&Seen<'_>, &HashMap<String, String>) -> Value + Send + 'static,
 ) -> Response {
-    let (from, viewer) = (api.clone(), reader.viewer.clone());
+    let (from, viewer) = (api.clone(), asked.viewer.clone());
     let work = move || {
         let state = viewer.seen(from.view.state());
         let value = render(&Seen { api: &from, viewer: &viewer, state: &state }, &parameters);
         transport::http::whole(&value, &parameters)
     };
-    reader.answer(&api, work).await
+    asked.answer(&api, work).await
 }
 
 /// What is rendered, and for whom.
