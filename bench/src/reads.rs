@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -21,7 +21,7 @@ use crate::process::PATIENCE;
 use crate::report::{Report, millis, progress};
 
 /// Clients that ask for `/state` again as soon as they have it.
-const POLLERS: usize = 4;
+const POLLERS: u32 = 4;
 
 /// Launches measured, with pollers and without.
 const LAUNCHES: usize = 2_000;
@@ -54,7 +54,7 @@ pub(crate) async fn measure(size: Size, runs: u32, report: &mut Report) -> anyho
             let name = question.name();
             section.add(&format!("{name}: wall time"), "ms", took.as_secs_f64() * 1e3);
             section.add(&format!("{name}: CPU"), "ms", cpu.as_secs_f64() * 1e3);
-            section.add(&format!("{name}: answer"), "MB", bytes as f64 / 1e6);
+            section.add(&format!("{name}: answer"), "MB", megabytes(bytes));
         }
     }
     for run in 1..=runs {
@@ -62,11 +62,11 @@ pub(crate) async fn measure(size: Size, runs: u32, report: &mut Report) -> anyho
         let alone = launches(&mut framework, &mut held).await?;
         let pollers = Pollers::start(&leader.address);
         // The crowd is there before what is measured.
-        pollers.until_answered(POLLERS as u64).await?;
+        pollers.until_answered(POLLERS).await?;
         let (before, begun) = (pollers.answered(), Instant::now());
         let beside = launches(&mut framework, &mut held).await?;
         let answered = pollers.answered() - before;
-        let rate = answered as f64 / begun.elapsed().as_secs_f64();
+        let rate = f64::from(answered) / begun.elapsed().as_secs_f64();
         pollers.stop().await?;
         for (name, latencies) in [("alone", &alone), ("beside readers", &beside)] {
             for (q, percent) in [(0.5, "p50"), (0.99, "p99")] {
@@ -82,6 +82,11 @@ pub(crate) async fn measure(size: Size, runs: u32, report: &mut Report) -> anyho
     framework.end().await?;
     fleet.stop().await;
     Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no answer has 2^53 bytes")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
 
 /// What is asked for.
@@ -127,14 +132,14 @@ impl Question {
 
 /// Clients that read all the time.
 struct Pollers {
-    answered: Arc<AtomicU64>,
+    answered: Arc<AtomicU32>,
     stop: CancellationToken,
     tasks: Vec<tokio::task::JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Pollers {
     fn start(master: &str) -> Self {
-        let (answered, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+        let (answered, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
         let poller = |_| {
             let (master, answered, stop) = (master.to_owned(), answered.clone(), stop.clone());
             tokio::spawn(async move {
@@ -149,11 +154,11 @@ impl Pollers {
         Self { answered, stop, tasks }
     }
 
-    fn answered(&self) -> u64 {
+    fn answered(&self) -> u32 {
         self.answered.load(Ordering::Relaxed)
     }
 
-    async fn until_answered(&self, count: u64) -> anyhow::Result<()> {
+    async fn until_answered(&self, count: u32) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while self.answered() < count {
             anyhow::ensure!(Instant::now() < deadline, "the readers get no answers");
@@ -177,7 +182,7 @@ async fn launches(
     framework: &mut Framework,
     held: &mut VecDeque<Offer>,
 ) -> anyhow::Result<Vec<Duration>> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let mut pace = tokio::time::interval(LAUNCH_EVERY);
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut under_way = std::collections::HashMap::new();

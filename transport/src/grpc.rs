@@ -82,9 +82,7 @@ pub fn channel(address: &str, identity: &Identity) -> Result<Channel, tonic::tra
         .keep_alive_timeout(KEEP_ALIVE)
         .keep_alive_while_idle(true)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .connect_lazy();
-        .http2_adaptive_window(true);
+        .initial_stream_window_size(STREAM_WINDOW_BYTES);
     let channel = match identity.tls() {
         None => endpoint.connect_lazy(),
         Some(tls) => {

@@ -386,7 +386,7 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 mod tests {
     use axum::body::Bytes;
     use axum::extract::Request;
-    use axum::middleware::Next;
+    use axum::middleware::{Next, from_fn};
     use axum::routing::{get, post};
     use futures::future::join_all;
     use futures::stream::{self, StreamExt};
@@ -436,7 +436,7 @@ mod tests {
         let read = Arc::new(Semaphore::new(0));
         let may_read = read.clone();
         let echo = move |body: Bytes| async move { body };
-        let waits = axum::middleware::from_fn(move |request: Request, next: Next| {
+        let waits = from_fn(move |request: Request, next: Next| {
             let may_read = may_read.clone();
             async move {
                 let _permit = may_read.acquire().await;
