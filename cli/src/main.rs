@@ -87,6 +87,30 @@ enum Verb {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+    /// Keep resources of an agent for a role
+    ///
+    /// They are then offered only to frameworks in that role and those below it. Taken is what nobody
+    /// uses: offers in the way are taken back. A reservation outlives restarts of agent and masters.
+    Reserve {
+        #[command(flatten)]
+        wanted: client::reservation::ReserveArgs,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Give reserved resources of an agent back to everybody
+    Unreserve {
+        #[command(flatten)]
+        wanted: client::reservation::UnreserveArgs,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// List, create, destroy and resize volumes that outlive their tasks
+    Volume {
+        #[command(subcommand)]
+        command: client::volume::VolumeCommand,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
     /// List frameworks, and tell why one has no offers
     Framework {
         #[command(subcommand)]
@@ -146,6 +170,15 @@ fn main() -> ExitCode {
         }
         Verb::Node { command, cluster } => {
             ask(&cluster, async |cluster| client::node::run(command, cluster).await)
+        }
+        Verb::Reserve { wanted, cluster } => {
+            ask(&cluster, async |cluster| client::reservation::reserve(&wanted, cluster).await)
+        }
+        Verb::Unreserve { wanted, cluster } => {
+            ask(&cluster, async |cluster| client::reservation::unreserve(&wanted, cluster).await)
+        }
+        Verb::Volume { command, cluster } => {
+            ask(&cluster, async |cluster| client::volume::run(command, cluster).await)
         }
         Verb::Framework { command, cluster } => {
             ask(&cluster, async |cluster| client::framework::run(command, cluster).await)

@@ -1,5 +1,7 @@
 //! How a client shows who it is.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, HeaderValue, header};
 use tonic::Status;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -32,6 +34,12 @@ impl Identity {
     #[must_use]
     pub fn without_credential(&self) -> Self {
         Self { credential: None, tls: self.tls.clone() }
+    }
+
+    /// Who those are told that ask: the name of the credential, or else that of the certificate.
+    pub fn principal(&self) -> Option<Arc<str>> {
+        let named = self.credential.as_ref().map(|credential| credential.principal.clone());
+        named.or_else(|| self.tls.as_ref()?.principal())
     }
 
     /// What others are called by, if it is TLS.

@@ -54,6 +54,9 @@ pub(crate) enum Failure {
     /// The cluster said no: exit code 1.
     #[error("{0}")]
     Refused(String),
+    /// It said no because of how things stand: exit code 1.
+    #[error("{0}")]
+    Conflict(String),
     /// What was named is not there: exit code 4.
     #[error("{0}")]
     NotFound(String),
@@ -69,7 +72,7 @@ impl Failure {
     /// The exit code of the program.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Answer { .. } | Self::Local(_) => 1,
+            Self::Refused(_) | Self::Conflict(_) | Self::Answer { .. } | Self::Local(_) => 1,
             Self::Unreachable { .. } => 3,
             Self::NotFound(_) => 4,
         }
@@ -338,6 +341,9 @@ async fn read(url: &str, answer: reqwest::Response) -> Result<Value, Failure> {
     }
     if status == reqwest::StatusCode::NOT_FOUND {
         return Err(Failure::NotFound(message));
+    }
+    if status == reqwest::StatusCode::CONFLICT {
+        return Err(Failure::Conflict(message));
     }
     Err(Failure::Refused(message))
 }

@@ -13,10 +13,12 @@ pub(crate) mod operator;
 mod place;
 pub(crate) mod pod;
 mod process_io;
+pub(crate) mod reservation;
 pub(crate) mod secret;
 mod show;
 pub(crate) mod status;
 pub(crate) mod task;
 mod terminal;
+pub(crate) mod volume;
 
 pub(crate) use http::{Cluster, ClusterArgs, Failure};

@@ -1,7 +1,7 @@
 //! `agora node`: the machines of the cluster, that is its agents.
 
 use super::show::{amount, items, number, print, print_json, table, text};
-use super::{Cluster, Failure};
+use super::{Cluster, Failure, reservation};
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use model::units::parse_duration;
@@ -16,6 +16,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 pub(crate) enum NodeCommand {
     /// List the agents, with what they have and what of it is used
     List,
+    /// List what is reserved for roles, on one agent or all
+    Reservations {
+        /// The agent: its id, the beginning or end of it, or its host name
+        agent: Option<String>,
+    },
     /// End all that runs on an agent and offer it to nobody; waits until it is empty
     Drain(Drain),
     /// Offer an agent to nobody; what runs there goes on
@@ -50,6 +55,7 @@ pub(crate) struct Drain {
 pub(crate) async fn run(command: NodeCommand, cluster: &Cluster) -> Result<(), Failure> {
     match command {
         NodeCommand::List => list(cluster).await,
+        NodeCommand::Reservations { agent } => reservation::list(agent.as_deref(), cluster).await,
         NodeCommand::Drain(drain) => empty(&drain, cluster).await,
         NodeCommand::Deactivate { agent } => {
             set(&agent, "DEACTIVATE_AGENT", "deactivate_agent", "deactivated", cluster).await
@@ -61,7 +67,7 @@ pub(crate) async fn run(command: NodeCommand, cluster: &Cluster) -> Result<(), F
 }
 
 /// The one agent that `name` means.
-async fn find(name: &str, cluster: &Cluster) -> Result<Value, Failure> {
+pub(super) async fn find(name: &str, cluster: &Cluster) -> Result<Value, Failure> {
     let answer = cluster.master("/slaves").await?;
     let all = items(&answer, "/slaves");
     let means = |agent: &&Value| {

@@ -23,3 +23,4 @@ mod sessions;
 mod succession;
 mod third_party;
 mod tls;
+mod volumes;
