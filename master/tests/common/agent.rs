@@ -53,13 +53,18 @@ impl FakeAgent {
 
     /// Registers, and shows who it is.
     pub async fn registered_as(master: SocketAddr, who: Option<Credential>) -> Self {
+        Self::registered_on(master, who, 5051).await
+    }
+
+    /// Registers as one that listens on `port`: two on the same would be one and the same.
+    pub async fn registered_on(master: SocketAddr, who: Option<Credential>, port: u16) -> Self {
         let (to_master, frames) = mpsc::channel(16);
         let channel =
             transport::grpc::channel(&master.to_string(), &Identity::of(who)).expect("an address");
         let mut client = AgentLinkClient::new(channel);
         let info = AgentInfo {
             hostname: "localhost".to_owned(),
-            port: Some(5051),
+            port: Some(port.into()),
             resources: vec![
                 scalar("cpus", 4.0),
                 scalar("mem", 1_024.0),
@@ -68,7 +73,8 @@ impl FakeAgent {
             ],
             ..AgentInfo::default()
         };
-        let description = link::describe(&info, "127.0.0.1:5051", "1.11.0").expect("whole");
+        let address = format!("127.0.0.1:{port}");
+        let description = link::describe(&info, address, "1.11.0").expect("whole");
         let register = link::agent_frame(&FromAgent::Register(description), Term(0));
         to_master.send(register).await.expect("room");
         let connected = client.connect(ReceiverStream::new(frames));
