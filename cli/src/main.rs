@@ -1,14 +1,19 @@
 //! The `agora` binary: the daemons, and what operators type.
 
+// `println!` panics when nobody reads on: `say` knows better.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod client;
 mod daemon;
 #[cfg(test)]
 mod flags_page;
+mod say;
 mod spelling;
 mod tls;
 
 use clap::{Parser, Subcommand};
 use client::{Cluster, ClusterArgs, Failure};
+use say::complain;
 use std::process::{ExitCode, Termination};
 
 #[global_allocator]
@@ -20,7 +25,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// words, and each can be given by environment, as its help says. Durations are written like 15secs,
 /// 10mins or 1.5hrs; sizes like 64MB.
 ///
-/// Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody answers, 4 not found.
+/// Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody answers, 4 not found,
+/// 141 nobody reads what it prints.
 #[derive(Parser)]
 #[command(name = "agora", version)]
 struct Cli {
@@ -200,7 +206,7 @@ fn ask<T: Termination>(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start: {error}");
+            complain!("error: cannot start: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -208,7 +214,7 @@ fn ask<T: Termination>(
     match done {
         Ok(done) => done.report(),
         Err(failure) => {
-            eprintln!("error: {failure}");
+            complain!("error: {failure}");
             ExitCode::from(failure.exit_code())
         }
     }

@@ -3,6 +3,7 @@
 use super::deployment::{Change, finish, last_failure};
 use super::show::{amount, items, number, print, print_json, table, text};
 use super::{Cluster, Failure};
+use crate::say::say;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -166,23 +167,15 @@ async fn show(id: &str, cluster: &Cluster) -> Result<(), Failure> {
         return Ok(());
     }
     let app = &answer["app"];
-    println!("id        {}", text(app, "/id"));
-    println!("command   {}", text(app, "/cmd"));
-    println!(
-        "instances {} wanted, {} running",
-        text(app, "/instances"),
-        text(app, "/tasksRunning")
-    );
-    println!(
-        "each      {} cpus, {} MiB",
-        amount(number(app, "/cpus")),
-        amount(number(app, "/mem"))
-    );
-    println!("version   {}", text(app, "/version"));
+    say!("id        {}", text(app, "/id"));
+    say!("command   {}", text(app, "/cmd"));
+    say!("instances {} wanted, {} running", text(app, "/instances"), text(app, "/tasksRunning"));
+    say!("each      {} cpus, {} MiB", amount(number(app, "/cpus")), amount(number(app, "/mem")));
+    say!("version   {}", text(app, "/version"));
     if let Some(failure) = app.get("lastTaskFailure") {
-        println!("failed    {}", last_failure(failure));
+        say!("failed    {}", last_failure(failure));
     }
-    println!();
+    say!("");
     let mut table = table(["TASK", "STATE", "HOST", "PORTS", "STARTED"]);
     for task in items(app, "/tasks") {
         let ports: Vec<_> = items(task, "/ports").iter().map(ToString::to_string).collect();
@@ -205,18 +198,18 @@ async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
         print_json(&told);
         return Ok(());
     }
-    println!("{}", text(&told, "/why"));
+    say!("{}", text(&told, "/why"));
     for deployment in items(&told, "/deployments") {
         let step = ["/currentStep", "/totalSteps"].map(|at| text(deployment, at)).join(" of ");
-        println!("deployment {} is at step {step}", text(deployment, "/id"));
+        say!("deployment {} is at step {step}", text(deployment, "/id"));
         for waited in items(deployment, "/waitsFor").iter().filter(|it| it["app"] != told["app"]) {
-            println!("  it waits for {}", text(waited, "/why"));
+            say!("  it waits for {}", text(waited, "/why"));
         }
     }
     if let Some(failure) = told.get("lastTaskFailure") {
-        println!("{}", last_failure(failure));
+        say!("{}", last_failure(failure));
     }
-    println!();
+    say!("");
     let mut instances = table(["INSTANCE", "CONDITION", "SERVES", "HOST", "NEXT ATTEMPT"]);
     for one in items(&told, "/all") {
         let row = ["/id", "/condition", "/isServing", "/host", "/nextAttemptAt"];
@@ -224,9 +217,9 @@ async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
     }
     print(&instances);
     if told.get("waiting").is_some() && items(&told, "/waiting/agents").is_empty() {
-        println!("\nNo offer has come meanwhile: 'agora framework explain marathon' tells why.");
+        say!("\nNo offer has come meanwhile: 'agora framework explain marathon' tells why.");
     } else if told.get("waiting").is_some() {
-        println!();
+        say!("");
         let mut agents = table(["AGENT", "HOST", "WHY NOT"]);
         for agent in items(&told, "/waiting/agents") {
             agents.add_row(["/agentId", "/hostname", "/why"].map(|at| text(agent, at)));

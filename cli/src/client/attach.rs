@@ -1,5 +1,6 @@
 //! `agora task attach`: what a task prints from now on, and what is typed for it.
 
+use crate::say::complain;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub(crate) async fn run(attach: &Attach, cluster: &Cluster) -> Result<ExitCode, 
         raw.map_err(|error| Failure::Local(format!("cannot take over this terminal: {error}")))?;
     if keys {
         // At its beginning, since it is not known where the task left the cursor.
-        eprint!("\r\nattached; Enter ~ . detaches\r\n");
+        complain!("\r\nattached; Enter ~ . detaches\r");
     }
     let mut typed = has_input.then(|| terminal::typed(keys));
     let mut asked = std::pin::pin!(asked_to_end());
@@ -58,7 +59,7 @@ pub(crate) async fn run(attach: &Attach, cluster: &Cluster) -> Result<ExitCode, 
         match went {
             How::Left => {
                 drop(raw);
-                eprintln!("detached; the task runs on");
+                complain!("detached; the task runs on");
                 return Ok(ExitCode::SUCCESS);
             }
             How::Over => {}
@@ -150,6 +151,6 @@ fn ended(task: &Value) -> ExitCode {
     if state == "TASK_FINISHED" {
         return ExitCode::SUCCESS;
     }
-    eprintln!("task {} is {state}", text(task, "/id"));
+    complain!("task {} is {state}", text(task, "/id"));
     ExitCode::FAILURE
 }

@@ -2,6 +2,7 @@
 
 use super::show::{items, print, print_json, table, text};
 use super::{Cluster, Failure};
+use crate::say::say;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::Value;
@@ -82,7 +83,7 @@ pub(crate) async fn run(command: DeploymentCommand, cluster: &Cluster) -> Result
         }
         DeploymentCommand::Pause { id } => {
             hold(&id, "pause", cluster).await?;
-            println!("{id} is held; 'agora deployment continue {id}' has it go on");
+            say!("{id} is held; 'agora deployment continue {id}' has it go on");
             Ok(())
         }
         DeploymentCommand::Continue { id, wait } => {
@@ -135,24 +136,24 @@ async fn show(id: &str, cluster: &Cluster) -> Result<(), Failure> {
         print_json(&one);
         return Ok(());
     }
-    println!("id        {id}");
-    println!("started   {}", text(&one, "/startedAt"));
+    say!("id        {id}");
+    say!("started   {}", text(&one, "/startedAt"));
     if one.get("outcome").is_some() {
-        println!("ended     {}", text(&one, "/endedAt"));
-        println!("outcome   {}", text(&one, "/outcome"));
+        say!("ended     {}", text(&one, "/endedAt"));
+        say!("outcome   {}", text(&one, "/outcome"));
         if one.get("reason").is_some() {
-            println!("reason    {}", text(&one, "/reason"));
+            say!("reason    {}", text(&one, "/reason"));
         }
         for app in items(&one, "/apps") {
             let (from, to) = (text(app, "/from"), text(app, "/to"));
-            println!("app       {} from {from} to {to}", text(app, "/id"));
+            say!("app       {} from {from} to {to}", text(app, "/id"));
         }
         return Ok(());
     }
-    println!("state     {}", state(&one));
-    println!("progress  {}", text(&one, "/lastProgressAt"));
+    say!("state     {}", state(&one));
+    say!("progress  {}", text(&one, "/lastProgressAt"));
     for waited in items(&one, "/waitsFor") {
-        println!("waits for {}", text(waited, "/why"));
+        say!("waits for {}", text(waited, "/why"));
     }
     Ok(())
 }
@@ -226,13 +227,11 @@ async fn wait_for(
     if cluster.json {
         print_json(answer);
     } else if wait.detach && !id.is_empty() {
-        println!("{done}: deployment {id} is under way");
+        say!("{done}: deployment {id} is under way");
     } else if is_done {
-        println!("{done}");
+        say!("{done}");
     } else {
-        println!(
-            "deployment {id} waits for somebody; 'agora deployment continue {id}' has it go on"
-        );
+        say!("deployment {id} waits for somebody; 'agora deployment continue {id}' has it go on");
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `agora task exec`: a command beside a task, in its container.
 
+use crate::say::{UNREAD, complain};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
@@ -14,9 +15,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::process_io::{Left, Printed, Went, container, tty, type_for};
 use super::terminal::{self, Raw};
 use super::{Cluster, Failure, place};
-
-/// What shells exit with when the one that reads their output is gone.
-const UNREAD: u8 = 128 + 13;
 
 /// What to execute.
 #[derive(Args, Debug)]
@@ -203,7 +201,7 @@ async fn over(
     let _ = cluster.operate_agent(address, &remove).await;
     let over = &answer["wait_nested_container"];
     if let Some(message) = over["message"].as_str() {
-        eprintln!("{message}");
+        complain!("{message}");
     }
     let status = over["exit_status"].as_i64().and_then(|status| i32::try_from(status).ok());
     let why = || Failure::Refused("the command was ended, and nobody knows how".to_owned());

@@ -2,6 +2,7 @@
 
 use super::show::{amount, items, number, print, print_json, table, text};
 use super::{Cluster, Failure};
+use crate::say::say;
 use clap::Subcommand;
 
 /// What can be done with frameworks.
@@ -80,32 +81,32 @@ async fn explain(name: &str, cluster: &Cluster) -> Result<(), Failure> {
         print_json(&told);
         return Ok(());
     }
-    println!("{} offers are open.", told["open_offers"]);
+    say!("{} offers are open.", told["open_offers"]);
     let mut table = table(["ROLE", "AGENTS", "NOT OFFERED BECAUSE", "FOR EXAMPLE"]);
     for of in items(&told, "/roles") {
         if let Some(seconds) = of["steps_back_for_seconds"].as_f64().map(f64::ceil) {
-            println!(
+            say!(
                 "In role {} it comes after others for {seconds:.0}s: it declined what they could use.",
                 text(of, "/role")
             );
         }
         let kept = amounts(&of["kept_for_other_roles"]);
         if !kept.is_empty() {
-            println!(
+            say!(
                 "Of what is free, {kept} is kept from role {} for guarantees of others.",
                 text(of, "/role")
             );
         }
         let limit = amounts(&of["quota"]["limit"]);
         if !limit.is_empty() {
-            println!(
+            say!(
                 "Role {} may have {limit} at most, and has {}.",
                 text(of, "/role"),
                 amounts(&of["quota"]["consumed"])
             );
         }
         if of["agents_offered_next"] != 0 {
-            println!(
+            say!(
                 "In role {} it is offered {} agents in a moment.",
                 text(of, "/role"),
                 of["agents_offered_next"]

@@ -4,6 +4,7 @@ use super::app::read_json;
 use super::deployment::{Change, finish};
 use super::show::{items, print, print_json, table, text};
 use super::{Cluster, Failure};
+use crate::say::say;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::Value;
@@ -89,14 +90,14 @@ async fn show(id: &str, cluster: &Cluster) -> Result<(), Failure> {
         print_json(&root);
         return Ok(());
     }
-    println!("id        {}", text(&root, "/id"));
-    println!("version   {}", text(&root, "/version"));
+    say!("id        {}", text(&root, "/id"));
+    say!("version   {}", text(&root, "/version"));
     for group in tree(&root) {
         for dependency in items(group, "/dependencies").iter().filter_map(Value::as_str) {
-            println!("needs     {} needs {dependency}", text(group, "/id"));
+            say!("needs     {} needs {dependency}", text(group, "/id"));
         }
     }
-    println!();
+    say!("");
     let mut table = table(["APP", "RUNNING", "HEALTHY", "DEPLOYING"]);
     for app in tree(&root).iter().flat_map(|group| items(group, "/apps")) {
         table.add_row([
@@ -133,7 +134,7 @@ async fn put(put: Put, cluster: &Cluster) -> Result<(), Failure> {
         return Ok(());
     }
     for line in told(&answer) {
-        println!("{line}");
+        say!("{line}");
     }
     Ok(())
 }

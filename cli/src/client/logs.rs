@@ -4,9 +4,9 @@ use super::place::{agent_address, executor};
 use super::show::text;
 use super::task::find;
 use super::{Cluster, Failure};
+use crate::say;
 use clap::Args;
 use serde_json::Value;
-use std::io::Write;
 use std::time::Duration;
 
 /// How much is read at once: agents answer at most about this much.
@@ -63,11 +63,7 @@ async fn print_from(
         let length = CHUNK_BYTES.min(size - offset);
         let answer = read(offset.to_string(), length).await?;
         let data = answer["data"].as_str().unwrap_or_default();
-        let mut out = std::io::stdout().lock();
-        if out.write_all(data.as_bytes()).and_then(|()| out.flush()).is_err() {
-            // Whoever was reading has gone, as with `| head`.
-            return Ok(offset);
-        }
+        say::raw(data);
         offset += length;
     }
     Ok(offset)

@@ -2,6 +2,7 @@
 
 use super::show::{amount, items, number, print, print_json, table, text};
 use super::{Cluster, Failure, reservation};
+use crate::say::say;
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use model::units::parse_duration;
@@ -115,7 +116,7 @@ fn say(id: &str, done: &str, cluster: &Cluster) {
     if cluster.json {
         print_json(&json!({"agent": id, "done": done}));
     } else {
-        println!("{id} {done}");
+        say!("{id} {done}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::show::{print, print_json, table};
 use super::{Cluster, Failure};
+use crate::say::say;
 use clap::Subcommand;
 use proto::agora::v1::raft_admin_client::RaftAdminClient;
 use proto::agora::v1::{
@@ -127,7 +128,7 @@ async fn list(cluster: &Cluster) -> Result<(), Failure> {
         return Ok(());
     }
     if answer.leader.is_empty() {
-        println!("No master leads; this is what one of them knows.");
+        say!("No master leads; this is what one of them knows.");
     }
     let mut table = table(["ADDRESS", "RAFT ID", "ROLE", "LEADS", "MATCHED", "HEARD"]);
     for member in &answer.members {
@@ -186,7 +187,7 @@ async fn add(cluster: &Cluster, address: String) -> Result<(), Failure> {
     if cluster.json {
         print_json(&json!({ "address": address, "raft_id": raft_id }));
     } else {
-        println!("{address} added with raft id {raft_id}; it votes once it has caught up");
+        say!("{address} added with raft id {raft_id}; it votes once it has caught up");
     }
     Ok(())
 }
@@ -203,7 +204,7 @@ async fn remove(cluster: &Cluster, member: String, force: bool) -> Result<(), Fa
     if cluster.json {
         print_json(&json!({ "address": answer.address, "raft_id": raft_id }));
     } else {
-        println!("{} removed; its raft id was {raft_id}", answer.address);
+        say!("{} removed; its raft id was {raft_id}", answer.address);
     }
     Ok(())
 }
@@ -221,7 +222,7 @@ async fn transfer(cluster: &Cluster, member: Option<String>) -> Result<(), Failu
     if cluster.json {
         print_json(&json!({ "leader": leader }));
     } else {
-        println!("{leader} leads");
+        say!("{leader} leads");
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use super::app::read_json;
 use super::deployment::{Change, finish_named};
 use super::show::{amount, items, number, print, print_json, table, text};
 use super::{Cluster, Failure};
+use crate::say::say;
 use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -95,7 +96,7 @@ pub(crate) async fn run(command: PodCommand, cluster: &Cluster) -> Result<(), Fa
             if cluster.json {
                 print_json(&answer);
             } else {
-                println!("{instance} is being ended");
+                say!("{instance} is being ended");
             }
             Ok(())
         }
@@ -181,14 +182,14 @@ async fn show(id: &str, cluster: &Cluster) -> Result<(), Failure> {
         print_json(&status);
         return Ok(());
     }
-    println!("id        {}", text(&status, "/id"));
-    println!("status    {} since {}", text(&status, "/status"), text(&status, "/statusSince"));
-    println!("instances {} wanted", text(&status, "/spec/scaling/instances"));
-    println!("version   {}", text(&status, "/spec/version"));
+    say!("id        {}", text(&status, "/id"));
+    say!("status    {} since {}", text(&status, "/status"), text(&status, "/statusSince"));
+    say!("instances {} wanted", text(&status, "/spec/scaling/instances"));
+    say!("version   {}", text(&status, "/spec/version"));
     for ended in items(&status, "/terminationHistory").iter().take(1) {
-        println!("ended     {}: {}", text(ended, "/instanceID"), text(ended, "/message"));
+        say!("ended     {}: {}", text(ended, "/instanceID"), text(ended, "/message"));
     }
-    println!();
+    say!("");
     let mut table = table(["CONTAINER", "STATE", "HEALTHY", "HOST", "ENDPOINTS"]);
     for instance in items(&status, "/instances") {
         table.add_row([

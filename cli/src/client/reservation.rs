@@ -4,6 +4,7 @@
 use super::node::find;
 use super::show::{items, print, print_json, table, text};
 use super::{Cluster, Failure};
+use crate::say::say;
 use clap::Args;
 use framework_sdk::operations::Reservation;
 use model::resources::{Key, Kind, Resources};
@@ -261,7 +262,7 @@ fn say(agent: &Value, done: &str, resources: &Resources, cluster: &Cluster) {
     if cluster.json {
         print_json(&json!({"agent": id, "done": done, "resources": resources.to_string()}));
     } else {
-        println!("{resources} on {id} {done}");
+        say!("{resources} on {id} {done}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::show::{items, print, print_json, table, text};
 use super::{Cluster, Failure};
+use crate::say::say;
 use clap::Subcommand;
 use reqwest::Method;
 use std::io::Read;
@@ -37,7 +38,7 @@ pub(crate) async fn run(command: SecretCommand, cluster: &Cluster) -> Result<(),
         SecretCommand::Put { path, file } => {
             let path = path.trim_matches('/');
             cluster.put_bytes(&format!("/agora/v1/secrets/{path}"), read(&file)?).await?;
-            println!("{path} is kept; tasks that run keep the value they were launched with");
+            say!("{path} is kept; tasks that run keep the value they were launched with");
             Ok(())
         }
         SecretCommand::List => list(cluster).await,
@@ -45,7 +46,7 @@ pub(crate) async fn run(command: SecretCommand, cluster: &Cluster) -> Result<(),
             let path = path.trim_matches('/');
             let url = format!("/agora/v1/secrets/{path}?force={force}");
             cluster.change(Method::DELETE, &url, None).await?;
-            println!("{path} is forgotten");
+            say!("{path} is forgotten");
             Ok(())
         }
     }

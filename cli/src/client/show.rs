@@ -1,5 +1,6 @@
 //! Tables for people: no frames, as wide as the terminal, one line a thing.
 
+use crate::say::say;
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde_json::Value;
 
@@ -14,13 +15,13 @@ pub(super) fn table<const N: usize>(headings: [&str; N]) -> Table {
 /// Prints `table`, without blanks at the ends of lines.
 pub(super) fn print(table: &Table) {
     for line in table.to_string().lines() {
-        println!("{}", line.trim_end());
+        say!("{}", line.trim_end());
     }
 }
 
 /// Prints `value` as JSON.
 pub(super) fn print_json(value: &Value) {
-    println!("{value:#}");
+    say!("{value:#}");
 }
 
 /// The text at `pointer`, or `-`.

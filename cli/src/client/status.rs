@@ -2,6 +2,7 @@
 
 use super::show::{amount, items, number, print_json, text};
 use super::{Cluster, Failure};
+use crate::say::say;
 use serde_json::{Value, json};
 
 /// Prints who leads, what there is and what runs.
@@ -14,13 +15,13 @@ pub(crate) async fn run(cluster: &Cluster) -> Result<(), Failure> {
         return Ok(());
     }
     let s = &summary;
-    println!(
+    say!(
         "leader     {} ({}, speaks for Mesos {})",
         text(s, "/leader"),
         text(s, "/version"),
         text(s, "/mesos_version")
     );
-    println!(
+    say!(
         "agents     {} active, {} out of service, {} disconnected, {} unreachable, {} recovered",
         text(s, "/agents/active"),
         text(s, "/agents/out_of_service"),
@@ -28,27 +29,27 @@ pub(crate) async fn run(cluster: &Cluster) -> Result<(), Failure> {
         text(s, "/agents/unreachable"),
         text(s, "/agents/recovered"),
     );
-    println!("frameworks {}", text(s, "/frameworks"));
-    println!(
+    say!("frameworks {}", text(s, "/frameworks"));
+    say!(
         "tasks      {} live, {} unreachable",
         text(s, "/tasks/live"),
         text(s, "/tasks/unreachable")
     );
     for kind in ["cpus", "mem", "disk"] {
-        println!(
+        say!(
             "{kind:<10} {} of {} used",
             amount(number(s, &format!("/used/{kind}"))),
             amount(number(s, &format!("/total/{kind}"))),
         );
     }
     match apps {
-        Some(_) => println!(
+        Some(_) => say!(
             "apps       {} ({} of {} instances running)",
             text(s, "/apps/count"),
             text(s, "/apps/running"),
             text(s, "/apps/wanted"),
         ),
-        None => println!("apps       Marathon does not answer"),
+        None => say!("apps       Marathon does not answer"),
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::show::{amount, items, number, print, print_json, table, text};
 use super::{Cluster, Failure, attach, exec, logs};
+use crate::say::say;
 use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -152,7 +153,7 @@ async fn kill(id: &str, scale: bool, cluster: &Cluster) -> Result<(), Failure> {
     if cluster.json {
         print_json(&answer);
     } else {
-        println!("{id} is being killed");
+        say!("{id} is being killed");
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::reservation::{
 };
 use super::show::{items, print, print_json, table};
 use super::{Cluster, Failure};
+use crate::say::say;
 use clap::{Args, Subcommand};
 use framework_sdk::operations::Volume;
 use model::amount::Milli;
@@ -257,7 +258,7 @@ fn say(agent: &Value, volume: &str, done: &str, cluster: &Cluster) {
     if cluster.json {
         print_json(&json!({"agent": id, "volume": volume, "done": done}));
     } else {
-        println!("volume {volume} on {id} {done}");
+        say!("volume {volume} on {id} {done}");
     }
 }
 

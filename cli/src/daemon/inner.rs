@@ -1,5 +1,6 @@
 //! The modes in which an agent starts this binary again. They are not for people.
 
+use crate::say::complain;
 use std::process::ExitCode;
 
 /// The built-in executor, in a container.
@@ -22,7 +23,7 @@ fn executor() -> ExitCode {
     let options = match agent::executor::ExecutorOptions::from_env() {
         Ok(options) => options,
         Err(error) => {
-            eprintln!("error: {error}");
+            complain!("error: {error}");
             return ExitCode::from(2);
         }
     };

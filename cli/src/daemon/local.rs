@@ -3,7 +3,7 @@
 use super::agent::Machine;
 use super::log::LogFlags;
 use super::master::Tuning;
-use super::{asked_to_end, say_bound, write_address};
+use super::{asked_to_end, say, say_bound, write_address};
 use anyhow::Context;
 use clap::Args;
 use std::net::IpAddr;
@@ -95,7 +95,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     say_bound("master  ", tls.as_ref(), master.address);
     say_bound("agent   ", tls.as_ref(), agent.address);
     say_bound("marathon", tls.as_ref(), marathon.address);
-    println!("state is kept in {}; end with Ctrl-C", work_dir.display());
+    say(format_args!("state is kept in {}; end with Ctrl-C", work_dir.display()));
     let ended = tokio::select! {
         asked = asked_to_end() => asked,
         why = master.wait() => Err(anyhow::anyhow!("the master cannot go on: {why}")),

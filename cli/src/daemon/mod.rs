@@ -9,6 +9,7 @@ pub(crate) mod log;
 pub(crate) mod marathon;
 pub(crate) mod master;
 
+use crate::say::complain;
 use anyhow::Context;
 use log::LogFlags;
 use std::net::SocketAddr;
@@ -24,13 +25,13 @@ pub(crate) fn run(
     daemon: impl Future<Output = anyhow::Result<()>>,
 ) -> ExitCode {
     if let Err(error) = log::start(flags, name) {
-        eprintln!("error: {error:#}");
+        complain!("error: {error:#}");
         return ExitCode::FAILURE;
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start: {error}");
+            complain!("error: cannot start: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -40,7 +41,7 @@ pub(crate) fn run(
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -60,11 +61,14 @@ pub(crate) async fn asked_to_end() -> anyhow::Result<()> {
 
 /// Prints where a daemon is reached, one line on stdout.
 pub(crate) fn say_bound(role: &str, tls: Option<&Tls>, address: SocketAddr) {
-    use std::io::Write;
-    // Whoever started us may not listen; that is no reason to end.
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let _ = writeln!(std::io::stdout(), "{role} {scheme}://{address}");
-    let _ = std::io::stdout().flush();
+    say(format_args!("{role} {scheme}://{address}"));
+}
+
+/// Prints a line on stdout. Whoever started us may not listen; that is no reason to end.
+fn say(line: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Reads the list form of addresses, `host:port,host:port`.

@@ -13,6 +13,7 @@ mod membership;
 mod memory;
 mod operations;
 mod operators;
+mod pipes;
 mod pods;
 mod protocols;
 mod rolling;
