@@ -1,7 +1,7 @@
 //! Whole clusters of real processes and real containers, from the outside.
 //!
 //! Needs root, cgroups, and for the third-party clients the interpreter that `AGORA_TEST_PYTHON`
-//! names (`cargo xtask ci` prepares it).
+//! names (`cargo xtask ci` prepares it), and Debian's `prometheus`.
 
 mod agents;
 mod bad_input;
