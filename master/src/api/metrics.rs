@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 
 use model::call::Call;
 use model::operation::OperationState;
-use proto::mesos::v1;
-use proto::mesos::v1::TaskState;
+use model::task::TaskState;
 
 use super::Api;
 use crate::leadership::Leadership;
-use crate::view::State;
+use crate::view::Counts;
 
 /// Names that dashboards expect to be there from the start.
 pub(crate) const COUNTERS: [&str; 46] = [
@@ -102,14 +101,11 @@ pub(super) fn snapshot(api: &Api) -> BTreeMap<String, f64> {
     set("master/uptime_secs", uptime.as_secs_f64());
     set("master/operator_event_stream_subscribers", count(api.subscribers.count()));
     set("master/event_queue_messages", count(api.driver.queued()));
-    let state = api.view.state();
-    for (name, value) in of_agents(&state) {
+    let counts = api.view.counts();
+    for (name, value) in of_agents(&counts) {
         set(&name, value);
     }
-    for (name, value) in of_frameworks(&state) {
-        set(name, value);
-    }
-    for (name, value) in of_tasks(&state) {
+    for (name, value) in of_frameworks_and_tasks(&counts) {
         set(name, value);
     }
     for (name, value) in of_operations(&api.view.operation_states()) {
@@ -119,8 +115,7 @@ pub(super) fn snapshot(api: &Api) -> BTreeMap<String, f64> {
         set(name, value);
     }
     let mut all = api.metrics.snapshot();
-    let infos = state.frameworks.iter().map(|framework| &framework.framework_info);
-    let principals = infos.filter_map(|info| info.principal.as_deref()).collect();
+    let principals = counts.principals.iter().map(|principal| &**principal).collect();
     all.extend(api.turns.counted(&principals));
     all
 }
@@ -130,59 +125,42 @@ fn count(count: usize) -> f64 {
     count as f64
 }
 
-fn of_agents(state: &State) -> Vec<(String, f64)> {
-    let active = state.agents.iter().filter(|agent| agent.active).count();
-    let all = state.agents.len();
+fn of_agents(counts: &Counts) -> Vec<(String, f64)> {
+    let Counts { agents, agents_connected, agents_active, .. } = *counts;
     let mut gauges = vec![
-        ("master/slaves_active".to_owned(), count(active)),
-        ("master/slaves_connected".to_owned(), count(active)),
-        ("master/slaves_disconnected".to_owned(), count(all - active)),
-        ("master/slaves_inactive".to_owned(), count(all - active)),
-        ("master/slaves_unreachable".to_owned(), count(state.unreachable_agents)),
+        ("master/slaves_active".to_owned(), count(agents_active)),
+        ("master/slaves_connected".to_owned(), count(agents_connected)),
+        ("master/slaves_disconnected".to_owned(), count(agents - agents_connected)),
+        ("master/slaves_inactive".to_owned(), count(agents - agents_active)),
+        ("master/slaves_unreachable".to_owned(), count(counts.agents_unreachable)),
     ];
     for name in ["cpus", "gpus", "mem", "disk"] {
-        let sum = |of: fn(&v1::master::response::get_agents::Agent) -> &[v1::Resource]| {
-            let resources = state.agents.iter().flat_map(|agent| of(agent));
-            let wanted = resources.filter(|one| one.name == name && one.revocable.is_none());
-            wanted.filter_map(|one| one.scalar.as_ref()).map(|scalar| scalar.value).sum::<f64>()
-        };
-        let total = sum(|agent| &agent.total_resources);
-        let used = sum(|agent| &agent.allocated_resources);
-        gauges.push((format!("master/{name}_total"), total));
-        gauges.push((format!("master/{name}_used"), used));
-        let percent = if total > 0.0 { used / total } else { 0.0 };
-        gauges.push((format!("master/{name}_percent"), percent));
-        for kind in ["total", "used", "percent"] {
-            gauges.push((format!("master/{name}_revocable_{kind}"), 0.0));
+        for (is_revocable, kind) in [(false, ""), (true, "revocable_")] {
+            let total = counts.total.of(name, is_revocable);
+            let used = counts.used.of(name, is_revocable);
+            let percent = if total > 0.0 { used / total } else { 0.0 };
+            gauges.push((format!("master/{name}_{kind}total"), total));
+            gauges.push((format!("master/{name}_{kind}used"), used));
+            gauges.push((format!("master/{name}_{kind}percent"), percent));
         }
     }
     gauges
 }
 
-fn of_frameworks(state: &State) -> Vec<(&'static str, f64)> {
-    let all = state.frameworks.len();
-    let connected = state.frameworks.iter().filter(|framework| framework.connected).count();
-    let active = state.frameworks.iter().filter(|framework| framework.active).count();
-    let offers = state.frameworks.iter().map(|framework| framework.offers.len()).sum();
+fn of_frameworks_and_tasks(counts: &Counts) -> Vec<(&'static str, f64)> {
+    let Counts { frameworks: all, frameworks_connected: connected, .. } = *counts;
+    let tasks = |state: TaskState| count(counts.tasks.get(&state).copied().unwrap_or_default());
     vec![
         ("master/frameworks_connected", count(connected)),
         ("master/frameworks_disconnected", count(all - connected)),
-        ("master/frameworks_active", count(active)),
-        ("master/frameworks_inactive", count(all - active)),
-        ("master/outstanding_offers", count(offers)),
-    ]
-}
-
-fn of_tasks(state: &State) -> Vec<(&'static str, f64)> {
-    let of = |wanted: TaskState| {
-        count(state.tasks.iter().filter(|task| task.state == wanted as i32).count())
-    };
-    vec![
-        ("master/tasks_staging", of(TaskState::TaskStaging)),
-        ("master/tasks_starting", of(TaskState::TaskStarting)),
-        ("master/tasks_running", of(TaskState::TaskRunning)),
-        ("master/tasks_killing", of(TaskState::TaskKilling)),
-        ("master/tasks_unreachable", count(state.unreachable_tasks.len())),
+        ("master/frameworks_active", count(connected)),
+        ("master/frameworks_inactive", count(all - connected)),
+        ("master/outstanding_offers", count(counts.offers)),
+        ("master/tasks_staging", tasks(TaskState::Staging)),
+        ("master/tasks_starting", tasks(TaskState::Starting)),
+        ("master/tasks_running", tasks(TaskState::Running)),
+        ("master/tasks_killing", tasks(TaskState::Killing)),
+        ("master/tasks_unreachable", count(counts.tasks_unreachable)),
     ]
 }
 

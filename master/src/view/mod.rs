@@ -3,6 +3,7 @@
 //! The driver puts in what the core says has changed; any thread reads. An entry is turned into a
 //! message when it is first read, and not again until it changes.
 
+mod counts;
 mod state;
 mod wire;
 
@@ -26,6 +27,7 @@ use proto::mesos::v1::master::response::get_agents::Agent;
 use proto::mesos::v1::master::response::get_executors::Executor;
 use proto::mesos::v1::master::response::get_frameworks::Framework;
 
+pub(crate) use counts::Counts;
 pub(crate) use state::State;
 
 /// An entry and, once somebody has read it, its message.
