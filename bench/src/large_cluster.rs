@@ -16,7 +16,7 @@ use crate::process::{Daemon, PATIENCE, Site};
 use crate::simulated_agents::{Fleet, Plan};
 
 /// How often is looked whether what is waited for has come.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How large it is.
 #[derive(Clone, Copy, Debug)]
