@@ -12,6 +12,7 @@ use proto::mesos::v1::AgentInfo;
 
 use crate::detect::Machine;
 use crate::options::{Options, StartError};
+use crate::resources_flag;
 
 /// Where others reach this agent.
 pub(crate) fn advertised(options: &Options, bound: SocketAddr) -> SocketAddr {
@@ -45,12 +46,9 @@ fn gpus(options: &Options) -> Result<Option<i64>, StartError> {
 /// What is offered: as the flag says, and what it does not name as detected.
 fn resources(options: &Options, machine: &Machine) -> Result<Resources, StartError> {
     let given = options.resources.as_deref().unwrap_or_default();
-    let mut all = Resources::parse(given, &options.default_role)?;
-    let named = |all: &Resources, name: &str| {
-        // An amount of nothing is named too, and then nothing is what was meant.
-        given.split(';').any(|part| part.trim_start().starts_with(name))
-            || all.iter().any(|(key, _)| &*key.name == name)
-    };
+    let given = resources_flag::read(given, &options.default_role, &options.work_dir)
+        .map_err(StartError::Resources)?;
+    let (mut all, names) = (given.resources, given.names);
     let mebibytes =
         |bytes: u64| Milli::units(i64::try_from(bytes >> 20).unwrap_or(i64::MAX / 1_000));
     let (gpus, all_given) = (gpus(options)?, all.scalar("gpus"));
@@ -63,10 +61,10 @@ fn resources(options: &Options, machine: &Machine) -> Result<Resources, StartErr
     };
     let missing: Vec<&str> = ["cpus", "mem", "disk", "ports"]
         .into_iter()
-        .filter(|name| !named(&Resources::none(), name))
+        .filter(|name| !names.contains(*name))
         .collect();
     if let Some(found) = gpus {
-        if !named(&Resources::none(), "gpus") && found > 0 {
+        if !names.contains("gpus") && found > 0 {
             key("gpus", Value::Scalar(Milli::units(found)));
         } else if all_given > Milli::units(found) {
             let offered = all_given.as_f64();

@@ -21,6 +21,7 @@ mod options;
 mod persistent_volumes;
 pub mod prober;
 mod real;
+mod resources_flag;
 mod running;
 pub mod sandbox;
 pub mod secrets;
@@ -34,6 +35,7 @@ mod wire;
 
 pub use link::Channels;
 pub use options::{Authentication, ImageSettings, Options, Recover, StartError};
+pub use resources_flag::ResourcesError;
 pub use running::{Running, StopMode, start, start_simulated};
 pub use simulated::Imitation;
 pub use store::StoreError;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::link::FaultDomain;
-use model::resources::{Attributes, BadResources, Shortage};
+use model::resources::{Attributes, Shortage};
 use model::role::Role;
 use transport::auth::{Credentials, TokenKey};
 use transport::identity::Identity;
@@ -23,6 +23,7 @@ use crate::detect::DetectError;
 use crate::fetcher::{CACHE_BYTES_MAX_DEFAULT, STALL_TIMEOUT_DEFAULT};
 use crate::images::{Collection, Registries};
 use crate::launcher::Capabilities;
+use crate::resources_flag::ResourcesError;
 use crate::store::StoreError;
 
 /// How often those who are attached to a container are told that the connection is alive, unless
@@ -52,7 +53,8 @@ pub struct Options {
     pub runtime_dir: Option<PathBuf>,
     /// All masters, `host:port` each. Any of them will do to find the leading one.
     pub masters: Vec<String>,
-    /// What is offered, in the flag form. What it does not name is detected.
+    /// What is offered: the short text, a JSON array, or a file of either. What it does not name is
+    /// detected.
     pub resources: Option<String>,
     /// What operators say of this agent.
     pub attributes: Attributes,
@@ -272,7 +274,7 @@ pub enum StartError {
     },
     /// The resources make no sense.
     #[error("--resources: {0}")]
-    Resources(#[from] BadResources),
+    Resources(ResourcesError),
     /// The graphics processors are not as they are said to be.
     #[error("graphics processors: {0}")]
     Gpus(String),

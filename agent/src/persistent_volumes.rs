@@ -4,9 +4,10 @@
 //! new data away: its directory is put aside under the name of the operation, and deleted when it is on
 //! record that this was done. What is put aside already is not put aside again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use model::disk::{Disk, SourceKind};
@@ -69,6 +70,17 @@ fn root_of(work_dir: &Path, disk: &Disk) -> PathBuf {
     root.map_or_else(|| work_dir.to_owned(), |root| work_dir.join(root))
 }
 
+/// Where volumes are, on all disks: what a container sees of that is given to it.
+pub(crate) fn places(work_dir: &Path, total: &Resources) -> BTreeSet<PathBuf> {
+    let disks = total.iter().filter_map(|(key, _)| key.kind.disk.as_ref());
+    let others = disks.filter_map(|disk| match kind_of(disk)? {
+        SourceKind::Path => Some(volumes_in(&root_of(work_dir, disk))),
+        SourceKind::Mount => Some(root_of(work_dir, disk)),
+        SourceKind::Block | SourceKind::Raw => None,
+    });
+    others.chain([volumes_in(work_dir)]).collect()
+}
+
 fn volumes_in(root: &Path) -> PathBuf {
     root.join("volumes")
 }
@@ -111,6 +123,7 @@ pub(crate) fn remove(
         made(&put_aside_in(&root))?;
         if is_mount {
             empty(&directory)?;
+            give_back(&directory)?;
             fs::create_dir(&aside)?;
         } else {
             match fs::rename(&directory, &aside) {
@@ -141,6 +154,13 @@ fn empty(directory: &Path) -> io::Result<()> {
         delete(&entry.path())?;
     }
     Ok(())
+}
+
+/// Makes an emptied disk the agent's again: whose it was is nothing to the next.
+fn give_back(directory: &Path) -> io::Result<()> {
+    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    chown(directory, Some(user.as_raw()), Some(group.as_raw()))?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
 }
 
 fn delete(path: &Path) -> io::Result<()> {

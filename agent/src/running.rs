@@ -371,13 +371,15 @@ fn real(
                 .then(|| options.work_dir.join("isolators/network/cni")),
         },
         // The agent's records and the downloads of others are nobody's matter in there.
-        hidden: vec![
-            options.work_dir.join("meta"),
-            options.work_dir.join("volumes"),
-            options.work_dir.join("provisioner"),
-            cache_dir.clone(),
-            store_dir.clone(),
-        ],
+        hidden: persistent_volumes::places(&options.work_dir, offered)
+            .into_iter()
+            .chain([
+                options.work_dir.join("meta"),
+                options.work_dir.join("provisioner"),
+                cache_dir.clone(),
+                store_dir.clone(),
+            ])
+            .collect(),
         provisioner_dir: options.work_dir.join("provisioner"),
         ..ContainerizerOptions::new(runtime_dir.clone(), options.launcher.clone())
     })?;

@@ -40,6 +40,7 @@ use crate::steps::Steps;
 
 pub use self::capabilities::{Capabilities, UnknownCapability};
 pub use self::frames::Channel;
+pub(crate) use self::mounts::mount_points;
 pub use self::plan::{
     Files, Identity, Io, Joined, Namespaces, Plan, Process, Rlimit, Rootfs, UnknownUser, Volume,
     VolumeSource, Window, write_atomically,

@@ -107,7 +107,7 @@ fn read_only(paths: &[PathBuf]) -> Result<(), String> {
 }
 
 /// Where anything is mounted.
-fn mount_points() -> Result<BTreeSet<PathBuf>, String> {
+pub(crate) fn mount_points() -> Result<BTreeSet<PathBuf>, String> {
     let text = fs::read_to_string("/proc/self/mountinfo")
         .map_err(|error| format!("cannot read the mounts: {error}"))?;
     let at = |line: &str| line.split(' ').nth(4).map(|at| PathBuf::from(at.replace("\\040", " ")));

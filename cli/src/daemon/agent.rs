@@ -56,7 +56,9 @@ pub(crate) struct Machine {
     /// Directory for what only lives as long as the machine is up
     #[arg(long, env = "AGORA_RUNTIME_DIR")]
     runtime_dir: Option<PathBuf>,
-    /// What tasks may use, such as 'cpus:4;mem:1024;ports:[31000-32000]'; by default what is found
+    /// What tasks may use, such as 'cpus:4;mem:1024;ports:[31000-32000]', or a JSON array of resources,
+    /// which PATH and MOUNT disks take, or a file with either, as /path or file:///path; by default what
+    /// is found
     #[arg(long, env = "AGORA_RESOURCES")]
     resources: Option<String>,
     /// What frameworks may choose this agent by, such as 'rack:r1;level:2'

@@ -4,7 +4,7 @@ use crate::harness::{Daemon, PATIENCE, World, free_ports, until_async};
 use crate::scheduler::Scheduler;
 use serde_json::{Value, json};
 
-fn framework() -> Value {
+pub(crate) fn framework() -> Value {
     json!({
         "user": "root", "name": "stateful", "role": "db", "principal": "dba",
         "checkpoint": true, "failover_timeout": 300.0,
@@ -28,11 +28,11 @@ fn volume(amount: f64) -> Value {
     volume
 }
 
-fn of_kind(offer: &Value, is_it: impl Fn(&Value) -> bool) -> Vec<&Value> {
+pub(crate) fn of_kind(offer: &Value, is_it: impl Fn(&Value) -> bool) -> Vec<&Value> {
     offer["resources"].as_array().expect("a list").iter().filter(|it| is_it(it)).collect()
 }
 
-fn volumes(offer: &Value) -> Vec<&Value> {
+pub(crate) fn volumes(offer: &Value) -> Vec<&Value> {
     of_kind(offer, |it| !it["disk"]["persistence"].is_null())
 }
 
@@ -40,7 +40,7 @@ fn reservations(offer: &Value) -> Vec<&Value> {
     of_kind(offer, |it| it["reservations"].as_array().is_some_and(|stack| !stack.is_empty()))
 }
 
-async fn start_agent(world: &World, masters: &str, resources: &str) -> Daemon {
+pub(crate) async fn start_agent(world: &World, masters: &str, resources: &str) -> Daemon {
     let masters = format!("--master={masters}");
     let root = format!("--cgroups_root={}", world.cgroups_root);
     let resources = format!("--resources={resources}");
