@@ -60,6 +60,18 @@ fn create(volumes: &[&Value], id: &str) -> Value {
     json!({"type": "CREATE", "id": {"value": id}, "create": {"volumes": volumes}})
 }
 
+/// What an agent says that does not start with these resources.
+fn refused(world: &World, masters: &str, work_dir: &Path, resources: &str) -> String {
+    let mut agent = std::process::Command::new(env!("CARGO_BIN_EXE_agora"));
+    agent.args(["agent", "--ip=127.0.0.1", "--port=0"]);
+    agent.arg(format!("--resources={resources}")).arg(format!("--master={masters}"));
+    agent.arg(format!("--cgroups_root={}", world.cgroups_root));
+    let output = agent.arg(format!("--work_dir={}", work_dir.display())).output();
+    let output = output.expect("it runs");
+    assert!(!output.status.success(), "{resources}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 /// An offer with so many volumes. Others may be on their way, of before or of what is not in use.
 async fn offer_with(scheduler: &mut Scheduler, count: usize) -> Value {
     loop {
@@ -140,27 +152,19 @@ async fn volumes_on_path_and_mount_disks_outlive_tasks_and_agents() {
             "element 1 ('disk'): nothing is mounted",
         ),
     ] {
-        let mut refused = std::process::Command::new(env!("CARGO_BIN_EXE_agora"));
-        refused.args(["agent", "--ip=127.0.0.1", "--port=0"]);
-        refused.arg(format!("--resources={list}")).arg(format!("--master={masters}"));
-        refused.arg(format!("--cgroups_root={}", world.cgroups_root));
-        refused.arg(format!("--work_dir={}", agent.work_dir.display()));
-        let refused = refused.output().expect("it runs");
-        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(!refused.status.success() && said.contains(why), "{why}: {said}");
+        let said = refused(&world, &masters, &agent.work_dir, &list);
+        assert!(said.contains(why), "{why}: {said}");
     }
 
     // With it, and with more than before, it does.
     list[3] = kept;
     list[2]["scalar"]["value"] = json!(48);
     fs::write(&file, list.to_string()).expect("written");
-    let agent = start_agent(&world, &masters, &flag).await;
-    let mut info = framework();
-    info["id"] = scheduler.id.clone();
+    let _agent = start_agent(&world, &masters, &flag).await;
+    let info = with(&framework(), "id", scheduler.id.clone());
     let mut scheduler = Scheduler::subscribe(&master.address, &info).await;
     let offer = offer_with(&mut scheduler, 2).await;
-    assert!(volumes(&offer).contains(&&on_mount), "{offer}");
-    assert!(volumes(&offer).contains(&&on_path), "{offer}");
+    assert!([&on_mount, &on_path].iter().all(|it| volumes(&offer).contains(it)), "{offer}");
     // Only who has a volume sees it, wherever it is.
     let look = format!(
         "test $(cat log/file) = one && test ! -e {} && test ! -e data/file",
@@ -189,5 +193,4 @@ async fn volumes_on_path_and_mount_disks_outlive_tasks_and_agents() {
         (put_aside + on_mount == 0 && !data.exists()).then_some(())
     })
     .await;
-    drop(agent);
 }
