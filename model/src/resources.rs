@@ -220,6 +220,20 @@ impl Resources {
         }
     }
 
+    /// Whether both have the same port, or the same item of a set: of such there is only one. Scalars
+    /// never overlap.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.iter().any(|(key, mine)| match (mine, other.0.get(key)) {
+            (Value::Ranges(mine), Some(Value::Ranges(theirs))) => {
+                let mut rest = mine.clone();
+                rest.subtract(theirs);
+                rest != *mine
+            }
+            (Value::Set(mine), Some(Value::Set(theirs))) => !mine.is_disjoint(theirs),
+            (Value::Scalar(_) | Value::Ranges(_) | Value::Set(_), _) => false,
+        })
+    }
+
     /// Both together.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
@@ -545,6 +559,24 @@ mod tests {
 
     fn parse(text: &str) -> Resources {
         Resources::parse(text, &Role::any()).expect("well formed")
+    }
+
+    #[test]
+    fn only_ports_and_items_of_sets_overlap() {
+        let all = |text: &str| Resources::parse(text, &Role::any()).expect("resources");
+        let one = all("cpus:1;ports:[80-82, 90-90];names:{a,b}");
+        for (other, overlaps) in [
+            ("cpus:1", false),
+            ("ports:[70-79, 83-89]", false),
+            ("ports:[82-85]", true),
+            ("ports:[1-100]", true),
+            ("names:{c}", false),
+            ("cpus:1;names:{b,c}", true),
+            ("ports(web):[80-82]", false),
+        ] {
+            assert_eq!(one.overlaps(&all(other)), overlaps, "{other}");
+            assert_eq!(all(other).overlaps(&one), overlaps, "{other} the other way");
+        }
     }
 
     #[test]

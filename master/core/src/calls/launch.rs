@@ -92,11 +92,22 @@ fn check_single(books: &Books, accepted: &Accepted, task: &TaskSpec) -> Result<(
         }
         RunsBy::Executor(executor) => {
             if check_executor(books, accepted, executor)? {
-                total.add(&executor.resources);
+                add_apart(&mut total, &executor.resources)?;
             }
         }
     }
     check_fits(&total, accepted)
+}
+
+/// Adds what is used beside `total`. A port that two are given would be free again as soon as one ends.
+fn add_apart(total: &mut Resources, more: &Resources) -> Result<(), String> {
+    if total.overlaps(more) {
+        return Err(format!(
+            "Ports or items of sets in {more} are given to another task or the executor too"
+        ));
+    }
+    total.add(more);
+    Ok(())
 }
 
 /// What every task must be like, whatever runs it. The first failure is the one that is told.
@@ -189,7 +200,7 @@ fn check_group(
         {
             return Err(bad("its executor is not that of its group".to_owned()));
         }
-        total.add(&spec.resources);
+        add_apart(&mut total, &spec.resources).map_err(bad)?;
         specs.push(spec.clone());
     }
     let executor = executor.clone()?;
@@ -203,7 +214,7 @@ fn check_group(
         return Err("Executor needs some disk".to_owned());
     }
     if check_executor(books, accepted, &executor)? {
-        total.add(&executor.resources);
+        add_apart(&mut total, &executor.resources)?;
     }
     check_fits(&total, accepted)?;
     Ok((executor, specs))
