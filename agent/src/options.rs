@@ -265,7 +265,7 @@ pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// A directory could not be made, or a file in it not written.
-    #[error("cannot create {}: {source}", path.display())]
+    #[error("cannot create {}", path.display())]
     WorkDir {
         /// Which.
         path: PathBuf,
@@ -279,7 +279,7 @@ pub enum StartError {
     #[error("graphics processors: {0}")]
     Gpus(String),
     /// An isolator that does not exist.
-    #[error("--isolation: {0}")]
+    #[error("--isolation")]
     Isolation(#[from] UnknownIsolator),
     /// Containers cannot be run here.
     #[error(transparent)]
@@ -299,7 +299,7 @@ pub enum StartError {
          back what it had, or unreserve first, or remove `meta` in the work directory to start as a new \
          agent without them"
     )]
-    Made(#[from] Shortage),
+    Made(Shortage),
     /// What was run before could not be found again.
     #[error("cannot recover containers")]
     Recover(#[source] io::Error),

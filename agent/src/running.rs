@@ -117,7 +117,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
 
     let meta = directory(&work_dir.join("meta"), 0o700)?;
     let (store, loaded) = Store::open(&meta.join("agent.redb"), &machine.boot_id)?;
-    agent_core::check_made(&description.resources, &loaded.records)?;
+    agent_core::check_made(&description.resources, &loaded.records).map_err(StartError::Made)?;
     clear_leftovers(&work_dir, &description.resources, &loaded.records);
     let rebooted = loaded.boot_id.is_some_and(|before| before != machine.boot_id);
 

@@ -89,21 +89,21 @@ async fn volumes_on_path_and_mount_disks_outlive_tasks_and_agents() {
     let mounted = Mounted::at(world.path("mounted"));
     let directory = world.path("directory");
     fs::create_dir(&directory).expect("a directory");
-    let (whole, parts) = (disk("MOUNT", &mounted.0, 64.0), disk("PATH", &directory, 128.0));
+    let (whole, divided) = (disk("MOUNT", &mounted.0, 64.0), disk("PATH", &directory, 128.0));
     let of_db = json!([{"type": "STATIC", "role": "db"}]);
     let mut list = json!([
         {"name": "cpus", "type": "SCALAR", "scalar": {"value": 2}},
         {"name": "mem", "type": "SCALAR", "scalar": {"value": 256}},
         {"name": "disk", "type": "SCALAR", "scalar": {"value": 32}},
         whole,
-        with(&parts, "reservations", of_db.clone()),
+        with(&divided, "reservations", of_db.clone()),
     ]);
     let file = world.path("resources.json");
     fs::write(&file, list.to_string()).expect("written");
     let flag = format!("file://{}", file.display());
-    let ports = free_ports(1);
-    let masters = format!("127.0.0.1:{}", ports[0]);
-    let master = world.start_master("master", ports[0], &masters, &[]).await;
+    let port = free_ports(1)[0];
+    let masters = format!("127.0.0.1:{port}");
+    let master = world.start_master("master", port, &masters, &[]).await;
     let mut agent = start_agent(&world, &masters, &flag).await;
     world.leader(&[&master]).await;
     let mut scheduler = Scheduler::subscribe(&master.address, &framework()).await;
@@ -125,7 +125,7 @@ async fn volumes_on_path_and_mount_disks_outlive_tasks_and_agents() {
 
     let offer = scheduler.offer().await;
     let on_mount = volume(&reserved, "log");
-    let part = with(&parts, "scalar", json!({"value": 16.0}));
+    let part = with(&divided, "scalar", json!({"value": 16.0}));
     let on_path = volume(&with(&part, "reservations", of_db), "data");
     let write = "echo one > log/file && echo two > data/file && id -u > log/who";
     let operations = json!([
