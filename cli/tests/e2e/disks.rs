@@ -125,8 +125,8 @@ async fn volumes_on_path_and_mount_disks_outlive_tasks_and_agents() {
 
     let offer = scheduler.offer().await;
     let on_mount = volume(&reserved, "log");
-    let part = with(&divided, "scalar", json!({"value": 16.0}));
-    let on_path = volume(&with(&part, "reservations", of_db), "data");
+    let slice = with(&divided, "scalar", json!({"value": 16.0}));
+    let on_path = volume(&with(&slice, "reservations", of_db), "data");
     let write = "echo one > log/file && echo two > data/file && id -u > log/who";
     let operations = json!([
         reserve(&reserved, "reserve"),
