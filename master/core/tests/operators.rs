@@ -4,14 +4,14 @@ mod world;
 
 use master_core::{Done, Input, Refusal};
 use model::amount::Milli;
-use model::call::{Call, Decline};
+use model::call::{AnswerInverseOffers, Call, Decline};
 use model::framework::Capabilities;
 use model::ids::FrameworkId;
 use model::operator::OperatorCall;
 use model::role::Role;
 use model::rules::{Drain, Machine, Quota, Standing, Unavailability, Weight, Window};
 use model::task::TaskState;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use world::World;
@@ -405,6 +405,46 @@ fn planned_maintenance_is_announced_and_machines_leave_and_come_back() {
 
     assert_eq!(world.operate(OperatorCall::StopMaintenance(vec![machine])), OK);
     assert!(world.rules.schedule.is_empty(), "its maintenance is over");
+}
+
+#[test]
+fn who_was_asked_to_leave_is_asked_again_when_the_answer_has_aged() {
+    let mut world = World::new();
+    world.agent("a");
+    world.framework("f");
+    world.settle();
+    world.launch("f", "a", &["t1"]);
+    let machine = Machine::new("a", "10.0.0.1").expect("named");
+    let unavailability = Unavailability { start_ns: 5, duration_ns: None };
+    let window = Window { machines: vec![machine], unavailability };
+    assert_eq!(world.operate(OperatorCall::UpdateSchedule(vec![window])), OK);
+    world.settle();
+    let refuse_for = Duration::from_secs(20);
+    let answer = |world: &mut World, accepts| {
+        let offers =
+            std::mem::take(&mut world.frameworks.get_mut("f").expect("there").asked_to_leave);
+        assert_eq!(offers.len(), 1, "it is asked once");
+        let answers = AnswerInverseOffers { offers: offers.clone(), accepts, refuse_for };
+        world.call("f", Call::AnswerInverseOffers(answers.clone()));
+        // What is answered already, or was never asked, changes nothing.
+        world.call(
+            "f",
+            Call::AnswerInverseOffers(AnswerInverseOffers { accepts: !accepts, ..answers }),
+        );
+        let shown: Vec<_> =
+            world.inverse_answers.iter().map(|it| (&it.agent, it.accepts)).collect();
+        assert_eq!(shown, [(&world.id("a"), accepts)]);
+    };
+    answer(&mut world, false);
+    world.heard("f");
+    world.pass(refuse_for / 2);
+    assert!(!world.heard("f").contains(&"asked to leave a".to_owned()), "it has answered");
+    world.pass(refuse_for);
+    answer(&mut world, true);
+
+    // To revive is to want to be asked again.
+    world.call("f", Call::Revive(BTreeSet::new()));
+    assert_eq!(world.inverse_answers.len(), 0);
 }
 
 #[test]

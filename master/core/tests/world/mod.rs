@@ -7,7 +7,7 @@ mod descriptions;
 pub(crate) mod operations;
 
 use master_core::registry::Rules;
-use master_core::view::{AgentView, ViewChange};
+use master_core::view::{AgentView, InverseAnswer, ViewChange};
 use master_core::{Config, Done, Input, Master, Output, Refusal, Registry, StreamClaim};
 use model::call::{Accept, Call, Operation, Subscribe};
 use model::event::SchedulerEvent;
@@ -57,6 +57,8 @@ pub(crate) struct FakeFramework {
     stream: Option<StreamId>,
     pub(crate) description: Framework,
     pub(crate) offers: BTreeMap<OfferId, model::offer::Offer>,
+    /// Which inverse offers it has had and not answered.
+    pub(crate) asked_to_leave: BTreeSet<OfferId>,
     pub(crate) heard: Vec<String>,
     pub(crate) updates: Vec<Status>,
     /// What it has heard of operations.
@@ -78,6 +80,8 @@ pub(crate) struct World {
     pub(crate) answers: BTreeMap<RequestId, Result<Done, Refusal>>,
     pub(crate) agent_views: BTreeMap<AgentId, Arc<AgentView>>,
     pub(crate) rules: Arc<Rules>,
+    /// What is shown of answers to inverse offers.
+    pub(crate) inverse_answers: Arc<Vec<InverseAnswer>>,
 }
 
 impl World {
@@ -100,6 +104,7 @@ impl World {
             answers: BTreeMap::new(),
             agent_views: BTreeMap::new(),
             rules: Arc::default(),
+            inverse_answers: Arc::default(),
         };
         world.lead();
         world
@@ -192,6 +197,7 @@ impl World {
                     self.agent_views.remove(&id);
                 }
                 Output::View(ViewChange::SetRules(rules)) => self.rules = rules,
+                Output::View(ViewChange::SetInverseAnswers(all)) => self.inverse_answers = all,
                 Output::View(_)
                 | Output::Note(_)
                 | Output::OpenWatch { .. }
@@ -242,10 +248,14 @@ impl World {
                 format!("rescind of {}", name(&offer.agent))
             }
             SchedulerEvent::InverseOffers(offers) => {
+                framework.asked_to_leave.extend(offers.iter().map(|it| it.id.clone()));
                 let all = offers.iter().map(|it| format!("asked to leave {}", name(&it.agent)));
                 all.collect::<Vec<_>>().join("\n")
             }
-            SchedulerEvent::RescindInverseOffer(_) => "not asked any more".to_owned(),
+            SchedulerEvent::RescindInverseOffer(id) => {
+                framework.asked_to_leave.remove(&id);
+                "not asked any more".to_owned()
+            }
             SchedulerEvent::Update(status) => {
                 let reason = status.reason.map_or("", model::task::Reason::name);
                 let line = format!("{} {} {reason}", status.task, status.state.name());
@@ -463,6 +473,7 @@ impl World {
             stream: None,
             description,
             offers: BTreeMap::new(),
+            asked_to_leave: BTreeSet::new(),
             heard: Vec::new(),
             updates: Vec::new(),
             operations: Vec::new(),
