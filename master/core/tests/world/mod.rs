@@ -5,7 +5,9 @@
 
 mod descriptions;
 pub(crate) mod operations;
+mod tasks;
 
+pub(crate) use self::tasks::task;
 use master_core::registry::Rules;
 use master_core::view::{AgentView, InverseAnswer, ViewChange};
 use master_core::{Config, Done, Input, Master, Output, Refusal, Registry, StreamClaim};
@@ -25,7 +27,7 @@ use model::registry::Record;
 use model::resources::Resources;
 use model::role::Role;
 use model::step::{Core, Now, Time, Timestamp};
-use model::task::{RunsBy, Source, Status, TaskSpec, TaskState};
+use model::task::{Source, Status, TaskSpec, TaskState};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -574,18 +576,4 @@ impl World {
 
 fn described(framework: &FakeFramework) -> Framework {
     Framework { id: Some(framework.id.clone()), ..framework.description.clone() }
-}
-
-/// A command of one core on an agent.
-pub(crate) fn task(id: &str, agent: &AgentId) -> TaskSpec {
-    TaskSpec {
-        id: TaskId::new(id).expect("an id"),
-        name: id.into(),
-        agent: agent.clone(),
-        resources: Resources::parse("cpus:1;mem:64", &Role::any()).expect("well formed"),
-        runs_by: RunsBy::Command,
-        user: None,
-        kill_grace: None,
-        info: Payload::default(),
-    }
 }
