@@ -157,7 +157,11 @@ struct World {
     changes: u64,
     changing: Option<Receiver<Result<u64, ChangeError>>>,
     flying: BTreeMap<(Duration, u64), Message>,
+    /// What senders of snapshots are yet to be told. The receiver may have answered before.
+    reports: BTreeMap<(Duration, u64), (usize, Input)>,
     sent: u64,
+    /// Whether nobody has anything to write.
+    is_quiet: bool,
     agreed: Agreed,
     /// Who led in each term.
     reigns: Arc<Mutex<BTreeMap<u64, usize>>>,
@@ -182,7 +186,9 @@ impl World {
             changes: 0,
             changing: None,
             flying: BTreeMap::new(),
+            reports: BTreeMap::new(),
             sent: 0,
+            is_quiet: false,
             agreed: Agreed::default(),
             reigns: Arc::default(),
             asked: Vec::new(),
@@ -311,16 +317,22 @@ impl World {
             }
             let lost =
                 cut || one_way || self.faults && self.rng.chance(3) || self.running[to].is_none();
-            if message.get_msg_type() == MessageType::MsgSnapshot
-                && let Some(sender) = &mut self.running[from]
-            {
+            if message.get_msg_type() == MessageType::MsgSnapshot {
                 let report = Input::SnapshotSent { to: message.to, arrived: !lost };
-                sender.inbox.push(report);
+                let at = self.now + self.rng.up_to(Duration::from_millis(60));
+                self.sent += 1;
+                self.reports.insert((at, self.sent), (from, report));
             }
             if let Some(receiver) = &mut self.running[to]
                 && !lost
             {
                 receiver.inbox.push(Input::Messages { messages: vec![message], room: None });
+            }
+        }
+        while let Some(first) = self.reports.first_entry().filter(|it| it.key().0 <= self.now) {
+            let (to, report) = first.remove();
+            if let Some(sender) = &mut self.running[to] {
+                sender.inbox.push(report);
             }
         }
     }
@@ -331,6 +343,9 @@ impl World {
     }
 
     fn propose(&mut self) {
+        if self.is_quiet {
+            return;
+        }
         for running in self.running.iter_mut().flatten() {
             if running.published.status.read().leading && self.rng.chance(30) {
                 let (answer, result) = oneshot::channel();

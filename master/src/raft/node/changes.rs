@@ -276,9 +276,12 @@ impl<M: StateMachine> Node<M> {
             return;
         }
         let committed = raft.raft_log.committed;
+        // One that has answered a snapshot before its sender knew that it had arrived is probed until
+        // there is something to write, which may be never: what it has acknowledged is what counts.
         let is_ready = |id: &u64| {
             raft.prs().get(*id).is_some_and(|one| {
-                one.state == ProgressState::Replicate
+                one.state != ProgressState::Snapshot
+                    && one.matched > 0
                     && one.matched + CAUGHT_UP_WITHIN >= committed
                     && self.is_reached(*id)
             })

@@ -148,19 +148,52 @@ impl World {
             let at = usize::try_from(self.rng.below(members.len() as u64)).expect("small");
             Change::Remove { name: address_of(members[at]), force: self.rng.chance(20) }
         } else if self.disks.len() < PLACES_MAX {
-            let at = self.disks.len();
-            self.disks.push(Durable::empty());
-            self.running.push(None);
-            self.back_at.push(Duration::ZERO);
-            self.failing_until.push(Duration::ZERO);
-            Change::Add { raft_id: id_of(at), address: address_of(at) }
+            self.newcomer()
         } else {
             return;
         };
+        self.ask(leader, change);
+    }
+
+    /// One master more, which is yet to be added.
+    fn newcomer(&mut self) -> Change {
+        let at = self.disks.len();
+        self.disks.push(Durable::empty());
+        self.running.push(None);
+        self.back_at.push(Duration::ZERO);
+        self.failing_until.push(Duration::ZERO);
+        Change::Add { raft_id: id_of(at), address: address_of(at) }
+    }
+
+    fn ask(&mut self, leader: usize, change: Change) {
         let (answer, result) = oneshot::channel();
         self.changing = Some(result);
         let leader = self.running[leader].as_mut().expect("it leads");
         leader.inbox.push(Input::Change { change, answer });
+    }
+
+    /// Whether all masters that the leader knows vote.
+    fn all_vote(&mut self, leader: usize) -> bool {
+        let (answer, mut listed) = oneshot::channel();
+        self.running[leader].as_mut().expect("it leads").inbox.push(Input::List(answer));
+        self.step(false);
+        listed.try_recv().is_ok_and(|listing| listing.members.iter().all(|one| one.is_voter))
+    }
+}
+
+#[test]
+fn a_newcomer_votes_soon_even_if_nobody_writes_anything() {
+    for seed in 0..48 {
+        let (mut world, leader) = World::with_leader(seed);
+        world.is_quiet = true;
+        world.until("all are at rest", World::is_at_rest);
+        let change = world.newcomer();
+        world.ask(leader, change);
+        world.until("it is added", |world| world.members(leader).count() > FOUNDERS);
+        let added = world.now;
+        while !world.all_vote(leader) {
+            assert!(world.now < added + ELECTION * 4, "seed {seed}: it is not made a voter");
+        }
     }
 }
 
