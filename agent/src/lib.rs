@@ -33,6 +33,7 @@ mod store;
 mod wanted;
 mod wire;
 
+pub use agent_core::ReconfigurationPolicy;
 pub use link::Channels;
 pub use options::{Authentication, ImageSettings, Options, Recover, StartError};
 pub use resources_flag::ResourcesError;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_core::{ReconfigurationPolicy, Reconfigured};
 use model::link::FaultDomain;
 use model::resources::{Attributes, Shortage};
 use model::role::Role;
@@ -129,6 +130,8 @@ pub struct Options {
     pub recovery_timeout: Duration,
     /// What becomes of executors of an earlier run.
     pub recover: Recover,
+    /// What of itself the agent may change and still come back as itself.
+    pub reconfiguration_policy: ReconfigurationPolicy,
     /// Whether tasks run as the user they name, which only root may do.
     pub switch_user: bool,
     /// The program that has the built-in executor in it, and the arguments that select it.
@@ -247,6 +250,7 @@ impl Default for Options {
             executor_shutdown_grace_period: Duration::from_secs(5),
             recovery_timeout: Duration::from_secs(15 * 60),
             recover: Recover::Reconnect,
+            reconfiguration_policy: ReconfigurationPolicy::Equal,
             switch_user: true,
             executor: (PathBuf::new(), vec!["executor".into()]),
             launcher: (PathBuf::new(), vec!["launch".into()]),
@@ -300,6 +304,13 @@ pub enum StartError {
          agent without them"
     )]
     Made(Shortage),
+    /// Flags say that this is another agent than the one whose tasks may run here.
+    #[error(
+        "this is not the agent that ran here before: {0}. Give it back what it had; or, if it only has \
+         more now, start it with --reconfiguration_policy=additive; or drain it, and remove `meta` in \
+         the work directory to start as a new agent"
+    )]
+    Reconfigured(Reconfigured),
     /// What was run before could not be found again.
     #[error("cannot recover containers")]
     Recover(#[source] io::Error),

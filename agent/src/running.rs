@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agent_core::input::{Exit, Recovered};
 use agent_core::record::Record;
-use agent_core::{Agent, Config, Input};
+use agent_core::{Agent, Config, Input, ReconfigurationPolicy};
 use model::link::AgentDescription;
 use model::resources::Resources;
 use parking_lot::RwLock;
@@ -118,14 +118,17 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let meta = directory(&work_dir.join("meta"), 0o700)?;
     let (store, loaded) = Store::open(&meta.join("agent.redb"), &machine.boot_id)?;
     agent_core::check_made(&description.resources, &loaded.records).map_err(StartError::Made)?;
-    clear_leftovers(&work_dir, &description.resources, &loaded.records);
     let rebooted = loaded.boot_id.is_some_and(|before| before != machine.boot_id);
+    let policy = options.reconfiguration_policy;
+    let records = take_up(policy, &description, loaded.records, rebooted, &store)?;
+    store.write(&[Record::Described(description.clone())])?;
+    clear_leftovers(&work_dir, &description.resources, &records);
 
     let (handle, inputs) = Handle::new();
     let metrics = Table::new();
     let real = Arc::new(real(&options, address, &description.resources, metrics.clone())?);
     let containers: Arc<dyn Containers> = Arc::<Real>::clone(&real);
-    let recovered = recover(&containers, loaded.records, rebooted, options.recover).await?;
+    let recovered = recover(&containers, records, rebooted, options.recover).await?;
 
     let slaves = directory(&work_dir.join("slaves"), 0o755)?;
     write_address(&work_dir, bound.local_addr())?;
@@ -428,6 +431,7 @@ fn clear_leftovers(work_dir: &Path, total: &Resources, records: &[Record]) {
         .filter_map(|record| match record {
             Record::Doomed(doomed) => Some(doomed.operation),
             Record::Identity(_)
+            | Record::Described(_)
             | Record::Framework(_)
             | Record::Executor(_)
             | Record::Task(_)
@@ -446,6 +450,31 @@ fn clear_leftovers(work_dir: &Path, total: &Resources, records: &[Record]) {
     });
 }
 
+/// The records, if an agent of this description is still the one that they are of. After a boot, which
+/// nothing has outlived, it may begin anew.
+fn take_up(
+    policy: ReconfigurationPolicy,
+    now: &AgentDescription,
+    records: Vec<Record>,
+    rebooted: bool,
+    store: &Store,
+) -> Result<Vec<Record>, StartError> {
+    let Err(why) = agent_core::check_reconfigured(policy, now, &records) else {
+        return Ok(records);
+    };
+    match agent_core::begun_anew(&records).filter(|_| rebooted) {
+        Some(forgotten) => {
+            tracing::warn!(
+                %why,
+                "the machine was booted anew and is not what it was: this becomes a new agent"
+            );
+            store.write(&forgotten)?;
+            Ok(Vec::new())
+        }
+        None => Err(StartError::Reconfigured(why)),
+    }
+}
+
 /// Finds out what has become of the executors in the records.
 async fn recover(
     containers: &Arc<dyn Containers>,
@@ -458,6 +487,7 @@ async fn recover(
         .filter_map(|record| match record {
             Record::Executor(executor) => Some(executor.container.clone()),
             Record::Identity(_)
+            | Record::Described(_)
             | Record::Framework(_)
             | Record::Task(_)
             | Record::Updates(_)
@@ -481,4 +511,44 @@ async fn recover(
         }
     }
     Ok(Recovered { records, alive, exited, rebooted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agent_core::record::Identity;
+    use model::ids::{AgentId, Term};
+
+    fn described(cpus: f64) -> AgentDescription {
+        let json = serde_json::json!({
+            "hostname": "h",
+            "resources": [{ "name": "cpus", "type": "SCALAR", "scalar": { "value": cpus } }],
+        });
+        let info = proto::json::from_slice(json.to_string().as_bytes()).expect("well formed");
+        description(&info, SocketAddr::from(([10, 0, 0, 1], 5051)))
+    }
+
+    #[test]
+    fn a_machine_that_was_rebuilt_becomes_a_new_agent_unless_something_was_made_of_the_old_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (store, _) = Store::open(&dir.path().join("store"), "boot-1").expect("a new store");
+        let (before, now) = (described(4.0), described(2.0));
+        let identity = Identity { agent: AgentId::new("a").expect("an id"), term: Term(1) };
+        let mut records = vec![Record::Described(before.clone()), Record::Identity(identity)];
+        store.write(&records).expect("room on the disk");
+        let policy = ReconfigurationPolicy::Equal;
+        let taken_up = |now, records: &[Record], rebooted| {
+            take_up(policy, now, records.to_vec(), rebooted, &store)
+        };
+        assert_eq!(taken_up(&before, &records, true).expect("it is the same"), records);
+        let refused = taken_up(&now, &records, false).expect_err("tasks may run here");
+        assert!(refused.to_string().contains("additive"), "{refused}");
+        assert_eq!(taken_up(&now, &records, true).expect("it begins anew"), []);
+
+        records.push(Record::Made(before.resources.clone()));
+        assert!(taken_up(&now, &records, true).is_err(), "reservations are not given up unasked");
+        drop(store);
+        let (_, loaded) = Store::open(&dir.path().join("store"), "boot-2").expect("the store");
+        assert_eq!(loaded.records, []);
+    }
 }

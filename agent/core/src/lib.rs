@@ -11,6 +11,7 @@ pub mod input;
 mod master_messages;
 mod operations;
 pub mod output;
+mod reconfiguration;
 pub mod record;
 mod recovery;
 mod runtime_events;
@@ -20,6 +21,7 @@ mod updates;
 pub use agent::{Agent, Config};
 pub use input::Input;
 pub use output::Output;
+pub use reconfiguration::{ReconfigurationPolicy, Reconfigured, begun_anew, check_reconfigured};
 pub use record::Record;
 pub use recovery::check_made;
 

@@ -7,7 +7,7 @@ use model::framework::Framework;
 use model::ids::{
     AgentId, ContainerId, ExecutorId, FrameworkId, OperationUuid, TaskId, Term, UpdateId,
 };
-use model::link::LiveOperation;
+use model::link::{AgentDescription, LiveOperation};
 use model::resources::Resources;
 use model::rules::Drain;
 use model::step::Timestamp;
@@ -19,6 +19,8 @@ use std::collections::VecDeque;
 pub enum Record {
     /// Who the agent is.
     Identity(Identity),
+    /// What it is, as its flags say.
+    Described(AgentDescription),
     /// A framework that has something here.
     Framework(Framework),
     /// An executor that was started or is about to be.
@@ -44,6 +46,8 @@ pub enum Record {
 pub enum Key {
     /// The agent's identity.
     Identity,
+    /// What the agent is.
+    Described,
     /// A framework.
     Framework(FrameworkId),
     /// An executor.
@@ -132,6 +136,7 @@ impl Record {
     pub fn key(&self) -> Key {
         match self {
             Self::Identity(_) => Key::Identity,
+            Self::Described(_) => Key::Described,
             Self::Framework(framework) => {
                 let id = framework.id.clone().expect("frameworks have their id when they get here");
                 Key::Framework(id)

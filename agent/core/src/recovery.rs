@@ -135,7 +135,8 @@ fn rebuild(agent: &mut Agent, records: Vec<Record>, out: &mut Vec<Output>) {
             Record::Doomed(DoomedVolumes { operation, volumes }) => {
                 doomed.push(Output::RemoveVolumes { operation, volumes });
             }
-            Record::Forget(_) => {}
+            // Checked before the start.
+            Record::Described(_) | Record::Forget(_) => {}
         }
     }
     // What was to go goes before anything new comes to be in its place.
@@ -159,6 +160,7 @@ pub fn check_made(flags: &Resources, records: &[Record]) -> Result<(), Shortage>
     let made = records.iter().rev().find_map(|record| match record {
         Record::Made(made) => Some(made),
         Record::Identity(_)
+        | Record::Described(_)
         | Record::Framework(_)
         | Record::Executor(_)
         | Record::Task(_)

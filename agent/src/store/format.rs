@@ -15,7 +15,7 @@ use model::rules::Drain;
 use model::step::Timestamp;
 use model::task::{ExecutorSpec, RunsBy, Status, TaskState};
 use prost::Message;
-use proto::convert::link::operations;
+use proto::convert::link::{self, operations};
 
 use crate::wire;
 
@@ -110,6 +110,7 @@ pub(super) fn key(key: &Key) -> Vec<u8> {
     };
     match key {
         Key::Identity => join(b'i', &[]),
+        Key::Described => join(b'a', &[]),
         Key::Drain => join(b'd', &[]),
         Key::Made => join(b'm', &[]),
         Key::Operation(uuid) => join(b'o', &[&uuid.to_string()]),
@@ -127,6 +128,7 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
         Record::Identity(it) => {
             IdentityForm { agent: it.agent.to_string(), term: it.term.0 }.encode_to_vec()
         }
+        Record::Described(description) => link::description_to_wire(description).encode_to_vec(),
         Record::Drain(drain) => {
             let millis = |grace: Duration| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
             let grace_max_ms = drain.grace_max.map(millis);
@@ -183,6 +185,10 @@ pub(super) fn decode(key: &[u8], bytes: &[u8]) -> Result<Record, String> {
             let form = read::<IdentityForm>(bytes)?;
             let agent = AgentId::new(form.agent).map_err(bad)?;
             Ok(Record::Identity(Identity { agent, term: Term(form.term) }))
+        }
+        b'a' => {
+            let described = link::description_from_wire(read(bytes)?).map_err(|it| it.0)?;
+            Ok(Record::Described(described))
         }
         b'd' => {
             let form = read::<DrainForm>(bytes)?;

@@ -86,7 +86,13 @@ fn records() -> Vec<Record> {
             accepted_at: Timestamp(7),
         })
     };
+    let info = proto::json::from_slice::<mesos::AgentInfo>(
+        br#"{"hostname":"h","resources":[{"name":"cpus","type":"SCALAR","scalar":{"value":2}}]}"#,
+    );
+    let info = info.expect("well formed");
+    let described = proto::convert::link::describe(&info, "10.0.0.1:5051", "1.2.3");
     vec![
+        Record::Described(described.expect("well formed")),
         Record::Drain(Drain { grace_max: Some(Duration::from_secs(5)), marks_gone: true }),
         executor(custom_executor(), false),
         executor(command_executor("t"), true),

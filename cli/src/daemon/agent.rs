@@ -190,6 +190,9 @@ pub(crate) struct Machine {
     /// What becomes of executors of an earlier run of the agent
     #[arg(long, env = "AGORA_RECOVER", value_enum, default_value_t = Recover::Reconnect)]
     recover: Recover,
+    /// What of hostname, domain, attributes and resources may be other than when the agent ran last
+    #[arg(long, env = "AGORA_RECONFIGURATION_POLICY", value_enum, default_value_t = ReconfigurationPolicy::Equal)]
+    reconfiguration_policy: ReconfigurationPolicy,
     /// Run tasks as the user they name
     #[arg(long, env = "AGORA_SWITCH_USER", num_args = 0..=1, default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
     switch_user: bool,
@@ -205,6 +208,15 @@ enum Recover {
     Reconnect,
     /// They are ended
     Cleanup,
+}
+
+/// What an agent may change and still be the same.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ReconfigurationPolicy {
+    /// Nothing
+    Equal,
+    /// It may have more: resources, attributes, a domain if it had none
+    Additive,
 }
 
 /// Ports, such as `[31000-31099,31200-31299]`.
@@ -288,6 +300,10 @@ impl Machine {
         options.recover = match self.recover {
             Recover::Reconnect => agent::Recover::Reconnect,
             Recover::Cleanup => agent::Recover::Cleanup,
+        };
+        options.reconfiguration_policy = match self.reconfiguration_policy {
+            ReconfigurationPolicy::Equal => agent::ReconfigurationPolicy::Equal,
+            ReconfigurationPolicy::Additive => agent::ReconfigurationPolicy::Additive,
         };
         options.switch_user = self.switch_user;
         options.max_completed_executors_per_framework = self.max_completed_executors_per_framework;

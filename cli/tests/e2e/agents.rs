@@ -1,13 +1,13 @@
 //! Agents die and come back, or do not.
 
-use crate::harness::{Daemon, PATIENCE, World, listener, until_async, web_app};
+use crate::harness::{Daemon, PATIENCE, World, free_ports, listener, until_async, web_app};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 #[tokio::test]
 async fn tasks_run_on_while_their_agent_is_away_and_move_if_it_stays_away() {
     let world = World::new();
-    let ports = crate::harness::free_ports(1);
+    let ports = free_ports(1);
     let masters = format!("127.0.0.1:{}", ports[0]);
     let flags = ["--agent_ping_timeout=1secs", "--max_agent_ping_timeouts=3"];
     let master = world.start_master("master", ports[0], &masters, &flags).await;
@@ -55,6 +55,64 @@ async fn tasks_run_on_while_their_agent_is_away_and_move_if_it_stays_away() {
     .await;
     let state = world.json(&master.address, "/state").await.expect("it leads");
     assert_eq!(state["unreachable_slaves"], 1.0, "{state}");
+}
+
+#[tokio::test]
+async fn an_agent_comes_back_as_itself_only_with_what_it_had_or_more() {
+    let world = World::new();
+    let ports = free_ports(1);
+    let masters = format!("127.0.0.1:{}", ports[0]);
+    let master = world.start_master("master", ports[0], &masters, &[]).await;
+    let with = |more: &[&str]| {
+        let root = format!("--cgroups_root={}/agent", world.cgroups_root);
+        let base = ["agent", "--ip=127.0.0.1", "--port=0"].map(str::to_owned);
+        let master = format!("--master={masters}");
+        let more = more.iter().map(ToString::to_string);
+        base.into_iter().chain([master, root]).chain(more).collect::<Vec<_>>()
+    };
+    let before = with(&["--resources=cpus:2;mem:512;disk:512;ports:[31000-31009]"]);
+    let start = async |args: Vec<String>| {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        world.start("agent", &args).await
+    };
+    let mut agent = start(before).await;
+    registered(&world, &master, 1).await;
+    let slave = async || {
+        let slaves = world.json(&master.address, "/slaves").await?;
+        let only = slaves["slaves"].as_array().filter(|all| all.len() == 1)?.first()?.clone();
+        (only["active"] == true).then_some(only)
+    };
+    let id = slave().await.expect("registered")["id"].clone();
+    agent.kill();
+
+    let more = "--resources=cpus:3;mem:512;disk:512;ports:[31000-31019]";
+    for refused in [
+        with(&[more]),
+        with(&["--resources=cpus:1;mem:512;disk:512", "--reconfiguration_policy=additive"]),
+    ] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_agora"))
+            .args(&refused)
+            .arg(format!("--work_dir={}", agent.work_dir.display()))
+            .output()
+            .expect("the binary is built");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("this is not the agent that ran here before: resources"), "{said}");
+    }
+
+    let mut agent = start(with(&[more, "--reconfiguration_policy=additive"])).await;
+    until_async("the same agent has more", PATIENCE, async || {
+        let slave = slave().await?;
+        (slave["id"] == id && slave["resources"]["cpus"] == 3.0).then_some(())
+    })
+    .await;
+    // What it became is what it is held to.
+    agent.kill();
+    let _agent = start(with(&[more])).await;
+    until_async("it is back", PATIENCE, async || {
+        slave().await.filter(|slave| slave["id"] == id).map(drop)
+    })
+    .await;
 }
 
 async fn registered(world: &World, master: &Daemon, agents: u32) {

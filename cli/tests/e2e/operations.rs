@@ -44,7 +44,9 @@ pub(crate) async fn start_agent(world: &World, masters: &str, resources: &str) -
     let masters = format!("--master={masters}");
     let root = format!("--cgroups_root={}", world.cgroups_root);
     let resources = format!("--resources={resources}");
-    let args = ["agent", "--ip=127.0.0.1", "--port=0", &masters, &root, &resources];
+    // Some come back with more.
+    let more = "--reconfiguration_policy=additive";
+    let args = ["agent", "--ip=127.0.0.1", "--port=0", &masters, &root, &resources, more];
     world.start("agent", &args).await
 }
 

@@ -221,7 +221,8 @@ pub(super) fn framework_from_wire(
     framework::from_payload(&payload_of(&wire.info))
 }
 
-pub(super) fn description_to_wire(description: &AgentDescription) -> wire::AgentDescription {
+/// The form that goes over the wire and to disk.
+pub fn description_to_wire(description: &AgentDescription) -> wire::AgentDescription {
     wire::AgentDescription {
         info: bytes_of(&description.info),
         address: description.address.to_string(),
@@ -230,9 +231,7 @@ pub(super) fn description_to_wire(description: &AgentDescription) -> wire::Agent
 }
 
 /// The resources and the host name are those of the `AgentInfo`.
-pub(super) fn description_from_wire(
-    wire: wire::AgentDescription,
-) -> Result<AgentDescription, Malformed> {
+pub fn description_from_wire(wire: wire::AgentDescription) -> Result<AgentDescription, Malformed> {
     let payload = payload_of(&wire.info);
     let info: AgentInfo = unpack(&payload)?;
     Ok(AgentDescription { info: payload, ..describe(&info, wire.address, wire.version)? })
