@@ -108,6 +108,6 @@ pub(crate) fn describe(
 
 /// The agent as its master books it.
 pub(crate) fn description(info: &AgentInfo, address: SocketAddr) -> AgentDescription {
-    convert::link::describe(info, address.to_string(), env!("CARGO_PKG_VERSION"))
+    convert::link::describe(info, address.to_string(), model::version::SPOKEN)
         .expect("it was made of resources that are well formed")
 }

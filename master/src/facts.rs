@@ -6,14 +6,11 @@ use std::path::PathBuf;
 
 use model::link::FaultDomain;
 use model::step::Timestamp;
+use model::version::SPOKEN;
 use proto::mesos::v1;
 use proto::mesos::v1::master_info::capability::Type as Capability;
 
 use crate::options::Options;
-
-/// The version that clients see. They compare it to decide what a master can do, and this is whose
-/// API we speak; our own version is in `git_tag`.
-const MESOS_VERSION: &str = "1.11.0";
 
 /// What clients may count on.
 pub(crate) const CAPABILITIES: [Capability; 3] =
@@ -26,7 +23,6 @@ pub(crate) struct Facts {
     pub hostname: String,
     pub cluster: Option<String>,
     pub flags: BTreeMap<String, String>,
-    pub weights: BTreeMap<String, f64>,
     pub roles: Option<Vec<String>>,
     pub domain: Option<FaultDomain>,
     pub log_file: Option<PathBuf>,
@@ -40,7 +36,6 @@ impl Facts {
             hostname: options.hostname.clone().unwrap_or_else(|| address.ip().to_string()),
             cluster: options.cluster.clone(),
             flags: options.flags.clone(),
-            weights: options.weights.clone(),
             roles: options.roles.clone(),
             domain: options.domain.clone(),
             // Requests may name it by its whole path.
@@ -62,7 +57,7 @@ impl Facts {
 
     pub(crate) fn version_info() -> v1::VersionInfo {
         v1::VersionInfo {
-            version: MESOS_VERSION.to_owned(),
+            version: SPOKEN.to_owned(),
             build_date: Some(String::new()),
             build_time: Some(0.0),
             build_user: Some(String::new()),
@@ -81,7 +76,7 @@ impl Facts {
             port: u32::from(port),
             pid: Some(format!("master@{}", self.address)),
             hostname: Some(self.hostname.clone()),
-            version: Some(MESOS_VERSION.to_owned()),
+            version: Some(SPOKEN.to_owned()),
             address: Some(v1::Address {
                 hostname: Some(self.hostname.clone()),
                 ip: Some(self.address.ip().to_string()),

@@ -26,3 +26,4 @@ pub mod rules;
 pub mod step;
 pub mod task;
 pub mod units;
+pub mod version;

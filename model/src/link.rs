@@ -25,7 +25,7 @@ pub struct AgentDescription {
     pub attributes: Attributes,
     /// Where its machine stands, if that is known.
     pub domain: Option<FaultDomain>,
-    /// The version of its program, dotted numbers.
+    /// The version that it speaks: see [`crate::version`].
     pub version: Arc<str>,
     /// Encoded `mesos.v1.AgentInfo`, all of it: attributes, domain, port. `id` set once it is known.
     pub info: Payload,

@@ -75,7 +75,7 @@ impl World {
                 resources,
                 attributes: model::resources::Attributes::default(),
                 domain: None,
-                version: "0.1.0".into(),
+                version: model::version::SPOKEN.into(),
                 info: Payload::default(),
             },
             executor_registration_timeout: Duration::from_secs(60),

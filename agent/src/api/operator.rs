@@ -185,7 +185,11 @@ pub(super) fn missing(field: &str) -> Refused {
 }
 
 fn version() -> VersionInfo {
-    VersionInfo { version: env!("CARGO_PKG_VERSION").to_owned(), ..VersionInfo::default() }
+    VersionInfo {
+        version: model::version::SPOKEN.to_owned(),
+        git_tag: Some(concat!("agora-", env!("CARGO_PKG_VERSION")).to_owned()),
+        ..VersionInfo::default()
+    }
 }
 
 fn flags(api: &Api) -> Vec<Flag> {

@@ -16,10 +16,11 @@ use crate::wire;
 /// What this program is.
 pub(super) fn version() -> Value {
     json!({
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": model::version::SPOKEN,
         "build_date": "",
         "build_time": 0.0,
         "build_user": "",
+        "git_tag": concat!("agora-", env!("CARGO_PKG_VERSION")),
     })
 }
 
