@@ -177,3 +177,73 @@ fn an_agent_that_moved_to_another_address_is_another_agent() {
     let told = world.told("a");
     assert_eq!(told[0], "shutdown: The agent's IP was 10.0.0.1 and is 10.9.9.9");
 }
+
+#[test]
+fn an_agent_that_speaks_an_old_version_or_none_is_turned_away() {
+    for (version, why) in [
+        ("0.28.2", "The agent speaks 0.28.2, which is too old for this master"),
+        ("newest", "The agent does not say what it speaks: 'newest' is no version"),
+    ] {
+        let refused = format!("shutdown: {why}");
+        let mut world = World::new();
+        world.agent_speaking("a", version);
+        assert!(world.told("a")[0].starts_with(&refused));
+        assert!(world.registry.members.agents.is_empty());
+
+        world.agent("b");
+        world.told("b");
+        world.disconnect("b");
+        world.speak("b", version);
+        world.reconnect("b");
+        assert!(world.told("b")[0].starts_with(&refused), "one that was in is asked again");
+    }
+}
+
+#[test]
+fn an_agent_that_asks_again_on_a_new_link_is_the_same_if_it_ran_nothing() {
+    let mut world = World::new();
+    world.agent("a");
+    let id = world.id("a");
+    world.framework("f");
+    world.settle();
+    world.heard("f");
+    // That its first link is broken is not known yet.
+    world.agent("a");
+    assert_eq!(world.id("a"), id);
+    assert!(world.heard("f")[0].starts_with("rescind of"), "it was to be reached by the old link");
+    world.settle();
+    world.launch("f", "a", &["t"]);
+    world.report("a", "t", TaskState::Running);
+    world.heard("f");
+
+    // Whoever has forgotten its tasks is another one.
+    world.agent("a");
+    let successor = world.id("a");
+    assert_ne!(successor, id);
+    assert_eq!(world.registry.members.agents.keys().collect::<Vec<_>>(), [&successor]);
+    let heard = world.heard("f");
+    assert!(heard.contains(&"t TASK_LOST REASON_AGENT_REMOVED".to_owned()), "{heard:?}");
+}
+
+#[test]
+fn two_agents_cannot_be_at_one_address() {
+    let mut world = World::new();
+    // Asked twice while the masters agree: the later one is there.
+    world.agrees = false;
+    world.agent("a");
+    world.agent("a");
+    world.agree();
+    let id = world.id("a");
+    assert_eq!(world.registry.members.agents.keys().collect::<Vec<_>>(), [&id]);
+
+    // One that was elsewhere on the machine takes the place of another.
+    world.agent("b");
+    world.move_agent("b", "10.0.0.1:5052");
+    world.agent("b");
+    world.disconnect("b");
+    world.move_agent("b", "10.0.0.1:5051");
+    world.reconnect("b");
+    let members = &world.registry.members.agents;
+    assert!(members.contains_key(&world.id("b")) && !members.contains_key(&id), "{members:?}");
+    assert!(!world.agent_views.contains_key(&id));
+}

@@ -16,6 +16,7 @@ use crate::state::agents::Link;
 use crate::state::{Books, Turn};
 use model::ids::{AgentId, ConnectionId, Term};
 use model::link::{AgentDescription, FromAgent, ToAgent, ip_of};
+use model::version::{AGENT_OLDEST, Version};
 
 /// A link is open; whose it is comes next.
 pub(crate) fn connected(books: &mut Books, connection: ConnectionId) {
@@ -104,6 +105,18 @@ pub(crate) fn misplaced(books: &Books, description: &AgentDescription) -> Option
                 .to_owned(),
         ),
         Some(_) | None => None,
+    }
+}
+
+/// Why an agent is not let in for what it speaks; absent if it may come in.
+pub(crate) fn outdated(description: &AgentDescription) -> Option<String> {
+    let speaks = &description.version;
+    match speaks.parse::<Version>() {
+        Err(bad) => Some(format!("The agent does not say what it speaks: {bad}")),
+        Ok(version) if version < AGENT_OLDEST => Some(format!(
+            "The agent speaks {speaks}, which is too old for this master: give it a newer program"
+        )),
+        Ok(_) => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! An agent is new and wants an id. It has it when the masters have agreed on it.
 
-use super::{DOWN, is_down, misplaced, turn_away};
+use super::{DOWN, is_down, misplaced, outdated, turn_away};
+use crate::io::CloseReason;
 use crate::state::agents::{Link, Reach};
 use crate::state::{Admission, Books, Turn};
 use model::ids::{AgentId, ConnectionId};
@@ -30,7 +31,7 @@ pub(crate) fn apply(
         turn_away(books, connection, None, DOWN.to_owned(), turn);
         return;
     }
-    if let Some(why) = misplaced(books, &description) {
+    if let Some(why) = outdated(&description).or_else(|| misplaced(books, &description)) {
         turn_away(books, connection, None, why, turn);
         return;
     }
@@ -38,12 +39,17 @@ pub(crate) fn apply(
     if let Some(former) = books.agents_by_address.get(&description.address).cloned() {
         let agent = books.agents.get_mut(&former).expect("addresses name known agents");
         let ran_nothing = agent.tasks.is_empty() && agent.executors.is_empty();
-        if agent.reach == Reach::Disconnected
+        if agent.reach != Reach::Recovered
             && ran_nothing
             && !agent.is_leaving
             && *agent.description == description
         {
-            // Its link broke before it could keep its id.
+            // Its link broke before it could keep its id, and we may not have noticed yet.
+            if let Reach::Connected(old) = agent.reach {
+                books.links.remove(&old);
+                turn.close_agent(old, CloseReason::Replaced);
+                books.rescind_offers_on(&former, turn);
+            }
             // Nor could it keep anything else.
             let (state, why) = (OperationState::Dropped, "The agent began anew");
             books.end_operations_on(&former, state, why, turn);

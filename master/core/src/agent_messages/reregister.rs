@@ -1,6 +1,6 @@
 //! An agent is back and brings what it runs.
 
-use super::{DOWN, is_down, misplaced, turn_away};
+use super::{DOWN, is_down, misplaced, outdated, turn_away, unregister};
 use crate::io::CloseReason;
 use crate::note::Note;
 use crate::state::agents::{Agent, Executor, Link, Reach};
@@ -69,10 +69,12 @@ pub(crate) fn apply(
         turn_away(books, connection, Some(id), why, turn);
         return;
     }
-    if let Some(why) = misplaced(books, &back.description) {
+    if let Some(why) = outdated(&back.description).or_else(|| misplaced(books, &back.description)) {
         turn_away(books, connection, Some(id), why, turn);
         return;
     }
+    unregister::replace(books, &back.description.address, &id, turn);
+    let known = books.agents.get(&id);
     let is_written = known.is_some_and(|known| *known.description == back.description);
     if is_written && !books.admissions.contains_key(&id) {
         admit(books, connection, *back, Was::Here, turn);

@@ -1,4 +1,5 @@
-//! An agent goes away for good. Done when the masters have agreed on it.
+//! An agent goes away for good, by its own word or because another one has its place. Done when the
+//! masters have agreed on it.
 
 use crate::state::{Books, Turn};
 use model::ids::AgentId;
@@ -10,5 +11,13 @@ pub(crate) fn apply(books: &mut Books, agent: &AgentId, turn: &mut Turn<'_>) {
     if !known.is_leaving {
         known.is_leaving = true;
         turn.propose(vec![Record::RemoveAgent { agent: agent.clone(), at: turn.now.wall }]);
+    }
+}
+
+/// Has the agent removed that was at `address` before `successor` came there: both cannot be.
+pub(crate) fn replace(books: &mut Books, address: &str, successor: &AgentId, turn: &mut Turn<'_>) {
+    let former = books.agents_by_address.get(address).filter(|former| *former != successor);
+    if let Some(former) = former.cloned() {
+        apply(books, &former, turn);
     }
 }

@@ -1,7 +1,7 @@
 //! An agent's record is applied: the admission that waits for it goes on.
 
 use crate::agent_messages::reregister::{self, Was};
-use crate::agent_messages::{DOWN, is_down, register, turn_away};
+use crate::agent_messages::{DOWN, is_down, register, turn_away, unregister};
 use crate::note::Note;
 use crate::state::agents::{Agent, Reach};
 use crate::state::timers::Due;
@@ -44,6 +44,8 @@ pub(crate) fn apply(books: &mut Books, id: &AgentId, is_void: bool, turn: &mut T
         }
         None if is_connected => {
             let entry = books.members.agents[id].clone();
+            // It may have asked twice, on two links.
+            unregister::replace(books, &entry.description.address, id, turn);
             books.insert_agent(Agent::new(&entry, Reach::Connected(connection)));
             books.connect_agent(id, connection, turn);
             books.recount_agent(id, turn);

@@ -28,6 +28,7 @@ use model::resources::Resources;
 use model::role::Role;
 use model::step::{Core, Now, Time, Timestamp};
 use model::task::{Source, Status, TaskSpec, TaskState};
+use model::version::SPOKEN;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +83,8 @@ pub(crate) struct World {
     pub(crate) answers: BTreeMap<RequestId, Result<Done, Refusal>>,
     pub(crate) agent_views: BTreeMap<AgentId, Arc<AgentView>>,
     pub(crate) rules: Arc<Rules>,
+    /// Why the master would not go on, if it has said so.
+    pub(crate) given_up: Option<String>,
     /// What is shown of answers to inverse offers.
     pub(crate) inverse_answers: Arc<Vec<InverseAnswer>>,
 }
@@ -107,6 +110,7 @@ impl World {
             agent_views: BTreeMap::new(),
             rules: Arc::default(),
             inverse_answers: Arc::default(),
+            given_up: None,
         };
         world.lead();
         world
@@ -200,6 +204,7 @@ impl World {
                 }
                 Output::View(ViewChange::SetRules(rules)) => self.rules = rules,
                 Output::View(ViewChange::SetInverseAnswers(all)) => self.inverse_answers = all,
+                Output::GiveUp { why } => self.given_up = Some(why),
                 Output::View(_)
                 | Output::Note(_)
                 | Output::OpenWatch { .. }
@@ -349,11 +354,21 @@ impl World {
     }
 
     pub(crate) fn agent_with(&mut self, name: &'static str, resources: &str) {
-        self.agent_of(name, resources, None);
+        self.agent_of(name, resources, None, SPOKEN);
     }
 
     pub(crate) fn agent_in(&mut self, name: &'static str, domain: Option<FaultDomain>) {
-        self.agent_of(name, RESOURCES, domain);
+        self.agent_of(name, RESOURCES, domain, SPOKEN);
+    }
+
+    pub(crate) fn agent_speaking(&mut self, name: &'static str, version: &str) {
+        self.agent_of(name, RESOURCES, None, version);
+    }
+
+    /// An agent speaks another version from now on.
+    pub(crate) fn speak(&mut self, name: &str, version: &str) {
+        let agent = self.agents.get_mut(name).expect("it was there");
+        agent.description.version = version.into();
     }
 
     /// An agent has another address from now on.
@@ -362,7 +377,13 @@ impl World {
         agent.description.address = address.into();
     }
 
-    fn agent_of(&mut self, name: &'static str, resources: &str, domain: Option<FaultDomain>) {
+    fn agent_of(
+        &mut self,
+        name: &'static str,
+        resources: &str,
+        domain: Option<FaultDomain>,
+        version: &str,
+    ) {
         let connection = ConnectionId(self.number());
         let next = format!("10.0.0.{}:5051", self.agents.len() + 1).into();
         let before = self.agents.get(name).map(|agent| agent.description.address.clone());
@@ -372,7 +393,7 @@ impl World {
             resources: Resources::parse(resources, &Role::any()).expect("well formed"),
             attributes: model::resources::Attributes::default(),
             domain,
-            version: "0.1.0".into(),
+            version: version.into(),
             info: Payload::default(),
         };
         let agent = FakeAgent {
