@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use master_core::{Config, Input, Master};
+use model::acl::{Acls, Heeded};
 use model::role::Role;
 use model::rules::Weight;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -108,6 +109,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         ("take part as a master", all_shut || shut.masters),
     ];
     warn_of_open_doors("master", address.ip(), &doors, options.identity.tls().is_some());
+    warn_of_vain_rules(&options.acls);
     let facts = Facts::new(&options, options.advertised(address), started_at);
     write_address(&options, address)?;
     let listed = options.whitelist.clone().map(|path| match whitelist::read(&path) {
@@ -178,6 +180,18 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     Ok(Running { address, leadership, stop, raft, served, ended })
 }
 
+/// Rules that nobody heeds keep nobody from anything, which whoever wrote them should know.
+fn warn_of_vain_rules(acls: &Acls) {
+    for action in acls.actions() {
+        let why = match action.heeded() {
+            Heeded::ByMasters => continue,
+            Heeded::OnAgents => "it is done on agents, and a master is not asked",
+            Heeded::Nowhere => "there are no resource providers that could do it",
+        };
+        tracing::warn!(action = action.name(), "--acls has rules that mean nothing here: {why}");
+    }
+}
+
 /// Tells scripts where the master listens, above all when it chose the port itself.
 fn write_address(options: &Options, address: SocketAddr) -> Result<(), StartError> {
     let path = &options.work_dir;
@@ -236,6 +250,9 @@ fn config(options: &Options) -> Result<Config, StartError> {
         agent_ping_timeout: options.agent_ping_timeout,
         agent_ping_misses_max: options.max_agent_ping_timeouts,
         agent_reregister_timeout: options.agent_reregister_timeout,
+        recovery_agent_removal_limit: options.recovery_agent_removal_limit,
+        allocator_agent_recovery_factor: options.allocator_agent_recovery_factor,
+        allocator_recovery_timeout: options.allocator_recovery_timeout,
         agent_removal_rate: options.agent_removal_rate,
         registry_gc_interval: options.registry_gc_interval,
         registry_agent_age_max: options.registry_max_agent_age,

@@ -1,5 +1,16 @@
 //! What can be allowed and refused.
 
+/// Whose rules an action is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Heeded {
+    /// Masters heed them.
+    ByMasters,
+    /// They are about what happens on agents, and masters do not ask.
+    OnAgents,
+    /// Nobody can ever do it: there are no resource providers.
+    Nowhere,
+}
+
 /// Something that somebody may do. In a file of rules each has a name, and a word for what it is done
 /// to.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -20,6 +31,16 @@ pub enum Action {
     DestroyVolume,
     /// Grow and shrink volumes of a role.
     ResizeVolume,
+    /// Have a resource provider make a block disk for a role.
+    CreateBlockDisk,
+    /// Have one take a block disk back.
+    DestroyBlockDisk,
+    /// Have one make a mounted disk for a role.
+    CreateMountDisk,
+    /// Have one take a mounted disk back.
+    DestroyMountDisk,
+    /// Have one remove a disk that was never made into another.
+    DestroyRawDisk,
     /// Read an endpoint of a path.
     GetEndpoint,
     /// See a role.
@@ -50,6 +71,10 @@ pub enum Action {
     LaunchNestedContainer,
     /// Run a session in a container of a user.
     LaunchNestedContainerSession,
+    /// Run a nested container as a user.
+    LaunchNestedContainerAsUser,
+    /// Run a session as a user.
+    LaunchNestedContainerSessionAsUser,
     /// End a nested container of a user.
     KillNestedContainer,
     /// Wait for the end of a nested container of a user.
@@ -94,6 +119,12 @@ pub enum Action {
     MarkAgentGone,
     /// Remove images that nobody uses.
     PruneImages,
+    /// See resource providers.
+    ViewResourceProvider,
+    /// Set up resource providers, and take them away.
+    ModifyResourceProviderConfig,
+    /// Declare a resource provider dead.
+    MarkResourceProviderGone,
     /// Speak to masters as one of them.
     ActAsMaster,
     /// Add and remove masters, and choose who leads.
@@ -102,7 +133,7 @@ pub enum Action {
 
 impl Action {
     /// All, each with its name in a file of rules and the word for what it is done to there.
-    pub const ALL: [(Self, &'static str, &'static str); 47] = [
+    pub const ALL: [(Self, &'static str, &'static str); 57] = [
         (Self::RegisterFramework, "register_frameworks", "roles"),
         (Self::RunTask, "run_tasks", "users"),
         (Self::TeardownFramework, "teardown_frameworks", "framework_principals"),
@@ -111,6 +142,11 @@ impl Action {
         (Self::CreateVolume, "create_volumes", "roles"),
         (Self::DestroyVolume, "destroy_volumes", "creator_principals"),
         (Self::ResizeVolume, "resize_volumes", "roles"),
+        (Self::CreateBlockDisk, "create_block_disks", "roles"),
+        (Self::DestroyBlockDisk, "destroy_block_disks", "roles"),
+        (Self::CreateMountDisk, "create_mount_disks", "roles"),
+        (Self::DestroyMountDisk, "destroy_mount_disks", "roles"),
+        (Self::DestroyRawDisk, "destroy_raw_disks", "roles"),
         (Self::GetEndpoint, "get_endpoints", "paths"),
         (Self::ViewRole, "view_roles", "roles"),
         (Self::UpdateWeight, "update_weights", "roles"),
@@ -128,6 +164,12 @@ impl Action {
         (
             Self::LaunchNestedContainerSession,
             "launch_nested_container_sessions_under_parent_with_user",
+            "users",
+        ),
+        (Self::LaunchNestedContainerAsUser, "launch_nested_containers_as_user", "users"),
+        (
+            Self::LaunchNestedContainerSessionAsUser,
+            "launch_nested_container_sessions_as_user",
             "users",
         ),
         (Self::KillNestedContainer, "kill_nested_containers", "users"),
@@ -152,6 +194,13 @@ impl Action {
         (Self::ReactivateAgent, "reactivate_agents", "agents"),
         (Self::MarkAgentGone, "mark_agents_gone", "agents"),
         (Self::PruneImages, "prune_images", "images"),
+        (Self::ViewResourceProvider, "view_resource_providers", "resource_providers"),
+        (
+            Self::ModifyResourceProviderConfig,
+            "modify_resource_provider_configs",
+            "resource_providers",
+        ),
+        (Self::MarkResourceProviderGone, "mark_resource_providers_gone", "resource_providers"),
         (Self::ActAsMaster, "act_as_masters", "masters"),
         (Self::ChangeMasters, "change_masters", "masters"),
     ];
@@ -159,5 +208,68 @@ impl Action {
     /// Its name in a file of rules.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(action, ..)| *action == self).expect("all are there").1
+    }
+
+    /// Whose rules it is for.
+    pub fn heeded(self) -> Heeded {
+        match self {
+            Self::RegisterFramework
+            | Self::RunTask
+            | Self::TeardownFramework
+            | Self::ReserveResources
+            | Self::UnreserveResources
+            | Self::CreateVolume
+            | Self::DestroyVolume
+            | Self::ResizeVolume
+            | Self::GetEndpoint
+            | Self::ViewRole
+            | Self::UpdateWeight
+            | Self::GetQuota
+            | Self::UpdateQuota
+            | Self::UpdateQuotaConfig
+            | Self::ViewFramework
+            | Self::ViewTask
+            | Self::ViewExecutor
+            | Self::ViewFlags
+            | Self::AccessMesosLog
+            | Self::SetLogLevel
+            | Self::RegisterAgent
+            | Self::UpdateMaintenanceSchedule
+            | Self::GetMaintenanceSchedule
+            | Self::StartMaintenance
+            | Self::StopMaintenance
+            | Self::GetMaintenanceStatus
+            | Self::DrainAgent
+            | Self::DeactivateAgent
+            | Self::ReactivateAgent
+            | Self::MarkAgentGone
+            | Self::ActAsMaster
+            | Self::ChangeMasters => Heeded::ByMasters,
+            Self::ViewContainer
+            | Self::AccessSandbox
+            | Self::LaunchNestedContainer
+            | Self::LaunchNestedContainerSession
+            | Self::LaunchNestedContainerAsUser
+            | Self::LaunchNestedContainerSessionAsUser
+            | Self::KillNestedContainer
+            | Self::WaitNestedContainer
+            | Self::RemoveNestedContainer
+            | Self::AttachContainerInput
+            | Self::AttachContainerOutput
+            | Self::LaunchStandaloneContainer
+            | Self::KillStandaloneContainer
+            | Self::WaitStandaloneContainer
+            | Self::RemoveStandaloneContainer
+            | Self::ViewStandaloneContainer
+            | Self::PruneImages => Heeded::OnAgents,
+            Self::CreateBlockDisk
+            | Self::DestroyBlockDisk
+            | Self::CreateMountDisk
+            | Self::DestroyMountDisk
+            | Self::DestroyRawDisk
+            | Self::ViewResourceProvider
+            | Self::ModifyResourceProviderConfig
+            | Self::MarkResourceProviderGone => Heeded::Nowhere,
+        }
     }
 }

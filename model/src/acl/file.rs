@@ -81,6 +81,10 @@ fn read(file: File) -> Result<Acls, BadAcls> {
         let of_action = numbered.map(|(parts, number)| rule(&name, number, object, parts));
         rules.insert(*action, of_action.collect::<Result<Vec<_>, _>>()?);
     }
+    // In Mesos the rules of the older name are for both calls. Who has only those means both.
+    if let Some(of_both) = rules.get(&Action::UpdateQuota).cloned() {
+        rules.entry(Action::UpdateQuotaConfig).or_insert(of_both);
+    }
     Ok(Acls { permissive: file.permissive.unwrap_or(true), rules })
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::role::Role;
 
-pub use action::Action;
+pub use action::{Action, Heeded};
 pub use file::BadAcls;
 
 /// The principals or objects that a rule speaks of.
@@ -102,6 +102,11 @@ impl Acls {
     /// Whether any rule speaks of `action`.
     pub fn speak_of(&self, action: Action) -> bool {
         self.rules.contains_key(&action)
+    }
+
+    /// The actions that any rule speaks of.
+    pub fn actions(&self) -> impl Iterator<Item = Action> {
+        self.rules.keys().copied()
     }
 
     /// Whether `principal` may do `action` to `object`. Absent, the principal is not known, and the

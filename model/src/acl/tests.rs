@@ -98,3 +98,40 @@ fn every_action_has_a_name_of_its_own() {
     let names: BTreeSet<_> = Action::ALL.iter().map(|(action, ..)| action.name()).collect();
     assert_eq!(names.len(), Action::ALL.len());
 }
+
+#[test]
+fn every_action_of_mesos_is_known_and_who_heeds_it() {
+    let written = |(_, name, object): &(Action, &str, &str)| {
+        format!(
+            r#""{name}": [{{"principals": {{"type": "ANY"}}, "{object}": {{"type": "NONE"}}}}]"#
+        )
+    };
+    let all: Vec<String> = Action::ALL.iter().map(written).collect();
+    let acls = acls(&format!("{{{}}}", all.join(", ")));
+    for (action, name, _) in Action::ALL {
+        assert!(!acls.allow(action, Some("anybody"), Some("anything")), "{name}");
+    }
+    assert_eq!(acls.actions().count(), Action::ALL.len());
+    let mut nowhere = acls.actions().filter(|action| action.heeded() == Heeded::Nowhere);
+    let disk_or_provider = |name: &str| name.contains("_disk") || name.contains("_provider");
+    assert!(nowhere.all(|action| disk_or_provider(action.name())));
+    let on_agents = Action::LaunchNestedContainerSessionAsUser;
+    assert_eq!(on_agents.heeded(), Heeded::OnAgents);
+}
+
+#[test]
+fn rules_of_the_old_quota_call_are_for_the_new_one_too() {
+    let rule = |name: &str| {
+        format!(r#""{name}": [{{"principals": {{"type": "ANY"}}, "roles": {{"type": "NONE"}}}}]"#)
+    };
+    let (old, new) = (rule("update_quotas"), rule("update_quota_configs"));
+    for (text, may_old, may_new) in [
+        (format!("{{{old}}}"), false, false),
+        (format!("{{{new}}}"), true, false),
+        (format!(r#"{{{old}, "update_quota_configs": []}}"#), false, true),
+    ] {
+        let acls = acls(&text);
+        assert_eq!(acls.allow(Action::UpdateQuota, None, Some("web")), may_old, "{text}");
+        assert_eq!(acls.allow(Action::UpdateQuotaConfig, None, Some("web")), may_new, "{text}");
+    }
+}
