@@ -2,6 +2,7 @@
 
 use master_core::{MinAllocatable, RemovalRate, Sorter};
 use model::acl::Acls;
+use model::amount::Milli;
 use model::link::FaultDomain;
 use model::rate_limits::RateLimits;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +46,13 @@ pub struct Options {
     pub max_agent_ping_timeouts: u32,
     /// How long an agent may take to come back after a change of leader.
     pub agent_reregister_timeout: Duration,
+    /// Which part of the agents may stay away then, in thousandths; if it is more, the master ends.
+    pub recovery_agent_removal_limit: Milli,
+    /// Which part of the agents must be back before roles with quota are offered anything by a new
+    /// leader, in thousandths.
+    pub allocator_agent_recovery_factor: Milli,
+    /// How long such roles wait for that.
+    pub allocator_recovery_timeout: Duration,
     /// How fast agents out of contact are given up towards frameworks that do not know what it means to
     /// be out of contact; absent: at once.
     pub agent_removal_rate: Option<RemovalRate>,
@@ -58,7 +66,7 @@ pub struct Options {
     pub offer_timeout: Option<Duration>,
     /// The only roles frameworks may have; absent: all.
     pub roles: Option<Vec<String>>,
-    /// Shares of roles relative to others; 1 if not told.
+    /// Weights of roles in a cluster for which none were ever set.
     pub weights: BTreeMap<String, f64>,
     /// The least that is worth an offer.
     pub min_allocatable: MinAllocatable,
@@ -135,6 +143,9 @@ impl Default for Options {
             agent_ping_timeout: Duration::from_secs(15),
             max_agent_ping_timeouts: 5,
             agent_reregister_timeout: Duration::from_secs(600),
+            recovery_agent_removal_limit: Milli::units(1),
+            allocator_agent_recovery_factor: Milli(800),
+            allocator_recovery_timeout: Duration::from_secs(600),
             agent_removal_rate: None,
             registry_gc_interval: Duration::from_secs(15 * 60),
             registry_max_agent_age: Duration::from_secs(14 * 86_400),

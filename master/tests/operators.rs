@@ -114,7 +114,8 @@ async fn quota_is_set_and_shown_in_all_ways() {
     let delete = || master.http.delete(master.url("/quota/dev")).send();
     assert_eq!(delete().await.expect("an answer").status(), 200);
     assert_eq!(delete().await.expect("an answer").status(), 400);
-    assert_eq!(master.get("/quota").await, json!({}));
+    let reset = json!({"configs": [{"role": "dev"}, {"role": "web"}]});
+    assert_eq!(master.get("/quota").await, reset, "that they had one is to be seen");
 }
 
 /// The first agent, once it is drained.

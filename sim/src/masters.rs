@@ -110,6 +110,7 @@ impl World {
                     self.send(connection, Arrival::AtAgent(input), false);
                 }
                 Output::Outdated { .. } => self.finds_out(at),
+                Output::GiveUp { why } => unreachable!("here all agents may stay away: {why}"),
                 Output::Answer { result: Ok(_), .. } | Output::OpenWatch { .. } => {}
                 Output::Note(note) => {
                     if is_leader {

@@ -5,6 +5,7 @@ use super::{addresses, asked_to_end, say_bound};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use master::{MinAllocatable, RemovalRate, Sorter};
+use model::amount::Milli;
 use model::link::FaultDomain;
 use model::units::parse_duration;
 use std::net::IpAddr;
@@ -89,15 +90,29 @@ pub(crate) struct Tuning {
     /// How long changes are gathered before offers are made of them
     #[arg(long, env = "AGORA_ALLOCATION_BATCHING_WINDOW", value_parser = parse_duration, default_value = "20ms")]
     allocation_batching_window: Duration,
-    /// How often an agent is pinged, and how long it may take to answer
-    #[arg(long, env = "AGORA_AGENT_PING_TIMEOUT", value_parser = parse_duration, default_value = "15secs")]
+    /// How often an agent is pinged, and how long it may take to answer; from 1secs to 15mins
+    #[arg(long, env = "AGORA_AGENT_PING_TIMEOUT", value_parser = ping_timeout, default_value = "15secs")]
     agent_ping_timeout: Duration,
     /// How many pings in a row may go unanswered before an agent is unreachable
     #[arg(long, env = "AGORA_MAX_AGENT_PING_TIMEOUTS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     max_agent_ping_timeouts: u32,
-    /// How long a new leader waits for an agent it knows of before that is unreachable
-    #[arg(long, env = "AGORA_AGENT_REREGISTER_TIMEOUT", value_parser = parse_duration, default_value = "10mins")]
+    /// How long a new leader waits for an agent it knows of before that is unreachable; from 10mins
+    #[arg(long, env = "AGORA_AGENT_REREGISTER_TIMEOUT", value_parser = reregister_timeout, default_value = "10mins")]
     agent_reregister_timeout: Duration,
+    /// Which part of the agents a new leader may write off that have not come back then, such as 50%
+    ///
+    /// If it were more, the master ends instead and says so: rather than that half of a cluster is gone,
+    /// the network is.
+    #[arg(long, env = "AGORA_RECOVERY_AGENT_REMOVAL_LIMIT", value_parser = percentage, default_value = "100%")]
+    recovery_agent_removal_limit: Milli,
+    /// Which part of the agents must be back before a new leader offers roles with quota anything
+    ///
+    /// Before that it is not known what they have. Roles without quota wait for nobody.
+    #[arg(long, env = "AGORA_ALLOCATOR_AGENT_RECOVERY_FACTOR", value_parser = fraction, default_value = "0.8")]
+    allocator_agent_recovery_factor: Milli,
+    /// How long roles with quota wait for that
+    #[arg(long, env = "AGORA_ALLOCATOR_RECOVERY_TIMEOUT", value_parser = parse_duration, default_value = "10mins")]
+    allocator_recovery_timeout: Duration,
     /// How fast frameworks hear of agents out of contact that take them for lost, such as 1/10mins
     ///
     /// Those that know PARTITION_AWARE are told at once, and no agent out of contact is offered. By
@@ -119,7 +134,10 @@ pub(crate) struct Tuning {
     /// Roles that frameworks may have, with commas between them; by default any
     #[arg(long, env = "AGORA_ROLES")]
     roles: Option<String>,
-    /// Weights of roles, such as web=2,batch=1; 1 for those not named
+    /// Weights of roles, such as web=2,batch=1, in a cluster for which none were ever set
+    ///
+    /// Roles that have none weigh 1. From then on weights are changed at run time, and the flag is
+    /// ignored.
     #[arg(long, env = "AGORA_WEIGHTS")]
     weights: Option<String>,
     /// The least that is worth an offer: sets of amounts with | between them, any one of which will do
@@ -157,6 +175,43 @@ pub(crate) struct Tuning {
     max_unreachable_tasks_per_framework: usize,
 }
 
+/// A ping that comes too often is load for nothing, and one that comes too rarely hides that an agent
+/// is away.
+fn ping_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = parse_duration(text).map_err(|bad| bad.to_string())?;
+    let allowed = Duration::from_secs(1)..=Duration::from_mins(15);
+    if allowed.contains(&timeout) {
+        Ok(timeout)
+    } else {
+        Err("must be from 1secs to 15mins".to_owned())
+    }
+}
+
+/// Agents that many wait for come back one after the other: if they had less time, a new leader would
+/// write off those that are on their way.
+fn reregister_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = parse_duration(text).map_err(|bad| bad.to_string())?;
+    if timeout >= Duration::from_mins(10) {
+        Ok(timeout)
+    } else {
+        Err("must be 10mins or more".to_owned())
+    }
+}
+
+/// A part of all, as a number from 0 to 1.
+fn fraction(text: &str) -> Result<Milli, String> {
+    let value = text.trim().parse::<f64>().ok().filter(|value| (0.0..=1.0).contains(value));
+    value.and_then(Milli::from_f64).ok_or_else(|| "must be a number from 0 to 1".to_owned())
+}
+
+/// A part of all, as a number of percent.
+fn percentage(text: &str) -> Result<Milli, String> {
+    let number = text.trim().strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    let number = number.filter(|number| (0.0..=100.0).contains(number));
+    let part = number.and_then(|number| Milli::from_f64(number / 100.0));
+    part.ok_or_else(|| "must be from 0% to 100%".to_owned())
+}
+
 impl Tuning {
     /// Sets these in `options`.
     pub(crate) fn apply(self, options: &mut master::Options) -> anyhow::Result<()> {
@@ -165,6 +220,9 @@ impl Tuning {
         options.agent_ping_timeout = self.agent_ping_timeout;
         options.max_agent_ping_timeouts = self.max_agent_ping_timeouts;
         options.agent_reregister_timeout = self.agent_reregister_timeout;
+        options.recovery_agent_removal_limit = self.recovery_agent_removal_limit;
+        options.allocator_agent_recovery_factor = self.allocator_agent_recovery_factor;
+        options.allocator_recovery_timeout = self.allocator_recovery_timeout;
         options.agent_removal_rate = self.agent_removal_rate_limit;
         options.registry_gc_interval = self.registry_gc_interval;
         options.registry_max_agent_age = self.registry_max_agent_age;
@@ -227,4 +285,50 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     }
     running.stop().await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        tuning: Tuning,
+    }
+
+    fn parsed(flag: &str) -> Result<Tuning, String> {
+        let only = Only::try_parse_from(["master", flag]);
+        only.map(|only| only.tuning).map_err(|bad| bad.to_string())
+    }
+
+    #[test]
+    fn times_and_parts_have_bounds() {
+        for good in [
+            "--agent-ping-timeout=1secs",
+            "--agent-ping-timeout=15mins",
+            "--agent-reregister-timeout=10mins",
+            "--recovery-agent-removal-limit=0%",
+            "--allocator-agent-recovery-factor=1",
+        ] {
+            assert!(parsed(good).is_ok(), "{good}");
+        }
+        for (bad, why) in [
+            ("--agent-ping-timeout=999ms", "must be from 1secs to 15mins"),
+            ("--agent-ping-timeout=16mins", "must be from 1secs to 15mins"),
+            ("--agent-ping-timeout=15", "'15' is not a duration"),
+            ("--agent-reregister-timeout=599secs", "must be 10mins or more"),
+            ("--max-agent-ping-timeouts=0", "0 is not in 1.."),
+            ("--recovery-agent-removal-limit=50", "must be from 0% to 100%"),
+            ("--recovery-agent-removal-limit=101%", "must be from 0% to 100%"),
+            ("--allocator-agent-recovery-factor=1.5", "must be a number from 0 to 1"),
+            ("--allocator-agent-recovery-factor=NaN", "must be a number from 0 to 1"),
+        ] {
+            let told = parsed(bad).expect_err(bad);
+            assert!(told.contains(why), "{bad}: {told}");
+        }
+        let part = parsed("--recovery-agent-removal-limit=12.5%").expect("a part");
+        assert_eq!(part.recovery_agent_removal_limit, Milli(125));
+    }
 }

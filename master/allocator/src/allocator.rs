@@ -49,6 +49,8 @@ pub struct Allocator {
     pub(crate) quotas: Quotas,
     /// Names of machines that may be offered; absent means all.
     whitelist: Option<BTreeSet<Arc<str>>>,
+    /// Whether roles with quota get nothing for now.
+    pub(crate) holds_quota: bool,
     /// How many frameworks have an own idea of the least that is worth an offer.
     pub(crate) own_leasts: usize,
     /// Agents where something changed that may lead to offers.
@@ -81,6 +83,7 @@ impl Allocator {
             roles,
             quotas,
             whitelist: None,
+            holds_quota: false,
             own_leasts: 0,
             dirty: BTreeSet::new(),
             all_dirty: false,
@@ -386,6 +389,14 @@ impl Allocator {
         }
         self.touch_all(now);
         Ok(())
+    }
+
+    /// Whether roles with quota get nothing for now, since it is not known yet what they have. Others get
+    /// what no guarantee keeps from them.
+    pub fn hold_quota(&mut self, holds: bool, now: Time) {
+        if std::mem::replace(&mut self.holds_quota, holds) != holds {
+            self.touch_all(now);
+        }
     }
 
     /// A top-level role's quota, if it has one.

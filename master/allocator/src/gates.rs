@@ -47,6 +47,9 @@ pub enum Why {
     /// The role has so much that, up to its quota's limit, too little is left to offer.
     #[error("the role's quota leaves too little for an offer")]
     QuotaLimit,
+    /// It is not known yet what the role has of its quota.
+    #[error("the role has quota, and too few agents are back since the leader changed")]
+    AgentsAwaited,
     /// What is free there is kept for roles that have not what their quota guarantees them.
     #[error("what is free on the agent is kept for guarantees of other roles")]
     Headroom,

@@ -227,6 +227,9 @@ impl Allocator {
     }
 
     fn for_role(&self, at: AgentIx, role: RoleIx) -> Result<ForRole<'_>, Why> {
+        if self.holds_quota && self.roles.quota(role).is_some() {
+            return Err(Why::AgentsAwaited);
+        }
         let what = gates::for_role(self.agents.get(at), self.roles.role(role))?;
         if self.quotas.is_empty() {
             return Ok(ForRole { what, cut: None, is_enough: false });

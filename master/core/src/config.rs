@@ -2,6 +2,7 @@
 
 use allocator::{MinAllocatable, Settings, Sorter};
 use model::acl::Acls;
+use model::amount::Milli;
 use model::link::FaultDomain;
 use model::role::Role;
 use model::rules::Weight;
@@ -19,6 +20,14 @@ pub struct Config {
     pub agent_ping_misses_max: u32,
     /// How long agents and frameworks of an earlier reign have to come back.
     pub agent_reregister_timeout: Duration,
+    /// Which part of the agents of an earlier reign may stay away when their time is up, in thousandths.
+    /// If it is more, this master gives up.
+    pub recovery_agent_removal_limit: Milli,
+    /// Which part of the agents of an earlier reign must be back before roles with quota have offers, in
+    /// thousandths.
+    pub allocator_agent_recovery_factor: Milli,
+    /// How long roles with quota wait for that.
+    pub allocator_recovery_timeout: Duration,
     /// How fast frameworks that cannot tell "out of contact" from "lost" are told of agents out of
     /// contact; absent: at once.
     pub agent_removal_rate: Option<RemovalRate>,
@@ -38,7 +47,7 @@ pub struct Config {
     pub min_allocatable: MinAllocatable,
     /// Roles that frameworks may have; absent: any.
     pub roles: Option<BTreeSet<Role>>,
-    /// Weights of roles; 1 where none is set.
+    /// Weights of roles in a cluster for which none were ever set.
     pub weights: BTreeMap<Role, Weight>,
     /// Names of resources that do not count as a share.
     pub fair_sharing_excluded: BTreeSet<Arc<str>>,
@@ -101,6 +110,9 @@ impl Default for Config {
             agent_ping_timeout: Duration::from_secs(15),
             agent_ping_misses_max: 5,
             agent_reregister_timeout: Duration::from_secs(600),
+            recovery_agent_removal_limit: Milli::units(1),
+            allocator_agent_recovery_factor: Milli(800),
+            allocator_recovery_timeout: Duration::from_secs(600),
             agent_removal_rate: None,
             registry_gc_interval: Duration::from_secs(15 * 60),
             registry_agent_age_max: Duration::from_secs(14 * 86_400),
@@ -140,7 +152,6 @@ impl Config {
             interval: self.allocation_interval,
             batching: self.allocation_batching,
             min_allocatable: self.min_allocatable.clone(),
-            weights: self.weights.clone(),
             excluded_from_shares: self.fair_sharing_excluded.clone(),
             keeps_gpus_apart: self.filter_gpu_resources,
             role_sorter: self.role_sorter,

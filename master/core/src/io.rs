@@ -160,6 +160,11 @@ pub enum Output {
         /// The term seen.
         term: Term,
     },
+    /// Stop for good, and say why: a person must look before any master goes on.
+    GiveUp {
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// Let an operator watch. The view is up to date at this place among the outputs: what it shows
     /// is the snapshot, and the notes that follow are the events.
     OpenWatch {

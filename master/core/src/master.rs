@@ -70,6 +70,7 @@ impl Core for Master {
         } else if let Some(books) = &mut self.books {
             lead(books, input, turn);
             books.settle_draining(turn);
+            books.settle_recovery(turn);
             books.publish(turn);
         } else {
             stand_by(&input, turn);

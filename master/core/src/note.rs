@@ -21,6 +21,8 @@ pub enum Note {
     },
     /// The reign is over.
     ReignEnded,
+    /// Weights were given by flags and are not used: others were set at run time.
+    WeightsIgnored,
     /// A framework is here that was not (`FRAMEWORK_ADDED`).
     FrameworkAdded(Arc<FrameworkView>),
     /// A framework is back, or has changed (`FRAMEWORK_UPDATED`).
@@ -140,6 +142,7 @@ impl Note {
         match self {
             Self::ReignBegan { .. } => "reign_began",
             Self::ReignEnded => "reign_ended",
+            Self::WeightsIgnored => "weights_ignored",
             Self::FrameworkAdded(_) => "framework_added",
             Self::FrameworkUpdated(_) => "framework_updated",
             Self::FrameworkDisconnected(_) => "framework_disconnected",

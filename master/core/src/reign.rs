@@ -10,6 +10,7 @@ use crate::state::timers::Due;
 use crate::state::{Books, Turn};
 use crate::view::{AgentCondition, FrameworkCondition, ViewChange};
 use model::ids::{Reign, RequestId, Term};
+use model::registry::Record;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ pub(crate) fn begin(
     for (role, weight) in books.rules.weights.clone() {
         books.allocator.set_weight(role, weight, turn.now.time);
     }
+    seed_weights(&books, turn);
     for (role, quota) in books.rules.quotas.clone() {
         books.set_quota(&role, &quota, turn);
     }
@@ -42,6 +44,7 @@ pub(crate) fn begin(
         books.timers.set(Due::AgentReturn(entry.id.clone()), return_by);
         books.insert_agent(Agent::new(entry, Reach::Recovered));
     }
+    books.begin_recovery(turn);
     books.timers.set(Due::RegistryGc, turn.now.time + config.registry_gc_interval);
     for away in members.unreachable.values() {
         let agent = Agent::new(&away.entry, Reach::Disconnected);
@@ -62,6 +65,20 @@ pub(crate) fn begin(
         books.show_completed(view, VecDeque::new(), turn);
     }
     books
+}
+
+/// Has the weights of the flags agreed on, if none were before. From then on operators set them at run
+/// time, and a flag that somebody forgot must not undo that.
+fn seed_weights(books: &Books, turn: &mut Turn<'_>) {
+    let (given, agreed) = (&books.config.weights, &books.rules.weights);
+    if given.is_empty() {
+        return;
+    }
+    if agreed.is_empty() {
+        turn.propose(vec![Record::SetWeights(given.clone().into_iter().collect())]);
+    } else if given.iter().any(|(role, weight)| agreed.get(role) != Some(weight)) {
+        turn.note(Note::WeightsIgnored);
+    }
 }
 
 /// Lets everybody go, who will find the next leader.

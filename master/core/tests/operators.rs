@@ -6,8 +6,9 @@ use master_core::{Done, Input, Refusal};
 use model::amount::Milli;
 use model::call::{AnswerInverseOffers, Call, Decline};
 use model::framework::Capabilities;
-use model::ids::FrameworkId;
+use model::ids::{AgentId, FrameworkId};
 use model::operator::OperatorCall;
+use model::registry::Record;
 use model::role::Role;
 use model::rules::{Drain, Machine, Quota, Standing, Unavailability, Weight, Window};
 use model::task::TaskState;
@@ -290,8 +291,14 @@ fn quota_that_cannot_be_kept_is_refused_unless_it_is_forced() {
     assert_eq!(world.operate(set(5, true)), OK);
     let why = "Role 'web' has quota already; change it with UPDATE_QUOTA";
     assert_eq!(world.operate(set(1, false)), Some(invalid(why)));
-    assert_eq!(world.operate(remove), OK);
-    assert!(world.rules.quotas.is_empty());
+    assert_eq!(world.operate(remove.clone()), OK);
+    assert_eq!(world.operate(remove), Some(invalid("Role 'web' has no quota")));
+    assert!(world.rules.quotas[&role].is_empty(), "that it was reset is to be seen");
+    assert_eq!(world.operate(set(1, false)), OK);
+    assert_eq!(world.operate(update_quota("web", Quota::default(), false)), OK);
+    assert_eq!(world.operate(update_quota("never", Quota::default(), false)), OK);
+    world.lead();
+    assert_eq!(world.rules.quotas.keys().collect::<Vec<_>>(), [&role]);
 }
 
 #[test]
@@ -457,4 +464,37 @@ fn who_cannot_be_agreed_with_is_told_to_try_again() {
     let lost = world.waiting.pop_front().expect("it was proposed");
     world.step(Input::ProposalFailed(lost));
     assert!(world.answers.values().any(|answer| *answer == Err(Refusal::NotAgreed)));
+}
+
+#[test]
+fn a_word_about_an_agent_that_has_left_meanwhile_is_a_conflict_and_leaves_nothing() {
+    let left = Some(Err(Refusal::Conflict("Agent has left the cluster meanwhile".to_owned())));
+    let last = |world: &World| world.answers.values().next_back().cloned();
+    let mut world = World::new();
+    world.agent("a");
+    let id = world.id("a");
+    assert_eq!(world.operate(OperatorCall::DeactivateAgent(id.clone())), OK);
+    world.agrees = false;
+    assert_eq!(world.operate(OperatorCall::MarkAgentGone(id.clone())), None);
+    let being_marked = Refusal::Conflict("Agent is being removed or marked".to_owned());
+    let drain = |agent: &AgentId| OperatorCall::DrainAgent {
+        agent: agent.clone(),
+        drain: Drain::default(),
+    };
+    assert_eq!(world.operate(drain(&id)), Some(Err(being_marked)));
+    assert_eq!(world.operate(OperatorCall::ReactivateAgent(id)), None);
+    world.agree();
+    assert_eq!(last(&world), left);
+
+    world.agent("b");
+    let id = world.id("b");
+    world.disconnect("b");
+    world.pass(Duration::from_secs(100));
+    assert!(world.registry.members.unreachable.contains_key(&id));
+    world.agrees = false;
+    world.waiting.push_back(vec![Record::ForgetAgents(vec![id.clone()])]);
+    assert_eq!(world.operate(drain(&id)), None);
+    world.agree();
+    assert_eq!(last(&world), left);
+    assert!(world.registry.rules.standings.is_empty(), "nobody would ever take it away");
 }

@@ -11,7 +11,8 @@ use model::acl::Action;
 use model::ids::{AgentId, FrameworkId};
 use model::link::ip_of;
 use model::operator::OperatorCall;
-use model::rules::Machine;
+use model::role::Role;
+use model::rules::{Machine, Weight};
 use proto::convert::operator::{self as convert, CallError};
 use proto::mesos::v1;
 use proto::mesos::v1::allocator::InverseOfferStatus;
@@ -280,13 +281,15 @@ fn response(api: &Api, viewer: &Viewer, kind: Type) -> Result<Response, Refused>
     Ok(response)
 }
 
-/// The weights of roles: those that were set at run time, and those that flags give to others.
+/// The weights of roles that were set.
 pub(super) fn weights(api: &Api, viewer: &Viewer) -> Vec<v1::WeightInfo> {
-    let mut all = api.facts.weights.clone();
-    let set = &api.view.rules().weights;
-    all.extend(set.iter().map(|(role, weight)| (role.to_string(), weight.as_f64())));
-    let one = |(role, weight)| v1::WeightInfo { role: Some(role), weight };
-    all.into_iter().filter(|(role, _)| viewer.sees_role(role)).map(one).collect()
+    let rules = api.view.rules();
+    let seen = rules.weights.iter().filter(|(role, _)| viewer.sees_role(role.as_str()));
+    let one = |(role, weight): (&Role, &Weight)| v1::WeightInfo {
+        role: Some(role.to_string()),
+        weight: weight.as_f64(),
+    };
+    seen.map(one).collect()
 }
 
 /// The quotas of roles that the viewer may know.

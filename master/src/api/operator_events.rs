@@ -174,6 +174,7 @@ fn message(note: &Note) -> Option<Event> {
         }
         Note::ReignBegan { .. }
         | Note::ReignEnded
+        | Note::WeightsIgnored
         | Note::FrameworkDisconnected(_)
         | Note::SubscribeRefused { .. }
         | Note::AgentReregistered(_)

@@ -62,6 +62,8 @@ struct Running {
     next: Vec<Input>,
     /// Proposals that failed come back here.
     failed: mpsc::UnboundedSender<Vec<Record>>,
+    /// Why the core wants to go on no more, if it does not.
+    given_up: Option<String>,
     /// The reign that this master has proposed to begin.
     beginning: Option<(Term, Reign, Timestamp)>,
 }
@@ -83,6 +85,7 @@ impl Driver {
             watchers: Vec::new(),
             next: Vec::new(),
             failed,
+            given_up: None,
             beginning: None,
         };
         let runtime = tokio::runtime::Handle::current();
@@ -139,6 +142,7 @@ impl Running {
                 self.ask(ask, now, &mut out);
             }
             self.perform(out);
+            fatal = fatal.or(self.given_up.take());
             if fatal.is_some() {
                 break fatal;
             }
@@ -298,6 +302,7 @@ impl Running {
                 tracing::warn!(term = term.0, "somebody has seen a later term than ours");
                 self.driver.proposer.check_leadership();
             }
+            Output::GiveUp { why } => self.given_up = Some(why),
             Output::OpenWatch { request } => self.open_watch(request),
             Output::Note(note) => {
                 self.notes.take(&note);

@@ -6,6 +6,9 @@ use model::operation::{Operation, OperationState};
 use model::task::{Status, TaskState};
 use transport::metrics::Table;
 
+const WEIGHTS_IGNORED: &str = "--weights is ignored, since other weights were set before: GET_WEIGHTS \
+                               tells them, UPDATE_WEIGHTS changes them";
+
 /// Turns notes into log lines and counters.
 pub(super) struct Notes {
     metrics: Table,
@@ -23,6 +26,7 @@ pub(super) fn is_watched(note: &Note) -> bool {
         | Note::TaskUpdated { .. } => true,
         Note::ReignBegan { .. }
         | Note::ReignEnded
+        | Note::WeightsIgnored
         | Note::FrameworkDisconnected(_)
         | Note::SubscribeRefused { .. }
         | Note::AgentReregistered(_)
@@ -57,6 +61,7 @@ impl Notes {
                 tracing::info!(name, term = term.0, agents, frameworks, "this master leads");
             }
             Note::ReignEnded => tracing::info!(name, "this master leads no more"),
+            Note::WeightsIgnored => tracing::warn!(name, "{WEIGHTS_IGNORED}"),
             Note::FrameworkAdded(framework) => {
                 count("master/messages_register_framework");
                 tracing::info!(name, framework = %framework.id, "a framework has subscribed");

@@ -222,7 +222,7 @@ pub fn quota_request(request: &QuotaRequest) -> Result<OperatorCall, CallError> 
     Ok(OperatorCall::SetQuota { role, quota, force: request.force() })
 }
 
-/// Writes all quotas: as they are, and in the old form.
+/// Writes all quotas: as they are, and in the old form, which is without those that were reset.
 pub fn quota_status(quotas: &BTreeMap<Role, Quota>) -> QuotaStatus {
     let amount = |(name, amount): (&Arc<str>, &Milli)| Resource {
         name: name.to_string(),
@@ -237,7 +237,7 @@ pub fn quota_status(quotas: &BTreeMap<Role, Quota>) -> QuotaStatus {
         ..QuotaInfo::default()
     };
     QuotaStatus {
-        infos: quotas.iter().map(info).collect(),
+        infos: quotas.iter().filter(|(_, quota)| !quota.is_empty()).map(info).collect(),
         configs: quotas.iter().map(|(role, quota)| quota_to_wire(role, quota)).collect(),
     }
 }

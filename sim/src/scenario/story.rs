@@ -76,6 +76,7 @@ impl World {
                 format!("{call} of {} is dropped: {why}", framework(self, by))
             }
             Note::ReignEnded
+            | Note::WeightsIgnored
             | Note::FrameworkUpdated(_)
             | Note::SubscribeRefused { .. }
             | Note::AgentGivenUp(_)

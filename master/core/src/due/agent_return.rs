@@ -1,11 +1,17 @@
 //! An agent of an earlier reign has not come back in time: it is out of contact.
 
+use crate::io::Output;
 use crate::state::{Books, Turn};
 use model::ids::AgentId;
 use model::registry::Record;
 
-/// Has the agent marked.
+/// Has the agent marked, unless too many have stayed away.
 pub(crate) fn apply(books: &mut Books, id: &AgentId, turn: &mut Turn<'_>) {
+    let limit = books.config.recovery_agent_removal_limit;
+    if let Some(why) = books.recovery.too_many_lost(id, limit) {
+        turn.out.push(Output::GiveUp { why });
+        return;
+    }
     mark_unreachable(books, id, turn);
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod inverse_offers;
 pub(crate) mod offer_timeout;
 pub(crate) mod orphan_operation;
 pub(crate) mod ping;
+pub(crate) mod recovery;
 pub(crate) mod registry_gc;
 
 use crate::state::timers::Due;
@@ -23,6 +24,7 @@ pub(crate) fn apply(books: &mut Books, due: &Due, turn: &mut Turn<'_>) {
         Due::Ping(agent) => ping::apply(books, agent, turn),
         Due::AgentReturn(agent) => agent_return::apply(books, agent, turn),
         Due::AgentRemoval => agent_removal::apply(books, turn),
+        Due::Recovery => recovery::apply(books, turn),
         Due::RegistryGc => registry_gc::apply(books, turn),
         Due::OrphanOperation(operation) => orphan_operation::apply(books, *operation, turn),
     }

@@ -72,9 +72,11 @@ pub(crate) fn apply(
 
 /// Whether an agent belongs to the cluster, in contact or not.
 fn check_known(books: &Books, agent: &AgentId) -> Result<(), Refusal> {
-    let is_known =
-        books.agents.contains_key(agent) || books.members.unreachable.contains_key(agent);
-    if is_known { Ok(()) } else { Err(Refusal::Invalid("Unknown agent".to_owned())) }
+    if books.members.remember(agent) {
+        Ok(())
+    } else {
+        Err(Refusal::Invalid("Unknown agent".to_owned()))
+    }
 }
 
 /// Whether a role may be used at all.

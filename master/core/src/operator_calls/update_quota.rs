@@ -38,7 +38,7 @@ pub(crate) fn set(
     force: bool,
     turn: &mut Turn<'_>,
 ) {
-    if books.rules.quotas.contains_key(&role) {
+    if has_quota(books, &role) {
         let why = format!("Role '{role}' has quota already; change it with UPDATE_QUOTA");
         turn.answer(request, Err(Refusal::Invalid(why)));
         return;
@@ -58,12 +58,17 @@ pub(crate) fn set(
 
 /// Has a role's quota taken away: REMOVE_QUOTA.
 pub(crate) fn remove(books: &mut Books, request: RequestId, role: Role, turn: &mut Turn<'_>) {
-    if !books.rules.quotas.contains_key(&role) {
+    if !has_quota(books, &role) {
         let why = format!("Role '{role}' has no quota");
         turn.answer(request, Err(Refusal::Invalid(why)));
         return;
     }
     books.propose_for(request, Record::SetQuotas(vec![(role, Quota::default())]), turn);
+}
+
+/// Whether a role has a quota that says anything.
+fn has_quota(books: &Books, role: &Role) -> bool {
+    books.rules.quotas.get(role).is_some_and(|quota| !quota.is_empty())
 }
 
 fn check(books: &Books, quotas: &[(Role, Quota)], force: bool) -> Result<(), String> {

@@ -18,8 +18,9 @@ use std::sync::Arc;
 
 /// A record is applied.
 pub(crate) fn applied(books: &mut Books, record: &Record, turn: &mut Turn<'_>) {
+    let changes_rules = books.rules.apply(record, &books.members);
     let is_void = !books.members.apply(record);
-    if books.rules.apply(record) {
+    if changes_rules {
         turn.view(ViewChange::SetRules(Arc::new(books.rules.clone())));
     }
     match record {
@@ -49,7 +50,14 @@ pub(crate) fn applied(books: &mut Books, record: &Record, turn: &mut Turn<'_>) {
         | Record::LeaseAcquire(_)
         | Record::LeaseRelease { .. } => {}
     }
-    books.answer_operator(record, Ok(Done::Ok), turn);
+    let result = if let Record::SetStanding { agent, .. } = record
+        && !books.members.remember(agent)
+    {
+        Err(Refusal::Conflict("Agent has left the cluster meanwhile".to_owned()))
+    } else {
+        Ok(Done::Ok)
+    };
+    books.answer_operator(record, result, turn);
 }
 
 /// A proposal is lost. Whoever waits for it is told to try again, and what fell due falls due again.

@@ -67,6 +67,11 @@ impl Members {
         }
     }
 
+    /// Whether the agent belongs to the cluster, in contact or not.
+    pub fn remember(&self, agent: &AgentId) -> bool {
+        self.agents.contains_key(agent) || self.unreachable.contains_key(agent)
+    }
+
     /// Whether the framework is over.
     pub fn is_completed(&self, framework: &FrameworkId) -> bool {
         self.completed.iter().any(|(entry, _)| entry.framework.id.as_ref() == Some(framework))

@@ -68,7 +68,7 @@ impl Registry {
             | Record::SetStanding { .. }
             | Record::SetSchedule(_)
             | Record::SetMachines { .. } => {
-                let changes_rules = self.rules.apply(record);
+                let changes_rules = self.rules.apply(record, &self.members);
                 if self.members.apply(record) || changes_rules {
                     Outcome::Applied
                 } else {

@@ -1,5 +1,6 @@
 //! What operators have decided about the cluster.
 
+use super::Members;
 use model::ids::AgentId;
 use model::registry::Record;
 use model::role::Role;
@@ -8,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What operators have decided.
 ///
-/// Invariants: no weight, quota or standing is kept that is the same as none; each machine that is
-/// down stands in the schedule.
+/// Invariants: no standing is kept that is the same as none; each machine that is down stands in the
+/// schedule.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Rules {
     /// Weights of roles that were set.
     pub weights: BTreeMap<Role, Weight>,
-    /// Quotas of roles that have one.
+    /// Quotas of roles that have or had one. Tools look for an empty one to see that it was reset.
     pub quotas: BTreeMap<Role, Quota>,
     /// Agents that do not simply serve.
     pub standings: BTreeMap<AgentId, Standing>,
@@ -26,7 +27,8 @@ pub struct Rules {
 
 impl Rules {
     /// Applies a record about rules, or about an agent that has one; says whether it changed anything.
-    pub fn apply(&mut self, record: &Record) -> bool {
+    /// `members` are as they were before it.
+    pub fn apply(&mut self, record: &Record, members: &Members) -> bool {
         match record {
             Record::SetWeights(weights) => {
                 self.weights.extend(weights.iter().cloned());
@@ -34,9 +36,7 @@ impl Rules {
             }
             Record::SetQuotas(quotas) => {
                 for (role, quota) in quotas {
-                    if quota.is_empty() {
-                        self.quotas.remove(role);
-                    } else {
+                    if !quota.is_empty() || self.quotas.contains_key(role) {
                         self.quotas.insert(role.clone(), quota.clone());
                     }
                 }
@@ -46,6 +46,9 @@ impl Rules {
             Record::SetStanding { agent, standing: Standing::Active }
             | Record::MarkGone { agent, .. }
             | Record::RemoveAgent { agent, .. } => self.standings.remove(agent).is_some(),
+            // It has left since this was asked for, and its id may never come back: nobody would ever
+            // take such a word away again.
+            Record::SetStanding { agent, .. } if !members.remember(agent) => false,
             // A drain under way is ended by nothing but its end: what was asked for before it was known
             // of, or comes after its end, is void.
             Record::SetStanding { agent, standing: Standing::Deactivated }

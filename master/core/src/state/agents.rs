@@ -170,6 +170,7 @@ impl Books {
         }
         self.timers.cancel(&Due::Ping(id.clone()));
         self.timers.cancel(&Due::AgentReturn(id.clone()));
+        self.recovery.settle(id);
         self.forget_inverse_answers(|agent, _| agent == id);
         self.allocator.remove_agent(id);
         Some(agent)
@@ -187,6 +188,7 @@ impl Books {
         agent.pings_unanswered = 0;
         self.links.insert(connection, Link::Agent(id.clone()));
         self.timers.cancel(&Due::AgentReturn(id.clone()));
+        self.recovery.settle(id);
         let ping_at = turn.now.time + self.config.agent_ping_timeout;
         self.timers.set(Due::Ping(id.clone()), ping_at);
         self.unpublished.agent(id);

@@ -6,6 +6,7 @@ mod inverse_offers;
 pub(crate) mod offers;
 pub(crate) mod operations;
 pub(crate) mod publish;
+pub(crate) mod recovery;
 pub(crate) mod removals;
 pub(crate) mod resources;
 mod rules;
@@ -32,6 +33,7 @@ use model::rng::Rng;
 use model::step::Now;
 use operations::Operation;
 use publish::Unpublished;
+use recovery::Recovery;
 use removals::Removals;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -125,6 +127,7 @@ pub(crate) struct Books {
     /// Operations that their agent has not reported, or whose framework has not kept the report.
     pub(crate) operations: BTreeMap<OperationUuid, Operation>,
     pub(crate) allocator: Allocator,
+    pub(crate) recovery: Recovery,
     /// Agents out of contact that some frameworks do not know of yet.
     pub(crate) removals: Removals,
     pub(crate) timers: Timers,
@@ -171,6 +174,7 @@ impl Books {
             inverse_answers: BTreeMap::new(),
             operations: BTreeMap::new(),
             allocator,
+            recovery: Recovery::default(),
             removals: Removals::default(),
             timers: Timers::default(),
             unpublished: Unpublished::default(),

@@ -21,6 +21,8 @@ pub(crate) enum Due {
     AgentReturn(AgentId),
     /// Frameworks may hear of the next agent that it is lost.
     AgentRemoval,
+    /// Roles with quota have waited long enough for agents of an earlier reign.
+    Recovery,
     /// Former agents may have been remembered for long enough.
     RegistryGc,
     /// Nobody has come to keep the report of an operation.
