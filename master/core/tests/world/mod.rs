@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod agents;
 mod descriptions;
 pub(crate) mod operations;
 mod tasks;
@@ -18,7 +19,7 @@ use model::ids::{
     AgentId, ConnectionId, FrameworkId, OfferId, Reign, RequestId, StreamId, TaskId, Term, UpdateId,
 };
 use model::link::{
-    AgentDescription, FaultDomain, FromAgent, Launch, LiveOperation, LiveTask, Reregister, ToAgent,
+    AgentDescription, FromAgent, Launch, LiveOperation, LiveTask, Reregister, ToAgent,
 };
 use model::operation::{OperationState, OperationStatus};
 use model::operator::OperatorCall;
@@ -28,7 +29,6 @@ use model::resources::Resources;
 use model::role::Role;
 use model::step::{Core, Now, Time, Timestamp};
 use model::task::{Source, Status, TaskSpec, TaskState};
-use model::version::SPOKEN;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -346,69 +346,6 @@ impl World {
             ToAgent::Shutdown { why } => format!("shutdown: {why}"),
         };
         agent.heard.push(line);
-    }
-
-    /// An agent comes up with the usual resources.
-    pub(crate) fn agent(&mut self, name: &'static str) {
-        self.agent_with(name, RESOURCES);
-    }
-
-    pub(crate) fn agent_with(&mut self, name: &'static str, resources: &str) {
-        self.agent_of(name, resources, None, SPOKEN);
-    }
-
-    pub(crate) fn agent_in(&mut self, name: &'static str, domain: Option<FaultDomain>) {
-        self.agent_of(name, RESOURCES, domain, SPOKEN);
-    }
-
-    pub(crate) fn agent_speaking(&mut self, name: &'static str, version: &str) {
-        self.agent_of(name, RESOURCES, None, version);
-    }
-
-    /// An agent speaks another version from now on.
-    pub(crate) fn speak(&mut self, name: &str, version: &str) {
-        let agent = self.agents.get_mut(name).expect("it was there");
-        agent.description.version = version.into();
-    }
-
-    /// An agent has another address from now on.
-    pub(crate) fn move_agent(&mut self, name: &str, address: &str) {
-        let agent = self.agents.get_mut(name).expect("it was there");
-        agent.description.address = address.into();
-    }
-
-    fn agent_of(
-        &mut self,
-        name: &'static str,
-        resources: &str,
-        domain: Option<FaultDomain>,
-        version: &str,
-    ) {
-        let connection = ConnectionId(self.number());
-        let next = format!("10.0.0.{}:5051", self.agents.len() + 1).into();
-        let before = self.agents.get(name).map(|agent| agent.description.address.clone());
-        let description = AgentDescription {
-            hostname: name.into(),
-            address: before.unwrap_or(next),
-            resources: Resources::parse(resources, &Role::any()).expect("well formed"),
-            attributes: model::resources::Attributes::default(),
-            domain,
-            version: version.into(),
-            info: Payload::default(),
-        };
-        let agent = FakeAgent {
-            id: AgentId::new("none-yet").expect("an id"),
-            connection,
-            total: description.resources.clone(),
-            loses_operations: false,
-            operations: Vec::new(),
-            description: description.clone(),
-            tasks: BTreeMap::new(),
-            heard: Vec::new(),
-        };
-        self.agents.insert(name, agent);
-        self.step(Input::AgentConnected { connection });
-        self.say(name, FromAgent::Register(description));
     }
 
     /// An agent says something on its link.
