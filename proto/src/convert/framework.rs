@@ -48,12 +48,16 @@ pub fn from_payload(info: &Payload) -> Result<Framework, Malformed> {
     from_wire(unpack(info)?)
 }
 
-/// All that is known of a framework, in the wire's form, with its id and its principal, which may have
-/// become known only after it has described itself.
+/// All that is known of a framework, in the wire's form. Its id and its principal may have become known
+/// only after it has described itself; user and checkpoint stay as they were, whatever it says later.
 pub fn to_wire(framework: &Framework) -> FrameworkInfo {
     let mut info: FrameworkInfo = unpack_own(&framework.info);
     if let Some(id) = &framework.id {
         info.id = Some(id.into());
+    }
+    info.user = framework.user.to_string();
+    if info.checkpoint() != framework.checkpoint {
+        info.checkpoint = Some(framework.checkpoint);
     }
     info.principal = framework.principal.as_deref().map(str::to_owned);
     info
@@ -213,6 +217,16 @@ mod tests {
         assert_eq!(wire.id.as_ref().map(|id| id.value.as_str()), Some("f-0000"));
         let back = from_payload(&to_payload(&framework)).expect("well formed");
         assert_eq!(back.id, framework.id);
+    }
+
+    #[test]
+    fn user_and_checkpoint_are_those_that_are_known() {
+        let framework = from_wire(info()).expect("well formed");
+        let kept = Framework { user: "other".into(), checkpoint: true, ..framework };
+        let wire = to_wire(&kept);
+        assert_eq!((wire.user.as_str(), wire.checkpoint()), ("other", true));
+        let back = from_payload(&to_payload(&kept)).expect("well formed");
+        assert_eq!((back.user, back.checkpoint), (kept.user, true));
     }
 
     #[test]
