@@ -2,50 +2,9 @@
 
 mod common;
 
-use common::{Alone, FakeAgent};
+use common::{Alone, FakeAgent, Operator, operators};
 use model::link::ToAgent;
-use proto::mesos::v1::master::{Call, Response};
 use serde_json::{Value, json};
-use transport::http::{Encoding, decode};
-
-/// An operator who writes in one encoding.
-struct Operator<'a> {
-    master: &'a Alone,
-    encoding: Encoding,
-}
-
-impl Operator<'_> {
-    /// Sends a call and returns status and body: what was said of a refusal, or the answer in JSON.
-    async fn call(&self, call: &Value) -> (u16, Value) {
-        let message: Call =
-            decode(Encoding::Json, call.to_string().as_bytes(), "Call").expect("a call");
-        let mime = self.encoding.mime();
-        let request = self.master.http.post(self.master.url("/api/v1")).header("accept", mime);
-        let request = request.header("content-type", mime).body(self.encoding.encode(&message));
-        let answer = request.send().await.expect("an answer");
-        let status = answer.status().as_u16();
-        let body = answer.bytes().await.expect("a body");
-        if status != 200 || body.is_empty() {
-            return (status, String::from_utf8_lossy(&body).into_owned().into());
-        }
-        let response: Response = decode(self.encoding, &body, "Response").expect("an answer");
-        (status, proto::json::to_value(&response))
-    }
-
-    async fn done(&self, call: Value) {
-        assert_eq!(self.call(&call).await, (200, json!("")), "{call}");
-    }
-
-    async fn refused(&self, call: Value, status: u16, why: &str) {
-        assert_eq!(self.call(&call).await, (status, json!(why)), "{call}");
-    }
-}
-
-async fn operators<S: AsyncFn(Operator<'_>)>(master: &Alone, story: S) {
-    for encoding in [Encoding::Json, Encoding::Protobuf] {
-        story(Operator { master, encoding }).await;
-    }
-}
 
 #[tokio::test]
 async fn weights_are_set_and_shown_in_both_ways() {

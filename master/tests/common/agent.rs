@@ -2,15 +2,20 @@
 
 use std::net::SocketAddr;
 
-use model::ids::{AgentId, Term, UpdateId};
-use model::link::{FromAgent, ToAgent};
+use model::framework::Framework;
+use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, Term, UpdateId};
+use model::link::{
+    AgentDescription, FromAgent, Launch, LiveExecutor, LiveTask, Reregister, ToAgent,
+};
 use model::operation::{OperationState, OperationStatus};
+use model::step::Timestamp;
+use model::task::{ExecutorSpec, Source, Status, TaskState};
 use proto::agora::v1::agent_link_client::AgentLinkClient;
 use proto::agora::v1::{AgentFrame, MasterFrame};
 use proto::convert::link;
 use proto::mesos::v1::{AgentInfo, Resource, value};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use transport::auth::Credential;
@@ -22,11 +27,14 @@ use super::SOON;
 pub struct FakeAgent {
     to_master: mpsc::Sender<AgentFrame>,
     from_master: Streaming<MasterFrame>,
+    pub description: AgentDescription,
+    /// What it was told when it was let in.
+    pub greeting: ToAgent,
     pub id: AgentId,
     pub term: Term,
 }
 
-fn scalar(name: &str, amount: f64) -> Resource {
+pub fn scalar(name: &str, amount: f64) -> Resource {
     Resource {
         name: name.to_owned(),
         r#type: value::Type::Scalar as i32,
@@ -45,6 +53,21 @@ fn ports() -> Resource {
     }
 }
 
+/// What an agent says of itself that listens on `port`.
+pub fn agent_info(port: u16) -> AgentInfo {
+    AgentInfo {
+        hostname: "localhost".to_owned(),
+        port: Some(port.into()),
+        resources: vec![
+            scalar("cpus", 4.0),
+            scalar("mem", 1_024.0),
+            scalar("disk", 1_024.0),
+            ports(),
+        ],
+        ..AgentInfo::default()
+    }
+}
+
 impl FakeAgent {
     /// Registers at the leading master.
     pub async fn registered(master: SocketAddr) -> Self {
@@ -58,39 +81,106 @@ impl FakeAgent {
 
     /// Registers as one that listens on `port`: two on the same would be one and the same.
     pub async fn registered_on(master: SocketAddr, who: Option<Credential>, port: u16) -> Self {
+        Self::register(master, who, &agent_info(port)).await.expect("let in")
+    }
+
+    /// Registers as one that is like this.
+    pub async fn registered_with(master: SocketAddr, info: &AgentInfo) -> Self {
+        Self::register(master, None, info).await.expect("let in")
+    }
+
+    /// Tries to register; an error is why it was turned away.
+    pub async fn register(
+        master: SocketAddr,
+        who: Option<Credential>,
+        info: &AgentInfo,
+    ) -> Result<Self, String> {
+        let address = format!("127.0.0.1:{}", info.port.unwrap_or_default());
+        let description = link::describe(info, address, "1.11.0").expect("whole");
+        let first = FromAgent::Register(description.clone());
+        Self::connect(master, who, description, &first).await
+    }
+
+    /// Comes back, as one who has seen no master of a later term.
+    pub async fn reregistered(master: SocketAddr, back: Reregister) -> Self {
+        let description = back.description.clone();
+        let first = FromAgent::Reregister(Box::new(back));
+        Self::connect(master, None, description, &first).await.expect("let in")
+    }
+
+    /// Opens a link and says the first word.
+    async fn connect(
+        master: SocketAddr,
+        who: Option<Credential>,
+        description: AgentDescription,
+        first: &FromAgent,
+    ) -> Result<Self, String> {
         let (to_master, frames) = mpsc::channel(16);
         let channel =
             transport::grpc::channel(&master.to_string(), &Identity::of(who)).expect("an address");
         let mut client = AgentLinkClient::new(channel);
-        let info = AgentInfo {
-            hostname: "localhost".to_owned(),
-            port: Some(port.into()),
-            resources: vec![
-                scalar("cpus", 4.0),
-                scalar("mem", 1_024.0),
-                scalar("disk", 1_024.0),
-                ports(),
-            ],
-            ..AgentInfo::default()
-        };
-        let address = format!("127.0.0.1:{port}");
-        let description = link::describe(&info, address, "1.11.0").expect("whole");
-        let register = link::agent_frame(&FromAgent::Register(description), Term(0));
-        to_master.send(register).await.expect("room");
+        to_master.send(link::agent_frame(first, Term(0))).await.expect("room");
         let connected = client.connect(ReceiverStream::new(frames));
         let connected = timeout(SOON, connected).await.expect("in time").expect("let in");
         let mut from_master = connected.into_inner();
-        let (message, term) = next(&mut from_master).await.expect("an answer");
-        let ToAgent::Registered { agent: id, .. } = message else {
-            panic!("not registered: {message:?}");
+        let by = Instant::now() + SOON;
+        let (message, term) = next(&mut from_master, by).await.expect("an answer");
+        if let ToAgent::Shutdown { why } = message {
+            return Err(why);
+        }
+        let (ToAgent::Registered { agent, .. } | ToAgent::Reregistered { agent, .. }) = &message
+        else {
+            panic!("{message:?}")
         };
-        Self { to_master, from_master, id, term }
+        let id = agent.clone();
+        Ok(Self { to_master, from_master, description, greeting: message, id, term })
+    }
+
+    /// What it says when it comes back with what it runs of `frameworks`.
+    pub fn back(&self, frameworks: Vec<Framework>, tasks: Vec<LiveTask>) -> Reregister {
+        let executor = |task: &LiveTask| {
+            let executor = ExecutorSpec {
+                id: task.executor.clone(),
+                is_default: false,
+                resources: model::resources::Resources::none(),
+                user: None,
+                shutdown_grace: None,
+                info: model::payload::Payload::default(),
+            };
+            let container = ContainerId::new(task.executor.as_str()).expect("an id");
+            LiveExecutor { framework: task.framework.clone(), executor, container }
+        };
+        Reregister {
+            agent: self.id.clone(),
+            description: self.description.clone(),
+            frameworks,
+            executors: tasks.iter().map(executor).collect(),
+            tasks,
+            total: self.description.resources.clone(),
+            operations: Vec::new(),
+        }
     }
 
     /// Says something.
     pub async fn say(&self, message: &FromAgent) {
         let frame = link::agent_frame(message, self.term);
         self.to_master.send(frame).await.expect("the link is up");
+    }
+
+    /// Reports a state of a task. `n` tells reports apart.
+    pub async fn report(&self, framework: &FrameworkId, task: &TaskId, state: TaskState, n: u8) {
+        let status = Status { uuid: Some(update_id(n)), ..self.status(task, state) };
+        let framework = framework.clone();
+        self.say(&FromAgent::StatusUpdate { framework, status, latest: state }).await;
+    }
+
+    /// A report of an executor on this agent, without an id.
+    pub fn status(&self, task: &TaskId, state: TaskState) -> Status {
+        Status {
+            agent: Some(self.id.clone()),
+            executor: Some(ExecutorId::new(task.as_str()).expect("an id")),
+            ..Status::new(task.clone(), state, Source::Executor, Timestamp(1_000_000))
+        }
     }
 
     /// Hears of an operation, and says that it is done. Its name is returned.
@@ -107,19 +197,58 @@ impl FakeAgent {
         name
     }
 
+    /// Must be told to launch something next.
+    pub async fn launched(&mut self) -> Launch {
+        let told = self.hear().await.expect("the link is up");
+        let ToAgent::Launch(launch) = told else { panic!("{told:?}") };
+        *launch
+    }
+
     /// The next message that is no ping; pings are answered. `None`: the link has ended.
     pub async fn hear(&mut self) -> Option<ToAgent> {
+        let by = Instant::now() + SOON;
         loop {
-            let (message, _) = next(&mut self.from_master).await?;
+            let (message, _) = next(&mut self.from_master, by).await?;
             if !matches!(message, ToAgent::Ping { .. }) {
                 return Some(message);
             }
             self.say(&FromAgent::Pong).await;
         }
     }
+
+    /// Answers pings for as long as the link is up, and takes in nothing else.
+    pub fn stay(mut self) {
+        tokio::spawn(async move {
+            while let Ok(Some(_)) = self.from_master.message().await {
+                self.say(&FromAgent::Pong).await;
+            }
+        });
+    }
 }
 
-async fn next(from_master: &mut Streaming<MasterFrame>) -> Option<(ToAgent, Term)> {
-    let frame = timeout(SOON, from_master.message()).await.expect("in time");
+/// The id of the `n`th report.
+pub fn update_id(n: u8) -> UpdateId {
+    let mut bytes = [n; 16];
+    bytes[6] = 0x40;
+    bytes[8] = 0x80;
+    UpdateId(bytes)
+}
+
+/// The first task of a launch, as it lives on its agent.
+pub fn live(launch: &Launch, state: TaskState) -> LiveTask {
+    let spec = launch.tasks[0].clone();
+    let of_command = ExecutorId::new(spec.id.as_str()).expect("an id");
+    LiveTask {
+        framework: launch.framework.id.clone().expect("masters say it"),
+        executor: launch.executor.as_ref().map_or(of_command, |executor| executor.id.clone()),
+        spec,
+        state,
+        unacknowledged: None,
+        statuses: Vec::new(),
+    }
+}
+
+async fn next(from_master: &mut Streaming<MasterFrame>, by: Instant) -> Option<(ToAgent, Term)> {
+    let frame = timeout_at(by, from_master.message()).await.expect("in time");
     Some(link::to_agent(frame.ok()??).expect("a message"))
 }

@@ -3,9 +3,11 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses its part")]
 
 mod agent;
+mod operator;
 mod scheduler;
 
-pub use agent::FakeAgent;
+pub use agent::{FakeAgent, agent_info, live, scalar, update_id};
+pub use operator::{Operator, Watch, operators};
 pub use scheduler::Scheduler;
 
 use std::net::SocketAddr;
@@ -13,10 +15,12 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use master::{Leadership, Options, Running};
+use proto::schema::Described;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::timeout;
 use transport::client::RecordStream;
+use transport::http::{Encoding, decode};
 
 /// Longer than anything here may take on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -25,7 +29,8 @@ pub const SOON: Duration = Duration::from_secs(30);
 pub struct Alone {
     pub running: Running,
     pub http: reqwest::Client,
-    _dir: TempDir,
+    options: Options,
+    dir: TempDir,
 }
 
 impl Alone {
@@ -36,14 +41,29 @@ impl Alone {
     pub async fn with(options: Options) -> Self {
         transport::install_tls_provider();
         let dir = tempfile::tempdir().expect("a directory");
-        let work_dir = dir.path().to_owned();
-        let running = master::start(Options { work_dir, ..options }).await.expect("it starts");
+        let options = Options { work_dir: dir.path().to_owned(), ..options };
+        let running = master::start(options.clone()).await.expect("it starts");
         serving(&running).await;
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("a client");
-        Self { running, http, _dir: dir }
+        Self { running, http, options, dir }
+    }
+
+    /// Stops, and begins another reign with what is in the log, on another port.
+    pub async fn restarted(self) -> Self {
+        self.restarted_with(|_| {}).await
+    }
+
+    /// As before, with other options.
+    pub async fn restarted_with(self, change: impl FnOnce(&mut Options)) -> Self {
+        let Self { running, http, mut options, dir } = self;
+        running.stop().await;
+        change(&mut options);
+        let running = master::start(options.clone()).await.expect("it starts");
+        serving(&running).await;
+        Self { running, http, options, dir }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -105,6 +125,23 @@ impl Events {
             }
         }
     }
+}
+
+/// A message that is given in JSON, as it is written in an encoding.
+pub fn written<M: Described>(encoding: Encoding, message: &Value) -> Vec<u8> {
+    let text = message.to_string().into_bytes();
+    match encoding {
+        Encoding::Json => text,
+        Encoding::Protobuf => {
+            let message: M = decode(Encoding::Json, &text, "message").expect("well formed");
+            encoding.encode(&message).to_vec()
+        }
+    }
+}
+
+/// What is refused is offered again soon.
+pub fn eager() -> Options {
+    Options { allocation_interval: Duration::from_millis(20), ..Options::default() }
 }
 
 /// A SUBSCRIBE of a new framework.
