@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Alone, Events, FakeAgent, SOON, subscribe_call};
+use common::{Alone, Events, FakeAgent, SOON, agent_info, cores_of, subscribe_call};
 use master::{Authentication, Options};
 use proto::agora::v1::agent_link_client::AgentLinkClient;
 use proto::agora::v1::raft_admin_client::RaftAdminClient;
@@ -50,6 +50,10 @@ async fn ruled() -> Alone {
 }
 
 async fn ruled_by(acls: &str) -> Alone {
+    ruled_with(acls, Options::default()).await
+}
+
+async fn ruled_with(acls: &str, options: Options) -> Alone {
     let credentials = Credentials::new(NAMES.map(named));
     let authentication = Authentication {
         credentials: Some(Arc::new(credentials)),
@@ -60,7 +64,7 @@ async fn ruled_by(acls: &str) -> Alone {
         masters: true,
     };
     let acls = Arc::new(serde_json::from_str(acls).expect("rules"));
-    Alone::with(Options { authentication, acls, ..Options::default() }).await
+    Alone::with(Options { authentication, acls, ..options }).await
 }
 
 async fn post(master: &Alone, path: &str, who: &str, body: &Value) -> reqwest::Response {
@@ -174,6 +178,69 @@ async fn everybody_sees_only_what_the_rules_show() {
     let why = "Not authorized to see the flags as principal 'web'";
     assert_eq!(get(&master, "/flags", "web").await, (403, json!(why)));
     assert_eq!(ask(&master, "web", &json!({"type": "GET_FLAGS"})).await, (403, json!(why)));
+}
+
+/// The roles that an agent's resources are kept for, by the operator API.
+fn reserved_in(resources: &Value) -> Vec<&Value> {
+    let all = resources.as_array().into_iter().flatten();
+    all.filter_map(|resource| resource["reservations"].get(0)).map(|one| &one["role"]).collect()
+}
+
+#[tokio::test]
+async fn what_is_kept_for_a_role_is_seen_by_those_who_see_the_role() {
+    const ACLS: &str = r#"{
+        "view_roles": [
+            {"principals": {"values": ["web"]}, "roles": {"values": ["*", "web"]}},
+            {"principals": {"values": ["web"]}, "roles": {"type": "NONE"}}
+        ],
+        "view_flags": [{"principals": {"values": ["web"]}, "flags": {"type": "NONE"}}]
+    }"#;
+    let cluster = Some("north".to_owned());
+    let master = ruled_with(ACLS, Options { cluster, ..Options::default() }).await;
+    let watch = json!({"type": "SUBSCRIBE"});
+    let mut of_ops = Events(RecordStream::new(post(&master, "/api/v1", "ops", &watch).await));
+    let mut of_web = Events(RecordStream::new(post(&master, "/api/v1", "web", &watch).await));
+    next_of(&mut of_ops, "SUBSCRIBED").await;
+    next_of(&mut of_web, "SUBSCRIBED").await;
+    let mut info = agent_info(5051);
+    info.resources.extend([cores_of("db", 2.0), cores_of("web", 1.0)]);
+    let who = Some(named("agent"));
+    let _agent = FakeAgent::register(master.address(), who, &info).await.expect("let in");
+    let answer = post(&master, "/api/v1/scheduler", "web", &call_in("db")).await;
+    let mut events = Events(RecordStream::new(answer));
+    next_of(&mut events, "OFFERS").await;
+
+    let (all, own) = (vec![json!("db"), json!("web")], vec![json!("web")]);
+    for (who, watching, seen) in [("ops", &mut of_ops, &all), ("web", &mut of_web, &own)] {
+        let seen: Vec<&Value> = seen.iter().collect();
+        let added = next_of(watching, "AGENT_ADDED").await["agent_added"]["agent"].clone();
+        assert_eq!(reserved_in(&added["total_resources"]), seen, "{who}");
+        let (_, answer) = ask(&master, who, &json!({"type": "GET_STATE"})).await;
+        let agent = &answer["get_state"]["get_agents"]["agents"][0];
+        assert_eq!(reserved_in(&agent["total_resources"]), seen, "{who}");
+        assert_eq!(reserved_in(&agent["agent_info"]["resources"]), seen, "{who}");
+        let framework = &answer["get_state"]["get_frameworks"]["frameworks"][0];
+        let is_everything = seen.len() == 2;
+        assert_eq!(framework.get("offered_resources").is_some(), is_everything, "{who}");
+        let offered = framework["offers"][0].get("resources");
+        assert_eq!(offered.is_some(), is_everything, "{who}");
+
+        let (_, slaves) = get(&master, "/slaves", who).await;
+        for reserved in ["reserved_resources", "reserved_resources_full"] {
+            let reserved = slaves["slaves"][0][reserved].as_object().expect("an object");
+            let roles: Vec<Value> = reserved.keys().map(|role| json!(role)).collect();
+            assert_eq!(roles.iter().collect::<Vec<_>>(), seen, "{who}");
+        }
+        let (_, roles) = get(&master, "/roles", who).await;
+        let roles = roles["roles"].as_array().expect("a list");
+        assert_eq!(roles.iter().map(|role| &role["name"]).collect::<Vec<_>>(), seen, "{who}");
+        assert_eq!(roles.last().expect("one")["reserved"]["cpus"], json!(1.0), "{who}");
+
+        let (_, state) = get(&master, "/state", who).await;
+        assert_eq!(state.get("cluster").is_some(), is_everything, "{who}");
+        let (_, summary) = get(&master, "/state-summary", who).await;
+        assert_eq!(summary["cluster"], "north", "{who}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Alone, FakeAgent, Operator, operators};
+use common::{Alone, FakeAgent, Operator, agent_info, cores_of, operators, subscribe_call};
 use model::link::ToAgent;
 use serde_json::{Value, json};
 
@@ -75,6 +75,44 @@ async fn quota_is_set_and_shown_in_all_ways() {
     assert_eq!(delete().await.expect("an answer").status(), 400);
     let reset = json!({"configs": [{"role": "dev"}, {"role": "web"}]});
     assert_eq!(master.get("/quota").await, reset, "that they had one is to be seen");
+}
+
+#[tokio::test]
+async fn a_role_has_the_sums_of_what_it_and_the_roles_below_it_have() {
+    let master = Alone::started().await;
+    let mut info = agent_info(5051);
+    info.resources.extend([cores_of("web", 1.0), cores_of("web/shop", 0.5)]);
+    let _agent = FakeAgent::registered_with(master.address(), &info).await;
+    let mut call = subscribe_call();
+    call["subscribe"]["framework_info"]["role"] = json!("web/shop");
+    let (_, mut events) = master.subscribe(&call).await;
+    let id = events.next().await.expect("an event")["subscribed"]["framework_id"].clone();
+    while events.next().await.expect("an offer")["type"] != "OFFERS" {}
+    operators(&master, async |operator| {
+        let (_, answer) = operator.call(&json!({"type": "GET_ROLES"})).await;
+        let roles = answer["get_roles"]["roles"].as_array().expect("a list").clone();
+        let names: Vec<_> = roles.iter().map(|role| &role["name"]).collect();
+        assert_eq!(names, ["web", "web/shop"]);
+        for role in &roles {
+            let amount = |of: &Value| json!([of["name"], of["type"], of["scalar"]["value"]]);
+            let sums = role["resources"].as_array().expect("a list").iter().map(amount);
+            let wanted = [("cpus", 5.5), ("disk", 1_024.0), ("mem", 1_024.0)];
+            let wanted = wanted.map(|(name, amount)| json!([name, "SCALAR", amount]));
+            assert_eq!(sums.collect::<Vec<_>>(), wanted, "{role}");
+        }
+        assert_eq!(roles[1]["frameworks"], json!([id]));
+        assert!(roles[0].get("frameworks").is_none(), "it is in the role below");
+    })
+    .await;
+    let all = master.get("/roles").await;
+    for (role, reserved) in [(&all["roles"][0], 1.5), (&all["roles"][1], 0.5)] {
+        assert_eq!(role["resources"]["cpus"], json!(5.5), "{role}");
+        assert_eq!(role["offered"]["cpus"], json!(5.5), "{role}");
+        assert_eq!(role["allocated"]["cpus"], json!(0.0), "{role}");
+        assert_eq!(role["reserved"]["cpus"], json!(reserved), "{role}");
+        let consumed = json!({"cpus": 4.0 + reserved, "disk": 1_024.0, "mem": 1_024.0});
+        assert_eq!(role["quota"]["consumed"], consumed, "{role}");
+    }
 }
 
 /// The first agent, once it is drained.

@@ -18,6 +18,7 @@ use model::role::Role;
 use model::rules::Standing;
 use model::step::Timestamp;
 use model::task::{ExecutorSpec, Status, TaskSpec, TaskState};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One change of what readers see.
@@ -155,10 +156,11 @@ pub struct FrameworkView {
     pub registered_at: Timestamp,
     /// When it last subscribed again; absent if it never did.
     pub reregistered_at: Option<Timestamp>,
-    /// What its tasks and executors use, amounts only: port numbers of different machines do not add up.
-    pub used: Resources,
-    /// What it is offered, amounts only.
-    pub offered: Resources,
+    /// What its tasks and executors use, by the role that they have it for. Amounts only: port numbers of
+    /// different machines do not add up.
+    pub used: BTreeMap<Role, Resources>,
+    /// What it is offered, by role, amounts only.
+    pub offered: BTreeMap<Role, Resources>,
 }
 
 impl FrameworkView {

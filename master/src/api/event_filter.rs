@@ -36,15 +36,20 @@ impl EventFilter {
         Some(filter)
     }
 
-    /// Whether the subscriber may hear of this.
-    pub(super) fn passes(&mut self, event: &Event) -> bool {
+    /// Whether the subscriber may hear of this. What it may not see of it is left out.
+    pub(super) fn passes(&mut self, event: &mut Event) -> bool {
         let framework = event
             .framework_added
-            .as_ref()
-            .map(|it| &it.framework.framework_info)
-            .or(event.framework_updated.as_ref().map(|it| &it.framework.framework_info));
-        if let Some(info) = framework {
-            return self.see_framework(info);
+            .as_mut()
+            .map(|it| &mut it.framework)
+            .or(event.framework_updated.as_mut().map(|it| &mut it.framework));
+        if let Some(framework) = framework {
+            self.viewer.narrow_framework(framework);
+            return self.see_framework(&framework.framework_info);
+        }
+        if let Some(added) = &mut event.agent_added {
+            self.viewer.narrow_agent(&mut added.agent);
+            return true;
         }
         if let Some(removed) = &event.framework_removed {
             let id = removed.framework_info.id.as_ref().map_or("", |id| &id.value);

@@ -244,7 +244,7 @@ fn response(api: &Api, viewer: &Viewer, kind: Type) -> Result<Response, Refused>
             Answer::GetOperations
         }
         Type::GetRoles => {
-            let roles = v0::role_messages(api, viewer, &viewer.seen(api.view.state()));
+            let roles = v0::role_messages(api, viewer, &api.view.state());
             response.get_roles = Some(response::GetRoles { roles });
             Answer::GetRoles
         }

@@ -116,7 +116,7 @@ async fn feed(watching: Watching, viewer: Viewer, encoding: Encoding, records: &
             biased;
             _ = beats.tick() => records.send(&heartbeat),
             note = notes.recv() => match note {
-                Some(note) => match message(&note).filter(|event| passes(&mut filter, event)) {
+                Some(note) => match message(&note).and_then(|event| seen(&mut filter, event)) {
                     Some(event) => records.send(&encoding.encode(&event)),
                     None => Ok(()),
                 },
@@ -129,8 +129,10 @@ async fn feed(watching: Watching, viewer: Viewer, encoding: Encoding, records: &
     }
 }
 
-fn passes(filter: &mut Option<EventFilter>, event: &Event) -> bool {
-    filter.as_mut().is_none_or(|filter| filter.passes(event))
+/// What a subscriber may hear of an event, if anything.
+fn seen(filter: &mut Option<EventFilter>, mut event: Event) -> Option<Event> {
+    let passes = filter.as_mut().is_none_or(|filter| filter.passes(&mut event));
+    passes.then_some(event)
 }
 
 /// The event that tells of a note, if there is one.

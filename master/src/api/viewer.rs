@@ -10,6 +10,7 @@ use axum::response::Response;
 use model::acl::{Acls, Action};
 use model::ids::FrameworkId;
 use proto::mesos::v1;
+use proto::mesos::v1::master::response::get_agents::Agent;
 use proto::mesos::v1::master::response::get_frameworks::Framework;
 use transport::auth::Principal;
 use transport::http::{Encoding, Refused};
@@ -115,10 +116,43 @@ impl Viewer {
         self.may(Action::ViewRole, Some(role))
     }
 
+    /// Whether they may see a resource: every role that it is reserved or given for.
+    fn sees_resource(&self, resource: &v1::Resource) -> bool {
+        let reserved = resource.reservations.iter().filter_map(|one| one.role.as_ref());
+        let in_short = resource.role.iter().filter(|role| *role != "*");
+        let given = resource.allocation_info.iter().filter_map(|info| info.role.as_ref());
+        reserved.chain(in_short).chain(given).all(|role| self.sees_role(role))
+    }
+
     /// Whether they may see all there is.
     pub(crate) fn sees_everything(&self) -> bool {
-        let all = [Action::ViewFramework, Action::ViewTask, Action::ViewExecutor];
+        let all = [Action::ViewFramework, Action::ViewTask, Action::ViewExecutor, Action::ViewRole];
         all.into_iter().all(|action| self.acls.allow_all_of(action))
+    }
+
+    /// Leaves out of an agent what they may not see.
+    pub(crate) fn narrow_agent(&self, agent: &mut Agent) {
+        self.narrow_agent_info(&mut agent.agent_info);
+        for some in [
+            &mut agent.total_resources,
+            &mut agent.allocated_resources,
+            &mut agent.offered_resources,
+        ] {
+            some.retain(|resource| self.sees_resource(resource));
+        }
+    }
+
+    fn narrow_agent_info(&self, info: &mut v1::AgentInfo) {
+        info.resources.retain(|resource| self.sees_resource(resource));
+    }
+
+    /// Leaves out of a framework what they may not see.
+    pub(crate) fn narrow_framework(&self, framework: &mut Framework) {
+        let offers = framework.offers.iter_mut().map(|offer| &mut offer.resources);
+        let own = [&mut framework.allocated_resources, &mut framework.offered_resources];
+        for some in own.into_iter().chain(offers) {
+            some.retain(|resource| self.sees_resource(resource));
+        }
     }
 
     /// Whether they may see a framework.
@@ -167,6 +201,17 @@ impl Viewer {
         state.tasks.retain(sees_task);
         state.unreachable_tasks.retain(sees_task);
         state.completed_tasks.retain(sees_task);
+        if !self.acls.allow_all_of(Action::ViewRole) {
+            for agent in &mut state.agents {
+                self.narrow_agent(Arc::make_mut(agent));
+            }
+            for info in &mut state.recovered_agents {
+                self.narrow_agent_info(Arc::make_mut(info));
+            }
+            for framework in state.frameworks.iter_mut().chain(&mut state.completed_frameworks) {
+                self.narrow_framework(Arc::make_mut(framework));
+            }
+        }
         state
     }
 }

@@ -1,5 +1,6 @@
 //! Entries of the view as messages of the operator API.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use master_core::view::{
@@ -10,6 +11,8 @@ use model::ids::AgentId;
 use model::link::AgentDescription;
 use model::offer::Offer;
 use model::payload::Payload;
+use model::resources::Resources;
+use model::role::Role;
 use model::rules::{Drain, Standing};
 use model::step::Timestamp;
 use proto::convert::resources::{self, Form};
@@ -114,10 +117,16 @@ pub(crate) fn framework(framework: &FrameworkView) -> Framework {
         registered_time: Some(time(framework.registered_at)),
         reregistered_time: framework.reregistered_at.map(time),
         unregistered_time: unregistered,
-        allocated_resources: resources::to_wire(&framework.used, Form::Both, None),
-        offered_resources: resources::to_wire(&framework.offered, Form::Both, None),
+        allocated_resources: by_role(&framework.used),
+        offered_resources: by_role(&framework.offered),
         ..Framework::default()
     }
+}
+
+/// What somebody has for several roles.
+fn by_role(all: &BTreeMap<Role, Resources>) -> Vec<v1::Resource> {
+    let one = |(role, what)| resources::to_wire(what, Form::Both, Some(role));
+    all.iter().flat_map(one).collect()
 }
 
 /// A task.

@@ -13,6 +13,7 @@ use model::task::{ExecutorSpec, Source, Status, TaskState};
 use proto::agora::v1::agent_link_client::AgentLinkClient;
 use proto::agora::v1::{AgentFrame, MasterFrame};
 use proto::convert::link;
+use proto::mesos::v1::resource::{ReservationInfo, reservation_info};
 use proto::mesos::v1::{AgentInfo, Resource, value};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -41,6 +42,16 @@ pub fn scalar(name: &str, amount: f64) -> Resource {
         scalar: Some(value::Scalar { value: amount }),
         ..Resource::default()
     }
+}
+
+/// Cores that an agent's operator keeps for a role.
+pub fn cores_of(role: &str, amount: f64) -> Resource {
+    let reservation = ReservationInfo {
+        r#type: Some(reservation_info::Type::Static as i32),
+        role: Some(role.to_owned()),
+        ..ReservationInfo::default()
+    };
+    Resource { reservations: vec![reservation], ..scalar("cpus", amount) }
 }
 
 fn ports() -> Resource {

@@ -6,7 +6,7 @@ mod agent;
 mod operator;
 mod scheduler;
 
-pub use agent::{FakeAgent, agent_info, live, scalar, update_id};
+pub use agent::{FakeAgent, agent_info, cores_of, live, scalar, update_id};
 pub use operator::{Operator, Watch, operators};
 pub use scheduler::Scheduler;
 

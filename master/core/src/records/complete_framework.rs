@@ -7,7 +7,6 @@ use crate::state::{Books, Turn};
 use crate::view::FrameworkCondition;
 use model::ids::FrameworkId;
 use model::link::ToAgent;
-use model::resources::Resources;
 use model::step::Timestamp;
 use model::task::{Reason, TaskState};
 use std::sync::Arc;
@@ -30,7 +29,7 @@ pub(crate) fn apply(books: &mut Books, id: &FrameworkId, at: Timestamp, turn: &m
         books.streams.remove(&connection);
         turn.out.push(Output::CloseScheduler { connection });
     }
-    framework.used = Resources::none();
+    framework.used.clear();
     let view = framework.view(FrameworkCondition::Completed(at));
     turn.note(Note::FrameworkRemoved(Arc::new(view.clone())));
     books.show_completed(view, framework.completed, turn);

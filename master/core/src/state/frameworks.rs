@@ -58,10 +58,10 @@ pub(crate) struct Framework {
     pub(crate) operations: BTreeMap<OperationId, OperationUuid>,
     /// What is over and still shown, oldest first.
     pub(crate) completed: VecDeque<TaskKey>,
-    /// Amounts only.
-    pub(crate) used: Resources,
-    /// Amounts only.
-    pub(crate) offered: Resources,
+    /// Amounts only, by the role that they are given for.
+    pub(crate) used: BTreeMap<Role, Resources>,
+    /// The same.
+    pub(crate) offered: BTreeMap<Role, Resources>,
 }
 
 /// What a framework wants to be offered, as it said when it subscribed or changed that.
@@ -131,8 +131,8 @@ impl Framework {
             unreachable: BTreeMap::new(),
             operations: BTreeMap::new(),
             completed: VecDeque::new(),
-            used: Resources::none(),
-            offered: Resources::none(),
+            used: BTreeMap::new(),
+            offered: BTreeMap::new(),
         }
     }
 

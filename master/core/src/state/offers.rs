@@ -3,7 +3,7 @@
 use super::timers::Due;
 use super::{Books, Turn};
 use crate::note::Note;
-use crate::state::resources::amounts;
+use crate::state::resources::{add_amounts, take_amounts};
 use crate::view::ViewChange;
 use allocator::Allocation;
 use model::event::SchedulerEvent;
@@ -36,7 +36,7 @@ impl Books {
         known.offers.insert(id.clone());
         let owner = self.frameworks.get_mut(&framework);
         let owner = owner.expect("the allocator has connected frameworks only");
-        owner.offered.add(&amounts(&resources));
+        add_amounts(&mut owner.offered, &role, &resources);
         owner.offers.insert(id.clone());
         let offer = Offer {
             id: id.clone(),
@@ -69,7 +69,7 @@ impl Books {
             agent.offers.remove(id);
         }
         if let Some(framework) = self.frameworks.get_mut(&offer.framework) {
-            framework.offered.subtract(&amounts(&offer.resources));
+            take_amounts(&mut framework.offered, &offer.role, &offer.resources);
             framework.offers.remove(id);
         }
         self.timers.cancel(&Due::OfferTimeout(id.clone()));

@@ -6,13 +6,32 @@ use model::ids::{AgentId, FrameworkId};
 use model::link::AgentDescription;
 use model::resources::{Resources, Value};
 use model::role::Role;
+use std::collections::BTreeMap;
 
 /// The scalars of `resources`: what adds up over machines.
-pub(crate) fn amounts(resources: &Resources) -> Resources {
+fn amounts(resources: &Resources) -> Resources {
     resources.filtered(|_, value| match value {
         Value::Scalar(_) => true,
         Value::Ranges(_) | Value::Set(_) => false,
     })
+}
+
+/// Books the amounts of `what` under a role.
+pub(crate) fn add_amounts(by_role: &mut BTreeMap<Role, Resources>, role: &Role, what: &Resources) {
+    let amounts = amounts(what);
+    if !amounts.is_empty() {
+        by_role.entry(role.clone()).or_default().add(&amounts);
+    }
+}
+
+/// Takes the amounts of `what` from those booked under a role.
+pub(crate) fn take_amounts(by_role: &mut BTreeMap<Role, Resources>, role: &Role, what: &Resources) {
+    if let Some(booked) = by_role.get_mut(role) {
+        booked.subtract(&amounts(what));
+        if booked.is_empty() {
+            by_role.remove(role);
+        }
+    }
 }
 
 /// What the allocator is to know of an agent beside its resources.
@@ -38,7 +57,7 @@ impl Books {
             agent.used.entry((framework.clone(), role.clone())).or_default().add(what);
         }
         if let Some(framework) = self.frameworks.get_mut(framework) {
-            framework.used.add(&amounts(what));
+            add_amounts(&mut framework.used, role, what);
         }
         self.unpublished.agent(agent);
         self.unpublished.framework(framework);
@@ -63,7 +82,7 @@ impl Books {
             }
         }
         if let Some(framework) = self.frameworks.get_mut(framework) {
-            framework.used.subtract(&amounts(what));
+            take_amounts(&mut framework.used, role, what);
         }
         self.allocator.give_back(framework, role, agent, what, None, turn.now.time);
         self.unpublished.agent(agent);
@@ -88,9 +107,9 @@ impl Books {
             }
         }
         agent.used.retain(|_, used| !used.is_empty());
-        for ((framework, _), used) in &agent.used {
+        for ((framework, role), used) in &agent.used {
             if let Some(owner) = self.frameworks.get_mut(framework) {
-                owner.used.add(&amounts(used));
+                add_amounts(&mut owner.used, role, used);
             }
             self.unpublished.framework(framework);
         }
@@ -110,9 +129,9 @@ impl Books {
     /// Books nothing as used on an agent; the allocator is told by whoever calls.
     pub(crate) fn forget_used(&mut self, id: &AgentId) {
         let Some(agent) = self.agents.get_mut(id) else { return };
-        for ((framework, _), used) in std::mem::take(&mut agent.used) {
+        for ((framework, role), used) in std::mem::take(&mut agent.used) {
             if let Some(owner) = self.frameworks.get_mut(&framework) {
-                owner.used.subtract(&amounts(&used));
+                take_amounts(&mut owner.used, &role, &used);
             }
             self.unpublished.framework(&framework);
         }

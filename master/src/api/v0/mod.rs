@@ -76,8 +76,10 @@ async fn rendered(
 ) -> Response {
     let (from, viewer) = (api.clone(), asked.viewer.clone());
     let work = move || {
-        let state = viewer.seen(from.view.state());
-        let value = render(&Seen { api: &from, viewer: &viewer, state: &state }, &parameters);
+        let all = from.view.state();
+        let state = viewer.seen(all.clone());
+        let seen = Seen { api: &from, viewer: &viewer, state: &state, all: &all };
+        let value = render(&seen, &parameters);
         transport::http::whole(&value, &parameters)
     };
     asked.answer(&api, work).await
@@ -89,6 +91,8 @@ struct Seen<'a> {
     viewer: &'a Viewer,
     /// Without what they may not see.
     state: &'a State,
+    /// With it, to count what belongs to roles that they see.
+    all: &'a State,
 }
 
 /// Renders what takes no time, however large the cluster is.
@@ -263,7 +267,7 @@ fn build() -> Map<String, Value> {
 }
 
 fn state_object(seen: &Seen<'_>) -> Value {
-    let Seen { api, viewer, state } = *seen;
+    let Seen { api, viewer, state, all: _ } = *seen;
     let facts = &api.facts;
     let master = api.master_info();
     let pid = master.pid.clone().unwrap_or_default();
@@ -311,12 +315,12 @@ fn state_object(seen: &Seen<'_>) -> Value {
     }
     if viewer.may(Action::ViewFlags, None) {
         object.insert("flags".to_owned(), json!(facts.flags));
+        if let Some(cluster) = &facts.cluster {
+            object.insert("cluster".to_owned(), json!(cluster));
+        }
         if let Some(directory) = facts.log_file.as_ref().and_then(|file| file.parent()) {
             object.insert("log_dir".to_owned(), json!(directory.display().to_string()));
         }
-    }
-    if let Some(cluster) = &facts.cluster {
-        object.insert("cluster".to_owned(), json!(cluster));
     }
     Value::Object(object)
 }

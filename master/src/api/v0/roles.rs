@@ -24,54 +24,72 @@ struct RoleParts<'a> {
 }
 
 pub(super) fn roles_object(seen: &Seen<'_>) -> Value {
-    let Seen { api, viewer, state } = *seen;
-    let (parts, weights) = (role_parts(api, viewer, state), weights(api, viewer));
+    let Seen { api, viewer, state: _, all } = *seen;
+    let (parts, weights) = (role_parts(api, viewer, all), weights(api, viewer));
     let set = api.view.rules();
-    let consumed: BTreeMap<String, Value> =
-        parts.keys().map(|name| (name.clone(), consumed(&parts, name))).collect();
-    let roles = parts.into_iter().map(|(name, of)| {
-        let quota = set.quotas.iter().find(|(role, _)| role.as_str() == name);
-        let amounts = |amounts: Option<&BTreeMap<Arc<str>, Milli>>| -> Value {
+    let seen = parts.iter().filter(|(name, _)| viewer.sees_role(name));
+    let roles = seen.map(|(name, own)| {
+        let of = with_below(&parts, name);
+        let quota = set.quotas.iter().find(|(role, _)| role.as_str() == name.as_str());
+        let promised = |amounts: Option<&BTreeMap<Arc<str>, Milli>>| -> Value {
             let one = |(name, amount): (&Arc<str>, &Milli)| (name.to_string(), amount.as_f64());
             json!(amounts.into_iter().flatten().map(one).collect::<BTreeMap<_, _>>())
         };
         let both = of.allocated.iter().chain(&of.offered).copied();
         json!({
             "name": name,
-            "weight": weights.get(&name).copied().unwrap_or(1.0),
+            "weight": weights.get(name).copied().unwrap_or(1.0),
             "quota": {
                 "role": name,
-                "guarantee": amounts(quota.map(|(_, quota)| &quota.guarantees)),
-                "limit": amounts(quota.map(|(_, quota)| &quota.limits)),
-                "consumed": consumed[&name],
+                "guarantee": promised(quota.map(|(_, quota)| &quota.guarantees)),
+                "limit": promised(quota.map(|(_, quota)| &quota.limits)),
+                "consumed": consumed(&of),
             },
             "resources": summary(both),
             "allocated": summary(of.allocated.iter().copied()),
             "offered": summary(of.offered.iter().copied()),
             "reserved": summary(of.reserved.iter().copied()),
-            "frameworks": of.frameworks,
+            "frameworks": own.frameworks,
         })
     });
     json!({"roles": roles.collect::<Value>()})
 }
 
+/// What a role has with all roles below it: what is given to these, or kept for them, is of its share.
+fn with_below<'a>(parts: &BTreeMap<String, RoleParts<'a>>, role: &str) -> RoleParts<'a> {
+    let prefix = format!("{role}/");
+    let below = parts.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix));
+    let mut sum = RoleParts::default();
+    for of in parts.get(role).into_iter().chain(below.map(|(_, of)| of)) {
+        sum.allocated.extend(&of.allocated);
+        sum.offered.extend(&of.offered);
+        sum.reserved.extend(&of.reserved);
+    }
+    sum
+}
+
 /// What counts against a role's quota: all that is reserved for it and the roles below it, and what
 /// else they are given or offered.
-fn consumed(parts: &BTreeMap<String, RoleParts<'_>>, role: &str) -> Value {
-    let is_below = |name: &str| name.strip_prefix(role).is_some_and(|rest| rest.starts_with('/'));
+fn consumed(of: &RoleParts<'_>) -> Value {
+    let unreserved = of.allocated.iter().chain(&of.offered);
+    let unreserved = unreserved.filter(|one| reserved_for(one).is_none());
+    let firm = of.reserved.iter().chain(unreserved).filter(|one| one.revocable.is_none());
+    json!(amounts(firm.copied()))
+}
+
+/// The sums of scalars, by name.
+fn amounts<'a>(all: impl Iterator<Item = &'a v1::Resource>) -> BTreeMap<&'a str, f64> {
     let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
-    for (_, of) in parts.iter().filter(|(name, _)| *name == role || is_below(name)) {
-        let unreserved = of.allocated.iter().chain(&of.offered);
-        let unreserved = unreserved.filter(|one| reserved_for(one).is_none());
-        for resource in of.reserved.iter().chain(unreserved) {
-            if resource.revocable.is_none()
-                && let Some(amount) = resource.scalar
-            {
-                *sums.entry(&resource.name).or_default() += amount.value;
-            }
+    for resource in all {
+        if let Some(amount) = resource.scalar {
+            *sums.entry(&resource.name).or_default() += amount.value;
         }
     }
-    json!(sums)
+    // Amounts have three decimals; their sums must not show more.
+    for sum in sums.values_mut() {
+        *sum = (*sum * 1_000.0).round() / 1_000.0;
+    }
+    sums
 }
 
 /// The weights that are set.
@@ -81,7 +99,8 @@ fn weights(api: &Api, viewer: &Viewer) -> BTreeMap<String, f64> {
 }
 
 /// The known roles: subscribed, allocated, reserved or weighted ones, and their ancestors; or those
-/// of the whitelist, where there is one.
+/// of the whitelist, where there is one. Of frameworks only those are named that are seen, and all that
+/// is given to any counts.
 fn role_parts<'a>(api: &Api, viewer: &Viewer, state: &'a State) -> BTreeMap<String, RoleParts<'a>> {
     let mut parts: BTreeMap<String, RoleParts<'a>> = BTreeMap::new();
     let role_of = |resource: &v1::Resource| {
@@ -91,8 +110,10 @@ fn role_parts<'a>(api: &Api, viewer: &Viewer, state: &'a State) -> BTreeMap<Stri
     for framework in &state.frameworks {
         let info = &framework.framework_info;
         let id = info.id.as_ref().map_or("", |id| id.value.as_str());
+        let is_seen = viewer.sees_framework(info);
         for role in roles_of(info) {
-            parts.entry(role.to_owned()).or_default().frameworks.insert(id);
+            let of = parts.entry(role.to_owned()).or_default();
+            of.frameworks.extend(is_seen.then_some(id));
         }
         for resource in &framework.allocated_resources {
             parts.entry(role_of(resource)).or_default().allocated.push(resource);
@@ -125,22 +146,35 @@ fn role_parts<'a>(api: &Api, viewer: &Viewer, state: &'a State) -> BTreeMap<Stri
             parts.entry(role.clone()).or_default();
         }
     }
-    parts.retain(|role, _| viewer.sees_role(role));
     parts
 }
 
 /// The roles the operator API lists: the same ones.
-pub(in super::super) fn role_messages(api: &Api, viewer: &Viewer, state: &State) -> Vec<v1::Role> {
-    let (parts, weights) = (role_parts(api, viewer, state), weights(api, viewer));
-    let role = |(name, of): (String, RoleParts<'_>)| v1::Role {
-        weight: weights.get(&name).copied().unwrap_or(1.0),
-        name,
-        frameworks: of
-            .frameworks
-            .iter()
-            .map(|id| v1::FrameworkId { value: (*id).to_owned() })
-            .collect(),
-        resources: of.allocated.iter().chain(&of.offered).map(|&one| one.clone()).collect(),
+pub(in super::super) fn role_messages(api: &Api, viewer: &Viewer, all: &State) -> Vec<v1::Role> {
+    let (parts, weights) = (role_parts(api, viewer, all), weights(api, viewer));
+    let seen = parts.iter().filter(|(name, _)| viewer.sees_role(name));
+    let role = |(name, own): (&String, &RoleParts<'_>)| {
+        let of = with_below(&parts, name);
+        let given = of.allocated.into_iter().chain(of.offered);
+        v1::Role {
+            name: name.clone(),
+            weight: weights.get(name).copied().unwrap_or(1.0),
+            frameworks: own
+                .frameworks
+                .iter()
+                .map(|id| v1::FrameworkId { value: (*id).to_owned() })
+                .collect(),
+            resources: amounts(given).into_iter().map(scalar).collect(),
+        }
     };
-    parts.into_iter().map(role).collect()
+    seen.map(role).collect()
+}
+
+fn scalar((name, value): (&str, f64)) -> v1::Resource {
+    v1::Resource {
+        name: name.to_owned(),
+        r#type: v1::value::Type::Scalar.into(),
+        scalar: Some(v1::value::Scalar { value }),
+        ..v1::Resource::default()
+    }
 }
