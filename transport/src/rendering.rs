@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 use axum::body::Bytes;
@@ -92,6 +93,7 @@ pub struct Renderers<Q> {
     queue: mpsc::Sender<(Asked<Q>, Work)>,
     /// Those who wait for answers that nobody has begun to make.
     waiting: Waiting<Q>,
+    shared: AtomicU64,
 }
 
 type Waiting<Q> = Arc<Mutex<HashMap<Asked<Q>, Vec<oneshot::Sender<Made>>>>>;
@@ -119,7 +121,12 @@ impl<Q: Clone + Eq + Hash + Send + 'static> Renderers<Q> {
                 }
             })?;
         }
-        Ok(Self { queue, waiting })
+        Ok(Self { queue, waiting, shared: AtomicU64::new(0) })
+    }
+
+    /// How many have got an answer that was made for another one who asked the same.
+    pub fn shared(&self) -> u64 {
+        self.shared.load(Ordering::Relaxed)
     }
 
     /// The answer to `question`: made by `work`, or by that of somebody else who asks the same.
@@ -136,6 +143,7 @@ impl<Q: Clone + Eq + Hash + Send + 'static> Renderers<Q> {
             let mut waiting = self.waiting.lock();
             if let Some(others) = waiting.get_mut(&asked) {
                 others.push(maker);
+                self.shared.fetch_add(1, Ordering::Relaxed);
             } else {
                 waiting.insert(asked.clone(), vec![maker]);
                 // The threads live as long as the queue does.
@@ -231,6 +239,7 @@ mod tests {
         let orders = [["a 0", "a 0", "a 0", "b 1"], ["a 1", "a 1", "a 1", "b 0"]];
         assert!(orders.iter().any(|order| *order == answers[..]), "{answers:?}");
         assert_eq!(made.load(Ordering::SeqCst), 2);
+        assert_eq!(renderers.shared(), 2);
     }
 
     #[tokio::test]

@@ -1,14 +1,24 @@
 //! Counters and gauges, told in two ways.
 //!
-//! `/metrics` is the process's Prometheus registry, which the `metrics` facade writes to.
-//! `/metrics/snapshot` is one daemon's own flat table under the names that Mesos has. Names with
-//! slashes are illegal in the former, so [`prometheus_name`] is the one place that maps them.
+//! A daemon tells its own [`Samples`]: flat under the names that Mesos has on `/metrics/snapshot`, and as
+//! Prometheus reads them on `/metrics`. There the process's registry follows, which the `metrics` facade
+//! writes to: what is no daemon's in particular, under names of ours.
+
+mod counters;
+mod samples;
+mod system;
+mod timer;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
+
+pub use counters::{Counted, Counters, KeyedCounters};
+pub use samples::Samples;
+pub use system::of_system;
+pub use timer::Timer;
 
 static REGISTRY: OnceLock<prometheus::Registry> = OnceLock::new();
 
@@ -34,6 +44,12 @@ pub fn prometheus_text() -> String {
     prometheus::TextEncoder::new()
         .encode_to_string(&registry.gather())
         .unwrap_or_else(|error| format!("# cannot write the metrics: {error}\n"))
+}
+
+/// A count as metrics have it.
+#[expect(clippy::cast_precision_loss, reason = "nothing here is counted beyond 2^53")]
+pub fn double(count: usize) -> f64 {
+    count as f64
 }
 
 /// What [`prometheus_text`] is served as.
