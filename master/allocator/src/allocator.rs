@@ -60,6 +60,10 @@ pub struct Allocator {
     pub(crate) held_back: BTreeSet<AgentIx>,
     /// When changes that wait are acted on; absent if none wait.
     pub(crate) due_at: Option<Time>,
+    /// Since when changes wait to be acted on; absent if none do.
+    pub(crate) asked_at: Option<Time>,
+    /// How long they had waited when they were, until it is told.
+    pub(crate) run_after: Option<Duration>,
     /// When everything is looked at again.
     pub(crate) full_at: Time,
     /// The latest moment that this was told.
@@ -89,6 +93,8 @@ impl Allocator {
             all_dirty: false,
             held_back: BTreeSet::new(),
             due_at: None,
+            asked_at: None,
+            run_after: None,
             full_at: now + settings.interval,
             told_at: now,
             filters_end: BTreeSet::new(),
@@ -411,9 +417,7 @@ impl Allocator {
             Some(consumed) => consumed.clone(),
             None => self.count_role(role),
         };
-        let named = self.roles.kinds.names().iter().cloned().zip(amounts.iter());
-        let named = named.filter(|(_, (_, amount))| *amount > 0);
-        named.map(|(name, (_, amount))| (name, Milli(amount))).collect()
+        self.named(&amounts)
     }
 
     /// Has only agents offered whose machines have one of these names; absent means all agents.
@@ -497,12 +501,14 @@ impl Allocator {
     pub(crate) fn touch(&mut self, agent: AgentIx, now: Time) {
         self.dirty.insert(agent);
         self.told_at = now;
+        self.asked_at.get_or_insert(now);
         self.due_at.get_or_insert(now + self.settings.batching);
     }
 
     pub(crate) fn touch_all(&mut self, now: Time) {
         self.all_dirty = true;
         self.told_at = now;
+        self.asked_at.get_or_insert(now);
         self.due_at.get_or_insert(now + self.settings.batching);
     }
 }

@@ -156,6 +156,21 @@ impl Total {
         self.amounts.subtract(amounts);
     }
 
+    /// The amounts themselves.
+    pub(crate) fn amounts(&self) -> &Amounts {
+        &self.amounts
+    }
+
+    /// What [`Self::share`] is, for people: no float decides anything.
+    #[expect(clippy::cast_precision_loss, reason = "parts of amounts, to look at")]
+    pub(crate) fn dominant(&self, held: &Amounts, kinds: &Kinds, weight: Weight) -> f64 {
+        let counting = held.iter().filter(|(kind, _)| kinds.counts_as_share[*kind]);
+        let parts = counting.map(|(kind, held)| (held, self.amounts.of(kind)));
+        let parts = parts.filter(|(held, total)| *held > 0 && *total > 0);
+        let largest = parts.map(|(held, total)| held as f64 / total as f64).fold(0.0, f64::max);
+        largest / weight.as_f64()
+    }
+
     /// Has [`Self::share`] know of all changes.
     pub(crate) fn settle(&mut self, kinds: &Kinds) {
         let totals = self.amounts.iter().zip(&kinds.counts_as_share);

@@ -97,17 +97,19 @@ impl Allocator {
         known.last_declined = Some(declined.clone());
         let filters = known.filters.entry((framework, role)).or_default();
         for gone in filters.add(declined, until) {
-            self.filters_end.remove(&(gone, agent, framework, role));
+            self.forget_end((gone, agent, framework, role));
         }
         self.frameworks.get_mut(framework).filtered_on.insert((agent, role));
-        self.filters_end.insert((until, agent, framework, role));
+        if self.filters_end.insert((until, agent, framework, role)) {
+            self.roles.filter_begins(role);
+        }
     }
 
     pub(crate) fn end_filters(&mut self, now: Time) {
         while let Some(&(until, agent, framework, role)) = self.filters_end.first()
             && until <= now
         {
-            self.filters_end.pop_first();
+            self.forget_end((until, agent, framework, role));
             let filters = &mut self.agents.get_mut(agent).filters;
             if let Some(some) = filters.get_mut(&(framework, role))
                 && some.expire(now)
@@ -143,7 +145,13 @@ impl Allocator {
     /// Indices are given out again, so no end may be left of a filter that is not there.
     fn forget_ends(&mut self, agent: AgentIx, framework: FrameworkIx, role: RoleIx, of: &Filters) {
         for filter in &of.0 {
-            self.filters_end.remove(&(filter.until, agent, framework, role));
+            self.forget_end((filter.until, agent, framework, role));
+        }
+    }
+
+    fn forget_end(&mut self, end: (Time, AgentIx, FrameworkIx, RoleIx)) {
+        if self.filters_end.remove(&end) {
+            self.roles.filter_ends(end.3);
         }
     }
 

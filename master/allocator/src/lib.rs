@@ -16,6 +16,7 @@ mod books;
 mod constraints;
 mod convert;
 mod facts;
+pub mod figures;
 mod filters;
 mod framework;
 mod gates;

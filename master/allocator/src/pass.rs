@@ -64,7 +64,7 @@ impl Allocator {
         if self.due_at.is_none_or(|due_at| due_at > now) {
             return Vec::new();
         }
-        self.due_at = None;
+        self.begin_run(now);
         if std::mem::take(&mut self.quotas.has_loosened) {
             self.dirty.append(&mut self.held_back);
         }

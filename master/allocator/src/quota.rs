@@ -168,6 +168,11 @@ impl Quotas {
         self.find(role).map(|at| &self.lines.get(at).quota)
     }
 
+    /// Who has one, by name.
+    pub(crate) fn roles(&self) -> impl Iterator<Item = &Role> {
+        self.by_role.keys()
+    }
+
     /// The first quota begins: `headroom` is what is unreserved and free.
     pub(crate) fn begin(&mut self, headroom: Amounts) {
         self.headroom = headroom;

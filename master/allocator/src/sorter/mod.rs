@@ -10,6 +10,7 @@
 
 mod lots;
 mod names;
+mod told;
 mod waits;
 mod walk;
 
@@ -95,6 +96,8 @@ pub(crate) struct Node {
     /// Of the subtree. A branch without any is not ranked.
     active_below: Active,
     active_own: Active,
+    /// Declines of its frameworks that still hold.
+    filters: usize,
     branches: BTreeSet<Rank<Branch>>,
     ranked_clients: BTreeSet<Rank<FrameworkIx>>,
     /// This node's entry in its parent's `branches`.
@@ -562,6 +565,7 @@ impl Node {
             clients: BTreeMap::new(),
             active_below: Active::default(),
             active_own: Active::default(),
+            filters: 0,
             branches: BTreeSet::new(),
             ranked_clients: BTreeSet::new(),
             rank: None,

@@ -105,7 +105,8 @@ impl Books {
             }
             prop_assert_eq!(allocator.free(agent), Some(&free));
         }
-        check_quota(allocator)
+        check_quota(allocator)?;
+        check_figures(allocator)
     }
 }
 
@@ -123,6 +124,25 @@ fn check_quota(allocator: &Allocator) -> Result<(), TestCaseError> {
         let mut anew = allocator.count_role(&of);
         anew.subtract(consumed);
         prop_assert!(anew.iter().all(|(_, difference)| difference == 0), "{of}: {anew:?}");
+    }
+    Ok(())
+}
+
+/// So are the numbers that are told.
+fn check_figures(allocator: &Allocator) -> Result<(), TestCaseError> {
+    let figures = allocator.figures();
+    let filters: usize = figures.roles.iter().map(|of| of.filters).sum();
+    prop_assert_eq!(filters, allocator.filters_end.len());
+    for (kind, of) in &figures.resources {
+        let (mut total, mut given) = (Milli::ZERO, Milli::ZERO);
+        for at in allocator.agents.indices() {
+            let agent = allocator.agents.get(at);
+            total += agent.total.scalar(kind);
+            for one in agent.given.values() {
+                given += one.what.scalar(kind);
+            }
+        }
+        prop_assert_eq!((of.total, of.given), (total, given), "{}", kind);
     }
     Ok(())
 }

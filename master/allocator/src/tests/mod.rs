@@ -8,6 +8,7 @@ use model::step::Time;
 use std::time::Duration;
 
 mod agents;
+mod figures;
 mod kinds;
 mod laws;
 mod offers;
