@@ -12,6 +12,7 @@ pub mod config;
 mod conversions;
 mod due;
 pub mod explain;
+pub mod figures;
 pub mod io;
 mod master;
 pub mod note;

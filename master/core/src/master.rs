@@ -5,7 +5,9 @@ use crate::calls::{self, subscribe};
 use crate::config::Config;
 use crate::due;
 use crate::explain::{self, Explanation};
+use crate::figures::{self, Figures};
 use crate::io::{CloseReason, Input, Output, Refusal};
+use crate::note::Note;
 use crate::operator_calls;
 use crate::records;
 use crate::reign;
@@ -46,6 +48,11 @@ impl Master {
     pub fn explain(&self, framework: &FrameworkId, now: Now) -> Option<Explanation> {
         explain::framework(self.books.as_ref()?, framework, now)
     }
+
+    /// How it stands, in numbers.
+    pub fn figures(&self) -> Figures {
+        self.books.as_deref().map(figures::of).unwrap_or_default()
+    }
 }
 
 impl Core for Master {
@@ -85,6 +92,9 @@ impl Core for Master {
         }
         if books.allocator.next_run().is_some_and(|at| at <= now.time) {
             let allocations = books.allocator.allocate(now.time);
+            if let Some(waited) = books.allocator.take_run() {
+                turn.note(Note::AllocationRan { waited, offers: allocations.len() });
+            }
             books.make_offers(allocations, turn);
             books.make_inverse_offers(turn);
         }

@@ -4,8 +4,9 @@
 use crate::view::{AgentView, FrameworkView, TaskView};
 use model::ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId, Term};
 use model::operation::{Operation, OperationState};
-use model::task::{Status, TaskState};
+use model::task::{Reason, Status, TaskState};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +44,12 @@ pub enum Note {
     /// An agent's link has ended.
     AgentDisconnected(AgentId),
     /// An agent is out of contact.
-    AgentUnreachable(AgentId),
+    AgentUnreachable {
+        /// Which.
+        agent: AgentId,
+        /// Whether it was here under this leader: else it did not come back after an earlier one.
+        was_here: bool,
+    },
     /// Frameworks that take "out of contact" for "lost" have been told of an agent.
     AgentGivenUp(AgentId),
     /// An agent came back before such frameworks were told of it.
@@ -54,7 +60,12 @@ pub enum Note {
         count: usize,
     },
     /// An agent is gone for good (`AGENT_REMOVED`).
-    AgentRemoved(AgentId),
+    AgentRemoved {
+        /// Which.
+        agent: AgentId,
+        /// Why; absent if it was decided under an earlier leader.
+        why: Option<Removal>,
+    },
     /// An agent was not let in.
     AgentRefused {
         /// The agent, if it said.
@@ -106,6 +117,10 @@ pub enum Note {
         framework: FrameworkId,
         /// The task's id as it was given.
         task: TaskId,
+        /// The state its framework is told.
+        state: TaskState,
+        /// In a word.
+        reason: Reason,
         /// Why.
         why: String,
     },
@@ -118,22 +133,57 @@ pub enum Note {
         /// How far it is.
         state: OperationState,
     },
-    /// A framework is sent an update that a report of an agent stands behind.
-    UpdateForwarded {
-        /// Whose.
-        framework: FrameworkId,
-        /// Of which task.
-        task: TaskId,
-        /// Which state it tells.
-        state: TaskState,
+    /// Something was passed on between a framework and an agent.
+    Relayed {
+        /// What.
+        what: Relayed,
+        /// Of or for which framework; absent for an operation of an operator.
+        framework: Option<FrameworkId>,
     },
     /// An agent said what cannot be handled and is not told so.
     AgentMessageDropped {
         /// Which agent, if it is known.
         agent: Option<AgentId>,
+        /// What it would have been passed on as, if it would have been.
+        what: Option<Relayed>,
         /// Why nothing was done.
         why: String,
     },
+    /// The allocator has looked for what can be offered.
+    AllocationRan {
+        /// How long what led to it had waited.
+        waited: Duration,
+        /// How many offers came of it.
+        offers: usize,
+    },
+}
+
+/// Why an agent is removed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Removal {
+    /// It said that it goes for good.
+    Unregistered,
+    /// Another one registered from its address.
+    Replaced,
+    /// An operator declared it dead, or its machine went into maintenance.
+    Decided,
+}
+
+/// What the master passes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Relayed {
+    /// An agent's report of a task.
+    Update,
+    /// A framework's word that it has kept one.
+    Acknowledgement,
+    /// Bytes of a framework for an executor.
+    ToExecutor,
+    /// Bytes of an executor for a framework.
+    ToScheduler,
+    /// An agent's report of an operation.
+    OperationUpdate,
+    /// A framework's word that it has kept one.
+    OperationAcknowledgement,
 }
 
 impl Note {
@@ -151,11 +201,11 @@ impl Note {
             Self::AgentAdded(_) => "agent_added",
             Self::AgentReregistered(_) => "agent_reregistered",
             Self::AgentDisconnected(_) => "agent_disconnected",
-            Self::AgentUnreachable(_) => "agent_unreachable",
+            Self::AgentUnreachable { .. } => "agent_unreachable",
             Self::AgentGivenUp(_) => "agent_given_up",
             Self::AgentBackInTime(_) => "agent_back_in_time",
             Self::AgentsForgotten { .. } => "agents_forgotten",
-            Self::AgentRemoved(_) => "agent_removed",
+            Self::AgentRemoved { .. } => "agent_removed",
             Self::AgentRefused { .. } => "agent_refused",
             Self::TaskAdded(_) => "task_added",
             Self::TaskUpdated { .. } => "task_updated",
@@ -165,8 +215,9 @@ impl Note {
             Self::CallDropped { .. } => "call_dropped",
             Self::TaskRefused { .. } => "task_refused",
             Self::OperationUpdated { .. } => "operation_updated",
-            Self::UpdateForwarded { .. } => "update_forwarded",
+            Self::Relayed { .. } => "relayed",
             Self::AgentMessageDropped { .. } => "agent_message_dropped",
+            Self::AllocationRan { .. } => "allocation_ran",
         }
     }
 }

@@ -66,8 +66,10 @@ impl World {
             }
             Note::AgentReregistered(id) => format!("{} is registered again", agent(self, id)),
             Note::AgentDisconnected(id) => format!("{} is disconnected", agent(self, id)),
-            Note::AgentUnreachable(id) => format!("{} is unreachable", agent(self, id)),
-            Note::AgentRemoved(id) => format!("{} is removed", agent(self, id)),
+            Note::AgentUnreachable { agent: id, .. } => {
+                format!("{} is unreachable", agent(self, id))
+            }
+            Note::AgentRemoved { agent: id, .. } => format!("{} is removed", agent(self, id)),
             Note::FrameworkAdded(added) => format!("{} is new", added.framework.name),
             Note::FrameworkDisconnected(id) => format!("{} is disconnected", framework(self, id)),
             Note::FrameworkRemoved(removed) => format!("{} is over", removed.framework.name),
@@ -90,7 +92,8 @@ impl World {
             | Note::OfferRescinded(_)
             | Note::TaskRefused { .. }
             | Note::OperationUpdated { .. }
-            | Note::UpdateForwarded { .. }
+            | Note::Relayed { .. }
+            | Note::AllocationRan { .. }
             | Note::AgentMessageDropped { .. } => return,
         };
         self.tell(|_| line);

@@ -11,7 +11,7 @@ pub(crate) mod status_update;
 pub(crate) mod unregister;
 
 use crate::io::{CloseReason, Output};
-use crate::note::Note;
+use crate::note::{Note, Relayed};
 use crate::state::agents::Link;
 use crate::state::{Books, Turn};
 use model::ids::{AgentId, ConnectionId, Term};
@@ -72,7 +72,7 @@ pub(crate) fn apply(
             | FromAgent::Unregister,
             Link::Unnamed | Link::Admitting(_),
         ) => {
-            drop_message(None, "it has not registered on this link".to_owned(), turn);
+            drop_message(None, None, "it has not registered on this link".to_owned(), turn);
             gone::apply(books, connection, turn);
             turn.close_agent(connection, CloseReason::Confused);
         }
@@ -80,8 +80,13 @@ pub(crate) fn apply(
 }
 
 /// Notes that a message was taken in and nothing done.
-pub(crate) fn drop_message(agent: Option<&AgentId>, why: String, turn: &mut Turn<'_>) {
-    turn.note(Note::AgentMessageDropped { agent: agent.cloned(), why });
+pub(crate) fn drop_message(
+    agent: Option<&AgentId>,
+    what: Option<Relayed>,
+    why: String,
+    turn: &mut Turn<'_>,
+) {
+    turn.note(Note::AgentMessageDropped { agent: agent.cloned(), what, why });
 }
 
 /// Why an agent on a machine in maintenance is not let in.

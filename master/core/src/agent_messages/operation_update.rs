@@ -1,11 +1,13 @@
 //! An operation is done, or is not going to be, by its agent's word.
 
+use super::drop_message;
+use crate::note::{Note, Relayed};
 use crate::state::{Books, Turn};
 use model::ids::{AgentId, OperationUuid};
 use model::operation::OperationStatus;
 
 /// Takes the news in and passes the report on. A repeat is passed on too: the framework may not have got
-/// it the first time. What is not known here was acknowledged, and the agent is about to hear so.
+/// it the first time. What is not known here was mostly acknowledged, and the agent is about to hear so.
 pub(crate) fn apply(
     books: &mut Books,
     agent: &AgentId,
@@ -14,11 +16,15 @@ pub(crate) fn apply(
     turn: &mut Turn<'_>,
 ) {
     let Some(known) = books.operations.get(&uuid).filter(|known| known.agent == *agent) else {
+        let why = format!("a report of operation {uuid}, which is not known");
+        drop_message(Some(agent), Some(Relayed::OperationUpdate), why, turn);
         return;
     };
     // Where it comes from is what the link says, whatever the report does.
     status.agent = Some(agent.clone());
     let framework = known.what.framework.clone();
+    let of = framework.clone();
+    turn.note(Note::Relayed { what: Relayed::OperationUpdate, framework: of });
     if known.status != status {
         books.set_operation_status(uuid, status.clone(), turn);
     }

@@ -2,6 +2,7 @@
 
 use super::{DOWN, is_down, misplaced, outdated, turn_away};
 use crate::io::CloseReason;
+use crate::note::Removal;
 use crate::state::agents::{Link, Reach};
 use crate::state::{Admission, Books, Turn};
 use model::ids::{AgentId, ConnectionId};
@@ -62,6 +63,7 @@ pub(crate) fn apply(
         }
         if !agent.is_leaving {
             agent.is_leaving = true;
+            agent.removal = Some(Removal::Replaced);
             records.push(Record::RemoveAgent { agent: former, at: turn.now.wall });
         }
     }

@@ -1,7 +1,7 @@
 //! A task has a new state, by its agent's word.
 
 use super::drop_message;
-use crate::note::Note;
+use crate::note::{Note, Relayed};
 use crate::state::{Books, Turn};
 use model::ids::{AgentId, FrameworkId};
 use model::task::{Reason, Status, TaskState};
@@ -18,7 +18,7 @@ pub(crate) fn apply(
 ) {
     let Some(owner) = books.frameworks.get_mut(framework) else {
         let why = format!("an update of task {}: framework {framework} is not known", status.task);
-        drop_message(Some(agent), why, turn);
+        drop_message(Some(agent), Some(Relayed::Update), why, turn);
         return;
     };
     // Where it comes from is what the link says, whatever the report does.
@@ -48,8 +48,8 @@ pub(crate) fn apply(
         books.set_state(framework, &id, next, turn);
     }
     if books.frameworks[framework].connection().is_some() {
-        let state = status.state;
-        turn.note(Note::UpdateForwarded { framework: framework.clone(), task: id, state });
+        let of = Some(framework.clone());
+        turn.note(Note::Relayed { what: Relayed::Update, framework: of });
         books.tell_update(framework, status, turn);
     }
 }

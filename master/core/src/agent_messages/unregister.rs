@@ -1,6 +1,7 @@
 //! An agent goes away for good, by its own word or because another one has its place. Done when the
 //! masters have agreed on it.
 
+use crate::note::Removal;
 use crate::state::{Books, Turn};
 use model::ids::AgentId;
 use model::registry::Record;
@@ -10,6 +11,7 @@ pub(crate) fn apply(books: &mut Books, agent: &AgentId, turn: &mut Turn<'_>) {
     let Some(known) = books.agents.get_mut(agent) else { return };
     if !known.is_leaving {
         known.is_leaving = true;
+        known.removal = Some(Removal::Unregistered);
         turn.propose(vec![Record::RemoveAgent { agent: agent.clone(), at: turn.now.wall }]);
     }
 }

@@ -3,6 +3,7 @@
 use super::{convert, drop_call, launch};
 use crate::authorize;
 use crate::note::Note;
+use crate::state::frameworks::Framework;
 use crate::state::{Books, Turn};
 use model::call::{Accept, Operation, REFUSE_FOR_MAX};
 use model::ids::{AgentId, FrameworkId, OfferId, OperationId, TaskId};
@@ -30,6 +31,11 @@ pub(crate) struct Accepted {
 /// Carries the operations out in order, and gives back what they leave.
 pub(crate) fn apply(books: &mut Books, framework: &FrameworkId, call: Accept, turn: &mut Turn<'_>) {
     let Accept { offers, operations, refuse_for } = call;
+    if let Some(framework) = books.frameworks.get_mut(framework) {
+        for operation in &operations {
+            framework.counts.operation(operation);
+        }
+    }
     let ids = match check(books, framework, &offers) {
         Ok(ids) => ids,
         Err(why) => {
@@ -38,6 +44,9 @@ pub(crate) fn apply(books: &mut Books, framework: &FrameworkId, call: Accept, tu
         }
     };
     let mut accepted = take(books, &ids, turn);
+    if let Some(framework) = books.frameworks.get_mut(framework) {
+        framework.counts.offers_accepted += ids.len() as u64;
+    }
     let offered = accepted.left.clone();
     for operation in operations {
         match operation {
@@ -185,7 +194,7 @@ fn refuse(
 
 /// Tells a framework that an operation was not carried out, if it gave the operation an id.
 pub(super) fn refuse_operation(
-    books: &Books,
+    books: &mut Books,
     framework: &FrameworkId,
     id: Option<OperationId>,
     why: String,
@@ -202,7 +211,7 @@ pub(super) fn refuse_operation(
 
 /// Tells a framework that a task was not launched.
 pub(crate) fn refuse_task(
-    books: &Books,
+    books: &mut Books,
     framework: &FrameworkId,
     task: &Result<TaskSpec, InvalidTask>,
     state: TaskState,
@@ -214,9 +223,13 @@ pub(crate) fn refuse_task(
         Ok(task) => (task.id.clone(), Some(task.agent.clone())),
         Err(invalid) => (TaskId::as_given(invalid.id.clone()), None),
     };
+    let owner = books.frameworks.get(framework);
+    let is_aware = owner.is_some_and(Framework::is_partition_aware);
     turn.note(Note::TaskRefused {
         framework: framework.clone(),
         task: id.clone(),
+        state: if is_aware { state } else { state.for_unaware() },
+        reason,
         why: message.clone(),
     });
     let mut status = Status::new(id, state, Source::Master, turn.now.wall);

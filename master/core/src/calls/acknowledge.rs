@@ -2,6 +2,7 @@
 //! acknowledged is over.
 
 use super::drop_call;
+use crate::note::{Note, Relayed};
 use crate::state::{Books, Turn};
 use model::call::Acknowledge;
 use model::ids::FrameworkId;
@@ -22,6 +23,8 @@ pub(crate) fn apply(
         drop_call(framework, "ACKNOWLEDGE", why, turn);
         return;
     }
+    let of = Some(framework.clone());
+    turn.note(Note::Relayed { what: Relayed::Acknowledgement, framework: of });
     let known = books.frameworks[framework].tasks.get(task);
     let is_end = known.is_some_and(|known| {
         known.agent == *agent

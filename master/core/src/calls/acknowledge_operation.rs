@@ -1,6 +1,7 @@
 //! ACKNOWLEDGE_OPERATION_STATUS: a framework has kept the report of an operation.
 
 use super::drop_call;
+use crate::note::{Note, Relayed};
 use crate::state::{Books, Turn};
 use model::call::AcknowledgeOperation;
 use model::ids::FrameworkId;
@@ -34,6 +35,8 @@ pub(crate) fn apply(
         drop(format!("agent '{agent}' is not connected"), turn);
         return;
     }
+    let of = Some(framework.clone());
+    turn.note(Note::Relayed { what: Relayed::OperationAcknowledgement, framework: of });
     if is_over {
         books.take_operation(name, turn);
     }

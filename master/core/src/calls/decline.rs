@@ -15,6 +15,9 @@ pub(crate) fn apply(
     for id in &call.offers {
         if books.offers.get(id).is_some_and(|offer| offer.framework == *framework) {
             books.return_offer(id, Some(call.refuse_for.min(REFUSE_FOR_MAX)), turn);
+            if let Some(framework) = books.frameworks.get_mut(framework) {
+                framework.counts.offers_declined += 1;
+            }
         }
     }
 }

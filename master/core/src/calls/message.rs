@@ -1,6 +1,7 @@
 //! MESSAGE: bytes for an executor. May get lost.
 
 use super::drop_call;
+use crate::note::{Note, Relayed};
 use crate::state::{Books, Turn};
 use model::call::Message;
 use model::ids::FrameworkId;
@@ -15,7 +16,10 @@ pub(crate) fn apply(
 ) {
     let agent = call.agent.clone();
     let message = ToAgent::Message { framework: framework.clone(), message: call };
-    if !books.send(&agent, message, turn) {
+    if books.send(&agent, message, turn) {
+        let of = Some(framework.clone());
+        turn.note(Note::Relayed { what: Relayed::ToExecutor, framework: of });
+    } else {
         drop_call(framework, "MESSAGE", format!("agent '{agent}' is not connected"), turn);
     }
 }

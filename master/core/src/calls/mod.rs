@@ -43,6 +43,9 @@ pub(crate) fn apply(books: &mut Books, from: &From, call: Call, turn: &mut Turn<
         return;
     }
     let framework = &from.framework;
+    if let Some(framework) = books.frameworks.get_mut(framework) {
+        framework.counts.call(&call);
+    }
     // These two are answered when it is known what came of them.
     let is_answered_later = matches!(call, Call::Teardown | Call::UpdateFramework(_));
     if !is_answered_later {

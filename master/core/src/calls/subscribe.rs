@@ -205,11 +205,13 @@ fn finish(books: &mut Books, id: &FrameworkId, subscribing: Subscribing, turn: &
         framework.reregistered_at = Some(turn.now.wall);
     }
     framework.wishes = wishes;
+    framework.counts.subscribe();
     let wish = framework.wish();
     if let Some(before) = before {
         books.streams.remove(&before);
-        let why = "Framework failed over".to_owned();
-        turn.tell_scheduler(before, SchedulerEvent::Error(why));
+        let error = SchedulerEvent::Error("Framework failed over".to_owned());
+        framework.counts.event(&error);
+        turn.tell_scheduler(before, error);
         turn.out.push(Output::CloseScheduler { connection: before });
     }
     books.discard_offers_of(id, turn);
@@ -220,9 +222,9 @@ fn finish(books: &mut Books, id: &FrameworkId, subscribing: Subscribing, turn: &
     books.timers.set(Due::Heartbeat(id.clone()), turn.now.time + heartbeat);
     turn.out.push(Output::OpenStream { connection, request, stream });
     let subscribed = SchedulerEvent::Subscribed { framework: id.clone(), heartbeat };
-    turn.tell_scheduler(connection, subscribed);
+    books.tell(id, subscribed, turn);
     // At once, since some clients see a record only when the next one begins.
-    turn.tell_scheduler(connection, SchedulerEvent::Heartbeat);
+    books.tell(id, SchedulerEvent::Heartbeat, turn);
     books.allocator.put_framework(id, &wish, turn.now.time);
     books.unpublished.framework(id);
     let framework = &books.frameworks[id];

@@ -1,8 +1,8 @@
 //! An agent is not among the agents any more: out of contact, gone or removed.
 
 use crate::io::{CloseReason, Done};
-use crate::note::Note;
-use crate::state::agents::Agent;
+use crate::note::{Note, Removal};
+use crate::state::agents::{Agent, Reach};
 use crate::state::frameworks::Framework;
 use crate::state::{Books, Turn};
 use crate::view::{AgentCondition, ViewChange};
@@ -117,12 +117,14 @@ pub(crate) fn apply(books: &mut Books, id: &AgentId, left: Left, turn: &mut Turn
     books.rescind_inverse_offers_on(id, turn);
     let (at_once, later): (Vec<&Framework>, Vec<&Framework>) =
         books.frameworks.values().partition(|framework| left.is_told_at_once(framework));
-    for connection in at_once.into_iter().filter_map(Framework::connection) {
+    let ids = |all: Vec<&Framework>| all.into_iter().map(|one| one.id.clone()).collect::<Vec<_>>();
+    let (at_once, later) = (ids(at_once), ids(later));
+    for framework in at_once {
         let event = SchedulerEvent::Failure { agent: id.clone(), executor: None };
-        turn.tell_scheduler(connection, event);
+        books.tell(&framework, event, turn);
     }
     if let Left::Unreachable(_) = left {
-        let untold = later.into_iter().map(|framework| framework.id.clone()).collect();
+        let untold = later.into_iter().collect();
         books.schedule_removal(id.clone(), left, untold, turn);
     }
 }
@@ -227,11 +229,14 @@ fn show(agent: &Agent, left: Left, standing: Standing, turn: &mut Turn<'_>) {
         Left::Unreachable(at) => {
             let view = agent.view(AgentCondition::Unreachable(at), standing);
             turn.view(ViewChange::PutAgent(Arc::new(view)));
-            turn.note(Note::AgentUnreachable(agent.id.clone()));
+            let was_here = agent.reach != Reach::Recovered;
+            turn.note(Note::AgentUnreachable { agent: agent.id.clone(), was_here });
         }
         Left::Gone | Left::Removed => {
             turn.view(ViewChange::RemoveAgent(agent.id.clone()));
-            turn.note(Note::AgentRemoved(agent.id.clone()));
+            let decided = (left == Left::Gone).then_some(Removal::Decided);
+            let (agent, why) = (agent.id.clone(), decided.or(agent.removal));
+            turn.note(Note::AgentRemoved { agent, why });
         }
     }
 }

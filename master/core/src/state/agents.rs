@@ -2,7 +2,7 @@
 
 use super::timers::Due;
 use super::{Books, Turn};
-use crate::note::Note;
+use crate::note::{Note, Removal};
 use crate::view::{AgentCondition, AgentView, ExecutorKey, ExecutorView, ViewChange};
 use model::ids::{
     AgentId, ConnectionId, ContainerId, ExecutorId, FrameworkId, OfferId, OperationUuid, TaskId,
@@ -62,6 +62,8 @@ pub(crate) struct Agent {
     pub(crate) reach: Reach,
     /// Whether a record that ends its membership is under way.
     pub(crate) is_leaving: bool,
+    /// Why it is removed, where that was decided under this leader.
+    pub(crate) removal: Option<Removal>,
     pub(crate) used: BTreeMap<(FrameworkId, Role), Resources>,
     pub(crate) offered: Resources,
     pub(crate) offers: BTreeSet<OfferId>,
@@ -87,6 +89,7 @@ impl Agent {
             reregistered_at: None,
             reach,
             is_leaving: false,
+            removal: None,
             used: BTreeMap::new(),
             offered: Resources::none(),
             offers: BTreeSet::new(),

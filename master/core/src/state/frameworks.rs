@@ -3,6 +3,7 @@
 use super::tasks::Task;
 use super::timers::Due;
 use super::{Books, Completed, Turn};
+use crate::figures::Counts;
 use crate::io::Done;
 use crate::note::Note;
 use crate::view::{FrameworkCondition, FrameworkView, TaskKey, ViewChange};
@@ -58,6 +59,8 @@ pub(crate) struct Framework {
     pub(crate) operations: BTreeMap<OperationId, OperationUuid>,
     /// What is over and still shown, oldest first.
     pub(crate) completed: VecDeque<TaskKey>,
+    /// What is counted of it, for those who watch.
+    pub(crate) counts: Counts,
     /// Amounts only, by the role that they are given for.
     pub(crate) used: BTreeMap<Role, Resources>,
     /// The same.
@@ -131,6 +134,7 @@ impl Framework {
             unreachable: BTreeMap::new(),
             operations: BTreeMap::new(),
             completed: VecDeque::new(),
+            counts: Counts::default(),
             used: BTreeMap::new(),
             offered: BTreeMap::new(),
         }

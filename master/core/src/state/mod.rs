@@ -187,9 +187,15 @@ impl Books {
     }
 
     /// Sends an event to a framework if it is connected.
-    pub(crate) fn tell(&self, framework: &FrameworkId, event: SchedulerEvent, turn: &mut Turn<'_>) {
-        let framework = self.frameworks.get(framework);
-        if let Some(connection) = framework.and_then(Framework::connection) {
+    pub(crate) fn tell(
+        &mut self,
+        framework: &FrameworkId,
+        event: SchedulerEvent,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(framework) = self.frameworks.get_mut(framework) else { return };
+        if let Some(connection) = framework.connection() {
+            framework.counts.event(&event);
             turn.tell_scheduler(connection, event);
         }
     }

@@ -38,6 +38,7 @@ impl Books {
         let owner = owner.expect("the allocator has connected frameworks only");
         add_amounts(&mut owner.offered, &role, &resources);
         owner.offers.insert(id.clone());
+        owner.counts.offers_sent += 1;
         let offer = Offer {
             id: id.clone(),
             hostname: known.description.hostname.clone(),
@@ -106,7 +107,11 @@ impl Books {
         turn: &mut Turn<'_>,
     ) {
         let Some(offer) = self.offers.get(id) else { return };
-        self.tell(&offer.framework, SchedulerEvent::Rescind(id.clone()), turn);
+        let framework = offer.framework.clone();
+        if let Some(framework) = self.frameworks.get_mut(&framework) {
+            framework.counts.offers_rescinded += 1;
+        }
+        self.tell(&framework, SchedulerEvent::Rescind(id.clone()), turn);
         turn.note(Note::OfferRescinded(id.clone()));
         self.return_offer(id, refuse_for, turn);
     }

@@ -168,7 +168,7 @@ impl Books {
 
     /// Tells a framework of an operation, if it is connected and asked to be told.
     pub(crate) fn tell_operation(
-        &self,
+        &mut self,
         framework: Option<&FrameworkId>,
         status: OperationStatus,
         turn: &mut Turn<'_>,

@@ -107,12 +107,13 @@ impl Books {
         state: TaskState,
         turn: &Turn<'_>,
     ) {
-        let owner = self.frameworks.get_mut(framework);
-        let Some(task) = owner.and_then(|owner| owner.tasks.get_mut(id)) else { return };
+        let Some(owner) = self.frameworks.get_mut(framework) else { return };
+        let Some(task) = owner.tasks.get_mut(id) else { return };
         let used = task.uses_resources();
         task.state = state;
         self.unpublished.task(framework, id);
         if used && !task.uses_resources() {
+            owner.counts.end(state);
             let (role, agent, spec) = (task.role.clone(), task.agent.clone(), task.spec.clone());
             if let Some(agent) = self.agents.get_mut(&agent) {
                 agent.kills.remove(&(framework.clone(), id.clone()));
@@ -188,7 +189,7 @@ impl Books {
 
     /// Tells a framework of a task, in words it knows, if it is connected.
     pub(crate) fn tell_update(
-        &self,
+        &mut self,
         framework: &FrameworkId,
         mut status: Status,
         turn: &mut Turn<'_>,
