@@ -9,6 +9,7 @@ mod driver;
 mod facts;
 mod leadership;
 mod links;
+mod meters;
 mod options;
 pub mod raft;
 mod registry;

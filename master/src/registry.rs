@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use master_core::Registry;
 use master_core::registry::Outcome;
@@ -16,7 +17,8 @@ use proto::agora::v1::{RegistryEntry, RegistrySnapshot};
 use proto::convert::registry as convert;
 use tokio::sync::mpsc;
 
-use crate::raft::{Handle, LeaderInfo, ProposeError, RaftEvent, StateMachine, chain};
+use crate::meters::Meters;
+use crate::raft::{Handle, LeaderInfo, ProposeError, RaftEvent, StateMachine, Status, chain};
 use crate::snapshot;
 
 /// Outcomes kept for those who wait for them. Each is fetched within a moment of being made; past
@@ -48,22 +50,86 @@ pub(crate) enum FromLog {
     Failed(String),
 }
 
+/// The log's way to the driver.
+#[derive(Clone)]
+pub(crate) struct ToDriver {
+    events: mpsc::UnboundedSender<FromLog>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// The driver's end of it.
+pub(crate) struct LogEvents {
+    events: mpsc::UnboundedReceiver<FromLog>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// A way from the log to the driver.
+pub(crate) fn to_driver() -> (ToDriver, LogEvents) {
+    let (sender, events) = mpsc::unbounded_channel();
+    let waiting = Arc::<AtomicUsize>::default();
+    (ToDriver { events: sender, waiting: waiting.clone() }, LogEvents { events, waiting })
+}
+
+impl ToDriver {
+    fn send(&self, event: FromLog) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // Nobody may listen any more: the master is just being stopped.
+        let _ = self.events.send(event);
+    }
+
+    /// How much waits for the driver.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+impl LogEvents {
+    /// As of the channel: waits for at least one, and takes up to `max`.
+    pub(crate) async fn recv_many(&mut self, into: &mut Vec<FromLog>, max: usize) -> usize {
+        let taken = self.events.recv_many(into, max).await;
+        self.waiting.fetch_sub(taken, Ordering::Relaxed);
+        taken
+    }
+}
+
 /// What is applied, for whoever reads it.
 #[derive(Clone, Default)]
 pub(crate) struct Applied {
     /// The registry itself.
     pub registry: Arc<RwLock<Registry>>,
+    /// Grows with each change of it.
+    changes: Arc<AtomicU64>,
+    /// How large it is in a snapshot, and after which change that was found out.
+    size: Arc<Mutex<(u64, usize)>>,
     outcomes: Arc<Mutex<BTreeMap<u64, Vec<Outcome>>>>,
+}
+
+impl Applied {
+    /// How many bytes the registry is in a snapshot. It takes a while when it has changed.
+    pub(crate) fn registry_bytes(&self) -> usize {
+        // Held on to, so that those who ask meanwhile wait for the same.
+        let mut size = self.size.lock();
+        let changes = self.changes.load(Ordering::Acquire);
+        if size.0 != changes {
+            let parts = self.registry.read().to_parts();
+            *size = (changes, snapshot::to_wire(&parts).encoded_len());
+        }
+        size.1
+    }
+
+    fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+    }
 }
 
 /// What the raft thread feeds.
 pub(crate) struct Machine {
     applied: Applied,
-    driver: mpsc::UnboundedSender<FromLog>,
+    driver: ToDriver,
 }
 
 impl Machine {
-    pub(crate) fn new(applied: Applied, driver: mpsc::UnboundedSender<FromLog>) -> Self {
+    pub(crate) fn new(applied: Applied, driver: ToDriver) -> Self {
         Self { applied, driver }
     }
 }
@@ -78,11 +144,10 @@ impl StateMachine for Machine {
         let mut registry = self.applied.registry.write();
         for record in records {
             let outcome = registry.apply(&record);
-            // Nobody may listen any more: the master is just being stopped.
             match record {
                 Record::BeginReign { reign, at: _ } => {
                     let registry = Box::new(registry.clone());
-                    let _ = self.driver.send(FromLog::ReignBegun { reign, registry });
+                    self.driver.send(FromLog::ReignBegun { reign, registry });
                 }
                 Record::StoreCommit(_) | Record::LeaseAcquire(_) | Record::LeaseRelease { .. } => {
                     outcomes.push(outcome);
@@ -98,12 +163,11 @@ impl StateMachine for Machine {
                 | Record::SetStanding { .. }
                 | Record::SetSchedule(_)
                 | Record::ForgetAgents(_)
-                | Record::SetMachines { .. } => {
-                    let _ = self.driver.send(FromLog::Applied(record));
-                }
+                | Record::SetMachines { .. } => self.driver.send(FromLog::Applied(record)),
             }
         }
         drop(registry);
+        self.applied.changed();
         if !outcomes.is_empty() {
             let mut kept = self.applied.outcomes.lock();
             kept.insert(index, outcomes);
@@ -121,12 +185,13 @@ impl StateMachine for Machine {
         let wire = RegistrySnapshot::decode(bytes).map_err(|error| error.to_string())?;
         let parts = snapshot::from_wire(wire)?;
         *self.applied.registry.write() = Registry::from_parts(parts);
+        self.applied.changed();
         Ok(())
     }
 }
 
 /// Tells the driver what the log says of leadership. Called on the raft thread.
-pub(crate) fn tell(driver: &mpsc::UnboundedSender<FromLog>, event: RaftEvent) {
+pub(crate) fn tell(driver: &ToDriver, event: RaftEvent) {
     let told = match event {
         RaftEvent::Leading { term } => FromLog::Leading { term: model::ids::Term(term) },
         RaftEvent::Following { leader, term: _ } => {
@@ -134,7 +199,7 @@ pub(crate) fn tell(driver: &mpsc::UnboundedSender<FromLog>, event: RaftEvent) {
         }
         RaftEvent::Failed { error } => FromLog::Failed(chain(&error)),
     };
-    let _ = driver.send(told);
+    driver.send(told);
 }
 
 /// Proposes records.
@@ -142,13 +207,14 @@ pub(crate) fn tell(driver: &mpsc::UnboundedSender<FromLog>, event: RaftEvent) {
 pub(crate) struct Proposer {
     raft: Handle,
     applied: Applied,
+    meters: Arc<Meters>,
     runtime: tokio::runtime::Handle,
 }
 
 impl Proposer {
     /// Must be made within the runtime that is to wait for answers.
-    pub(crate) fn new(raft: Handle, applied: Applied) -> Self {
-        Self { raft, applied, runtime: tokio::runtime::Handle::current() }
+    pub(crate) fn new(raft: Handle, applied: Applied, meters: Arc<Meters>) -> Self {
+        Self { raft, applied, meters, runtime: tokio::runtime::Handle::current() }
     }
 
     /// Has `records` agreed on, together. They come back through the log; `failed` gets them back
@@ -160,17 +226,24 @@ impl Proposer {
     ) {
         // Made here and not in the task: the order of proposals is the order of entries.
         let proposal = self.raft.propose(encoded(&records));
+        let meters = self.meters.clone();
         self.runtime.spawn(async move {
-            if let Err(error) = proposal.await {
-                tracing::warn!(%error, "records could not be agreed on");
-                failed(records);
+            let proposing = meters.proposed();
+            match proposal.await {
+                Ok(_) => proposing.agreed(),
+                Err(error) => {
+                    tracing::warn!(%error, "records could not be agreed on");
+                    failed(records);
+                }
             }
         });
     }
 
     /// Has one record agreed on in the reign `term`, and says what came of it.
     pub(crate) async fn commit(&self, term: u64, record: Record) -> Result<Outcome, ProposeError> {
+        let proposing = self.meters.proposed();
         let index = self.raft.propose_in(term, encoded(&[record])).await?;
+        proposing.agreed();
         let outcomes = self.applied.outcomes.lock().remove(&index);
         // Absent only if thousands of others were applied since, and then nobody knows.
         outcomes.and_then(|mut outcomes| outcomes.pop()).ok_or(ProposeError::Lost)
@@ -179,6 +252,11 @@ impl Proposer {
     /// Waits until all that was agreed on before is in [`Applied`].
     pub(crate) async fn barrier(&self) -> Result<(), ProposeError> {
         self.raft.read_barrier().await
+    }
+
+    /// How this master takes part in the log.
+    pub(crate) fn status(&self) -> Status {
+        self.raft.status()
     }
 
     /// What is applied.

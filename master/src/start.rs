@@ -3,16 +3,16 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use master_core::{Config, Input, Master};
 use model::acl::{Acls, Heeded};
 use model::role::Role;
 use model::rules::Weight;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use transport::auth::warn_of_open_doors;
-use transport::metrics::Table;
 use transport::rendering::Renderers;
 use transport::server::{BindError, Server};
 
@@ -21,9 +21,10 @@ use crate::driver::Driver;
 use crate::facts::{Facts, wall_clock};
 use crate::leadership::Leadership;
 use crate::links::Links;
+use crate::meters::Meters;
 use crate::options::Options;
 use crate::raft::{self, Join, RaftError, RaftOptions};
-use crate::registry::{Applied, Machine, Proposer, tell};
+use crate::registry::{Applied, Machine, Proposer, tell, to_driver};
 use crate::turns::Turns;
 use crate::view::View;
 use crate::whitelist;
@@ -118,7 +119,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     });
     let listed = listed.transpose()?;
 
-    let (to_driver, from_log) = mpsc::unbounded_channel();
+    let meters = Arc::<Meters>::default();
+    let (to_driver, from_log) = to_driver();
     let applied = Applied::default();
     let machine = Machine::new(applied.clone(), to_driver.clone());
     let own = own_address(&options, &facts, address);
@@ -130,21 +132,23 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         identity: options.identity.clone(),
         ..RaftOptions::new(raft_dir, own.clone())
     };
+    let log = to_driver.clone();
+    let reading = Instant::now();
     let (raft, raft_services) =
         raft::start(raft_options, machine, move |event| tell(&to_driver, event))?;
+    meters.state_fetch.record(reading.elapsed());
 
-    let metrics = Table::new();
-    api::declare_metrics(&metrics);
     let stop = CancellationToken::new();
     let (leadership_told, leadership) = watch::channel(Leadership::Electing);
-    let (view, proposer) = (Arc::new(View::default()), Proposer::new(raft.clone(), applied));
+    let view = Arc::new(View::default());
+    let proposer = Proposer::new(raft.clone(), applied, meters.clone());
     let driver = Driver {
         core: Master::new(config(&options)?),
         view: view.clone(),
         proposer: proposer.clone(),
         from_log,
         leadership: leadership_told,
-        metrics: metrics.clone(),
+        meters: meters.clone(),
         stop: stop.clone(),
     };
     let (handle, ended) = driver.start().map_err(StartError::Thread)?;
@@ -156,6 +160,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         driver: handle.clone(),
         leadership: leadership.clone(),
         acls: options.acls.clone(),
+        meters: meters.clone(),
         stop: stop.clone(),
     };
     let shared = Arc::new(Shared {
@@ -165,7 +170,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         driver: handle,
         proposer,
         leadership: leadership.clone(),
-        metrics,
+        meters,
+        log,
         turns: Turns::new(options.rate_limits.clone()),
         renderers: Renderers::start().map_err(StartError::Thread)?,
         subscribers: api::Subscribers::new(options.max_operator_event_stream_subscribers),

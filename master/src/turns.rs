@@ -10,6 +10,7 @@ use model::step::Time;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use transport::http::Refused;
+use transport::metrics::Samples;
 
 /// Principals of frameworks whose calls are counted. Past it those of new ones are not, until some
 /// have no framework any more.
@@ -73,18 +74,16 @@ impl Turns {
         Ok(())
     }
 
-    /// What is counted, under Mesos's names. `principals` are those that have a framework: the others
-    /// are forgotten.
-    pub(crate) fn counted(&self, principals: &BTreeSet<&str>) -> Vec<(String, f64)> {
+    /// Adds what is counted to `samples`. `principals` are those that have a framework: the others are
+    /// forgotten.
+    pub(crate) fn tell(&self, principals: &BTreeSet<&str>, samples: &mut Samples) {
         let mut counts = self.counts.lock();
         counts.retain(|name, _| principals.contains(&**name));
-        let of = |(name, counts): (&Arc<str>, &Counts)| {
-            [
-                (format!("frameworks/{name}/messages_received"), f64::from(counts.received)),
-                (format!("frameworks/{name}/messages_processed"), f64::from(counts.processed)),
-            ]
-        };
-        counts.iter().flat_map(of).collect()
+        for (name, counts) in &*counts {
+            let (received, processed) = (counts.received.into(), counts.processed.into());
+            samples.counter_of("frameworks/<principal>/messages_received", &[name], received);
+            samples.counter_of("frameworks/<principal>/messages_processed", &[name], processed);
+        }
     }
 
     fn enter(&self, limiter: &mut Limiter, line: &Line) -> Result<Instant, Refused> {

@@ -41,12 +41,12 @@ use crate::driver::Handle;
 use crate::facts::Facts;
 use crate::leadership::{Leadership, NotServing, serving};
 use crate::links::Links;
+use crate::meters::Meters;
 use crate::options::Authentication;
-use crate::registry::Proposer;
+use crate::registry::{Proposer, ToDriver};
 use crate::turns::Turns;
 use crate::view::View;
 
-pub(crate) use metrics::declare as declare_metrics;
 pub(crate) use operator_events::Subscribers;
 pub(crate) use viewer::Question;
 
@@ -60,7 +60,8 @@ pub(crate) struct Shared {
     pub driver: Handle,
     pub proposer: Proposer,
     pub leadership: watch::Receiver<Leadership>,
-    pub metrics: transport::metrics::Table,
+    pub meters: Arc<Meters>,
+    pub log: ToDriver,
     pub turns: Turns,
     pub renderers: Renderers<Question>,
     pub subscribers: Subscribers,
@@ -78,13 +79,6 @@ impl Shared {
     pub(crate) fn master_info(&self) -> v1::MasterInfo {
         let id = self.serving().map_or_else(|_| String::new(), |(_, reign, _)| reign.to_string());
         self.facts.master_info(id)
-    }
-
-    /// Counts a call of a framework.
-    fn count_call(&self, call: &model::call::Call) {
-        if let Some(name) = metrics::call_counter(call) {
-            self.metrics.count(name);
-        }
     }
 
     /// When it began to lead.

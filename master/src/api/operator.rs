@@ -1,6 +1,7 @@
 //! The operator API: `POST /api/v1`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -76,6 +77,14 @@ async fn answered(api: Api, request: Request) -> Result<HttpResponse, Refused> {
             let read_file = Some(read_file);
             Ok(answer(encoding, &Response { r#type, read_file, ..Response::default() })
                 .into_response())
+        }
+        Type::GetMetrics => {
+            let timeout = call.get_metrics.and_then(|get| get.timeout);
+            let timeout = timeout.map(|timeout| {
+                let negative = "Invalid timeout: it must not be negative";
+                proto::convert::duration(&timeout).ok_or_else(|| Refused::bad_request(negative))
+            });
+            Ok(read_metrics(api, viewer, encoding, timeout.transpose()?, parts.headers).await)
         }
         kind => match convert::call_from_wire(call).map_err(|error| refused(kind, error))? {
             Some(change) => operate(&api, caller, change).await,
@@ -161,6 +170,27 @@ async fn read(
     Reader::new(viewer, what, Some(encoding), headers).answer(&api, work).await
 }
 
+/// Makes and encodes the answer to GET_METRICS.
+async fn read_metrics(
+    api: Api,
+    viewer: Viewer,
+    encoding: Encoding,
+    timeout: Option<Duration>,
+    headers: HeaderMap,
+) -> HttpResponse {
+    let (from, figures) = (api.clone(), metrics::figures(&api, timeout).await);
+    let work = move || {
+        let metric = |(name, value)| v1::Metric { name, value: Some(value) };
+        let all = metrics::samples(&from, figures.as_deref()).flat();
+        let get_metrics =
+            Some(response::GetMetrics { metrics: all.into_iter().map(metric).collect() });
+        let r#type = Some(Answer::GetMetrics as i32);
+        Ok(message_of(encoding, &Response { r#type, get_metrics, ..Response::default() }))
+    };
+    let what = format!("{} {timeout:?}", Type::GetMetrics.as_str_name());
+    Reader::new(viewer, what, Some(encoding), headers).answer(&api, work).await
+}
+
 /// Whether an answer grows with the cluster.
 fn is_large(kind: Type) -> bool {
     [
@@ -171,7 +201,6 @@ fn is_large(kind: Type) -> bool {
         Type::GetExecutors,
         Type::GetOperations,
         Type::GetRoles,
-        Type::GetMetrics,
         Type::GetMaintenanceStatus,
     ]
     .contains(&kind)
@@ -202,12 +231,6 @@ fn response(api: &Api, viewer: &Viewer, kind: Type) -> Result<Response, Refused>
             let flags = api.facts.flags.iter().map(flag).collect();
             response.get_flags = Some(response::GetFlags { flags });
             Answer::GetFlags
-        }
-        Type::GetMetrics => {
-            let metric = |(name, value)| v1::Metric { name, value: Some(value) };
-            let metrics = metrics::snapshot(api).into_iter().map(metric).collect();
-            response.get_metrics = Some(response::GetMetrics { metrics });
-            Answer::GetMetrics
         }
         Type::GetMaster => {
             response.get_master = Some(response::GetMaster {

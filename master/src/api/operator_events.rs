@@ -158,7 +158,7 @@ fn message(note: &Note) -> Option<Event> {
             event.agent_added = Some(event::AgentAdded { agent: agent_message(agent) });
             Type::AgentAdded
         }
-        Note::AgentRemoved(agent) => {
+        Note::AgentRemoved { agent, .. } => {
             event.agent_removed = Some(event::AgentRemoved { agent_id: agent.into() });
             Type::AgentRemoved
         }
@@ -181,7 +181,7 @@ fn message(note: &Note) -> Option<Event> {
         | Note::SubscribeRefused { .. }
         | Note::AgentReregistered(_)
         | Note::AgentDisconnected(_)
-        | Note::AgentUnreachable(_)
+        | Note::AgentUnreachable { .. }
         | Note::AgentGivenUp(_)
         | Note::AgentBackInTime(_)
         | Note::AgentsForgotten { .. }
@@ -192,7 +192,8 @@ fn message(note: &Note) -> Option<Event> {
         | Note::CallDropped { .. }
         | Note::TaskRefused { .. }
         | Note::OperationUpdated { .. }
-        | Note::UpdateForwarded { .. }
+        | Note::Relayed { .. }
+        | Note::AllocationRan { .. }
         | Note::AgentMessageDropped { .. } => return None,
     };
     event.r#type = Some(kind as i32);

@@ -18,6 +18,7 @@ use transport::http::Refused;
 
 use super::Shared;
 use crate::driver::{Asked, Subscribed};
+use crate::meters::Count;
 
 /// A call as it is understood.
 pub(super) fn understood(call: scheduler::Call) -> Result<SchedulerCall, Refused> {
@@ -59,6 +60,10 @@ pub(super) async fn subscribe(
     principal: Option<Arc<str>>,
 ) -> Result<Subscription, Refused> {
     let capabilities = call.framework.capabilities;
+    api.meters.count(match call.framework.id {
+        None => Count::MessagesRegisterFramework,
+        Some(_) => Count::MessagesReregisterFramework,
+    });
     let subscribed = api.driver.subscribe(call, principal).await?;
     Ok(Subscription { subscribed, capabilities })
 }
@@ -80,7 +85,7 @@ pub(super) fn call(
     stream: StreamClaim,
     principal: Option<Arc<str>>,
 ) -> Asked {
-    api.count_call(&call);
+    api.meters.call(&call);
     api.driver.ask(|request| Input::Call { request, framework, stream, call, principal })
 }
 

@@ -1,9 +1,11 @@
 //! How the tasks around the core reach it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::http::StatusCode;
 use master_core::explain::Explanation;
+use master_core::figures::Figures;
 use master_core::{Done, Input, Note, Refusal};
 use model::call::Subscribe;
 use model::event::SchedulerEvent;
@@ -36,6 +38,8 @@ pub(super) enum Ask {
     Subscribe(RequestId, ConnectionId, Input, oneshot::Sender<Result<StreamId, Refusal>>),
     /// A question about a framework's offers.
     Explain(FrameworkId, oneshot::Sender<Option<Explanation>>),
+    /// Numbers for whoever watches.
+    Figures(oneshot::Sender<Arc<Figures>>),
     /// An operator that waits for the snapshot and the notes that follow it.
     Watch(RequestId, oneshot::Sender<Watching>),
 }
@@ -63,6 +67,8 @@ pub(crate) struct Subscribed {
 pub(crate) struct Handle {
     asks: mpsc::Sender<Ask>,
     numbers: Arc<Numbers>,
+    /// How many of what waits are requests.
+    requests: Arc<AtomicUsize>,
     pub(super) schedulers: Arc<Connections<SchedulerEvent>>,
     pub(super) agents: Arc<Connections<ToAgent>>,
 }
@@ -99,15 +105,34 @@ impl Handle {
         let handle = Self {
             asks,
             numbers: Arc::default(),
+            requests: Arc::default(),
             schedulers: Arc::new(Connections::new("scheduler", SCHEDULER_EVENTS_MAX)),
             agents: Arc::new(Connections::new("agent", AGENT_MESSAGES_MAX)),
         };
         (handle, receiver)
     }
 
-    /// How many inputs wait.
-    pub(crate) fn queued(&self) -> usize {
-        self.asks.max_capacity() - self.asks.capacity()
+    /// How many requests wait, and how many other inputs.
+    pub(crate) fn queued(&self) -> (usize, usize) {
+        let all = self.asks.max_capacity() - self.asks.capacity();
+        // The two are not read at one moment.
+        let requests = self.requests.load(Ordering::Relaxed).min(all);
+        (requests, all - requests)
+    }
+
+    /// Queues a request, if there is room.
+    fn request(&self, ask: Ask) -> Result<(), Refused> {
+        // Before the driver can take it out.
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.asks.try_send(ask).map_err(|_| {
+            self.request_taken();
+            overloaded()
+        })
+    }
+
+    /// A request does not wait any more.
+    pub(super) fn request_taken(&self) {
+        self.requests.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Tells the core; waits while it is busy. What is told to a core that is gone is lost.
@@ -128,13 +153,20 @@ impl Handle {
         let request = RequestId(self.numbers.next());
         let (answer, answered) = oneshot::channel();
         let ask = Ask::Call(request, input(request), answer);
-        Asked(self.asks.try_send(ask).map(|()| answered).map_err(|_| overloaded()))
+        Asked(self.request(ask).map(|()| answered))
     }
 
     /// Why a framework has the offers that it has; absent if it is not known.
     pub(crate) async fn explain(&self, id: FrameworkId) -> Result<Option<Explanation>, Refused> {
         let (answer, answered) = oneshot::channel();
-        self.asks.try_send(Ask::Explain(id, answer)).map_err(|_| overloaded())?;
+        self.request(Ask::Explain(id, answer))?;
+        answered.await.map_err(|_| gone())
+    }
+
+    /// How the core stands, in numbers.
+    pub(crate) async fn figures(&self) -> Result<Arc<Figures>, Refused> {
+        let (answer, answered) = oneshot::channel();
+        self.request(Ask::Figures(answer))?;
         answered.await.map_err(|_| gone())
     }
 
@@ -151,7 +183,7 @@ impl Handle {
         let input = Input::Subscribe { connection, request, call, principal };
         let (answer, answered) = oneshot::channel();
         let ask = Ask::Subscribe(request, connection, input, answer);
-        let result = match self.asks.try_send(ask) {
+        let result = match self.request(ask) {
             Ok(()) => match answered.await {
                 Ok(Ok(stream)) => {
                     let connection = Some(connection);
@@ -160,7 +192,7 @@ impl Handle {
                 Ok(Err(refusal)) => Err(refused(&refusal)),
                 Err(_) => Err(gone()),
             },
-            Err(_) => Err(overloaded()),
+            Err(full) => Err(full),
         };
         self.schedulers.close(connection);
         result
@@ -189,7 +221,7 @@ impl Handle {
     pub(crate) async fn watch(&self) -> Result<Watching, Refused> {
         let request = RequestId(self.numbers.next());
         let (answer, answered) = oneshot::channel();
-        self.asks.try_send(Ask::Watch(request, answer)).map_err(|_| overloaded())?;
+        self.request(Ask::Watch(request, answer))?;
         answered.await.map_err(|_| gone())
     }
 }

@@ -3,6 +3,7 @@
 //! It makes no choices. It hands inputs to the core, tells it the time, and does what the core says,
 //! in order. It has a thread to itself, so that a busy core holds up no connection.
 
+mod counting;
 mod handle;
 mod notes;
 
@@ -10,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use master_core::figures::Figures;
 use master_core::{Input, Master, Note, Output, Refusal};
 use model::ids::{ConnectionId, Reign, RequestId, StreamId, Term};
 use model::registry::Record;
@@ -20,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::handle::Ask;
 pub(crate) use self::handle::{Asked, Handle, Subscribed, Watching};
-use self::notes::Notes;
 use crate::facts::wall_clock;
 use crate::leadership::{Leadership, Leading};
-use crate::registry::{FromLog, Proposer};
+use crate::meters::Meters;
+use crate::registry::{FromLog, LogEvents, Proposer};
 use crate::view::View;
 
 /// Inputs taken in before outputs are performed. At a microsecond each a full batch takes about a
@@ -43,9 +45,9 @@ pub(crate) struct Driver {
     pub core: Master,
     pub view: Arc<View>,
     pub proposer: Proposer,
-    pub from_log: mpsc::UnboundedReceiver<FromLog>,
+    pub from_log: LogEvents,
     pub leadership: watch::Sender<Leadership>,
-    pub metrics: transport::metrics::Table,
+    pub meters: Arc<Meters>,
     pub stop: CancellationToken,
 }
 
@@ -53,11 +55,14 @@ pub(crate) struct Driver {
 struct Running {
     driver: Driver,
     handle: Handle,
-    notes: Notes,
     calls: HashMap<RequestId, Answer<master_core::Done>>,
     subscriptions: HashMap<RequestId, (ConnectionId, Answer<StreamId>)>,
     watches: HashMap<RequestId, oneshot::Sender<Watching>>,
     watchers: Vec<mpsc::Sender<Arc<Note>>>,
+    /// Those who have asked for numbers since the last batch.
+    counting: Vec<oneshot::Sender<Arc<Figures>>>,
+    /// How long the core has just taken to do what fell due.
+    woken_for: Duration,
     /// Inputs that came of performing outputs.
     next: Vec<Input>,
     /// Proposals that failed come back here.
@@ -76,13 +81,14 @@ impl Driver {
         let (failed, failures) = mpsc::unbounded_channel();
         let (fatal, ended) = oneshot::channel();
         let running = Running {
-            notes: Notes::new(self.metrics.clone()),
             driver: self,
             handle: handle.clone(),
             calls: HashMap::new(),
             subscriptions: HashMap::new(),
             watches: HashMap::new(),
             watchers: Vec::new(),
+            counting: Vec::new(),
+            woken_for: Duration::ZERO,
             next: Vec::new(),
             failed,
             given_up: None,
@@ -127,7 +133,9 @@ impl Running {
             }
             let now = Now { time: Time(start.elapsed()), wall: wall_clock() };
             let mut out = Vec::new();
+            let woken = Instant::now();
             self.driver.core.wake(now, &mut out);
+            self.woken_for = woken.elapsed();
             for input in std::mem::take(&mut self.next) {
                 self.driver.core.step(input, now, &mut out);
             }
@@ -142,6 +150,7 @@ impl Running {
                 self.ask(ask, now, &mut out);
             }
             self.perform(out);
+            self.tell_figures();
             fatal = fatal.or(self.given_up.take());
             if fatal.is_some() {
                 break fatal;
@@ -216,7 +225,21 @@ impl Running {
         self.watchers.clear();
     }
 
+    /// Answers all who have asked for numbers at once.
+    fn tell_figures(&mut self) {
+        if self.counting.is_empty() {
+            return;
+        }
+        let figures = Arc::new(self.driver.core.figures());
+        for answer in self.counting.drain(..) {
+            let _ = answer.send(figures.clone());
+        }
+    }
+
     fn ask(&mut self, ask: Ask, now: Now, out: &mut Vec<Output>) {
+        if !matches!(ask, Ask::Input(_)) {
+            self.handle.request_taken();
+        }
         let input = match ask {
             Ask::Input(input) => input,
             Ask::Call(request, input, answer) => {
@@ -230,6 +253,10 @@ impl Running {
             Ask::Explain(framework, answer) => {
                 // Nothing changes by it, so it is no input.
                 let _ = answer.send(self.driver.core.explain(&framework, now));
+                return;
+            }
+            Ask::Figures(answer) => {
+                self.counting.push(answer);
                 return;
             }
             Ask::Watch(request, answer) => {
@@ -305,7 +332,8 @@ impl Running {
             Output::GiveUp { why } => self.given_up = Some(why),
             Output::OpenWatch { request } => self.open_watch(request),
             Output::Note(note) => {
-                self.notes.take(&note);
+                notes::log(&note);
+                counting::count(&self.driver.meters, &note, self.woken_for);
                 if !self.watchers.is_empty() && notes::is_watched(&note) {
                     let note = Arc::new(note);
                     self.watchers.retain(|watcher| watcher.try_send(note.clone()).is_ok());

@@ -22,6 +22,7 @@ use transport::grpc::MESSAGE_BYTES_MAX;
 
 use crate::driver::Handle;
 use crate::leadership::{Leadership, serving};
+use crate::meters::Meters;
 
 /// The service that agents open their links at.
 #[derive(Clone)]
@@ -29,6 +30,7 @@ pub(crate) struct Links {
     pub driver: Handle,
     pub leadership: watch::Receiver<Leadership>,
     pub acls: Arc<Acls>,
+    pub meters: Arc<Meters>,
     pub stop: CancellationToken,
 }
 
@@ -90,6 +92,7 @@ async fn read(
         let Ok(Some(frame)) = frame else { break };
         match convert::from_agent(frame) {
             Ok((message, term_seen)) => {
+                links.meters.said(&message);
                 links.driver.tell(Input::FromAgent { connection, term_seen, message }).await;
             }
             Err(malformed) => {

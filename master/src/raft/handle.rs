@@ -34,6 +34,8 @@ pub struct Status {
     pub leading: bool,
     /// Whether this master is one of the cluster's, as far as it knows, voter or learner.
     pub is_member: bool,
+    /// How many masters have a vote.
+    pub voters: usize,
     /// Who leads, where that is known. The own name once this master does.
     pub leader: Option<LeaderInfo>,
     /// The last entry applied.

@@ -546,6 +546,7 @@ impl<M: StateMachine> Node<M> {
             term: raft.term,
             leading: self.leads(),
             is_member: self.membership.address(raft.id).is_some(),
+            voters: raft.prs().conf().voters().ids().len(),
             leader: self.told_leader(),
             applied: self.applied,
             committed: raft.raft_log.committed,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use master_core::view::{AgentCondition, FrameworkCondition, TaskList};
 use model::amount::Milli;
+use model::ids::FrameworkId;
 use model::resources::{Resources, Value};
 use model::task::TaskState;
 
@@ -33,10 +34,29 @@ pub(crate) struct Counts {
     pub principals: BTreeSet<Arc<str>>,
     /// Offers that stand.
     pub offers: usize,
-    /// Tasks that are not over, by state.
-    pub tasks: HashMap<TaskState, usize>,
-    /// Tasks whose agent is out of contact.
-    pub tasks_unreachable: usize,
+    /// Tasks that are not over, by framework and state.
+    tasks: HashMap<FrameworkId, HashMap<TaskState, usize>>,
+}
+
+impl Counts {
+    /// Tasks in a state that is not the end of them.
+    pub(crate) fn tasks_in(&self, state: TaskState) -> usize {
+        self.tasks.values().filter_map(|of| of.get(&state)).sum()
+    }
+
+    /// The same of one framework.
+    pub(crate) fn tasks_of(&self, framework: &FrameworkId, state: TaskState) -> usize {
+        self.tasks.get(framework).and_then(|of| of.get(&state)).copied().unwrap_or_default()
+    }
+
+    fn add_task(&mut self, framework: &FrameworkId, state: TaskState) {
+        // Most tasks are of few frameworks, whose ids need not be copied for each.
+        if let Some(of) = self.tasks.get_mut(framework) {
+            *of.entry(state).or_default() += 1;
+        } else {
+            self.tasks.insert(framework.clone(), HashMap::from([(state, 1)]));
+        }
+    }
 }
 
 /// Sums of scalars.
@@ -88,9 +108,10 @@ impl View {
             counts.principals.extend(framework.framework.principal.clone());
         }
         for task in &self.tasks {
-            match task.model.list {
-                TaskList::Live => *counts.tasks.entry(task.model.state).or_default() += 1,
-                TaskList::Unreachable => counts.tasks_unreachable += 1,
+            let task = &task.model;
+            match task.list {
+                TaskList::Live => counts.add_task(&task.framework, task.state),
+                TaskList::Unreachable => counts.add_task(&task.framework, TaskState::Unreachable),
                 TaskList::Completed => {}
             }
         }

@@ -222,8 +222,15 @@ async fn metrics_snapshot(
     if let Err(refused) = allowed {
         return refused.into_response();
     }
-    let from = api.clone();
-    let work = move || transport::http::whole(&json!(super::metrics::snapshot(&from)), &parameters);
+    let timeout = match super::metrics::timeout(parameters.get("timeout")) {
+        Ok(timeout) => timeout,
+        Err(refused) => return refused.into_response(),
+    };
+    let (from, figures) = (api.clone(), super::metrics::figures(&api, timeout).await);
+    let work = move || {
+        let samples = super::metrics::samples(&from, figures.as_deref());
+        transport::http::whole(&json!(samples.flat()), &parameters)
+    };
     reader.answer(&api, work).await
 }
 
@@ -238,7 +245,7 @@ async fn system_stats(parameters: Parameters) -> Response {
         };
         (name.to_owned(), json!(value))
     };
-    let all = super::metrics::of_system().into_iter().map(named).collect::<Map<_, _>>();
+    let all = transport::metrics::of_system().into_iter().map(named).collect::<Map<_, _>>();
     answered(&all.into(), &parameters)
 }
 
@@ -246,11 +253,11 @@ async fn metrics_text(Extracted(api): Extracted<Api>, reader: Reader) -> Respons
     if let Err(refused) = reader.viewer.check(Action::GetEndpoint, Some("/metrics"), METRICS) {
         return refused.into_response();
     }
-    let from = api.clone();
+    let (from, figures) = (api.clone(), super::metrics::figures(&api, None).await);
     let work = move || {
-        // Gauges are brought up to date first; counters are so by themselves.
-        super::metrics::snapshot(&from);
-        Ok(Whole::new(transport::metrics::PROMETHEUS_MIME, transport::metrics::prometheus_text()))
+        let mut text = super::metrics::samples(&from, figures.as_deref()).prometheus();
+        text.push_str(&transport::metrics::prometheus_text());
+        Ok(Whole::new(transport::metrics::PROMETHEUS_MIME, text))
     };
     reader.answer(&api, work).await
 }
