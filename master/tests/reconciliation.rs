@@ -36,8 +36,9 @@ async fn asked(scheduler: &mut Scheduler, task: Option<(&str, Option<&str>)>) ->
     status
 }
 
-/// One agent that answers, one that is out of contact and one that was declared dead: their ids.
-async fn three_agents(master: &Alone) -> [String; 3] {
+/// One agent that is there, and its id and those of one that is out of contact and one that was declared
+/// dead.
+async fn three_agents(master: &Alone) -> (FakeAgent, [String; 3]) {
     let watcher = framework(true);
     let mut watcher = Scheduler::subscribed(master, Encoding::Json, &watcher, None).await;
     let away = FakeAgent::registered_on(master.address(), None, 5_052).await;
@@ -51,12 +52,10 @@ async fn three_agents(master: &Alone) -> [String; 3] {
     // Frameworks hear of both.
     while watcher.event("FAILURE").await["failure"]["agent_id"]["value"] != ids[0] {}
     watcher.call(json!({"type": "TEARDOWN"})).await;
-    let mut here = FakeAgent::registered(master.address()).await;
+    let here = FakeAgent::registered(master.address()).await;
     let id = here.id.to_string();
-    // Answers pings as long as the test runs.
-    tokio::spawn(async move { while here.hear().await.is_some() {} });
     let [away, gone] = ids;
-    [id, away, gone]
+    (here, [id, away, gone])
 }
 
 #[tokio::test]
@@ -67,7 +66,7 @@ async fn every_question_about_a_task_has_its_answer_in_both_encodings() {
         ..Options::default()
     };
     let master = Alone::with(quick).await;
-    let [here, away, gone] = three_agents(&master).await;
+    let (_agent, [here, away, gone]) = three_agents(&master).await;
     for encoding in [Encoding::Json, Encoding::Protobuf] {
         for is_aware in [true, false] {
             let mut scheduler =

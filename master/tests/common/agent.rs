@@ -16,7 +16,8 @@ use proto::convert::link;
 use proto::mesos::v1::resource::{ReservationInfo, reservation_info};
 use proto::mesos::v1::{AgentInfo, Resource, value};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use transport::auth::Credential;
@@ -24,10 +25,11 @@ use transport::identity::Identity;
 
 use super::SOON;
 
-/// One end of a link.
+/// One end of a link. It answers pings by itself, and ends when it is dropped.
 pub struct FakeAgent {
     to_master: mpsc::Sender<AgentFrame>,
-    from_master: Streaming<MasterFrame>,
+    from_master: mpsc::UnboundedReceiver<ToAgent>,
+    reader: JoinHandle<()>,
     pub description: AgentDescription,
     /// What it was told when it was let in.
     pub greeting: ToAgent,
@@ -134,8 +136,8 @@ impl FakeAgent {
         let connected = client.connect(ReceiverStream::new(frames));
         let connected = timeout(SOON, connected).await.expect("in time").expect("let in");
         let mut from_master = connected.into_inner();
-        let by = Instant::now() + SOON;
-        let (message, term) = next(&mut from_master, by).await.expect("an answer");
+        let answer = timeout(SOON, next(&mut from_master)).await.expect("in time");
+        let (message, term) = answer.expect("an answer");
         if let ToAgent::Shutdown { why } = message {
             return Err(why);
         }
@@ -144,7 +146,10 @@ impl FakeAgent {
             panic!("{message:?}")
         };
         let id = agent.clone();
-        Ok(Self { to_master, from_master, description, greeting: message, id, term })
+        let (heard, from_reader) = mpsc::unbounded_channel();
+        let reader = tokio::spawn(read(from_master, to_master.clone(), term, heard));
+        let (from_master, greeting) = (from_reader, message);
+        Ok(Self { to_master, from_master, reader, description, greeting, id, term })
     }
 
     /// What it says when it comes back with what it runs of `frameworks`.
@@ -215,25 +220,34 @@ impl FakeAgent {
         *launch
     }
 
-    /// The next message that is no ping; pings are answered. `None`: the link has ended.
+    /// The next message that is no ping. `None`: the link has ended.
     pub async fn hear(&mut self) -> Option<ToAgent> {
-        let by = Instant::now() + SOON;
-        loop {
-            let (message, _) = next(&mut self.from_master, by).await?;
-            if !matches!(message, ToAgent::Ping { .. }) {
-                return Some(message);
-            }
-            self.say(&FromAgent::Pong).await;
-        }
+        timeout(SOON, self.from_master.recv()).await.expect("in time")
     }
+}
 
-    /// Answers pings for as long as the link is up, and takes in nothing else.
-    pub fn stay(mut self) {
-        tokio::spawn(async move {
-            while let Ok(Some(_)) = self.from_master.message().await {
-                self.say(&FromAgent::Pong).await;
-            }
-        });
+impl Drop for FakeAgent {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// Passes on what comes, but for pings, which are answered.
+async fn read(
+    mut from_master: Streaming<MasterFrame>,
+    to_master: mpsc::Sender<AgentFrame>,
+    term: Term,
+    heard: mpsc::UnboundedSender<ToAgent>,
+) {
+    while let Some((message, _)) = next(&mut from_master).await {
+        let is_open = if matches!(message, ToAgent::Ping { .. }) {
+            to_master.send(link::agent_frame(&FromAgent::Pong, term)).await.is_ok()
+        } else {
+            heard.send(message).is_ok()
+        };
+        if !is_open {
+            return;
+        }
     }
 }
 
@@ -259,7 +273,7 @@ pub fn live(launch: &Launch, state: TaskState) -> LiveTask {
     }
 }
 
-async fn next(from_master: &mut Streaming<MasterFrame>, by: Instant) -> Option<(ToAgent, Term)> {
-    let frame = timeout_at(by, from_master.message()).await.expect("in time");
+async fn next(from_master: &mut Streaming<MasterFrame>) -> Option<(ToAgent, Term)> {
+    let frame = from_master.message().await;
     Some(link::to_agent(frame.ok()??).expect("a message"))
 }

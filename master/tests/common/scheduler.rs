@@ -22,6 +22,7 @@ pub struct Scheduler {
 }
 
 /// What calls of a framework are made with.
+#[derive(Clone)]
 pub struct Caller {
     http: reqwest::Client,
     url: String,
@@ -100,6 +101,16 @@ impl Scheduler {
         self.caller
     }
 
+    /// How it writes.
+    pub fn encoding(&self) -> Encoding {
+        self.caller.encoding
+    }
+
+    /// What it has, to call another master with.
+    pub fn at(&self, master: &Alone) -> Caller {
+        Caller { url: master.url("/api/v1/scheduler"), ..self.caller.clone() }
+    }
+
     /// Its id, as agents know it.
     pub fn framework(&self) -> FrameworkId {
         FrameworkId::new(self.id["value"].as_str().expect("text")).expect("an id")
@@ -122,10 +133,16 @@ impl Scheduler {
     }
 
     /// All that has been said so far and nobody has asked for, without heartbeats.
-    ///
-    /// An answer to a question shows where "so far" ends.
     pub async fn heard(&mut self) -> Vec<Value> {
-        let tasks = json!([{"task_id": {"value": "so-far"}}]);
+        self.catch_up().await;
+        self.events.drain(..).filter(|event| event["type"] != "HEARTBEAT").collect()
+    }
+
+    /// Takes in all that has been said so far. An answer to a question shows where that ends.
+    async fn catch_up(&mut self) {
+        // Of an agent that nobody knows: that is answered at once, also after a change of leader.
+        let nowhere = json!({"value": "nowhere"});
+        let tasks = json!([{"task_id": {"value": "so-far"}, "agent_id": nowhere}]);
         self.call(json!({"type": "RECONCILE", "reconcile": {"tasks": tasks}})).await;
         let is_end = |event: &Value| event["update"]["status"]["task_id"]["value"] == "so-far";
         let by = Instant::now() + SOON;
@@ -133,7 +150,6 @@ impl Scheduler {
             self.hear("answer", by).await;
         }
         self.events.pop_back();
-        self.events.drain(..).filter(|event| event["type"] != "HEARTBEAT").collect()
     }
 
     /// Takes in all there is until the stream ends; what came, without heartbeats.
@@ -185,8 +201,9 @@ impl Scheduler {
         taken
     }
 
-    /// The next offer of an agent. Those of others stay.
+    /// The next offer of an agent that still stands. Those of others stay.
     pub async fn offer_of(&mut self, agent: &AgentId) -> Value {
+        self.catch_up().await;
         let by = Instant::now() + SOON;
         loop {
             if let Some(offer) = self.take_offer(|it| it["agent_id"]["value"] == agent.as_str()) {
@@ -194,6 +211,11 @@ impl Scheduler {
             }
             self.hear("offer", by).await;
         }
+    }
+
+    /// Waits until an offer is taken back.
+    pub async fn rescinded(&mut self, offer: &Value) {
+        while self.event("RESCIND").await["rescind"]["offer_id"] != offer["id"] {}
     }
 
     /// Waits until as much disk is offered as there is, be it in pieces, and takes these offers.

@@ -246,7 +246,7 @@ async fn a_link_that_breaks_ends_only_what_is_not_to_outlive_its_agent() {
         let back = agent.back(described(&launches), running(&launches));
         let id = agent.id.clone();
         drop(agent);
-        assert_eq!(short.event("RESCIND").await["rescind"]["offer_id"], offer["id"]);
+        short.rescinded(&offer).await;
         let status = short.update().await;
         assert_eq!(status["state"], "TASK_LOST");
         assert_eq!(status["reason"], "REASON_AGENT_DISCONNECTED");

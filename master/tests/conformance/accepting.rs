@@ -77,8 +77,7 @@ async fn one_offer_that_is_no_good_undoes_the_whole_call() {
                     ] {
                         operator.done(json!({"type": kind, name: body})).await;
                     }
-                    let rescinded = scheduler.event("RESCIND").await;
-                    assert_eq!(rescinded["rescind"]["offer_id"], offer["id"]);
+                    scheduler.rescinded(&offer).await;
                     let fresh = scheduler.offer_of(&agent.id).await;
                     let old = std::mem::replace(&mut offer, fresh);
                     let id = old["id"]["value"].as_str().expect("text").to_owned();

@@ -235,8 +235,8 @@ async fn a_framework_describes_itself_anew_without_another_stream() {
         let info = renewed(&scheduler.id);
         assert_eq!(scheduler.answer(&update(&info)).await, (200, String::new()));
         assert_renewed(&shown(&master).await);
-        let rescinded = scheduler.event("RESCIND").await;
-        assert_eq!(rescinded["rescind"]["offer_id"], offer["id"], "it has left that role");
+        // It has left that role.
+        scheduler.rescinded(&offer).await;
         let told = agent.hear().await;
         let Some(ToAgent::UpdateFramework(description)) = told else { panic!("{told:?}") };
         assert_eq!(&*description.name, "other name");

@@ -68,7 +68,7 @@ pub(crate) async fn launch_only(scheduler: &Scheduler, offer: &Value, task: Valu
 pub(crate) fn impatient() -> Options {
     Options {
         allocation_interval: Duration::from_millis(20),
-        agent_ping_timeout: Duration::from_millis(300),
+        agent_ping_timeout: Duration::from_millis(500),
         ..Options::default()
     }
 }
