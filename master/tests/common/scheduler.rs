@@ -19,6 +19,8 @@ pub struct Scheduler {
     records: RecordStream,
     events: VecDeque<Value>,
     pub id: Value,
+    /// What it was told when it was let in.
+    pub greeting: Value,
 }
 
 /// What calls of a framework are made with.
@@ -73,8 +75,9 @@ impl Scheduler {
         let stream = answer.headers()["mesos-stream-id"].to_str().expect("text").to_owned();
         let (records, events) = (RecordStream::new(answer), VecDeque::new());
         let caller = Caller { http, url, encoding, who, stream, id: Value::Null };
-        let mut scheduler = Self { caller, records, events, id: Value::Null };
-        let first = scheduler.next().await.expect("an event");
+        let (id, greeting) = (Value::Null, Value::Null);
+        let mut scheduler = Self { caller, records, events, id, greeting };
+        let mut first = scheduler.next().await.expect("an event");
         if first["type"] == "ERROR" {
             assert_eq!(scheduler.next().await, None, "nothing follows an ERROR");
             return Err(first["error"]["message"].as_str().expect("text").to_owned());
@@ -82,6 +85,7 @@ impl Scheduler {
         assert_eq!(first["type"], "SUBSCRIBED", "{first}");
         scheduler.id = first["subscribed"]["framework_id"].clone();
         scheduler.caller.id = scheduler.id.clone();
+        scheduler.greeting = first["subscribed"].take();
         Ok(scheduler)
     }
 
