@@ -31,6 +31,7 @@ use crate::vault::Vault;
 
 mod calls;
 mod heard;
+pub(crate) mod reservations;
 
 /// Requests that wait for the core. More are answered as overload.
 const REQUESTS_WAITING_MAX: usize = 1_024;

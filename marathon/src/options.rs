@@ -80,6 +80,8 @@ pub struct Options {
     pub min_revive_offers_interval: Duration,
     /// How long nothing may be heard of a launch (`--task_launch_confirm_timeout`).
     pub task_launch_confirm_timeout: Duration,
+    /// How long nothing may be heard of a reservation (`--task_reservation_timeout`).
+    pub task_reservation_timeout: Duration,
     /// How long a task may take from staging to running (`--task_launch_timeout`).
     pub task_launch_timeout: Duration,
     /// Time between two reconciliations of everything (`--reconciliation_interval`).
@@ -138,6 +140,7 @@ impl Default for Options {
             decline_offer_duration: core.decline_for,
             min_revive_offers_interval: core.revive_interval,
             task_launch_confirm_timeout: core.launch_confirm_timeout,
+            task_reservation_timeout: core.reservation_timeout,
             task_launch_timeout: core.launch_timeout,
             reconciliation_interval: core.reconcile_interval,
             local_ports: core.service_ports,

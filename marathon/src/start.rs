@@ -162,6 +162,7 @@ fn config(options: &Options) -> Config {
         decline_for: options.decline_offer_duration,
         revive_interval: options.min_revive_offers_interval,
         launch_confirm_timeout: options.task_launch_confirm_timeout,
+        reservation_timeout: options.task_reservation_timeout,
         launch_timeout: options.task_launch_timeout,
         accepted_roles: accepted.iter().map(|role| Arc::from(role.as_str())).collect(),
         enforces_new_groups: options.new_group_enforce_role,

@@ -7,15 +7,14 @@ mod pod;
 
 pub(crate) use pod::launch_group;
 
+use crate::driver::reservations::Reserver;
 use bytes::Bytes;
 use marathon_core::app::{App, Artifact};
 use marathon_core::clock;
 use marathon_core::environment::environment;
 use marathon_core::io::Launch;
-use model::ids::{AgentId, FrameworkId};
-use model::role::Role;
+use model::ids::AgentId;
 use proto::convert::duration_info;
-use proto::convert::resources::{Form, to_wire};
 use proto::mesos::v1::{
     CommandInfo, DiscoveryInfo, Environment, ExecutorId, ExecutorInfo, Label, Labels, Port, Ports,
     Secret, TaskInfo, Volume, command_info, discovery_info, environment, secret, value, volume,
@@ -71,24 +70,24 @@ fn secret_variables<'a>(
 
 /// What all launches on one offer have in common.
 pub(crate) struct Scene<'a> {
-    /// Our id at the master, once known.
-    pub(crate) framework: Option<&'a FrameworkId>,
+    /// Who we are, in which role, for what is reserved.
+    pub(crate) reserver: Reserver<'a>,
     /// Where they go.
     pub(crate) agent: &'a AgentId,
-    /// The role the resources were offered to.
-    pub(crate) role: &'a Role,
     /// The network that bridges mean.
     pub(crate) bridge: &'a str,
 }
 
 /// The task of `launch`.
 pub(crate) fn task_info(launch: &Launch, secrets: &Opened, scene: &Scene<'_>) -> TaskInfo {
-    let (app, role) = (&*launch.app, scene.role);
+    let (app, reserver) = (&*launch.app, &scene.reserver);
+    let mut resources = reserver.resources_of(launch, &launch.resources.minus(&launch.executor));
+    resources.extend(reserver.volumes_of(launch));
     let command = command(launch, secrets);
     let (command, executor) = match app.executor.as_str() {
         "" | "//cmd" => (Some(command), None),
         path => {
-            let executor = executor(path.trim_start_matches("//"), launch, command, role);
+            let executor = executor(path.trim_start_matches("//"), launch, command, reserver);
             (None, Some(executor))
         }
     };
@@ -96,7 +95,7 @@ pub(crate) fn task_info(launch: &Launch, secrets: &Opened, scene: &Scene<'_>) ->
         name: app.id.task_name(),
         task_id: (&launch.task).into(),
         agent_id: scene.agent.into(),
-        resources: to_wire(&launch.resources.minus(&launch.executor), Form::Stack, Some(role)),
+        resources,
         data: executor.as_ref().and_then(|_| data(app)),
         executor,
         command,
@@ -152,7 +151,12 @@ fn uri(artifact: &Artifact) -> command_info::Uri {
 }
 
 /// A custom executor, which finds the app's command in the task's data.
-fn executor(path: &str, launch: &Launch, command: CommandInfo, role: &Role) -> ExecutorInfo {
+fn executor(
+    path: &str,
+    launch: &Launch,
+    command: CommandInfo,
+    reserver: &Reserver<'_>,
+) -> ExecutorInfo {
     let (app, task) = (&*launch.app, &launch.task);
     let run = format!("chmod ug+rx '{path}' && exec '{path}' {}", app.cmd.as_deref().unwrap_or(""));
     ExecutorInfo {
@@ -164,7 +168,7 @@ fn executor(path: &str, launch: &Launch, command: CommandInfo, role: &Role) -> E
             ..command
         }),
         name: Some(app.id.task_name()),
-        resources: to_wire(&launch.executor, Form::Stack, Some(role)),
+        resources: reserver.resources_of(launch, &launch.executor),
         ..ExecutorInfo::default()
     }
 }

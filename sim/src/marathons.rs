@@ -281,6 +281,7 @@ impl World {
                         attributes: Attributes::default(),
                         region: None,
                         zone: None,
+                        held: std::collections::BTreeMap::new(),
                     })
                     .collect(),
             ),

@@ -105,6 +105,10 @@ pub(crate) struct Flags {
     /// How long a task may take from staging to running, in milliseconds
     #[arg(long, env = "AGORA_TASK_LAUNCH_TIMEOUT", value_parser = parse_millis, default_value = "300000")]
     task_launch_timeout: Duration,
+    /// How long nothing may be heard of a reservation before the master is asked what became of it, in
+    /// milliseconds
+    #[arg(long, env = "AGORA_TASK_RESERVATION_TIMEOUT", value_parser = parse_millis, default_value = "20000")]
+    task_reservation_timeout: Duration,
     /// Time between two reconciliations of all tasks, in milliseconds
     #[arg(long, env = "AGORA_RECONCILIATION_INTERVAL", value_parser = parse_interval, default_value = "600000")]
     reconciliation_interval: Duration,
@@ -178,6 +182,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         decline_offer_duration: flags.decline_offer_duration,
         task_launch_confirm_timeout: flags.task_launch_confirm_timeout,
         task_launch_timeout: flags.task_launch_timeout,
+        task_reservation_timeout: flags.task_reservation_timeout,
         reconciliation_interval: flags.reconciliation_interval,
         local_ports: (flags.local_port_min, flags.local_port_max),
         access_control_allow_origin: list(flags.access_control_allow_origin.as_deref()),

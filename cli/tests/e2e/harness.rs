@@ -382,8 +382,20 @@ impl World {
 
     /// Starts Marathon on these masters.
     pub(crate) async fn start_marathon(&self, name: &str, masters: &str) -> Daemon {
+        self.start_marathon_with(name, masters, &[]).await
+    }
+
+    /// The same, with more flags.
+    pub(crate) async fn start_marathon_with(
+        &self,
+        name: &str,
+        masters: &str,
+        flags: &[&str],
+    ) -> Daemon {
         let master = format!("--master={masters}");
-        self.start(name, &["marathon", "--http_address=127.0.0.1", "--http_port=0", &master]).await
+        let mut args = vec!["marathon", "--http_address=127.0.0.1", "--http_port=0", &master];
+        args.extend(flags);
+        self.start(name, &args).await
     }
 
     /// Creates an app and waits until its deployment is done.

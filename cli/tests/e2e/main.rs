@@ -17,6 +17,7 @@ mod operators;
 mod pipes;
 mod pods;
 mod protocols;
+mod residence;
 mod rolling;
 mod scheduler;
 mod secrets;

@@ -6,6 +6,7 @@
 pub mod parse;
 pub mod pod;
 pub mod render;
+pub mod volume;
 
 use crate::ids::AppId;
 use model::amount::Milli;

@@ -41,6 +41,11 @@ impl Fleet {
         self.agents.remove(agent).is_some()
     }
 
+    /// Whether an agent is known.
+    pub fn has(&self, agent: &AgentId) -> bool {
+        self.agents.contains_key(agent)
+    }
+
     /// How many agents `app` may run on, by its constraints on single agents.
     pub fn count_for(&self, app: &App) -> u32 {
         let count = self.agents.values().filter(|place| matcher::may_ever_go(app, place)).count();

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::ids::{AppId, InstanceId};
+use crate::reservation::LocalVolume;
 use model::ids::{AgentId, TaskId};
 use model::step::Timestamp;
 use model::task::TaskState;
@@ -110,6 +111,8 @@ pub struct Instance {
     pub changed_at: Timestamp,
     /// Its present task. Absent iff it is [`Condition::Scheduled`].
     pub task: Option<Task>,
+    /// What is reserved for its tasks, if its app has volumes that outlive them.
+    pub reservation: Option<Arc<str>>,
 }
 
 /// The present task of an instance; of a pod, all its tasks together.
@@ -123,6 +126,8 @@ pub struct Task {
     pub place: Place,
     /// Host ports, in the order of [`App::wanted_ports`].
     pub ports: Vec<u16>,
+    /// Its volumes that outlive it.
+    pub volumes: Vec<LocalVolume>,
     /// When its offer was accepted.
     pub staged_at: Timestamp,
     /// When it first ran.

@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::ids::{AppId, InstanceId, WriteId};
 use crate::secret::Sealed;
 use crate::view::Change;
-use model::ids::{AgentId, FrameworkId, OfferId, RequestId, TaskId, UpdateId};
+use model::ids::{AgentId, FrameworkId, OfferId, PersistenceId, RequestId, TaskId, UpdateId};
 use model::offer::{InverseOffer, Offer};
 use model::resources::{Attributes, Resources};
 use model::role::Role;
@@ -85,6 +85,9 @@ pub struct OfferView {
     pub region: Option<Arc<str>>,
     /// Zone of its agent, where it has one.
     pub zone: Option<Arc<str>>,
+    /// What of it we have reserved, by the ids of the reservations. It is not among the resources of
+    /// the offer itself.
+    pub held: BTreeMap<Arc<str>, Resources>,
 }
 
 /// A status report with what is needed of its opaque parts.
@@ -347,7 +350,7 @@ pub enum Output {
         /// The inverse offers.
         offers: Vec<OfferId>,
     },
-    /// Launch on an offer, and give the rest of it back.
+    /// Launch on an offer, undo reservations in it, and give the rest of it back.
     Accept {
         /// The offer, unanswered so far.
         offer: OfferId,
@@ -355,7 +358,9 @@ pub enum Output {
         agent: AgentId,
         /// The role it was made in.
         role: Role,
-        /// What to launch. Not empty.
+        /// What to undo.
+        releases: Vec<Release>,
+        /// What to launch.
         launches: Vec<Launch>,
         /// The filter on the rest.
         refuse_for: Duration,
@@ -417,6 +422,35 @@ pub struct Probe {
     pub timeout: Duration,
 }
 
+/// A reservation that is to be undone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Release {
+    /// Which.
+    pub id: Arc<str>,
+    /// All of it, volumes included: they go with all data.
+    pub resources: Resources,
+}
+
+/// The reservation that a task is launched on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// Which.
+    pub id: Arc<str>,
+    /// Present if it is to be made first, of all that the launch takes and of the space for these volumes.
+    pub new: Option<Vec<NewVolume>>,
+}
+
+/// A volume to make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewVolume {
+    /// Where tasks see it.
+    pub container_path: Arc<str>,
+    /// What the agent is to know it by.
+    pub id: PersistenceId,
+    /// What it is made of, not reserved yet.
+    pub space: Resources,
+}
+
 /// One task to launch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
@@ -430,8 +464,11 @@ pub struct Launch {
     pub host: Arc<str>,
     /// Host ports, in the order of [`App::wanted_ports`].
     pub ports: Vec<u16>,
-    /// What it takes out of the offer, ports and executor included.
+    /// What it takes out of the offer, ports and executor included. Volumes that are yet to be made are
+    /// not in it.
     pub resources: Resources,
+    /// What it is launched on, if its app has volumes that outlive it.
+    pub claim: Option<Claim>,
     /// What of that its executor takes; nothing where the executor is the agent's own.
     pub executor: Resources,
     /// Of a pod: the task of each container, in order, with what it takes.
@@ -483,6 +520,8 @@ pub struct Config {
     pub revive_interval: Duration,
     /// How long nothing may be heard of an accepted launch.
     pub launch_confirm_timeout: Duration,
+    /// How long nothing may be heard of a reservation before it is asked what became of it.
+    pub reservation_timeout: Duration,
     /// How long a task may take from staging to running.
     pub launch_timeout: Duration,
     /// Time between meeting the master and reconciling everything.
@@ -518,6 +557,7 @@ impl Default for Config {
             decline_for: Duration::from_secs(120),
             revive_interval: Duration::from_millis(100),
             launch_confirm_timeout: Duration::from_secs(300),
+            reservation_timeout: Duration::from_secs(20),
             launch_timeout: Duration::from_secs(300),
             reconcile_delay: Duration::ZERO,
             reconcile_interval: Duration::from_secs(600),

@@ -20,6 +20,7 @@ mod outbox;
 pub mod pace;
 pub mod planner;
 mod queue_json;
+pub mod reservation;
 pub mod rollout;
 pub mod scheduler;
 pub mod secret;

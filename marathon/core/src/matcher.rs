@@ -1,10 +1,12 @@
 //! Whether one instance can start on an offer, with which resources and ports, and if not why not.
 
+use crate::app::volume::{PathRule, PersistentVolume};
 use crate::app::{App, Constraint, Operator, Part};
 use crate::fleet::{Fleet, ONE_PER_AGENT, is_one_per_agent};
 use crate::instance::Place;
 use crate::io::OfferView;
 use model::amount::{Milli, Ranges};
+use model::disk::SourceKind;
 use model::resources::{Key, Resources, Value};
 use model::rng::Rng;
 use regex::Regex;
@@ -86,6 +88,17 @@ pub enum Mismatch {
         /// How much there is.
         left: Milli,
     },
+    /// What it needs is reserved on another agent.
+    #[error("its volumes are on {host}, and what is reserved with them is not in this offer")]
+    Reservation {
+        /// Where.
+        host: Arc<str>,
+    },
+    /// A volume is not where it was made.
+    #[error(
+        "its volume '{0}' is not there any more; killing the instance with wipe=true gives it new ones"
+    )]
+    Volume(String),
     /// A secret is not kept. No agent has what it takes.
     #[error("the secret '{0}' is not kept; 'agora secret put' keeps it")]
     Secret(String),
@@ -100,6 +113,7 @@ impl Mismatch {
         match self {
             Self::Role(_) => Reason::UnfulfilledRole,
             Self::Constraint { .. } | Self::Secret(_) => Reason::UnfulfilledConstraint,
+            Self::Reservation { .. } | Self::Volume(_) => Reason::NoCorrespondingReservationFound,
             Self::Maintenance => Reason::AgentMaintenance,
             Self::TooSmall { name, .. } => match *name {
                 "cpus" => Reason::InsufficientCpus,
@@ -168,7 +182,7 @@ pub fn matches(
 }
 
 /// Takes what each part needs, and its ports with it.
-fn take(
+pub(crate) fn take(
     parts: &[Part],
     mut left: Resources,
     wanted_ports: &[u16],
@@ -269,6 +283,47 @@ fn take_scalar(
         return Ok(());
     }
     Err(Mismatch::TooSmall { name, wanted, left: wanted - missing })
+}
+
+/// Takes space for a volume: as much as it is to have at least where parts can be had, and else the
+/// smallest disk that will do. Of directories the one with most room is taken.
+pub(crate) fn take_space(
+    free: &Resources,
+    wanted: &PersistentVolume,
+) -> Result<Resources, Mismatch> {
+    let mut taken = Resources::none();
+    let fits = |key: &Key| {
+        let kind = &key.kind;
+        let source = kind.disk.as_ref().and_then(|disk| disk.source.as_ref());
+        let is_free = !kind.is_revocable && !kind.is_shared && kind.provider.is_none();
+        let root = source.and_then(|source| source.root.as_deref()).unwrap_or_default();
+        let is_right = |rule: &PathRule| is_full_match(Some(&rule.pattern), root) == rule.is_like;
+        &*key.name == "disk"
+            && is_free
+            && !kind.is_persistent_volume()
+            && source.map(|source| source.kind) == wanted.on
+            && wanted.constraints.iter().all(is_right)
+    };
+    let disks = free.iter().filter(|(key, _)| fits(key)).filter_map(|(key, value)| match value {
+        Value::Scalar(amount) => Some((key, *amount)),
+        Value::Ranges(_) | Value::Set(_) => None,
+    });
+    let mut disks: Vec<(&Key, Milli)> = disks.collect();
+    let most = disks.iter().map(|(_, amount)| *amount).max().unwrap_or_default();
+    let comes_whole = wanted.on == Some(SourceKind::Mount);
+    let max = wanted.size_max.filter(|_| comes_whole);
+    disks.retain(|(_, amount)| *amount >= wanted.size && max.is_none_or(|max| *amount <= max));
+    let best = if comes_whole {
+        disks.into_iter().min_by_key(|(_, amount)| *amount)
+    } else {
+        disks.into_iter().max_by_key(|(_, amount)| *amount)
+    };
+    let Some((key, amount)) = best else {
+        return Err(Mismatch::TooSmall { name: "disk", wanted: wanted.size, left: most });
+    };
+    let size = if comes_whole { amount } else { wanted.size };
+    taken.insert(key.clone(), Value::Scalar(size));
+    Ok(taken)
 }
 
 /// A number for each wanted port, with the resource that it is; a number that is given twice is one

@@ -60,10 +60,10 @@ pub fn drains_for(app: &App) -> Duration {
 }
 
 /// Whether instances of `app` that fail their health check are replaced before they go. One that must be
-/// alone cannot be.
+/// alone, or needs the place it has, cannot be.
 pub fn replaces_first(app: &App) -> bool {
     let wants = app.labels.get(REPLACE_FIRST).and_then(|text| flag(text)).unwrap_or(false);
-    wants && !app.is_single_instance()
+    wants && !app.is_single_instance() && !app.is_resident()
 }
 
 impl Pace {

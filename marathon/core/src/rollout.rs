@@ -158,8 +158,13 @@ pub fn capacity(app: &App) -> (usize, usize) {
     let healthy_min = strategy.minimum_health_capacity.of_rounded_up(app.instances) as usize;
     let over = Millionths(strategy.maximum_over_capacity.0).of_rounded_down(app.instances);
     let count_max = app.instances as usize + over as usize;
-    // Neither fewer nor more: nothing could ever move, so one more is let in.
-    if healthy_min >= count_max { (healthy_min, count_max + 1) } else { (healthy_min, count_max) }
+    // Neither fewer nor more: nothing could ever move, so one more is let in. Where each needs the place
+    // that another one has, one may be missing instead.
+    match healthy_min >= count_max {
+        true if app.is_resident() => (count_max.saturating_sub(1), count_max),
+        true => (healthy_min, count_max + 1),
+        false => (healthy_min, count_max),
+    }
 }
 
 /// Puts those first that go first: victims, then by how little is lost, then by age.

@@ -18,6 +18,7 @@ mod maintenance;
 mod offers;
 mod pods;
 mod readiness;
+mod residence;
 mod roles;
 mod secrets;
 mod settle;
@@ -79,6 +80,7 @@ struct Books {
     tokens: offers::Tokens,
     /// Values that only the shell can open, by where they are kept.
     secrets: secrets::Secrets,
+    reservations: residence::Reservations,
     queue: LaunchQueue,
     fleet: Fleet,
     /// Apps with an instance on every agent that fits.
@@ -150,6 +152,10 @@ enum Due {
     Check,
     /// An agent is about to be away.
     Away(AgentId),
+    /// The agent of a reservation should be back by now.
+    Reservation(Arc<str>),
+    /// Offers are no longer needed only to give things back.
+    Collect,
 }
 
 impl Marathon {
@@ -203,7 +209,7 @@ impl Core for Marathon {
             Input::Update(update) => updates::update(self, &update, now),
             // Unanswered offers are not kept.
             Input::Rescind(_) => {}
-            Input::AgentLost(agent) => offers::agent_lost(self, &agent),
+            Input::AgentLost(agent) => offers::agent_lost(self, &agent, now),
             Input::Committed { write } => self.outbox.committed(write, out),
             Input::CommitFailed { write } => lead::commit_failed(self, write, out),
             Input::Probed { task, status } => readiness::probed(self, &task, status, now),

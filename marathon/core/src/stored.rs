@@ -3,8 +3,10 @@
 //! Every document says its form, so that a later version can tell old ones apart.
 
 mod past;
+mod reservation;
 
 pub(crate) use past::{group, group_key, past, past_key};
+pub(crate) use reservation::{reservation, reservation_key};
 
 use crate::app::{App, parse, render};
 use crate::group::{Tree, Versions};
@@ -13,9 +15,11 @@ use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::{Condition, Container, Goal, Health, Instance, Place, Task};
 use crate::io::Key;
 use crate::planner::{Action, Deployment, Plan, Step};
+use crate::reservation::Reservation;
 use model::ids::{AgentId, FrameworkId, TaskId};
 use model::step::Timestamp;
 use model::task::TaskState;
+use reservation::{StoredReservation, StoredVolume};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,6 +37,7 @@ pub(crate) struct Loaded {
     pub(crate) deployments: Vec<Deployment>,
     pub(crate) history: BTreeMap<Timestamp, Arc<Past>>,
     pub(crate) secrets: BTreeMap<Arc<str>, Arc<[u8]>>,
+    pub(crate) reservations: Vec<Reservation>,
 }
 
 pub(crate) fn framework_key() -> Key {
@@ -106,6 +111,8 @@ pub(crate) struct StoredInstance {
     changed_at: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<StoredTask>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reservation: Option<String>,
 }
 
 #[derive(Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -130,6 +137,8 @@ struct StoredTask {
     healthy: Option<bool>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     containers: Vec<StoredContainer>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    volumes: Vec<StoredVolume>,
 }
 
 #[derive(Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -192,7 +201,9 @@ pub(crate) fn instance(instance: &Instance) -> StoredInstance {
             addresses: task.addresses.iter().map(text).collect(),
             healthy: task.health.is_healthy,
             containers: task.containers.iter().map(container).collect(),
+            volumes: task.volumes.iter().map(StoredVolume::of).collect(),
         }),
+        reservation: instance.reservation.as_ref().map(text),
     }
 }
 
@@ -300,6 +311,10 @@ pub(crate) fn load(stored: &[(Key, Vec<u8>)]) -> Loaded {
                 let path = key.split_once(':').map_or("", |(_, path)| path);
                 loaded.secrets.insert(path.into(), value.as_slice().into());
             }
+            "reservation" => {
+                let reservation = decode::<StoredReservation>(value);
+                loaded.reservations.extend(reservation.and_then(StoredReservation::read));
+            }
             "group" => {
                 let group = decode::<past::StoredGroup>(value).and_then(|it| it.read());
                 let group = group.map(|group| (group.id.clone(), Arc::new(group)));
@@ -339,6 +354,7 @@ fn instance_of(stored: &StoredInstance, versions: &Versions) -> Option<Instance>
         since: Timestamp(stored.since),
         changed_at: Timestamp(stored.changed_at.max(stored.since)),
         task,
+        reservation: stored.reservation.as_deref().map(Arc::from),
     })
 }
 
@@ -357,6 +373,7 @@ fn task_of(stored: &StoredTask) -> Option<Task> {
             attributes: attributes.map(|(name, value)| (text(name), text(value))).collect(),
         },
         ports: stored.ports.clone(),
+        volumes: stored.volumes.iter().map(StoredVolume::read).collect(),
         staged_at: Timestamp(stored.staged_at),
         started_at: stored.started_at.map(Timestamp),
         unreachable_at: stored.unreachable_at.map(Timestamp),

@@ -100,12 +100,6 @@ fn what_contradicts_itself_is_refused_by_path() {
             ),
             "/container/volumes(0)/secret references an undefined secret named 's'",
         ),
-        (
-            container(
-                &json!({"type": "MESOS", "volumes": [{"containerPath": "p", "persistent": {"size": 1}}]}),
-            ),
-            "/container/volumes(0)/persistent persistent volumes are not supported",
-        ),
         (json!({"env": {"A": {"secret": "s"}}}), "/env/A references an undefined secret named 's'"),
         (json!({"secrets": {"s": {}}}), "/secrets/s/source error.path.missing"),
         (json!({"resourceLimits": {"mem": 63}}), "/resourceLimits/mem must be 'unlimited', or 64"),

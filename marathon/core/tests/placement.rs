@@ -149,6 +149,7 @@ fn reserved_resources_are_taken_only_by_who_accepts_their_role() {
         let defaults = parse::Defaults { role: "web".into(), network: None };
         let app = parse::whole(&app("/web"), &update, &defaults).expect("valid");
         let offer = OfferView {
+            held: std::collections::BTreeMap::new(),
             offer: Offer {
                 id: OfferId::new("O1").expect("an id"),
                 framework: FrameworkId::new("F-0000").expect("an id"),

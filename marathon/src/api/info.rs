@@ -151,6 +151,7 @@ fn config(shared: &Shared) -> Value {
         "reconciliation_interval": millis(options.reconciliation_interval),
         "task_launch_confirm_timeout": millis(options.task_launch_confirm_timeout),
         "task_launch_timeout": millis(options.task_launch_timeout),
+        "task_reservation_timeout": millis(options.task_reservation_timeout),
         "webui_url": options.webui_url.clone().unwrap_or_else(|| options.url(&shared.own)),
     });
     if let Some(network) = &options.default_network_name {

@@ -1,7 +1,7 @@
 //! What the core wants of the master, as calls.
 
 use framework_sdk::calls;
-use marathon_core::io::{Input, Launch, Output, UpdateView};
+use marathon_core::io::{Input, Launch, Output, Release, UpdateView};
 use model::ids::{AgentId, FrameworkId};
 use model::task::{Source, Status, TaskState};
 use proto::mesos::v1;
@@ -9,11 +9,19 @@ use proto::mesos::v1::offer::Operation;
 use proto::mesos::v1::scheduler::{Call, call};
 
 use super::Driver;
+use super::reservations::Reserver;
 use crate::task_info::{self, Opened, Scene};
 use crate::vault::Vault;
 
 /// Apps go together in one operation; each pod is one of its own, launched whole or not at all.
-fn operations(launches: &[(Launch, Opened)], scene: &Scene<'_>) -> Vec<Operation> {
+/// Reservations are undone and made before.
+fn operations(
+    releases: &[Release],
+    launches: &[(Launch, Opened)],
+    scene: &Scene<'_>,
+) -> Vec<Operation> {
+    let undone = releases.iter().flat_map(|release| scene.reserver.undoing(release));
+    let made = launches.iter().flat_map(|(launch, _)| scene.reserver.making(launch));
     let apps = launches.iter().filter(|(launch, _)| !launch.app.is_pod());
     let tasks: Vec<_> =
         apps.map(|(launch, secrets)| task_info::task_info(launch, secrets, scene)).collect();
@@ -22,7 +30,7 @@ fn operations(launches: &[(Launch, Opened)], scene: &Scene<'_>) -> Vec<Operation
         Some(task_info::launch_group(launch, pod, secrets, scene))
     });
     let together = (!tasks.is_empty()).then(|| calls::launch(tasks));
-    together.into_iter().chain(groups).collect()
+    undone.chain(made).chain(together).chain(groups).collect()
 }
 
 /// The launches with their secrets opened, and those whose secrets do not open.
@@ -60,18 +68,21 @@ impl Driver {
         let session = self.lead.as_ref().and_then(|lead| lead.session.as_ref());
         let Some(session) = session else { return };
         let call = match output {
-            Output::Accept { offer, agent, role, launches, refuse_for } => {
+            Output::Accept { offer, agent, role, releases, launches, refuse_for } => {
                 let (launches, closed) = opened(launches, self.parts.vault.as_deref());
                 self.later.extend(closed.into_iter().map(|launch| unlaunched(&launch, &agent)));
                 let framework = session.handle.framework_id();
                 let framework = framework.and_then(|id| FrameworkId::try_from(&id).ok());
                 let scene = Scene {
-                    framework: framework.as_ref(),
+                    reserver: Reserver {
+                        framework: framework.as_ref(),
+                        principal: self.parts.framework.principal.as_deref(),
+                        role: &role,
+                    },
                     agent: &agent,
-                    role: &role,
                     bridge: &self.parts.bridge,
                 };
-                let operations = operations(&launches, &scene);
+                let operations = operations(&releases, &launches, &scene);
                 // Without any, it is a way to give the offer back.
                 calls::accept([v1::OfferId::from(&offer)], operations, Some(refuse_for))
             }

@@ -1,5 +1,6 @@
 //! What comes of the master, as inputs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use proto::mesos::v1;
 use proto::mesos::v1::scheduler::Event;
 use serde_json::{Value, json};
 
+use super::reservations::take_held;
 use super::{Driver, RECONNECT_AFTER};
 
 impl Driver {
@@ -38,8 +40,12 @@ impl Driver {
 
     fn event(&mut self, event: Event) {
         if let Some(offers) = event.offers {
+            let session = self.lead.as_ref().and_then(|lead| lead.session.as_ref());
+            let framework = session.and_then(|session| session.handle.framework_id());
+            let framework = framework.as_ref().map(|id| id.value.as_str());
             let role = &self.parts.role;
-            let views = offers.offers.into_iter().filter_map(|offer| view_of_offer(offer, role));
+            let views = offers.offers.into_iter();
+            let views = views.filter_map(|offer| view_of_offer(offer, role, framework));
             let views: Vec<_> = views.collect();
             self.step(Input::Offers(views));
         }
@@ -103,15 +109,20 @@ impl Driver {
     }
 }
 
-fn view_of_offer(wire: v1::Offer, role: &Role) -> Option<OfferView> {
+fn view_of_offer(mut wire: v1::Offer, role: &Role, framework: Option<&str>) -> Option<OfferView> {
     let domain = wire.domain.as_ref().and_then(|domain| domain.fault_domain.as_ref());
     let region = domain.map(|domain| domain.region.name.as_str().into());
     let zone = domain.map(|domain| domain.zone.name.as_str().into());
     let attributes = convert::resources::attributes_from_wire(&wire.attributes);
+    let held = take_held(&mut wire.resources, framework).into_iter();
+    let held = held.map(|(id, of)| Ok((id, convert::resources::from_wire(&of)?)));
+    let held: Result<BTreeMap<_, _>, convert::Malformed> = held.collect();
     let offer = convert::offer::from_wire(wire, role);
-    match (offer, attributes) {
-        (Ok(offer), Ok(attributes)) => Some(OfferView { offer, attributes, region, zone }),
-        (Err(why), _) | (_, Err(why)) => {
+    match (offer, attributes, held) {
+        (Ok(offer), Ok(attributes), Ok(held)) => {
+            Some(OfferView { offer, attributes, region, zone, held })
+        }
+        (Err(why), _, _) | (_, Err(why), _) | (_, _, Err(why)) => {
             tracing::warn!(%why, "an offer makes no sense");
             None
         }

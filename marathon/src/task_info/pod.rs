@@ -58,9 +58,9 @@ fn executor(launch: &Launch, pod: &Pod, scene: &Scene<'_>) -> ExecutorInfo {
     ExecutorInfo {
         r#type: Some(executor_info::Type::Default.into()),
         executor_id: ExecutorId { value: format!("instance-{}.{number}", launch.instance) },
-        framework_id: scene.framework.map(Into::into),
+        framework_id: scene.reserver.framework.map(Into::into),
         container,
-        resources: to_wire(&launch.executor, Form::Stack, Some(scene.role)),
+        resources: to_wire(&launch.executor, Form::Stack, Some(scene.reserver.role)),
         labels: labels(pairs),
         ..ExecutorInfo::default()
     }
@@ -80,7 +80,7 @@ fn task_info(
         name: container.name.clone(),
         task_id: task.into(),
         agent_id: scene.agent.into(),
-        resources: to_wire(resources, Form::Stack, Some(scene.role)),
+        resources: to_wire(resources, Form::Stack, Some(scene.reserver.role)),
         command: Some(command(launch, pod, container, (task, secrets))),
         container: self::container(pod, container, secrets),
         health_check: health_check(launch, pod, container),

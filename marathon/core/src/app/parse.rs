@@ -319,6 +319,7 @@ fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App {
     let is_host = networks.iter().any(|network| network.mode == NetworkMode::Host);
     let labels = reader.labels("labels");
     let is_single = labels.get("MARATHON_SINGLE_INSTANCE_APP").is_some_and(|it| it == "true");
+    let is_resident = container::is_resident(reader);
     let seconds = |name, default| Duration::from_secs(reader.whole(name).unwrap_or(default));
     App {
         id: id.clone(),
@@ -352,9 +353,9 @@ fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App {
             .collect(),
         dependencies: dependencies(id, reader),
         labels,
-        upgrade_strategy: upgrade_strategy(reader, is_single),
+        upgrade_strategy: upgrade_strategy(reader, is_single, is_resident),
         kill_selection: kill_selection(reader),
-        unreachable_strategy: unreachable_strategy(reader),
+        unreachable_strategy: unreachable_strategy(reader, is_resident),
         kill_grace: reader.whole("taskKillGracePeriodSeconds").map(Duration::from_secs),
         accepted_resource_roles: reader.texts("acceptedResourceRoles"),
         role: reader.text("role"),
@@ -510,12 +511,16 @@ fn dependencies(id: &AppId, reader: &Reader<'_>) -> Vec<AppId> {
     out
 }
 
-fn upgrade_strategy(reader: &Reader<'_>, is_single: bool) -> UpgradeStrategy {
-    let default = if is_single { 0 } else { 1_000_000 };
+fn upgrade_strategy(reader: &Reader<'_>, is_single: bool, is_resident: bool) -> UpgradeStrategy {
+    let (least, over) = match (is_single, is_resident) {
+        (true, _) => (0, 0),
+        (false, true) => (500_000, 0),
+        (false, false) => (1_000_000, 1_000_000),
+    };
     let strategy = reader.object("upgradeStrategy");
     UpgradeStrategy {
-        minimum_health_capacity: part(strategy.as_ref(), "minimumHealthCapacity", default),
-        maximum_over_capacity: part(strategy.as_ref(), "maximumOverCapacity", default),
+        minimum_health_capacity: part(strategy.as_ref(), "minimumHealthCapacity", least),
+        maximum_over_capacity: part(strategy.as_ref(), "maximumOverCapacity", over),
     }
 }
 
@@ -536,7 +541,7 @@ fn kill_selection(reader: &Reader<'_>) -> KillSelection {
     }
 }
 
-fn unreachable_strategy(reader: &Reader<'_>) -> UnreachableStrategy {
+fn unreachable_strategy(reader: &Reader<'_>, is_resident: bool) -> UnreachableStrategy {
     let disabled = UnreachableStrategy::Disabled;
     match reader.get("unreachableStrategy") {
         Some(Value::String(text)) if text == "disabled" => return disabled,
@@ -544,6 +549,8 @@ fn unreachable_strategy(reader: &Reader<'_>) -> UnreachableStrategy {
             reader.wrong("unreachableStrategy", "must be an object or 'disabled'");
             return disabled;
         }
+        // Nobody else has its data: it is waited for, unless somebody wants otherwise.
+        None if is_resident => return disabled,
         Some(
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_),
         )

@@ -12,9 +12,10 @@ use crate::app::{
 };
 use crate::clock;
 use crate::ids::{AppId, DeploymentId};
-use crate::instance::Instance;
+use crate::instance::{Instance, Task};
 use crate::io::TaskFailure;
 use crate::planner::{Action, Deployment, Plan, Step};
+use crate::reservation::LocalVolume;
 use model::amount::Milli;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -289,11 +290,24 @@ pub fn task(instance: &Instance, role: &str, with_service_ports: bool) -> Option
     out.set("ipAddresses", addresses(&task.addresses));
     out.set_full("healthCheckResults", health(instance));
     out.set_some("checkResult", task.check.clone());
-    out.set("localVolumes", Value::Array(Vec::new()));
+    out.set("localVolumes", local_volumes(task, app));
     out.set_some("region", task.place.region.as_deref());
     out.set_some("zone", task.place.zone.as_deref());
     out.set("role", app.role.as_deref().unwrap_or(role));
     Some(out.into())
+}
+
+/// Its volumes that outlive it.
+fn local_volumes(task: &Task, app: &App) -> Value {
+    let volume = |volume: &LocalVolume| {
+        let mut out = Object::new();
+        out.set("runSpecId", app.id.as_str());
+        out.set("containerPath", &*volume.container_path);
+        out.set("uuid", &*volume.uuid);
+        out.set("persistenceId", volume.persistence_id(&app.id).as_str());
+        Value::from(out)
+    };
+    Value::Array(task.volumes.iter().map(volume).collect())
 }
 
 /// The results of its health checks: one, since all that is reported is their common verdict.

@@ -88,11 +88,16 @@ impl Marathon {
         }
     }
 
+    /// Whether `id` is no app, is not going to be one again, and nothing of it is there.
+    pub(super) fn is_gone(&self, id: &AppId) -> bool {
+        let is_wanted = self.books.tree.apps.contains_key(id) || self.books.locks.contains_key(id);
+        !is_wanted && !self.books.instances.contains_key(id)
+    }
+
     /// Forgets the versions of an app that is gone with all that was of it, but for those that a
     /// group may go back to.
     pub(super) fn drop_versions_if_gone(&mut self, id: &AppId) {
-        let is_wanted = self.books.tree.apps.contains_key(id) || self.books.locks.contains_key(id);
-        if is_wanted || self.books.instances.contains_key(id) {
+        if !self.is_gone(id) {
             return;
         }
         let versions = self.books.versions.get(id);
@@ -139,6 +144,7 @@ impl Marathon {
                 since: now.wall,
                 changed_at: now.wall,
                 task: None,
+                reservation: None,
             },
             now,
         );
@@ -199,6 +205,8 @@ impl Marathon {
         self.outbox.put(stored::instance_key(id), None);
         self.tell_condition(&instance, condition, now);
         self.show(Change::Instance(app.clone(), id.clone(), None));
+        self.leave_reservation(&instance, now);
+        self.give_up_if_gone(&app, now);
         self.drop_versions_if_gone(&app);
         advance::app_got_on(self, &app, now);
         self.books.touched.insert(app);

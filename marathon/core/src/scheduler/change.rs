@@ -8,6 +8,7 @@ use crate::history::{GroupChanges, Outcome, Past};
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::io::Refusal;
 use crate::planner::{self, Changes, Deployment, Plan};
+use crate::reservation;
 use crate::stored;
 use model::step::{Now, Timestamp};
 use serde_json::json;
@@ -217,7 +218,15 @@ fn check(
                 format!("the role of apps in {group} is enforced, so {id} cannot have '{role}'");
             return Err(parse::Invalid::one("/role", error).refusal());
         }
+        if let Some((path, error)) = old.as_ref().and_then(|old| reservation::fixed(old, new)) {
+            return Err(parse::Invalid::one(path, error).refusal());
+        }
         let role = new.role.as_deref().unwrap_or(own_role);
+        if new.is_resident() && role == "*" {
+            let error = "an app with persistent volumes must be in a role other than '*': give it one, \
+                         or start Marathon with --mesos_role";
+            return Err(parse::Invalid::one("/role", error).refusal());
+        }
         if let Some(other) = new.accepted_resource_roles.iter().find(|it| *it != "*" && *it != role)
         {
             let error = format!(

@@ -1,6 +1,6 @@
 //! What falls due.
 
-use super::{Due, Marathon, advance, lead, maintenance, readiness, updates};
+use super::{Due, Marathon, advance, lead, maintenance, readiness, residence, updates};
 use model::step::Now;
 
 /// Does everything that is due.
@@ -34,8 +34,10 @@ pub(super) fn due(marathon: &mut Marathon, now: Now) {
                 marathon.books.touched.extend(apps);
                 marathon.wake_at(now.time + marathon.config.scale_interval, Due::Check);
             }
+            Due::Reservation(id) => residence::waited(marathon, &id, now),
             Due::Away(agent) => maintenance::leave(marathon, &agent, now),
             // The next subscription reconciles anyway. What was to be revived shows on settling.
+            Due::Collect => residence::collected(marathon, now),
             Due::Reconcile | Due::Revive => {}
         }
     }

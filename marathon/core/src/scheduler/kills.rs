@@ -138,7 +138,10 @@ impl Marathon {
                 // Asked about well before the limit: a launch that was lost on the way is
                 // known to be lost as soon as the master is asked.
                 let limit = self.config.launch_confirm_timeout.min(self.config.launch_timeout);
-                let pause = (limit / 20).max(self.config.kill_retry);
+                let mut pause = (limit / 20).max(self.config.kill_retry);
+                if self.is_reservation_asked(instance) {
+                    pause = pause.min(self.config.reservation_timeout);
+                }
                 self.wake_at(now.time + pause, Due::Start(id, incarnation));
             }
             Condition::Killing => {

@@ -1,5 +1,6 @@
 //! Coming into the lead and losing it, meeting the master and losing it.
 
+use super::residence::{self, Reservations};
 use super::{Books, Due, Marathon, UnderWay, advance, kills, readiness, settle};
 use crate::event::Happening;
 use crate::ids::WriteId;
@@ -37,6 +38,7 @@ pub(super) fn lead(
     books.tree = loaded.tree;
     books.history = loaded.history;
     books.secrets = loaded.secrets;
+    books.reservations = Reservations::new(loaded.reservations);
     books.versions = loaded.versions;
     show_tree(marathon);
     for instance in loaded.instances {
@@ -70,6 +72,7 @@ pub(super) fn lead(
         settle::begin_step(marathon, &id, now);
     }
     readiness::begin_all(marathon, now);
+    residence::lead(marathon, now);
     // Apps without instances are looked at too: they may want some.
     let apps: Vec<_> = marathon.books.tree.apps.keys().cloned().collect();
     marathon.books.touched.extend(apps);

@@ -70,7 +70,8 @@ pub(super) fn leaving(marathon: &Marathon, app: &AppId, now: Now) -> BTreeSet<In
     let is_leaving = |it: &&Arc<Instance>| {
         let agent = it.task.as_ref().map(|task| &task.place.agent);
         let away = agent.and_then(|agent| away.get(agent));
-        let may_move = !it.app.is_single_instance() && !is_one_per_agent(&it.app);
+        let app = &it.app;
+        let may_move = !app.is_single_instance() && !is_one_per_agent(app) && !app.is_resident();
         may_move && is_up(it) && away.is_some_and(|away| is_near(away.when, now.wall))
     };
     let all = marathon.instances_of(app).into_iter();

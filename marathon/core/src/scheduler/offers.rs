@@ -1,18 +1,20 @@
 //! Using offers: who waits is matched with what there is.
 
+use super::residence::{self, Found};
 use super::{Due, Marathon, maintenance, secrets, settle};
 use crate::app::App;
 use crate::app::pod::PodContainer;
 use crate::fleet::is_one_per_agent;
 use crate::ids::{AppId, InstanceId};
 use crate::instance::{Condition, Container, Health, Instance, Place, Task};
-use crate::io::{Config, Launch, OfferView, Output};
+use crate::io::{Claim, Config, Launch, OfferView, Output};
 use crate::matcher::{self, Fit, Roles};
+use crate::reservation::Reservation;
 use model::ids::AgentId;
 use model::resources::Resources;
 use model::step::{Now, Time};
 use model::task::TaskState;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,8 +33,10 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
     let mut unused = Vec::new();
     for offer in offers {
         let is_refused = maintenance::refuses(marathon, &offer, now);
-        let launches = fill(marathon, &offer, is_refused, now);
-        if launches.is_empty() {
+        let mut held = offer.held.clone();
+        let releases = residence::collect(marathon, &offer, &mut held, now);
+        let launches = fill(marathon, &offer, held, is_refused, now);
+        if launches.is_empty() && releases.is_empty() {
             unused.push(offer.offer.id);
             continue;
         }
@@ -43,6 +47,7 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
             offer: offer.offer.id,
             agent: offer.offer.agent,
             role: offer.offer.role,
+            releases,
             launches,
             refuse_for,
         });
@@ -54,10 +59,11 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
 }
 
 /// An agent is gone.
-pub(super) fn agent_lost(marathon: &mut Marathon, agent: &AgentId) {
+pub(super) fn agent_lost(marathon: &mut Marathon, agent: &AgentId, now: Now) {
     if marathon.books.fleet.lost(agent) {
         touch_followers(marathon);
     }
+    residence::agent_lost(marathon, agent, now);
 }
 
 /// Apps with an instance on every agent are looked at when agents come and go.
@@ -94,9 +100,23 @@ impl Marathon {
     }
 }
 
-/// What is launched on `offer`, which `is_refused` for all if its agent is to be away.
-fn fill(marathon: &mut Marathon, offer: &OfferView, is_refused: bool, now: Now) -> Vec<Launch> {
-    let mut free = offer.offer.resources.clone();
+/// What of an offer is not taken yet.
+struct Left {
+    free: Resources,
+    /// What we have reserved, by the ids of the reservations.
+    held: BTreeMap<Arc<str>, Resources>,
+}
+
+/// What is launched on `offer`, which `is_refused` for all if its agent is to be away. `held` is what of it
+/// is reserved by us and stays so.
+fn fill(
+    marathon: &mut Marathon,
+    offer: &OfferView,
+    held: BTreeMap<Arc<str>, Resources>,
+    is_refused: bool,
+    now: Now,
+) -> Vec<Launch> {
+    let mut left = Left { free: offer.offer.resources.clone(), held };
     let mut launches = Vec::new();
     // What does not fit once does not fit later: an offer only shrinks.
     let mut asking: BTreeSet<AppId> = marathon.books.queue.apps().cloned().collect();
@@ -113,7 +133,7 @@ fn fill(marathon: &mut Marathon, offer: &OfferView, is_refused: bool, now: Now) 
                 asking.remove(&id);
                 continue;
             }
-            match next.and_then(|next| launch(marathon, &next, offer, &mut free, now)) {
+            match next.and_then(|next| launch(marathon, &next, offer, &mut left, now)) {
                 Some(launch) => launches.push(launch),
                 None => {
                     asking.remove(&id);
@@ -128,15 +148,16 @@ fn launch(
     marathon: &mut Marathon,
     id: &InstanceId,
     offer: &OfferView,
-    free: &mut Resources,
+    left: &mut Left,
     now: Now,
 ) -> Option<Launch> {
     let instance = marathon.instance(id)?.clone();
     let app = latest(marathon, &instance);
     let secrets = secrets::of(marathon, &app);
-    let matched = secrets.and_then(|it| Ok((find(marathon, &app, offer, free)?, it)));
+    let matched =
+        secrets.and_then(|it| Ok((find_place(marathon, &instance, &app, offer, left, now)?, it)));
     marathon.books.queue_shown.insert(app.id.clone());
-    let (fit, secrets) = match matched {
+    let (found, secrets) = match matched {
         Ok(found) => {
             marathon.books.queue.note(&app.id, offer, Ok(()), now);
             found
@@ -149,11 +170,13 @@ fn launch(
     if !marathon.take_token(now) {
         return None;
     }
-    free.subtract(&fit.resources);
+    let (fit, claim, reservation) = found;
+    left.take(&fit, claim.as_ref());
     marathon.books.queue.remove(&app.id, id);
     let mut changed = (*instance).clone();
     changed.app = app.clone();
     changed.condition = Condition::Provisioned;
+    changed.reservation = claim.as_ref().map(|claim| claim.id.clone());
     let containers = containers(&app, id, changed.incarnation, now);
     let first = containers.first().map(|container| container.task.clone());
     let task = first.unwrap_or_else(|| id.task(changed.incarnation));
@@ -167,6 +190,7 @@ fn launch(
         containers,
         place: matcher::place(offer),
         ports: fit.ports.clone(),
+        volumes: reservation.as_ref().map_or_else(Vec::new, |it| it.volumes.clone()),
         staged_at: now.wall,
         started_at: None,
         unreachable_at: None,
@@ -175,6 +199,9 @@ fn launch(
         check: None,
         is_ready: None,
     });
+    if let Some(reservation) = reservation {
+        marathon.put_reservation(reservation);
+    }
     marathon.watch(&changed, now);
     marathon.put_instance(changed, now);
     let is_role_enforced = marathon.books.tree.enforced(&app.id).is_some();
@@ -185,6 +212,7 @@ fn launch(
         host: offer.offer.hostname.clone(),
         ports: fit.ports,
         resources: fit.resources,
+        claim,
         executor: executor.unwrap_or_else(Resources::none),
         containers: launched,
         secrets,
@@ -212,6 +240,36 @@ fn containers(app: &App, id: &InstanceId, incarnation: u64, now: Now) -> Vec<Con
 fn latest(marathon: &Marathon, instance: &Instance) -> Arc<App> {
     let present = marathon.books.tree.apps.get(&instance.app.id);
     present.filter(|app| instance.is_current(app)).unwrap_or(&instance.app).clone()
+}
+
+impl Left {
+    /// What is launched takes its part.
+    fn take(&mut self, fit: &Fit, claim: Option<&Claim>) {
+        let Some(claim) = claim else { return self.free.subtract(&fit.resources) };
+        let Some(volumes) = &claim.new else { return drop(self.held.remove(&claim.id)) };
+        self.free.subtract(&fit.resources);
+        for volume in volumes {
+            self.free.subtract(&volume.space);
+        }
+    }
+}
+
+/// What `instance` takes of what is left of `offer`, with the reservation that it is launched on if its
+/// app has volumes that outlive it.
+fn find_place(
+    marathon: &mut Marathon,
+    instance: &Instance,
+    app: &App,
+    offer: &OfferView,
+    left: &Left,
+    now: Now,
+) -> Result<(Fit, Option<Claim>, Option<Reservation>), matcher::Mismatch> {
+    if !app.is_resident() {
+        return Ok((find(marathon, app, offer, &left.free)?, None, None));
+    }
+    let Found { fit, claim, reservation } =
+        residence::find(marathon, instance, app, offer, &left.free, &left.held, now)?;
+    Ok((fit, Some(claim), Some(reservation)))
 }
 
 fn find(

@@ -15,7 +15,8 @@ impl Marathon {
         let under_way = self.books.deployments.values();
         let originals = under_way.flat_map(|it| it.deployment.originals.values().flatten());
         let of_originals = originals.filter_map(|app| app.role.as_deref()).map(Arc::from);
-        own.into_iter().chain(of_apps).chain(of_originals).collect()
+        let of_reservations = self.books.reservations.roles().cloned();
+        own.into_iter().chain(of_apps).chain(of_originals).chain(of_reservations).collect()
     }
 
     /// Remembers that `old` has become `new`.

@@ -215,6 +215,7 @@ pub(super) fn end_deployment(
     marathon.tell(what, now);
     for app in under_way.deployment.originals.keys() {
         marathon.books.locks.remove(app);
+        marathon.give_up_if_gone(app, now);
         marathon.drop_versions_if_gone(app);
         marathon.books.touched.insert(app.clone());
     }
@@ -237,7 +238,8 @@ fn ask_for_offers(marathon: &mut Marathon, now: Now) {
     }
     // Agents that are new are met by their offers, so who follows them goes on listening.
     let follows = !marathon.books.followers.is_empty();
-    let has_due = marathon.books.queue.has_due(now.time) || follows;
+    let collects = marathon.books.reservations.wants_offers(now);
+    let has_due = marathon.books.queue.has_due(now.time) || follows || collects;
     let asking = &mut marathon.books.asking;
     if !has_due {
         asking.is_revive_wanted = false;

@@ -73,6 +73,9 @@ fn known(marathon: &mut Marathon, instance: &Arc<Instance>, update: &UpdateView,
         ended(marathon, instance, status, now);
         return;
     }
+    if state != TaskState::Unreachable {
+        marathon.confirm_reservation(instance);
+    }
     let was = instance.condition.task_state();
     if was != state || instance.condition == Condition::Provisioned {
         tell_status(marathon, instance, update, now);
@@ -228,6 +231,7 @@ pub(super) fn over(
     let Some(task) = &instance.task else { return };
     note_failure(marathon, instance, task, status, now);
     let app = instance.app.id.clone();
+    let kept = keep_reservation(marathon, instance, status, now);
     let end = end_name(status.state);
     let target = marathon.target(&app);
     let is_dropped = match &target {
@@ -254,6 +258,7 @@ pub(super) fn over(
     changed.condition = Condition::Scheduled;
     changed.incarnation += 1;
     changed.task = None;
+    changed.reservation = kept;
     changed.app = match target {
         Target::Scale { app, .. } => app,
         Target::Replace { app, .. } if instance.is_current(&app) => app,
@@ -265,6 +270,22 @@ pub(super) fn over(
     if has_failed {
         advance::task_failed(marathon, instance, status.message.as_deref().unwrap_or("-"), now);
     }
+}
+
+/// What is still reserved for `instance` after its task ended as `status` says.
+fn keep_reservation(
+    marathon: &mut Marathon,
+    instance: &Instance,
+    status: &Status,
+    now: Now,
+) -> Option<Arc<str>> {
+    let id = instance.reservation.clone()?;
+    if marathon.loses_reservation(instance, status) {
+        marathon.give_up(&id, now);
+        return None;
+    }
+    marathon.confirm_reservation(instance);
+    Some(id)
 }
 
 /// Whether an end speaks against the app, so that the next launch has to wait.

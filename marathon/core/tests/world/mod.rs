@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod reserved;
+
 use marathon_core::Marathon;
 use marathon_core::app::App;
 use marathon_core::ids::{AppId, InstanceId};
@@ -86,6 +88,8 @@ pub(crate) struct World {
     /// The role that offers are made in.
     pub(crate) role: Role,
     pub(crate) accepted_inverse: Vec<OfferId>,
+    /// What was reserved, by its id, with the agent it is on.
+    pub(crate) reserved: BTreeMap<Arc<str>, (usize, Resources)>,
 }
 
 pub(crate) fn config(seed: u64) -> Config {
@@ -126,6 +130,7 @@ impl World {
             roles: Vec::new(),
             role: Role::any(),
             accepted_inverse: Vec::new(),
+            reserved: BTreeMap::new(),
         };
         for n in 0..agents {
             let rack = format!("rack:r{};level:{n}", n % 2);
@@ -163,7 +168,12 @@ impl World {
     /// Dies and comes back with another seed and what the store has.
     pub(crate) fn crash(&mut self) {
         self.numbers += 1;
-        self.marathon = Marathon::new(config(1_000 + self.numbers));
+        self.crash_as(config(1_000 + self.numbers));
+    }
+
+    /// The same, with these settings.
+    pub(crate) fn crash_as(&mut self, config: Config) {
+        self.marathon = Marathon::new(config);
         self.view = View::new("*".into());
         self.inbox.clear();
         self.offers.clear();
@@ -240,7 +250,7 @@ impl World {
     pub(crate) fn serve(&mut self) -> bool {
         let Some(output) = self.inbox.pop_front() else { return false };
         match output {
-            Output::Accept { offer, launches, .. } => {
+            Output::Accept { offer, releases, launches, .. } => {
                 let Some(agent) = self.offers.remove(&offer) else {
                     for launch in launches {
                         self.report_of(
@@ -252,7 +262,11 @@ impl World {
                     }
                     return true;
                 };
+                for release in &releases {
+                    self.release(release);
+                }
                 for launch in launches {
+                    self.claim(agent, &launch);
                     for (task, resources) in parts(&launch) {
                         assert!(self.launched.insert(task.clone()), "{task} twice");
                         let (launch, state, is_killed) =
@@ -325,8 +339,9 @@ impl World {
     }
 
     fn used(&self, agent: usize) -> Resources {
-        let mut used = Resources::none();
-        for task in self.tasks.values().filter(|it| it.agent == agent) {
+        let mut used = self.reserved_on(agent);
+        let plain = |it: &&Running| it.agent == agent && it.launch.claim.is_none();
+        for task in self.tasks.values().filter(plain) {
             used.add(&task.resources);
         }
         used
@@ -348,6 +363,7 @@ impl World {
             let id = OfferId::new(format!("O{}", self.numbers)).expect("an id");
             self.offers.insert(id.clone(), n);
             views.push(OfferView {
+                held: self.held(n),
                 offer: Offer {
                     id,
                     framework: FrameworkId::new("F-0000").expect("an id"),
@@ -370,6 +386,11 @@ impl World {
         }
         self.step(Input::Offers(views));
         true
+    }
+
+    /// All offers are taken back.
+    pub(crate) fn rescind_all(&mut self) {
+        self.offers.clear();
     }
 
     /// What was refused is offered again, as after a while.

@@ -132,7 +132,13 @@ async fn run_one(api: &Api) {
         unavailability: None,
     };
     let attributes = Attributes::parse("").expect("none");
-    let view = OfferView { offer, attributes, region: None, zone: None };
+    let view = OfferView {
+        offer,
+        attributes,
+        region: None,
+        zone: None,
+        held: std::collections::BTreeMap::new(),
+    };
     let asked = api.input(Input::Offers(vec![view])).await;
     let task = asked.iter().find_map(|output| {
         let Output::Accept { launches, .. } = output else { return None };

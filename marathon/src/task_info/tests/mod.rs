@@ -20,6 +20,7 @@ use proto::json::to_value as json_of;
 use serde_json::Value;
 
 use super::{Opened, Scene, task_info};
+use crate::driver::reservations::Reserver;
 
 /// Ports that every launch here was given, as far as it wants some.
 const PORTS: [u16; 3] = [31_001, 31_002, 31_003];
@@ -37,9 +38,8 @@ fn with_scene<T>(what: impl FnOnce(&Scene<'_>) -> T) -> T {
     let framework = FrameworkId::new("F-0000").expect("an id");
     let agent = AgentId::new("S1").expect("an id");
     what(&Scene {
-        framework: Some(&framework),
+        reserver: Reserver { framework: Some(&framework), principal: None, role: &Role::any() },
         agent: &agent,
-        role: &Role::any(),
         bridge: "mesos-bridge",
     })
 }
@@ -89,6 +89,7 @@ fn launch(app: App) -> Launch {
         host: "host1".into(),
         ports,
         resources: taken.iter().fold(Resources::none(), |sum, part| sum.plus(part)),
+        claim: None,
         executor: taken.get(own).cloned().unwrap_or_else(Resources::none),
         containers: tasks.into_iter().zip(taken).collect(),
         secrets: BTreeMap::new(),

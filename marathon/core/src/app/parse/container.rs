@@ -1,8 +1,8 @@
 //! Reading `container`.
 
 use super::reader::Reader;
-use super::shared;
 use crate::app::{Container, Docker, Engine, Network, NetworkMode, PortMapping};
+use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -82,7 +82,7 @@ fn volume(reader: &Reader<'_>) -> Value {
         reader.wrong("", "must have one of hostPath, persistent, external, secret");
     }
     if reader.get("persistent").is_some() {
-        reader.wrong("persistent", shared::NO_PERSISTENT);
+        persistent(reader);
     }
     if reader.get("hostPath").is_some() {
         reader.required_text("hostPath");
@@ -95,6 +95,62 @@ fn volume(reader: &Reader<'_>) -> Value {
         reader.members().map(|(name, value)| (name.clone(), value.clone())).collect();
     kept.insert("mode".to_owned(), mode.into());
     Value::Object(kept)
+}
+
+/// What must hold of a volume that outlives tasks.
+fn persistent(volume: &Reader<'_>) {
+    let path = volume.text("containerPath").unwrap_or_default();
+    if path.contains('/') || matches!(&*path, "." | "..") {
+        let error =
+            "must be a name in the sandbox of the task, without '/', and neither '.' nor '..'";
+        volume.wrong("containerPath", error);
+    }
+    if volume.text("mode").as_deref() == Some("RO") {
+        volume.wrong("mode", "must be RW for a persistent volume");
+    }
+    let Some(given) = volume.object("persistent") else { return };
+    let kind = given.text("type").unwrap_or_else(|| "root".to_owned());
+    if !matches!(&*kind, "root" | "path" | "mount") {
+        given.wrong("type", "must be one of root, path, mount");
+    }
+    let size = given.whole("size");
+    match size {
+        None => given.wrong("size", "error.path.missing"),
+        Some(0) => given.wrong("size", "must be greater than 0 (MiB)"),
+        Some(_) => {}
+    }
+    if let Some(max) = given.whole("maxSize") {
+        if kind != "mount" {
+            given.wrong("maxSize", "may only be given with type mount");
+        } else if size.is_some_and(|size| max <= size) {
+            given.wrong("maxSize", "must be greater than size");
+        }
+    }
+    if given.get("profileName").is_some() {
+        let error = "there are no storage plug-ins here whose profiles could be named";
+        given.wrong("profileName", error);
+    }
+    let rules = given.list("constraints");
+    if kind == "root" && !rules.is_empty() {
+        given.wrong("constraints", "not allowed with type root");
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let text = |at| rule.get(at).and_then(Value::as_str);
+        let is_rule = text(0) == Some("path")
+            && matches!(text(1), Some("LIKE" | "UNLIKE"))
+            && text(2).is_some_and(|pattern| Regex::new(pattern).is_ok());
+        if !is_rule {
+            let error = "must be [\"path\", \"LIKE\" or \"UNLIKE\", a regular expression]";
+            given.wrong(&format!("constraints({index})"), error);
+        }
+    }
+}
+
+/// Whether the app has a volume that outlives its tasks.
+pub(super) fn is_resident(reader: &Reader<'_>) -> bool {
+    let container = reader.get("container").and_then(|container| container.get("volumes"));
+    let mut volumes = container.and_then(Value::as_array).into_iter().flatten();
+    volumes.any(|volume| volume.get("persistent").is_some())
 }
 
 fn default_mapping(is_bridge: bool) -> PortMapping {

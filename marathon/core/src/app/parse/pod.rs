@@ -104,7 +104,10 @@ pub(super) fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App 
             maximum_over_capacity: part(upgrade.as_ref(), "maximumOverCapacity", 1_000_000),
         },
         kill_selection: scheduling.as_ref().map(kill_selection).unwrap_or_default(),
-        unreachable_strategy: scheduling.as_ref().map(unreachable_strategy).unwrap_or_default(),
+        unreachable_strategy: scheduling
+            .as_ref()
+            .map(|it| unreachable_strategy(it, false))
+            .unwrap_or_default(),
         kill_grace: None,
         accepted_resource_roles: placement
             .as_ref()

@@ -5,6 +5,8 @@ mod container;
 use super::reader::Reader;
 use super::{Defaults, shared};
 use crate::app::{App, Engine, HealthCheck, HealthProtocol, NetworkMode, Operator, PortDefinition};
+use crate::fleet::{ONE_PER_AGENT, is_one_per_agent};
+use model::ids::PersistenceId;
 use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -25,6 +27,7 @@ pub(super) fn check(app: &App, reader: &Reader<'_>, defaults: &Defaults) {
     }
     shared::secrets(reader, &secret_names(app));
     migration(app, reader);
+    resident(app, reader);
     role(app, reader, defaults);
     accepted_roles(app, reader, defaults);
 }
@@ -244,6 +247,35 @@ fn migration(app: &App, reader: &Reader<'_>) {
         if !app.labels.contains_key(needed) {
             let error = "must be set together with DCOS_MIGRATION_API_VERSION";
             reader.wrong(&format!("labels/{needed}"), error);
+        }
+    }
+}
+
+/// What must hold of an app whose volumes outlive its tasks. That it needs a role of its own is checked
+/// when that of its group is known.
+fn resident(app: &App, reader: &Reader<'_>) {
+    if !app.is_resident() {
+        return;
+    }
+    if app.upgrade_strategy.maximum_over_capacity.0 > 0 {
+        let error = "must be 0 for an app with persistent volumes";
+        reader.wrong("upgradeStrategy/maximumOverCapacity", error);
+    }
+    if is_one_per_agent(app) {
+        let error = "not possible for an app with persistent volumes";
+        reader.wrong(&format!("labels/{ONE_PER_AGENT}"), error);
+    }
+    let mut paths = BTreeSet::new();
+    for volume in app.persistent_volumes() {
+        let path = &volume.container_path;
+        // As long as what the agent will know it by.
+        let id = format!("{}#{path}#{}", app.id.safe(), "u".repeat(36));
+        if let Err(bad) = PersistenceId::new(id) {
+            let error = format!("the app's id and containerPath '{path}': {bad}");
+            reader.wrong("container/volumes", error);
+        }
+        if !paths.insert(path.clone()) {
+            reader.wrong("container/volumes", format!("containerPath '{path}' is there twice"));
         }
     }
 }

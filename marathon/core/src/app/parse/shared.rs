@@ -6,9 +6,9 @@ use model::amount::Milli;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What is said of volumes that would outlive their instance.
-pub(super) const NO_PERSISTENT: &str = "persistent volumes are not supported: an instance would get a \
-                                        directory that goes with it; use hostPath, or external";
+/// What is said of volumes of pods that would outlive their instance.
+pub(super) const NO_PERSISTENT: &str = "persistent volumes of pods are not supported: an instance would get \
+                                        a directory that goes with it; use host, or an app";
 
 /// `resourceLimits`: of CPUs and memory, each at least what is asked for, or `unlimited`.
 pub(super) fn resource_limits(reader: &Reader<'_>, needs: Needs) {

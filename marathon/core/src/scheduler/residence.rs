@@ -1,0 +1,393 @@
+//! Where instances with volumes live: reservations are made for them, found again, and given back.
+//!
+//! An instance that is launched for the first time has everything it takes reserved, and its volumes
+//! made, with the same offer. Its tasks after that, and those of whoever takes its place, are launched on
+//! what was reserved. What nobody is to have any more is given up: destroyed and unreserved as soon as
+//! it is offered, as is everything with our mark that is not in the books.
+
+use super::{Due, Marathon};
+use crate::app::{App, UnreachableStrategy};
+use crate::ids::{AppId, InstanceId};
+use crate::instance::{Condition, Instance, Place};
+use crate::io::{Claim, NewVolume, OfferView, Release};
+use crate::matcher::{self, Fit, Mismatch, Roles};
+use crate::reservation::{LocalVolume, Reservation, ReservationState};
+use crate::stored;
+use model::ids::{AgentId, PersistenceId, UpdateId};
+use model::resources::{Key, Resources};
+use model::step::{Now, Time};
+use model::task::{Status, TaskState};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long offers are asked for so that what was given up can be given back. What is not offered by
+/// then, for its agent is away, goes when it is.
+const COLLECT_FOR: Duration = Duration::from_secs(600);
+
+/// Least time between two tries to give the same back: the first may have been refused.
+const RELEASE_EVERY: Duration = Duration::from_secs(10);
+
+/// What was reserved for instances, and what of it is to go.
+#[derive(Debug, Default)]
+pub(super) struct Reservations {
+    all: BTreeMap<Arc<str>, Arc<Reservation>>,
+    /// When each was last given back.
+    released_at: BTreeMap<Arc<str>, Time>,
+    /// Until when offers are asked for to give things back.
+    collects_until: Time,
+}
+
+impl Reservations {
+    /// Those that were stored.
+    pub(super) fn new(stored: Vec<Reservation>) -> Self {
+        let all = stored.into_iter().map(|it| (it.id.clone(), Arc::new(it))).collect();
+        Self { all, ..Self::default() }
+    }
+
+    /// Their roles: to give them back takes offers in these.
+    pub(super) fn roles(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.all.values().map(|it| &it.role)
+    }
+
+    fn live(&self, id: &str) -> Option<&Arc<Reservation>> {
+        self.all.get(id).filter(|it| it.is_live())
+    }
+
+    fn of_app(&self, app: &AppId) -> impl Iterator<Item = &Arc<Reservation>> {
+        self.all.values().filter(move |it| it.app == *app && it.is_live())
+    }
+
+    /// Whether something is to be given back and may be offered soon.
+    pub(super) fn wants_offers(&self, now: Now) -> bool {
+        now.time < self.collects_until && self.all.values().any(|it| !it.is_live())
+    }
+}
+
+/// Where an instance with volumes can be launched.
+pub(super) struct Found {
+    pub(super) fit: Fit,
+    pub(super) claim: Claim,
+    /// The reservation, as it is if the instance is launched.
+    pub(super) reservation: Reservation,
+}
+
+/// What one instance of `app` takes of `offer`, of which `free` and `held` are left, or why it cannot
+/// start there.
+pub(super) fn find(
+    marathon: &mut Marathon,
+    instance: &Instance,
+    app: &App,
+    offer: &OfferView,
+    free: &Resources,
+    held: &BTreeMap<Arc<str>, Resources>,
+    now: Now,
+) -> Result<Found, Mismatch> {
+    let own = instance.reservation.as_ref().and_then(|id| marathon.books.reservations.live(id));
+    let candidates: Vec<Arc<Reservation>> = match own {
+        Some(own) => vec![own.clone()],
+        None => marathon.free_reservations(&app.id),
+    };
+    if let Some((found, left)) =
+        candidates.iter().find_map(|it| Some((it.clone(), held.get(&it.id)?)))
+    {
+        return on_reserved(marathon, app, &found, left);
+    }
+    let is_homeless =
+        |id: &&InstanceId| marathon.instance(id).is_some_and(|it| it.reservation.is_none());
+    let homeless = marathon.books.queue.of(&app.id).filter(is_homeless).count();
+    let is_bound = own.is_some() || candidates.len() >= homeless;
+    match candidates.first().filter(|_| is_bound) {
+        Some(elsewhere) => Err(Mismatch::Reservation { host: elsewhere.place.host.clone() }),
+        None => anew(marathon, instance, app, offer, free, now),
+    }
+}
+
+/// On what was reserved before.
+fn on_reserved(
+    marathon: &mut Marathon,
+    app: &App,
+    reservation: &Arc<Reservation>,
+    held: &Resources,
+) -> Result<Found, Mismatch> {
+    let volumes = held.filtered(|key, _| key.kind.is_persistent_volume());
+    let ids: BTreeSet<&PersistenceId> =
+        volumes.iter().filter_map(|(key, _)| volume_id(key)).collect();
+    let wanted = reservation.volumes.iter().map(|it| it.persistence_id(&app.id));
+    if let Some(missing) = wanted.into_iter().find(|id| !ids.contains(id)) {
+        return Err(Mismatch::Volume(missing.to_string()));
+    }
+    let mut fit = matcher::take(
+        &app.parts(),
+        held.minus(&volumes),
+        &app.wanted_ports(),
+        &mut marathon.ports,
+    )?;
+    fit.resources.add(&volumes);
+    if let Some(task) = fit.parts.first_mut() {
+        task.add(&volumes);
+    }
+    Ok(Found {
+        fit,
+        claim: Claim { id: reservation.id.clone(), new: None },
+        reservation: Reservation { state: ReservationState::Made, ..(**reservation).clone() },
+    })
+}
+
+/// With a reservation of its own, made with the same offer.
+fn anew(
+    marathon: &mut Marathon,
+    instance: &Instance,
+    app: &App,
+    offer: &OfferView,
+    free: &Resources,
+    now: Now,
+) -> Result<Found, Mismatch> {
+    // Reservations are made of what nobody else has a claim to.
+    let plain = free.filtered(|key, _| key.kind.reservations.is_empty());
+    let reservations = &marathon.books.reservations;
+    let placed: Vec<&Place> = reservations.of_app(&app.id).map(|it| &it.place).collect();
+    let config = &marathon.config;
+    let roles = Roles { own: &config.role, accepted: &config.accepted_roles };
+    let fleet = &marathon.books.fleet;
+    let fit = matcher::matches(app, roles, offer, &plain, &placed, fleet, &mut marathon.ports)?;
+    let mut left = plain.minus(&fit.resources);
+    let (mut volumes, mut new) = (Vec::new(), Vec::new());
+    for wanted in app.persistent_volumes() {
+        let space = matcher::take_space(&left, &wanted)?;
+        left.subtract(&space);
+        let volume = LocalVolume {
+            container_path: wanted.container_path.as_str().into(),
+            uuid: UpdateId(marathon.ids.uuid()).to_string().into(),
+        };
+        new.push(NewVolume {
+            container_path: volume.container_path.clone(),
+            id: volume.persistence_id(&app.id),
+            space,
+        });
+        volumes.push(volume);
+    }
+    // An instance may need another one later, so its own id does not do.
+    let id: Arc<str> = instance.id.task(instance.incarnation).as_str().into();
+    let reservation = Reservation {
+        id: id.clone(),
+        app: app.id.clone(),
+        role: offer.offer.role.as_str().into(),
+        place: matcher::place(offer),
+        volumes,
+        asked_at: now.wall,
+        state: ReservationState::Asked,
+    };
+    Ok(Found { fit, claim: Claim { id, new: Some(new) }, reservation })
+}
+
+fn volume_id(key: &Key) -> Option<&PersistenceId> {
+    key.kind.disk.as_ref()?.persistence.as_ref().map(|it| &it.id)
+}
+
+impl Marathon {
+    /// What is reserved for instances of `app` and held by none.
+    fn free_reservations(&self, app: &AppId) -> Vec<Arc<Reservation>> {
+        let all = self.instances_of(app);
+        let held: BTreeSet<&Arc<str>> =
+            all.iter().filter_map(|it| it.reservation.as_ref()).collect();
+        let of_app = self.books.reservations.of_app(app);
+        of_app.filter(|it| !held.contains(&it.id)).cloned().collect()
+    }
+
+    /// Takes in a reservation, or how it is now.
+    pub(super) fn put_reservation(&mut self, reservation: Reservation) {
+        let id = reservation.id.clone();
+        if self.books.reservations.all.get(&id).is_some_and(|known| **known == reservation) {
+            return;
+        }
+        let encoded = stored::reservation(&reservation);
+        self.outbox.put(stored::reservation_key(&id), Some(encoded));
+        self.books.reservations.all.insert(id, Arc::new(reservation));
+    }
+
+    /// A task of `instance` was heard of, so that what was reserved for it is there.
+    pub(super) fn confirm_reservation(&mut self, instance: &Instance) {
+        let id = instance.reservation.as_ref();
+        let known = id.and_then(|id| self.books.reservations.all.get(id));
+        if let Some(known) = known.filter(|it| it.state == ReservationState::Asked) {
+            let made = Reservation { state: ReservationState::Made, ..(**known).clone() };
+            self.put_reservation(made);
+        }
+    }
+
+    /// Whether it is not known yet that what `instance` was launched with is there.
+    pub(super) fn is_reservation_asked(&self, instance: &Instance) -> bool {
+        let id = instance.reservation.as_ref();
+        let known = id.and_then(|id| self.books.reservations.all.get(id));
+        known.is_some_and(|it| it.state == ReservationState::Asked)
+    }
+
+    /// Has `id` undone, with all data, once nothing runs on it.
+    pub(super) fn give_up(&mut self, id: &str, now: Now) {
+        let Some(known) = self.books.reservations.live(id) else { return };
+        let given_up = Reservation { state: ReservationState::GivenUp, ..(**known).clone() };
+        self.put_reservation(given_up);
+        collect_soon(self, now);
+    }
+
+    /// The task of `instance` ended as `status` says. Whether its reservation is lost with it.
+    pub(super) fn loses_reservation(&self, instance: &Instance, status: &Status) -> bool {
+        match status.state {
+            TaskState::GoneByOperator => true,
+            // It is not known whether there ever was one, and nothing is in it.
+            TaskState::Dropped
+            | TaskState::Lost
+            | TaskState::Error
+            | TaskState::Unknown
+            | TaskState::Gone => self.is_reservation_asked(instance),
+            TaskState::Staging
+            | TaskState::Starting
+            | TaskState::Running
+            | TaskState::Killing
+            | TaskState::Finished
+            | TaskState::Failed
+            | TaskState::Killed
+            | TaskState::Unreachable => false,
+        }
+    }
+
+    /// `instance` is gone. What was reserved for it waits for the next one, unless its agent is away and
+    /// the app is not to wait for that.
+    pub(super) fn leave_reservation(&mut self, instance: &Instance, now: Now) {
+        let is_away =
+            matches!(instance.condition, Condition::Unreachable | Condition::UnreachableInactive);
+        let id = instance.reservation.as_ref().filter(|_| is_away);
+        let known = id.and_then(|id| self.books.reservations.live(id)).cloned();
+        if let Some(known) = known.filter(|it| waits_for(self, it).is_some()) {
+            self.give_up(&known.id, now);
+        }
+    }
+
+    /// What was kept for an app that is gone goes too.
+    pub(super) fn give_up_if_gone(&mut self, app: &AppId, now: Now) {
+        if !self.is_gone(app) {
+            return;
+        }
+        let all: Vec<_> = self.books.reservations.of_app(app).map(|it| it.id.clone()).collect();
+        for id in all {
+            self.give_up(&id, now);
+        }
+    }
+}
+
+fn collect_soon(marathon: &mut Marathon, now: Now) {
+    let until = now.time + COLLECT_FOR;
+    marathon.books.reservations.collects_until = until;
+    marathon.books.asking.is_revive_wanted = true;
+    marathon.wake_at(until, Due::Collect);
+}
+
+/// This process leads, or the time to give things back is over: what is still to go is asked for anew.
+pub(super) fn lead(marathon: &mut Marathon, now: Now) {
+    let apps: BTreeSet<AppId> =
+        marathon.books.reservations.all.values().map(|it| it.app.clone()).collect();
+    for app in &apps {
+        marathon.give_up_if_gone(app, now);
+    }
+    if marathon.books.reservations.all.values().any(|it| !it.is_live()) {
+        collect_soon(marathon, now);
+    }
+}
+
+/// What of `offer` is to be given back. `held` is what of it was reserved by us.
+pub(super) fn collect(
+    marathon: &mut Marathon,
+    offer: &OfferView,
+    held: &mut BTreeMap<Arc<str>, Resources>,
+    now: Now,
+) -> Vec<Release> {
+    let reservations = &marathon.books.reservations;
+    let agent = &offer.offer.agent;
+    // What was given back and is not offered any more is gone.
+    let is_over = |it: &&Arc<Reservation>| {
+        let is_here = it.place.agent == *agent && !it.is_live();
+        is_here && !held.contains_key(&it.id) && reservations.released_at.contains_key(&it.id)
+    };
+    let over: Vec<_> = reservations.all.values().filter(is_over).map(|it| it.id.clone()).collect();
+    for id in over {
+        forget(marathon, &id);
+    }
+    let reservations = &mut marathon.books.reservations;
+    let unwanted: Vec<_> =
+        held.keys().filter(|id| reservations.live(id).is_none()).cloned().collect();
+    let mut releases = Vec::new();
+    for id in unwanted {
+        let Some(resources) = held.remove(&id) else { continue };
+        let last = reservations.released_at.get(&id);
+        if last.is_none_or(|at| *at + RELEASE_EVERY <= now.time) {
+            reservations.released_at.insert(id.clone(), now.time);
+            releases.push(Release { id, resources });
+        }
+    }
+    releases
+}
+
+/// The time to give things back is over. What was not offered by an agent that is there does not exist:
+/// the launch that was to make it never came.
+pub(super) fn collected(marathon: &mut Marathon, now: Now) {
+    if now.time < marathon.books.reservations.collects_until {
+        return;
+    }
+    let held = marathon.all_instances(|it| it.reservation.is_some());
+    let held: BTreeSet<_> = held.iter().filter_map(|it| it.reservation.clone()).collect();
+    let (fleet, reservations) = (&marathon.books.fleet, &mut marathon.books.reservations);
+    let is_nothing = |it: &&Arc<Reservation>| {
+        !it.is_live() && fleet.has(&it.place.agent) && !held.contains(&it.id)
+    };
+    let nothing: Vec<_> =
+        reservations.all.values().filter(is_nothing).map(|it| it.id.clone()).collect();
+    for id in nothing {
+        forget(marathon, &id);
+    }
+}
+
+fn forget(marathon: &mut Marathon, id: &str) {
+    marathon.books.reservations.all.remove(id);
+    marathon.books.reservations.released_at.remove(id);
+    marathon.outbox.put(stored::reservation_key(id), None);
+}
+
+/// An agent is gone: those who do not wait for ever for it, wait from now on.
+pub(super) fn agent_lost(marathon: &mut Marathon, agent: &AgentId, now: Now) {
+    let here: Vec<_> = marathon.books.reservations.all.values().cloned().collect();
+    for reservation in here.iter().filter(|it| it.is_live() && it.place.agent == *agent) {
+        if let Some(wait) = waits_for(marathon, reservation) {
+            marathon.wake_at(now.time + wait, Due::Reservation(reservation.id.clone()));
+        }
+    }
+}
+
+/// How long the agent of `reservation` is waited for; absent means without end.
+fn waits_for(marathon: &Marathon, reservation: &Reservation) -> Option<Duration> {
+    let app = marathon.books.tree.apps.get(&reservation.app)?;
+    match app.unreachable_strategy {
+        UnreachableStrategy::Disabled => None,
+        UnreachableStrategy::After { expunge_after, .. } => Some(expunge_after),
+    }
+}
+
+/// The time to wait for the agent of a reservation is over.
+pub(super) fn waited(marathon: &mut Marathon, id: &Arc<str>, now: Now) {
+    let Some(reservation) = marathon.books.reservations.live(id).cloned() else { return };
+    let is_back = marathon.books.fleet.has(&reservation.place.agent);
+    if is_back || waits_for(marathon, &reservation).is_none() {
+        return;
+    }
+    let holder = |it: &Instance| it.reservation.as_ref() == Some(id);
+    let holders = marathon.all_instances(holder);
+    // Whoever runs there is out of contact, and its own time ends that.
+    if holders.iter().any(|it| it.condition != Condition::Scheduled) {
+        return;
+    }
+    marathon.give_up(id, now);
+    for instance in holders {
+        let freed = Instance { reservation: None, ..(*instance).clone() };
+        marathon.put_instance(freed, now);
+    }
+}

@@ -1,0 +1,294 @@
+//! Apps whose volumes outlive their tasks.
+
+mod world;
+
+use marathon_core::io::{Command, Config, KillHow};
+use marathon_core::matcher::Reason;
+use model::task::{Reason as Why, TaskState};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use world::{World, app, config, instance_of};
+
+/// A Marathon with a role of its own.
+fn world(agents: usize) -> World {
+    let mut world = World::with(agents, Config { role: "web".into(), ..config(7) });
+    world.role = model::role::Role::new("web").expect("a role");
+    world
+}
+
+fn resident(instances: u32) -> Value {
+    json!({"id": "/db", "cmd": "serve", "cpus": 0.5, "mem": 64, "instances": instances,
+           "container": {"type": "MESOS", "volumes": [
+               {"containerPath": "data", "mode": "RW", "persistent": {"size": 100}}]}})
+}
+
+fn ids(world: &World) -> BTreeSet<Arc<str>> {
+    world.reserved.keys().cloned().collect()
+}
+
+fn wipe(world: &mut World, id: &str) {
+    let how = KillHow { wipe: true, ..KillHow::default() };
+    world.ask(Command::KillAppTasks { id: app(id), host: None, how }).expect("killed");
+}
+
+fn wrong(world: &mut World, body: Value) -> Value {
+    let refusal = world.ask(Command::CreateApp { body, force: false }).expect_err("refused");
+    assert_eq!(refusal.status, 422, "{}", refusal.body);
+    refusal.body["details"].clone()
+}
+
+#[test]
+fn what_is_reserved_with_the_first_task_is_there_for_all_that_come_after() {
+    let mut world = world(2);
+    world.create(resident(2));
+    world.pass(1.0);
+    assert_eq!((world.running("/db"), world.reserved.len()), (2, 2));
+    let reserved = world.reserved.clone();
+    let volumes = |world: &World| -> BTreeSet<String> {
+        let tasks = world.instances("/db");
+        let tasks = tasks.iter().filter_map(|it| {
+            let shown = marathon_core::app::render::task(it, "web", true)?;
+            let volume = &shown["localVolumes"][0];
+            assert_eq!(volume["runSpecId"], "/db", "{shown}");
+            assert_eq!(volume["containerPath"], "data", "{shown}");
+            let id = volume["persistenceId"].as_str()?.to_owned();
+            assert_eq!(id, format!("db#data#{}", volume["uuid"].as_str()?));
+            Some(id)
+        });
+        tasks.collect()
+    };
+    let before = volumes(&world);
+    assert_eq!(before.len(), 2);
+
+    // One that fails comes back to its own; so do those of a new definition, and after a crash.
+    let task = world.tasks_of("/db").remove(0);
+    world.report(&task, TaskState::Failed, None);
+    world.pass(10.0);
+    assert_eq!(world.running("/db"), 2);
+    assert!(world.instances("/db").iter().any(|it| it.id == instance_of(&task)));
+    world.put("/db", json!({"cmd": "serve better"})).expect("deployed");
+    world.pass(60.0);
+    assert!(world.instances("/db").iter().all(|it| it.app.cmd.as_deref() == Some("serve better")));
+    world.crash_as(Config { role: "web".into(), ..config(8) });
+    let task = world.tasks_of("/db").remove(0);
+    world.report(&task, TaskState::Failed, None);
+    world.pass(10.0);
+    assert_eq!((world.running("/db"), &world.reserved), (2, &reserved));
+    assert_eq!(volumes(&world), before);
+}
+
+#[test]
+fn an_upgrade_ends_one_before_its_successor_takes_its_volume() {
+    let mut world = world(1);
+    world.create(resident(1));
+    world.pass(1.0);
+    world.put("/db", json!({"cmd": "other"})).expect("deployed");
+    world.pass(60.0);
+    assert_eq!((world.running("/db"), world.reserved.len()), (1, 1));
+    assert_eq!(world.most["/db"], 1, "two would want one volume");
+}
+
+#[test]
+fn volumes_outlive_a_scale_down_and_go_with_the_app() {
+    let mut world = world(3);
+    world.create(resident(3));
+    world.pass(1.0);
+    let reserved = ids(&world);
+    world.put("/db", json!({"instances": 1})).expect("scaled");
+    world.pass(60.0);
+    assert_eq!((world.running("/db"), ids(&world)), (1, reserved.clone()));
+    world.put("/db", json!({"instances": 3})).expect("scaled");
+    world.pass(60.0);
+    assert_eq!((world.running("/db"), ids(&world)), (3, reserved));
+    world.delete("/db");
+    world.pass(60.0);
+    assert_eq!(ids(&world), BTreeSet::new());
+    assert!(world.store.keys().all(|key| !key.starts_with("reservation:")), "{:?}", world.store);
+    world.pass(700.0);
+    assert!(world.is_suppressed, "nothing is left to be collected");
+}
+
+#[test]
+fn who_is_wiped_begins_anew() {
+    let mut world = world(2);
+    world.create(resident(1));
+    world.pass(1.0);
+    let before = ids(&world);
+    wipe(&mut world, "/db");
+    world.pass(60.0);
+    let after = ids(&world);
+    assert_eq!((world.running("/db"), after.len()), (1, 1));
+    assert!(after.is_disjoint(&before), "{after:?}");
+}
+
+#[test]
+fn what_is_ours_and_in_no_book_is_given_back() {
+    let mut world = world(1);
+    world.create(resident(1));
+    world.pass(1.0);
+    let (agent, resources) = world.reserved.values().next().expect("one").clone();
+    // As after a store that was restored from an older copy.
+    world.reserved.insert("strange".into(), (agent, resources));
+    world.create(world::sleeper("/other", 1));
+    world.offer_again();
+    world.pass(1.0);
+    assert!(!world.reserved.contains_key("strange"));
+    assert_eq!((world.running("/db"), world.reserved.len()), (1, 1));
+}
+
+#[test]
+fn a_launch_that_never_came_leaves_no_reservation_and_is_made_up_for() {
+    let mut world = world(1);
+    world.create(resident(1));
+    // The offer is gone before it is accepted.
+    world.offer();
+    world.rescind_all();
+    world.pass(60.0);
+    assert_eq!((world.running("/db"), world.reserved.len()), (1, 1));
+    world.pass(700.0);
+    let kept = world.store.keys().filter(|key| key.starts_with("reservation:")).count();
+    assert_eq!(kept, 1, "what never was is forgotten: {:?}", world.store.keys());
+}
+
+#[test]
+fn who_waits_for_its_agent_says_so_and_waits_as_long_as_it_is_to() {
+    for (strategy, waits) in [
+        (json!("disabled"), true),
+        (json!({"inactiveAfterSeconds": 60, "expungeAfterSeconds": 120}), false),
+    ] {
+        let mut world = world(2);
+        let mut body = resident(1);
+        body["unreachableStrategy"] = strategy;
+        world.create(body);
+        world.pass(1.0);
+        let before = ids(&world);
+        let task = world.tasks_of("/db").remove(0);
+        let agent = world.tasks[&task].agent;
+        world.agents[agent].is_up = false;
+        world.report_of(&task, Some(agent), TaskState::Unreachable, None);
+        let lost = world.agents[agent].id.clone();
+        world.step(marathon_core::io::Input::AgentLost(lost));
+        world.pass(200.0);
+        world.offer_again();
+        world.pass(1.0);
+        let elsewhere = world.tasks.values().filter(|it| it.agent != agent).count();
+        assert_eq!(elsewhere, usize::from(!waits));
+        // It comes back; what nobody waits for any more is killed, and its volume goes.
+        world.agents[agent].is_up = true;
+        world.report_of(&task, Some(agent), TaskState::Running, None);
+        world.offer_again();
+        world.pass(60.0);
+        world.offer_again();
+        world.pass(60.0);
+        assert_eq!((world.running("/db"), world.reserved.len()), (1, 1));
+        assert_eq!(ids(&world) == before, waits);
+    }
+}
+
+#[test]
+fn an_operator_who_gives_an_agent_up_gives_its_volumes_up() {
+    let mut world = world(2);
+    world.create(resident(1));
+    world.pass(1.0);
+    let task = world.tasks_of("/db").remove(0);
+    let agent = world.tasks.remove(&task).expect("it runs").agent;
+    world.agents[agent].is_up = false;
+    world.report_of(
+        &task,
+        Some(agent),
+        TaskState::GoneByOperator,
+        Some(Why::AgentRemovedByOperator),
+    );
+    world.offer_again();
+    world.pass(10.0);
+    assert_eq!(world.running("/db"), 1);
+    assert!(world.tasks.values().all(|it| it.agent != agent));
+}
+
+#[test]
+fn whoever_has_no_room_for_its_volumes_is_told() {
+    let mut world = world(1);
+    let mut body = resident(1);
+    body["container"]["volumes"][0]["persistent"]["size"] = json!(2_000);
+    world.create(body);
+    world.pass(1.0);
+    assert_eq!(world.running("/db"), 0);
+    let queue = world.view.queue.get(&app("/db")).expect("it waits");
+    assert!(queue.offers.reasons.contains_key(&Reason::InsufficientDisk), "{queue:?}");
+}
+
+#[test]
+fn hosts_are_unlike_also_while_nobody_runs_there() {
+    let mut world = world(2);
+    let mut body = resident(1);
+    body["constraints"] = json!([["hostname", "UNIQUE"]]);
+    world.create(body);
+    world.pass(1.0);
+    world.is_starting = false;
+    let task = world.tasks_of("/db").remove(0);
+    let agent = world.tasks[&task].agent;
+    world.report(&task, TaskState::Failed, None);
+    world.put("/db", json!({"instances": 2})).expect("scaled");
+    world.is_starting = true;
+    world.pass(20.0);
+    assert_eq!(world.running("/db"), 2);
+    assert_eq!(world.tasks.values().filter(|it| it.agent == agent).count(), 1);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_what_is_wrong() {
+    let mut world = world(1);
+    let volume = |over: Value| {
+        let mut volume = json!({"containerPath": "data", "mode": "RW", "persistent": {"size": 1}});
+        for (name, value) in over.as_object().expect("fields") {
+            volume[name] = value.clone();
+        }
+        let mut body = resident(1);
+        body["container"]["volumes"] = json!([volume]);
+        body
+    };
+    let persistent = |fields: Value| volume(json!({ "persistent": fields }));
+    for (body, path) in [
+        (volume(json!({"containerPath": "a/b"})), "containerPath"),
+        (volume(json!({"containerPath": ".."})), "containerPath"),
+        (volume(json!({"mode": "RO"})), "mode"),
+        (persistent(json!({})), "size"),
+        (persistent(json!({"size": 0})), "size"),
+        (persistent(json!({"size": 1, "type": "tape"})), "type"),
+        (persistent(json!({"size": 1, "maxSize": 2})), "maxSize"),
+        (persistent(json!({"size": 2, "type": "mount", "maxSize": 2})), "maxSize"),
+        (persistent(json!({"size": 1, "profileName": "fast"})), "profileName"),
+        (persistent(json!({"size": 1, "constraints": [["path", "LIKE", "x"]]})), "constraints"),
+        (
+            persistent(json!({"size": 1, "type": "path", "constraints": [["path", "IS", "x"]]})),
+            "constraints(0)",
+        ),
+    ] {
+        let details = wrong(&mut world, body);
+        let paths = details.as_array().into_iter().flatten().map(|it| &it["path"]);
+        let mut paths = paths.filter_map(Value::as_str);
+        assert!(paths.any(|at| at.ends_with(path)), "{path}: {details}");
+    }
+    let mut body = resident(1);
+    body["upgradeStrategy"] = json!({"maximumOverCapacity": 0.5});
+    assert_eq!(wrong(&mut world, body)[0]["path"], "/upgradeStrategy/maximumOverCapacity");
+
+    world.create(resident(1));
+    for (body, path) in [
+        (json!({"cpus": 1}), "/"),
+        (json!({"mem": 65}), "/"),
+        (json!({"portDefinitions": []}), "/portDefinitions"),
+        (json!({"container": null, "cmd": "x", "args": null}), "/container/volumes"),
+    ] {
+        let how = marathon_core::io::PutApp { null_removes: true, force: true, ..world::PUT };
+        let command = Command::PutApp { id: app("/db"), body: body.clone(), how };
+        let refusal = world.ask(command).expect_err("refused");
+        assert_eq!(refusal.status, 422, "{body} {}", refusal.body);
+        assert_eq!(refusal.body["details"][0]["path"], path, "{body} {}", refusal.body);
+    }
+
+    let mut everybody = World::new(1);
+    let details = wrong(&mut everybody, resident(1));
+    assert_eq!(details[0]["path"], "/role", "{details}");
+}
