@@ -135,6 +135,17 @@ async fn a_framework_is_who_it_has_proved_to_be() {
     call["subscribe"]["framework_info"]["principal"] = json!("ops");
     let refused = post(&master, "/api/v1/scheduler", &web(), &call).await;
     assert_eq!(refused.status(), 400);
+    // That comes before whatever else is wrong with it, which alone is told on the stream.
+    call["subscribe"]["framework_info"]["role"] = json!("-");
+    let refused = post(&master, "/api/v1/scheduler", &web(), &call).await;
+    assert_eq!(refused.status(), 400);
+    let why = "Authenticated principal 'web' does not match principal 'ops' set in `FrameworkInfo`";
+    assert_eq!(refused.text().await.expect("a body"), why);
+    call["subscribe"]["framework_info"]["principal"] = json!("web");
+    let refused = post(&master, "/api/v1/scheduler", &web(), &call).await;
+    assert_eq!(refused.status(), 200);
+    let error = Events(RecordStream::new(refused)).next().await.expect("an event");
+    assert_eq!(error["type"], "ERROR");
 }
 
 #[tokio::test]

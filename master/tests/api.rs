@@ -157,9 +157,15 @@ async fn what_the_client_does_not_accept_is_not_forced_on_it() {
         let request = master.http.post(master.url(path)).header("content-type", "application/json");
         request.header("accept", "text/html").body(call.to_string()).send()
     };
-    for (path, body) in
-        [("/api/v1/scheduler", subscribe_call()), ("/api/v1", json!({"type": "GET_HEALTH"}))]
-    {
+    let framework = json!({"value": "nobody"});
+    let reconcile = json!({
+        "type": "RECONCILE_OPERATIONS", "framework_id": framework, "reconcile_operations": {}
+    });
+    for (path, body) in [
+        ("/api/v1/scheduler", subscribe_call()),
+        ("/api/v1/scheduler", reconcile),
+        ("/api/v1", json!({"type": "GET_HEALTH"})),
+    ] {
         let answer = call(path, body).await.expect("an answer");
         assert_eq!(answer.status(), 406);
         assert_eq!(
@@ -167,6 +173,10 @@ async fn what_the_client_does_not_accept_is_not_forced_on_it() {
             "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'"
         );
     }
+    // Other calls of frameworks are never answered by more than a status.
+    let revive = json!({"type": "REVIVE", "framework_id": framework});
+    let answer = call("/api/v1/scheduler", revive).await.expect("an answer");
+    assert_eq!(answer.text().await.expect("a body"), "Framework cannot be found");
 }
 
 #[tokio::test]

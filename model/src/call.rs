@@ -22,10 +22,11 @@ pub const REFUSE_FOR_MAX: Duration = Duration::from_secs(365 * 86_400);
 pub struct Subscribe {
     /// Who it is. `id` is absent the first time.
     pub framework: Framework,
-    /// Roles it wants no offers for at first.
-    pub suppressed: BTreeSet<Role>,
-    /// Which agents it wants offers of, for roles for which it is not any.
-    pub constraints: Constraints,
+    /// Roles it wants no offers for at first, as given: whether all are its own is checked in its turn.
+    pub suppressed: BTreeSet<Arc<str>>,
+    /// Which agents it wants offers of, for roles for which it is not any; an error says why that means
+    /// nothing, which is told in its turn.
+    pub constraints: Result<Constraints, String>,
 }
 
 /// One call of a subscribed framework. SUBSCRIBE and TEARDOWN stand apart.

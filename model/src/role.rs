@@ -3,6 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// Names as messages list them, `{ a, b }`: clients know sets in this form.
+pub fn in_braces<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
+    let names: Vec<_> = names.into_iter().map(|name| name.to_string()).collect();
+    format!("{{ {} }}", names.join(", "))
+}
+
 /// A role, `*` or a path such as `eng/web`. A parent's share is its children's together.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Role(Arc<str>);

@@ -96,7 +96,7 @@ impl World {
     ) -> RequestId {
         let request = self.new_request();
         let call =
-            Subscribe { framework, suppressed: BTreeSet::new(), constraints: BTreeMap::new() };
+            Subscribe { framework, suppressed: BTreeSet::new(), constraints: Ok(BTreeMap::new()) };
         let input = master_core::Input::Subscribe { connection, request, call, principal: None };
         self.send(connection, Arrival::AtMaster(input), true);
         request

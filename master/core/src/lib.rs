@@ -24,6 +24,7 @@ mod state;
 pub mod view;
 
 pub use allocator::{BadSetting, MinAllocatable, Sorter};
+pub use calls::check_principal;
 pub use config::{Config, RemovalRate};
 pub use io::{CloseReason, Done, Input, Output, Refusal, StreamClaim};
 pub use master::Master;

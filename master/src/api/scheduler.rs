@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use master_core::StreamClaim;
 use proto::convert::scheduler::SchedulerCall;
 use proto::mesos::v1::scheduler::Call;
+use proto::mesos::v1::scheduler::call::Type;
 use tokio_util::sync::CancellationToken;
 use transport::auth::Principal;
 use transport::http::{Encoding, Refused, accepted, read_call};
@@ -28,12 +29,17 @@ async fn answered(api: &Api, request: Request) -> Result<Response, Refused> {
     let (parts, _, call) = read_call::<Call>(request, "Call").await?;
     let principal = Principal::name_of(&parts.extensions);
     let stream_id = parts.headers.get(STREAM_ID);
+    // The only other call whose answer might be more than a status.
+    let reconciles_operations = call.r#type() == Type::ReconcileOperations;
     let call = scheduler_stream::understood(call)?;
+    if reconciles_operations {
+        accepted(&parts.headers)?;
+    }
     let counts_as = scheduler_stream::counts_as(api, &call, principal.as_ref());
     api.turns.of_framework(counts_as.as_ref()).await?;
     let subscribe = match call {
         SchedulerCall::Subscribe(subscribe) => Ok(subscribe),
-        SchedulerCall::SubscribeRefused(why) => Err(why),
+        SchedulerCall::SubscribeRefused { why, principal } => Err((why, principal)),
         SchedulerCall::Call(framework, call) => {
             let claim = stream_id.map_or(StreamClaim::Missing, |id| {
                 StreamClaim::Given(String::from_utf8_lossy(id.as_bytes()).into())
@@ -52,7 +58,9 @@ async fn answered(api: &Api, request: Request) -> Result<Response, Refused> {
     let encoding = accepted(&parts.headers)?;
     let stream = match subscribe {
         Ok(subscribe) => scheduler_stream::subscribe(api, *subscribe, principal).await?,
-        Err(why) => scheduler_stream::error_only(why),
+        Err((why, stated)) => {
+            scheduler_stream::error_only(why, stated.as_ref(), principal.as_ref())?
+        }
     };
     Ok(streaming(api, stream, encoding, &parts.extensions))
 }

@@ -128,7 +128,10 @@ async fn first(
         SchedulerCall::Subscribe(subscribe) => {
             scheduler_stream::subscribe(api, *subscribe, principal).await.map_err(status)?
         }
-        SchedulerCall::SubscribeRefused(why) => scheduler_stream::error_only(why),
+        SchedulerCall::SubscribeRefused { why, principal: stated } => {
+            scheduler_stream::error_only(why, stated.as_ref(), principal.as_ref())
+                .map_err(status)?
+        }
         SchedulerCall::Call(..) => {
             return Err(Status::invalid_argument("the first call must be SUBSCRIBE"));
         }
@@ -213,7 +216,7 @@ fn call(api: &Api, caller: &Caller, held: Held) -> impl Future<Output = MasterAn
             let principal = caller.principal.clone();
             Ok(scheduler_stream::call(api, framework, call, claim, principal))
         }
-        Ok(SchedulerCall::Subscribe(_) | SchedulerCall::SubscribeRefused(_)) => {
+        Ok(SchedulerCall::Subscribe(_) | SchedulerCall::SubscribeRefused { .. }) => {
             Err(Refused::bad_request("This stream has its subscription; open another one"))
         }
         Err(refused) => Err(refused),

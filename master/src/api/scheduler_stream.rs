@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use master_core::{Input, StreamClaim};
+use master_core::{Input, StreamClaim, check_principal};
 use model::call::{Call, Subscribe};
 use model::event::SchedulerEvent;
 use model::framework::Capabilities;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use transport::http::Refused;
 
 use super::Shared;
-use crate::driver::{Asked, Subscribed};
+use crate::driver::{Asked, Subscribed, refused};
 use crate::meters::Count;
 
 /// A call as it is understood.
@@ -40,7 +40,7 @@ pub(super) fn counts_as(
 ) -> Option<Arc<str>> {
     principal.cloned().or_else(|| match call {
         SchedulerCall::Subscribe(subscribe) => subscribe.framework.principal.clone(),
-        SchedulerCall::SubscribeRefused(_) => None,
+        SchedulerCall::SubscribeRefused { principal, .. } => principal.clone(),
         SchedulerCall::Call(framework, _) => api.view.principal_of(framework),
     })
 }
@@ -68,13 +68,19 @@ pub(super) async fn subscribe(
     Ok(Subscription { subscribed, capabilities })
 }
 
-/// The subscription that consists of an ERROR: clients look for it there.
-pub(super) fn error_only(why: String) -> Subscription {
+/// The subscription of whoever says of itself what cannot be. It consists of an ERROR: clients look for
+/// it there. Whoever is not who it says to be has none at all.
+pub(super) fn error_only(
+    why: String,
+    stated: Option<&Arc<str>>,
+    principal: Option<&Arc<str>>,
+) -> Result<Subscription, Refused> {
+    check_principal(principal, stated).map_err(|refusal| refused(&refusal))?;
     let (sender, events) = mpsc::channel(1);
     sender.try_send(SchedulerEvent::Error(why)).expect("there is room for one");
     let stream = StreamId(*uuid::Uuid::new_v4().as_bytes());
     let subscribed = Subscribed { connection: None, stream, events };
-    Subscription { subscribed, capabilities: Capabilities::default() }
+    Ok(Subscription { subscribed, capabilities: Capabilities::default() })
 }
 
 /// Hands any other call of a framework to the core.

@@ -94,7 +94,7 @@ fn gone() -> Refused {
 }
 
 /// As clients read it.
-fn refused(refusal: &Refusal) -> Refused {
+pub(crate) fn refused(refusal: &Refusal) -> Refused {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
     Refused::new(status, refusal.to_string())
 }

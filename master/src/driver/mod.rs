@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::handle::Ask;
-pub(crate) use self::handle::{Asked, Handle, Subscribed, Watching};
+pub(crate) use self::handle::{Asked, Handle, Subscribed, Watching, refused};
 use crate::facts::wall_clock;
 use crate::leadership::{Leadership, Leading};
 use crate::meters::Meters;

@@ -8,7 +8,7 @@ use model::amount::Milli;
 use model::framework::{Capabilities, Framework};
 use model::ids::FrameworkId;
 use model::payload::Payload;
-use model::role::Role;
+use model::role::{Role, in_braces};
 
 use super::{Malformed, payload, unpack, unpack_own};
 use crate::mesos::v1::framework_info::Capability;
@@ -105,22 +105,15 @@ fn roles_from_wire(
         let text = "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable";
         return Err(Malformed::new(text));
     }
-    let roles = info.roles.iter().map(|text| role(text)).collect::<Result<BTreeSet<_>, _>>()?;
-    if roles.len() < info.roles.len() {
-        let mut seen = BTreeSet::new();
-        let twice: BTreeSet<_> = info.roles.iter().filter(|role| !seen.insert(*role)).collect();
+    let mut seen = BTreeSet::new();
+    let twice: BTreeSet<_> = info.roles.iter().filter(|role| !seen.insert(*role)).collect();
+    if !twice.is_empty() {
         return Err(Malformed(format!(
             "'FrameworkInfo.roles' contains duplicate items: {}",
             in_braces(twice)
         )));
     }
-    Ok(roles)
-}
-
-/// `{ a, b }`, as clients know sets in messages.
-pub(super) fn in_braces<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
-    let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
-    format!("{{ {} }}", items.join(", "))
+    info.roles.iter().map(|text| role(text)).collect()
 }
 
 fn failover_timeout(secs: f64) -> Result<Duration, Malformed> {
@@ -240,8 +233,8 @@ mod tests {
             "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable"
         );
         assert_eq!(
-            refusal(multi_role(&["a", "b", "a"])),
-            "'FrameworkInfo.roles' contains duplicate items: { a }"
+            refusal(multi_role(&["a", "b", "c/", "b", "a"])),
+            "'FrameworkInfo.roles' contains duplicate items: { a, b }"
         );
         assert!(refusal(multi_role(&["a/"])).starts_with("'a/' is not a valid role: "));
         assert!(

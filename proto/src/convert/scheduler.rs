@@ -16,7 +16,6 @@ use model::payload::Payload;
 use model::role::Role;
 use model::task::{InvalidTask, TaskSpec};
 
-use super::framework::in_braces;
 use super::task::Launched;
 use super::{Malformed, constraints, duration, framework, offer, operation, task, update_id};
 use crate::mesos::v1::offer::Operation as WireOperation;
@@ -35,9 +34,14 @@ pub use client::{call_to_wire, event_from_wire, kill_policy, subscribe_to_wire};
 pub enum SchedulerCall {
     /// Subscribe.
     Subscribe(Box<Subscribe>),
-    /// Subscribe, but not like that: answered by a stream with an ERROR event of this text, since
-    /// that is where clients look.
-    SubscribeRefused(String),
+    /// Subscribe, but not like that: answered by a stream with an ERROR event, since that is where
+    /// clients look.
+    SubscribeRefused {
+        /// The text of that event.
+        why: String,
+        /// Who the framework says to be.
+        principal: Option<Arc<str>>,
+    },
     /// Anything else, of this framework.
     Call(FrameworkId, Call),
 }
@@ -91,9 +95,14 @@ fn subscribe_from_wire(call: scheduler::Call) -> Result<SchedulerCall, CallError
     if outer != inner {
         return Err(invalid("'framework_id' differs from 'subscribe.framework_info.id'"));
     }
-    Ok(match subscription(subscribe) {
-        Ok(subscribe) => SchedulerCall::Subscribe(Box::new(subscribe)),
-        Err(Malformed(why)) => SchedulerCall::SubscribeRefused(why),
+    let principal = subscribe.framework_info.principal.as_deref().map(Arc::from);
+    Ok(match framework::from_wire(subscribe.framework_info) {
+        Ok(framework) => SchedulerCall::Subscribe(Box::new(wishing(
+            framework,
+            &subscribe.suppressed_roles,
+            subscribe.offer_constraints.as_ref(),
+        ))),
+        Err(Malformed(why)) => SchedulerCall::SubscribeRefused { why, principal },
     })
 }
 
@@ -101,39 +110,21 @@ fn subscribe_from_wire(call: scheduler::Call) -> Result<SchedulerCall, CallError
 fn renewal(wire: call::UpdateFramework) -> Result<Subscribe, String> {
     let framework = framework::from_wire(wire.framework_info)
         .map_err(|Malformed(why)| format!("Supplied FrameworkInfo is not valid: {why}"))?;
-    wishes(framework, &wire.suppressed_roles, wire.offer_constraints.as_ref())
-        .map_err(|Malformed(why)| format!("'UpdateFramework' call is not valid: {why}"))
+    Ok(wishing(framework, &wire.suppressed_roles, wire.offer_constraints.as_ref()))
 }
 
-fn subscription(wire: call::Subscribe) -> Result<Subscribe, Malformed> {
-    let framework = framework::from_wire(wire.framework_info)?;
-    wishes(framework, &wire.suppressed_roles, wire.offer_constraints.as_ref())
-}
-
-/// What a framework wants to be offered, beside its roles.
-fn wishes(
+/// A framework, and what it wants to be offered beside its roles.
+fn wishing(
     framework: Framework,
     suppressed_roles: &[String],
     offer_constraints: Option<&OfferConstraints>,
-) -> Result<Subscribe, Malformed> {
-    let strange: BTreeSet<_> = suppressed_roles
-        .iter()
-        .filter(|role| !framework.roles.iter().any(|own| own.as_str() == role.as_str()))
-        .collect();
-    if !strange.is_empty() {
-        return Err(Malformed(format!(
-            "Suppressed roles {} are not contained in the set of roles",
-            in_braces(strange)
-        )));
+) -> Subscribe {
+    let constraints = offer_constraints.map_or(Ok(Constraints::new()), constraints::from_wire);
+    Subscribe {
+        framework,
+        suppressed: suppressed_roles.iter().map(|role| role.as_str().into()).collect(),
+        constraints: constraints.map_err(|Malformed(why)| why),
     }
-    let constraints = match offer_constraints {
-        None => Constraints::new(),
-        Some(given) => constraints::from_wire(given).map_err(|Malformed(why)| {
-            Malformed(format!("Offer constraints are not valid: {why}"))
-        })?,
-    };
-    let suppressed = roles(suppressed_roles).expect("own roles are roles");
-    Ok(Subscribe { framework, suppressed, constraints })
 }
 
 /// The roles; absent if one of them is none.

@@ -100,7 +100,7 @@ fn check(books: &Books, from: &From) -> Result<(), Refusal> {
 }
 
 /// Whether the caller is who the framework says it is. Who says nothing is whoever calls.
-pub(crate) fn check_principal(
+pub fn check_principal(
     authenticated: Option<&Arc<str>>,
     stated: Option<&Arc<str>>,
 ) -> Result<(), Refusal> {
@@ -133,10 +133,4 @@ pub(crate) fn foreign_role(
 ) -> Option<Role> {
     let framework = books.frameworks.get(framework)?;
     roles.iter().find(|role| !framework.description.roles.contains(*role)).cloned()
-}
-
-/// Roles as messages list them: `{a, b}`.
-pub(crate) fn list(roles: &BTreeSet<Role>) -> String {
-    let names: Vec<_> = roles.iter().map(Role::as_str).collect();
-    format!("{{{}}}", names.join(", "))
 }

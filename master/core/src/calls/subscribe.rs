@@ -1,6 +1,6 @@
 //! SUBSCRIBE: a framework opens its stream. What is new about it is agreed on before it hears so.
 
-use super::{check_principal, list};
+use super::check_principal;
 use crate::authorize;
 use crate::io::{Done, Output, Refusal};
 use crate::note::Note;
@@ -13,7 +13,7 @@ use model::framework::Framework as Description;
 use model::ids::{ConnectionId, FrameworkId, RequestId, StreamId};
 use model::link::ToAgent;
 use model::registry::{FrameworkEntry, Record};
-use model::role::Role;
+use model::role::in_braces;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -33,10 +33,14 @@ pub(crate) fn apply(
         return;
     }
     description.principal = description.principal.or(principal);
-    let wishes = check(books, &description, &suppressed)
-        .and_then(|()| authorize::roles(books, &description))
-        .and_then(|()| Wishes::new(&description, suppressed, constraints));
-    let wishes = match wishes {
+    // The order of these is part of the protocol.
+    let checked = check(books, &description).and_then(|()| {
+        let wishes = Wishes::new(&description, &suppressed, constraints)?;
+        authorize::roles(books, &description)?;
+        check_owner(books, &description)?;
+        Ok(wishes)
+    });
+    let wishes = match checked {
         Ok(wishes) => wishes,
         Err(why) => {
             refuse(books, connection, request, why, turn);
@@ -84,18 +88,12 @@ pub(crate) fn agree(
 pub(super) const PRINCIPAL_CHANGES: &str = "Changing framework's principal is not allowed.";
 
 /// The order of these is part of the protocol; each text is what the framework reads.
-pub(super) fn check(
-    books: &Books,
-    description: &Description,
-    suppressed: &BTreeSet<Role>,
-) -> Result<(), String> {
+pub(super) fn check(books: &Books, description: &Description) -> Result<(), String> {
     if let Some(allowed) = &books.config.roles {
-        let foreign: BTreeSet<_> = description.roles.difference(allowed).cloned().collect();
+        let foreign: BTreeSet<_> = description.roles.difference(allowed).collect();
         if !foreign.is_empty() {
-            return Err(format!(
-                "Roles {} are not present in the master's --roles",
-                list(&foreign)
-            ));
+            let foreign = in_braces(foreign);
+            return Err(format!("Roles {foreign} are not present in the master's --roles"));
         }
     }
     if &*description.user == "root" && !books.config.root_submissions {
@@ -110,11 +108,12 @@ pub(super) fn check(
     {
         return Err("Framework has been removed".to_owned());
     }
-    let foreign: BTreeSet<_> = suppressed.difference(&description.roles).cloned().collect();
-    if !foreign.is_empty() {
-        let foreign = list(&foreign);
-        return Err(format!("Suppressed roles {foreign} are not contained in the set of roles"));
-    }
+    Ok(())
+}
+
+/// Whether a framework that is known is still the same one's.
+fn check_owner(books: &Books, description: &Description) -> Result<(), String> {
+    let known = description.id.as_ref().and_then(|id| books.frameworks.get(id));
     // One that had none may take one: that is how a running cluster comes to ask for them.
     let before = known.and_then(|known| known.description.principal.as_ref());
     if before.is_some() && before != description.principal.as_ref() {

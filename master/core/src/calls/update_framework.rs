@@ -26,16 +26,14 @@ pub(crate) fn apply(
         description.principal = description.principal.or_else(|| principal.cloned());
         let not_valid =
             |why| Refusal::Invalid(format!("Supplied FrameworkInfo is not valid: {why}"));
-        subscribe::check(books, &description, &suppressed).map_err(not_valid)?;
-        if books.frameworks[id].description.principal != description.principal {
-            return Err(not_valid(subscribe::PRINCIPAL_CHANGES.to_owned()));
-        }
-        check_unchanged(&books.frameworks[id].description, &description)
-            .map_err(Refusal::Invalid)?;
-        authorize::roles(books, &description).map_err(Refusal::Forbidden)?;
-        let wishes = Wishes::new(&description, suppressed, constraints).map_err(|why| {
+        // The order of these is that of SUBSCRIBE.
+        subscribe::check(books, &description).map_err(not_valid)?;
+        let wishes = Wishes::new(&description, &suppressed, constraints).map_err(|why| {
             Refusal::Invalid(format!("'UpdateFramework' call is not valid: {why}"))
         })?;
+        authorize::roles(books, &description).map_err(Refusal::Forbidden)?;
+        check_unchanged(&books.frameworks[id].description, &description)
+            .map_err(|why| Refusal::Invalid(format!("FrameworkInfo update is not valid: {why}")))?;
         Ok((description, wishes))
     });
     match checked {
@@ -48,16 +46,20 @@ pub(crate) fn apply(
     }
 }
 
-/// What decides how running tasks were started cannot change.
+/// Whose it is, and what decides how running tasks were started, cannot change.
 fn check_unchanged(before: &Description, after: &Description) -> Result<(), String> {
-    let field = if before.user != after.user {
-        "user"
+    if before.principal != after.principal {
+        return Err(subscribe::PRINCIPAL_CHANGES.to_owned());
+    }
+    let (field, before, after) = if before.user != after.user {
+        ("user", before.user.to_string(), after.user.to_string())
     } else if before.checkpoint != after.checkpoint {
-        "checkpoint"
+        ("checkpoint", before.checkpoint.to_string(), after.checkpoint.to_string())
     } else {
         return Ok(());
     };
     Err(format!(
-        "FrameworkInfo update is not valid: Updating 'FrameworkInfo.{field}' is unsupported"
+        "Updating 'FrameworkInfo.{field}' is unsupported; attempted to update from '{before}' to \
+         '{after}'"
     ))
 }

@@ -16,7 +16,7 @@ use model::ids::{
 };
 use model::registry::{FrameworkEntry, Record};
 use model::resources::Resources;
-use model::role::Role;
+use model::role::{Role, in_braces};
 use model::step::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -78,13 +78,24 @@ pub(crate) struct Wishes {
 }
 
 impl Wishes {
-    /// Reads what a framework wants; an error is what it is told.
+    /// Reads what a framework wants; an error is what it is told. Roles come first, which is part of the
+    /// protocol.
     pub(crate) fn new(
         framework: &Description,
-        suppressed: BTreeSet<Role>,
-        constraints: Constraints,
+        suppressed: &BTreeSet<Arc<str>>,
+        constraints: Result<Constraints, String>,
     ) -> Result<Self, String> {
+        let own: BTreeMap<&str, &Role> =
+            framework.roles.iter().map(|role| (role.as_str(), role)).collect();
+        let (suppressed, foreign): (BTreeSet<_>, BTreeSet<_>) =
+            suppressed.iter().partition(|role| own.contains_key(&***role));
+        if !foreign.is_empty() {
+            let foreign = in_braces(foreign);
+            return Err(format!("Suppressed roles {foreign} are not contained in the set of roles"));
+        }
+        let suppressed = suppressed.into_iter().map(|role| own[&**role].clone()).collect();
         let invalid = |why: String| format!("Offer constraints are not valid: {why}");
+        let constraints = constraints.map_err(invalid)?;
         // Patterns are costly to read, and whoever sends many must not hold up all others.
         let count: usize = constraints.values().flatten().map(Vec::len).sum();
         if count > CONSTRAINTS_MAX {

@@ -26,6 +26,7 @@ impl World {
     ) -> Option<Result<Done, Refusal>> {
         let mut framework = described(&self.frameworks[name]);
         change(&mut framework);
+        let constraints = Ok(constraints);
         let update = Subscribe { framework, suppressed: BTreeSet::new(), constraints };
         self.ask(name, Call::UpdateFramework(Box::new(Ok(update))))
     }

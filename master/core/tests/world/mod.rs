@@ -444,13 +444,17 @@ impl World {
 
     /// A framework opens its stream, under its id if it has one.
     pub(crate) fn subscribe(&mut self, name: &str, id: Option<FrameworkId>) {
+        let framework = Framework { id, ..self.frameworks[name].description.clone() };
+        let constraints = Ok(BTreeMap::new());
+        self.subscribe_by(name, Subscribe { framework, suppressed: BTreeSet::new(), constraints });
+    }
+
+    /// A framework opens its stream by this call.
+    pub(crate) fn subscribe_by(&mut self, name: &str, call: Subscribe) {
         let (connection, request) = (ConnectionId(self.number()), RequestId(self.number()));
         let framework = self.frameworks.get_mut(name).expect("it was made");
         framework.connection = connection;
         framework.offers.clear();
-        let framework = Framework { id, ..framework.description.clone() };
-        let call =
-            Subscribe { framework, suppressed: BTreeSet::new(), constraints: BTreeMap::new() };
         self.step(Input::Subscribe { connection, request, call, principal: None });
     }
 

@@ -84,14 +84,14 @@ pub fn subscribe_to_wire(subscribe: &Subscribe) -> scheduler::Call {
         r#type: Some(Type::Subscribe.into()),
         subscribe: Some(call::Subscribe {
             framework_info: info,
-            suppressed_roles: role_texts(&subscribe.suppressed),
-            offer_constraints: None,
+            suppressed_roles: texts(&subscribe.suppressed),
+            offer_constraints: subscribe.constraints.as_ref().ok().map(constraints::to_wire),
         }),
         ..scheduler::Call::default()
     }
 }
 
-fn role_texts(roles: &BTreeSet<Role>) -> Vec<String> {
+fn texts<T: ToString>(roles: &BTreeSet<T>) -> Vec<String> {
     roles.iter().map(ToString::to_string).collect()
 }
 
@@ -116,19 +116,19 @@ pub fn call_to_wire(framework: &FrameworkId, call: &Call) -> scheduler::Call {
                 let Subscribe { framework, suppressed, constraints } = update;
                 call::UpdateFramework {
                     framework_info: framework::to_wire(framework),
-                    suppressed_roles: role_texts(suppressed),
-                    offer_constraints: Some(constraints::to_wire(constraints)),
+                    suppressed_roles: texts(suppressed),
+                    offer_constraints: constraints.as_ref().ok().map(constraints::to_wire),
                 }
             });
             scheduler::Call { update_framework, ..of(Type::UpdateFramework) }
         }
         Call::AnswerInverseOffers(it) => inverse_answer_to_wire(it, of),
         Call::Revive(roles) => {
-            let revive = call::Revive { roles: role_texts(roles) };
+            let revive = call::Revive { roles: texts(roles) };
             scheduler::Call { revive: Some(revive), ..of(Type::Revive) }
         }
         Call::Suppress(roles) => {
-            let suppress = call::Suppress { roles: role_texts(roles) };
+            let suppress = call::Suppress { roles: texts(roles) };
             scheduler::Call { suppress: Some(suppress), ..of(Type::Suppress) }
         }
         Call::Kill(it) => {

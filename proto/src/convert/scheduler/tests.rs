@@ -108,13 +108,12 @@ fn a_bad_subscription_is_told_on_the_stream() {
     let Ok(SchedulerCall::Subscribe(good)) = subscribe(r#""suppressed_roles":["*"]"#) else {
         panic!("well formed")
     };
-    assert_eq!(good.suppressed, [Role::any()].into());
-    assert_eq!(
-        subscribe(r#""suppressed_roles":["web","-"]"#),
-        Ok(SchedulerCall::SubscribeRefused(
-            "Suppressed roles { -, web } are not contained in the set of roles".to_owned()
-        ))
-    );
+    assert_eq!(good.suppressed, ["*".into()].into());
+    let bad = r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":
+        {"user":"u","name":"n","role":"-","principal":"p"}}}"#;
+    let Ok(SchedulerCall::SubscribeRefused { why, principal }) = read(bad) else { panic!("{bad}") };
+    assert!(why.starts_with("'-' is not a valid role: "), "{why}");
+    assert_eq!(principal.as_deref(), Some("p"), "whose subscription it is counts before that");
 }
 
 #[test]
