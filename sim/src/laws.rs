@@ -91,6 +91,8 @@ impl Laws {
             | ViewChange::RemoveFramework(_)
             | ViewChange::PutExecutor(_)
             | ViewChange::RemoveExecutor(_)
+            | ViewChange::PutInverseOffer(_)
+            | ViewChange::RemoveInverseOffer(_)
             | ViewChange::SetRules(_)
             | ViewChange::SetInverseAnswers(_) => {}
         }

@@ -11,7 +11,7 @@ use model::constraints::Constraints;
 use model::framework::Framework;
 use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, OperationUuid, TaskId};
 use model::link::AgentDescription;
-use model::offer::Offer;
+use model::offer::{InverseOffer, Offer};
 use model::operation::{Operation, OperationStatus};
 use model::resources::Resources;
 use model::role::Role;
@@ -46,6 +46,10 @@ pub enum ViewChange {
     PutOffer(Arc<Offer>),
     /// An offer is answered or taken back.
     RemoveOffer(OfferId),
+    /// A framework is asked to leave an agent.
+    PutInverseOffer(Arc<InverseOffer>),
+    /// It has answered, or is not asked any more.
+    RemoveInverseOffer(OfferId),
     /// An operation is there or has changed.
     PutOperation(Arc<OperationView>),
     /// An operation is not there any more.

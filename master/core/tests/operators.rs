@@ -449,9 +449,41 @@ fn who_was_asked_to_leave_is_asked_again_when_the_answer_has_aged() {
     world.pass(refuse_for);
     answer(&mut world, true);
 
-    // To revive is to want to be asked again.
+    // To revive is to want to be asked again. What it has answered stands until then.
+    world.heard("f");
     world.call("f", Call::Revive(BTreeSet::new()));
-    assert_eq!(world.inverse_answers.len(), 0);
+    world.pass(Duration::from_secs(1));
+    assert!(world.heard("f").contains(&"asked to leave a".to_owned()));
+    assert_eq!(world.inverse_answers.len(), 1);
+}
+
+#[test]
+fn who_revives_a_role_is_asked_again_to_leave_where_it_has_something_for_it() {
+    let mut world = World::new();
+    world.agent_with("a", "cpus:1;mem:64");
+    let many = Capabilities { multi_role: true, ..Capabilities::default() };
+    world.framework_in("f", "dev", many);
+    world.settle();
+    world.launch("f", "a", &["t1"]);
+    let roles: BTreeSet<Role> = ["dev", "web"].map(|role| Role::new(role).expect("a role")).into();
+    assert_eq!(world.update("f", |it| it.roles = roles.clone()), OK);
+    let machines = vec![Machine::new("a", "10.0.0.1").expect("named")];
+    let unavailability = Unavailability { start_ns: 5, duration_ns: None };
+    let schedule = OperatorCall::UpdateSchedule(vec![Window { machines, unavailability }]);
+    assert_eq!(world.operate(schedule), OK);
+    let offers = std::mem::take(&mut world.frameworks.get_mut("f").expect("there").asked_to_leave);
+    let refuse_for = Duration::from_secs(1_000);
+    let answers = AnswerInverseOffers { offers, accepts: false, refuse_for };
+    world.call("f", Call::AnswerInverseOffers(answers));
+    let mut is_asked_after_reviving = |role: &Role| {
+        world.heard("f");
+        world.call("f", Call::Revive([role.clone()].into()));
+        world.pass(Duration::from_secs(1));
+        world.heard("f").contains(&"asked to leave a".to_owned())
+    };
+    let [dev, web] = [0, 1].map(|nth| roles.iter().nth(nth).expect("there are two"));
+    assert!(!is_asked_after_reviving(web));
+    assert!(is_asked_after_reviving(dev));
 }
 
 #[test]

@@ -19,9 +19,10 @@ use master_core::view::{
     InverseAnswer, OperationView, TaskKey, TaskList, TaskView, ViewChange,
 };
 use model::ids::{AgentId, FrameworkId, OfferId, OperationUuid};
-use model::offer::Offer;
+use model::offer::{InverseOffer, Offer};
 use model::operation::OperationState;
 use model::resources::Resources;
+use proto::convert::offer::inverse_to_wire;
 use proto::mesos::v1;
 use proto::mesos::v1::master::response::get_agents::Agent;
 use proto::mesos::v1::master::response::get_executors::Executor;
@@ -64,6 +65,7 @@ pub(crate) struct View {
     tasks: Table<TaskKey, TaskView, v1::Task>,
     executors: Table<ExecutorKey, ExecutorView, Executor>,
     offers: Table<OfferId, Offer, v1::Offer>,
+    inverse_offers: Table<OfferId, InverseOffer, v1::InverseOffer>,
     operations: Table<OperationUuid, OperationView, v1::Operation>,
     rules: ArcSwap<Rules>,
     inverse_answers: ArcSwap<Vec<InverseAnswer>>,
@@ -131,6 +133,7 @@ impl View {
                 self.tasks.clear();
                 self.executors.clear();
                 self.offers.clear();
+                self.inverse_offers.clear();
                 self.operations.clear();
                 self.rules.store(Arc::default());
                 self.inverse_answers.store(Arc::default());
@@ -161,6 +164,12 @@ impl View {
             ViewChange::RemoveOffer(id) => {
                 self.offers.remove(&id);
             }
+            ViewChange::PutInverseOffer(offer) => {
+                put(&self.inverse_offers, offer.id.clone(), offer);
+            }
+            ViewChange::RemoveInverseOffer(id) => {
+                self.inverse_offers.remove(&id);
+            }
             ViewChange::PutOperation(it) => put(&self.operations, it.operation.uuid, it),
             ViewChange::RemoveOperation(uuid) => {
                 self.operations.remove(&uuid);
@@ -177,6 +186,7 @@ impl View {
             tasks: entries(&self.tasks),
             executors: entries(&self.executors),
             offers: entries(&self.offers),
+            inverse_offers: entries(&self.inverse_offers),
         }
     }
 
@@ -193,6 +203,14 @@ pub(crate) struct Picture {
     tasks: Vec<Arc<Entry<TaskView, v1::Task>>>,
     executors: Vec<Arc<Entry<ExecutorView, Executor>>>,
     offers: Vec<Arc<Entry<Offer, v1::Offer>>>,
+    inverse_offers: Vec<Arc<Entry<InverseOffer, v1::InverseOffer>>>,
+}
+
+/// What one framework is offered, and asked to leave.
+#[derive(Default)]
+struct Offers {
+    offers: Vec<v1::Offer>,
+    inverse: Vec<v1::InverseOffer>,
 }
 
 impl Picture {
@@ -213,10 +231,14 @@ impl Picture {
                 AgentCondition::Unreachable(_) => state.unreachable_agents += 1,
             }
         }
-        let mut offers: HashMap<&FrameworkId, Vec<v1::Offer>> = HashMap::new();
+        let mut offers: HashMap<&FrameworkId, Offers> = HashMap::new();
         for offer in &self.offers {
             let message = v1::Offer::clone(&offer.wire(wire::offer));
-            offers.entry(&offer.model.framework).or_default().push(message);
+            offers.entry(&offer.model.framework).or_default().offers.push(message);
+        }
+        for offer in &self.inverse_offers {
+            let message = v1::InverseOffer::clone(&offer.wire(inverse_to_wire));
+            offers.entry(&offer.model.framework).or_default().inverse.push(message);
         }
         for framework in &self.frameworks {
             let completed = matches!(framework.model.condition, FrameworkCondition::Completed(_));
@@ -226,7 +248,9 @@ impl Picture {
                 continue;
             }
             state.frameworks.push(match offers.remove(&framework.model.id) {
-                Some(offers) => Arc::new(Framework { offers, ..(*message).clone() }),
+                Some(Offers { offers, inverse: inverse_offers }) => {
+                    Arc::new(Framework { offers, inverse_offers, ..(*message).clone() })
+                }
                 None => message,
             });
         }

@@ -17,6 +17,6 @@ pub(crate) fn apply(
         drop_call(framework, "REVIVE", format!("the framework is not in role '{role}'"), turn);
         return;
     }
-    books.forget_inverse_answers(|_, of| of == framework);
+    books.end_inverse_filters(framework, roles, turn);
     books.allocator.revive(framework, roles, turn.now.time);
 }

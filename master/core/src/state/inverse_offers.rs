@@ -6,6 +6,7 @@ use super::{Books, Turn};
 use model::event::SchedulerEvent;
 use model::ids::{AgentId, FrameworkId, OfferId};
 use model::offer::InverseOffer;
+use model::role::Role;
 use model::step::{Time, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -57,6 +58,7 @@ impl Books {
                     unavailability,
                 };
                 self.inverse_offers_by_pair.insert(pair, id.clone());
+                self.unpublished.inverse_offer(&id);
                 self.inverse_offers.insert(id, offer.clone());
                 asked.entry(framework).or_default().push(offer);
             }
@@ -70,6 +72,7 @@ impl Books {
     /// Takes an inverse offer out: it is answered, or what it is about has changed.
     pub(crate) fn take_inverse_offer(&mut self, id: &OfferId) -> Option<InverseOffer> {
         let offer = self.inverse_offers.remove(id)?;
+        self.unpublished.inverse_offer(id);
         self.inverse_offers_by_pair.remove(&(offer.agent.clone(), offer.framework.clone()));
         Some(offer)
     }
@@ -99,6 +102,30 @@ impl Books {
         let ends = self.inverse_answers.values().map(|answered| answered.until);
         if let Some(first) = ends.filter(|until| *until > turn.now.time).min() {
             self.timers.set(Due::InverseOffers, first);
+        }
+    }
+
+    /// Asks a framework again to leave the agents on which it has something for these roles, or, if none
+    /// is named, for any. What it has answered stays until it answers anew.
+    pub(crate) fn end_inverse_filters(
+        &mut self,
+        framework: &FrameworkId,
+        roles: &BTreeSet<Role>,
+        turn: &Turn<'_>,
+    ) {
+        for ((agent, of), answered) in &mut self.inverse_answers {
+            let is_meant = |role: &Role| roles.is_empty() || roles.contains(role);
+            let has_some = || {
+                let Some(agent) = self.agents.get(agent) else { return false };
+                let offers = agent.offers.iter().filter_map(|id| self.offers.get(id));
+                let offers = offers.map(|offer| (&offer.framework, &offer.role));
+                let mut all = agent.used.keys().map(|(of, role)| (of, role)).chain(offers);
+                all.any(|(of, role)| of == framework && is_meant(role))
+            };
+            if of == framework && has_some() {
+                answered.until = answered.until.min(turn.now.time);
+                self.timers.set(Due::InverseOffers, turn.now.time);
+            }
         }
     }
 
@@ -134,7 +161,10 @@ impl Books {
     /// Forgets what a framework was asked and has answered: it is gone, or begins anew.
     pub(crate) fn forget_inverse_offers_of(&mut self, framework: &FrameworkId) {
         self.forget_inverse_answers(|_, of| of == framework);
-        self.inverse_offers.retain(|_, offer| offer.framework != *framework);
-        self.inverse_offers_by_pair.retain(|(_, of), _| of != framework);
+        let open = self.inverse_offers.values().filter(|offer| offer.framework == *framework);
+        let open: Vec<OfferId> = open.map(|offer| offer.id.clone()).collect();
+        for id in open {
+            self.take_inverse_offer(&id);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Books, Turn};
 use crate::view::{InverseAnswer, TaskList, ViewChange};
-use model::ids::{AgentId, FrameworkId, TaskId};
+use model::ids::{AgentId, FrameworkId, OfferId, TaskId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ pub(crate) struct Unpublished {
     agents: BTreeSet<AgentId>,
     frameworks: BTreeSet<FrameworkId>,
     tasks: BTreeSet<(FrameworkId, TaskId)>,
+    inverse_offers: BTreeSet<OfferId>,
     inverse_answers: bool,
 }
 
@@ -26,6 +27,10 @@ impl Unpublished {
         if !self.frameworks.contains(id) {
             self.frameworks.insert(id.clone());
         }
+    }
+
+    pub(crate) fn inverse_offer(&mut self, id: &OfferId) {
+        self.inverse_offers.insert(id.clone());
     }
 
     pub(crate) fn inverse_answers(&mut self) {
@@ -45,6 +50,12 @@ impl Books {
             if let Some(agent) = self.agents.get(&id) {
                 turn.view(ViewChange::PutAgent(Arc::new(self.agent_view(agent))));
             }
+        }
+        for id in std::mem::take(&mut self.unpublished.inverse_offers) {
+            turn.view(match self.inverse_offers.get(&id) {
+                Some(offer) => ViewChange::PutInverseOffer(Arc::new(offer.clone())),
+                None => ViewChange::RemoveInverseOffer(id),
+            });
         }
         if std::mem::take(&mut self.unpublished.inverse_answers) {
             let all = self.inverse_answers.iter().map(|((agent, framework), it)| InverseAnswer {

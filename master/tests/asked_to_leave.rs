@@ -1,0 +1,59 @@
+//! Frameworks that are asked to leave an agent, over real sockets, in JSON and in protobuf.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Alone, FakeAgent, SOON, Scheduler};
+use master::Options;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use transport::http::Encoding;
+
+/// Asks for the frameworks until the first one is shown with these inverse offers.
+async fn shown(master: &Alone, wanted: &Value) {
+    let look = async {
+        loop {
+            let answer = master.post("/api/v1", &json!({"type": "GET_FRAMEWORKS"})).await;
+            let body = answer.bytes().await.expect("a body");
+            let answer: Value = serde_json::from_slice(&body).expect("JSON");
+            let framework = &answer["get_frameworks"]["frameworks"][0];
+            if framework["inverse_offers"] == *wanted {
+                return;
+            }
+        }
+    };
+    timeout(SOON, look).await.expect("it is shown in time");
+}
+
+#[tokio::test]
+async fn who_is_asked_to_leave_is_shown_until_it_has_answered() {
+    for encoding in [Encoding::Json, Encoding::Protobuf] {
+        let allocation_interval = Duration::from_millis(20);
+        let master = Alone::with(Options { allocation_interval, ..Options::default() }).await;
+        let agent = FakeAgent::registered(master.address()).await;
+        let info = json!({"user": "nobody", "name": "test", "failover_timeout": 60.0});
+        let mut framework = Scheduler::subscribed(&master, encoding, &info, None).await;
+        framework.event("OFFERS").await;
+        shown(&master, &Value::Null).await;
+
+        let machine = json!({"hostname": "localhost", "ip": "127.0.0.1"});
+        let unavailability = json!({"start": {"nanoseconds": 5}, "duration": {"nanoseconds": 7}});
+        let window = json!({"machine_ids": [machine], "unavailability": unavailability});
+        let planned = master.post("/maintenance/schedule", &json!({"windows": [window]})).await;
+        assert_eq!(planned.status(), 200);
+        let asked = framework.event("INVERSE_OFFERS").await;
+        let asked = &asked["inverse_offers"]["inverse_offers"];
+        assert_eq!(asked[0]["agent_id"]["value"], agent.id.as_str());
+        assert_eq!(asked[0]["unavailability"], unavailability);
+        shown(&master, asked).await;
+
+        let ids: Vec<&Value> = asked.as_array().expect("some").iter().map(|it| &it["id"]).collect();
+        let filters = json!({"refuse_seconds": 1_000.0});
+        let answer = json!({"inverse_offer_ids": ids, "filters": filters});
+        framework
+            .call(json!({"type": "ACCEPT_INVERSE_OFFERS", "accept_inverse_offers": answer}))
+            .await;
+        shown(&master, &Value::Null).await;
+    }
+}
