@@ -269,7 +269,7 @@ fn update(books: &mut Books, id: &FrameworkId, description: &Description, turn: 
     }
     framework.description = Arc::new(description.clone());
     books.unpublished.framework(id);
-    for agent in books.frameworks[id].agents() {
+    for agent in books.agents_of(id) {
         books.send(&agent, ToAgent::UpdateFramework(description.clone()), turn);
     }
 }

@@ -1,5 +1,6 @@
 //! The frameworks.
 
+use super::agents::Agent;
 use super::tasks::Task;
 use super::timers::Due;
 use super::{Books, Completed, Turn};
@@ -91,7 +92,9 @@ impl Wishes {
             suppressed.iter().partition(|role| own.contains_key(&***role));
         if !foreign.is_empty() {
             let foreign = in_braces(foreign);
-            return Err(format!("Suppressed roles {foreign} are not contained in the set of roles"));
+            return Err(format!(
+                "Suppressed roles {foreign} are not contained in the set of roles"
+            ));
         }
         let suppressed = suppressed.into_iter().map(|role| own[&**role].clone()).collect();
         let invalid = |why: String| format!("Offer constraints are not valid: {why}");
@@ -202,14 +205,18 @@ impl Framework {
             Stream::Disconnected => FrameworkCondition::Disconnected,
         }
     }
-
-    /// The agents that run something of it.
-    pub(crate) fn agents(&self) -> BTreeSet<AgentId> {
-        self.tasks.values().map(|task| task.agent.clone()).collect()
-    }
 }
 
 impl Books {
+    /// The agents that run something of a framework, be it an executor without tasks.
+    pub(crate) fn agents_of(&self, framework: &FrameworkId) -> BTreeSet<AgentId> {
+        let tasks = self.frameworks.get(framework).into_iter().flat_map(|it| it.tasks.values());
+        let tasks = tasks.map(|task| &task.agent);
+        let has_executor = |agent: &&Agent| agent.executors.keys().any(|(of, _)| of == framework);
+        let executors = self.agents.values().filter(has_executor).map(|agent| &agent.id);
+        tasks.chain(executors).cloned().collect()
+    }
+
     /// Puts a framework in the books that is known from the registry or an agent, and gives it time
     /// to come back.
     pub(crate) fn recover_framework(&mut self, framework: Framework, turn: &Turn<'_>) {
