@@ -2,12 +2,13 @@
 
 mod world;
 
-use master_core::{Config, RemovalRate};
+use master_core::{Config, Done, Refusal, RemovalRate};
 use model::call::{Call, ReconcileTask};
 use model::framework::Capabilities;
-use model::ids::TaskId;
+use model::ids::{AgentId, TaskId};
 use model::link::FaultDomain;
 use model::operator::OperatorCall;
+use model::rules::{Drain, Machine, Unavailability, Window};
 use model::task::TaskState;
 use std::time::Duration;
 use world::World;
@@ -246,4 +247,35 @@ fn two_agents_cannot_be_at_one_address() {
     let members = &world.registry.members.agents;
     assert!(members.contains_key(&world.id("b")) && !members.contains_key(&id), "{members:?}");
     assert!(!world.agent_views.contains_key(&id));
+}
+
+#[test]
+fn an_agent_out_of_contact_is_drained_or_in_the_schedule_but_not_both() {
+    let mut world = World::new();
+    world.agent("a");
+    world.agent("b");
+    let machine = |name: &str, ip: &str| Machine::new(name, ip).expect("named");
+    let (a, b) = (machine("a", "10.0.0.1"), machine("b", "10.0.0.2"));
+    let (a_id, b_id) = (world.id("a"), world.id("b"));
+    let drain = |agent: &AgentId| {
+        let drain = Drain { grace_max: None, marks_gone: false };
+        OperatorCall::DrainAgent { agent: agent.clone(), drain }
+    };
+    let plan = |machine: &Machine| {
+        let unavailability = Unavailability { start_ns: 5, duration_ns: None };
+        let machines = vec![machine.clone()];
+        OperatorCall::UpdateSchedule(vec![Window { machines, unavailability }])
+    };
+    for name in ["a", "b"] {
+        world.disconnect(name);
+    }
+    world.pass(Duration::from_secs(100));
+    assert!(world.registry.members.agents.is_empty(), "they are out of contact");
+    assert_eq!(world.operate(drain(&a_id)), Some(Ok(Done::Ok)));
+    let why =
+        format!("Machine '{a}' has agent {a_id}, which is being drained; reactivate it first");
+    assert_eq!(world.operate(plan(&a)), Some(Err(Refusal::Invalid(why))));
+    assert_eq!(world.operate(plan(&b)), Some(Ok(Done::Ok)));
+    let why = "Agent is part of a maintenance schedule under the maintenance primitives";
+    assert_eq!(world.operate(drain(&b_id)), Some(Err(Refusal::Invalid(why.to_owned()))));
 }

@@ -15,13 +15,12 @@ pub(crate) fn apply(
     drain: Drain,
     turn: &mut Turn<'_>,
 ) {
-    let checked = check_known(books, &agent).and_then(|()| {
+    let checked = check_known(books, &agent).and_then(|described| {
         let known = books.agents.get(&agent);
         if known.is_some_and(|known| known.is_leaving) || books.gone_requests.contains_key(&agent) {
             return Err(Refusal::Conflict("Agent is being removed or marked".to_owned()));
         }
-        let is_planned = known.is_some_and(|known| books.unavailability_of(known).is_some());
-        if is_planned {
+        if books.unavailability_of(described).is_some() {
             return Err(Refusal::Invalid(
                 "Agent is part of a maintenance schedule under the maintenance primitives"
                     .to_owned(),

@@ -15,6 +15,7 @@ use crate::authorize;
 use crate::io::Refusal;
 use crate::state::{Books, Turn};
 use model::ids::{AgentId, RequestId};
+use model::link::AgentDescription;
 use model::operator::OperatorCall;
 use model::role::Role;
 use std::sync::Arc;
@@ -70,13 +71,9 @@ pub(crate) fn apply(
     }
 }
 
-/// Whether an agent belongs to the cluster, in contact or not.
-fn check_known(books: &Books, agent: &AgentId) -> Result<(), Refusal> {
-    if books.members.remember(agent) {
-        Ok(())
-    } else {
-        Err(Refusal::Invalid("Unknown agent".to_owned()))
-    }
+/// How an agent described itself that belongs to the cluster, in contact or not.
+fn check_known<'a>(books: &'a Books, agent: &AgentId) -> Result<&'a AgentDescription, Refusal> {
+    books.members.description_of(agent).ok_or_else(|| Refusal::Invalid("Unknown agent".to_owned()))
 }
 
 /// Whether a role may be used at all.

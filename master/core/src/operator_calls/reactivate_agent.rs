@@ -9,7 +9,7 @@ use model::rules::Standing;
 
 /// Has the agent serve again, unless it is still being emptied.
 pub(crate) fn apply(books: &mut Books, request: RequestId, agent: AgentId, turn: &mut Turn<'_>) {
-    let checked = check_known(books, &agent).and_then(|()| match books.rules.standing(&agent) {
+    let checked = check_known(books, &agent).and_then(|_| match books.rules.standing(&agent) {
         Standing::Active => Err(Refusal::Invalid("Agent is not deactivated".to_owned())),
         Standing::Draining { .. } => {
             Err(Refusal::Invalid("Agent is still in the DRAINING state".to_owned()))

@@ -2,9 +2,10 @@
 
 use crate::io::Refusal;
 use crate::state::{Books, Turn};
-use model::ids::RequestId;
+use model::ids::{AgentId, RequestId};
+use model::link::ip_of;
 use model::registry::Record;
-use model::rules::{Standing, Window};
+use model::rules::{Machine, Standing, Window};
 use std::collections::BTreeSet;
 
 /// Has the plan agreed on.
@@ -20,6 +21,19 @@ pub(crate) fn apply(
     }
 }
 
+/// An agent on a machine that is being drained or is, be it in contact or not.
+fn drained_on<'a>(books: &'a Books, machine: &Machine) -> Option<&'a AgentId> {
+    let is_drained = |standing: &Standing| {
+        matches!(standing, Standing::Draining { .. } | Standing::Drained { .. })
+    };
+    let drained = books.rules.standings.iter().filter(|(_, standing)| is_drained(standing));
+    let is_there = |id: &&AgentId| {
+        let description = books.members.description_of(id);
+        description.is_some_and(|it| machine.is(&it.hostname, ip_of(&it.address)))
+    };
+    drained.map(|(id, _)| id).find(is_there)
+}
+
 fn check(books: &Books, windows: &[Window]) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     for window in windows {
@@ -33,16 +47,10 @@ fn check(books: &Books, windows: &[Window]) -> Result<(), String> {
             if !seen.insert(machine) {
                 return Err(format!("Machine '{machine}' appears more than once in the schedule"));
             }
-            let drained = books.agents.values().find(|agent| {
-                let (hostname, ip) = agent.host();
-                let standing = books.rules.standing(&agent.id);
-                machine.is(hostname, ip)
-                    && matches!(standing, Standing::Draining { .. } | Standing::Drained { .. })
-            });
-            if let Some(agent) = drained {
+            if let Some(agent) = drained_on(books, machine) {
                 return Err(format!(
-                    "Machine '{machine}' has agent {}, which is being drained; reactivate it first",
-                    agent.id
+                    "Machine '{machine}' has agent {agent}, which is being drained; reactivate it \
+                     first"
                 ));
             }
         }

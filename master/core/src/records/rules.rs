@@ -64,12 +64,12 @@ pub(crate) fn schedule(books: &mut Books, turn: &mut Turn<'_>) {
     let changed: Vec<AgentId> = books
         .agents
         .values()
-        .filter(|agent| books.unavailability_of(agent) != agent.unavailability)
+        .filter(|agent| books.unavailability_of(&agent.description) != agent.unavailability)
         .map(|agent| agent.id.clone())
         .collect();
     for id in changed {
         books.rescind_offers_on(&id, turn);
-        let unavailability = books.unavailability_of(&books.agents[&id]);
+        let unavailability = books.unavailability_of(&books.agents[&id].description);
         let agent = books.agents.get_mut(&id).expect("it was just listed");
         agent.unavailability = unavailability;
         books.rescind_inverse_offers_on(&id, turn);

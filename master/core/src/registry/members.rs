@@ -1,6 +1,7 @@
 //! Who belongs to the cluster.
 
 use model::ids::{AgentId, FrameworkId};
+use model::link::AgentDescription;
 use model::registry::{AgentEntry, FrameworkEntry, Record};
 use model::step::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
@@ -69,7 +70,13 @@ impl Members {
 
     /// Whether the agent belongs to the cluster, in contact or not.
     pub fn remember(&self, agent: &AgentId) -> bool {
-        self.agents.contains_key(agent) || self.unreachable.contains_key(agent)
+        self.description_of(agent).is_some()
+    }
+
+    /// How an agent described itself that belongs to the cluster, in contact or not.
+    pub fn description_of(&self, agent: &AgentId) -> Option<&AgentDescription> {
+        let away = || self.unreachable.get(agent).map(|away| &away.entry);
+        self.agents.get(agent).or_else(away).map(|entry| &entry.description)
     }
 
     /// Whether the framework is over.

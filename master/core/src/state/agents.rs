@@ -159,7 +159,7 @@ impl Books {
 
     /// Puts an agent in the books.
     pub(crate) fn insert_agent(&mut self, mut agent: Agent) {
-        agent.unavailability = self.unavailability_of(&agent);
+        agent.unavailability = self.unavailability_of(&agent.description);
         self.agents_by_address.insert(agent.description.address.clone(), agent.id.clone());
         self.unpublished.agent(&agent.id);
         self.agents.insert(agent.id.clone(), agent);

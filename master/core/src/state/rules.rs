@@ -5,6 +5,7 @@ use super::{Books, Turn};
 use crate::io::{Done, Refusal};
 use model::amount::Milli;
 use model::ids::{AgentId, RequestId};
+use model::link::{AgentDescription, ip_of};
 use model::registry::Record;
 use model::role::Role;
 use model::rules::{Quota, Standing, Unavailability};
@@ -31,9 +32,8 @@ impl Books {
     }
 
     /// When an agent is to be away, if that is planned.
-    pub(crate) fn unavailability_of(&self, agent: &Agent) -> Option<Unavailability> {
-        let (hostname, ip) = agent.host();
-        self.rules.unavailability(hostname, ip)
+    pub(crate) fn unavailability_of(&self, agent: &AgentDescription) -> Option<Unavailability> {
+        self.rules.unavailability(&agent.hostname, ip_of(&agent.address))
     }
 
     /// How much of a scalar the agents in contact have.
