@@ -220,8 +220,10 @@ pub struct Status {
     pub healthy: Option<bool>,
     /// Since when the task's agent is out of contact, where it is.
     pub unreachable_at: Option<Timestamp>,
-    /// An encoded `mesos.v1.TaskStatus` for the fields not told here (data, labels, container
-    /// status, check status, limitation). Where both have a field, this struct holds.
+    /// What the executor has to say to the framework, which may be much: see [`Self::without_data`].
+    pub data: Option<Payload>,
+    /// An encoded `mesos.v1.TaskStatus` for the fields not told here (labels, container status, check
+    /// status, limitation). Where both have a field, this struct holds.
     pub rest: Payload,
 }
 
@@ -241,9 +243,17 @@ impl Status {
             healthy: None,
             unreachable_at: None,
             rest: Payload::default(),
+            data: None,
         }
     }
 }
+
+    /// The report as it is kept and shown once it is passed on: `data` is the framework's alone, and
+    /// would fill the memory.
+    #[must_use]
+    pub fn without_data(self) -> Self {
+        Self { data: None, ..self }
+    }
 
 /// One task that a framework wants run. Well formed, which does not mean that it fits.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -61,7 +61,8 @@ impl Line {
         let record = &mut self.record;
         record.latest = status.state;
         record.statuses.retain(|old| old.state != status.state);
-        record.statuses.push(status.clone());
+        // Only the report that is under way needs its data.
+        record.statuses.push(status.clone().without_data());
         if let Some(uuid) = status.uuid {
             record.seen.push_back(uuid);
             if record.seen.len() > SEEN_MAX {
@@ -125,6 +126,7 @@ pub(crate) fn report(
         state: status.state,
         reason: status.reason,
     }));
+    let status = status.without_data();
     out.push(Output::View(Change::TaskStatus { framework: framework.clone(), status }));
     send_first(agent, framework, &task_id, now, out);
 }

@@ -10,6 +10,7 @@ use model::task::{ExecutorSpec, InvalidTask, Reason, RunsBy, Source, Status, Tas
 
 use super::{
     Malformed, checks, duration, payload, resources, time_info, timestamp, timestamp_from_secs,
+use super::link::bytes_of;
     unpack, unpack_own, update_id,
 };
 use crate::mesos::v1::CommandInfo;
@@ -379,6 +380,7 @@ pub fn status_to_wire(status: &Status) -> TaskStatus {
     wire.source = Some(status.source.number());
     wire.reason = status.reason.map(Reason::number);
     wire.message = status.message.as_deref().map(str::to_owned);
+        data: wire.data.take().map(|data| Payload::new(&data[..])),
     wire.agent_id = status.agent.as_ref().map(Into::into);
     wire.executor_id = status.executor.as_ref().map(Into::into);
     wire.timestamp = Some(status.at.as_secs_f64());
@@ -415,6 +417,7 @@ mod tests {
     const COMMAND: &str = r#""command":{"value":"true"}"#;
     const EXECUTOR: &str = r#""executor":{"executor_id":{"value":"e"},"command":{"value":"./e"}}"#;
 
+    wire.data = status.data.as_ref().map(bytes_of);
     #[test]
     fn a_command_task_is_read() {
         let spec = from_wire(task(COMMAND), &framework(), Launched::Alone).expect("well formed");
@@ -489,7 +492,11 @@ mod tests {
             uuid: Some(UpdateId([0x44; 16])),
             healthy: Some(false),
             unreachable_at: Some(Timestamp(7)),
-            rest: payload(&TaskStatus { data: Some("x".into()), ..TaskStatus::default() }),
+            data: Some(Payload::new(&b"x"[..])),
+            rest: payload(&TaskStatus {
+                labels: Some(v1::Labels::default()),
+                ..TaskStatus::default()
+            }),
             ..Status::new(
                 TaskId::new("t").expect("an id"),
                 TaskState::Failed,
@@ -528,3 +535,4 @@ mod tests {
         }
     }
 }
+        assert_eq!(wire.labels, Some(v1::Labels::default()));

@@ -13,7 +13,7 @@ use model::link::{LiveExecutor, LiveTask, Reregister, ToAgent, ip_of};
 use model::operation::Operation;
 use model::registry::{AgentEntry, Record};
 use model::rules::Standing;
-use model::task::{Reason, RunsBy, TaskState};
+use model::task::{Reason, RunsBy, Status, TaskState};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -251,7 +251,7 @@ fn take_over(
         role,
         state,
         reported,
-        statuses,
+        statuses: statuses.into_iter().map(Status::without_data).collect(),
     };
     books.insert_task(&framework, task, turn);
     true

@@ -35,7 +35,7 @@ impl Task {
         !self.state.is_terminal() && self.state != TaskState::Unreachable
     }
 
-    /// Keeps a report; of several with one state in a row, the last.
+    /// Keeps a report, without its data; of several with one state in a row, the last.
     pub(crate) fn keep(&mut self, status: Status) {
         if self.statuses.last().is_some_and(|last| last.state == status.state) {
             self.statuses.pop();
@@ -43,7 +43,7 @@ impl Task {
         if self.statuses.len() >= STATUSES_MAX {
             self.statuses.remove(0);
         }
-        self.statuses.push(status);
+        self.statuses.push(status.without_data());
     }
 
     /// A report by the master itself.
