@@ -91,6 +91,8 @@ pub enum Operation {
     Convert {
         /// Its id, if the framework wants to hear of it.
         id: Option<OperationId>,
+        /// The role that its resources say they were offered for; absent where they do not say.
+        role: Option<Role>,
         /// What is to be made of what; an error says why that means nothing.
         conversion: Result<Conversion, String>,
     },

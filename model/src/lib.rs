@@ -6,6 +6,7 @@
 pub mod acl;
 pub mod amount;
 pub mod call;
+pub mod capability;
 pub mod constraints;
 pub mod container_id;
 pub mod disk;

@@ -1,6 +1,7 @@
 //! What agent and leading master say to each other.
 
 use crate::call::Message;
+use crate::capability::AgentCapability;
 use crate::framework::Framework;
 use crate::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, OperationUuid, TaskId, UpdateId};
 use crate::operation::{Operation, OperationStatus};
@@ -9,6 +10,7 @@ use crate::resources::{Attributes, Resources};
 use crate::rules::Drain;
 use crate::step::Timestamp;
 use crate::task::{ExecutorSpec, Status, TaskSpec, TaskState};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ pub struct AgentDescription {
     pub domain: Option<FaultDomain>,
     /// The version that it speaks: see [`crate::version`].
     pub version: Arc<str>,
+    /// What it can do.
+    pub capabilities: BTreeSet<AgentCapability>,
     /// Encoded `mesos.v1.AgentInfo`, all of it: attributes, domain, port. `id` set once it is known.
     pub info: Payload,
 }

@@ -3,6 +3,7 @@
 use crate::ids::{AgentId, ExecutorId, TaskId, UpdateId};
 use crate::payload::Payload;
 use crate::resources::Resources;
+use crate::role::Role;
 use crate::step::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -242,11 +243,10 @@ impl Status {
             uuid: None,
             healthy: None,
             unreachable_at: None,
-            rest: Payload::default(),
             data: None,
+            rest: Payload::default(),
         }
     }
-}
 
     /// The report as it is kept and shown once it is passed on: `data` is the framework's alone, and
     /// would fill the memory.
@@ -254,6 +254,7 @@ impl Status {
     pub fn without_data(self) -> Self {
         Self { data: None, ..self }
     }
+}
 
 /// One task that a framework wants run. Well formed, which does not mean that it fits.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -272,8 +273,22 @@ pub struct TaskSpec {
     pub user: Option<Arc<str>>,
     /// How long it may take to end when killed, where it says so.
     pub kill_grace: Option<Duration>,
+    /// What else must fit where it is launched.
+    pub needs: Needs,
     /// Encoded `mesos.v1.TaskInfo`, all of it.
     pub info: Payload,
+}
+
+/// What a task needs of the offers, the executor and the agent that it is launched on, beside resources.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Needs {
+    /// The role that its resources say they were offered for; absent where they do not say.
+    pub role: Option<Role>,
+    /// Whether it is to have limits of its own within its executor's container, which all tasks of the
+    /// executor have, or none.
+    pub own_cgroup: bool,
+    /// Whether it may have more than its resources, up to limits.
+    pub limits: bool,
 }
 
 /// What runs a task.
@@ -296,6 +311,8 @@ pub struct ExecutorSpec {
     pub is_default: bool,
     /// What it takes beside its tasks.
     pub resources: Resources,
+    /// The role that its resources say they were offered for; absent where they do not say.
+    pub role: Option<Role>,
     /// The user that its command names.
     pub user: Option<Arc<str>>,
     /// How long it may take to end when asked, where it says so.
@@ -309,6 +326,8 @@ pub struct ExecutorSpec {
 pub struct InvalidTask {
     /// Its id as given, which may itself be what is wrong.
     pub id: Arc<str>,
+    /// The agent it is for, as given.
+    pub agent: Arc<str>,
     /// What is wrong, for the report's message.
     pub why: String,
 }

@@ -7,6 +7,7 @@ use agent_core::input::Recovered;
 use agent_core::output::Change;
 use agent_core::record::Key;
 use agent_core::{Agent, Config, Input, Output, Record};
+use model::capability::AgentCapability;
 use model::ids::{AgentId, ConnectionId, ContainerId, Term};
 use model::link::AgentDescription;
 use model::payload::Payload;
@@ -76,6 +77,7 @@ impl World {
                 attributes: model::resources::Attributes::default(),
                 domain: None,
                 version: model::version::SPOKEN.into(),
+                capabilities: AgentCapability::ALL.iter().copied().collect(),
                 info: Payload::default(),
             },
             executor_registration_timeout: Duration::from_secs(60),

@@ -9,7 +9,7 @@ use model::offer::Offer;
 use model::payload::Payload;
 use model::resources::Resources;
 use model::role::Role;
-use model::task::{ExecutorSpec, RunsBy, TaskSpec, TaskState};
+use model::task::{ExecutorSpec, Needs, RunsBy, TaskSpec, TaskState};
 use std::time::Duration;
 
 /// How long its tasks outlive it.
@@ -44,6 +44,7 @@ pub(crate) fn short_task(
         runs_by,
         user: None,
         kill_grace: None,
+        needs: Needs::default(),
         info: Payload::default(),
     }
 }
@@ -77,6 +78,7 @@ impl World {
             id: ExecutorId::new(format!("exec-{at}-{}", node.counted)).expect("well formed"),
             is_default: kind == 2,
             resources: Resources::parse("cpus:0.1;mem:32", &Role::any()).expect("well formed"),
+            role: None,
             user: None,
             shutdown_grace: None,
             info: Payload::default(),

@@ -116,7 +116,7 @@ impl World {
             }
             // Of some it does not want to hear.
             let id = self.users.chance(80).then(|| self.new_operation(at, offer));
-            operations.push(Operation::Convert { id, conversion: Ok(conversion) });
+            operations.push(Operation::Convert { id, role: None, conversion: Ok(conversion) });
         }
         if self.users.chance(40) {
             operations.extend(self.launches_on(at, offer, &left));

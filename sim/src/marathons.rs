@@ -13,7 +13,7 @@ use model::payload::Payload;
 use model::resources::Attributes;
 use model::role::Role;
 use model::step::Core;
-use model::task::{RunsBy, TaskSpec};
+use model::task::{Needs, RunsBy, TaskSpec};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -163,6 +163,7 @@ impl World {
                         runs_by: RunsBy::Command,
                         user: None,
                         kill_grace: None,
+                        needs: Needs::default(),
                         info: Payload::default(),
                     })
                 };

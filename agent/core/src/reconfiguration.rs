@@ -149,6 +149,7 @@ mod tests {
     use model::payload::Payload;
     use model::resources::{Attributes, Resources};
     use model::role::Role;
+    use std::collections::BTreeSet;
 
     fn agent(resources: &str, attributes: &str, domain: Option<&str>) -> AgentDescription {
         AgentDescription {
@@ -158,6 +159,7 @@ mod tests {
             attributes: Attributes::parse(attributes).expect("attributes"),
             domain: domain.map(|text| FaultDomain::parse(text).expect("a domain")),
             version: "1".into(),
+            capabilities: BTreeSet::new(),
             info: Payload::default(),
         }
     }

@@ -36,7 +36,7 @@ pub(super) fn agent(api: &Api) -> Value {
         "hostname": &*shared.description.hostname,
         "start_time": shared.started_at.as_secs_f64(),
         "port": shared.address.port(),
-        "capabilities": ["MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT"],
+        "capabilities": shared.description.capabilities.iter().map(|it| it.name()).collect::<Vec<_>>(),
         "resources": summary(total),
         "reserved_resources": reserved(total, summary),
         "unreserved_resources": summary(&unreserved(total)),

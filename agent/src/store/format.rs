@@ -223,6 +223,7 @@ fn executor(form: ExecutorForm) -> Result<Record, String> {
             id,
             is_default: false,
             resources: Resources::none(),
+            role: None,
             user: None,
             shutdown_grace: None,
             info: Payload::default(),

@@ -42,6 +42,7 @@ fn command_executor(id: &str) -> ExecutorSpec {
         id: ExecutorId::new(id).expect("an id"),
         is_default: false,
         resources: model::resources::Resources::none(),
+        role: None,
         user: None,
         shutdown_grace: None,
         info: model::payload::Payload::default(),

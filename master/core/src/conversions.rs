@@ -2,11 +2,12 @@
 
 use crate::state::agents::Agent;
 use crate::state::{Books, Turn};
+use model::capability::AgentCapability;
 use model::disk::{Disk, SourceKind};
 use model::framework::Framework;
 use model::ids::{AgentId, OfferId, PersistenceId};
 use model::operation::Conversion;
-use model::resources::{Key, Kind, Resources};
+use model::resources::{Key, Kind, Reservation, Resources};
 use model::role::Role;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub(crate) fn check(
     conversion: &Conversion,
     by: &By<'_>,
 ) -> Result<(), String> {
+    check_can(agent, conversion)?;
     match conversion {
         Conversion::Reserve { source, resources } => check_reserve(books, source, resources, by),
         Conversion::Unreserve(resources) => check_unreserve(resources),
@@ -62,6 +64,29 @@ pub(crate) fn check(
             }
             Ok(())
         }
+    }
+}
+
+/// Whether the agent is of a version that knows how to do it.
+fn check_can(agent: &Agent, conversion: &Conversion) -> Result<(), String> {
+    match conversion {
+        Conversion::Reserve { resources, .. } => {
+            let stacks = || resources.iter().map(|(key, _)| &key.kind.reservations);
+            let is_nested = |it: &Reservation| it.role.components().nth(1).is_some();
+            if stacks().any(|stack| stack.last().is_some_and(is_nested)) {
+                let what = "reserve for a role below another";
+                agent.check_can(AgentCapability::HierarchicalRole, what)?;
+            }
+            if stacks().any(|stack| stack.len() > 1) {
+                let what = "refine a reservation";
+                agent.check_can(AgentCapability::ReservationRefinement, what)?;
+            }
+            Ok(())
+        }
+        Conversion::Grow { .. } | Conversion::Shrink { .. } => {
+            agent.check_can(AgentCapability::ResizeVolume, "make a volume larger or smaller")
+        }
+        Conversion::Unreserve(_) | Conversion::Create(_) | Conversion::Destroy(_) => Ok(()),
     }
 }
 

@@ -6,10 +6,12 @@ use master_core::{Done, Refusal};
 use model::call::{Accept, Call, Decline, Kill, Operation, ReconcileTask};
 use model::constraints::{Constraint, Predicate, Selector};
 use model::framework::Capabilities;
-use model::ids::{AgentId, OperationId, TaskId};
+use model::ids::{AgentId, ExecutorId, OperationId, TaskId};
 use model::operator::OperatorCall;
+use model::payload::Payload;
+use model::resources::Resources;
 use model::role::Role;
-use model::task::TaskState;
+use model::task::{ExecutorSpec, RunsBy, Status, TaskSpec, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use world::{World, task};
@@ -248,10 +250,9 @@ fn what_a_task_asks_for_is_checked_one_by_one() {
     let offer = world.frameworks["f"].offers.keys().next().expect("an offer").to_string();
     let elsewhere = AgentId::new("elsewhere").expect("an id");
     let mut empty = task("empty", &agent);
-    empty.resources = model::resources::Resources::none();
+    empty.resources = Resources::none();
     let mut large = task("large", &agent);
-    large.resources =
-        model::resources::Resources::parse("cpus:100", &Role::any()).expect("well formed");
+    large.resources = Resources::parse("cpus:100", &Role::any()).expect("well formed");
     let tasks = vec![
         Ok(task("good", &agent)),
         Ok(task("good", &agent)),
@@ -388,4 +389,45 @@ fn the_end_of_a_task_frees_what_it_used_at_once() {
     world.acknowledge_all("f");
     world.call("f", Call::Reconcile(Vec::new()));
     assert_eq!(world.heard("f"), [""; 0], "it is over and kept");
+}
+
+#[test]
+fn what_an_executor_says_to_its_framework_reaches_it_and_is_not_kept() {
+    let mut world = running(aware());
+    let say = |status: &mut Status| status.data = Some(vec![7; 1_000].into());
+    world.report_with("a", "t1", TaskState::Running, say);
+    let told = world.frameworks["f"].updates.last().expect("it is told");
+    assert_eq!(told.data, Some(vec![7; 1_000].into()));
+    let shown = world.task_views.values().next().expect("it is shown");
+    assert_eq!(shown.statuses.len(), 1);
+    assert_eq!(shown.statuses[0].data, None);
+    assert_eq!(shown.statuses[0].uuid, told.uuid, "it is that report");
+}
+
+#[test]
+fn an_agent_with_nothing_but_an_executor_hears_how_its_framework_has_changed() {
+    let mut world = World::new();
+    world.agent("a");
+    world.framework("f");
+    world.settle();
+    let executor = ExecutorSpec {
+        id: ExecutorId::new("e").expect("an id"),
+        is_default: false,
+        resources: Resources::none(),
+        role: None,
+        user: None,
+        shutdown_grace: None,
+        info: Payload::default(),
+    };
+    let runs_by = RunsBy::Executor(executor);
+    let task = TaskSpec { runs_by, ..task("t1", &world.id("a")) };
+    world::operations::accept(&mut world, vec![Operation::Launch(vec![Ok(task)])]);
+    world.report("a", "t1", TaskState::Finished);
+    world.acknowledge_all("f");
+    world.told("a");
+    world.frameworks.get_mut("f").expect("there").description.name = "renamed".into();
+    world.resubscribe("f");
+    assert_eq!(world.told("a"), ["framework has changed"]);
+    assert_eq!(world.update("f", |it| it.name = "again".into()), Some(Ok(Done::Ok)));
+    assert_eq!(world.told("a"), ["framework has changed"]);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use master_core::view::{
     AgentView, ExecutorView, FrameworkCondition, FrameworkView, OperationView, TaskView,
 };
+use model::capability::AgentCapability;
 use model::framework::Capabilities;
 use model::ids::AgentId;
 use model::link::AgentDescription;
@@ -51,9 +52,7 @@ pub(crate) fn agent(agent: &AgentView) -> Agent {
         total_resources: resources::to_wire(&agent.total, Form::Both, None),
         allocated_resources: resources::to_wire(&agent.used, Form::Both, None),
         offered_resources: resources::to_wire(&agent.offered, Form::Both, None),
-        capabilities: CAPABILITIES
-            .map(|kind| v1::agent_info::Capability { r#type: Some(kind as i32) })
-            .to_vec(),
+        capabilities: description.capabilities.iter().map(|it| capability(*it)).collect(),
         ..Agent::default()
     }
 }
@@ -81,16 +80,9 @@ fn drain_start(standing: Standing) -> Option<Timestamp> {
     }
 }
 
-/// What our agents can do.
-const CAPABILITIES: [v1::agent_info::capability::Type; 7] = [
-    v1::agent_info::capability::Type::AgentDraining,
-    v1::agent_info::capability::Type::MultiRole,
-    v1::agent_info::capability::Type::HierarchicalRole,
-    v1::agent_info::capability::Type::ReservationRefinement,
-    v1::agent_info::capability::Type::ResourceProvider,
-    v1::agent_info::capability::Type::ResizeVolume,
-    v1::agent_info::capability::Type::AgentOperationFeedback,
-];
+fn capability(capability: AgentCapability) -> v1::agent_info::Capability {
+    v1::agent_info::Capability { r#type: Some(capability.number()) }
+}
 
 /// An operation.
 pub(crate) fn operation(view: &OperationView) -> v1::Operation {

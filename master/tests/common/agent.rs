@@ -159,6 +159,7 @@ impl FakeAgent {
                 id: task.executor.clone(),
                 is_default: false,
                 resources: model::resources::Resources::none(),
+                role: None,
                 user: None,
                 shutdown_grace: None,
                 info: model::payload::Payload::default(),

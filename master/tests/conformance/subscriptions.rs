@@ -115,7 +115,7 @@ async fn the_masters_own_rules_on_roles_and_root_are_heeded() {
         Alone::with(Options { roles, root_submissions: false, ..Options::default() }).await;
     for encoding in BOTH {
         let root = with(framework(), "user", json!("root"));
-        let why = "Roles {";
+        let why = "Roles { x, y } are not present in the master's --roles";
         for (info, why) in [
             (in_roles(&["x", "web", "y"]), why),
             (with(in_roles(&["x", "y"]), "user", json!("root")), why),
@@ -259,15 +259,30 @@ async fn a_new_description_that_cannot_be_is_answered_with_the_reason() {
         let scheduler = Scheduler::subscribed(&master, encoding, &framework(), None).await;
         let info = with(framework(), "id", scheduler.id.clone());
         let supplied = "Supplied FrameworkInfo is not valid: ";
-        let unsupported = "FrameworkInfo update is not valid: Updating 'FrameworkInfo.";
+        let update_of = "FrameworkInfo update is not valid: ";
+        let unsupported = format!("{update_of}Updating 'FrameworkInfo.");
         for (field, value, why) in [
             ("roles", json!(["web"]), format!("{supplied}'FrameworkInfo.roles' must not be set")),
             ("role", json!("a//b"), format!("{supplied}'a//b' is not a valid role")),
-            ("role", json!("x"), format!("{supplied}Roles {{")),
+            (
+                "role",
+                json!("x"),
+                format!("{supplied}Roles {{ x }} are not present in the master's"),
+            ),
             ("failover_timeout", json!(1e10), format!("{supplied}The framework's")),
-            ("user", json!("root"), format!("{unsupported}user' is unsupported")),
-            ("checkpoint", json!(true), format!("{unsupported}checkpoint' is unsupported")),
-            ("principal", json!("me"), format!("{supplied}Changing framework's principal is not")),
+            (
+                "user",
+                json!("root"),
+                format!("{unsupported}user' is unsupported; attempted to update from 'nobody' to"),
+            ),
+            (
+                "checkpoint",
+                json!(true),
+                format!(
+                    "{unsupported}checkpoint' is unsupported; attempted to update from 'false'"
+                ),
+            ),
+            ("principal", json!("me"), format!("{update_of}Changing framework's principal is not")),
         ] {
             let call = update(&with(info.clone(), field, value));
             let (status, text) = scheduler.answer(&call).await;

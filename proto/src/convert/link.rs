@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::call::Message;
+use model::capability::AgentCapability;
 use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, Term, UpdateId};
 use model::link::{
     AgentDescription, FaultDomain, FromAgent, Launch, LiveExecutor, LiveTask, Reregister, ToAgent,
@@ -227,6 +228,7 @@ pub fn description_to_wire(description: &AgentDescription) -> wire::AgentDescrip
         info: bytes_of(&description.info),
         address: description.address.to_string(),
         version: description.version.to_string(),
+        capabilities: description.capabilities.iter().map(|it| it.number()).collect(),
     }
 }
 
@@ -234,7 +236,14 @@ pub fn description_to_wire(description: &AgentDescription) -> wire::AgentDescrip
 pub fn description_from_wire(wire: wire::AgentDescription) -> Result<AgentDescription, Malformed> {
     let payload = payload_of(&wire.info);
     let info: AgentInfo = unpack(&payload)?;
-    Ok(AgentDescription { info: payload, ..describe(&info, wire.address, wire.version)? })
+    let described = describe(&info, wire.address, wire.version)?;
+    let capabilities = match &wire.capabilities[..] {
+        // It is of a version that does not say, and can do all that is asked of agents as yet.
+        [] => described.capabilities,
+        // Of what nobody here knows, nothing will be asked.
+        told => told.iter().filter_map(|it| AgentCapability::from_number(*it)).collect(),
+    };
+    Ok(AgentDescription { info: payload, capabilities, ..described })
 }
 
 fn reregister_to_wire(it: &Reregister) -> wire::Reregister {
@@ -301,6 +310,7 @@ fn live_executor_from_wire(wire: wire::LiveExecutor) -> Result<LiveExecutor, Mal
             id: ExecutorId::new(wire.executor_id)?,
             is_default: false,
             resources: Resources::none(),
+            role: None,
             user: None,
             shutdown_grace: None,
             info: Payload::default(),
@@ -426,7 +436,8 @@ pub fn fault_domain_to_wire(domain: &FaultDomain) -> DomainInfo {
     DomainInfo { fault_domain: Some(WireFaultDomain { region, zone }) }
 }
 
-/// An agent's description made of its `AgentInfo`: what it needs to say of itself only once.
+/// An agent's description made of its `AgentInfo`: what it needs to say of itself only once. It is of
+/// this version, and so can do all that agents can.
 pub fn describe(
     info: &AgentInfo,
     address: impl Into<Arc<str>>,
@@ -439,6 +450,7 @@ pub fn describe(
         attributes: resources::attributes_from_wire(&info.attributes)?,
         domain: info.domain.as_ref().and_then(fault_domain),
         version: version.into(),
+        capabilities: AgentCapability::ALL.iter().copied().collect(),
         info: super::payload(info),
     })
 }

@@ -1,9 +1,12 @@
 //! Operations on resources: `Offer.Operation` without those that launch, `OperationStatus`, `Operation`.
 
+use std::slice;
+
 use model::amount::Milli;
 use model::ids::{AgentId, OperationId, UpdateId};
 use model::operation::{Conversion, Operation, OperationState, OperationStatus};
 use model::resources::Resources;
+use model::role::Role;
 
 use super::resources::{self, Form};
 use super::{Malformed, update_id};
@@ -34,6 +37,21 @@ pub fn conversion_from_wire(wire: &WireOperation) -> Result<Option<Conversion>, 
             return Ok(None);
         }
     }))
+}
+
+/// The role that the resources of an operation say they were offered for; absent where none says so.
+pub fn allocated_to(wire: &WireOperation) -> Result<Option<Role>, Malformed> {
+    let lists = [
+        wire.reserve.as_ref().map(|it| &it.resources[..]),
+        wire.reserve.as_ref().map(|it| &it.source[..]),
+        wire.unreserve.as_ref().map(|it| &it.resources[..]),
+        wire.create.as_ref().map(|it| &it.volumes[..]),
+        wire.destroy.as_ref().map(|it| &it.volumes[..]),
+        wire.grow_volume.as_ref().map(|it| slice::from_ref(&it.volume)),
+        wire.grow_volume.as_ref().map(|it| slice::from_ref(&it.addition)),
+        wire.shrink_volume.as_ref().map(|it| slice::from_ref(&it.volume)),
+    ];
+    resources::allocated_to(lists.into_iter().flatten().flatten())
 }
 
 fn body<'a, T>(body: Option<&'a T>, name: &str) -> Result<&'a T, Malformed> {
@@ -74,7 +92,7 @@ pub fn shrink(volume: &Resource, subtract: value::Scalar) -> Result<Conversion, 
 }
 
 fn one(resource: &Resource) -> Result<Resources, Malformed> {
-    resources::from_wire(std::slice::from_ref(resource))
+    resources::from_wire(slice::from_ref(resource))
 }
 
 /// Writes what an operation makes of what.

@@ -192,16 +192,19 @@ pub fn agent_to_wire(agent: &AgentEntry) -> wire::AgentRecord {
         info: description.info,
         address: description.address,
         version: description.version,
+        capabilities: description.capabilities,
         registered_at_us: agent.registered_at.0,
     }
 }
 
 /// Reads an agent as admitted.
 pub fn agent_from_wire(record: wire::AgentRecord) -> Result<AgentEntry, Malformed> {
-    let wire::AgentRecord { agent_id, info, address, version, registered_at_us } = record;
+    let wire::AgentRecord { agent_id, info, address, version, registered_at_us, capabilities } =
+        record;
+    let description = wire::AgentDescription { info, address, version, capabilities };
     Ok(AgentEntry {
         id: AgentId::new(agent_id)?,
-        description: description_from_wire(wire::AgentDescription { info, address, version })?,
+        description: description_from_wire(description)?,
         registered_at: Timestamp(registered_at_us),
     })
 }

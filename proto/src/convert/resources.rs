@@ -53,6 +53,22 @@ pub fn from_wire(list: &[Resource]) -> Result<Resources, Malformed> {
     Ok(all)
 }
 
+/// The role that resources say they were offered for; absent where none says so. All are of one offer.
+pub fn allocated_to<'a>(
+    list: impl IntoIterator<Item = &'a Resource>,
+) -> Result<Option<Role>, Malformed> {
+    let role = |it: &'a Resource| it.allocation_info.as_ref()?.role.as_deref();
+    let mut roles = list.into_iter().filter_map(role);
+    let Some(first) = roles.next() else { return Ok(None) };
+    if let Some(other) = roles.find(|other| *other != first) {
+        return Err(Malformed(format!(
+            "The resources have multiple allocation roles ('{first}' and '{other}'), and only one is \
+             allowed"
+        )));
+    }
+    Role::new(first).map(Some).map_err(|why| Malformed(format!("Invalid allocation role: {why}")))
+}
+
 fn one_from_wire(resource: &Resource) -> Result<(Key, Value), Malformed> {
     if resource.name.is_empty() {
         return Err(Malformed::new("Empty resource name"));
@@ -83,8 +99,11 @@ fn value_from_wire(resource: &Resource) -> Result<Value, Malformed> {
     match Type::try_from(resource.r#type) {
         Ok(Type::Scalar) => match &resource.scalar {
             None => invalid("scalar resource: value is missing"),
-            Some(scalar) if scalar.value < 0.0 => invalid("scalar resource: value < 0"),
+            // What is told to be nothing is taken for that: clients write `gpus:0`.
             Some(scalar) => match Milli::from_f64(scalar.value) {
+                Some(amount) if amount <= Milli::ZERO && scalar.value != 0.0 => {
+                    invalid("scalar resource: value <= 0")
+                }
                 Some(amount) if amount <= AMOUNT_MAX => Ok(Value::Scalar(amount)),
                 Some(_) | None => invalid("scalar resource: value is out of range"),
             },
@@ -460,7 +479,10 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_in_known_words() {
         assert_eq!(refusal(scalar("", 1.0)), "Empty resource name");
-        assert_eq!(refusal(scalar("cpus", -1.0)), "Invalid scalar resource: value < 0");
+        for too_little in [-1.0, -0.0001, 0.0001] {
+            let why = "Invalid scalar resource: value <= 0";
+            assert_eq!(refusal(scalar("cpus", too_little)), why, "{too_little}");
+        }
         assert_eq!(
             refusal(scalar("cpus", f64::NAN)),
             "Invalid scalar resource: value is out of range"

@@ -311,7 +311,7 @@ fn tasks_from_wire(
     let one = |info: TaskInfo| {
         if has_id {
             let why = "The 'id' of an operation that launches tasks must not be set".to_owned();
-            return Err(InvalidTask { id: info.task_id.value.into(), why });
+            return Err(task::invalid(&info, why));
         }
         task::from_wire(info, framework, launched)
     };
@@ -327,9 +327,8 @@ fn group_from_wire(group: LaunchGroup, has_id: bool, framework: &FrameworkId) ->
         if let (Ok(spec), Some(shared)) = (&*member, &shared)
             && task::to_wire(spec).executor.is_some_and(|own| own != *shared)
         {
-            let id: Arc<str> = spec.id.as_str().into();
             let why = "The 'ExecutorInfo' of the task differs from that of its group".to_owned();
-            *member = Err(InvalidTask { id, why });
+            *member = Err(task::invalid(&task::to_wire(spec), why));
         }
     }
     Operation::LaunchGroup { executor, tasks }

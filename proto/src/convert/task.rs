@@ -6,16 +6,20 @@ use model::amount::Milli;
 use model::ids::{AgentId, ExecutorId, FrameworkId, TaskId, UpdateId};
 use model::payload::Payload;
 use model::resources::Resources;
-use model::task::{ExecutorSpec, InvalidTask, Reason, RunsBy, Source, Status, TaskSpec, TaskState};
+use model::task::{
+    ExecutorSpec, InvalidTask, Needs, Reason, RunsBy, Source, Status, TaskSpec, TaskState,
+};
 
+use super::link::bytes_of;
 use super::{
     Malformed, checks, duration, payload, resources, time_info, timestamp, timestamp_from_secs,
-use super::link::bytes_of;
     unpack, unpack_own, update_id,
 };
 use crate::mesos::v1::CommandInfo;
 use crate::mesos::v1::executor_info::Type as ExecutorType;
-use crate::mesos::v1::{ContainerInfo, ExecutorInfo, TaskInfo, TaskStatus, container_info};
+use crate::mesos::v1::{
+    ContainerInfo, ExecutorInfo, HealthCheck, TaskInfo, TaskStatus, container_info, health_check,
+};
 
 /// How a task or an executor is launched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,8 +42,13 @@ pub fn from_wire(
     framework: &FrameworkId,
     launched: Launched,
 ) -> Result<TaskSpec, InvalidTask> {
-    let id: Arc<str> = info.task_id.value.as_str().into();
-    spec(&mut info, framework, launched).map_err(|Malformed(why)| InvalidTask { id, why })
+    spec(&mut info, framework, launched).map_err(|Malformed(why)| invalid(&info, why))
+}
+
+/// A task that is refused as it is written.
+pub(super) fn invalid(info: &TaskInfo, why: String) -> InvalidTask {
+    let (id, agent) = (info.task_id.value.as_str().into(), info.agent_id.value.as_str().into());
+    InvalidTask { id, agent, why }
 }
 
 /// As [`from_wire`], of a task that somebody has checked before.
@@ -80,6 +89,7 @@ fn spec(
     if resources.is_empty() {
         return Err(Malformed::new("Task uses no resources"));
     }
+    let role = within("Invalid task resources", resources::allocated_to(&info.resources))?;
     check_revocable(&resources)?;
     if let Some(command) = &info.command {
         within("Task's `CommandInfo` is invalid", checks::command(command))?;
@@ -91,6 +101,8 @@ fn spec(
     check_group_member(info, launched)?;
     let kill_grace = grace.and_then(duration);
     let user = user(info.command.as_ref());
+    let own_cgroup = share_cgroups(info.container.as_ref()) == Some(false);
+    let needs = Needs { role, own_cgroup, limits: !info.limits.is_empty() };
     let runs_by = runs_by(info, framework, launched)?;
     Ok(TaskSpec {
         id,
@@ -100,6 +112,7 @@ fn spec(
         runs_by,
         user,
         kill_grace,
+        needs,
         info: payload(info),
     })
 }
@@ -175,10 +188,28 @@ fn check_limits(info: &TaskInfo, resources: &Resources) -> Result<(), Malformed>
     Ok(())
 }
 
+fn share_cgroups(container: Option<&ContainerInfo>) -> Option<bool> {
+    container?.linux_info.as_ref()?.share_cgroups
+}
+
+/// Whether the task is probed from its executor's network, in which it is not.
+fn is_out_of_reach(info: &TaskInfo) -> bool {
+    use health_check::Type;
+    let kind = info.health_check.as_ref().map(HealthCheck::r#type);
+    let has_own = info.container.as_ref().is_some_and(|it| !it.network_infos.is_empty());
+    has_own && matches!(kind, Some(Type::Http | Type::Tcp))
+}
+
 fn check_group_member(info: &TaskInfo, launched: Launched) -> Result<(), Malformed> {
-    let linux = info.container.as_ref().and_then(|container| container.linux_info.as_ref());
-    let share_cgroups = linux.and_then(|linux| linux.share_cgroups);
+    let share_cgroups = share_cgroups(info.container.as_ref());
     match launched {
+        Launched::InGroup if is_out_of_reach(info) => Err(Malformed::new(
+            "HTTP and TCP health checks are not supported for a task of a group with \
+             'network_infos' of its own",
+        )),
+        Launched::InGroup if is_docker(info.container.as_ref()) => {
+            Err(Malformed::new("Docker ContainerInfo is not supported on the task"))
+        }
         Launched::Alone if share_cgroups == Some(false) => {
             Err(Malformed::new("'share_cgroups' cannot be set to false on a task that is alone"))
         }
@@ -186,9 +217,6 @@ fn check_group_member(info: &TaskInfo, launched: Launched) -> Result<(), Malform
             Err(Malformed::new(
                 "Limits can only be set on a task of a group with 'share_cgroups' false",
             ))
-        }
-        Launched::InGroup if is_docker(info.container.as_ref()) => {
-            Err(Malformed::new("Docker ContainerInfo is not supported on the task"))
         }
         Launched::Alone | Launched::InGroup => Ok(()),
     }
@@ -254,12 +282,13 @@ fn executor_spec(
     }
     if let Some(container) = &info.container {
         within("Executor's `ContainerInfo` is invalid", checks::container(container))?;
-        if container.linux_info.as_ref().is_some_and(|linux| linux.share_cgroups == Some(true)) {
+        if share_cgroups(Some(container)) == Some(true) {
             return Err(Malformed::new("The 'share_cgroups' field cannot be set on executors"));
         }
     }
     let resources =
         within("Executor uses invalid resources", resources::from_wire(&info.resources))?;
+    let role = within("Invalid executor resources", resources::allocated_to(&info.resources))?;
     if resources.iter().any(|(key, _)| key.kind.is_shared) {
         return Err(Malformed::new("Executor resources must not include shared resources"));
     }
@@ -270,6 +299,7 @@ fn executor_spec(
         id,
         is_default,
         resources,
+        role,
         user: user(info.command.as_ref()),
         shutdown_grace: info.shutdown_grace_period.as_ref().and_then(duration),
         info: payload(info),
@@ -350,6 +380,7 @@ pub fn status_from_wire(mut wire: TaskStatus, from: Source) -> Result<Status, Ma
         uuid,
         healthy: wire.healthy.take(),
         unreachable_at: wire.unreachable_time.take().as_ref().map(timestamp),
+        data: wire.data.take().map(|data| Payload::new(&data[..])),
         rest: Payload::default(),
     };
     // What is told above is not carried twice.
@@ -380,13 +411,13 @@ pub fn status_to_wire(status: &Status) -> TaskStatus {
     wire.source = Some(status.source.number());
     wire.reason = status.reason.map(Reason::number);
     wire.message = status.message.as_deref().map(str::to_owned);
-        data: wire.data.take().map(|data| Payload::new(&data[..])),
     wire.agent_id = status.agent.as_ref().map(Into::into);
     wire.executor_id = status.executor.as_ref().map(Into::into);
     wire.timestamp = Some(status.at.as_secs_f64());
     wire.uuid = status.uuid.map(|UpdateId(bytes)| bytes.to_vec().into());
     wire.healthy = status.healthy;
     wire.unreachable_time = status.unreachable_at.map(time_info);
+    wire.data = status.data.as_ref().map(bytes_of);
     wire
 }
 
@@ -417,7 +448,6 @@ mod tests {
     const COMMAND: &str = r#""command":{"value":"true"}"#;
     const EXECUTOR: &str = r#""executor":{"executor_id":{"value":"e"},"command":{"value":"./e"}}"#;
 
-    wire.data = status.data.as_ref().map(bytes_of);
     #[test]
     fn a_command_task_is_read() {
         let spec = from_wire(task(COMMAND), &framework(), Launched::Alone).expect("well formed");
@@ -463,6 +493,18 @@ mod tests {
             refusal(&format!(r#"{COMMAND},"limits":{{"mem":{{"value":1}}}}"#)),
             "Task's limit of 'mem' (1) is less than its request (32)"
         );
+        let cpus = |role: &str| {
+            format!(
+                r#"{{"name":"cpus","type":"SCALAR","scalar":{{"value":1}},
+                     "allocation_info":{{"role":"{role}"}}}}"#
+            )
+        };
+        let two = format!(r#"{COMMAND},"resources":[{},{}]"#, cpus("a"), cpus("b"));
+        assert_eq!(
+            refusal(&two),
+            "Invalid task resources: The resources have multiple allocation roles ('a' and 'b'), \
+             and only one is allowed"
+        );
         assert_eq!(
             refusal(r#""executor":{"executor_id":{"value":"e"}}"#),
             "'ExecutorInfo.command' must be set for 'CUSTOM' executor"
@@ -474,6 +516,43 @@ mod tests {
             ),
             "ExecutorInfo has an invalid FrameworkID (Actual: g vs Expected: f)"
         );
+    }
+
+    #[test]
+    fn a_task_of_a_group_is_not_probed_in_a_network_of_its_own() {
+        let read = |kind: &str, networks: &str, launched| {
+            let command = if launched == Launched::Alone { COMMAND } else { r#""labels":{}"# };
+            let text = format!(
+                r#"{command},"health_check":{{"type":"{kind}","http":{{"port":1}},
+                   "tcp":{{"port":1}},"command":{{"value":"true"}}}},
+                   "container":{{"type":"MESOS","network_infos":[{networks}]}}"#
+            );
+            from_wire(task(&text), &framework(), launched).map(|_| ()).map_err(|bad| bad.why)
+        };
+        let own = r#"{"name":"net"}"#;
+        let why = "HTTP and TCP health checks are not supported for a task of a group with \
+                   'network_infos' of its own";
+        assert_eq!(read("HTTP", own, Launched::InGroup), Err(why.to_owned()));
+        assert_eq!(read("TCP", own, Launched::InGroup), Err(why.to_owned()));
+        assert_eq!(read("COMMAND", own, Launched::InGroup), Ok(()));
+        assert_eq!(read("HTTP", "", Launched::InGroup), Ok(()));
+        assert_eq!(read("HTTP", own, Launched::Alone), Ok(()));
+    }
+
+    #[test]
+    fn what_a_task_needs_beside_resources_is_read() {
+        let linux = r#""linux_info":{"share_cgroups":false}"#;
+        let text = format!(
+            r#""container":{{"type":"MESOS",{linux}}},"limits":{{"mem":{{"value":64}}}},"resources":
+               [{{"name":"cpus","type":"SCALAR","scalar":{{"value":1}}}},
+                {{"name":"mem","type":"SCALAR","scalar":{{"value":32}},
+                  "allocation_info":{{"role":"web"}}}}]"#
+        );
+        let spec = from_wire(task(&text), &framework(), Launched::InGroup).expect("well formed");
+        let role = Some(model::role::Role::new("web").expect("a role"));
+        assert_eq!(spec.needs, Needs { role, own_cgroup: true, limits: true });
+        let plain = from_wire(task(COMMAND), &framework(), Launched::Alone).expect("well formed");
+        assert_eq!(plain.needs, Needs::default());
     }
 
     #[test]
@@ -507,6 +586,7 @@ mod tests {
         let wire = status_to_wire(&status);
         assert_eq!(wire.state(), v1::TaskState::TaskFailed);
         assert_eq!(wire.data.as_deref(), Some(&b"x"[..]));
+        assert_eq!(wire.labels, Some(v1::Labels::default()));
         assert_eq!(status_from_wire(wire, Source::Master), Ok(status));
     }
 
@@ -535,4 +615,3 @@ mod tests {
         }
     }
 }
-        assert_eq!(wire.labels, Some(v1::Labels::default()));

@@ -21,7 +21,7 @@ use model::payload::Payload;
 use model::resources::{Kind, Resources, Value};
 use model::role::Role;
 use model::rules::Drain;
-use model::task::{RunsBy, TaskSpec, TaskState};
+use model::task::{Needs, RunsBy, TaskSpec, TaskState};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -268,7 +268,7 @@ impl World {
         if let Some(id) = &id {
             self.schedulers[at].operations.insert(id.clone(), offer.agent.clone());
         }
-        Ok(Operation::Convert { id, conversion: Ok(conversion) })
+        Ok(Operation::Convert { id, role: None, conversion: Ok(conversion) })
     }
 
     fn operates(&mut self, agent: usize, call: Operator) -> Result<(), String> {
@@ -378,6 +378,7 @@ fn task_of(id: &str, agent: &AgentId, resources: Resources) -> Result<TaskSpec, 
         runs_by: RunsBy::Command,
         user: None,
         kill_grace: None,
+        needs: Needs::default(),
         info: Payload::default(),
     })
 }

@@ -79,6 +79,7 @@ fn executor_of(given: Option<ExecutorSpec>, tasks: &[TaskSpec]) -> (ExecutorSpec
         id,
         is_default: false,
         resources: Resources::none(),
+        role: None,
         user: None,
         shutdown_grace: None,
         info: Payload::default(),

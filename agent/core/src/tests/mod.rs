@@ -11,6 +11,7 @@ use crate::input::{Input, Recovered, Subscribe};
 use crate::output::Output;
 use crate::record::Record;
 use model::amount::Milli;
+use model::capability::AgentCapability;
 use model::framework::{Capabilities, Framework};
 use model::ids::{
     AgentId, ConnectionId, ContainerId, ExecutorId, FrameworkId, RequestId, TaskId, Term, UpdateId,
@@ -20,7 +21,7 @@ use model::payload::Payload;
 use model::resources::Resources;
 use model::role::Role;
 use model::step::{Core, Now, Time, Timestamp};
-use model::task::{ExecutorSpec, RunsBy, Source, Status, TaskSpec, TaskState};
+use model::task::{ExecutorSpec, Needs, RunsBy, Source, Status, TaskSpec, TaskState};
 use std::time::Duration;
 
 pub(super) const LINK: ConnectionId = ConnectionId(1);
@@ -71,6 +72,7 @@ pub(super) fn task(name: &str, milli: i64) -> TaskSpec {
         runs_by: RunsBy::Command,
         user: None,
         kill_grace: None,
+        needs: Needs::default(),
         info: Payload::default(),
     }
 }
@@ -80,6 +82,7 @@ pub(super) fn executor(name: &str, milli: i64) -> ExecutorSpec {
         id: eid(name),
         is_default: false,
         resources: cpus(milli),
+        role: None,
         user: None,
         shutdown_grace: None,
         info: Payload::default(),
@@ -143,6 +146,7 @@ pub(super) fn config() -> Config {
             attributes: model::resources::Attributes::default(),
             domain: None,
             version: "0.1.0".into(),
+            capabilities: AgentCapability::ALL.iter().copied().collect(),
             info: Payload::default(),
         },
         executor_registration_timeout: Duration::from_secs(60),

@@ -286,7 +286,6 @@ fn replace_executors(
             spec: known.map_or_else(|| Arc::new(live.executor), |known| known.spec.clone()),
             role,
             container: Some(live.container),
-            is_launched_here: known.is_some_and(|known| known.is_launched_here),
         };
         books.insert_executor(id, &live.framework, executor, turn);
     }

@@ -28,6 +28,19 @@ pub(crate) struct Accepted {
     pub(crate) aside: Resources,
 }
 
+impl Accepted {
+    /// Whether resources are of these offers that say, if they do, for which role they were offered.
+    pub(crate) fn check_role(&self, stated: Option<&Role>) -> Result<(), String> {
+        match stated {
+            Some(stated) if *stated != self.role => Err(format!(
+                "The resources are allocated to role '{stated}', but were offered for role '{}'",
+                self.role
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 /// Carries the operations out in order, and gives back what they leave.
 pub(crate) fn apply(books: &mut Books, framework: &FrameworkId, call: Accept, turn: &mut Turn<'_>) {
     let Accept { offers, operations, refuse_for } = call;
@@ -54,11 +67,13 @@ pub(crate) fn apply(books: &mut Books, framework: &FrameworkId, call: Accept, tu
             Operation::LaunchGroup { executor, tasks } => {
                 launch::group(books, &mut accepted, &executor, &tasks, turn);
             }
-            Operation::Convert { id, conversion } => {
+            Operation::Convert { id, role, conversion } => {
                 let principal = books.frameworks[framework].description.principal.as_deref();
                 let may = |conversion| authorize::conversion(books, principal, conversion);
                 match conversion.as_ref().map_or(Ok(()), may) {
-                    Ok(()) => convert::apply(books, &mut accepted, id, conversion, turn),
+                    Ok(()) => {
+                        convert::apply(books, &mut accepted, id, role.as_ref(), conversion, turn);
+                    }
                     Err(why) => refuse_operation(books, framework, id, why, turn),
                 }
             }
@@ -221,7 +236,9 @@ pub(crate) fn refuse_task(
 ) {
     let (id, agent) = match task {
         Ok(task) => (task.id.clone(), Some(task.agent.clone())),
-        Err(invalid) => (TaskId::as_given(invalid.id.clone()), None),
+        Err(invalid) => {
+            (TaskId::as_given(invalid.id.clone()), AgentId::new(invalid.agent.clone()).ok())
+        }
     };
     let owner = books.frameworks.get(framework);
     let is_aware = owner.is_some_and(Framework::is_partition_aware);

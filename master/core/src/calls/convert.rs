@@ -4,19 +4,24 @@
 use super::accept::{Accepted, refuse_operation};
 use crate::conversions::{self, By};
 use crate::state::{Books, Turn};
+use model::capability::AgentCapability;
 use model::ids::OperationId;
 use model::operation::{Conversion, Operation};
+use model::role::Role;
 
 /// Books the operation as done and hands it to the agent, or refuses it, which holds up no other.
 pub(crate) fn apply(
     books: &mut Books,
     accepted: &mut Accepted,
     id: Option<OperationId>,
+    role: Option<&Role>,
     conversion: Result<Conversion, String>,
     turn: &mut Turn<'_>,
 ) {
     let checked = conversion.and_then(|conversion| {
-        check(books, accepted, id.as_ref(), &conversion)
+        accepted
+            .check_role(role)
+            .and_then(|()| check(books, accepted, id.as_ref(), &conversion))
             .map_err(|why| format!("Invalid {} operation: {why}", conversion.name()))?;
         Ok(conversion)
     });
@@ -38,8 +43,14 @@ fn check(
     {
         return Err(format!("Operation has duplicate ID: {id}"));
     }
+    let agent = &books.agents[&accepted.agent];
+    if id.is_some() {
+        let what = "carry out an operation with an id";
+        agent.check_can(AgentCapability::ResourceProvider, what)?;
+        agent.check_can(AgentCapability::OperationFeedback, what)?;
+    }
     let by = By::Framework { framework: &framework.description, role: &accepted.role };
-    conversions::check(books, &books.agents[&accepted.agent], conversion, &by)?;
+    conversions::check(books, agent, conversion, &by)?;
     let available = &accepted.left;
     if available.contains(&conversion.consumed()) {
         return Ok(());

@@ -6,6 +6,7 @@ use crate::state::agents::Executor;
 use crate::state::tasks::Task;
 use crate::state::{Books, Turn};
 use model::amount::Milli;
+use model::capability::AgentCapability;
 use model::ids::{ExecutorId, TaskId};
 use model::link::{Launch, ToAgent};
 use model::resources::Resources;
@@ -27,7 +28,7 @@ pub(crate) fn each(
     for task in tasks {
         let checked = match &task {
             Ok(spec) => check_single(books, accepted, spec),
-            Err(invalid) => Err(invalid.why.clone()),
+            Err(invalid) => Err(why_invalid(books, accepted, invalid)),
         };
         let authorized = |task: &TaskSpec| {
             let may = authorize::task(books, &accepted.framework, task, None);
@@ -110,25 +111,42 @@ fn add_apart(total: &mut Resources, more: &Resources) -> Result<(), String> {
     Ok(())
 }
 
+/// What is wrong with a task that cannot be. Whose place it takes and where it is to run is looked at
+/// before its form, which is part of the protocol.
+fn why_invalid(books: &Books, accepted: &Accepted, task: &InvalidTask) -> String {
+    let id = TaskId::new(task.id.clone());
+    let names = id.map_or(Ok(()), |id| check_names(books, accepted, &id, &task.agent));
+    names.err().unwrap_or_else(|| task.why.clone())
+}
+
+fn check_names(books: &Books, accepted: &Accepted, id: &TaskId, agent: &str) -> Result<(), String> {
+    let framework = &books.frameworks[&accepted.framework];
+    if framework.tasks.contains_key(id) {
+        return Err(format!("Task has duplicate ID: {id}"));
+    }
+    if framework.unreachable.contains_key(id) {
+        return Err(format!("Task reuses the ID of an unreachable task: {id}"));
+    }
+    if agent != accepted.agent.as_str() {
+        let offered = &accepted.agent;
+        return Err(format!("Task is for agent {agent}, but the offers are of agent {offered}"));
+    }
+    Ok(())
+}
+
 /// What every task must be like, whatever runs it. The first failure is the one that is told.
 fn check_task(books: &Books, accepted: &Accepted, task: &TaskSpec) -> Result<(), String> {
-    let framework = &books.frameworks[&accepted.framework];
-    if framework.tasks.contains_key(&task.id) {
-        return Err(format!("Task has duplicate ID: {}", task.id));
-    }
-    if framework.unreachable.contains_key(&task.id) {
-        return Err(format!("Task reuses the ID of an unreachable task: {}", task.id));
-    }
-    if task.agent != accepted.agent {
-        return Err(format!(
-            "Task is for agent {}, but the offers are of agent {}",
-            task.agent, accepted.agent
-        ));
-    }
+    check_names(books, accepted, &task.id, task.agent.as_str())?;
     if task.resources.is_empty() {
         return Err("Task uses no resources".to_owned());
     }
-    check_not_mixed("Task", &task.resources)
+    accepted.check_role(task.needs.role.as_ref())?;
+    check_not_mixed("Task", &task.resources)?;
+    if task.needs.limits {
+        let capability = AgentCapability::TaskResourceLimits;
+        books.agents[&accepted.agent].check_can(capability, "keep a task within limits")?;
+    }
+    Ok(())
 }
 
 fn check_not_mixed(whose: &str, resources: &Resources) -> Result<(), String> {
@@ -149,23 +167,39 @@ fn check_executor(
     accepted: &Accepted,
     executor: &ExecutorSpec,
 ) -> Result<bool, String> {
+    accepted.check_role(executor.role.as_ref())?;
     check_not_mixed("Executor", &executor.resources)?;
     let key = (accepted.framework.clone(), executor.id.clone());
     let Some(running) = books.agents[&accepted.agent].executors.get(&key) else {
         return Ok(true);
     };
-    let is_same = if running.is_launched_here {
-        *running.spec == *executor
-    } else {
-        // What an agent brings may be spelled differently, so only what decides is compared.
-        running.spec.resources == executor.resources
-            && running.spec.is_default == executor.is_default
-    };
-    if is_same {
+    // Agents bring them just as they were launched, so this holds under every leader.
+    if *running.spec == *executor {
         Ok(false)
     } else {
         Err(format!("Executor {} runs already and is described differently", executor.id))
     }
+}
+
+/// Whether all tasks of an executor have cgroups of their own, or none has: in the former case nothing is
+/// left to its own container.
+fn check_cgroups(
+    books: &Books,
+    accepted: &Accepted,
+    executor: &ExecutorSpec,
+    tasks: &[TaskSpec],
+) -> Result<(), String> {
+    let agent = &books.agents[&accepted.agent];
+    let framework = &books.frameworks[&accepted.framework];
+    let here = agent.tasks.iter().filter(|(owner, _)| *owner == accepted.framework);
+    let here = here.filter_map(|(_, id)| framework.tasks.get(id));
+    let here = here.filter(|task| task.executor.as_ref() == Some(&executor.id));
+    let mut all = tasks.iter().chain(here.map(|task| &*task.spec));
+    let first = all.next().map(|task| task.needs.own_cgroup);
+    if all.all(|task| Some(task.needs.own_cgroup) == first) {
+        return Ok(());
+    }
+    Err(format!("'share_cgroups' must be the same for all tasks of executor {}", executor.id))
 }
 
 fn check_fits(total: &Resources, accepted: &Accepted) -> Result<(), String> {
@@ -189,7 +223,8 @@ fn check_group(
     let mut specs = Vec::with_capacity(tasks.len());
     for task in tasks {
         let invalid = |why: &str, id: &str| format!("Task '{id}' is invalid: {why}");
-        let spec = task.as_ref().map_err(|task| invalid(&task.why, &task.id))?;
+        let spec =
+            task.as_ref().map_err(|task| invalid(&why_invalid(books, accepted, task), &task.id))?;
         let bad = |why: String| invalid(&why, spec.id.as_str());
         if !ids.insert(&spec.id) {
             return Err(bad(format!("Task has duplicate ID: {}", spec.id)));
@@ -217,6 +252,7 @@ fn check_group(
         add_apart(&mut total, &executor.resources)?;
     }
     check_fits(&total, accepted)?;
+    check_cgroups(books, accepted, &executor, &specs)?;
     Ok((executor, specs))
 }
 
@@ -238,12 +274,8 @@ fn start(
         starts_executor = !books.agents[&*agent].executors.contains_key(&key);
         if starts_executor {
             used.add(&spec.resources);
-            let executor = Executor {
-                spec: Arc::new(spec.clone()),
-                role: role.clone(),
-                container: None,
-                is_launched_here: true,
-            };
+            let executor =
+                Executor { spec: Arc::new(spec.clone()), role: role.clone(), container: None };
             books.insert_executor(agent, framework, executor, turn);
         }
     }

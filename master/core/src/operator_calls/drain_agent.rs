@@ -3,6 +3,7 @@
 use super::check_known;
 use crate::io::Refusal;
 use crate::state::{Books, Turn};
+use model::capability::AgentCapability;
 use model::ids::{AgentId, RequestId};
 use model::registry::Record;
 use model::rules::{Drain, Standing};
@@ -25,6 +26,12 @@ pub(crate) fn apply(
                 "Agent is part of a maintenance schedule under the maintenance primitives"
                     .to_owned(),
             ));
+        }
+        if !described.capabilities.contains(&AgentCapability::Draining) {
+            let name = AgentCapability::Draining.name();
+            return Err(Refusal::Invalid(format!(
+                "Agent {agent} cannot be drained: it has not the capability {name}"
+            )));
         }
         Ok(())
     });

@@ -4,6 +4,7 @@ use super::timers::Due;
 use super::{Books, Turn};
 use crate::note::{Note, Removal};
 use crate::view::{AgentCondition, AgentView, ExecutorKey, ExecutorView, ViewChange};
+use model::capability::AgentCapability;
 use model::ids::{
     AgentId, ConnectionId, ContainerId, ExecutorId, FrameworkId, OfferId, OperationUuid, TaskId,
 };
@@ -46,8 +47,6 @@ pub(crate) struct Executor {
     pub(crate) spec: Arc<ExecutorSpec>,
     pub(crate) role: Role,
     pub(crate) container: Option<ContainerId>,
-    /// Whether this leader launched it, so that its payload is just as its framework wrote it.
-    pub(crate) is_launched_here: bool,
 }
 
 /// An agent that is admitted and not out of contact.
@@ -142,6 +141,15 @@ impl Agent {
             Reach::Connected(_) => AgentCondition::Connected,
             Reach::Disconnected => AgentCondition::Disconnected,
         }
+    }
+
+    /// Whether it can do what is asked of it; `what` that is, the text says that it cannot.
+    pub(crate) fn check_can(&self, capability: AgentCapability, what: &str) -> Result<(), String> {
+        if self.description.capabilities.contains(&capability) {
+            return Ok(());
+        }
+        let (id, name) = (&self.id, capability.name());
+        Err(format!("Agent {id} cannot {what}: it has not the capability {name}"))
     }
 
     /// The executors of a framework that live here.

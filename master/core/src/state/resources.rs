@@ -2,6 +2,7 @@
 
 use super::{Books, Turn};
 use allocator::AgentFacts;
+use model::capability::AgentCapability;
 use model::ids::{AgentId, FrameworkId};
 use model::link::AgentDescription;
 use model::resources::{Resources, Value};
@@ -36,11 +37,13 @@ pub(crate) fn take_amounts(by_role: &mut BTreeMap<Role, Resources>, role: &Role,
 
 /// What the allocator is to know of an agent beside its resources.
 fn facts(description: &AgentDescription) -> AgentFacts {
+    let lacks = |capability| !description.capabilities.contains(&capability);
     AgentFacts {
         hostname: description.hostname.clone(),
         attributes: description.attributes.clone(),
         domain: description.domain.clone(),
-        ..AgentFacts::default()
+        lacks_multi_role: lacks(AgentCapability::MultiRole),
+        lacks_hierarchical_roles: lacks(AgentCapability::HierarchicalRole),
     }
 }
 

@@ -10,7 +10,7 @@ mod tasks;
 
 pub(crate) use self::tasks::task;
 use master_core::registry::Rules;
-use master_core::view::{AgentView, InverseAnswer, ViewChange};
+use master_core::view::{AgentView, InverseAnswer, TaskKey, TaskView, ViewChange};
 use master_core::{Config, Done, Input, Master, Output, Refusal, Registry, StreamClaim};
 use model::call::{Accept, Call, Operation, Subscribe};
 use model::event::SchedulerEvent;
@@ -18,9 +18,7 @@ use model::framework::{Capabilities, Framework};
 use model::ids::{
     AgentId, ConnectionId, FrameworkId, OfferId, Reign, RequestId, StreamId, TaskId, Term, UpdateId,
 };
-use model::link::{
-    AgentDescription, FromAgent, Launch, LiveOperation, LiveTask, Reregister, ToAgent,
-};
+use model::link::{AgentDescription, Launch, LiveExecutor, LiveOperation, ToAgent};
 use model::operation::{OperationState, OperationStatus};
 use model::operator::OperatorCall;
 use model::payload::Payload;
@@ -28,13 +26,10 @@ use model::registry::Record;
 use model::resources::Resources;
 use model::role::Role;
 use model::step::{Core, Now, Time, Timestamp};
-use model::task::{Source, Status, TaskSpec, TaskState};
+use model::task::{Status, TaskSpec, TaskState};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What an agent has unless it is said otherwise.
-const RESOURCES: &str = "cpus:4;mem:1024;ports:[31000-31009]";
 
 /// An agent, as its master knows it.
 pub(crate) struct FakeAgent {
@@ -47,6 +42,8 @@ pub(crate) struct FakeAgent {
     pub(crate) loses_operations: bool,
     /// Operations it has done, and how it says they went.
     pub(crate) operations: Vec<LiveOperation>,
+    /// Executors it was told to start.
+    executors: Vec<LiveExecutor>,
     /// What it was told to run and has not ended.
     pub(crate) tasks: BTreeMap<TaskId, (FrameworkId, TaskSpec, TaskState)>,
     /// What it has heard, in words.
@@ -82,6 +79,7 @@ pub(crate) struct World {
     pub(crate) frameworks: BTreeMap<&'static str, FakeFramework>,
     pub(crate) answers: BTreeMap<RequestId, Result<Done, Refusal>>,
     pub(crate) agent_views: BTreeMap<AgentId, Arc<AgentView>>,
+    pub(crate) task_views: BTreeMap<TaskKey, Arc<TaskView>>,
     pub(crate) rules: Arc<Rules>,
     /// Why the master would not go on, if it has said so.
     pub(crate) given_up: Option<String>,
@@ -108,6 +106,7 @@ impl World {
             frameworks: BTreeMap::new(),
             answers: BTreeMap::new(),
             agent_views: BTreeMap::new(),
+            task_views: BTreeMap::new(),
             rules: Arc::default(),
             inverse_answers: Arc::default(),
             given_up: None,
@@ -127,6 +126,7 @@ impl World {
         self.term += 1;
         let reign = Reign([u8::try_from(self.term).expect("few reigns"); 16]);
         self.agent_views.clear();
+        self.task_views.clear();
         let at = self.moment().wall;
         self.registry.apply(&Record::BeginReign { reign, at });
         let (term, registry) = (Term(self.term), self.registry.clone());
@@ -198,6 +198,9 @@ impl World {
                 }
                 Output::View(ViewChange::PutAgent(view)) => {
                     self.agent_views.insert(view.id.clone(), view);
+                }
+                Output::View(ViewChange::PutTask(view)) => {
+                    self.task_views.insert(view.key, view);
                 }
                 Output::View(ViewChange::RemoveAgent(id)) => {
                     self.agent_views.remove(&id);
@@ -321,8 +324,11 @@ impl World {
                 "operation acknowledged".to_owned()
             }
             ToAgent::Launch(launch) => {
-                let Launch { framework, tasks, .. } = *launch;
+                let Launch { framework, tasks, executor, starts_executor, .. } = *launch;
                 let id = framework.id.expect("it has one");
+                if let Some(executor) = executor.filter(|_| starts_executor) {
+                    agent.start_executor(&id, executor);
+                }
                 let names: Vec<_> = tasks.iter().map(|task| task.id.to_string()).collect();
                 for task in tasks {
                     let entry = (id.clone(), task.clone(), TaskState::Staging);
@@ -346,61 +352,6 @@ impl World {
             ToAgent::Shutdown { why } => format!("shutdown: {why}"),
         };
         agent.heard.push(line);
-    }
-
-    /// An agent says something on its link.
-    pub(crate) fn say(&mut self, name: &str, message: FromAgent) {
-        let connection = self.agents[name].connection;
-        self.step(Input::FromAgent { connection, term_seen: Term(0), message });
-    }
-
-    /// An agent's link breaks.
-    pub(crate) fn disconnect(&mut self, name: &str) {
-        let connection = self.agents[name].connection;
-        self.step(Input::AgentGone { connection });
-    }
-
-    /// An agent comes back with what it runs.
-    pub(crate) fn reconnect(&mut self, name: &'static str) {
-        let connection = ConnectionId(self.number());
-        let frameworks: Vec<_> = self.frameworks.values().map(described).collect();
-        let agent = self.agents.get_mut(name).expect("it was there");
-        agent.connection = connection;
-        let live = |(framework, spec, state): &(FrameworkId, TaskSpec, TaskState)| LiveTask {
-            framework: framework.clone(),
-            executor: model::ids::ExecutorId::new(spec.id.as_str()).expect("an id"),
-            spec: spec.clone(),
-            state: *state,
-            unacknowledged: None,
-            statuses: Vec::new(),
-        };
-        let back = Reregister {
-            agent: agent.id.clone(),
-            description: agent.description.clone(),
-            frameworks,
-            executors: Vec::new(),
-            tasks: agent.tasks.values().map(live).collect(),
-            total: agent.total.clone(),
-            operations: agent.operations.clone(),
-        };
-        self.step(Input::AgentConnected { connection });
-        self.say(name, FromAgent::Reregister(Box::new(back)));
-    }
-
-    /// An agent reports on a task.
-    pub(crate) fn report(&mut self, name: &str, task: &str, state: TaskState) {
-        let number = self.number();
-        let at = self.moment().wall;
-        let agent = self.agents.get_mut(name).expect("it is there");
-        let id = TaskId::new(task).expect("an id");
-        let entry = agent.tasks.get_mut(&id).expect("it runs there");
-        entry.2 = state;
-        let framework = entry.0.clone();
-        let mut status = Status::new(id, state, Source::Executor, at);
-        let mut uuid = [0; 16];
-        uuid[..8].copy_from_slice(&number.to_be_bytes());
-        status.uuid = Some(UpdateId(uuid));
-        self.say(name, FromAgent::StatusUpdate { framework, status, latest: state });
     }
 
     /// A framework subscribes in role `*`, aware of partitions.

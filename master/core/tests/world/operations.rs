@@ -90,11 +90,11 @@ pub(crate) fn id(text: &str) -> OperationId {
 }
 
 pub(crate) fn convert(conversion: Conversion) -> Operation {
-    Operation::Convert { id: None, conversion: Ok(conversion) }
+    Operation::Convert { id: None, role: None, conversion: Ok(conversion) }
 }
 
 pub(crate) fn watched(name: &str, conversion: Conversion) -> Operation {
-    Operation::Convert { id: Some(id(name)), conversion: Ok(conversion) }
+    Operation::Convert { id: Some(id(name)), role: None, conversion: Ok(conversion) }
 }
 
 pub(crate) fn task(name: &str, agent: &AgentId, resources: &Resources) -> TaskSpec {

@@ -4,7 +4,7 @@ use model::ids::{AgentId, TaskId};
 use model::payload::Payload;
 use model::resources::Resources;
 use model::role::Role;
-use model::task::{RunsBy, TaskSpec};
+use model::task::{Needs, RunsBy, TaskSpec};
 
 /// A command of one core on an agent.
 pub(crate) fn task(id: &str, agent: &AgentId) -> TaskSpec {
@@ -16,6 +16,7 @@ pub(crate) fn task(id: &str, agent: &AgentId) -> TaskSpec {
         runs_by: RunsBy::Command,
         user: None,
         kill_grace: None,
+        needs: Needs::default(),
         info: Payload::default(),
     }
 }

@@ -59,6 +59,21 @@ fn description() -> AgentDescription {
     describe(&info, "10.0.0.1:5051", "0.1.0").expect("well formed")
 }
 
+#[test]
+fn an_agent_can_do_what_it_says_and_all_that_was_asked_before_it_could_say() {
+    let all = description().capabilities;
+    assert_eq!(all.len(), AgentCapability::ALL.len(), "ours can do everything");
+    let told = |capabilities: &[i32]| {
+        let mut wire = description_to_wire(&description());
+        assert_eq!(wire.capabilities.len(), all.len());
+        wire.capabilities = capabilities.to_vec();
+        description_from_wire(wire).expect("well formed").capabilities
+    };
+    assert_eq!(told(&[]), all);
+    let some = [AgentCapability::MultiRole, AgentCapability::Draining];
+    assert_eq!(told(&[7, 1, 99]), some.into(), "what is not known here is not asked for");
+}
+
 fn reserved() -> Resources {
     Resources::parse("cpus(a):1", &Role::any()).expect("well formed")
 }
@@ -91,6 +106,7 @@ fn reregister() -> Reregister {
         id: ExecutorId::new("t").expect("an id"),
         is_default: false,
         resources: Resources::none(),
+        role: None,
         user: None,
         shutdown_grace: None,
         info: Payload::default(),

@@ -241,7 +241,7 @@ fn operation_to_wire(operation: &Operation) -> WireOperation {
             }),
             ..WireOperation::default()
         },
-        Operation::Convert { id, conversion } => match conversion {
+        Operation::Convert { id, conversion, role: _ } => match conversion {
             Ok(it) => convert::operation::conversion_to_wire(it, id.as_ref(), Form::Stack),
             Err(_) => WireOperation { id: id.as_ref().map(Into::into), ..WireOperation::default() },
         },

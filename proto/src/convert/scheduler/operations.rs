@@ -15,15 +15,18 @@ pub(super) fn from_wire(wire: &WireOperation) -> Operation {
         Ok(id) => (id, None),
         Err(bad) => (None, Some(format!("The operation's 'id' is none: {bad}"))),
     };
+    // In the words of those that are checked later.
+    let invalid = |why| format!("Invalid {} operation: {why}", wire.r#type().as_str_name());
     let conversion = match operation::conversion_from_wire(wire) {
         Ok(Some(conversion)) => bad_id.map_or(Ok(conversion), Err),
         Ok(None) => return Operation::Unsupported { kind: wire.r#type().as_str_name().into(), id },
-        // In the words of those that are checked later.
-        Err(Malformed(why)) => {
-            Err(format!("Invalid {} operation: {why}", wire.r#type().as_str_name()))
-        }
+        Err(Malformed(why)) => Err(invalid(why)),
     };
-    Operation::Convert { id, conversion }
+    let (role, conversion) = match operation::allocated_to(wire) {
+        Ok(role) => (role, conversion),
+        Err(Malformed(why)) => (None, conversion.and(Err(invalid(why)))),
+    };
+    Operation::Convert { id, role, conversion }
 }
 
 /// Ids that break the rules are the ids of nothing.

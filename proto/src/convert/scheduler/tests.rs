@@ -199,10 +199,10 @@ fn operations_that_are_none_say_why() {
     let conversion = Err("Invalid RESERVE operation: Expecting 'reserve' to be present".to_owned());
     assert_eq!(
         accept(r#"{"type":"RESERVE","id":{"value":"r"}}"#),
-        Operation::Convert { id, conversion }
+        Operation::Convert { id, role: None, conversion }
     );
     let bad = accept(r#"{"type":"RESERVE","id":{"value":"a/b"},"reserve":{}}"#);
-    let Operation::Convert { id: None, conversion: Err(why) } = bad else { panic!("{bad:?}") };
+    let Operation::Convert { id: None, conversion: Err(why), .. } = bad else { panic!("{bad:?}") };
     assert_eq!(why, "The operation's 'id' is none: 'a/b' contains invalid characters");
 }
 

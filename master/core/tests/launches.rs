@@ -1,0 +1,171 @@
+//! What is checked of tasks, their executors and operations when offers are used, and in which order.
+
+mod world;
+
+use model::call::Operation;
+use model::framework::Capabilities;
+use model::ids::ExecutorId;
+use model::payload::Payload;
+use model::role::Role;
+use model::task::{ExecutorSpec, InvalidTask, Needs, RunsBy, TaskSpec, TaskState};
+use std::time::Duration;
+use world::operations::{accept, parse, reserve, reserved, watched};
+use world::{World, task};
+
+/// Framework `f` of role `web`, and agent `a`.
+fn offered() -> World {
+    let mut world = World::new();
+    world.agent_with("a", "cpus:8;mem:1024;disk:100");
+    world.framework_in("f", "web", aware());
+    world.settle();
+    world
+}
+
+fn aware() -> Capabilities {
+    Capabilities { partition_aware: true, ..Capabilities::default() }
+}
+
+fn role(name: &str) -> Role {
+    Role::new(name).expect("a role")
+}
+
+fn executor(name: &str) -> ExecutorSpec {
+    ExecutorSpec {
+        id: ExecutorId::new(name).expect("an id"),
+        is_default: true,
+        resources: parse("cpus:0.1;mem:32;disk:1"),
+        role: None,
+        user: None,
+        shutdown_grace: None,
+        info: Payload::default(),
+    }
+}
+
+fn member(world: &World, id: &str, needs: Needs) -> TaskSpec {
+    TaskSpec { runs_by: RunsBy::Group, needs, ..task(id, &world.id("a")) }
+}
+
+fn on(world: &World, id: &str, executor: &ExecutorSpec) -> TaskSpec {
+    TaskSpec { runs_by: RunsBy::Executor(executor.clone()), ..task(id, &world.id("a")) }
+}
+
+fn group(executor: &ExecutorSpec, tasks: Vec<TaskSpec>) -> Operation {
+    let tasks = tasks.into_iter().map(Ok).collect();
+    Operation::LaunchGroup { executor: Ok(executor.clone()), tasks }
+}
+
+/// Has `f` use its offers for this, and says what is said of tasks that were refused.
+fn refusals(world: &mut World, operation: Operation) -> Vec<String> {
+    // What was given back for nothing is offered again after a while.
+    world.pass(Duration::from_secs(2));
+    world.frameworks.get_mut("f").expect("there").updates.clear();
+    accept(world, vec![operation]);
+    let updates = std::mem::take(&mut world.frameworks.get_mut("f").expect("there").updates);
+    let refused = updates.into_iter().filter(|status| status.state == TaskState::Error);
+    refused.map(|status| status.message.expect("it says why").to_string()).collect()
+}
+
+#[test]
+fn whose_place_a_task_takes_is_checked_before_its_form() {
+    let mut world = offered();
+    let agent = world.id("a");
+    let running = Operation::Launch(vec![Ok(task("t1", &agent))]);
+    assert_eq!(refusals(&mut world, running), [""; 0]);
+    let bad = |id: &str, agent: &str| {
+        Err(InvalidTask { id: id.into(), agent: agent.into(), why: "bad form".to_owned() })
+    };
+    let all = || {
+        let here = agent.as_str();
+        vec![bad("t1", "x"), bad("t2", "x"), bad("t3", here), bad("no/id", "x")]
+    };
+    let why = [
+        "Task has duplicate ID: t1".to_owned(),
+        format!("Task is for agent x, but the offers are of agent {agent}"),
+        "bad form".to_owned(),
+        "bad form".to_owned(),
+    ];
+    assert_eq!(refusals(&mut world, Operation::Launch(all())), why);
+    for (task, why) in all().into_iter().zip(why) {
+        let id = task.as_ref().expect_err("it is bad").id.clone();
+        let group = Operation::LaunchGroup { executor: Ok(executor("e")), tasks: vec![task] };
+        assert_eq!(refusals(&mut world, group), [format!("Task '{id}' is invalid: {why}")]);
+    }
+    world.pass(Duration::from_secs(2));
+    accept(&mut world, vec![Operation::Launch(vec![bad("t3", agent.as_str())])]);
+    let update = world.frameworks["f"].updates.last().expect("it is told");
+    assert_eq!(update.agent, Some(agent), "as the task names it");
+}
+
+#[test]
+fn resources_of_offers_for_another_role_are_not_these() {
+    let mut world = offered();
+    let why = "The resources are allocated to role 'dev', but were offered for role 'web'";
+    let of = |name: &str| Needs { role: Some(role(name)), ..Needs::default() };
+    let alone = |world: &World, name| TaskSpec { needs: of(name), ..task("t", &world.id("a")) };
+    let launch = Operation::Launch(vec![Ok(alone(&world, "dev"))]);
+    assert_eq!(refusals(&mut world, launch), [why]);
+    let own = ExecutorSpec { role: Some(role("dev")), is_default: false, ..executor("e") };
+    let launch = Operation::Launch(vec![Ok(on(&world, "t", &own))]);
+    assert_eq!(refusals(&mut world, launch), [why]);
+    let tasks = vec![member(&world, "t", Needs::default())];
+    assert_eq!(refusals(&mut world, group(&own, tasks)), [why]);
+    let tasks = vec![member(&world, "t", of("dev"))];
+    let in_group = format!("Task 't' is invalid: {why}");
+    assert_eq!(refusals(&mut world, group(&executor("e"), tasks)), [in_group]);
+
+    let some = reserve(&reserved(&parse("cpus:1"), "web"));
+    let Operation::Convert { id, conversion, .. } = watched("op", some) else { panic!() };
+    let operation = |name: &str| Operation::Convert {
+        id: id.clone(),
+        role: Some(role(name)),
+        conversion: conversion.clone(),
+    };
+    world.heard("f");
+    assert_eq!(refusals(&mut world, operation("dev")), [""; 0]);
+    let heard = world.heard("f");
+    let told = format!("op OPERATION_ERROR: Invalid RESERVE operation: {why}");
+    assert!(heard.contains(&told), "{heard:?}");
+
+    world.told("a");
+    let launch = Operation::Launch(vec![Ok(alone(&world, "web"))]);
+    assert_eq!(refusals(&mut world, launch), [""; 0]);
+    refusals(&mut world, operation("web"));
+    assert_eq!(world.told("a"), ["launch t", "apply RESERVE"]);
+}
+
+#[test]
+fn all_tasks_of_an_executor_have_limits_of_their_own_or_none_has() {
+    let mut world = offered();
+    let own = || Needs { own_cgroup: true, ..Needs::default() };
+    let why = "'share_cgroups' must be the same for all tasks of executor e";
+    let mixed = vec![member(&world, "t1", own()), member(&world, "t2", Needs::default())];
+    assert_eq!(refusals(&mut world, group(&executor("e"), mixed)), [why, why]);
+    let first = vec![member(&world, "t1", own()), member(&world, "t2", own())];
+    assert_eq!(refusals(&mut world, group(&executor("e"), first)), [""; 0]);
+    let other = vec![member(&world, "t3", Needs::default())];
+    assert_eq!(refusals(&mut world, group(&executor("e"), other.clone())), [why]);
+    let like_them = vec![member(&world, "t3", own())];
+    assert_eq!(refusals(&mut world, group(&executor("e"), like_them)), [""; 0]);
+    let elsewhere = vec![member(&world, "t4", Needs::default())];
+    assert_eq!(refusals(&mut world, group(&executor("another"), elsewhere)), [""; 0]);
+}
+
+#[test]
+fn an_executor_is_the_same_only_if_all_of_it_is_also_under_the_next_leader() {
+    let mut world = offered();
+    let known = ExecutorSpec { is_default: false, info: vec![1].into(), ..executor("e") };
+    let other = ExecutorSpec { info: vec![2].into(), ..known.clone() };
+    let why = "Executor e runs already and is described differently";
+    let launch = |world: &mut World, id: &str, executor: &ExecutorSpec| {
+        let task = Ok(on(world, id, executor));
+        refusals(world, Operation::Launch(vec![task]))
+    };
+    assert_eq!(launch(&mut world, "t1", &known), [""; 0]);
+    assert_eq!(launch(&mut world, "t2", &other), [why]);
+    world.lead();
+    world.reconnect("a");
+    world.resubscribe("f");
+    assert_eq!(launch(&mut world, "t2", &other), [why]);
+    assert_eq!(launch(&mut world, "t2", &known), [""; 0]);
+    assert_eq!(world.told("a").last().map(String::as_str), Some("launch t2"));
+}
