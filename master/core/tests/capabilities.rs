@@ -95,3 +95,21 @@ fn an_agent_is_drained_and_resizes_and_reserves_only_if_it_can() {
         assert!(!other.contains("capability"), "another one can: {other}");
     }
 }
+
+#[test]
+fn an_agent_is_offered_only_to_those_it_knows_what_to_do_with() {
+    use AgentCapability::{HierarchicalRole, MultiRole};
+    let many = Capabilities { multi_role: true, ..Capabilities::default() };
+    for (capability, role, capabilities) in
+        [(MultiRole, "web", many), (HierarchicalRole, "web/shop", Capabilities::default())]
+    {
+        let mut world = World::new();
+        world.agent_without("old", capability);
+        world.agent("new");
+        world.framework_in("f", role, capabilities);
+        world.settle();
+        let offers = world.frameworks["f"].offers.values();
+        let offered: Vec<_> = offers.map(|offer| offer.agent.clone()).collect();
+        assert_eq!(offered, [world.id("new")], "{capability:?}");
+    }
+}

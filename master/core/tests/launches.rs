@@ -8,6 +8,7 @@ use model::ids::ExecutorId;
 use model::payload::Payload;
 use model::role::Role;
 use model::task::{ExecutorSpec, InvalidTask, Needs, RunsBy, TaskSpec, TaskState};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use world::operations::{accept, parse, reserve, reserved, watched};
 use world::{World, task};
@@ -131,6 +132,29 @@ fn resources_of_offers_for_another_role_are_not_these() {
     assert_eq!(refusals(&mut world, launch), [""; 0]);
     refusals(&mut world, operation("web"));
     assert_eq!(world.told("a"), ["launch t", "apply RESERVE"]);
+}
+
+#[test]
+fn a_new_leader_knows_for_which_role_a_task_runs_if_its_resources_say_so() {
+    for (stated, role_after) in [(Some(role("web")), "web"), (None, "dev")] {
+        let mut world = World::new();
+        world.agent("a");
+        world.framework_in("f", "web", Capabilities { multi_role: true, ..aware() });
+        world.settle();
+        let needs = Needs { role: stated.clone(), ..Needs::default() };
+        let executor = ExecutorSpec { role: stated, is_default: false, ..executor("e") };
+        let executor = ExecutorSpec { resources: parse("cpus:0.1"), ..executor };
+        let task = TaskSpec { needs, ..on(&world, "t", &executor) };
+        assert_eq!(refusals(&mut world, Operation::Launch(vec![Ok(task)])), [""; 0]);
+        let roles: BTreeSet<Role> = [role("dev"), role("web")].into();
+        world.update("f", |it| it.roles = roles.clone());
+        world.frameworks.get_mut("f").expect("there").description.roles = roles;
+        world.lead();
+        world.resubscribe("f");
+        world.reconnect("a");
+        let task = world.task_views.values().next().expect("it runs");
+        assert_eq!(task.role.as_str(), role_after);
+    }
 }
 
 #[test]

@@ -239,7 +239,7 @@ fn take_over(
         // The framework has started it again elsewhere.
         return false;
     }
-    let role = owner.likely_role();
+    let role = spec.needs.role.clone().unwrap_or_else(|| owner.likely_role());
     let task = Task {
         key: books.task_key(),
         executor: match spec.runs_by {
@@ -281,6 +281,7 @@ fn replace_executors(
         let key = (live.framework.clone(), live.executor.id.clone());
         let known = books.agents[id].executors.get(&key);
         let role = known.map(|known| known.role.clone());
+        let role = role.or_else(|| live.executor.role.clone());
         let role = role.unwrap_or_else(|| books.frameworks[&live.framework].likely_role());
         let executor = Executor {
             spec: known.map_or_else(|| Arc::new(live.executor), |known| known.spec.clone()),
