@@ -4,24 +4,16 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Alone, FakeAgent, SOON, Scheduler};
+use common::{Alone, FakeAgent, Operator, SOON, Scheduler};
 use master::Options;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use transport::http::Encoding;
 
 /// Asks for the frameworks until the first one is shown with these inverse offers.
-async fn shown(master: &Alone, wanted: &Value) {
+async fn shown(operator: &Operator<'_>, wanted: &Value) {
     let look = async {
-        loop {
-            let answer = master.post("/api/v1", &json!({"type": "GET_FRAMEWORKS"})).await;
-            let body = answer.bytes().await.expect("a body");
-            let answer: Value = serde_json::from_slice(&body).expect("JSON");
-            let framework = &answer["get_frameworks"]["frameworks"][0];
-            if framework["inverse_offers"] == *wanted {
-                return;
-            }
-        }
+        while operator.ask("GET_FRAMEWORKS").await["frameworks"][0]["inverse_offers"] != *wanted {}
     };
     timeout(SOON, look).await.expect("it is shown in time");
 }
@@ -31,11 +23,12 @@ async fn who_is_asked_to_leave_is_shown_until_it_has_answered() {
     for encoding in [Encoding::Json, Encoding::Protobuf] {
         let allocation_interval = Duration::from_millis(20);
         let master = Alone::with(Options { allocation_interval, ..Options::default() }).await;
+        let operator = Operator::new(&master, encoding);
         let agent = FakeAgent::registered(master.address()).await;
         let info = json!({"user": "nobody", "name": "test", "failover_timeout": 60.0});
         let mut framework = Scheduler::subscribed(&master, encoding, &info, None).await;
         framework.event("OFFERS").await;
-        shown(&master, &Value::Null).await;
+        shown(&operator, &Value::Null).await;
 
         let machine = json!({"hostname": "localhost", "ip": "127.0.0.1"});
         let unavailability = json!({"start": {"nanoseconds": 5}, "duration": {"nanoseconds": 7}});
@@ -46,7 +39,7 @@ async fn who_is_asked_to_leave_is_shown_until_it_has_answered() {
         let asked = &asked["inverse_offers"]["inverse_offers"];
         assert_eq!(asked[0]["agent_id"]["value"], agent.id.as_str());
         assert_eq!(asked[0]["unavailability"], unavailability);
-        shown(&master, asked).await;
+        shown(&operator, asked).await;
 
         let ids: Vec<&Value> = asked.as_array().expect("some").iter().map(|it| &it["id"]).collect();
         let filters = json!({"refuse_seconds": 1_000.0});
@@ -54,6 +47,6 @@ async fn who_is_asked_to_leave_is_shown_until_it_has_answered() {
         framework
             .call(json!({"type": "ACCEPT_INVERSE_OFFERS", "accept_inverse_offers": answer}))
             .await;
-        shown(&master, &Value::Null).await;
+        shown(&operator, &Value::Null).await;
     }
 }

@@ -36,6 +36,30 @@ async fn weights_are_set_and_shown_in_both_ways() {
 }
 
 #[tokio::test]
+async fn agents_are_shown_with_what_they_can_do() {
+    let master = Alone::started().await;
+    let _agent = FakeAgent::registered(master.address()).await;
+    let all = [
+        "MULTI_ROLE",
+        "HIERARCHICAL_ROLE",
+        "RESERVATION_REFINEMENT",
+        "RESOURCE_PROVIDER",
+        "RESIZE_VOLUME",
+        "AGENT_OPERATION_FEEDBACK",
+        "AGENT_DRAINING",
+        "TASK_RESOURCE_LIMITS",
+    ];
+    operators(&master, async |operator| {
+        let agents = operator.ask("GET_AGENTS").await;
+        let capabilities = agents["agents"][0]["capabilities"].as_array().expect("a list").clone();
+        let names: Vec<_> = capabilities.iter().map(|capability| &capability["type"]).collect();
+        assert_eq!(names, all);
+    })
+    .await;
+    assert_eq!(master.get("/slaves").await["slaves"][0]["capabilities"], json!(all));
+}
+
+#[tokio::test]
 async fn quota_is_set_and_shown_in_all_ways() {
     let master = Alone::started().await;
     operators(&master, async |operator| {
