@@ -20,8 +20,7 @@ fn text(name: &str, text: &str) -> Attribute {
 
 /// An agent with attributes and with something reserved for `web`.
 fn furnished() -> AgentInfo {
-    let mut info = agent_info(5_051);
-    info.hostname = "host.example".to_owned();
+    let mut info = AgentInfo { hostname: "host.example".to_owned(), ..agent_info(5_051) };
     let size = Attribute {
         name: "size".to_owned(),
         r#type: Type::Scalar as i32,
@@ -193,11 +192,8 @@ async fn every_constraint_lets_through_what_the_table_says() {
         let (mut passing, mut failing) = (Vec::new(), Vec::new());
         for (constraint, passes) in constraints() {
             let groups = json!([group(&[&constraint])]);
-            if passes {
-                passing.push(constraint)
-            } else {
-                failing.push(constraint)
-            };
+            let of_its_kind = if passes { &mut passing } else { &mut failing };
+            of_its_kind.push(constraint);
             let subscribe = constrained(groups);
             let scheduler = Scheduler::subscribed_by(&master, encoding, &subscribe, None).await;
             let mut scheduler = scheduler.expect("let in");

@@ -70,8 +70,8 @@ async fn with_one_of_each(master: &Alone, agent: &mut FakeAgent) -> Scheduler {
     let offer = scheduler.offer_of(&agent.id).await;
     scheduler.accept(&[offer], launch(&[by_executor, task("over", &agent.id)])).await;
     let launches = [agent.launched().await, agent.launched().await];
-    let states = [TaskState::Running, TaskState::Finished];
-    for ((state, launch), n) in states.into_iter().zip(launches).zip(1..) {
+    let ways = [TaskState::Running, TaskState::Finished];
+    for ((state, launch), n) in ways.into_iter().zip(launches).zip(1..) {
         let name = launch.tasks[0].id.clone();
         agent.report(&scheduler.framework(), &name, state, n).await;
         let status = scheduler.update().await;
@@ -95,13 +95,11 @@ async fn assert_agents(operator: &Operator<'_>, agent: &FakeAgent) {
     let cpus = |list: &str| {
         let all = shown[list].as_array().into_iter().flatten();
         let cpus = all.filter(|one| one["name"] == "cpus");
-        cpus.filter_map(|one| one["scalar"]["value"].as_f64()).sum::<f64>()
+        let sum: f64 = cpus.filter_map(|one| one["scalar"]["value"].as_f64()).sum();
+        format!("{sum:.3}")
     };
-    assert_eq!(
-        [cpus("total_resources"), cpus("allocated_resources"), cpus("offered_resources")]
-            .map(|amount| (amount * 1_000.0).round()),
-        [4_000.0, 600.0, 3_400.0]
-    );
+    let lists = ["total_resources", "allocated_resources", "offered_resources"];
+    assert_eq!(lists.map(cpus), ["4.000", "0.600", "3.400"]);
 }
 
 fn member_of_agents<'a>(list: &'a Value, id: &str) -> &'a Value {

@@ -4,6 +4,7 @@ mod edges;
 mod files;
 mod licences;
 mod protos;
+mod shown;
 mod texts;
 
 use crate::command::root;
@@ -22,6 +23,7 @@ pub(crate) fn run(update_ratchet: bool) -> anyhow::Result<()> {
     licences::check(&mut findings)?;
     files::check(&tree, update_ratchet, &mut findings)?;
     protos::check(&tree, &mut findings);
+    shown::check(&tree, &mut findings);
     texts::check(&tree, &mut findings);
     if findings.is_empty() {
         println!("tidy: {} files, nothing to say", tree.files.len());
