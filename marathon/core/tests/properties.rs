@@ -2,14 +2,14 @@
 
 mod world;
 
-use marathon_core::io::{Command, KillHow, PutApp};
+use marathon_core::io::{Command, Config, KillHow, PutApp};
 use marathon_core::rollout;
 use marathon_core::view::Embed;
 use model::task::TaskState;
 use proptest::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;
-use world::{PUT, World, app, sleeper};
+use world::{PUT, World, app, config, sleeper};
 
 /// One thing that somebody does or that befalls somebody.
 #[derive(Clone, Debug)]
@@ -102,6 +102,10 @@ fn play(world: &mut World, act: &Act) {
     match *act {
         Act::Create { app, instances, checked } => {
             let mut body = sleeper(&name(app), instances);
+            if app == 1 || app == 2 && checked {
+                body["container"] = json!({"type": "MESOS", "volumes": [
+                    {"containerPath": "data", "mode": "RW", "persistent": {"size": 10}}]});
+            }
             if checked {
                 body["healthChecks"] =
                     json!([{"protocol": "COMMAND", "command": {"value": "true"}}]);
@@ -126,7 +130,8 @@ fn play(world: &mut World, act: &Act) {
                 "cmd": format!("sleep {}", world.launched.len() + 1),
                 "upgradeStrategy": {
                     "minimumHealthCapacity": f64::from(minimum) / 4.0,
-                    "maximumOverCapacity": f64::from(over) / 4.0,
+                    // Of instances with volumes there cannot be more.
+                    "maximumOverCapacity": if which == 1 { 0.0 } else { f64::from(over) / 4.0 },
                 },
             });
             let id = app(&name(which));
@@ -235,6 +240,17 @@ fn check_converged(world: &World) {
     }
     assert_eq!(world.tasks.len(), wanted, "nothing runs that nobody wants");
     assert!(world.view.queue.is_empty());
+    // What is reserved belongs to an app that is there, and each volume to one task at most.
+    for id in world.reserved.keys() {
+        let kept = world.store.get(&format!("reservation:{id}"));
+        let kept: serde_json::Value =
+            serde_json::from_slice(kept.expect("it is known")).expect("JSON");
+        assert_eq!(kept["state"], "Made", "{kept}");
+        let of = kept["app"].as_str().expect("of an app");
+        assert!(world.view.tree.apps.contains_key(&app(of)), "{kept}");
+    }
+    let kept = world.store.keys().filter(|key| key.starts_with("reservation:"));
+    assert_eq!(kept.count(), world.reserved.len(), "nothing is remembered that is not there");
 }
 
 /// What everybody can see, without what is not kept: details of health.
@@ -251,7 +267,7 @@ fn visible(world: &World) -> (Vec<serde_json::Value>, Vec<serde_json::Value>) {
 proptest! {
     #[test]
     fn whatever_happens_every_app_gets_what_it_wants(acts in acts(true)) {
-        let mut world = World::new(2);
+        let mut world = World::with(2, Config { role: "web".into(), ..config(7) });
         for act in acts {
             play(&mut world, &act);
         }
@@ -267,7 +283,7 @@ proptest! {
 
     #[test]
     fn an_upgrade_never_exceeds_its_capacity(acts in acts(false)) {
-        let mut world = World::new(2);
+        let mut world = World::with(2, Config { role: "web".into(), ..config(7) });
         for act in acts {
             let known = world.launched.len();
             play(&mut world, &act);

@@ -12,9 +12,7 @@ use world::{World, app, config, instance_of};
 
 /// A Marathon with a role of its own.
 fn world(agents: usize) -> World {
-    let mut world = World::with(agents, Config { role: "web".into(), ..config(7) });
-    world.role = model::role::Role::new("web").expect("a role");
-    world
+    World::with(agents, Config { role: "web".into(), ..config(7) })
 }
 
 fn resident(instances: u32) -> Value {
@@ -70,7 +68,7 @@ fn what_is_reserved_with_the_first_task_is_there_for_all_that_come_after() {
     world.put("/db", json!({"cmd": "serve better"})).expect("deployed");
     world.pass(60.0);
     assert!(world.instances("/db").iter().all(|it| it.app.cmd.as_deref() == Some("serve better")));
-    world.crash_as(Config { role: "web".into(), ..config(8) });
+    world.crash();
     let task = world.tasks_of("/db").remove(0);
     world.report(&task, TaskState::Failed, None);
     world.pass(10.0);

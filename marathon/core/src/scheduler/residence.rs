@@ -253,13 +253,16 @@ impl Marathon {
     }
 
     /// `instance` is gone. What was reserved for it waits for the next one, unless its agent is away and
-    /// the app is not to wait for that.
+    /// the app is not to wait for that, or it was never heard that it is there.
     pub(super) fn leave_reservation(&mut self, instance: &Instance, now: Now) {
         let is_away =
             matches!(instance.condition, Condition::Unreachable | Condition::UnreachableInactive);
-        let id = instance.reservation.as_ref().filter(|_| is_away);
-        let known = id.and_then(|id| self.books.reservations.live(id)).cloned();
-        if let Some(known) = known.filter(|it| waits_for(self, it).is_some()) {
+        let id = instance.reservation.as_ref();
+        let Some(known) = id.and_then(|id| self.books.reservations.live(id)).cloned() else {
+            return;
+        };
+        let is_in_vain = is_away && waits_for(self, &known).is_some();
+        if is_in_vain || known.state == ReservationState::Asked {
             self.give_up(&known.id, now);
         }
     }

@@ -85,6 +85,8 @@ pub(crate) struct World {
     pub(crate) numbers: u64,
     /// Roles that Marathon is in.
     pub(crate) roles: Vec<String>,
+    /// The one that is its own.
+    own_role: Arc<str>,
     /// The role that offers are made in.
     pub(crate) role: Role,
     pub(crate) accepted_inverse: Vec<OfferId>,
@@ -104,6 +106,8 @@ impl World {
 
     /// The same, with other settings.
     pub(crate) fn with(agents: usize, config: Config) -> Self {
+        let own_role = config.role.clone();
+        let role = Role::new(own_role.clone()).expect("a role");
         let mut world = Self {
             marathon: Marathon::new(config),
             time: Duration::ZERO,
@@ -128,7 +132,8 @@ impl World {
             requests: 0,
             numbers: 0,
             roles: Vec::new(),
-            role: Role::any(),
+            own_role,
+            role,
             accepted_inverse: Vec::new(),
             reserved: BTreeMap::new(),
         };
@@ -168,12 +173,8 @@ impl World {
     /// Dies and comes back with another seed and what the store has.
     pub(crate) fn crash(&mut self) {
         self.numbers += 1;
-        self.crash_as(config(1_000 + self.numbers));
-    }
-
-    /// The same, with these settings.
-    pub(crate) fn crash_as(&mut self, config: Config) {
-        self.marathon = Marathon::new(config);
+        let role = self.own_role.clone();
+        self.marathon = Marathon::new(Config { role, ..config(1_000 + self.numbers) });
         self.view = View::new("*".into());
         self.inbox.clear();
         self.offers.clear();
