@@ -58,6 +58,16 @@ impl NotServing {
     }
 }
 
+/// Whether this master leads, be it that it does not know yet all that was agreed on before; or why it
+/// does not.
+pub(crate) fn leading(leadership: &watch::Receiver<Leadership>) -> Result<(), NotServing> {
+    match &*leadership.borrow() {
+        Leadership::Electing => Err(NotServing::Later("No leader elected")),
+        Leadership::Following { leader } => Err(NotServing::Ask(leader.clone())),
+        Leadership::Leading(_) => Ok(()),
+    }
+}
+
 /// The reign in which this master serves, or why it does not.
 pub(crate) fn serving(
     leadership: &watch::Receiver<Leadership>,

@@ -1,6 +1,6 @@
 //! What a master is told when it starts.
 
-use master_core::{MinAllocatable, RemovalRate, Sorter};
+use master_core::{MinAllocatable, PATTERN_BYTES_DEFAULT, RemovalRate, Sorter};
 use model::acl::Acls;
 use model::amount::Milli;
 use model::link::FaultDomain;
@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use transport::auth::Credentials;
+use transport::firewall::Firewall;
 use transport::identity::Identity;
 
 /// Settings of one master, already parsed.
@@ -84,6 +85,8 @@ pub struct Options {
     pub require_agent_domain: bool,
     /// A file with the hosts that are offered, one a line; absent: all are.
     pub whitelist: Option<PathBuf>,
+    /// How many bytes a pattern of offer constraints may take once it is read.
+    pub offer_constraints_pattern_bytes_max: usize,
     /// Whether frameworks may run tasks as root.
     pub root_submissions: bool,
     /// Frameworks that are over and are remembered.
@@ -98,6 +101,8 @@ pub struct Options {
     pub authentication: Authentication,
     /// Who may do what.
     pub acls: Arc<Acls>,
+    /// Endpoints that nobody is answered on.
+    pub firewall: Firewall,
     /// How fast calls of each principal are taken in.
     pub rate_limits: RateLimits,
     /// What shows the other masters who this one is.
@@ -161,6 +166,7 @@ impl Default for Options {
             domain: None,
             require_agent_domain: false,
             whitelist: None,
+            offer_constraints_pattern_bytes_max: PATTERN_BYTES_DEFAULT,
             root_submissions: true,
             max_completed_frameworks: 50,
             max_completed_tasks_per_framework: 1_000,
@@ -168,6 +174,7 @@ impl Default for Options {
             max_operator_event_stream_subscribers: 1_000,
             authentication: Authentication::default(),
             acls: Arc::default(),
+            firewall: Firewall::default(),
             rate_limits: RateLimits::default(),
             identity: Identity::default(),
             flags: BTreeMap::new(),

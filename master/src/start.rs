@@ -177,7 +177,14 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         subscribers: api::Subscribers::new(options.max_operator_event_stream_subscribers),
         stop: stop.clone(),
     });
-    let router = api::router(&shared, links, raft_services.into_routes(), &options.authentication);
+    api::warn_of_strange_paths(&options.firewall);
+    let router = api::router(
+        &shared,
+        links,
+        raft_services.into_routes(),
+        &options.authentication,
+        &options.firewall,
+    );
     let served = tokio::spawn(bound.serve(router, stop.clone()));
     if !options.join.is_empty() {
         let joined = raft::ask_to_be_added(raft.clone(), own, others, options.identity);
@@ -278,6 +285,7 @@ fn config(options: &Options) -> Result<Config, StartError> {
         role_sorter: options.role_sorter,
         framework_sorter: options.framework_sorter,
         domain: options.domain.clone(),
+        offer_constraints_pattern_bytes_max: options.offer_constraints_pattern_bytes_max,
         root_submissions: options.root_submissions,
         acls: options.acls.clone(),
         seed,

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod backoff;
 pub mod client;
 pub mod files;
+pub mod firewall;
 pub mod grpc;
 pub mod http;
 pub mod identity;

@@ -63,6 +63,12 @@ pub(crate) struct OfMaster {
     /// their turn, up to capacity of them; the others are answered 429.
     #[arg(long, env = "AGORA_RATE_LIMITS")]
     rate_limits: Option<String>,
+    /// Endpoints that nobody is answered on: rules in JSON, or a file with them, also as file:///path
+    ///
+    /// They are {"disabled_endpoints": {"paths": [...]}}, with paths such as "/files/browse". These are
+    /// answered 403, whichever way they are written.
+    #[arg(long, env = "AGORA_FIREWALL_RULES")]
+    firewall_rules: Option<String>,
 }
 
 impl OfMaster {
@@ -91,6 +97,7 @@ impl OfMaster {
         options.authentication = settings;
         options.acls = acls(self.acls.as_deref(), self.permissive)?;
         options.rate_limits = read_json("rate_limits", self.rate_limits.as_deref())?;
+        options.firewall = read_json("firewall_rules", self.firewall_rules.as_deref())?;
         options.identity = identity(self.credential.as_deref())?.with_tls(tls.cloned());
         Ok(())
     }

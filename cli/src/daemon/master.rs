@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use master::{MinAllocatable, RemovalRate, Sorter};
 use model::amount::Milli;
 use model::link::FaultDomain;
-use model::units::parse_duration;
+use model::units::{parse_bytes, parse_duration};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -155,6 +155,12 @@ pub(crate) struct Tuning {
     /// Whether agents with GPUs are offered only to frameworks that say that they can use them
     #[arg(long, env = "AGORA_FILTER_GPU_RESOURCES", action = clap::ArgAction::Set, default_value_t = true)]
     filter_gpu_resources: bool,
+    /// Memory that a pattern in offer constraints may take once it is read; larger ones are refused
+    ///
+    /// Patterns have the syntax of RE2 and are read by another engine, which needs more memory than RE2
+    /// does, and counts no instructions.
+    #[arg(long, env = "AGORA_OFFER_CONSTRAINTS_RE2_MAX_MEM", value_parser = pattern_bytes, default_value = "128KB")]
+    offer_constraints_re2_max_mem: usize,
     /// Whether frameworks may run tasks as root
     #[arg(long, env = "AGORA_ROOT_SUBMISSIONS", action = clap::ArgAction::Set, default_value_t = true)]
     root_submissions: bool,
@@ -198,6 +204,12 @@ fn reregister_timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A size that memory can have.
+fn pattern_bytes(text: &str) -> Result<usize, String> {
+    let bytes = parse_bytes(text).map_err(|bad| bad.to_string())?;
+    usize::try_from(bytes).map_err(|_| "must be a size that memory can have".to_owned())
+}
+
 /// A part of all, as a number from 0 to 1.
 fn fraction(text: &str) -> Result<Milli, String> {
     let value = text.trim().parse::<f64>().ok().filter(|value| (0.0..=1.0).contains(value));
@@ -235,6 +247,7 @@ impl Tuning {
         options.fair_sharing_excluded = excluded.into_iter().flatten().map(Into::into).collect();
         options.whitelist = self.whitelist;
         options.filter_gpu_resources = self.filter_gpu_resources;
+        options.offer_constraints_pattern_bytes_max = self.offer_constraints_re2_max_mem;
         options.root_submissions = self.root_submissions;
         options.max_operator_event_stream_subscribers = self.max_operator_event_stream_subscribers;
         options.roles = self.roles.as_deref().map(addresses);

@@ -12,9 +12,9 @@ pub const CONSTRAINTS_MAX: usize = 256;
 /// How long a pattern may be: longer ones are lists of agents, for which there are attributes.
 pub const PATTERN_BYTES_MAX: usize = 4_096;
 
-/// How many bytes a compiled pattern may take: room for a few classes such as `\w`, while a role
-/// full of constraints stays below some tens of megabytes.
-const COMPILED_BYTES_MAX: usize = 128 << 10;
+/// How many bytes a pattern may take once it is read, unless operators say otherwise: room for a few
+/// classes such as `\w`, while a role full of constraints stays below some tens of megabytes.
+pub const PATTERN_BYTES_DEFAULT: usize = 128 << 10;
 
 /// One constraint, its pattern read. What is there but no text passes every predicate about text.
 pub type AttributeConstraint = Constraint<Pattern>;
@@ -54,15 +54,16 @@ pub enum BadConstraints {
 }
 
 impl Pattern {
-    /// Reads a pattern in the syntax of RE2: no look-around, no references back.
-    pub fn new(text: impl Into<Arc<str>>) -> Result<Self, BadConstraints> {
+    /// Reads a pattern in the syntax of RE2: no look-around, no references back. Read, it takes at most
+    /// `bytes_max`.
+    pub fn new(text: impl Into<Arc<str>>, bytes_max: usize) -> Result<Self, BadConstraints> {
         let text = text.into();
         if text.len() > PATTERN_BYTES_MAX {
             return Err(BadConstraints::PatternTooLong { bytes: text.len() });
         }
         let compile = |pattern: &str| {
             let mut builder = RegexBuilder::new(pattern);
-            builder.size_limit(COMPILED_BYTES_MAX).dfa_size_limit(COMPILED_BYTES_MAX);
+            builder.size_limit(bytes_max).dfa_size_limit(bytes_max);
             let why = |why: regex::Error| why.to_string();
             builder
                 .build()
@@ -181,7 +182,7 @@ mod tests {
     }
 
     fn pattern(text: &str) -> Pattern {
-        Pattern::new(text).expect("a pattern")
+        Pattern::new(text, PATTERN_BYTES_DEFAULT).expect("a pattern")
     }
 
     fn decided(selector: Selector, predicate: Predicate<Pattern>) -> bool {
@@ -231,12 +232,15 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused() {
         for bad in ["(", "a)|(b", "(?=a)", r"(a)\1", r"\w{1000}", "((a{100}){100}){100}"] {
-            let why = Pattern::new(bad).expect_err(bad);
+            let why = Pattern::new(bad, PATTERN_BYTES_DEFAULT).expect_err(bad);
             assert!(matches!(why, BadConstraints::Pattern { .. }), "{why}");
         }
         let long = "a".repeat(PATTERN_BYTES_MAX + 1);
-        let why = Pattern::new(long).expect_err("too long").to_string();
+        let why = Pattern::new(long, PATTERN_BYTES_DEFAULT).expect_err("too long").to_string();
         assert_eq!(why, "a pattern of 4097 bytes, at most 4096");
+        let small = 8 << 10;
+        assert!(Pattern::new("web-[0-9]+", small).is_ok());
+        assert!(Pattern::new(r"\w+", small).is_err(), "all letters of all scripts are many");
         let one = AttributeConstraint { selector: Selector::Zone, predicate: Predicate::Exists };
         let new = OfferConstraints::new;
         assert_eq!(new(vec![]), Err(BadConstraints::NoGroups));

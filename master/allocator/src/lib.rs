@@ -30,8 +30,8 @@ mod tests;
 
 pub use allocator::{Allocation, Allocator};
 pub use constraints::{
-    AttributeConstraint, BadConstraints, CONSTRAINTS_MAX, OfferConstraints, PATTERN_BYTES_MAX,
-    Pattern,
+    AttributeConstraint, BadConstraints, CONSTRAINTS_MAX, OfferConstraints, PATTERN_BYTES_DEFAULT,
+    PATTERN_BYTES_MAX, Pattern,
 };
 pub use facts::AgentFacts;
 pub use framework::FrameworkWish;

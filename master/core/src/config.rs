@@ -1,6 +1,6 @@
 //! What a master is told once, at its start. Plain values: whoever reads flags has checked them.
 
-use allocator::{MinAllocatable, Settings, Sorter};
+use allocator::{MinAllocatable, PATTERN_BYTES_DEFAULT, Settings, Sorter};
 use model::acl::Acls;
 use model::amount::Milli;
 use model::link::FaultDomain;
@@ -69,6 +69,8 @@ pub struct Config {
     pub completed_tasks_max: usize,
     /// How many tasks out of contact are remembered for each framework.
     pub unreachable_tasks_max: usize,
+    /// How many bytes a pattern of offer constraints may take once it is read.
+    pub offer_constraints_pattern_bytes_max: usize,
     /// Whether frameworks may run as root.
     pub root_submissions: bool,
     /// Who may do what.
@@ -133,6 +135,7 @@ impl Default for Config {
             completed_frameworks_max: 50,
             completed_tasks_max: 1_000,
             unreachable_tasks_max: 1_000,
+            offer_constraints_pattern_bytes_max: PATTERN_BYTES_DEFAULT,
             root_submissions: true,
             acls: Arc::default(),
             seed: 0,

@@ -23,7 +23,7 @@ mod reign;
 mod state;
 pub mod view;
 
-pub use allocator::{BadSetting, MinAllocatable, Sorter};
+pub use allocator::{BadSetting, MinAllocatable, PATTERN_BYTES_DEFAULT, Sorter};
 pub use calls::check_principal;
 pub use config::{Config, RemovalRate};
 pub use io::{CloseReason, Done, Input, Output, Refusal, StreamClaim};

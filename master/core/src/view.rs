@@ -7,6 +7,8 @@
 //! a field, the entry holds: above all ids, which the master gave out after the payload was written.
 
 use crate::registry::Rules;
+use crate::state::resources::facts;
+use allocator::{AgentFacts, OfferConstraints};
 use model::constraints::Constraints;
 use model::framework::Framework;
 use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, OperationUuid, TaskId};
@@ -18,7 +20,7 @@ use model::role::Role;
 use model::rules::Standing;
 use model::step::Timestamp;
 use model::task::{ExecutorSpec, Status, TaskSpec, TaskState};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One change of what readers see.
@@ -132,6 +134,28 @@ impl AgentView {
     }
 }
 
+/// What offer constraints may ask of an agent.
+#[derive(Debug)]
+pub struct AskedOf(AgentFacts);
+
+impl AgentView {
+    /// What offer constraints may ask of it. Many can then ask.
+    pub fn asked(&self) -> AskedOf {
+        AskedOf(facts(&self.description))
+    }
+}
+
+/// The agents that a framework's offer constraints let through, by role.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentFilter(pub(crate) Arc<BTreeMap<Role, OfferConstraints>>);
+
+impl AgentFilter {
+    /// Whether it keeps an agent from the role.
+    pub fn excludes(&self, role: &Role, agent: &AskedOf) -> bool {
+        self.0.get(role).is_some_and(|wanted| !wanted.are_met_by(&agent.0))
+    }
+}
+
 /// How a framework stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FrameworkCondition {
@@ -156,6 +180,10 @@ pub struct FrameworkView {
     pub framework: Arc<Framework>,
     /// Which agents it wants offers of, for those of its roles for which it is not any.
     pub constraints: Arc<Constraints>,
+    /// The same, to be asked.
+    pub filter: AgentFilter,
+    /// Roles that it wants no offers for.
+    pub suppressed: Arc<BTreeSet<Role>>,
     /// When it first subscribed.
     pub registered_at: Timestamp,
     /// When it last subscribed again; absent if it never did.

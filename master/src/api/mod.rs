@@ -4,9 +4,12 @@
 //! write them into this one. What only the leading master can answer stands behind one check.
 
 mod access;
+mod constraints;
 mod event_filter;
 mod explain;
 mod files;
+mod help;
+mod leader;
 mod logging;
 mod metrics;
 mod operator;
@@ -22,7 +25,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -33,10 +35,11 @@ use proto::mesos::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use transport::paths::Requested;
+use transport::firewall::Firewall;
 use transport::rendering::Renderers;
 
 use self::access::Caller;
+use self::leader::Serves;
 use crate::driver::Handle;
 use crate::facts::Facts;
 use crate::leadership::{Leadership, NotServing, serving};
@@ -47,6 +50,7 @@ use crate::registry::{Proposer, ToDriver};
 use crate::turns::Turns;
 use crate::view::View;
 
+pub(crate) use help::warn_of_strange_paths;
 pub(crate) use operator_events::Subscribers;
 pub(crate) use viewer::Question;
 
@@ -93,28 +97,37 @@ pub(crate) fn router(
     links: Links,
     raft: Routes,
     authentication: &Authentication,
+    firewall: &Firewall,
 ) -> Router {
-    let of_leader = Router::new()
+    let once = |from: Serves| from_fn_with_state((api.leadership.clone(), from), leader::only);
+    let of_registry = Router::new()
         .route("/api/v1", any(operator::call))
         // Longer paths than these lead to them too, as in Mesos.
         .route("/api/v1/{*rest}", any(operator::call))
-        .merge(v0::of_leader())
         .merge(explain::of_leader())
-        .layer(from_fn_with_state(api.clone(), leader_only));
+        .layer(once(Serves::OnceRecovered));
+    // Old tools take what there is.
+    let of_leader = Router::new()
+        .merge(v0::of_leader())
+        .merge(constraints::of_leader())
+        .layer(once(Serves::OnceElected));
     let of_operators = Router::new()
         .merge(v0::of_any())
         .merge(files::of_any())
+        .merge(help::of_any())
+        .merge(of_registry)
         .merge(of_leader)
         .layer(from_fn_with_state(api.clone(), operators_turn));
     // Whose turn it is with a framework's call is known when the call is read.
     let scheduler = Router::new()
         .route("/api/v1/scheduler", any(scheduler::call))
-        .layer(from_fn_with_state(api.clone(), leader_only));
+        .layer(once(Serves::OnceRecovered));
     let http = Router::new()
-        .route("/redirect", any(redirect))
+        .route("/redirect", any(leader::redirect))
         .merge(scheduler)
         .merge(of_operators)
         .with_state(api.clone());
+    let http = firewall.guard("master", http);
     let services = raft
         .add_service(links.service())
         .add_service(scheduler_grpc::service(api.clone()))
@@ -123,22 +136,6 @@ pub(crate) fn router(
     let router = access::heed_rules_of_masters(&api.acls, router);
     // Behind the paths' one form, which says what is asked for.
     transport::paths::normalized(access::gate(authentication).guard(router), "master")
-}
-
-/// Lets a request through if this master leads, and says where to go if not.
-async fn leader_only(State(api): State<Api>, request: Request, next: Next) -> Response {
-    match api.serving() {
-        Ok(_) => next.run(request).await,
-        Err(NotServing::Later(why)) => NotServing::refused(why).into_response(),
-        Err(NotServing::Ask(leader)) => {
-            let uri = request
-                .extensions()
-                .get::<Requested>()
-                .map_or_else(|| request.uri().clone(), |Requested(uri)| uri.clone());
-            let path = uri.path_and_query().map_or("/", |path| path.as_str());
-            redirect_to(&format!("//{leader}{path}"))
-        }
-    }
 }
 
 /// Lets a request through when those of its principal have a turn.
@@ -155,21 +152,6 @@ async fn operators_turn(
         return refused.into_response();
     }
     next.run(request).await
-}
-
-/// Where the leading master is, itself if it is this one.
-async fn redirect(State(api): State<Api>) -> Response {
-    let leader = match &*api.leadership.borrow() {
-        Leadership::Electing => return NotServing::refused("No leader elected").into_response(),
-        Leadership::Following { leader } => leader.to_string(),
-        Leadership::Leading(_) => api.facts.public_address(),
-    };
-    redirect_to(&format!("//{leader}"))
-}
-
-/// Clients parse this by hand: no scheme, always a port, and no body.
-fn redirect_to(location: &str) -> Response {
-    (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()
 }
 
 /// The roles a framework is in, however it says so.

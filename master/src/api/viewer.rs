@@ -157,13 +157,18 @@ impl Viewer {
 
     /// Whether they may see a framework.
     pub(crate) fn sees_framework(&self, info: &v1::FrameworkInfo) -> bool {
-        self.may(Action::ViewFramework, Some(&info.user))
+        self.sees_frameworks_of(&info.user)
+    }
+
+    /// Whether they may see the frameworks of a user.
+    pub(crate) fn sees_frameworks_of(&self, user: &str) -> bool {
+        self.may(Action::ViewFramework, Some(user))
     }
 
     /// Whether they may see the framework with this id; of one that is not known nothing is to be seen.
     pub(crate) fn sees_framework_of(&self, api: &Api, id: &FrameworkId) -> bool {
         self.acls.allow_all_of(Action::ViewFramework)
-            || api.view.user_of(id).is_some_and(|user| self.may(Action::ViewFramework, Some(&user)))
+            || api.view.user_of(id).is_some_and(|user| self.sees_frameworks_of(&user))
     }
 
     /// Whether they may see what a framework they see runs as `user`, or as its own.

@@ -104,6 +104,23 @@ impl View {
         self.operations.iter().map(|entry| state(&entry)).collect()
     }
 
+    /// The agents that have registered with this leader and are not out of contact.
+    pub(crate) fn agents(&self) -> Vec<Arc<AgentView>> {
+        let is_here = |agent: &Arc<AgentView>| match agent.condition {
+            AgentCondition::Connected | AgentCondition::Disconnected => true,
+            AgentCondition::Recovered | AgentCondition::Unreachable(_) => false,
+        };
+        let all = entries(&self.agents).into_iter().map(|entry| entry.model.clone());
+        all.filter(is_here).collect()
+    }
+
+    /// The frameworks that are not over.
+    pub(crate) fn frameworks(&self) -> Vec<Arc<FrameworkView>> {
+        let is_over = |it: &FrameworkView| matches!(it.condition, FrameworkCondition::Completed(_));
+        let all = entries(&self.frameworks).into_iter().map(|entry| entry.model.clone());
+        all.filter(|framework| !is_over(framework)).collect()
+    }
+
     /// The user of a framework.
     pub(crate) fn user_of(&self, id: &FrameworkId) -> Option<Arc<str>> {
         self.frameworks.get(id).map(|entry| entry.model.framework.user.clone())

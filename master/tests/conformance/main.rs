@@ -9,6 +9,7 @@ mod common;
 mod absence;
 mod accepting;
 mod calls;
+mod doors;
 mod endpoints;
 mod failover;
 mod flags;

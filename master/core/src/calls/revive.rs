@@ -18,5 +18,5 @@ pub(crate) fn apply(
         return;
     }
     books.end_inverse_filters(framework, roles, turn);
-    books.allocator.revive(framework, roles, turn.now.time);
+    books.revive(framework, roles, turn.now.time);
 }

@@ -35,7 +35,7 @@ pub(crate) fn apply(
     description.principal = description.principal.or(principal);
     // The order of these is part of the protocol.
     let checked = check(books, &description).and_then(|()| {
-        let wishes = Wishes::new(&description, &suppressed, constraints)?;
+        let wishes = Wishes::new(&description, &suppressed, constraints, &books.config)?;
         authorize::roles(books, &description)?;
         check_owner(books, &description)?;
         Ok(wishes)

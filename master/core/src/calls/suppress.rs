@@ -17,5 +17,5 @@ pub(crate) fn apply(
         drop_call(framework, "SUPPRESS", format!("the framework is not in role '{role}'"), turn);
         return;
     }
-    books.allocator.suppress(framework, roles);
+    books.suppress(framework, roles);
 }

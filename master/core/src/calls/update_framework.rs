@@ -28,9 +28,10 @@ pub(crate) fn apply(
             |why| Refusal::Invalid(format!("Supplied FrameworkInfo is not valid: {why}"));
         // The order of these is that of SUBSCRIBE.
         subscribe::check(books, &description).map_err(not_valid)?;
-        let wishes = Wishes::new(&description, &suppressed, constraints).map_err(|why| {
-            Refusal::Invalid(format!("'UpdateFramework' call is not valid: {why}"))
-        })?;
+        let wishes =
+            Wishes::new(&description, &suppressed, constraints, &books.config).map_err(|why| {
+                Refusal::Invalid(format!("'UpdateFramework' call is not valid: {why}"))
+            })?;
         authorize::roles(books, &description).map_err(Refusal::Forbidden)?;
         check_unchanged(&books.frameworks[id].description, &description)
             .map_err(|why| Refusal::Invalid(format!("FrameworkInfo update is not valid: {why}")))?;

@@ -4,10 +4,11 @@ use super::agents::Agent;
 use super::tasks::Task;
 use super::timers::Due;
 use super::{Books, Completed, Turn};
+use crate::config::Config;
 use crate::figures::Counts;
 use crate::io::Done;
 use crate::note::Note;
-use crate::view::{FrameworkCondition, FrameworkView, TaskKey, ViewChange};
+use crate::view::{AgentFilter, FrameworkCondition, FrameworkView, TaskKey, ViewChange};
 use allocator::{CONSTRAINTS_MAX, FrameworkWish, MinAllocatable, OfferConstraints, Pattern};
 use model::constraints::{Constraint, Constraints};
 use model::framework::Framework as Description;
@@ -18,7 +19,7 @@ use model::ids::{
 use model::registry::{FrameworkEntry, Record};
 use model::resources::Resources;
 use model::role::{Role, in_braces};
-use model::step::Timestamp;
+use model::step::{Time, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -71,11 +72,12 @@ pub(crate) struct Framework {
 /// What a framework wants to be offered, as it said when it subscribed or changed that.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wishes {
-    pub(crate) suppressed: BTreeSet<Role>,
+    /// Roles that it wants no offers for, with what it has said since.
+    suppressed: Arc<BTreeSet<Role>>,
     /// As it stated them, for those who ask.
     pub(crate) constraints: Arc<Constraints>,
     /// The same, read.
-    compiled: BTreeMap<Role, OfferConstraints>,
+    compiled: Arc<BTreeMap<Role, OfferConstraints>>,
 }
 
 impl Wishes {
@@ -85,6 +87,7 @@ impl Wishes {
         framework: &Description,
         suppressed: &BTreeSet<Arc<str>>,
         constraints: Result<Constraints, String>,
+        config: &Config,
     ) -> Result<Self, String> {
         let own: BTreeMap<&str, &Role> =
             framework.roles.iter().map(|role| (role.as_str(), role)).collect();
@@ -109,13 +112,19 @@ impl Wishes {
             if !framework.roles.contains(role) {
                 return Err(invalid(format!("the framework is not subscribed to role '{role}'")));
             }
-            let read = |one: &Constraint| one.try_map(|text| Pattern::new(text.clone()));
+            let bytes_max = config.offer_constraints_pattern_bytes_max;
+            let pattern = |text: &Arc<str>| Pattern::new(text.clone(), bytes_max);
+            let read = |one: &Constraint| one.try_map(pattern);
             let group = |group: &Vec<Constraint>| group.iter().map(read).collect();
             let read = groups.iter().map(group).collect::<Result<Vec<_>, _>>();
             let read = read.and_then(OfferConstraints::new).map_err(|bad| invalid(bad.to_string()));
             compiled.insert(role.clone(), read?);
         }
-        Ok(Self { suppressed, constraints: Arc::new(constraints), compiled })
+        Ok(Self {
+            suppressed: Arc::new(suppressed),
+            constraints: Arc::new(constraints),
+            compiled: Arc::new(compiled),
+        })
     }
 }
 
@@ -173,9 +182,9 @@ impl Framework {
     pub(crate) fn wish(&self) -> FrameworkWish {
         FrameworkWish {
             roles: self.description.roles.clone(),
-            suppressed: self.wishes.suppressed.clone(),
+            suppressed: (*self.wishes.suppressed).clone(),
             capabilities: self.description.capabilities,
-            constraints: self.wishes.compiled.clone(),
+            constraints: (*self.wishes.compiled).clone(),
             min_allocatable: self
                 .description
                 .min_allocatable
@@ -191,6 +200,8 @@ impl Framework {
             condition,
             framework: self.description.clone(),
             constraints: self.wishes.constraints.clone(),
+            filter: AgentFilter(self.wishes.compiled.clone()),
+            suppressed: self.wishes.suppressed.clone(),
             registered_at: self.registered_at,
             reregistered_at: self.reregistered_at,
             used: self.used.clone(),
@@ -215,6 +226,25 @@ impl Books {
         let has_executor = |agent: &&Agent| agent.executors.keys().any(|(of, _)| of == framework);
         let executors = self.agents.values().filter(has_executor).map(|agent| &agent.id);
         tasks.chain(executors).cloned().collect()
+    }
+
+    /// A framework wants no offers for these of its roles, or, if there are none, for all.
+    pub(crate) fn suppress(&mut self, id: &FrameworkId, roles: &BTreeSet<Role>) {
+        self.allocator.suppress(id, roles);
+        let Some(framework) = self.frameworks.get_mut(id) else { return };
+        let named = if roles.is_empty() { &framework.description.roles } else { roles };
+        Arc::make_mut(&mut framework.wishes.suppressed).extend(named.iter().cloned());
+        self.unpublished.framework(id);
+    }
+
+    /// A framework wants offers for these of its roles, or, if there are none, for all, also of what it
+    /// has declined.
+    pub(crate) fn revive(&mut self, id: &FrameworkId, roles: &BTreeSet<Role>, now: Time) {
+        self.allocator.revive(id, roles, now);
+        let Some(framework) = self.frameworks.get_mut(id) else { return };
+        let stays = |role: &Role| !roles.is_empty() && !roles.contains(role);
+        Arc::make_mut(&mut framework.wishes.suppressed).retain(stays);
+        self.unpublished.framework(id);
     }
 
     /// Puts a framework in the books that is known from the registry or an agent, and gives it time

@@ -36,7 +36,7 @@ pub(crate) fn take_amounts(by_role: &mut BTreeMap<Role, Resources>, role: &Role,
 }
 
 /// What the allocator is to know of an agent beside its resources.
-fn facts(description: &AgentDescription) -> AgentFacts {
+pub(crate) fn facts(description: &AgentDescription) -> AgentFacts {
     let lacks = |capability| !description.capabilities.contains(&capability);
     AgentFacts {
         hostname: description.hostname.clone(),
