@@ -174,6 +174,7 @@ async fn tasks_out_of_contact_are_told_at_once_and_again_when_they_are_back() {
         for framework in state["frameworks"].as_array().expect("a list") {
             assert_eq!(framework["unreachable_tasks"][0]["state"], "TASK_UNREACHABLE");
         }
+        assert_name_is_taken(&master, &mut both).await;
 
         let agent = FakeAgent::reregistered(master.address(), back).await;
         assert_eq!(agent.id, id);
@@ -183,7 +184,9 @@ async fn tasks_out_of_contact_are_told_at_once_and_again_when_they_are_back() {
             assert_eq!(status["reason"], "REASON_AGENT_REREGISTERED");
             assert!(status["uuid"].is_null(), "nobody waits for a confirmation: {status}");
         }
-        // That it was away was no removal.
+        // That it was away was no removal; only the other one came and went.
+        watch.event("AGENT_ADDED").await;
+        watch.event("AGENT_REMOVED").await;
         for _ in 0..2 {
             watch.event("TASK_ADDED").await;
         }
@@ -194,6 +197,23 @@ async fn tasks_out_of_contact_are_told_at_once_and_again_when_they_are_back() {
         assert_eq!(added["agent"]["agent_info"]["id"]["value"], id.as_str());
         agent.say(&FromAgent::Unregister).await;
         end(both).await;
+    }
+}
+
+/// A task that is out of contact may come back, so that no other may have its id.
+async fn assert_name_is_taken(master: &Alone, both: &mut [Scheduler; 2]) {
+    let other = FakeAgent::registered_on(master.address(), None, 5_052).await;
+    for scheduler in both.iter_mut() {
+        let offer = scheduler.offer_of(&other.id).await;
+        launch_only(scheduler, &offer, task("t", &other.id)).await;
+        let status = scheduler.update().await;
+        assert_eq!(status["state"], "TASK_ERROR");
+        assert_eq!(status["reason"], "REASON_TASK_INVALID");
+        assert_eq!(status["message"], "Task reuses the ID of an unreachable task: t");
+    }
+    other.say(&FromAgent::Unregister).await;
+    for scheduler in both {
+        scheduler.event("FAILURE").await;
     }
 }
 

@@ -106,6 +106,7 @@ fn of_resources() -> Vec<Spoilt> {
     let set = json!([{"name": "s", "type": "SET", "set": {"item": ["a", "a"]}}]);
     let disk = json!({"persistence": {"id": "p"}, "volume": {"container_path": "p", "mode": "RW"}});
     let of_everybody = with(cpus(1.0), "reservation", json!({}));
+    let of = |role: &str, it: Value| with(it, "allocation_info", json!({"role": role}));
     vec![
         ("resources", json!([]), "Task uses no resources"),
         (
@@ -116,7 +117,24 @@ fn of_resources() -> Vec<Spoilt> {
         (
             "resources",
             json!([cpus(-1.0)]),
-            "Task uses invalid resources: Invalid scalar resource: value",
+            "Task uses invalid resources: Invalid scalar resource: value <= 0",
+        ),
+        // What is told to be nothing is nothing, and what is rounded to it is a mistake.
+        ("resources", json!([cpus(0.0)]), "Task uses no resources"),
+        (
+            "resources",
+            json!([cpus(0.0001)]),
+            "Task uses invalid resources: Invalid scalar resource: value <= 0",
+        ),
+        (
+            "resources",
+            json!([of("a", cpus(0.1)), of("b", amount("mem", 32.0))]),
+            "Invalid task resources: The resources have multiple allocation roles ('a' and 'b')",
+        ),
+        (
+            "resources",
+            json!([of("a", cpus(0.1))]),
+            "The resources are allocated to role 'a', but were offered for role 'web'",
         ),
         (
             "resources",
@@ -263,7 +281,7 @@ fn of_an_executor() -> Vec<Spoilt> {
         (
             "resources",
             json!([amount("cpus", -1.0)]),
-            "Executor uses invalid resources: Invalid scalar resource: value",
+            "Executor uses invalid resources: Invalid scalar resource: value <= 0",
         ),
         ("resources", json!([shared]), "Executor resources must not include shared resources"),
         ("resources", json!([amount("cpus", 64.0)]), "Resources "),
@@ -367,6 +385,11 @@ fn of_a_groups_task() -> Vec<Spoilt> {
         ("executor", other, "Task 'bad' is invalid: "),
         ("container", docker(json!({"image": "i"})), "Task 'bad' is invalid: Docker ContainerInfo"),
         (
+            "container",
+            json!({"type": "MESOS", "linux_info": {"share_cgroups": false}}),
+            "'share_cgroups' must be the same for all tasks of executor e",
+        ),
+        (
             "limits",
             json!({"mem": {"value": 64.0}}),
             "Task 'bad' is invalid: Limits can only be set",
@@ -419,6 +442,12 @@ async fn one_mistake_in_a_group_is_told_of_all_of_its_tasks() {
         for (name, value, why) in of_a_groups_task() {
             groups.push((default_executor(), with(bad.clone(), name, value), why.to_owned()));
         }
+        // What is probed from the executor's network must be in it.
+        let networks = json!({"type": "MESOS", "network_infos": [{"name": "net"}]});
+        let probed = json!({"type": "TCP", "tcp": {"port": 1}});
+        let apart = with(with(bad.clone(), "container", networks), "health_check", probed);
+        let why = "Task 'bad' is invalid: HTTP and TCP health checks are not supported";
+        groups.push((default_executor(), apart, why.to_owned()));
         for (executor, bad, why) in groups {
             let offer = scheduler.offer_of(&agent.id).await;
             scheduler.accept(&[offer], group(&executor, &[good.clone(), bad.clone()])).await;

@@ -17,6 +17,7 @@ mod invalid_tasks;
 mod inverse_offers;
 mod logging;
 mod offers;
+mod operation_questions;
 mod operator_events;
 mod operator_texts;
 mod permissions;

@@ -7,13 +7,15 @@ use master::{Authentication, Options};
 use serde_json::{Value, json};
 use transport::auth::{Credential, Credentials};
 
-use crate::common::{Alone, FakeAgent, Operator};
-use crate::words::BOTH;
+use crate::common::{Alone, FakeAgent, Operator, Scheduler};
+use crate::words::{BOTH, amount, framework, launch, task, with};
 
 /// `ops` may do all of this, and `eve`, who has proved to be herself, nothing.
 const ACLS: &str = r#"{
     "permissive": false,
     "register_agents": [{"principals": {"type": "ANY"}, "agents": {"type": "ANY"}}],
+    "register_frameworks": [{"principals": {"values": ["ops"]}, "roles": {"values": ["web"]}}],
+    "run_tasks": [{"principals": {"values": ["ops"]}, "users": {"values": ["nobody"]}}],
     "update_weights": [{"principals": {"values": ["ops"]}, "roles": {"values": ["web"]}}],
     "update_quotas": [{"principals": {"values": ["ops"]}, "roles": {"values": ["web"]}}],
     "update_quota_configs": [{"principals": {"values": ["ops"]}, "roles": {"values": ["web"]}}],
@@ -39,6 +41,7 @@ fn named(name: &str) -> Credential {
 async fn ruled() -> Alone {
     let authentication = Authentication {
         credentials: Some(Arc::new(Credentials::new(["ops", "eve"].map(named)))),
+        frameworks: true,
         readonly: true,
         readwrite: true,
         ..Authentication::default()
@@ -139,5 +142,55 @@ async fn endpoints_of_old_tools_are_for_those_who_may_as_well() {
         let why = format!("Not authorized to {what} as principal 'eve'");
         assert_eq!(ask("eve").await, (403, why), "{method} {path}");
         assert_eq!(ask("ops").await.0, 200, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn tasks_run_only_as_users_that_their_framework_was_given() {
+    let master = ruled().await;
+    let mut agent = FakeAgent::registered(master.address()).await;
+    for encoding in BOTH {
+        for (who, info, why) in [
+            ("eve", framework(), "register a framework in role 'web'"),
+            ("ops", with(framework(), "role", json!("db")), "register a framework in role 'db'"),
+        ] {
+            let subscribe = json!({"framework_info": info});
+            let refused =
+                Scheduler::subscribed_by(&master, encoding, &subscribe, Some(named(who))).await;
+            let told = refused.err().expect("refused");
+            assert_eq!(told, format!("Not authorized to {why} as principal '{who}'"));
+        }
+        let ops = Some(named("ops"));
+        let mut scheduler = Scheduler::subscribed(&master, encoding, &framework(), ops).await;
+        let as_root = |id: &str| {
+            with(task(id, &agent.id), "command", json!({"value": "true", "user": "root"}))
+        };
+        let resources = [amount("cpus", 0.1), amount("mem", 32.0), amount("disk", 10.0)];
+        let executor =
+            json!({"executor_id": {"value": "e"}, "type": "DEFAULT", "resources": resources});
+        let tasks = [as_root("in-group"), task("beside", &agent.id)];
+        let body = json!({"executor": executor, "task_group": {"tasks": tasks}});
+        let group = json!({"type": "LAUNCH_GROUP", "launch_group": body});
+        let mut operations = launch(&[as_root("alone"), task("good", &agent.id)]);
+        operations.as_array_mut().expect("a list").push(group);
+        let offer = scheduler.offer_of(&agent.id).await;
+        scheduler.accept(&[offer], operations).await;
+        for (id, reason) in [
+            ("alone", "REASON_TASK_UNAUTHORIZED"),
+            ("in-group", "REASON_TASK_GROUP_UNAUTHORIZED"),
+            ("beside", "REASON_TASK_GROUP_UNAUTHORIZED"),
+        ] {
+            let status = scheduler.update().await;
+            assert_eq!(status["task_id"]["value"], id);
+            assert_eq!(
+                (&status["state"], &status["reason"]),
+                (&json!("TASK_ERROR"), &json!(reason))
+            );
+            let why = "Not authorized to run tasks as user 'root' as principal 'ops'";
+            assert_eq!(status["message"], why);
+        }
+        assert_eq!(agent.launched().await.tasks[0].id.as_str(), "good");
+        scheduler.call(json!({"type": "TEARDOWN"})).await;
+        agent.hear().await.expect("it is told to end it");
     }
 }
