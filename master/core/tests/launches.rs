@@ -2,13 +2,14 @@
 
 mod world;
 
-use model::call::Operation;
-use model::framework::Capabilities;
+use master_core::Done;
+use model::call::{Accept, Call, Operation, Subscribe};
+use model::framework::{Capabilities, Framework};
 use model::ids::ExecutorId;
 use model::payload::Payload;
 use model::role::Role;
 use model::task::{ExecutorSpec, InvalidTask, Needs, RunsBy, TaskSpec, TaskState};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use world::operations::{accept, parse, reserve, reserved, watched};
 use world::{World, task};
@@ -132,6 +133,60 @@ fn resources_of_offers_for_another_role_are_not_these() {
     assert_eq!(refusals(&mut world, launch), [""; 0]);
     refusals(&mut world, operation("web"));
     assert_eq!(world.told("a"), ["launch t", "apply RESERVE"]);
+}
+
+/// Has `f` launch a task on what `say` makes of its offers of agents `a` and `b`, which is refused as it says.
+fn refuse_offers(world: &mut World, say: impl Fn(&str, &str) -> (Vec<String>, String)) {
+    // What was given back is offered again under another name.
+    world.settle();
+    let offers = std::mem::take(&mut world.frameworks.get_mut("f").expect("there").offers);
+    let [a, b] = ["a", "b"].map(|name| {
+        let agent = world.id(name);
+        let offer = offers.values().find(|offer| offer.agent == agent);
+        offer.expect("it is offered").id.to_string()
+    });
+    let (offers, why) = say(&a, &b);
+    let operations = vec![Operation::Launch(vec![Ok(task("t", &world.id("a")))])];
+    let offers = offers.iter().map(|id| id.as_str().into()).collect();
+    world.call("f", Call::Accept(Accept { offers, operations, refuse_for: Duration::ZERO }));
+    let update = world.frameworks["f"].updates.last().expect("it is told");
+    let message = update.message.as_deref().expect("it says why");
+    assert_eq!(message, format!("Task launched with invalid offers: Offer {why}"));
+}
+
+#[test]
+fn what_is_wrong_with_offers_is_told_by_kind_and_not_one_by_one() {
+    let mut world = World::new();
+    let many = Capabilities { multi_role: true, ..aware() };
+    // What is offered of the first agent is for one role, of the second for the other.
+    world.agent("a");
+    world.framework_in("f", "web", many);
+    world.settle();
+    let suppressed = ["web".into()].into();
+    let roles: BTreeSet<Role> = [role("dev"), role("web")].into();
+    let id = Some(world.frameworks["f"].id.clone());
+    let framework = Framework { id, roles, ..world.frameworks["f"].description.clone() };
+    let update = Subscribe { framework, suppressed, constraints: Ok(BTreeMap::new()) };
+    assert_eq!(world.ask("f", Call::UpdateFramework(Box::new(Ok(update)))), Some(Ok(Done::Ok)));
+    world.agent("b");
+    world.settle();
+    let all = |ids: &[&str]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+    refuse_offers(&mut world, |a, b| {
+        let why = format!("{b} is for role dev, but offer {a} for role web; accept them apart");
+        (all(&[a, b]), why)
+    });
+    refuse_offers(&mut world, |a, b| (all(&["gone", a, b, a]), format!("{a} is listed twice")));
+    refuse_offers(&mut world, |a, b| (all(&[a, b, "gone"]), "gone is no longer valid".to_owned()));
+}
+
+#[test]
+fn revocable_and_other_resources_of_one_name_are_not_mixed() {
+    let mut world = offered();
+    let revocable = parse("cpus:0.1").with_kinds(|kind| kind.is_revocable = true);
+    let own = ExecutorSpec { resources: revocable, is_default: false, ..executor("e") };
+    let launch = Operation::Launch(vec![Ok(on(&world, "t", &own))]);
+    let why = "Task with its executor mixes revocable and non-revocable cpus";
+    assert_eq!(refusals(&mut world, launch), [why]);
 }
 
 #[test]

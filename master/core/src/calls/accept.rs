@@ -114,41 +114,37 @@ fn give_back(
     books.allocator.give_back(&framework, &role, &agent, &made, None, now);
 }
 
-/// Whether the offers may be used together; the text says why not.
+/// Whether the offers may be used together; the text says why not. What can be wrong with all of them is
+/// looked at in turn, which is part of the protocol.
 fn check(
     books: &Books,
     framework: &FrameworkId,
     offers: &[Arc<str>],
 ) -> Result<BTreeSet<OfferId>, String> {
-    let mut ids = BTreeSet::new();
-    let mut first: Option<&Offer> = None;
-    if offers.is_empty() {
-        return Err("No offers specified".to_owned());
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = offers.iter().find(|given| !seen.insert(*given)) {
+        return Err(format!("Offer {twice} is listed twice"));
     }
-    for given in offers {
-        let id = OfferId::new(given.clone()).ok();
-        if id.as_ref().is_some_and(|id| ids.contains(id)) {
-            return Err(format!("Offer {given} is listed twice"));
-        }
-        let offer = id.and_then(|id| books.offers.get(&id));
+    let known = |given: &Arc<str>| {
+        let offer = OfferId::new(given.clone()).ok().and_then(|id| books.offers.get(&id));
         let offer = offer.filter(|offer| offer.framework == *framework);
-        let offer = offer.ok_or_else(|| format!("Offer {given} is no longer valid"))?;
-        let first = *first.get_or_insert(offer);
-        if offer.agent != first.agent {
-            return Err(format!(
-                "Offer {given} is of agent {}, but offer {} of agent {}; accept them apart",
-                offer.agent, first.id, first.agent
-            ));
-        }
-        if offer.role != first.role {
-            return Err(format!(
-                "Offer {given} is for role {}, but offer {} for role {}; accept them apart",
-                offer.role, first.id, first.role
-            ));
-        }
-        ids.insert(offer.id.clone());
+        offer.ok_or_else(|| format!("Offer {given} is no longer valid"))
+    };
+    let all = offers.iter().map(known).collect::<Result<Vec<&Arc<Offer>>, _>>()?;
+    let Some(first) = all.first() else { return Err("No offers specified".to_owned()) };
+    if let Some(other) = all.iter().find(|other| other.role != first.role) {
+        return Err(format!(
+            "Offer {} is for role {}, but offer {} for role {}; accept them apart",
+            other.id, other.role, first.id, first.role
+        ));
     }
-    Ok(ids)
+    if let Some(other) = all.iter().find(|other| other.agent != first.agent) {
+        return Err(format!(
+            "Offer {} is of agent {}, but offer {} of agent {}; accept them apart",
+            other.id, other.agent, first.id, first.agent
+        ));
+    }
+    Ok(all.into_iter().map(|offer| offer.id.clone()).collect())
 }
 
 /// Closes the offers and puts what they held together.

@@ -92,7 +92,9 @@ fn check_single(books: &Books, accepted: &Accepted, task: &TaskSpec) -> Result<(
             return Err("The DEFAULT executor takes tasks by LAUNCH_GROUP only".to_owned());
         }
         RunsBy::Executor(executor) => {
-            if check_executor(books, accepted, executor)? {
+            let starts = check_executor(books, accepted, executor)?;
+            check_not_mixed("Task with its executor", &total.plus(&executor.resources))?;
+            if starts {
                 add_apart(&mut total, &executor.resources)?;
             }
         }
@@ -248,7 +250,9 @@ fn check_group(
     if executor.resources.scalar("disk").is_nothing() {
         return Err("Executor needs some disk".to_owned());
     }
-    if check_executor(books, accepted, &executor)? {
+    let starts = check_executor(books, accepted, &executor)?;
+    check_not_mixed("Task group with its executor", &total.plus(&executor.resources))?;
+    if starts {
         add_apart(&mut total, &executor.resources)?;
     }
     check_fits(&total, accepted)?;
