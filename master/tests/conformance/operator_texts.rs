@@ -21,9 +21,10 @@ async fn a_quota_that_cannot_be_is_refused_with_the_reason() {
         Scheduler::subscribed(&master, BOTH[0], &with(framework(), "role", json!("busy")), None)
             .await;
     let offer = user.offer_of(&agent.id).await;
+    // What is offered counts as well.
+    user.call(json!({"type": "SUPPRESS"})).await;
     user.accept(&[offer], launch(&[task("t", &agent.id)])).await;
     agent.launched().await;
-    user.call(json!({"type": "SUPPRESS"})).await;
     operators(&master, async |operator| {
         let web = |name: &str, value: Value| limits("web", name, value);
         let must = "must be a number from 0 on";
