@@ -3,7 +3,7 @@
 use crate::agent::{Agent, Link, Phase};
 use crate::due::Due;
 use crate::input::Exit;
-use crate::output::{Change, Event, ExecutorEvent, Output};
+use crate::output::{Change, Event, ExecutorEvent, Output, Stage};
 use crate::record::{Key, Record};
 use crate::state::{End, ExecutorState};
 use crate::updates;
@@ -38,6 +38,7 @@ pub(crate) fn shut_down(
     }
     let at = now.time + grace;
     it.state = ExecutorState::Ending { force_at: Some(at) };
+    out.push(Output::stage(framework, executor, Stage::Terminating));
     agent.due.insert((at, Due::Executor(framework.clone(), executor.clone())));
 }
 
@@ -80,6 +81,7 @@ pub(crate) fn destroy(
         return;
     }
     it.state = ExecutorState::Ending { force_at: None };
+    out.push(Output::stage(framework, executor, Stage::Terminating));
     out.push(Output::DestroyContainer { container: it.container.clone() });
 }
 

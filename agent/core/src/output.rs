@@ -91,6 +91,12 @@ pub enum Output {
 }
 
 impl Output {
+    /// An executor has got on with its life.
+    pub(crate) fn stage(framework: &FrameworkId, executor: &ExecutorId, stage: Stage) -> Self {
+        let (framework, executor) = (framework.clone(), executor.clone());
+        Self::View(Change::ExecutorStage { framework, executor, stage })
+    }
+
     /// What is to be written, and what else is to be done, each in its order.
     pub fn split(all: Vec<Self>) -> (Vec<Record>, Vec<Self>) {
         let (mut records, mut rest) = (Vec::new(), Vec::new());
@@ -227,6 +233,8 @@ pub enum Event {
         status: Option<i32>,
         reason: Option<Reason>,
     },
+    /// A message between scheduler and executor was passed on.
+    MessageRelayed { framework: FrameworkId, executor: ExecutorId },
     /// A message between scheduler and executor was lost, which is allowed.
     MessageDropped { framework: FrameworkId, executor: ExecutorId },
     /// A kill for what is not here.
@@ -242,6 +250,18 @@ pub enum Event {
     OperationRepeated { operation: OperationUuid },
     /// The agent ends all it runs and goes away.
     Ending { why: String },
+}
+
+/// Where an executor is in its life.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Stage {
+    /// It has not subscribed yet.
+    #[default]
+    Registering,
+    /// It has subscribed.
+    Running,
+    /// It is to end.
+    Terminating,
 }
 
 /// What has changed in what can be read of an agent.
@@ -265,6 +285,8 @@ pub enum Change {
         container: ContainerId,
         is_command: bool,
     },
+    /// An executor has got on with its life. A new one is registering.
+    ExecutorStage { framework: FrameworkId, executor: ExecutorId, stage: Stage },
     /// An executor is over.
     ExecutorOver { framework: FrameworkId, executor: ExecutorId },
     /// A task is new.

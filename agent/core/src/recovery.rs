@@ -4,7 +4,7 @@ use crate::agent::{Agent, Phase};
 use crate::executors;
 use crate::input::{Exit, Recovered};
 use crate::operations;
-use crate::output::{Change, Event, Output};
+use crate::output::{Change, Event, Output, Stage};
 use crate::record::{DoomedVolumes, ExecutorRecord, Key, Record, TaskRecord, UpdatesRecord};
 use crate::state::{End, Executor, ExecutorState, FrameworkState, Task, id_of};
 use crate::updates::{self, Line};
@@ -193,6 +193,9 @@ fn put_executor(agent: &mut Agent, record: ExecutorRecord, out: &mut Vec<Output>
         is_command: record.is_command,
     }));
     let executor = record.spec.id.clone();
+    if record.has_subscribed {
+        out.push(Output::stage(&record.framework, &executor, Stage::Running));
+    }
     agent.containers.insert(record.container.clone(), (record.framework, executor.clone()));
     let (has_subscribed, first) = (record.has_subscribed, ExecutorState::Registering { by: None });
     state.executors.insert(

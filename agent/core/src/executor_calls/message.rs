@@ -22,8 +22,10 @@ pub(crate) fn apply(
     }
     match (&agent.link, &agent.id) {
         (Link::Registered { .. }, Some(id)) => {
-            let message = Message { agent: id.clone(), executor, data };
-            out.push(Output::ToMaster(FromAgent::Message { framework, message }));
+            let message = Message { agent: id.clone(), executor: executor.clone(), data };
+            let message = FromAgent::Message { framework: framework.clone(), message };
+            out.push(Output::ToMaster(message));
+            out.push(Output::Note(Event::MessageRelayed { framework, executor }));
         }
         (Link::Registered { .. } | Link::Down | Link::Asking { .. }, _) => {
             out.push(Output::Note(Event::MessageDropped { framework, executor }));

@@ -4,7 +4,7 @@ use crate::agent::{Agent, Phase};
 use crate::executor_calls::update;
 use crate::input::Subscribe;
 use crate::master_messages::launch;
-use crate::output::{Event, ExecutorEvent, Output, Refusal, Subscribed};
+use crate::output::{Event, ExecutorEvent, Output, Refusal, Stage, Subscribed};
 use crate::record::{ExecutorRecord, Record};
 use crate::recovery;
 use crate::state::{End, ExecutorState, KillAsked};
@@ -36,6 +36,7 @@ pub(crate) fn apply(agent: &mut Agent, call: Subscribe, now: Now, out: &mut Vec<
         return;
     }
     it.state = ExecutorState::Running;
+    out.push(Output::stage(framework, executor, Stage::Running));
     if !it.has_subscribed {
         it.has_subscribed = true;
         out.push(Output::Append(Record::Executor(ExecutorRecord {

@@ -21,6 +21,8 @@ pub(crate) fn apply(
     if let Some(connection) = connection {
         let event = ExecutorEvent::Message(message.data);
         out.push(Output::ToExecutor { connection, event });
+        let executor = message.executor;
+        out.push(Output::Note(Event::MessageRelayed { framework, executor }));
     } else {
         let executor = message.executor;
         out.push(Output::Note(Event::MessageDropped { framework, executor }));
