@@ -14,11 +14,11 @@ use parking_lot::RwLock;
 use proto::mesos::v1::AgentInfo;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use transport::metrics::Table;
 
 use crate::containers::Containers;
 use crate::handle::Handle;
 use crate::link::Link;
+use crate::meters::{Count, Meters};
 use crate::mirror::Mirror;
 use crate::persistent_volumes;
 use crate::secrets::Secrets;
@@ -41,7 +41,7 @@ pub(crate) struct Shell {
     pub(crate) link: Link,
     pub(crate) containers: Arc<dyn Containers>,
     pub(crate) mirror: Arc<RwLock<Mirror>>,
-    pub(crate) metrics: Table,
+    pub(crate) meters: Arc<Meters>,
     /// How the agent describes itself to executors; the id is filled in.
     pub(crate) info: AgentInfo,
     /// What the built-in executors are given in the place of names.
@@ -193,6 +193,7 @@ impl Shell {
 
     fn launch(&self, launch: agent_core::output::ContainerLaunch) {
         let (containers, handle) = (self.containers.clone(), self.handle.clone());
+        let meters = self.meters.clone();
         tokio::spawn(async move {
             let container = launch.container.clone();
             match containers.launch(launch).await {
@@ -201,15 +202,17 @@ impl Shell {
                     watch(containers, handle, container).await;
                 }
                 Err(why) => {
+                    meters.count(Count::ContainerLaunchErrors);
                     handle.send(Input::LaunchFailed { container, why }).await;
                 }
             }
         });
     }
 
-    /// One line in the log and one counter for what has happened.
+    /// Logs and counts what has happened.
     fn note(&self, event: &Event) {
-        note(&self.metrics, event);
+        self.meters.note(event);
+        log(event);
         if let Event::ExecutorEnded { container, .. } = event {
             let (containers, container) = (self.containers.clone(), container.clone());
             tokio::spawn(async move { containers.forget(container).await });
@@ -223,23 +226,19 @@ pub(crate) async fn watch(containers: Arc<dyn Containers>, handle: Handle, conta
     handle.send(Input::Exited { container, exit }).await;
 }
 
-fn note(metrics: &Table, event: &Event) {
+/// Writes one line to the log.
+fn log(event: &Event) {
     match event {
         Event::RecoveryFinished { executors, tasks } => {
             tracing::info!(executors, tasks, "recovery finished");
         }
         Event::Registered { agent, term } => {
-            metrics.count("slave/registrations");
-            metrics.gauge("slave/registered").set(1.0);
             tracing::info!(%agent, term = term.0, "registered");
         }
         Event::Reregistered { agent, term } => {
-            metrics.count("slave/reregistrations");
-            metrics.gauge("slave/registered").set(1.0);
             tracing::info!(%agent, term = term.0, "reregistered");
         }
         Event::Disconnected => {
-            metrics.gauge("slave/registered").set(0.0);
             tracing::info!("the master is out of contact; tasks go on");
         }
         Event::PingTimedOut => tracing::warn!("the master does not ping any more"),
@@ -247,23 +246,16 @@ fn note(metrics: &Table, event: &Event) {
             tracing::warn!(term = term.0, seen = seen.0, "a deposed master was not obeyed");
         }
         Event::TaskAccepted { framework, task } => {
-            metrics.count("slave/tasks_accepted");
             tracing::info!(%framework, %task, "task accepted");
         }
         Event::TaskDropped { framework, task, reason } => {
             tracing::warn!(%framework, %task, reason = reason.name(), "task dropped");
         }
         Event::TaskReported { framework, task, state, reason } => {
-            metrics.count("slave/valid_status_updates");
-            let counted = state.name().trim_start_matches("TASK_").to_lowercase();
-            if state.is_terminal() {
-                metrics.count(&format!("slave/tasks_{counted}"));
-            }
             let reason = reason.map_or("", model::task::Reason::name);
             tracing::info!(%framework, %task, state = state.name(), reason, "task reported");
         }
         Event::UpdateIgnored { framework, task, state } => {
-            metrics.count("slave/invalid_status_updates");
             tracing::warn!(%framework, %task, state = state.name(), "a report after the end was ignored");
         }
         Event::UpdateRepeated { framework, task } => {
@@ -279,12 +271,13 @@ fn note(metrics: &Table, event: &Event) {
             tracing::warn!(%framework, %executor, "executor did not subscribe in time");
         }
         Event::ExecutorEnded { framework, executor, container, status, reason } => {
-            metrics.count("slave/executors_terminated");
             let reason = reason.map_or("", model::task::Reason::name);
             tracing::info!(%framework, %executor, %container, status, reason, "executor ended");
         }
+        Event::MessageRelayed { framework, executor } => {
+            tracing::trace!(%framework, %executor, "message passed on");
+        }
         Event::MessageDropped { framework, executor } => {
-            metrics.count("slave/invalid_framework_messages");
             tracing::debug!(%framework, %executor, "message dropped");
         }
         Event::KillIgnored { framework, task } => {
@@ -293,10 +286,8 @@ fn note(metrics: &Table, event: &Event) {
         Event::OperationReported { operation, kind, state, why } => {
             let why = why.as_deref().unwrap_or_default();
             if *state == OperationState::Finished {
-                metrics.count("slave/operations_finished");
                 tracing::info!(%operation, kind, "operation done");
             } else {
-                metrics.count("slave/operations_dropped");
                 tracing::warn!(%operation, kind, state = state.name(), why, "operation not done");
             }
         }

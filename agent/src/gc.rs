@@ -11,6 +11,7 @@ use model::ids::ContainerId;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::meters::Meters;
 use crate::real::Real;
 use crate::sandbox::LATEST;
 
@@ -26,11 +27,19 @@ pub(crate) struct Rules {
 }
 
 /// Removes what is too old, again and again.
-pub(crate) async fn run(real: Arc<Real>, work_dir: PathBuf, rules: Rules, stop: CancellationToken) {
+pub(crate) async fn run(
+    real: Arc<Real>,
+    work_dir: PathBuf,
+    rules: Rules,
+    meters: Arc<Meters>,
+    stop: CancellationToken,
+) {
     loop {
         let (real, work_dir) = (Arc::clone(&real), work_dir.clone());
+        let told = Arc::clone(&meters);
         let collected = tokio::task::spawn_blocking(move || {
             let age_max = age_max(rules, used_milli(&work_dir)?);
+            told.sandboxes_are_kept_for(age_max);
             let in_use = |container: &ContainerId| real.in_use(container);
             Ok::<_, io::Error>(collect(
                 &work_dir,
@@ -41,10 +50,13 @@ pub(crate) async fn run(real: Arc<Real>, work_dir: PathBuf, rules: Rules, stop: 
             ))
         });
         match collected.await.expect("it does not panic") {
-            Ok(removed) if !removed.is_empty() => {
-                tracing::info!(count = removed.len(), "removed sandboxes of runs that are over");
+            Ok(Collected { removed, failed, kept }) => {
+                meters.sandboxes_were_looked_at(removed.len(), failed, kept);
+                if !removed.is_empty() {
+                    let count = removed.len();
+                    tracing::info!(count, "removed sandboxes of runs that are over");
+                }
             }
-            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "cannot see how full the disk is"),
         }
         tokio::select! {
@@ -67,50 +79,62 @@ pub(crate) fn used_milli(at: &Path) -> io::Result<u64> {
     Ok(1_000_u64.saturating_sub(u64::try_from(free).unwrap_or(1_000)))
 }
 
+/// What came of a look.
+#[derive(Debug, Default)]
+struct Collected {
+    removed: Vec<PathBuf>,
+    /// How many could not be removed.
+    failed: usize,
+    /// How many are of runs that are over and not old enough.
+    kept: usize,
+}
+
 /// Removes the sandboxes whose run has been over for `age_max`, and directories that are empty then.
-/// Gives those that were removed. `making` is held by whoever makes sandboxes. Blocks.
+/// `making` is held by whoever makes sandboxes. Blocks.
 fn collect(
     work_dir: &Path,
     age_max: Duration,
     now: SystemTime,
     in_use: &dyn Fn(&ContainerId) -> bool,
     making: &Mutex<()>,
-) -> Vec<PathBuf> {
-    let mut removed = Vec::new();
+) -> Collected {
+    let mut collected = Collected::default();
     for agent in directories(&work_dir.join("slaves")) {
         for framework in directories(&agent.join("frameworks")) {
             for executor in directories(&framework.join("executors")) {
                 let runs = executor.join("runs");
                 for run in directories(&runs) {
-                    if is_over(&run, age_max, now, in_use) && remove(&run) {
-                        removed.push(run);
+                    match is_old(&run, age_max, now, in_use) {
+                        None => {}
+                        Some(false) => collected.kept += 1,
+                        Some(true) if remove(&run) => collected.removed.push(run),
+                        Some(true) => collected.failed += 1,
                     }
                 }
                 clear_executor(&runs, making);
             }
         }
     }
-    removed
+    collected
 }
 
-/// Whether nothing runs there any more, and has not for `age_max`.
-fn is_over(
+/// Whether nothing has run there for `age_max`; absent if something does, or may.
+fn is_old(
     run: &Path,
     age_max: Duration,
     now: SystemTime,
     in_use: &dyn Fn(&ContainerId) -> bool,
-) -> bool {
+) -> Option<bool> {
     use std::os::unix::fs::MetadataExt;
-    let name = run.file_name().and_then(|name| name.to_str());
-    let Some(container) = name.and_then(|name| ContainerId::new(name).ok()) else { return false };
+    let container = ContainerId::new(run.file_name()?.to_str()?).ok()?;
     if in_use(&container) {
-        return false;
+        return None;
     }
     // When the directory itself was changed last, which is at the run's end: unlike the time of its
     // content, its owner cannot set that.
-    let changed = fs::metadata(run).ok().and_then(|it| u64::try_from(it.ctime()).ok());
-    let changed = changed.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-    changed.is_some_and(|changed| now.duration_since(changed).is_ok_and(|age| age >= age_max))
+    let seconds = u64::try_from(fs::metadata(run).ok()?.ctime()).ok()?;
+    let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    Some(now.duration_since(changed).is_ok_and(|age| age >= age_max))
 }
 
 fn remove(run: &Path) -> bool {
@@ -183,18 +207,20 @@ mod tests {
         let making = Mutex::default();
         let collect = |now, running: &str| {
             let in_use = |container: &ContainerId| container.as_str() == running;
-            let mut removed = collect(at, 7 * DAY, now, &in_use, &making);
+            let Collected { mut removed, failed, kept } =
+                collect(at, 7 * DAY, now, &in_use, &making);
             removed.sort();
-            removed
+            assert_eq!(failed, 0);
+            (removed, kept)
         };
-        assert_eq!(collect(later(6), "c2"), Vec::<PathBuf>::new());
-        assert_eq!(collect(later(8), "c2"), [first.clone(), other]);
+        assert_eq!(collect(later(6), "c2"), (Vec::new(), 2));
+        assert_eq!(collect(later(8), "c2"), (vec![first.clone(), other], 0));
         assert!(!first.exists() && second.join("stdout").exists());
         assert!(!run("e2", "c3").runs(at).exists(), "nothing is left of an executor without runs");
         assert!(run("e1", "c2").latest(at).exists());
         // A clock that was set back makes nothing old.
-        assert_eq!(collect(SystemTime::UNIX_EPOCH, ""), Vec::<PathBuf>::new());
-        assert_eq!(collect(later(8), ""), [second]);
+        assert_eq!(collect(SystemTime::UNIX_EPOCH, ""), (Vec::new(), 1));
+        assert_eq!(collect(later(8), ""), (vec![second], 0));
         assert_eq!(directories(&at.join("slaves")), Vec::<PathBuf>::new());
     }
 }

@@ -15,6 +15,7 @@ pub mod images;
 pub mod launcher;
 mod limits;
 mod link;
+mod meters;
 mod mirror;
 mod nested;
 mod options;

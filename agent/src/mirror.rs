@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use agent_core::output::Change;
+use agent_core::output::{Change, Stage};
 use model::framework::Framework;
 use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, OperationUuid, TaskId};
 use model::link::LiveOperation;
@@ -54,6 +54,7 @@ pub(crate) struct ExecutorView {
     pub(crate) spec: ExecutorSpec,
     pub(crate) container: ContainerId,
     pub(crate) is_command: bool,
+    pub(crate) stage: Stage,
     /// Its description, made up for a command task's own one.
     pub(crate) info: Arc<ExecutorInfo>,
     pub(crate) tasks: BTreeMap<TaskId, TaskView>,
@@ -98,11 +99,18 @@ impl Mirror {
                     spec: executor,
                     container,
                     is_command,
+                    stage: Stage::default(),
                     info,
                     tasks: BTreeMap::new(),
                     completed_tasks: VecDeque::new(),
                 };
                 view.executors.insert(id, executor);
+            }
+            Change::ExecutorStage { framework, executor, stage } => {
+                let view = self.frameworks.get_mut(&framework);
+                if let Some(it) = view.and_then(|view| view.executors.get_mut(&executor)) {
+                    it.stage = stage;
+                }
             }
             Change::ExecutorOver { framework, executor } => {
                 let max = self.completed_executors_max;

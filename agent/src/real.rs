@@ -31,6 +31,7 @@ use crate::fetcher::{Fetcher, Uri};
 use crate::images::{Given, Images, Provisioned, Start, WantedImage, Way};
 use crate::launcher::{Identity, Io, Rootfs, Volume, VolumeSource};
 use crate::limits::{explained, limits};
+use crate::meters::{Count, Meters};
 use crate::persistent_volumes::seen_by;
 use crate::sandbox::Run;
 use crate::secrets::Secrets;
@@ -69,6 +70,7 @@ pub(crate) struct Real {
     /// Absent: there are none on this agent.
     images: Option<Images>,
     pub(crate) around: Surroundings,
+    pub(crate) meters: Arc<Meters>,
     /// Launches that have not got as far as the containerizer.
     pub(crate) preparing: Mutex<HashMap<ContainerId, CancellationToken>>,
     /// Held while the directories around a sandbox are made or removed.
@@ -83,12 +85,14 @@ impl Real {
         fetcher: Fetcher,
         images: Option<Images>,
         around: Surroundings,
+        meters: Arc<Meters>,
     ) -> Self {
         Self {
             containerizer,
             fetcher,
             images,
             around,
+            meters,
             preparing: Mutex::default(),
             sandboxes: Arc::default(),
             limits: Mutex::default(),
@@ -421,6 +425,7 @@ impl Containers for Real {
         async move {
             let end = self.containerizer.wait(&container).await;
             if !end.leftovers.is_empty() {
+                self.meters.count(Count::ContainerDestroyErrors);
                 tracing::warn!(%container, left = end.leftovers, "a container was not cleared away");
             }
             let limitation = end.limitation.map(|broken| self.explained(&container, broken));

@@ -17,7 +17,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use transport::auth::warn_of_open_doors;
-use transport::metrics::Table;
 use transport::server::{BindError, Bound, Server};
 use transport::tls::Tls;
 
@@ -30,8 +29,9 @@ use crate::driver::{self, Ended, Shell, wall};
 use crate::fetcher::{Fetcher, FetcherOptions};
 use crate::gc;
 use crate::handle::Handle;
-use crate::images::{Images, ImagesOptions};
+use crate::images::{ImageMeters, Images, ImagesOptions};
 use crate::link::{self, Channels, Link};
+use crate::meters::Meters;
 use crate::mirror::Mirror;
 use crate::options::{ImageSettings, Options, Recover, StartError};
 use crate::persistent_volumes;
@@ -91,6 +91,7 @@ impl Running {
 
 /// Starts an agent.
 pub async fn start(options: Options) -> Result<Running, StartError> {
+    let meters = Arc::<Meters>::default();
     crate::launcher::memory::stay_small();
     transport::metrics::install();
     transport::install_tls_provider();
@@ -125,8 +126,9 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     clear_leftovers(&work_dir, &description.resources, &records);
 
     let (handle, inputs) = Handle::new();
-    let metrics = Table::new();
-    let real = Arc::new(real(&options, address, &description.resources, metrics.clone())?);
+    let told = (meters.clone(), Arc::<ImageMeters>::default());
+    let image_meters = told.1.clone();
+    let real = Arc::new(real(&options, address, &description.resources, told)?);
     let containers: Arc<dyn Containers> = Arc::<Real>::clone(&real);
     let recovered = recover(&containers, records, rebooted, options.recover).await?;
 
@@ -143,7 +145,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         mirror: mirror.clone(),
         containers: containers.clone(),
         real: Arc::clone(&real),
-        metrics: metrics.clone(),
+        meters: meters.clone(),
+        image_meters,
         options: options.clone(),
         address,
         description: description.clone(),
@@ -164,7 +167,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         interval: options.disk_watch_interval,
     };
     let kept = tokio::spawn(keep(real.images().cloned(), stop.clone()));
-    let collected = tokio::spawn(gc::run(real, work_dir.clone(), rules, stop.clone()));
+    let collected =
+        tokio::spawn(gc::run(real, work_dir.clone(), rules, meters.clone(), stop.clone()));
 
     let shell = Shell {
         store,
@@ -172,7 +176,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         link: Link::default(),
         containers,
         mirror,
-        metrics,
+        meters,
         info,
         secrets: Secrets { dir: options.secret_resolver.clone() },
         volumes: Some(work_dir),
@@ -213,7 +217,7 @@ pub async fn start_simulated(
         link: Link::default(),
         containers,
         mirror: Arc::default(),
-        metrics: Table::new(),
+        meters: Arc::default(),
         info,
         secrets: Secrets::default(),
         volumes: None,
@@ -327,7 +331,7 @@ fn real(
     options: &Options,
     address: SocketAddr,
     offered: &Resources,
-    metrics: Table,
+    (meters, image_meters): (Arc<Meters>, Arc<ImageMeters>),
 ) -> Result<Real, StartError> {
     let mut ports = options.ports.clone();
     if options.check_agent_port_range_only {
@@ -394,7 +398,7 @@ fn real(
             stall_timeout: options.fetcher_stall_timeout,
             in_use: Arc::new(move || Containerizer::layers_in_use(&runtime_dir)),
             collection: settings.collection,
-            metrics,
+            meters: image_meters,
         })
     };
     let images = settings.clone().map(open).transpose()?;
@@ -421,7 +425,7 @@ fn real(
         ..FetcherOptions::default()
     })
     .map_err(|source| StartError::WorkDir { path: cache_dir, source })?;
-    Ok(Real::new(containerizer, fetcher, images, around))
+    Ok(Real::new(containerizer, fetcher, images, around, meters))
 }
 
 /// Has what removed volumes left behind deleted, while the agent goes on.

@@ -6,6 +6,7 @@ mod containers;
 mod executor;
 mod files;
 mod images;
+mod metrics;
 mod operator;
 mod read;
 mod state;
@@ -26,11 +27,11 @@ use model::step::Timestamp;
 use parking_lot::RwLock;
 use proto::mesos::v1::{AgentInfo, NetworkInfo};
 use tokio_util::sync::CancellationToken;
-use transport::metrics::Table;
 
 use crate::containers::Containers;
 use crate::handle::Handle;
-use crate::images::Images;
+use crate::images::{ImageMeters, Images};
+use crate::meters::Meters;
 use crate::mirror::Mirror;
 use crate::options::Options;
 use crate::real::Real;
@@ -50,7 +51,8 @@ pub(crate) struct Shared {
     pub(crate) containers: Arc<dyn Containers>,
     /// The same, with what operators and executors launch themselves.
     pub(crate) real: Arc<Real>,
-    pub(crate) metrics: Table,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) image_meters: Arc<ImageMeters>,
     pub(crate) options: Options,
     pub(crate) address: SocketAddr,
     pub(crate) description: AgentDescription,

@@ -86,10 +86,16 @@ async fn answered(
             get_flags: Some(response::GetFlags { flags: flags(api) }),
             ..of(response::Type::GetFlags)
         },
-        Type::GetMetrics => Response {
-            get_metrics: Some(response::GetMetrics { metrics: metrics(api) }),
-            ..of(response::Type::GetMetrics)
-        },
+        Type::GetMetrics => {
+            let timeout = call.get_metrics.and_then(|get| get.timeout);
+            if timeout.is_some_and(|timeout| timeout.nanoseconds < 0) {
+                return Err(Refused::bad_request("Invalid timeout: it must not be negative"));
+            }
+            Response {
+                get_metrics: Some(response::GetMetrics { metrics: metrics(api) }),
+                ..of(response::Type::GetMetrics)
+            }
+        }
         Type::GetAgent => Response {
             get_agent: Some(response::GetAgent {
                 agent_info: Some(agent_info(api)),
@@ -198,8 +204,7 @@ fn flags(api: &Api) -> Vec<Flag> {
 }
 
 fn metrics(api: &Api) -> Vec<Metric> {
-    read::measure(api);
-    let all = api.shared.metrics.snapshot().into_iter();
+    let all = super::metrics::samples(api).flat().into_iter();
     all.map(|(name, value)| Metric { name, value: Some(value) }).collect()
 }
 

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use axum::extract::{Query, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use model::units::parse_duration;
 use serde_json::{Value, json};
 use transport::http::{Refused, rendered};
 
-use super::{Api, state as states};
+use super::{Api, metrics, state as states};
 use crate::containerizer::Usage;
 use crate::driver::wall;
 
@@ -142,74 +143,20 @@ fn statistics_of(usage: &Usage, one: &LiveContainer) -> Value {
     all
 }
 
+/// Nothing here takes time, so whatever the timeout is, nothing is left out.
 pub(super) async fn metrics_snapshot(
     State(api): State<Api>,
     Query(parameters): Parameters,
 ) -> Response {
-    measure(&api);
-    rendered(&json!(api.shared.metrics.snapshot()), &parameters)
+    if let Some(Err(bad)) = parameters.get("timeout").map(|text| parse_duration(text)) {
+        return Refused::bad_request(format!("Invalid timeout: {bad}")).into_response();
+    }
+    rendered(&json!(metrics::samples(&api).flat()), &parameters)
 }
 
 pub(super) async fn metrics_text(State(api): State<Api>) -> Response {
-    measure(&api);
+    let mut text = metrics::samples(&api).prometheus();
+    text.push_str(&transport::metrics::prometheus_text());
     let kind = [(header::CONTENT_TYPE, transport::metrics::PROMETHEUS_MIME)];
-    (kind, transport::metrics::prometheus_text()).into_response()
-}
-
-/// Brings the gauges up to date.
-pub(super) fn measure(api: &Api) {
-    let metrics = &api.shared.metrics;
-    let total = api.shared.mirror.read().total.clone();
-    let total = total.as_ref().unwrap_or(&api.shared.description.resources);
-    let mut used = model::resources::Resources::none();
-    let (mut executors, mut staging, mut starting, mut running, mut killing) =
-        (0_u32, 0_u32, 0_u32, 0_u32, 0_u32);
-    let active = {
-        use model::task::TaskState;
-        let mirror = api.shared.mirror.read();
-        for executor in mirror.frameworks.values().flat_map(|it| it.executors.values()) {
-            executors += 1;
-            used.add(&executor.spec.resources);
-            for task in executor.tasks.values() {
-                used.add(&task.spec.resources);
-                match task.state {
-                    TaskState::Staging => staging += 1,
-                    TaskState::Starting => starting += 1,
-                    TaskState::Running => running += 1,
-                    TaskState::Killing => killing += 1,
-                    TaskState::Finished
-                    | TaskState::Failed
-                    | TaskState::Killed
-                    | TaskState::Error
-                    | TaskState::Lost
-                    | TaskState::Dropped
-                    | TaskState::Unreachable
-                    | TaskState::Gone
-                    | TaskState::GoneByOperator
-                    | TaskState::Unknown => {}
-                }
-            }
-        }
-        metrics.gauge("slave/registered").set(f64::from(u8::from(mirror.is_connected)));
-        u32::try_from(mirror.frameworks.len()).unwrap_or(u32::MAX)
-    };
-    for (name, value) in [
-        ("executors_running", executors),
-        ("tasks_staging", staging),
-        ("tasks_starting", starting),
-        ("tasks_running", running),
-        ("tasks_killing", killing),
-        ("frameworks_active", active),
-    ] {
-        metrics.gauge(&format!("slave/{name}")).set(f64::from(value));
-    }
-    for name in ["cpus", "mem", "disk", "gpus"] {
-        let (all, taken) = (total.scalar(name).as_f64(), used.scalar(name).as_f64());
-        metrics.gauge(&format!("slave/{name}_total")).set(all);
-        metrics.gauge(&format!("slave/{name}_used")).set(taken);
-        let share = if all > 0.0 { taken / all } else { 0.0 };
-        metrics.gauge(&format!("slave/{name}_percent")).set(share);
-    }
-    let up = wall().since(api.shared.started_at).as_secs_f64();
-    metrics.gauge("slave/uptime_secs").set(up);
+    (kind, text).into_response()
 }

@@ -85,6 +85,11 @@ impl Cache {
         self.bytes_max
     }
 
+    /// What is kept.
+    pub(super) fn bytes(&self) -> u64 {
+        self.table.lock().bytes
+    }
+
     /// Gives the file for `key`. If it is not there `download` is asked to make it, once for all who
     /// want it at the same time; if that fails the next of them tries.
     pub(super) async fn get<E>(

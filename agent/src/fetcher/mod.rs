@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use transport::counted;
+use transport::metrics::{Counters, Samples};
+
 use self::cache::Cache;
 pub use self::extract::ExtractError;
 use self::extract::Format;
@@ -187,6 +190,20 @@ pub struct Fetcher {
     options: FetcherOptions,
     client: OnceLock<Result<reqwest::Client, String>>,
     cache: Option<Cache>,
+    counters: Counters<Count>,
+}
+
+counted! {
+    /// What is counted.
+    enum Count {
+        Failed = "containerizer/fetcher/task_fetches_failed",
+        Succeeded = "containerizer/fetcher/task_fetches_succeeded",
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 8 PiB")]
+fn bytes(bytes: u64) -> f64 {
+    bytes as f64
 }
 
 /// Where a URI leads.
@@ -201,12 +218,32 @@ impl Fetcher {
     pub fn new(options: FetcherOptions) -> io::Result<Self> {
         let cache = options.cache_dir.clone();
         let cache = cache.map(|dir| Cache::new(dir, options.cache_bytes_max)).transpose()?;
-        Ok(Self { options, client: OnceLock::new(), cache })
+        Ok(Self { options, client: OnceLock::new(), cache, counters: Counters::default() })
+    }
+
+    /// Adds what is counted, and what the cache takes, to `samples`.
+    pub(crate) fn tell(&self, samples: &mut Samples) {
+        self.counters.tell(samples);
+        let cache = self.cache.as_ref();
+        let (used, total) = cache.map_or((0, 0), |cache| (cache.bytes(), cache.bytes_max()));
+        samples.gauge("containerizer/fetcher/cache_size_used_bytes", bytes(used));
+        samples.gauge("containerizer/fetcher/cache_size_total_bytes", bytes(total));
     }
 
     /// Fetches all of `uris` into `sandbox`, in order; what comes belongs to `owner`. The first that
     /// fails ends it.
     pub async fn fetch(
+        &self,
+        uris: &[Uri],
+        sandbox: &Path,
+        owner: Option<&Identity>,
+    ) -> Result<(), FetchError> {
+        let fetched = self.fetch_all(uris, sandbox, owner).await;
+        self.counters.count(if fetched.is_ok() { Count::Succeeded } else { Count::Failed });
+        fetched
+    }
+
+    async fn fetch_all(
         &self,
         uris: &[Uri],
         sandbox: &Path,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::store::Record;
-use super::{Images, Inner, Reason, blocking, metric};
+use super::{Count, Images, Inner, Reason, blocking};
 use crate::gc::used_milli;
 
 /// When images are removed without anybody asking (`--image_gc_config`).
@@ -165,8 +165,7 @@ impl Inner {
             tracing::info!(image = record.reference, "removed an image that nobody uses");
         }
         let removed = self.store.sweep(&*self.options.in_use).map_err(self.failed())?;
-        let count = u32::try_from(removed.len()).unwrap_or(u32::MAX);
-        self.options.metrics.counter(&metric("layers_removed")).increment(count);
+        self.options.meters.counters.add(Count::LayersRemoved, removed.len() as u64);
         Ok(removed.len())
     }
 }

@@ -13,6 +13,7 @@ mod gc;
 mod layer;
 mod local;
 mod manifest;
+mod meters;
 mod reason;
 mod registries;
 mod remote;
@@ -33,13 +34,14 @@ use futures::FutureExt;
 use futures::future::try_join_all;
 use oci_spec::distribution::Reference;
 use tokio::sync::Semaphore;
-use transport::metrics::Table;
 
 pub use self::config::{Given, RunConfig, Start, Way};
 pub use self::credentials::{BadCredentials, Credentials};
 use self::flights::Flights;
 pub use self::gc::{Collection, PruneError};
 use self::layer::Packed;
+use self::meters::Count;
+pub use self::meters::ImageMeters;
 pub use self::reason::{ImageError, Reason};
 pub use self::registries::{BadRegistry, Mirror, Registries, Registry};
 use self::remote::Repository;
@@ -70,7 +72,7 @@ pub struct ImagesOptions {
     /// When images are removed without anybody asking.
     pub collection: Collection,
     /// Where it is counted what is done.
-    pub metrics: Table,
+    pub meters: Arc<ImageMeters>,
 }
 
 impl fmt::Debug for ImagesOptions {
@@ -266,17 +268,17 @@ async fn pull_told(inner: Arc<Inner>, reference: Reference, credentials: Credent
     let began = Instant::now();
     let image = reference.whole();
     tracing::info!(image, "pulling an image");
-    let metrics = inner.options.metrics.clone();
+    let meters = inner.options.meters.clone();
     let pulled = pull(inner, &reference, &credentials).await.map_err(Arc::new);
     match &pulled {
         Ok((record, _)) => {
-            let (layers, seconds) = (record.layers.len(), began.elapsed().as_secs_f64());
-            metrics.gauge(&metric("image_pull_ms")).set(seconds * 1_000.0);
-            metrics.count(&metric("image_pull_ms/count"));
+            let took = began.elapsed();
+            meters.pulls.record(took);
+            let (layers, seconds) = (record.layers.len(), took.as_secs_f64());
             tracing::info!(image, manifest = record.manifest, layers, seconds, "pulled an image");
         }
         Err(error) => {
-            metrics.count(&metric("image_pull_errors"));
+            meters.counters.count(Count::PullErrors);
             tracing::warn!(image, %error, "an image was not pulled");
         }
     }
@@ -365,11 +367,6 @@ async fn fetch_layer(inner: Arc<Inner>, layer: Layer, diff_id: String) -> Result
         inner.store.admit_layer(&directory, &diff_id)
     });
     Ok(unpacked.await?)
-}
-
-/// A metric of the store, below the name that Mesos has for it.
-fn metric(name: &str) -> String {
-    format!("containerizer/mesos/provisioner/docker_store/{name}")
 }
 
 /// Stops what blocks when nobody waits for it any more.

@@ -13,6 +13,9 @@ mod image;
 mod images;
 mod life;
 mod master;
+mod metrics;
+#[path = "../../../transport/tests/metrics_page/mod.rs"]
+mod metrics_page;
 mod networks;
 mod operator;
 mod refused_streams;

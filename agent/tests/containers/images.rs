@@ -38,7 +38,7 @@ pub(crate) fn images_of(host: &Host, registries: Registries) -> Images {
         stall_timeout: PATIENCE,
         in_use: Arc::new(move || Containerizer::layers_in_use(&runtime_dir)),
         collection: Collection::default(),
-        metrics: transport::metrics::Table::new(),
+        meters: Arc::default(),
     };
     Images::open(options).expect("these tests run as root")
 }

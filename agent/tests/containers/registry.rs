@@ -317,7 +317,7 @@ async fn a_pull_that_nobody_waits_for_leaves_nothing() {
         stall_timeout: Duration::from_secs(1),
         in_use: Arc::new(|| Ok(std::collections::BTreeSet::new())),
         collection: agent::images::Collection::default(),
-        metrics: transport::metrics::Table::new(),
+        meters: Arc::default(),
     };
     let error = Images::open(shared).expect_err("it is in use").to_string();
     assert!(error.contains("another agent may be using it"), "{error}");

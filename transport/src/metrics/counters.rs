@@ -1,6 +1,7 @@
 //! What is counted where it happens: plain integers, whose names are looked at when somebody reads.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -47,6 +48,12 @@ impl<C: Counted> Default for Counters<C> {
     fn default() -> Self {
         let counts = C::NAMES.iter().map(|_| AtomicU64::new(0)).collect();
         Self { counts, of: PhantomData }
+    }
+}
+
+impl<C: Counted> fmt::Debug for Counters<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(C::NAMES.iter().zip(&self.counts)).finish()
     }
 }
 

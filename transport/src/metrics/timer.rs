@@ -15,10 +15,10 @@ const PERCENTILES: [(&str, f64); 6] =
     [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999), ("p9999", 0.9999)];
 
 /// How long something took.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Timer(Mutex<Times>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Times {
     /// The latest in milliseconds, the last one at the end.
     recent: VecDeque<f64>,
