@@ -22,6 +22,7 @@ mod operator_events;
 mod operator_texts;
 mod permissions;
 mod questions;
+mod reigns;
 mod rescinding;
 mod states;
 mod subscriptions;
