@@ -31,7 +31,7 @@ async fn answered(api: &Api, request: Request) -> Result<Response, Refused> {
     let stream_id = parts.headers.get(STREAM_ID);
     // The only other call whose answer might be more than a status.
     let reconciles_operations = call.r#type() == Type::ReconcileOperations;
-    let call = scheduler_stream::understood(call)?;
+    let call = scheduler_stream::understood(api, call)?;
     if reconciles_operations {
         accepted(&parts.headers)?;
     }

@@ -121,7 +121,7 @@ async fn first(
     };
     let call = call.unwrap_or_default();
     let status = |refused: Refused| transport::grpc::status(&refused);
-    let call = scheduler_stream::understood(call).map_err(status)?;
+    let call = scheduler_stream::understood(api, call).map_err(status)?;
     let counts_as = scheduler_stream::counts_as(api, &call, principal.as_ref());
     api.turns.of_framework(counts_as.as_ref()).await.map_err(status)?;
     let stream = match call {
@@ -208,7 +208,7 @@ fn call(api: &Api, caller: &Caller, held: Held) -> impl Future<Output = MasterAn
         Err(refused)
     } else {
         api.turns.went_on(caller.counts_as.as_ref());
-        scheduler_stream::understood(call.unwrap_or_default())
+        scheduler_stream::understood(api, call.unwrap_or_default())
     };
     let asked = match understood {
         Ok(SchedulerCall::Call(framework, call)) => {

@@ -10,7 +10,7 @@ use master_core::{Input, StreamClaim, check_principal};
 use model::call::{Call, Subscribe};
 use model::event::SchedulerEvent;
 use model::framework::Capabilities;
-use model::ids::{FrameworkId, StreamId};
+use model::ids::{FrameworkId, OfferId, StreamId};
 use proto::convert::scheduler::{self as convert, CallError, SchedulerCall};
 use proto::mesos::v1::scheduler;
 use tokio::sync::mpsc;
@@ -21,7 +21,18 @@ use crate::driver::{Asked, Subscribed, refused};
 use crate::meters::Count;
 
 /// A call as it is understood.
-pub(super) fn understood(call: scheduler::Call) -> Result<SchedulerCall, Refused> {
+pub(super) fn understood(
+    api: &Shared,
+    mut call: scheduler::Call,
+) -> Result<SchedulerCall, Refused> {
+    if let Some(accept) = &mut call.accept {
+        // Offers are shown before their frameworks hear of them. One that is not is of no use either.
+        let offer = accept.offer_ids.first().and_then(|id| OfferId::try_from(id).ok());
+        let role = offer.and_then(|offer| api.view.role_of(&offer));
+        if let Some(role) = role {
+            convert::allocate(accept, &role);
+        }
+    }
     convert::call_from_wire(call).map_err(|error| {
         let status = match &error {
             CallError::Invalid(_) | CallError::UnknownFramework => StatusCode::BAD_REQUEST,

@@ -22,6 +22,7 @@ use model::ids::{AgentId, FrameworkId, OfferId, OperationUuid};
 use model::offer::{InverseOffer, Offer};
 use model::operation::OperationState;
 use model::resources::Resources;
+use model::role::Role;
 use proto::convert::offer::inverse_to_wire;
 use proto::mesos::v1;
 use proto::mesos::v1::master::response::get_agents::Agent;
@@ -119,6 +120,11 @@ impl View {
         let is_over = |it: &FrameworkView| matches!(it.condition, FrameworkCondition::Completed(_));
         let all = entries(&self.frameworks).into_iter().map(|entry| entry.model.clone());
         all.filter(|framework| !is_over(framework)).collect()
+    }
+
+    /// For which role an offer is that stands.
+    pub(crate) fn role_of(&self, offer: &OfferId) -> Option<Role> {
+        self.offers.get(offer).map(|entry| entry.model.role.clone())
     }
 
     /// The user of a framework.

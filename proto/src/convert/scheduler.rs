@@ -24,9 +24,11 @@ use crate::mesos::v1::scheduler::call::{self, Type};
 use crate::mesos::v1::scheduler::{self, OfferConstraints, event};
 use crate::mesos::v1::{ExecutorInfo, Filters, MasterInfo, OfferId, TaskInfo};
 
+mod allocation;
 mod client;
 mod operations;
 
+pub use allocation::allocate;
 pub use client::{call_to_wire, event_from_wire, kill_policy, subscribe_to_wire};
 
 /// A call as it is understood.
