@@ -362,6 +362,69 @@ fn an_agent_out_of_contact_takes_its_tasks_along_and_brings_them_back() {
 }
 
 #[test]
+fn a_task_that_is_staging_still_when_its_agent_is_back_holds_what_it_was_given() {
+    let mut world = World::new();
+    world.agent("a");
+    world.framework_in("f", "*", aware());
+    world.settle();
+    world.launch("f", "a", &["t1"]);
+    world.settle();
+    assert_eq!(world.agents["a"].tasks[&tid("t1")].2, TaskState::Staging);
+    world.disconnect("a");
+    world.pass(Duration::from_secs(100));
+    world.heard("f");
+    world.reconnect("a");
+    assert_eq!(world.heard("f"), ["t1 TASK_STAGING REASON_AGENT_REREGISTERED"]);
+    world.settle();
+    // What it takes is offered to nobody, before and after it runs.
+    let whole = world.agents["a"].total.clone();
+    let offered = |world: &World| {
+        let offers = world.frameworks["f"].offers.values();
+        offers.fold(Resources::none(), |sum, offer| sum.plus(&offer.resources))
+    };
+    let rest = offered(&world);
+    assert!(!rest.is_empty() && rest != whole, "{rest} of {whole}");
+    world.report("a", "t1", TaskState::Running);
+    world.settle();
+    assert_eq!(offered(&world), rest);
+    world.report("a", "t1", TaskState::Finished);
+    world.pass(Duration::from_secs(10));
+    assert_eq!(offered(&world), whole);
+}
+
+#[test]
+fn a_task_that_its_agent_does_not_bring_back_is_asked_for() {
+    let mut world = running(aware());
+    world.disconnect("a");
+    world.pass(Duration::from_secs(100));
+    world.heard("f");
+    world.told("a");
+    // Its launch was lost with the link.
+    world.reconnect_with("a", |back| back.tasks.clear());
+    assert_eq!(world.told("a"), ["reregistered, 1 expected, 0 over"]);
+    world.report("a", "t1", TaskState::Dropped);
+    assert_eq!(world.heard("f"), ["t1 TASK_DROPPED"]);
+    world.acknowledge_all("f");
+    world.settle();
+    world.heard("f");
+    world.launch("f", "a", &["t1"]);
+    assert_eq!(world.heard("f"), [""; 0], "its id can be used again");
+}
+
+#[test]
+fn an_agent_that_is_back_hears_how_frameworks_have_changed() {
+    let mut world = running(aware());
+    world.disconnect("a");
+    world.told("a");
+    world.reconnect_with("a", |back| {
+        back.frameworks[0].capabilities = Capabilities::default();
+    });
+    assert_eq!(world.told("a"), ["reregistered, 1 expected, 0 over", "framework has changed"]);
+    world.reconnect("a");
+    assert_eq!(world.told("a"), ["reregistered, 1 expected, 0 over"]);
+}
+
+#[test]
 fn a_kill_reaches_an_agent_when_it_is_back() {
     let mut world = running(aware());
     world.disconnect("a");

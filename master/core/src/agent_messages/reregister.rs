@@ -8,6 +8,7 @@ use crate::state::frameworks::Framework;
 use crate::state::operations::Operation as Known;
 use crate::state::tasks::Task;
 use crate::state::{Admission, Books, Turn};
+use model::framework::Framework as Description;
 use model::ids::{AgentId, ConnectionId, FrameworkId, OperationUuid, TaskId};
 use model::link::{LiveExecutor, LiveTask, Reregister, ToAgent, ip_of};
 use model::operation::Operation;
@@ -118,6 +119,7 @@ pub(crate) fn admit(
     describe(books, &back, turn);
     let lost = take_over_operations(books, &back, turn);
     let completed = recover_frameworks(books, &back, turn);
+    let outdated = newer_descriptions(books, &back);
     let is_over =
         |framework: &FrameworkId| completed.iter().any(|completed| completed == framework);
     let knew_tasks = matches!(before, Some(Reach::Connected(_) | Reach::Disconnected));
@@ -132,10 +134,14 @@ pub(crate) fn admit(
             strays.push(name);
         }
     }
+    expect_those_not_brought(books, &id, turn);
     replace_executors(books, &id, back.executors, &is_over, turn);
     books.connect_agent(&id, connection, turn);
     books.recount_agent(&id, turn);
     answer(books, &id, connection, Expected { completed, strays, operations: lost }, turn);
+    for description in outdated {
+        turn.tell_agent(connection, ToAgent::UpdateFramework(description));
+    }
     if let Standing::Draining { drain, .. } = books.rules.standing(&id) {
         turn.tell_agent(connection, ToAgent::Drain(drain));
     }
@@ -203,6 +209,28 @@ fn recover_frameworks(
     completed
 }
 
+/// What the agent has yet to hear of frameworks that have changed while it was not connected.
+fn newer_descriptions(books: &Books, back: &Reregister) -> Vec<Description> {
+    let known = |it: &Description| books.frameworks.get(it.id.as_ref()?);
+    let newer = back.frameworks.iter().filter_map(|told| {
+        let current = &known(told)?.description;
+        (**current != *told).then(|| (**current).clone())
+    });
+    newer.collect()
+}
+
+/// Tasks that went out of contact with the agent and that it has not brought along are expected of it, so
+/// that it says what became of them.
+fn expect_those_not_brought(books: &mut Books, id: &AgentId, turn: &mut Turn<'_>) {
+    for (framework, task) in books.take_unreachable_on(id) {
+        if task.state.is_terminal() {
+            books.complete_task(&framework, &task, turn);
+        } else {
+            books.insert_task(&framework, task, turn);
+        }
+    }
+}
+
 /// Takes over a task that the agent runs. False: it must not run, since the framework was told so.
 fn take_over(
     books: &mut Books,
@@ -224,7 +252,10 @@ fn take_over(
     }
     let unreachable = owner.unreachable.get(&spec.id).is_some_and(|task| task.agent == *agent);
     if unreachable && let Some(mut task) = owner.unreachable.remove(&spec.id) {
-        if task.state.can_become(state) {
+        // Whatever it is: one that was being fetched all the while is staging still.
+        if !task.state.is_terminal()
+            && !matches!(state, TaskState::Unreachable | TaskState::Unknown)
+        {
             task.state = state;
         }
         task.reported = reported.or(task.reported);

@@ -180,19 +180,7 @@ fn lose_contact(
 
 /// Ends the tasks that went out of contact with an agent that is now declared dead.
 fn end_unreachable(books: &mut Books, id: &AgentId, left: Left, turn: &mut Turn<'_>) {
-    let mut ended = Vec::new();
-    for (framework, owner) in &mut books.frameworks {
-        let on_it: Vec<_> = owner
-            .unreachable
-            .iter()
-            .filter(|(_, task)| task.agent == *id)
-            .map(|(task, _)| task.clone())
-            .collect();
-        for task in on_it {
-            let task = owner.unreachable.remove(&task).expect("it was just found");
-            ended.push((framework.clone(), task));
-        }
-    }
+    let ended = books.take_unreachable_on(id);
     for (framework, mut task) in ended {
         if !task.state.is_terminal() {
             task.state = left.task_state();

@@ -12,8 +12,10 @@ pub(crate) fn apply(books: &mut Books, agents: &[AgentId], turn: &mut Turn<'_>) 
     if books.rules.forget(books.members.strangers(agents)) {
         turn.view(ViewChange::SetRules(Arc::new(books.rules.clone())));
     }
-    for agent in books.members.strangers(agents) {
-        turn.view(ViewChange::RemoveAgent(agent.clone()));
+    let strangers: Vec<AgentId> = books.members.strangers(agents).cloned().collect();
+    for agent in strangers {
+        books.forget_ended_on(&agent);
+        turn.view(ViewChange::RemoveAgent(agent));
     }
     turn.note(Note::AgentsForgotten { count: agents.len() });
     registry_gc::apply(books, turn);

@@ -24,7 +24,7 @@ use frameworks::{Framework, Subscribing};
 use inverse_offers::Answered;
 use model::event::SchedulerEvent;
 use model::ids::{
-    AgentId, ConnectionId, FrameworkId, OfferId, OperationUuid, Reign, RequestId, Term,
+    AgentId, ConnectionId, FrameworkId, OfferId, OperationUuid, Reign, RequestId, TaskId, Term,
 };
 use model::link::ToAgent;
 use model::offer::{InverseOffer, Offer};
@@ -35,7 +35,7 @@ use operations::Operation;
 use publish::Unpublished;
 use recovery::Recovery;
 use removals::Removals;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use timers::Timers;
 
@@ -107,6 +107,8 @@ pub(crate) struct Books {
     pub(crate) agreeing: VecDeque<(Record, RequestId)>,
     pub(crate) agents: BTreeMap<AgentId, Agent>,
     pub(crate) agents_by_address: BTreeMap<Arc<str>, AgentId>,
+    /// Tasks that went out of contact with each agent. Some may be over by now.
+    pub(crate) unreachable_on: BTreeMap<AgentId, BTreeSet<(FrameworkId, TaskId)>>,
     pub(crate) links: BTreeMap<ConnectionId, Link>,
     /// Agents whose record is under way, first proposed first.
     pub(crate) admissions: BTreeMap<AgentId, VecDeque<Admission>>,
@@ -161,6 +163,7 @@ impl Books {
             agreeing: VecDeque::new(),
             agents: BTreeMap::new(),
             agents_by_address: BTreeMap::new(),
+            unreachable_on: BTreeMap::new(),
             links: BTreeMap::new(),
             admissions: BTreeMap::new(),
             gone_requests: BTreeMap::new(),

@@ -178,12 +178,44 @@ impl Books {
     ) {
         turn.view(ViewChange::PutTask(Arc::new(task.view(framework, TaskList::Unreachable))));
         let Some(owner) = self.frameworks.get_mut(framework) else { return };
+        let name = (framework.clone(), task.spec.id.clone());
+        self.unreachable_on.entry(task.agent.clone()).or_default().insert(name);
         owner.unreachable.insert(task.spec.id.clone(), task);
         while owner.unreachable.len() > self.config.unreachable_tasks_max {
             let oldest = owner.unreachable.iter().min_by_key(|(_, task)| task.key);
             let id = oldest.map(|(id, _)| id.clone()).expect("there are more than the limit");
             let task = owner.unreachable.remove(&id).expect("it was just found");
             turn.view(ViewChange::RemoveTask(task.key));
+            if let Some(names) = self.unreachable_on.get_mut(&task.agent) {
+                names.remove(&(framework.clone(), id));
+            }
+        }
+    }
+
+    /// Takes out the tasks that went out of contact with an agent and have not come back otherwise.
+    pub(crate) fn take_unreachable_on(&mut self, agent: &AgentId) -> Vec<(FrameworkId, Task)> {
+        // Whoever is over, or came back, is named there still.
+        let names = self.unreachable_on.remove(agent).unwrap_or_default();
+        let mut taken = Vec::new();
+        for (framework, id) in names {
+            let Some(owner) = self.frameworks.get_mut(&framework) else { continue };
+            if owner.unreachable.get(&id).is_some_and(|task| task.agent == *agent) {
+                let task = owner.unreachable.remove(&id).expect("it was just found");
+                taken.push((framework, task));
+            }
+        }
+        taken
+    }
+
+    /// Remembers of an agent only those tasks that are out of contact still.
+    pub(crate) fn forget_ended_on(&mut self, agent: &AgentId) {
+        let Some(names) = self.unreachable_on.get_mut(agent) else { return };
+        names.retain(|(framework, id)| {
+            let owner = self.frameworks.get(framework);
+            owner.is_some_and(|owner| owner.unreachable.contains_key(id))
+        });
+        if names.is_empty() {
+            self.unreachable_on.remove(agent);
         }
     }
 

@@ -123,6 +123,15 @@ impl World {
 
     /// An agent comes back with what it runs.
     pub(crate) fn reconnect(&mut self, name: &'static str) {
+        self.reconnect_with(name, |_| ());
+    }
+
+    /// The same, with something other than what it has.
+    pub(crate) fn reconnect_with(
+        &mut self,
+        name: &'static str,
+        change: impl FnOnce(&mut Reregister),
+    ) {
         let connection = ConnectionId(self.number());
         let frameworks: Vec<_> = self.frameworks.values().map(described).collect();
         let agent = self.agents.get_mut(name).expect("it was there");
@@ -135,7 +144,7 @@ impl World {
             unacknowledged: None,
             statuses: Vec::new(),
         };
-        let back = Reregister {
+        let mut back = Reregister {
             agent: agent.id.clone(),
             description: agent.description.clone(),
             frameworks,
@@ -144,6 +153,7 @@ impl World {
             total: agent.total.clone(),
             operations: agent.operations.clone(),
         };
+        change(&mut back);
         self.step(Input::AgentConnected { connection });
         self.say(name, FromAgent::Reregister(Box::new(back)));
     }
