@@ -97,6 +97,8 @@ pub struct Options {
     pub max_unreachable_tasks_per_framework: usize,
     /// Operator event streams at once. The oldest is closed for a new one past it.
     pub max_operator_event_stream_subscribers: usize,
+    /// Whether metrics of each framework are told.
+    pub publish_per_framework_metrics: bool,
     /// Who must prove to be who they are.
     pub authentication: Authentication,
     /// Who may do what.
@@ -172,6 +174,7 @@ impl Default for Options {
             max_completed_tasks_per_framework: 1_000,
             max_unreachable_tasks_per_framework: 1_000,
             max_operator_event_stream_subscribers: 1_000,
+            publish_per_framework_metrics: true,
             authentication: Authentication::default(),
             acls: Arc::default(),
             firewall: Firewall::default(),

@@ -172,6 +172,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         leadership: leadership.clone(),
         meters,
         log,
+        tells_of_frameworks: options.publish_per_framework_metrics,
         turns: Turns::new(options.rate_limits.clone()),
         renderers: Renderers::start().map_err(StartError::Thread)?,
         subscribers: api::Subscribers::new(options.max_operator_event_stream_subscribers),

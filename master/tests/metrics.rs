@@ -296,6 +296,18 @@ async fn who_has_no_time_does_without_what_the_core_must_be_asked_for() {
 }
 
 #[tokio::test]
+async fn nothing_is_told_of_single_frameworks_where_that_is_not_wanted() {
+    let options = Options { publish_per_framework_metrics: false, ..Options::default() };
+    let master = Alone::with(options).await;
+    let scheduler = Scheduler::subscribed(&master, Encoding::Json, &framework(), None).await;
+    let metrics = master.get("/metrics/snapshot").await;
+    assert_told(&metrics, &[("master/frameworks_connected", 1.0)]);
+    assert!(metrics["allocator/mesos/roles/web/shares/dominant"].is_f64(), "{metrics}");
+    let id = scheduler.id["value"].as_str().expect("text");
+    assert!(!metrics.to_string().contains(id), "{metrics}");
+}
+
+#[tokio::test]
 async fn an_agent_out_of_contact_is_told_of() {
     let agent_ping_timeout = Duration::from_millis(300);
     let master = Alone::with(Options { agent_ping_timeout, ..Options::default() }).await;

@@ -167,6 +167,9 @@ pub(crate) struct Tuning {
     /// Operator event streams at once; the oldest is closed for a new one past it
     #[arg(long, env = "AGORA_MAX_OPERATOR_EVENT_STREAM_SUBSCRIBERS", default_value_t = 1000)]
     max_operator_event_stream_subscribers: usize,
+    /// Whether metrics of each framework are told; for clusters with more frameworks than their readers bear
+    #[arg(long, env = "AGORA_PUBLISH_PER_FRAMEWORK_METRICS", action = clap::ArgAction::Set, default_value_t = true)]
+    publish_per_framework_metrics: bool,
     /// File with the hosts that are offered, one a line, read every five seconds; by default all are
     #[arg(long, env = "AGORA_WHITELIST")]
     whitelist: Option<PathBuf>,
@@ -250,6 +253,7 @@ impl Tuning {
         options.offer_constraints_pattern_bytes_max = self.offer_constraints_re2_max_mem;
         options.root_submissions = self.root_submissions;
         options.max_operator_event_stream_subscribers = self.max_operator_event_stream_subscribers;
+        options.publish_per_framework_metrics = self.publish_per_framework_metrics;
         options.roles = self.roles.as_deref().map(addresses);
         for part in self.weights.as_deref().map(addresses).unwrap_or_default() {
             let weight = part.split_once('=').and_then(|(role, weight)| {

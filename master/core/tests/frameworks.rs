@@ -2,6 +2,7 @@
 
 mod world;
 
+use master_core::figures::FRAMEWORKS_TOLD_MAX;
 use master_core::{Done, Refusal};
 use model::call::{Accept, Call, Decline, Kill, Operation, ReconcileTask};
 use model::constraints::{Constraint, Predicate, Selector};
@@ -493,4 +494,15 @@ fn an_agent_with_nothing_but_an_executor_hears_how_its_framework_has_changed() {
     assert_eq!(world.told("a"), ["framework has changed"]);
     assert_eq!(world.update("f", |it| it.name = "again".into()), Some(Ok(Done::Ok)));
     assert_eq!(world.told("a"), ["framework has changed"]);
+}
+
+#[test]
+fn of_so_many_frameworks_numbers_are_told_and_no_more() {
+    let mut world = World::new();
+    for n in 0..=FRAMEWORKS_TOLD_MAX {
+        world.framework_in(format!("f{n}").leak(), "*", Capabilities::default());
+    }
+    let figures = world.master.figures();
+    assert_eq!(figures.frameworks.len(), FRAMEWORKS_TOLD_MAX);
+    assert!(figures.frameworks.iter().all(|of| of.is_subscribed && of.counts.calls.sum() == 1));
 }

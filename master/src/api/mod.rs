@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub leadership: watch::Receiver<Leadership>,
     pub meters: Arc<Meters>,
     pub log: ToDriver,
+    /// Whether metrics of each framework are told.
+    pub tells_of_frameworks: bool,
     pub turns: Turns,
     pub renderers: Renderers<Question>,
     pub subscribers: Subscribers,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Quota;
-use crate::figures::{OfKind, OfQuota};
+use crate::figures::{OfKind, OfQuota, ROLES_TOLD_MAX};
 use model::amount::Milli;
 use model::rules::Weight;
 
@@ -47,4 +47,14 @@ fn figures_say_who_has_what_and_what_keeps_it_away() {
     let figures = allocator.figures();
     assert_eq!(figures.roles, []);
     assert_eq!(figures.resources["cpus"], kind(16, 0));
+}
+
+#[test]
+fn of_so_many_roles_numbers_are_told_and_no_more() {
+    let mut allocator = allocator();
+    let names: Vec<String> = (0..=ROLES_TOLD_MAX).map(|n| format!("r{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    allocator.put_framework(&framework("f"), &wish(&names), at(0));
+    assert_eq!(allocator.figures().roles.len(), ROLES_TOLD_MAX);
+    assert_eq!(allocator.suppressed(&framework("f")).count(), names.len());
 }

@@ -73,7 +73,9 @@ pub(super) fn samples(api: &Api, figures: Option<&Figures>) -> Samples {
     }
     if let Some(figures) = figures {
         allocator::tell(&figures.allocator, all);
-        frameworks::tell(&figures.frameworks, &counts, all);
+        if api.tells_of_frameworks {
+            frameworks::tell(&figures.frameworks, &counts, all);
+        }
     }
     samples
 }
