@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use transport::http::Encoding;
 
 use crate::common::{Alone, FakeAgent, Operator, Scheduler, eager};
-use crate::words::{BOTH, able, framework, in_roles, launch, task, with};
+use crate::words::{BOTH, able, framework, in_roles, launch, task, until, with};
 
 /// What a framework says of itself, and what it wants, that cannot be; and what it is told.
 fn refused_subscriptions() -> Vec<(Value, Value, &'static str)> {
@@ -232,6 +232,9 @@ async fn a_framework_describes_itself_anew_without_another_stream() {
         watch.event("TASK_ADDED").await;
         let offer = scheduler.offer_of(&agent.id).await;
 
+        // What changes nothing is told nobody.
+        let same = with(in_roles(&["dev"]), "id", scheduler.id.clone());
+        assert_eq!(scheduler.answer(&update(&same)).await, (200, String::new()));
         let info = renewed(&scheduler.id);
         assert_eq!(scheduler.answer(&update(&info)).await, (200, String::new()));
         assert_renewed(&shown(&master).await);
@@ -242,7 +245,7 @@ async fn a_framework_describes_itself_anew_without_another_stream() {
         assert_eq!(&*description.name, "other name");
         let event = watch.event("FRAMEWORK_UPDATED").await;
         assert_eq!(event["framework"]["framework_info"]["name"], "other name");
-        // What changes nothing is told nobody.
+        assert_eq!(event["framework"]["framework_info"]["id"], scheduler.id);
         assert_eq!(scheduler.answer(&update(&info)).await, (200, String::new()));
         scheduler.call(json!({"type": "TEARDOWN"})).await;
         assert!(matches!(agent.hear().await, Some(ToAgent::ShutdownFramework(_))));
@@ -361,4 +364,39 @@ async fn a_framework_that_stays_away_is_over_after_its_time() {
     }
     let over = &master.get("/state").await["completed_frameworks"];
     assert_eq!(over.as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn a_framework_that_is_away_keeps_its_tasks_and_none_of_its_offers() {
+    let master = Alone::with(eager()).await;
+    let mut agent = FakeAgent::registered(master.address()).await;
+    for encoding in BOTH {
+        let operator = Operator::new(&master, encoding);
+        let mut scheduler = Scheduler::subscribed(&master, encoding, &framework(), None).await;
+        let offer = scheduler.offer_of(&agent.id).await;
+        scheduler.accept(&[offer], launch(&[task("t", &agent.id)])).await;
+        agent.launched().await;
+        scheduler.offer_of(&agent.id).await;
+        let id = scheduler.id.clone();
+        drop(scheduler.hang_up());
+        let look = async || {
+            let all = operator.ask("GET_FRAMEWORKS").await["frameworks"].take();
+            let shown = all[0].clone();
+            (shown["connected"] == false).then_some(shown)
+        };
+        let shown = until("it is away", look).await;
+        let is = [&shown["active"], &shown["recovered"], &shown["offers"]];
+        assert_eq!(is, [&json!(false), &json!(false), &Value::Null]);
+        // What it was offered is for others, and its task goes on.
+        let mut other = Scheduler::subscribed(&master, encoding, &framework(), None).await;
+        other.offer_of(&agent.id).await;
+        other.call(json!({"type": "TEARDOWN"})).await;
+        let info = with(framework(), "id", id);
+        let mut again = Scheduler::subscribed(&master, encoding, &info, None).await;
+        again.offer_of(&agent.id).await;
+        again.call(json!({"type": "RECONCILE", "reconcile": {"tasks": []}})).await;
+        assert_eq!(again.update().await["state"], "TASK_STAGING");
+        again.call(json!({"type": "TEARDOWN"})).await;
+        assert!(matches!(agent.hear().await, Some(ToAgent::ShutdownFramework(_))));
+    }
 }

@@ -20,10 +20,10 @@ use crate::mesos::v1::{FrameworkInfo, OfferFilters};
 pub fn from_wire(mut info: FrameworkInfo) -> Result<Framework, Malformed> {
     let capabilities = capabilities_from_wire(&info.capabilities);
     let roles = roles_from_wire(&info, capabilities)?;
-    // An empty id is none: some clients always send one.
-    info.id = info.id.filter(|id| !id.value.is_empty());
-    let id = info
-        .id
+    // An empty id is none: some clients always send one. It is told beside the rest, so that who comes back
+    // with it is not taken for changed.
+    let id = info.id.take().filter(|id| !id.value.is_empty());
+    let id = id
         .as_ref()
         .map(FrameworkId::try_from)
         .transpose()
@@ -210,6 +210,16 @@ mod tests {
         assert_eq!(wire.id.as_ref().map(|id| id.value.as_str()), Some("f-0000"));
         let back = from_payload(&to_payload(&framework)).expect("well formed");
         assert_eq!(back.id, framework.id);
+    }
+
+    #[test]
+    fn who_says_its_id_is_no_other_than_before() {
+        let id = crate::mesos::v1::FrameworkId { value: "f-0000".to_owned() };
+        let again = FrameworkInfo { id: Some(id), ..info() };
+        let known = from_wire(again.clone()).expect("well formed");
+        let before = Framework { id: known.id.clone(), ..from_wire(info()).expect("well formed") };
+        assert_eq!(known, before);
+        assert_eq!(to_wire(&known), again);
     }
 
     #[test]

@@ -240,7 +240,9 @@ fn renew(
     turn: &mut Turn<'_>,
 ) {
     let Some(framework) = books.frameworks.get_mut(id) else { return };
+    // What it wants is shown too, also where it says nothing else that is new.
     framework.wishes = wishes;
+    books.unpublished.framework(id);
     let has_changed = *framework.description != *description;
     let offers = framework.offers.iter().filter_map(|offer| books.offers.get(offer));
     let left = offers.filter(|offer| !description.roles.contains(&offer.role));
