@@ -16,6 +16,7 @@ use transport::identity::Identity;
 
 /// Settings of one master, already parsed.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "flags that are yes or no")]
 pub struct Options {
     /// Address to listen on.
     pub ip: IpAddr,
