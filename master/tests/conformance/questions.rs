@@ -81,7 +81,14 @@ async fn with_one_of_each(master: &Alone, agent: &mut FakeAgent) -> Scheduler {
         scheduler.call(json!({"type": "ACKNOWLEDGE", "acknowledge": body})).await;
         agent.hear().await.expect("it is told");
     }
-    scheduler.offer_of(&agent.id).await;
+    // All that is free is offered, be it in pieces, so that the lists stay as they are.
+    let mut offered = 0.0;
+    while offered < 3.399 {
+        let offer = scheduler.offer_of(&agent.id).await;
+        let resources = offer["resources"].as_array().expect("a list");
+        let cpus = resources.iter().filter(|resource| resource["name"] == "cpus");
+        offered += cpus.filter_map(|cpus| cpus["scalar"]["value"].as_f64()).sum::<f64>();
+    }
     scheduler
 }
 
