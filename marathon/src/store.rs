@@ -79,7 +79,10 @@ pub(crate) async fn write(
             writes.push(job.write);
             puts.extend(job.puts);
         }
-        let is_safe = commit(&store, token, puts).await;
+        let mut is_safe = true;
+        for part in parts(puts) {
+            is_safe = is_safe && commit(&store, token, part).await;
+        }
         if done.send(Done { token, writes, is_safe }).is_err() || !is_safe {
             return;
         }
@@ -88,6 +91,34 @@ pub(crate) async fn write(
 
 fn size(puts: &[(Key, Option<Vec<u8>>)]) -> usize {
     puts.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+}
+
+/// `puts` in commits that the masters take: one, or several where one would be too large, as when
+/// thousands of instances are added at once.
+///
+/// Of several only the first may come to be, so they are ordered: what others refer to is there before
+/// them, and goes after them. All else is then taken up where it stands, as after any crash.
+fn parts(mut puts: Vec<(Key, Option<Vec<u8>>)>) -> Vec<Vec<(Key, Option<Vec<u8>>)>> {
+    if size(&puts) <= BYTES_MAX {
+        return vec![puts];
+    }
+    puts.sort_by_key(|(key, value)| match (key.starts_with("version:"), value) {
+        (true, Some(_)) => 0,
+        (false, _) => 1,
+        (true, None) => 2,
+    });
+    let mut parts = vec![Vec::new()];
+    let mut bytes = 0;
+    for put in puts {
+        let more = size(std::slice::from_ref(&put));
+        if bytes > 0 && bytes + more > BYTES_MAX {
+            parts.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += more;
+        parts.last_mut().expect("there is one").push(put);
+    }
+    parts
 }
 
 async fn commit(store: &StoreClient, token: u64, puts: Vec<(Key, Option<Vec<u8>>)>) -> bool {
@@ -110,5 +141,26 @@ async fn commit(store: &StoreClient, token: u64, puts: Vec<(Key, Option<Vec<u8>>
             }
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_for_one_commit_is_written_in_an_order_that_can_be_taken_up() {
+        let small = vec![("instance:a".to_owned(), None), ("version:a".to_owned(), None)];
+        assert_eq!(parts(small.clone()), [small]);
+        let large = |key: String| (key, Some(vec![0; BYTES_MAX / 3]));
+        let mut puts: Vec<_> = (0..7).map(|n| large(format!("instance:{n}"))).collect();
+        puts.extend([("version:old".to_owned(), None), large("version:new".to_owned())]);
+        let parts = parts(puts.clone());
+        assert!(parts.len() > 2 && parts.iter().all(|part| size(part) <= BYTES_MAX));
+        let flat: Vec<_> = parts.into_iter().flatten().map(|(key, _)| key).collect();
+        assert_eq!((flat.len(), &*flat[0], &*flat[8]), (9, "version:new", "version:old"));
+        // What alone is more than that is tried nevertheless.
+        let alone = vec![("past:1".to_owned(), Some(vec![0; BYTES_MAX * 2]))];
+        assert_eq!(super::parts(alone.clone()), [alone]);
     }
 }
