@@ -430,22 +430,7 @@ fn real(
 
 /// Has what removed volumes left behind deleted, while the agent goes on.
 fn clear_leftovers(work_dir: &Path, total: &Resources, records: &[Record]) {
-    let doomed: Vec<_> = records
-        .iter()
-        .filter_map(|record| match record {
-            Record::Doomed(doomed) => Some(doomed.operation),
-            Record::Identity(_)
-            | Record::Described(_)
-            | Record::Framework(_)
-            | Record::Executor(_)
-            | Record::Task(_)
-            | Record::Updates(_)
-            | Record::Drain(_)
-            | Record::Made(_)
-            | Record::Operation(_)
-            | Record::Forget(_) => None,
-        })
-        .collect();
+    let doomed: Vec<_> = records.iter().filter_map(Record::doomed).map(|it| it.operation).collect();
     let (work_dir, total) = (work_dir.to_owned(), total.clone());
     tokio::task::spawn_blocking(move || {
         if let Err(error) = persistent_volumes::purge_leftovers(&work_dir, &total, &doomed) {
@@ -486,22 +471,8 @@ async fn recover(
     rebooted: bool,
     mode: Recover,
 ) -> Result<Recovered, StartError> {
-    let known: Vec<_> = records
-        .iter()
-        .filter_map(|record| match record {
-            Record::Executor(executor) => Some(executor.container.clone()),
-            Record::Identity(_)
-            | Record::Described(_)
-            | Record::Framework(_)
-            | Record::Task(_)
-            | Record::Updates(_)
-            | Record::Drain(_)
-            | Record::Made(_)
-            | Record::Operation(_)
-            | Record::Doomed(_)
-            | Record::Forget(_) => None,
-        })
-        .collect();
+    let known = records.iter().filter_map(Record::executor);
+    let known: Vec<_> = known.map(|executor| executor.container.clone()).collect();
     let found = containers.recover(known).await.map_err(StartError::Recover)?;
     let mut exited: Vec<(model::ids::ContainerId, Exit)> = Vec::new();
     for container in found.ended {

@@ -20,15 +20,7 @@ fn framework(is_aware: bool) -> Value {
 
 /// Asks for one task, or for all; what is answered.
 async fn asked(scheduler: &mut Scheduler, task: Option<(&str, Option<&str>)>) -> Value {
-    let question = |(task, agent): (&str, Option<&str>)| {
-        let mut question = json!({"task_id": {"value": task}});
-        if let Some(agent) = agent {
-            question["agent_id"] = json!({"value": agent});
-        }
-        question
-    };
-    let tasks: Vec<Value> = task.map(question).into_iter().collect();
-    scheduler.call(json!({"type": "RECONCILE", "reconcile": {"tasks": tasks}})).await;
+    scheduler.reconcile(task).await;
     let status = scheduler.event("UPDATE").await["update"]["status"].clone();
     assert_eq!(status["source"], "SOURCE_MASTER", "{status}");
     assert_eq!(status["reason"], "REASON_RECONCILIATION", "{status}");

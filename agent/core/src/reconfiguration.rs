@@ -37,27 +37,10 @@ pub fn check_reconfigured(
     records: &[Record],
 ) -> Result<(), Reconfigured> {
     let is_known = records.iter().any(|record| matches!(record, Record::Identity(Identity { .. })));
-    let before = records.iter().rev().find_map(described);
+    let before = records.iter().rev().find_map(Record::described);
     let Some(before) = before.filter(|_| is_known) else { return Ok(()) };
     let changes = changes(policy, before, now);
     if changes.is_empty() { Ok(()) } else { Err(Reconfigured(changes)) }
-}
-
-/// What the records say the agent was.
-fn described(record: &Record) -> Option<&AgentDescription> {
-    match record {
-        Record::Described(description) => Some(description),
-        Record::Identity(_)
-        | Record::Framework(_)
-        | Record::Executor(_)
-        | Record::Task(_)
-        | Record::Updates(_)
-        | Record::Drain(_)
-        | Record::Made(_)
-        | Record::Operation(_)
-        | Record::Doomed(_)
-        | Record::Forget(_) => None,
-    }
 }
 
 /// Where the agent is reached is not among it: it tells its masters, and its executors find its socket.
@@ -92,19 +75,8 @@ fn changes(
 /// What is to be forgotten to begin as a new agent; none if something was made of the agent's resources,
 /// which only a person may give up.
 pub fn begun_anew(records: &[Record]) -> Option<Vec<Record>> {
-    let is_bound = |it: &Record| match it {
-        Record::Made(made) => !made.is_empty(),
-        Record::Doomed(_) => true,
-        Record::Identity(_)
-        | Record::Described(_)
-        | Record::Framework(_)
-        | Record::Executor(_)
-        | Record::Task(_)
-        | Record::Updates(_)
-        | Record::Drain(_)
-        | Record::Operation(_)
-        | Record::Forget(_) => false,
-    };
+    let is_bound =
+        |it: &Record| it.made().is_some_and(|made| !made.is_empty()) || it.doomed().is_some();
     let forget = |it: &Record| Record::Forget(it.key());
     (!records.iter().any(is_bound)).then(|| records.iter().map(forget).collect())
 }

@@ -154,6 +154,26 @@ impl Record {
         }
     }
 
+    /// What the agent is, if that is what this says.
+    pub fn described(&self) -> Option<&AgentDescription> {
+        if let Self::Described(description) = self { Some(description) } else { None }
+    }
+
+    /// The executor, if this is one.
+    pub fn executor(&self) -> Option<&ExecutorRecord> {
+        if let Self::Executor(executor) = self { Some(executor) } else { None }
+    }
+
+    /// What operations have made, if that is what this says.
+    pub fn made(&self) -> Option<&Resources> {
+        if let Self::Made(made) = self { Some(made) } else { None }
+    }
+
+    /// Volumes whose directories may still be there, if that is what this says.
+    pub fn doomed(&self) -> Option<&DoomedVolumes> {
+        if let Self::Doomed(doomed) = self { Some(doomed) } else { None }
+    }
+
     /// Whether this removes what stands under its key.
     pub fn is_forget(&self) -> bool {
         matches!(self, Self::Forget(_))

@@ -157,19 +157,7 @@ fn rebuild(agent: &mut Agent, records: Vec<Record>, out: &mut Vec<Output>) {
 
 /// Checks whether an agent with these flags can have what its records say that operations have made.
 pub fn check_made(flags: &Resources, records: &[Record]) -> Result<(), Shortage> {
-    let made = records.iter().rev().find_map(|record| match record {
-        Record::Made(made) => Some(made),
-        Record::Identity(_)
-        | Record::Described(_)
-        | Record::Framework(_)
-        | Record::Executor(_)
-        | Record::Task(_)
-        | Record::Updates(_)
-        | Record::Drain(_)
-        | Record::Operation(_)
-        | Record::Doomed(_)
-        | Record::Forget(_) => None,
-    });
+    let made = records.iter().rev().find_map(Record::made);
     made.map_or(Ok(()), |made| flags.with_made(made).map(|_| ()))
 }
 

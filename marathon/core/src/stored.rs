@@ -3,6 +3,7 @@
 //! Every document says its form, so that a later version can tell old ones apart.
 
 mod past;
+mod place;
 mod reservation;
 
 pub(crate) use past::{group, group_key, past, past_key};
@@ -12,13 +13,14 @@ use crate::app::{App, parse, render};
 use crate::group::{Tree, Versions};
 use crate::history::Past;
 use crate::ids::{AppId, DeploymentId, InstanceId};
-use crate::instance::{Condition, Container, Goal, Health, Instance, Place, Task};
+use crate::instance::{Condition, Container, Goal, Health, Instance, Task};
 use crate::io::Key;
 use crate::planner::{Action, Deployment, Plan, Step};
 use crate::reservation::Reservation;
-use model::ids::{AgentId, FrameworkId, TaskId};
+use model::ids::{FrameworkId, TaskId};
 use model::step::Timestamp;
 use model::task::TaskState;
+use place::StoredPlace;
 use reservation::{StoredReservation, StoredVolume};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,13 +120,8 @@ pub(crate) struct StoredInstance {
 #[derive(Debug, Eq, PartialEq, Serialize, Deserialize)]
 struct StoredTask {
     id: String,
-    agent: String,
-    host: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    region: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    zone: Option<String>,
-    attributes: Vec<(String, String)>,
+    #[serde(flatten)]
+    place: StoredPlace,
     ports: Vec<u16>,
     staged_at: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,16 +181,7 @@ pub(crate) fn instance(instance: &Instance) -> StoredInstance {
         changed_at: instance.changed_at.0,
         task: instance.task.as_ref().map(|task| StoredTask {
             id: task.id.to_string(),
-            agent: task.place.agent.to_string(),
-            host: task.place.host.to_string(),
-            region: task.place.region.as_ref().map(text),
-            zone: task.place.zone.as_ref().map(text),
-            attributes: task
-                .place
-                .attributes
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_string()))
-                .collect(),
+            place: StoredPlace::of(&task.place),
             ports: task.ports.clone(),
             staged_at: task.staged_at.0,
             started_at: task.started_at.map(|at| at.0),
@@ -360,18 +348,11 @@ fn instance_of(stored: &StoredInstance, versions: &Versions) -> Option<Instance>
 
 fn task_of(stored: &StoredTask) -> Option<Task> {
     let text = |text: &String| Arc::from(text.as_str());
-    let attributes = stored.attributes.iter();
     let containers: Option<_> = stored.containers.iter().map(container_of).collect();
     Some(Task {
         containers: containers?,
         id: TaskId::new(stored.id.as_str()).ok()?,
-        place: Place {
-            agent: AgentId::new(stored.agent.as_str()).ok()?,
-            host: text(&stored.host),
-            region: stored.region.as_ref().map(text),
-            zone: stored.zone.as_ref().map(text),
-            attributes: attributes.map(|(name, value)| (text(name), text(value))).collect(),
-        },
+        place: stored.place.read()?,
         ports: stored.ports.clone(),
         volumes: stored.volumes.iter().map(StoredVolume::read).collect(),
         staged_at: Timestamp(stored.staged_at),

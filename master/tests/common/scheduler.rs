@@ -136,6 +136,19 @@ impl Scheduler {
         self.event("UPDATE").await["update"]["status"].take()
     }
 
+    /// Asks what is known of one task, on an agent if that is named, or of all tasks.
+    pub async fn reconcile(&self, task: Option<(&str, Option<&str>)>) {
+        let question = |(task, agent): (&str, Option<&str>)| {
+            let mut question = json!({"task_id": {"value": task}});
+            if let Some(agent) = agent {
+                question["agent_id"] = json!({"value": agent});
+            }
+            question
+        };
+        let tasks: Vec<Value> = task.map(question).into_iter().collect();
+        self.call(json!({"type": "RECONCILE", "reconcile": {"tasks": tasks}})).await;
+    }
+
     /// All that has been said so far and nobody has asked for, without heartbeats.
     pub async fn heard(&mut self) -> Vec<Value> {
         self.catch_up().await;
@@ -145,9 +158,7 @@ impl Scheduler {
     /// Takes in all that has been said so far. An answer to a question shows where that ends.
     async fn catch_up(&mut self) {
         // Of an agent that nobody knows: that is answered at once, also after a change of leader.
-        let nowhere = json!({"value": "nowhere"});
-        let tasks = json!([{"task_id": {"value": "so-far"}, "agent_id": nowhere}]);
-        self.call(json!({"type": "RECONCILE", "reconcile": {"tasks": tasks}})).await;
+        self.reconcile(Some(("so-far", Some("nowhere")))).await;
         let is_end = |event: &Value| event["update"]["status"]["task_id"]["value"] == "so-far";
         let by = Instant::now() + SOON;
         while !self.events.back().is_some_and(is_end) {

@@ -117,9 +117,7 @@ async fn an_agent_that_is_to_be_gone_is_so_when_it_is_empty() {
         let told = agent.hear().await;
         assert!(matches!(told, Some(ToAgent::Shutdown { .. })), "{told:?}");
         scheduler.event("FAILURE").await;
-        let question = json!({"task_id": {"value": "x"}, "agent_id": {"value": agent.id.as_str()}});
-        let tasks = json!({"tasks": [question]});
-        scheduler.call(json!({"type": "RECONCILE", "reconcile": tasks})).await;
+        scheduler.reconcile(Some(("x", Some(agent.id.as_str())))).await;
         assert_eq!(scheduler.update().await["state"], "TASK_GONE_BY_OPERATOR");
         let reactivate = call("REACTIVATE_AGENT", &agent, json!({}));
         operator.refused(reactivate, 400, "Unknown agent").await;

@@ -23,15 +23,7 @@ async fn again(master: &Alone, scheduler: &Scheduler, is_aware: bool) -> Schedul
 
 /// Asks for a task, and for all; what is answered.
 async fn asked(scheduler: &mut Scheduler, task: Option<(&str, Option<&str>)>) -> Vec<Value> {
-    let question = |(task, agent): (&str, Option<&str>)| {
-        let mut question = json!({"task_id": {"value": task}});
-        if let Some(agent) = agent {
-            question["agent_id"] = json!({"value": agent});
-        }
-        question
-    };
-    let tasks: Vec<Value> = task.map(question).into_iter().collect();
-    scheduler.call(json!({"type": "RECONCILE", "reconcile": {"tasks": tasks}})).await;
+    scheduler.reconcile(task).await;
     let told = scheduler.heard().await;
     let updates = told.into_iter().filter(|event| event["type"] == "UPDATE");
     updates.map(|mut event| event["update"]["status"].take()).collect()

@@ -265,8 +265,7 @@ async fn whoever_takes_absence_for_loss_loses_one_agent_after_the_other() {
 
 /// What is known of a task on an agent.
 async fn asked(scheduler: &mut Scheduler, agent: &str) -> Value {
-    let tasks = json!([{"task_id": {"value": "x"}, "agent_id": {"value": agent}}]);
-    scheduler.call(json!({"type": "RECONCILE", "reconcile": {"tasks": tasks}})).await;
+    scheduler.reconcile(Some(("x", Some(agent)))).await;
     scheduler.update().await["state"].take()
 }
 

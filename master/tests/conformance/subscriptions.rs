@@ -394,7 +394,7 @@ async fn a_framework_that_is_away_keeps_its_tasks_and_none_of_its_offers() {
         let info = with(framework(), "id", id);
         let mut again = Scheduler::subscribed(&master, encoding, &info, None).await;
         again.offer_of(&agent.id).await;
-        again.call(json!({"type": "RECONCILE", "reconcile": {"tasks": []}})).await;
+        again.reconcile(None).await;
         assert_eq!(again.update().await["state"], "TASK_STAGING");
         again.call(json!({"type": "TEARDOWN"})).await;
         assert!(matches!(agent.hear().await, Some(ToAgent::ShutdownFramework(_))));
