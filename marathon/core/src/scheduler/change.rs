@@ -223,8 +223,15 @@ fn check(
         }
         let role = new.role.as_deref().unwrap_or(own_role);
         if new.is_resident() && role == "*" {
-            let error = "an app with persistent volumes must be in a role other than '*': give it one, \
-                         or start Marathon with --mesos_role";
+            let top = id.top();
+            let of_group = match top.as_ref().map(|top| top.as_str().trim_start_matches('/')) {
+                Some(group) => format!("that of its group, '{group}'"),
+                None => "one, for which it must be in a group of that name".to_owned(),
+            };
+            let error = format!(
+                "an app with persistent volumes must be in a role other than '*': give it {of_group}, \
+                 or start Marathon with --mesos_role"
+            );
             return Err(parse::Invalid::one("/role", error).refusal());
         }
         if let Some(other) = new.accepted_resource_roles.iter().find(|it| *it != "*" && *it != role)
