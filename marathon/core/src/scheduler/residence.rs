@@ -32,8 +32,8 @@ const RELEASE_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Reservations {
     all: BTreeMap<Arc<str>, Arc<Reservation>>,
-    /// When each was last given back.
-    released_at: BTreeMap<Arc<str>, Time>,
+    /// When each was last given back, and where.
+    released: BTreeMap<Arc<str>, (Time, AgentId)>,
     /// Until when offers are asked for to give things back.
     collects_until: Time,
 }
@@ -308,11 +308,9 @@ pub(super) fn collect(
     let reservations = &marathon.books.reservations;
     let agent = &offer.offer.agent;
     // What was given back and is not offered any more is gone.
-    let is_over = |it: &&Arc<Reservation>| {
-        let is_here = it.place.agent == *agent && !it.is_live();
-        is_here && !held.contains_key(&it.id) && reservations.released_at.contains_key(&it.id)
-    };
-    let over: Vec<_> = reservations.all.values().filter(is_over).map(|it| it.id.clone()).collect();
+    let released = reservations.released.iter();
+    let over = released.filter(|(id, (_, at))| at == agent && !held.contains_key(*id));
+    let over: Vec<_> = over.map(|(id, _)| id.clone()).collect();
     for id in over {
         forget(marathon, &id);
     }
@@ -322,9 +320,9 @@ pub(super) fn collect(
     let mut releases = Vec::new();
     for id in unwanted {
         let Some(resources) = held.remove(&id) else { continue };
-        let last = reservations.released_at.get(&id);
-        if last.is_none_or(|at| *at + RELEASE_EVERY <= now.time) {
-            reservations.released_at.insert(id.clone(), now.time);
+        let last = reservations.released.get(&id);
+        if last.is_none_or(|(at, _)| *at + RELEASE_EVERY <= now.time) {
+            reservations.released.insert(id.clone(), (now.time, agent.clone()));
             releases.push(Release { id, resources });
         }
     }
@@ -351,9 +349,11 @@ pub(super) fn collected(marathon: &mut Marathon, now: Now) {
 }
 
 fn forget(marathon: &mut Marathon, id: &str) {
-    marathon.books.reservations.all.remove(id);
-    marathon.books.reservations.released_at.remove(id);
-    marathon.outbox.put(stored::reservation_key(id), None);
+    marathon.books.reservations.released.remove(id);
+    // What was in no book is not stored either.
+    if marathon.books.reservations.all.remove(id).is_some() {
+        marathon.outbox.put(stored::reservation_key(id), None);
+    }
 }
 
 /// An agent is gone: those who do not wait for ever for it, wait from now on.
