@@ -308,8 +308,8 @@ pub(super) fn collect(
     let reservations = &marathon.books.reservations;
     let agent = &offer.offer.agent;
     // What was given back and is not offered any more is gone.
-    let released = reservations.released.iter();
-    let over = released.filter(|(id, (_, at))| at == agent && !held.contains_key(*id));
+    let given_back = reservations.released.iter();
+    let over = given_back.filter(|(id, (_, at))| at == agent && !held.contains_key(*id));
     let over: Vec<_> = over.map(|(id, _)| id.clone()).collect();
     for id in over {
         forget(marathon, &id);
