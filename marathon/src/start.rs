@@ -13,6 +13,7 @@ use proto::mesos::v1::FrameworkInfo;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use transport::auth::warn_of_open_doors;
+use transport::rendering::Renderers;
 use transport::server::{BindError, Server};
 
 use crate::api::{self, Shared};
@@ -38,6 +39,9 @@ pub enum StartError {
     /// The key for secrets cannot be had.
     #[error("--secrets_key_file: {0}")]
     Key(#[from] KeyError),
+    /// The system gives us no thread.
+    #[error("no thread can be started: {0}")]
+    Thread(#[source] std::io::Error),
     /// A flag means nothing.
     #[error("{0}")]
     Flag(String),
@@ -136,7 +140,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     });
     let election = tokio::spawn(election.run());
     let http = api::client(&options.identity);
-    let shared = Shared { own, options, view, candidate, requests, bus, vault, http };
+    let renderers = Renderers::start().map_err(StartError::Thread)?;
+    let shared = Shared { own, options, view, candidate, requests, bus, vault, http, renderers };
     let router = api::router(Arc::new(shared));
     let served = tokio::spawn(bound.serve(router, stop.clone()));
     Ok(Running { address, stop, driver, election, served })

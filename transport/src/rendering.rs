@@ -27,13 +27,21 @@ const NICENESS: i32 = 10;
 pub struct Whole {
     mime: &'static str,
     body: Bytes,
+    tag: Option<HeaderValue>,
     is_compressed: bool,
 }
 
 impl Whole {
     /// `body`, which is of the type `mime`.
     pub fn new(mime: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { mime, body: body.into(), is_compressed: false }
+        Self { mime, body: body.into(), tag: None, is_compressed: false }
+    }
+
+    /// The same with a tag (ETag) by which readers know it again. It must be a weak one: what is
+    /// compressed has the same.
+    #[must_use]
+    pub fn tagged(self, tag: HeaderValue) -> Self {
+        Self { tag: Some(tag), ..self }
     }
 
     /// The same, made smaller if that is worth it.
@@ -55,6 +63,7 @@ impl IntoResponse for Whole {
     fn into_response(self) -> Response {
         let mut response = ([(header::CONTENT_TYPE, self.mime)], self.body).into_response();
         let headers = response.headers_mut();
+        headers.extend(self.tag.map(|tag| (header::ETAG, tag)));
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         if self.is_compressed {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));

@@ -93,8 +93,8 @@ pub(crate) struct Flags {
     /// Messages that may wait for one reader of events; one that is further behind is cut off
     #[arg(long, env = "AGORA_EVENT_STREAM_MAX_OUTSTANDING_MESSAGES", default_value_t = 1024)]
     event_stream_max_outstanding_messages: usize,
-    /// Deployments that may run at once
-    #[arg(long, env = "AGORA_MAX_RUNNING_DEPLOYMENTS", default_value_t = 100)]
+    /// Deployments that may run at once; what would be one more is answered with 403
+    #[arg(long, env = "AGORA_MAX_RUNNING_DEPLOYMENTS", default_value_t = 10_000)]
     max_running_deployments: usize,
     /// How long an offer that was not used is not to come again, in milliseconds
     #[arg(long, env = "AGORA_DECLINE_OFFER_DURATION", value_parser = parse_millis, default_value = "120000")]

@@ -12,8 +12,8 @@ use crate::app::{App, render};
 use crate::clock;
 use crate::history::Past;
 use crate::ids::AppId;
+use crate::json_text::{self, ObjectText};
 use model::step::Timestamp;
-use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -160,37 +160,40 @@ pub fn versions(
     past.chain(present).collect()
 }
 
-/// A group with all that is in it, of the shape that the API shows; `app` writes an app or a pod
+/// The JSON of a group with all that is in it, of the shape that the API shows; `app` writes an app or a pod
 /// where those are wanted, and `version` is what stands for the whole.
 pub fn render(
     tree: &Tree,
     id: &AppId,
     wanted: Shown,
     version: &impl Fn(&AppId) -> Timestamp,
-    app: &impl Fn(&App) -> Value,
-) -> Value {
+    app: &impl Fn(&App) -> String,
+) -> String {
     let described = tree.groups.get(id);
     let dependencies = described.iter().flat_map(|group| &group.dependencies);
-    let mut out = json!({
-        "id": id.as_str(),
-        "version": clock::format(version(id)),
-        "dependencies": dependencies.map(AppId::as_str).collect::<Vec<_>>(),
-    });
+    let mut out = ObjectText::default()
+        .with_value("id", id.as_str())
+        .with_value("version", clock::format(version(id)))
+        .with_value("dependencies", dependencies.map(AppId::as_str).collect::<Vec<_>>());
     if let Some(enforce_role) = described.and_then(|group| group.enforce_role) {
-        out["enforceRole"] = enforce_role.into();
+        out = out.with_value("enforceRole", enforce_role);
     }
+    let written = |are_pods: bool| {
+        let here = here(tree, id).filter(|it| it.is_pod() == are_pods);
+        json_text::array(here.map(|it| app(it)))
+    };
     if wanted.apps {
-        out["apps"] = here(tree, id).filter(|it| !it.is_pod()).map(|it| app(it)).collect();
+        out = out.with("apps", written(false));
     }
     if wanted.pods {
-        out["pods"] = here(tree, id).filter(|it| it.is_pod()).map(|it| app(it)).collect();
+        out = out.with("pods", written(true));
     }
     if wanted.groups {
         let groups = subgroups(tree, id);
-        out["groups"] =
-            groups.iter().map(|below| render(tree, below, wanted, version, app)).collect();
+        let below = groups.iter().map(|below| render(tree, below, wanted, version, app));
+        out = out.with("groups", json_text::array(below));
     }
-    out
+    out.end()
 }
 
 /// Apps and pods directly in `id`.
@@ -215,6 +218,6 @@ impl Shown {
 }
 
 /// A group as it was at `version`, as plain as it was described.
-pub fn render_past(tree: &Tree, id: &AppId, version: Timestamp) -> Value {
-    render(tree, id, Shown::ALL, &|_| version, &render::app)
+pub fn render_past(tree: &Tree, id: &AppId, version: Timestamp) -> String {
+    render(tree, id, Shown::ALL, &|_| version, &|app| render::app(app).to_string())
 }

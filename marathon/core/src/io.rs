@@ -534,7 +534,7 @@ pub struct Config {
     pub scale_interval: Duration,
     /// Time between two kills of one task.
     pub kill_retry: Duration,
-    /// Deployments that may run at once.
+    /// Deployments that may run at once: a limit of memory, and no brake on those who submit many.
     pub deployments_max: usize,
     /// Launches on one offer.
     pub instances_per_offer_max: usize,
@@ -564,7 +564,7 @@ impl Default for Config {
             scale_delay: Duration::from_secs(15),
             scale_interval: Duration::from_secs(300),
             kill_retry: Duration::from_secs(10),
-            deployments_max: 100,
+            deployments_max: 10_000,
             instances_per_offer_max: 100,
             launch_tokens: 0,
             launch_token_interval: Duration::from_secs(30),

@@ -45,9 +45,11 @@ pub fn scale(
     let is_ailing = |it: &Instance| ailing.who.contains(&it.id);
     let ill = counted.iter().filter(|it| is_ailing(it)).count();
     let add = (wanted + ill.min(ailing.at_once)).saturating_sub(counted.len());
-    order(&mut counted, victims, selection);
     let serving = counted.iter().filter(|it| it.is_serving() && !is_ailing(it)).count();
     let mut surplus = counted.len().saturating_sub(wanted);
+    if surplus > 0 {
+        order(&mut counted, victims, selection);
+    }
     if ill > 0 && surplus > 0 {
         // Nobody goes before one that serves has come in its place, and then it is an ailing one.
         counted.sort_by_key(|it| !is_ailing(it));
@@ -116,16 +118,20 @@ pub fn replace(all: &[&Arc<Instance>], app: &App, bounds: Bounds) -> Moves {
     // Who does not serve can go at once: that takes nothing away.
     let (mut spare, idle): (Vec<&Arc<Instance>>, Vec<&Arc<Instance>>) =
         old.into_iter().partition(|it| it.is_serving());
-    spare.sort_by_key(|it| (started_at(it), it.id.clone()));
     let may_stop = serving.saturating_sub(healthy_min);
     let mut stop: Vec<_> = idle.iter().take(old_spare).map(|it| it.id.clone()).collect();
     let may_stop_old = may_stop.min(old_spare - stop.len());
+    if may_stop_old > 0 {
+        spare.sort_by_key(|it| (started_at(it), it.id.clone()));
+    }
     stop.extend(spare.iter().take(may_stop_old).map(|it| it.id.clone()));
     let left_to_stop = may_stop.saturating_sub(spare.len());
 
     // More new ones than wanted: an earlier deployment wanted more. Those that serve count.
-    order(&mut new, &BTreeSet::new(), app.kill_selection);
     let mut surplus = new.len().saturating_sub(wanted);
+    if surplus > 0 {
+        order(&mut new, &BTreeSet::new(), app.kill_selection);
+    }
     let mut left = left_to_stop;
     for it in &new {
         if surplus > 0 && (!it.is_serving() || left > 0) {

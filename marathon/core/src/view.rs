@@ -6,12 +6,15 @@ use crate::history::Past;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::{Condition, Instance, Termination};
 use crate::io::TaskFailure;
+use crate::json_text::{self, ObjectText};
 use crate::launch_queue::Entry;
 use crate::planner::{Deployment, Progress};
+use crate::rendered::Rendered;
 use crate::{clock, queue_json};
 use model::ids::FrameworkId;
 use model::step::Timestamp;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,7 +29,7 @@ pub enum Change {
     /// Our id at the master is known.
     Framework(FrameworkId),
     /// An app is new, changed or gone.
-    App(AppId, Option<Arc<App>>),
+    App(AppId, Option<Arc<Rendered<App>>>),
     /// What is said of a group is new, changed or gone.
     Group(AppId, Option<Arc<Group>>),
     /// A deployment that was, by the version it made, is new, has ended or is forgotten.
@@ -34,7 +37,7 @@ pub enum Change {
     /// A stored version of an app is new or gone.
     Version(AppId, Timestamp, Option<Arc<App>>),
     /// An instance is new, changed or gone.
-    Instance(AppId, InstanceId, Option<Arc<Instance>>),
+    Instance(AppId, InstanceId, Option<Arc<Rendered<Instance>>>),
     /// A deployment is new, one step on, or over.
     Deployment(DeploymentId, Option<Arc<Deployment>>),
     /// A deployment got on, or is over.
@@ -63,14 +66,18 @@ pub struct View {
     pub framework: Option<FrameworkId>,
     /// Every app and every described group.
     pub tree: Tree,
+    /// The apps of the tree with their JSON.
+    apps: BTreeMap<AppId, Arc<Rendered<App>>>,
     /// Deployments by the version they made.
     pub history: BTreeMap<Timestamp, Arc<Past>>,
     /// Stored versions of every app.
     pub versions: BTreeMap<AppId, BTreeMap<Timestamp, Arc<App>>>,
     /// Instances by app, also of apps that are gone.
-    pub instances: BTreeMap<AppId, BTreeMap<InstanceId, Arc<Instance>>>,
+    pub instances: BTreeMap<AppId, BTreeMap<InstanceId, Arc<Rendered<Instance>>>>,
     /// Running deployments.
     pub deployments: BTreeMap<DeploymentId, Arc<Deployment>>,
+    /// Which of them change each app.
+    affecting: BTreeMap<AppId, BTreeSet<DeploymentId>>,
     /// How each of them gets on.
     pub progress: BTreeMap<DeploymentId, Arc<Progress>>,
     /// What waits to be launched.
@@ -150,7 +157,11 @@ impl View {
                 *self = Self { is_leading, ..Self::new(self.role.clone()) };
             }
             Change::Framework(id) => self.framework = Some(id),
-            Change::App(id, app) => put(&mut self.tree.apps, id, app),
+            Change::App(id, app) => {
+                let value = app.as_ref().map(|app| app.value().clone());
+                put(&mut self.tree.apps, id.clone(), value);
+                put(&mut self.apps, id, app);
+            }
             Change::Group(id, group) => put(&mut self.tree.groups, id, group),
             Change::Past(version, past) => put(&mut self.history, version, past),
             Change::Version(id, version, app) => {
@@ -159,7 +170,7 @@ impl View {
             Change::Instance(app, id, instance) => {
                 put_below(&mut self.instances, app, id, instance);
             }
-            Change::Deployment(id, deployment) => put(&mut self.deployments, id, deployment),
+            Change::Deployment(id, deployment) => self.put_deployment(id, deployment),
             Change::Progress(id, progress) => put(&mut self.progress, id, progress),
             Change::Queue(id, entry) => put(&mut self.queue, id, entry),
             Change::Failure(id, failure) => put(&mut self.failures, id, failure),
@@ -180,66 +191,85 @@ impl View {
         }
     }
 
+    fn put_deployment(&mut self, id: DeploymentId, deployment: Option<Arc<Deployment>>) {
+        let old = self.deployments.get(&id).cloned();
+        for app in old.iter().flat_map(|it| it.originals.keys()) {
+            if let Some(ids) = self.affecting.get_mut(app) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.affecting.remove(app);
+                }
+            }
+        }
+        for app in deployment.iter().flat_map(|it| it.originals.keys()) {
+            self.affecting.entry(app.clone()).or_default().insert(id.clone());
+        }
+        put(&mut self.deployments, id, deployment);
+    }
+
     /// Instances of `app`.
     pub fn instances_of(&self, app: &AppId) -> impl Iterator<Item = &Arc<Instance>> {
+        self.rendered_of(app).map(|instance| instance.value())
+    }
+
+    fn rendered_of(&self, app: &AppId) -> impl Iterator<Item = &Arc<Rendered<Instance>>> {
         self.instances.get(app).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// An app with what `embed` adds; absent when there is none of that id.
-    pub fn app(&self, id: &AppId, embed: Embed) -> Option<Value> {
+    /// The JSON of an app with what `embed` adds; absent when there is none of that id.
+    pub fn app(&self, id: &AppId, embed: Embed) -> Option<String> {
         self.tree.app(id).map(|app| self.render(app, embed))
     }
 
-    /// Every app that `keep` says yes to, with what `embed` adds.
-    pub fn apps(&self, embed: Embed, keep: impl Fn(&App) -> bool) -> Vec<Value> {
-        let kept = self.tree.apps.values().filter(|app| !app.is_pod() && keep(app));
-        kept.map(|app| self.render(app, embed)).collect()
-    }
-
-    /// `app` with what `embed` adds.
-    pub fn render(&self, app: &App, embed: Embed) -> Value {
-        let mut out = render::app(app);
+    /// The JSON of `app` with what `embed` adds.
+    pub fn render(&self, app: &App, embed: Embed) -> String {
+        let kept =
+            self.apps.get(&app.id).filter(|kept| std::ptr::eq(&raw const **kept.value(), app));
+        let bare = match kept {
+            Some(kept) => Cow::Borrowed(kept.app()),
+            None => Cow::Owned(render::app(app).to_string()),
+        };
+        let mut out = ObjectText::of(&bare);
         if embed.counts {
             let counts = self.counts(&app.id);
-            out["tasksStaged"] = counts.staged.into();
-            out["tasksRunning"] = counts.running.into();
-            out["tasksHealthy"] = counts.healthy.into();
-            out["tasksUnhealthy"] = counts.unhealthy.into();
+            out = out
+                .with_value("tasksStaged", counts.staged)
+                .with_value("tasksRunning", counts.running)
+                .with_value("tasksHealthy", counts.healthy)
+                .with_value("tasksUnhealthy", counts.unhealthy);
         }
         if embed.deployments {
-            let affecting =
-                self.deployments.values().filter(|it| it.originals.contains_key(&app.id));
-            out["deployments"] = render::deployment_ids(affecting.map(|it| &it.id));
+            let affecting = self.affecting.get(&app.id).into_iter().flatten();
+            let ids = render::deployment_ids(affecting);
+            out = out.with_value("deployments", ids);
         }
         if embed.tasks {
-            out["tasks"] = self.tasks_of(&app.id).into();
+            out = out.with("tasks", json_text::array(self.tasks_of(&app.id)));
         }
         if embed.readiness {
-            out["readinessCheckResults"] = self.readiness(&app.id);
+            out = out.with_value("readinessCheckResults", self.readiness(&app.id));
         }
         if embed.last_task_failure
             && let Some(failure) = self.failures.get(&app.id)
         {
-            out["lastTaskFailure"] = render::failure(failure);
+            out = out.with_value("lastTaskFailure", render::failure(failure));
         }
         if embed.task_stats {
-            out["taskStats"] = self.stats(app);
+            out = out.with_value("taskStats", self.stats(app));
         }
-        out
+        out.end()
     }
 
-    /// The tasks of one app.
-    pub fn tasks_of(&self, app: &AppId) -> Vec<Value> {
-        let tasks = self.instances_of(app);
-        tasks.filter_map(|instance| render::task(instance, &self.role, false)).collect()
+    /// The JSON of the tasks of one app.
+    pub fn tasks_of(&self, app: &AppId) -> impl Iterator<Item = &str> {
+        self.rendered_of(app).filter_map(|instance| instance.task(&self.role))
     }
 
     /// Every task in one of `states` (empty means any), with its service ports.
-    pub fn tasks(&self, states: &[TaskFilter]) -> Vec<Value> {
-        let all = self.instances.values().flat_map(BTreeMap::values);
+    pub fn tasks(&self, states: &[TaskFilter]) -> impl Iterator<Item = Value> {
+        let all = self.instances.values().flat_map(BTreeMap::values).map(|it| it.value());
         all.filter(|it| states.is_empty() || states.iter().any(|state| state.takes(it.condition)))
             .filter_map(|instance| render::task(instance, &self.role, true))
-            .collect()
     }
 
     /// Every running deployment.
@@ -345,7 +375,7 @@ impl View {
     }
 
     /// A group as it was at one of its versions.
-    pub fn group_at(&self, id: &AppId, version: Timestamp) -> Option<Value> {
+    pub fn group_at(&self, id: &AppId, version: Timestamp) -> Option<String> {
         self.group_versions(id).contains(&version).then(|| {
             let tree = self.tree.clone().at(version, &self.history, &self.versions);
             group::render_past(&tree, id, version)

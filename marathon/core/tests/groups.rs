@@ -177,7 +177,7 @@ fn a_group_goes_back_to_what_it_was_with_apps_deleted_since() {
     let versions = world.view.group_versions(&app("/shop"));
     assert_eq!(versions.len(), 2, "what happened elsewhere is no version of it");
     let oldest = *versions.first().expect("two");
-    let then = world.view.group_at(&app("/shop"), oldest).expect("a version");
+    let then = world::parsed(&world.view.group_at(&app("/shop"), oldest).expect("a version"));
     assert_eq!(then["groups"][1]["apps"][0]["id"], "/shop/front/web");
     assert_eq!(then["groups"][1]["dependencies"], json!(["/shop/db"]));
 

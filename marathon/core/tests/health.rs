@@ -126,7 +126,9 @@ fn a_serving_instance_is_told_of_before_it_is_asked_to_end() {
     world.events.clear();
     world.pass(5.0);
     assert_eq!(world.tasks.len(), 4, "the old ones go on for a while");
-    let shown = world.view.tasks_of(&world::app("/web"));
+    let id = world::app("/web");
+    let shown = world.view.tasks_of(&id);
+    let shown: Vec<_> = shown.map(world::parsed).collect();
     let killing: Vec<_> = shown.iter().filter(|it| it["state"] == "TASK_KILLING").collect();
     assert_eq!(killing.len(), 2, "but everybody sees that they are to go");
     let told = |it: &&serde_json::Value| {

@@ -57,7 +57,7 @@ fn an_agent_is_left_before_it_is_away_with_nobody_missing() {
     world.is_starting = true;
     world.pass(60.0);
     assert_eq!((world.running("/web"), on(&world, agent)), (6, 0));
-    let shown = world.view.app(&app("/web"), marathon_core::view::Embed::SINGLE).expect("there");
+    let shown = world.shown("/web", marathon_core::view::Embed::SINGLE).expect("there");
     assert_eq!(shown.get("lastTaskFailure"), None, "it counts as no failure");
     let kinds = world.kinds();
     assert!(!kinds.contains(&"unhealthy_instance_kill_event".to_owned()), "{kinds:?}");

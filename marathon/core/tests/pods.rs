@@ -84,8 +84,11 @@ fn a_pod_is_created_runs_and_is_deleted() {
         })
         .collect();
     assert_ne!(ports[0], ports[1]);
-    assert!(world.view.tasks(&[]).is_empty(), "tasks of pods are not listed among those of apps");
-    assert!(world.view.app(&app("/web"), Embed::default()).is_none(), "nor is it an app");
+    assert!(
+        world.view.tasks(&[]).next().is_none(),
+        "tasks of pods are not listed among those of apps"
+    );
+    assert!(world.shown("/web", Embed::default()).is_none(), "nor is it an app");
 
     let answer = world.ask(Command::DeletePod { id: app("/web"), force: false }).expect("deleted");
     assert_eq!((answer.status, answer.body), (202, None));

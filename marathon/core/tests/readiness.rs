@@ -6,7 +6,7 @@ use marathon_core::io::Input;
 use marathon_core::view::Embed;
 use model::ids::TaskId;
 use serde_json::{Value, json};
-use world::{World, app, sleeper};
+use world::{World, sleeper};
 
 fn checked() -> Value {
     let mut body = sleeper("/web", 2);
@@ -38,7 +38,7 @@ fn new_instances_count_once_they_are_ready() {
     probed(&mut world, &tasks[0], Some(202));
     probed(&mut world, &tasks[1], Some(503));
     probed(&mut world, &tasks[1], None);
-    let shown = world.view.app(&app("/web"), Embed::LIST.and("readiness")).expect("there");
+    let shown = world.shown("/web", Embed::LIST.and("readiness")).expect("there");
     let results = shown["readinessCheckResults"].as_array().expect("a list");
     let ready: Vec<_> = results.iter().map(|it| it["ready"].as_bool()).collect();
     assert_eq!(ready, [Some(true), Some(false)]);

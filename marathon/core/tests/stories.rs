@@ -3,7 +3,7 @@
 mod world;
 
 use marathon_core::instance::Condition;
-use marathon_core::io::{Command, KillHow};
+use marathon_core::io::{Command, Config, KillHow};
 use marathon_core::view::Embed;
 use model::task::TaskState;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ fn an_app_is_created_runs_and_is_deleted() {
         .map(|it| it.task.as_ref().expect("a task").ports[0])
         .collect();
     assert_eq!(ports.len(), 3, "each has a port of its own");
-    let shown = world.view.app(&app("/web"), Embed::SINGLE).expect("it is there");
+    let shown = world.shown("/web", Embed::SINGLE).expect("it is there");
     assert_eq!(shown["tasksRunning"], 3);
     assert_eq!(shown["tasks"].as_array().map(Vec::len), Some(3));
     assert_eq!(
@@ -56,7 +56,7 @@ fn an_app_is_created_runs_and_is_deleted() {
     );
 
     world.delete("/web");
-    assert!(world.view.app(&app("/web"), Embed::LIST).is_none());
+    assert!(world.shown("/web", Embed::LIST).is_none());
     world.rest();
     assert!(world.tasks.is_empty());
     assert!(world.instances("/web").is_empty());
@@ -101,7 +101,7 @@ fn a_killed_task_is_replaced_after_a_second() {
     assert_eq!(world.running("/web"), 3);
     let next = world::instance_of(&task).task(2);
     assert!(world.tasks.contains_key(&next), "the same instance, its second task");
-    let shown = world.view.app(&app("/web"), Embed::SINGLE).expect("it is there");
+    let shown = world.shown("/web", Embed::SINGLE).expect("it is there");
     assert_eq!(shown["lastTaskFailure"]["taskId"], task.as_str());
     assert_eq!(shown["lastTaskFailure"]["state"], "TASK_FAILED");
     assert_eq!(world.view.queue(world.now().wall, true), json!({"queue": []}));
@@ -482,4 +482,57 @@ fn a_kill_is_repeated_until_it_has_ended() {
     world.is_killing = true;
     world.pass(11.0);
     assert!(world.tasks.is_empty() && world.view.deployments().is_empty());
+}
+
+#[test]
+fn no_more_deployments_run_than_may() {
+    let mut world = World::with(0, Config { deployments_max: 2, ..world::config(7) });
+    world.create(sleeper("/a", 1));
+    world.create(sleeper("/b", 1));
+    let create = |body| Command::CreateApp { body, force: false };
+    let refusal = world.ask(create(sleeper("/c", 1))).expect_err("two run");
+    assert_eq!(refusal.status, 403);
+    let message = refusal.body["message"].as_str().expect("a message");
+    assert!(message.starts_with("2 deployments are running"), "{message}");
+    assert!(world.shown("/c", Embed::LIST).is_none());
+
+    // One that is over, or is taken over, makes room.
+    world.force("/b", json!({"cmd": "sleep 2"}));
+    assert_eq!(world.view.deployments().len(), 2);
+    let of_b = world.shown("/b", Embed::LIST).expect("it is there")["deployments"].clone();
+    assert_eq!(
+        of_b.as_array().map(Vec::len),
+        Some(1),
+        "the one that was overridden is no more told"
+    );
+    let id = of_b[0]["id"].as_str().expect("an id").to_owned();
+    world.ask(Command::CancelDeployment { id, force: true }).expect("cancelled");
+    world.ask(create(sleeper("/c", 1))).expect("there is room");
+}
+
+#[test]
+fn what_is_shown_follows_every_change() {
+    let mut world = World::new(2);
+    world.create(sleeper("/web", 2));
+    world.create(sleeper("/db", 1));
+    let state = |world: &World, id| {
+        let shown = world.shown(id, Embed::SINGLE.and("counts")).expect("it is there");
+        (
+            shown["instances"].clone(),
+            shown["tasks"].as_array().map(Vec::len),
+            shown["tasksRunning"].clone(),
+        )
+    };
+    assert_eq!(state(&world, "/web"), (json!(2), Some(0), json!(0)), "and it is written out once");
+    world.rest();
+    assert_eq!(state(&world, "/web"), (json!(2), Some(2), json!(2)));
+    world.put("/web", json!({"instances": 1})).expect("scaled");
+    assert_eq!(state(&world, "/web").0, 1);
+    world.rest();
+    assert_eq!(state(&world, "/web"), (json!(1), Some(1), json!(1)));
+    let task = world.tasks_of("/web")[0].clone();
+    let shown = world.shown("/web", Embed::SINGLE).expect("it is there");
+    assert_eq!(shown["tasks"][0]["id"], task.as_str());
+    assert_eq!(shown["tasks"][0]["state"], "TASK_RUNNING");
+    assert_eq!(state(&world, "/db"), (json!(1), Some(1), json!(1)));
 }

@@ -7,7 +7,7 @@ use marathon_core::io::{Command, Config, Input, Output};
 use marathon_core::view::Embed;
 use model::step::Core;
 use serde_json::json;
-use world::{World, app, sleeper};
+use world::{World, sleeper};
 
 #[test]
 fn a_successor_takes_up_what_was_under_way() {
@@ -30,7 +30,7 @@ fn a_successor_takes_up_what_was_under_way() {
     world.crash();
     world.pass(1.0);
     assert_eq!(world.launched.len(), 8);
-    assert_eq!(world.view.app(&app("/web"), Embed::LIST).expect("there")["tasksRunning"], 4);
+    assert_eq!(world.shown("/web", Embed::LIST).expect("there")["tasksRunning"], 4);
 }
 
 #[test]

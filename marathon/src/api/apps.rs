@@ -5,6 +5,7 @@ use axum::response::Response;
 use marathon_core::app::{App, parse};
 use marathon_core::ids::AppId;
 use marathon_core::io::{Command, PutApp};
+use marathon_core::json_text::{self, ObjectText};
 use marathon_core::view::Embed;
 use serde_json::{Value, json as object};
 
@@ -17,8 +18,8 @@ use super::{Call, tasks};
 pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
     match rest {
         [] => all(call).await,
-        [group @ .., "*"] => below(call, group, "*"),
-        [group @ .., "*", "tasks"] => below(call, group, "tasks"),
+        [group @ .., "*"] => apps_below(call, group).await,
+        [group @ .., "*", "tasks"] => tasks_below(call, group).await,
         [id @ .., "restart"] if !id.is_empty() => {
             call.only(&[Method::POST])?;
             let force = call.query.flag("force", false);
@@ -75,18 +76,18 @@ async fn all(call: &Call<'_>) -> Reply {
         _ => {
             let keep = filter(call)?;
             // Only what is shown is written out.
-            let apps = call.view.tree.apps.values();
-            let apps = apps.filter(|app| !app.is_pod() && keep(app)).collect();
-            let embed = embed(call, Embed::LIST);
-            let apps: Vec<_> =
-                call.page(apps)?.iter().map(|app| call.view.render(app, embed)).collect();
-            json(StatusCode::OK, &object!({"apps": apps}))
+            let (embed, page) = (embed(call, Embed::LIST), call.page()?);
+            call.read(move |view| {
+                let apps = view.tree.apps.values().filter(|app| !app.is_pod() && keep(app));
+                listed("apps", page.of(apps).map(|app| view.render(app, embed)))
+            })
+            .await
         }
     }
 }
 
 /// What the parameters `cmd`, `id` and `label` leave.
-fn filter(call: &Call<'_>) -> Result<impl Fn(&App) -> bool, Refused> {
+fn filter(call: &Call<'_>) -> Result<impl Fn(&App) -> bool + Send + use<>, Refused> {
     let lower = |name: &str| call.query.first(name).map(str::to_lowercase);
     let (cmd, id) = (lower("cmd"), lower("id"));
     let selector = match call.query.first("label") {
@@ -128,7 +129,8 @@ async fn one(call: &Call<'_>, id: AppId) -> Reply {
         _ => {
             let app = call.view.app(&id, embed(call, Embed::SINGLE));
             let app = app.ok_or_else(|| no_app(id.as_str()))?;
-            json(StatusCode::OK, &object!({"app": app}))
+            let body = ObjectText::default().with("app", app).end();
+            Ok(reply::text_of_json(StatusCode::OK, body))
         }
     }
 }
@@ -159,19 +161,31 @@ fn warned(mut response: Response, unknown: &[String]) -> Response {
     response
 }
 
-/// Every app below a group, or all their tasks.
-fn below(call: &Call<'_>, group: &[&str], what: &str) -> Reply {
+/// An object with nothing but a list.
+fn listed(name: &str, values: impl Iterator<Item: AsRef<str>>) -> String {
+    ObjectText::default().with(name, json_text::array(values)).end()
+}
+
+/// Every app below a group.
+async fn apps_below(call: &Call<'_>, group: &[&str]) -> Reply {
+    call.only(&[Method::GET])?;
+    let (group, embed) = (app_id(group)?, embed(call, Embed::SINGLE));
+    call.read(move |view| {
+        let apps = view.tree.apps.values().filter(|app| !app.is_pod() && app.id.is_below(&group));
+        listed("*", apps.map(|app| view.render(app, embed)))
+    })
+    .await
+}
+
+/// All tasks below a group.
+async fn tasks_below(call: &Call<'_>, group: &[&str]) -> Reply {
     call.only(&[Method::GET])?;
     let group = app_id(group)?;
-    let body = if what == "tasks" {
-        let ids = call.view.tree.apps.keys().filter(|id| id.is_below(&group));
-        let tasks: Vec<Value> = ids.flat_map(|id| call.view.tasks_of(id)).collect();
-        object!({"tasks": tasks})
-    } else {
-        let embed = embed(call, Embed::SINGLE);
-        object!({"*": call.view.apps(embed, |app| app.id.is_below(&group))})
-    };
-    json(StatusCode::OK, &body)
+    call.read(move |view| {
+        let ids = view.tree.apps.keys().filter(|id| id.is_below(&group));
+        listed("tasks", ids.flat_map(|id| view.tasks_of(id)))
+    })
+    .await
 }
 
 async fn tasks_of(call: &Call<'_>, id: AppId) -> Reply {
@@ -184,7 +198,7 @@ async fn tasks_of(call: &Call<'_>, id: AppId) -> Reply {
         let how = kill_how(call)?;
         return call.ask(Command::KillAppTasks { id, host, how }).await;
     }
-    json(StatusCode::OK, &object!({"tasks": call.view.tasks_of(&id)}))
+    call.read(move |view| listed("tasks", view.tasks_of(&id))).await
 }
 
 fn one_version(call: &Call<'_>, id: &AppId, version: &str) -> Reply {

@@ -5,8 +5,8 @@ use marathon_core::clock;
 use marathon_core::group::{self, Shown};
 use marathon_core::ids::AppId;
 use marathon_core::io::{Command, PutGroup};
+use marathon_core::json_text;
 use marathon_core::view::{Embed, View};
-use serde_json::Value;
 
 use super::Call;
 use super::path::app_id;
@@ -18,10 +18,12 @@ pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
             call.only(&[Method::GET])?;
             let id = existing(call, id)?;
             let embed = Wanted::of(call).apps.unwrap_or_default();
-            let apps = group::below(&call.view.tree.apps, &id).map(|(_, app)| app);
-            let apps = apps.filter(|app| !app.is_pod());
-            let apps: Vec<_> = apps.map(|app| call.view.render(app, embed)).collect();
-            json(StatusCode::OK, &apps.into())
+            call.read(move |view| {
+                let apps = group::below(&view.tree.apps, &id).map(|(_, app)| app);
+                let apps = apps.filter(|app| !app.is_pod());
+                json_text::array(apps.map(|app| view.render(app, embed)))
+            })
+            .await
         }
         [id @ .., "versions"] => {
             call.only(&[Method::GET])?;
@@ -70,8 +72,8 @@ async fn one(call: &Call<'_>, id: &[&str]) -> Reply {
             call.ask(Command::DeleteGroup { id, force }).await
         }
         _ => {
-            let group = group(&call.view, &existing(call, id)?, Wanted::of(call));
-            json(StatusCode::OK, &group)
+            let (id, wanted) = (existing(call, id)?, Wanted::of(call));
+            call.read(move |view| group(view, &id, wanted)).await
         }
     }
 }
@@ -81,7 +83,7 @@ fn one_version(call: &Call<'_>, id: &AppId, version: &str) -> Reply {
     let message = || format!("Group '{id}' does not exist in version {version}");
     let group = call.view.group_at(id, at);
     let group = group.ok_or_else(|| reply::error(StatusCode::NOT_FOUND, &message()))?;
-    json(StatusCode::OK, &group)
+    Ok(reply::text_of_json(StatusCode::OK, group))
 }
 
 /// The id, if there is such a group. The root always is.
@@ -124,11 +126,11 @@ impl Wanted {
     }
 }
 
-fn group(view: &View, id: &AppId, wanted: Wanted) -> Value {
+fn group(view: &View, id: &AppId, wanted: Wanted) -> String {
     let embed = wanted.apps.unwrap_or_default();
     let shown = Shown { apps: wanted.apps.is_some(), groups: wanted.groups, pods: wanted.pods };
     let version = |id: &AppId| view.group_versions(id).pop_last().unwrap_or_default();
     group::render(&view.tree, id, shown, &version, &|app| {
-        if app.is_pod() { view.status_of(app) } else { view.render(app, embed) }
+        if app.is_pod() { view.status_of(app).to_string() } else { view.render(app, embed) }
     })
 }

@@ -33,6 +33,7 @@ use model::step::Timestamp;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use transport::auth::{Authenticator, Gate};
+use transport::rendering::{Renderers, Whole};
 use transport::server::Peer;
 
 use crate::driver;
@@ -68,6 +69,8 @@ pub(crate) struct Shared {
     /// What seals secrets; absent where there is no key.
     pub(crate) vault: Option<Arc<Vault>>,
     pub(crate) http: reqwest::Client,
+    /// Make long answers, by path and query.
+    pub(crate) renderers: Renderers<String>,
 }
 
 /// Where a request is answered.
@@ -214,8 +217,8 @@ impl Call<'_> {
         })
     }
 
-    /// The part of `all` that `offset` and `limit` ask for, if they are given.
-    fn page<T>(&self, all: Vec<T>) -> Result<Vec<T>, Refused> {
+    /// The part of a list that `offset` and `limit` ask for.
+    fn page(&self) -> Result<Page, Refused> {
         let number = |name| match self.query.first(name) {
             None => Ok(None),
             Some(text) => text.parse::<usize>().map(Some).map_err(|_| {
@@ -224,7 +227,20 @@ impl Call<'_> {
             }),
         };
         let (offset, limit) = (number("offset")?.unwrap_or(0), number("limit")?);
-        Ok(all.into_iter().skip(offset).take(limit.unwrap_or(usize::MAX)).collect())
+        Ok(Page { offset, limit: limit.unwrap_or(usize::MAX) })
+    }
+
+    /// Answers with JSON that may be long: made from the latest view, once for all who ask the same.
+    async fn read(&self, make: impl FnOnce(&View) -> String + Send + 'static) -> Reply {
+        let uri = &self.parts.uri;
+        let question = uri.path_and_query().map_or_else(String::new, ToString::to_string);
+        let view = self.shared.view.clone();
+        let work = move || {
+            let body = make(&view.load());
+            let tag = reply::tag(&body);
+            Ok(Whole::new(reply::JSON, body).tagged(tag))
+        };
+        Ok(self.shared.renderers.answer(question, &self.parts.headers, work).await)
     }
 
     /// Has the core do something.
@@ -255,6 +271,19 @@ impl Call<'_> {
                 "The change was not stored in time; look whether it was made later",
             ),
         }
+    }
+}
+
+/// A part of a list.
+#[derive(Clone, Copy)]
+struct Page {
+    offset: usize,
+    limit: usize,
+}
+
+impl Page {
+    fn of<T>(self, all: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+        all.skip(self.offset).take(self.limit)
     }
 }
 

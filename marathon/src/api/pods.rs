@@ -34,7 +34,8 @@ async fn all(call: &Call<'_>) -> Reply {
         let force = call.query.flag("force", false);
         return call.ask(Command::CreatePod { body: call.json()?, force }).await;
     }
-    json(StatusCode::OK, &call.page(call.view.pods())?.into())
+    let pods: Vec<_> = call.page()?.of(call.view.pods().into_iter()).collect();
+    json(StatusCode::OK, &pods.into())
 }
 
 async fn one(call: &Call<'_>, id: &str) -> Reply {

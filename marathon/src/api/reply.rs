@@ -14,6 +14,9 @@ pub(super) type Reply = Result<Response, Refused>;
 /// Why there is none: an answer too. Boxed, since it is rare and large.
 pub(super) struct Refused(pub(super) Box<Response>);
 
+/// The type of JSON bodies.
+pub(super) const JSON: &str = "application/json";
+
 /// A JSON body.
 #[expect(clippy::unnecessary_wraps, reason = "what handlers end with")]
 pub(super) fn json(status: StatusCode, body: &Value) -> Reply {
@@ -32,15 +35,19 @@ pub(super) fn error(status: StatusCode, message: &str) -> Refused {
 
 /// A JSON body, as a response. What was read has a tag, so that whoever polls need not fetch it again.
 pub(super) fn value(status: StatusCode, body: &Value) -> Response {
-    let body = body.to_string();
+    text_of_json(status, body.to_string())
+}
+
+/// The same, of what is text already.
+pub(super) fn text_of_json(status: StatusCode, body: String) -> Response {
     let tag = (status == StatusCode::OK).then(|| tag(&body));
-    let mut response = with(status, "application/json", body);
+    let mut response = with(status, JSON, body);
     response.headers_mut().extend(tag.map(|tag| (header::ETAG, tag)));
     response
 }
 
 /// A weak tag: compressed or not, the content is the same.
-fn tag(body: &str) -> HeaderValue {
+pub(super) fn tag(body: &str) -> HeaderValue {
     let mut hasher = std::hash::DefaultHasher::new();
     body.hash(&mut hasher);
     let tag = format!("W/\"{:016x}-{:x}\"", hasher.finish(), body.len());

@@ -12,7 +12,7 @@ use serde_json::json as object;
 use transport::http::accepts;
 
 use super::Call;
-use super::reply::{self, Refused, Reply, json, refuse};
+use super::reply::{self, Refused, Reply, refuse};
 
 pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
     match rest {
@@ -28,8 +28,12 @@ pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
             }
             let status = call.query.all("status").chain(call.query.all("status[]"));
             let wanted: Vec<_> = status.filter_map(TaskFilter::parse).collect();
-            let tasks = call.page(call.view.tasks(&wanted))?;
-            json(StatusCode::OK, &object!({"tasks": tasks}))
+            let page = call.page()?;
+            call.read(move |view| {
+                let tasks: Vec<_> = page.of(view.tasks(&wanted)).collect();
+                object!({"tasks": tasks}).to_string()
+            })
+            .await
         }
         ["delete"] => {
             call.only(&[Method::POST])?;

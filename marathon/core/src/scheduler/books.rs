@@ -8,6 +8,7 @@ use crate::group::Group;
 use crate::ids::{AppId, InstanceId};
 use crate::instance::{Condition, Goal, Instance};
 use crate::io::Output;
+use crate::rendered::Rendered;
 use crate::stored;
 use crate::view::Change;
 use model::step::{Now, Timestamp};
@@ -31,7 +32,7 @@ impl Marathon {
         let (id, version) = (app.id.clone(), app.version);
         self.outbox.put(stored::version_key(&id, version), Some(stored::version(&app)));
         self.outbox.put(stored::app_key(&id), Some(stored::app(&app)));
-        self.show(Change::App(id.clone(), Some(app.clone())));
+        self.show(Change::App(id.clone(), Some(Rendered::new(app.clone()))));
         self.show(Change::Version(id.clone(), version, Some(app.clone())));
         self.books.versions.entry(id.clone()).or_default().insert(version, app.clone());
         self.note_follower(&app);
@@ -182,7 +183,8 @@ impl Marathon {
         let served = old.as_ref().is_some_and(|old| old.is_serving());
         let gets_on = !served && instance.is_serving();
         let instance = Arc::new(instance);
-        self.show(Change::Instance(app.clone(), id.clone(), Some(instance.clone())));
+        let shown = Some(Rendered::new(instance.clone()));
+        self.show(Change::Instance(app.clone(), id.clone(), shown));
         self.books.owners.insert(id.clone(), app.clone());
         self.books.instances.entry(app.clone()).or_default().insert(id, instance);
         if gets_on {

@@ -6,6 +6,7 @@ use crate::event::Happening;
 use crate::ids::WriteId;
 use crate::instance::{Condition, Instance};
 use crate::io::{Key, Output};
+use crate::rendered::Rendered;
 use crate::stored;
 use crate::view::Change;
 use model::ids::{FrameworkId, UpdateId};
@@ -44,7 +45,8 @@ pub(super) fn lead(
     for instance in loaded.instances {
         let (app, id) = (instance.app.id.clone(), instance.id.clone());
         let instance = Arc::new(instance);
-        marathon.show(Change::Instance(app.clone(), id.clone(), Some(instance.clone())));
+        let shown = Some(Rendered::new(instance.clone()));
+        marathon.show(Change::Instance(app.clone(), id.clone(), shown));
         marathon.books.owners.insert(id.clone(), app.clone());
         marathon
             .books
@@ -110,7 +112,7 @@ fn show_tree(marathon: &mut Marathon) {
     for app in apps {
         marathon.note_follower(&app);
         marathon.note_role(None, Some(&app));
-        marathon.show(Change::App(app.id.clone(), Some(app)));
+        marathon.show(Change::App(app.id.clone(), Some(Rendered::new(app))));
     }
     let versions: Vec<_> =
         marathon.books.versions.values().flat_map(|versions| versions.values().cloned()).collect();

@@ -12,7 +12,7 @@ use marathon_core::io::{
     Answer, Ask, Command, Config, Input, Launch, OfferView, Output, Probe, PutApp, Refusal,
     UpdateView,
 };
-use marathon_core::view::View;
+use marathon_core::view::{Embed, View};
 use model::ids::{AgentId, FrameworkId, OfferId, RequestId, TaskId, UpdateId};
 use model::offer::Offer;
 use model::payload::Payload;
@@ -92,6 +92,11 @@ pub(crate) struct World {
     pub(crate) accepted_inverse: Vec<OfferId>,
     /// What was reserved, by its id, with the agent it is on.
     pub(crate) reserved: BTreeMap<Arc<str>, (usize, Resources)>,
+}
+
+/// What is shown, read back.
+pub(crate) fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
 }
 
 pub(crate) fn config(seed: u64) -> Config {
@@ -501,6 +506,11 @@ impl World {
 
     pub(crate) fn create(&mut self, body: Value) -> Answer {
         self.ask(Command::CreateApp { body, force: false }).expect("created")
+    }
+
+    /// An app as the API shows it.
+    pub(crate) fn shown(&self, id: &str, embed: Embed) -> Option<Value> {
+        self.view.app(&app(id), embed).map(|text| parsed(&text))
     }
 
     pub(crate) fn put(&mut self, id: &str, body: Value) -> Result<Answer, Refusal> {

@@ -13,6 +13,7 @@ use reqwest::{Method, Response};
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use transport::rendering::Renderers;
 use transport::server::Server;
 
 use crate::api::{Shared, client, router};
@@ -77,6 +78,7 @@ impl Api {
             bus,
             vault,
             http: http.clone(),
+            renderers: Renderers::start().expect("threads"),
         };
         tokio::spawn(bound.serve(router(Arc::new(shared)), stop.clone()));
         let api =
