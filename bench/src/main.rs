@@ -5,6 +5,7 @@
 //! that repeats them.
 
 mod allocator_workloads;
+mod apps;
 mod failover;
 mod idle;
 mod large_cluster;
@@ -36,7 +37,8 @@ struct Arguments {
     /// How often each measure is taken
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
-    /// Simulated agents [default: 1,000 for wire-launches, 10,000 for others]
+    /// Simulated agents [default: 1,000 for wire-launches, 500 for apps, 10,000 for
+    /// others]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     agents: Option<u32>,
     /// Tasks over simulated agents in each run [default: 50,000 for wire-launches, 100,000 for others]
@@ -74,6 +76,8 @@ enum Measure {
     Reads,
     /// The leading of three masters killed: until offers come, until all is back
     Failover,
+    /// Marathon with many apps and many instances: until they run, reads, scale changes
+    Apps,
     /// Memory of an idle master, agent and executor
     Idle,
     /// What a pass of the allocator costs, in this process and in virtual time
@@ -120,6 +124,15 @@ fn run(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
             (arguments.agents.unwrap_or(1_000), arguments.tasks.unwrap_or(50_000));
         let size = wire_launches::Size { agents, tasks, protocol };
         runtime.block_on(wire_launches::measure(size, runs, report))?;
+    }
+    if wanted(Measure::Apps) {
+        let size = apps::Size {
+            agents: arguments.agents.unwrap_or(500),
+            instances: 10_000,
+            apps: 1_000,
+            stored: 10_000,
+        };
+        runtime.block_on(apps::measure(size, runs, report))?;
     }
     let (agents, tasks) = (arguments.agents.unwrap_or(10_000), arguments.tasks.unwrap_or(100_000));
     let large = large_cluster::Size { agents, tasks };

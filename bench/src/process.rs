@@ -79,7 +79,20 @@ impl Site {
             .await
     }
 
+    /// Starts a Marathon. It keeps nothing of its own on disk.
+    pub(crate) async fn marathon(&self, master: &Daemon) -> anyhow::Result<Daemon> {
+        let master = format!("--master={}", master.address);
+        let arguments = ["--http_address=127.0.0.1", "--http_port=0", &master];
+        self.spawn("marathon", "marathon", &arguments).await
+    }
+
     async fn start(&self, name: &str, role: &str, arguments: &[&str]) -> anyhow::Result<Daemon> {
+        let work_dir = format!("--work_dir={}", self.directory.path().join(name).display());
+        let arguments: Vec<&str> = arguments.iter().copied().chain([&*work_dir]).collect();
+        self.spawn(name, role, &arguments).await
+    }
+
+    async fn spawn(&self, name: &str, role: &str, arguments: &[&str]) -> anyhow::Result<Daemon> {
         let said = self.directory.path().join(format!("{name}.out"));
         let log = self.directory.path().join(format!("{name}.log"));
         let file = |path: &Path| {
@@ -88,7 +101,6 @@ impl Site {
         let child = Command::new(binary()?)
             .arg(role)
             .args(arguments)
-            .arg(format!("--work_dir={}", self.directory.path().join(name).display()))
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(file(&said)?)
