@@ -52,9 +52,21 @@ pub(crate) async fn measure(size: Size, runs: u32, report: &mut Report) -> anyho
         cluster.running(instances).await?;
         let took = begun.elapsed();
         section.add(&format!("one app of {instances}, all running"), "s", took.as_secs_f64());
-        section.add("the same: CPU of Marathon", "s", cluster.marathon.used()?.cpu.as_secs_f64());
-        section.add("the same: CPU of the master", "s", cluster.master.used()?.cpu.as_secs_f64());
-        section.add("the same: Marathon, peak resident", "MiB", cluster.marathon.used()?.peak_mib);
+        section.add(
+            "the large app: CPU of Marathon",
+            "s",
+            cluster.marathon.used()?.cpu.as_secs_f64(),
+        );
+        section.add(
+            "the large app: CPU of the master",
+            "s",
+            cluster.master.used()?.cpu.as_secs_f64(),
+        );
+        section.add(
+            "the large app: Marathon, peak resident",
+            "MiB",
+            cluster.marathon.used()?.peak_mib,
+        );
         cluster.stop().await;
 
         about(&format!("{apps} apps, each by a request of its own"));
@@ -65,7 +77,11 @@ pub(crate) async fn measure(size: Size, runs: u32, report: &mut Report) -> anyho
         }
         section.add(&format!("{apps} single POSTs, answered"), "s", begun.elapsed().as_secs_f64());
         cluster.running(apps).await?;
-        section.add("the same, all running", "s", begun.elapsed().as_secs_f64());
+        section.add(
+            &format!("{apps} single POSTs, all running"),
+            "s",
+            begun.elapsed().as_secs_f64(),
+        );
         cluster.stop().await;
 
         about(&format!("{apps} apps in one group"));
@@ -78,10 +94,17 @@ pub(crate) async fn measure(size: Size, runs: u32, report: &mut Report) -> anyho
             begun.elapsed().as_secs_f64(),
         );
         cluster.running(apps).await?;
-        section.add("the same, all running", "s", begun.elapsed().as_secs_f64());
+        section.add(
+            &format!("{apps} apps in one PUT, all running"),
+            "s",
+            begun.elapsed().as_secs_f64(),
+        );
 
         about(&format!("reads of {apps} apps with their tasks"));
-        for (name, gzip) in [("GET /v2/apps?embed=apps.tasks", false), ("the same, gzip", true)] {
+        for (name, gzip) in [
+            ("GET /v2/apps?embed=apps.tasks", false),
+            ("GET /v2/apps?embed=apps.tasks, gzip", true),
+        ] {
             let read = cluster.read_all(gzip).await?;
             section.add(name, "per s", read.rate);
             section.add(&format!("{name}, p99"), "ms", millis(&read.latencies, 0.99));
@@ -100,8 +123,12 @@ pub(crate) async fn measure(size: Size, runs: u32, report: &mut Report) -> anyho
         section.add(&format!("{stored} apps stored"), "s", begun.elapsed().as_secs_f64());
         let latencies = cluster.scale_each(stored).await?;
         section.add("one scale change with them, p50", "ms", millis(&latencies, 0.5));
-        section.add("the same, p99", "ms", millis(&latencies, 0.99));
-        section.add("Marathon, peak resident", "MiB", cluster.marathon.used()?.peak_mib);
+        section.add("one scale change with them, p99", "ms", millis(&latencies, 0.99));
+        section.add(
+            &format!("{stored} apps stored: Marathon, peak resident"),
+            "MiB",
+            cluster.marathon.used()?.peak_mib,
+        );
         cluster.stop().await;
     }
     Ok(())
