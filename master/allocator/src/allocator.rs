@@ -187,8 +187,8 @@ impl Allocator {
         self.touch_all(now);
     }
 
-    /// An agent is there, or back with another total and other things on it. It is active afterwards;
-    /// filters on it are forgotten. What else was said of it holds on.
+    /// An agent is there, or back with another total and other things on it. It is active afterwards.
+    /// What else was said of it holds on, and so do filters on it.
     pub fn put_agent(
         &mut self,
         id: &AgentId,
@@ -198,6 +198,7 @@ impl Allocator {
     ) {
         let before = self.agents_by_id.get(id).map(|&at| self.agents.get(at));
         let facts = before.map(|agent| agent.facts.clone()).unwrap_or_default();
+        let filters = self.take_filters_on(id);
         self.remove_agent(id);
         let total = self.roles.kinds.interned(total);
         self.roles.grow_total(&total);
@@ -216,6 +217,7 @@ impl Allocator {
             let (framework, role) = (self.framework_place(&framework), self.roles.place(&role));
             self.give(at, framework, role, &resources, None);
         }
+        self.put_filters_on(at, filters);
         self.touch(at, now);
     }
 

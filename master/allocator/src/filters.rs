@@ -3,6 +3,7 @@
 use crate::agent::AgentIx;
 use crate::allocator::Allocator;
 use crate::sorter::{FrameworkIx, RoleIx};
+use model::ids::AgentId;
 use model::resources::{Key, Resources, Value};
 use model::role::Role;
 use model::step::Time;
@@ -152,6 +153,37 @@ impl Allocator {
     fn forget_end(&mut self, end: (Time, AgentIx, FrameworkIx, RoleIx)) {
         if self.filters_end.remove(&end) {
             self.roles.filter_ends(end.3);
+        }
+    }
+
+    /// Takes the filters off an agent, for [`Self::put_filters_on`] to put them on what takes its place.
+    pub(crate) fn take_filters_on(&mut self, id: &AgentId) -> Vec<(FrameworkIx, Role, Filters)> {
+        let Some(&at) = self.agents_by_id.get(id) else { return Vec::new() };
+        let taken = std::mem::take(&mut self.agents.get_mut(at).filters);
+        let mut named = Vec::with_capacity(taken.len());
+        for ((framework, role), filters) in taken {
+            self.frameworks.get_mut(framework).filtered_on.remove(&(at, role));
+            self.forget_ends(at, framework, role, &filters);
+            // By name: the place of a role may be given up meanwhile.
+            named.push((framework, self.roles.role(role).clone(), filters));
+        }
+        named
+    }
+
+    pub(crate) fn put_filters_on(
+        &mut self,
+        at: AgentIx,
+        filters: Vec<(FrameworkIx, Role, Filters)>,
+    ) {
+        for (framework, role, filters) in filters {
+            let role = self.roles.place(&role);
+            for filter in &filters.0 {
+                if self.filters_end.insert((filter.until, at, framework, role)) {
+                    self.roles.filter_begins(role);
+                }
+            }
+            self.frameworks.get_mut(framework).filtered_on.insert((at, role));
+            self.agents.get_mut(at).filters.insert((framework, role), filters);
         }
     }
 

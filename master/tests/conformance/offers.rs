@@ -1,5 +1,8 @@
 //! What is in an offer, and who is made which.
 
+use model::ids::AgentId;
+use model::link::FromAgent;
+use proto::convert::link;
 use proto::mesos::v1::resource::RevocableInfo;
 use proto::mesos::v1::value::{self, Text, Type};
 use proto::mesos::v1::{AgentInfo, Attribute, Resource};
@@ -81,6 +84,52 @@ async fn an_offer_tells_of_its_agent_in_the_words_that_its_framework_knows() {
             }
             scheduler.call(json!({"type": "TEARDOWN"})).await;
         }
+    }
+}
+
+/// Hears offers until one of `agent` comes; those of others.
+async fn others_before(scheduler: &mut Scheduler, agent: &AgentId) -> Vec<Value> {
+    let mut others = Vec::new();
+    loop {
+        let mut event = scheduler.event("OFFERS").await;
+        let offers = event["offers"]["offers"].as_array_mut().expect("a list");
+        for offer in std::mem::take(offers) {
+            if offer["agent_id"]["value"] == agent.as_str() {
+                return others;
+            }
+            others.push(offer);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_declined_is_not_offered_again_when_its_agent_is_back_as_it_was() {
+    let master = Alone::with(eager()).await;
+    for encoding in BOTH {
+        let mut scheduler = Scheduler::subscribed(&master, encoding, &framework(), None).await;
+        let agent = FakeAgent::registered_with(master.address(), &furnished()).await;
+        let offer = scheduler.offer_of(&agent.id).await;
+        let filters = json!({"refuse_seconds": 3_600.0});
+        let decline = json!({"offer_ids": [offer["id"]], "filters": filters});
+        scheduler.call(json!({"type": "DECLINE", "decline": decline})).await;
+        let mut back = agent.back(Vec::new(), Vec::new());
+        drop(agent);
+        let agent = FakeAgent::reregistered(master.address(), back.clone()).await;
+        // Offers of an agent that comes later are not made before those of this one would be.
+        let later = FakeAgent::registered_on(master.address(), None, 5_052).await;
+        assert_eq!(others_before(&mut scheduler, &later.id).await, [Value::Null; 0]);
+        // As another one it is news.
+        let changed = AgentInfo { attributes: vec![text("rack", "r3")], ..furnished() };
+        back.description =
+            link::describe(&changed, back.description.address, "1.11.0").expect("whole");
+        drop(agent);
+        let agent = FakeAgent::reregistered(master.address(), back).await;
+        let offer = scheduler.offer_of(&agent.id).await;
+        assert_eq!(offer["attributes"][0]["text"]["value"], "r3");
+        for agent in [agent, later] {
+            agent.say(&FromAgent::Unregister).await;
+        }
+        scheduler.call(json!({"type": "TEARDOWN"})).await;
     }
 }
 

@@ -71,6 +71,39 @@ fn news_of_an_agent_ends_the_filters_on_it() {
 }
 
 #[test]
+fn what_was_declined_stays_so_when_the_agent_is_back_as_it_was() {
+    let mut allocator = allocator();
+    allocator.put_framework(&framework("f"), &wish(&["*"]), at(0));
+    add_agent(&mut allocator, "a", "cpus:2", at(0));
+    allocator.describe_agent(&agent("a"), facts("a.example"), at(0));
+    run(&mut allocator, at(20));
+    give_back(&mut allocator, "f", "cpus:2", Some(600), at(30));
+    let back = |allocator: &mut Allocator, total: &str, name: &str, now: Time| {
+        add_agent(allocator, "a", total, now);
+        allocator.describe_agent(&agent("a"), facts(name), now);
+    };
+    back(&mut allocator, "cpus:2", "a.example", at(40));
+    assert_eq!(run(&mut allocator, at(60)).len(), 0, "a broken link is no news");
+    let until = why(&allocator, "f", "*", "a", at(60));
+    assert!(matches!(until, Some(Why::Filtered(_))), "{until:?}");
+    // With more than was declined it is another offer, and under another name another agent.
+    back(&mut allocator, "cpus:3", "a.example", at(70));
+    assert_eq!(run(&mut allocator, at(90)), ["f * a cpus:3"]);
+    give_back(&mut allocator, "f", "cpus:3", Some(600), at(100));
+    back(&mut allocator, "cpus:3", "b.example", at(110));
+    assert_eq!(run(&mut allocator, at(130)), ["f * a cpus:3"]);
+    // It ends when it would have, and leaves nothing behind with an agent that is gone.
+    give_back(&mut allocator, "f", "cpus:3", Some(600), at(140));
+    back(&mut allocator, "cpus:3", "b.example", at(150));
+    assert_eq!(run(&mut allocator, at(600_130)).len(), 0);
+    assert_eq!(run(&mut allocator, at(600_140)), ["f * a cpus:3"]);
+    give_back(&mut allocator, "f", "cpus:3", Some(600), at(600_150));
+    allocator.remove_agent(&agent("a"));
+    back(&mut allocator, "cpus:3", "b.example", at(600_160));
+    assert_eq!(run(&mut allocator, at(600_180)), ["f * a cpus:3"]);
+}
+
+#[test]
 fn a_framework_hears_only_of_agents_that_its_constraints_allow() {
     let mut allocator = allocator();
     let wanted = AttributeConstraint {
