@@ -2,7 +2,7 @@
 
 mod world;
 
-use master_core::{Done, Input, Refusal};
+use master_core::{Config, Done, Input, Refusal};
 use model::amount::Milli;
 use model::call::{AnswerInverseOffers, Call, Decline};
 use model::framework::Capabilities;
@@ -455,6 +455,37 @@ fn who_was_asked_to_leave_is_asked_again_when_the_answer_has_aged() {
     world.pass(Duration::from_secs(1));
     assert!(world.heard("f").contains(&"asked to leave a".to_owned()));
     assert_eq!(world.inverse_answers.len(), 1);
+}
+
+#[test]
+fn who_answers_for_no_time_is_asked_to_leave_at_the_next_full_pass() {
+    let interval = Duration::from_secs(7);
+    let mut world = World::with(Config { allocation_interval: interval, ..Config::default() });
+    world.agent("a");
+    world.framework("f");
+    world.settle();
+    world.pass(interval);
+    world.launch("f", "a", &["t1"]);
+    let machines = vec![Machine::new("a", "10.0.0.1").expect("named")];
+    let unavailability = Unavailability { start_ns: 5, duration_ns: None };
+    let schedule = OperatorCall::UpdateSchedule(vec![Window { machines, unavailability }]);
+    assert_eq!(world.operate(schedule), OK);
+    for accepts in [false, true] {
+        let framework = world.frameworks.get_mut("f").expect("there");
+        let offers = std::mem::take(&mut framework.asked_to_leave);
+        assert_eq!(offers.len(), 1);
+        world.heard("f");
+        let refuse_for = Duration::ZERO;
+        world.call(
+            "f",
+            Call::AnswerInverseOffers(AnswerInverseOffers { offers, accepts, refuse_for }),
+        );
+        world.pass(interval.mul_f64(0.9));
+        let asked = "asked to leave a".to_owned();
+        assert!(!world.heard("f").contains(&asked), "it has only just answered");
+        world.pass(interval.mul_f64(0.2));
+        assert!(world.heard("f").contains(&asked));
+    }
 }
 
 #[test]

@@ -86,15 +86,13 @@ impl Books {
         turn: &Turn<'_>,
     ) {
         let Some(offer) = self.take_inverse_offer(id) else { return };
-        let until = turn.now.time + refuse_for;
+        // As with offers that are declined for no time: else it would be asked and answer without end.
+        let wait = if refuse_for.is_zero() { self.config.allocation_interval } else { refuse_for };
+        let until = turn.now.time + wait;
         let answered = Answered { accepts, at: turn.now.wall, until };
         self.inverse_answers.insert((offer.agent, offer.framework), answered);
         self.unpublished.inverse_answers();
-        if refuse_for.is_zero() {
-            self.timers.set(Due::InverseOffers, until);
-        } else {
-            self.time_inverse_offers(turn);
-        }
+        self.time_inverse_offers(turn);
     }
 
     /// Sees to it that whoever has answered is asked again when the first answer has aged.
