@@ -118,6 +118,13 @@ impl TaskId {
     }
 }
 
+impl OperationId {
+    /// A text that was given as an operation's id and may be none. Only for telling whoever gave it so.
+    pub fn as_given(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+}
+
 impl FrameworkId {
     /// The `n`th framework of a reign.
     pub fn numbered(reign: &Reign, n: u64) -> Self {

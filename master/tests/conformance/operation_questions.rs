@@ -72,6 +72,37 @@ async fn operations_on_agents_that_leave_are_told_by_how_they_left() {
 }
 
 #[tokio::test]
+async fn operations_whose_ids_are_none_are_answered_as_they_were_called() {
+    let master = Alone::with(impatient()).await;
+    let agent = FakeAgent::registered(master.address()).await;
+    for encoding in BOTH {
+        let mut scheduler = Scheduler::subscribed(&master, encoding, &info(), None).await;
+        let stack = json!([{"type": "DYNAMIC", "role": "web"}]);
+        let reserved = with(amount("cpus", 0.1), "reservations", stack);
+        for (name, why) in [
+            ("a/b", "'a/b' contains invalid characters"),
+            ("..", "'..' is disallowed"),
+            ("", "ID must not be empty"),
+        ] {
+            let offer = scheduler.offer_of(&agent.id).await;
+            let body = json!({"resources": [reserved]});
+            let operation = json!({"type": "RESERVE", "id": {"value": name}, "reserve": body});
+            scheduler.accept(&[offer], json!([operation])).await;
+            let report = scheduler.operation().await;
+            assert_eq!(report["operation_id"]["value"], name);
+            assert_eq!(report["state"], "OPERATION_ERROR");
+            assert_eq!(report["message"], format!("The operation's 'id' is none: {why}"));
+            assert!(report["uuid"].is_null(), "said once: {report}");
+            let told = asked(&mut scheduler, Some((name, Some(agent.id.as_str())))).await;
+            assert_eq!(told.len(), 1, "{name}: {told:?}");
+            assert_eq!(told[0]["operation_id"]["value"], name);
+            assert_eq!(told[0]["state"], "OPERATION_UNKNOWN");
+        }
+        scheduler.call(json!({"type": "TEARDOWN"})).await;
+    }
+}
+
+#[tokio::test]
 async fn every_question_about_an_operation_has_its_answer() {
     let master = Alone::with(impatient()).await;
     let mut watcher = Scheduler::subscribed(&master, BOTH[0], &info(), None).await;

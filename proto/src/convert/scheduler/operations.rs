@@ -10,11 +10,10 @@ use crate::mesos::v1::scheduler::call;
 
 /// Reads an operation that launches nothing.
 pub(super) fn from_wire(wire: &WireOperation) -> Operation {
-    let id = wire.id.as_ref().map(OperationId::try_from).transpose();
-    let (id, bad_id) = match id {
-        Ok(id) => (id, None),
-        Err(bad) => (None, Some(format!("The operation's 'id' is none: {bad}"))),
-    };
+    let bad_id = wire.id.as_ref().and_then(|id| OperationId::try_from(id).err());
+    let bad_id = bad_id.map(|bad| format!("The operation's 'id' is none: {bad}"));
+    // Also one that is none is told to whoever gave it.
+    let id = wire.id.as_ref().map(|id| OperationId::as_given(id.value.as_str()));
     // In the words of those that are checked later.
     let invalid = |why| format!("Invalid {} operation: {why}", wire.r#type().as_str_name());
     let conversion = match operation::conversion_from_wire(wire) {
@@ -41,20 +40,13 @@ pub(super) fn acknowledge(wire: call::AcknowledgeOperationStatus) -> Result<Call
     })
 }
 
-/// An operation whose id breaks the rules is one that nobody knows, as is every one that is not there;
-/// but an answer cannot name it, so there is none.
+/// An operation whose id breaks the rules is one that nobody knows, as is every one that is not there.
 pub(super) fn reconcile(wire: &[call::reconcile_operations::Operation]) -> Call {
-    let one = |it: &call::reconcile_operations::Operation| {
-        let operation = OperationId::try_from(&it.operation_id).ok()?;
-        let agent = agent_if_any(it.agent_id.as_ref()).unwrap_or(None);
-        Some(ReconcileOperation { operation, agent })
+    let one = |it: &call::reconcile_operations::Operation| ReconcileOperation {
+        operation: OperationId::as_given(it.operation_id.value.as_str()),
+        agent: agent_if_any(it.agent_id.as_ref()).unwrap_or(None),
     };
-    let asked: Vec<_> = wire.iter().filter_map(one).collect();
-    // None at all would ask for all.
-    if asked.is_empty() && !wire.is_empty() {
-        return Call::Request;
-    }
-    Call::ReconcileOperations(asked)
+    Call::ReconcileOperations(wire.iter().map(one).collect())
 }
 
 /// Writes the acknowledgement of a report.

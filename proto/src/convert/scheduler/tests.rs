@@ -202,7 +202,8 @@ fn operations_that_are_none_say_why() {
         Operation::Convert { id, role: None, conversion }
     );
     let bad = accept(r#"{"type":"RESERVE","id":{"value":"a/b"},"reserve":{}}"#);
-    let Operation::Convert { id: None, conversion: Err(why), .. } = bad else { panic!("{bad:?}") };
+    let Operation::Convert { id, conversion: Err(why), .. } = bad else { panic!("{bad:?}") };
+    assert_eq!(id, Some(OperationId::as_given("a/b")), "it is answered under what it was called");
     assert_eq!(why, "The operation's 'id' is none: 'a/b' contains invalid characters");
 }
 
@@ -221,6 +222,11 @@ fn ids_that_cannot_be_name_nothing() {
     let inner = format!(r#""reconcile":{{"tasks":[{{"task_id":{bad}}}]}}"#);
     let task = ReconcileTask { task: TaskId::as_given("a/b"), agent: None };
     assert_eq!(call("RECONCILE", &inner), Ok(Call::Reconcile(vec![task])));
+    let operations = format!(r#"{{"operation_id":{bad},"agent_id":{bad}}}"#);
+    let inner = format!(r#""reconcile_operations":{{"operations":[{operations}]}}"#);
+    let operation = ReconcileOperation { operation: OperationId::as_given("a/b"), agent: None };
+    let asked = Call::ReconcileOperations(vec![operation]);
+    assert_eq!(call("RECONCILE_OPERATIONS", &inner), Ok(asked));
 }
 
 fn some_roles() -> impl Strategy<Value = BTreeSet<Role>> {
