@@ -476,12 +476,13 @@ async fn an_executor_that_runs_cannot_be_described_differently() {
             let task = with(task(id, &agent.id), "command", Value::Null);
             with(task, "executor", executor)
         };
-        let other = with(executor(), "name", json!("other"));
-        let tasks = [
-            with_executor("one", executor()),
-            with_executor("two", executor()),
-            with_executor("three", other),
-        ];
+        let one = with(executor(), "resources", json!([amount("cpus", 0.1)]));
+        let other = with(one.clone(), "name", json!("other"));
+        // For which role resources were offered is said for those who do not say it.
+        let mut told = one.clone();
+        told["resources"][0]["allocation_info"] = json!({"role": framework()["role"]});
+        let tasks =
+            [with_executor("one", one), with_executor("two", told), with_executor("three", other)];
         let offer = scheduler.offer_of(&agent.id).await;
         scheduler.accept(&[offer], launch(&tasks)).await;
         let status = scheduler.update().await;
