@@ -73,8 +73,14 @@ pub(super) async fn launch(
             let parent = Launcher { process: watch(id), child: Some(child) };
             let destroyed = entry.destroy.is_cancelled();
             open(&inner, &entry);
-            tokio::spawn(supervise(inner, container.clone(), entry, parent));
-            if destroyed { Err(LaunchError::Destroyed { container }) } else { Ok(launched) }
+            let supervised = supervise(inner, container.clone(), entry, parent);
+            if destroyed {
+                // Whoever hears that it failed may forget it at once, so all of it must be gone.
+                supervised.await;
+                return Err(LaunchError::Destroyed { container });
+            }
+            tokio::spawn(supervised);
+            Ok(launched)
         }
         Err((child, error)) => {
             let taken = matches!(&error, LaunchError::Record { source, .. }
