@@ -58,10 +58,26 @@ pub(crate) fn start(agent: &mut Agent, recovered: Recovered, now: Now, out: &mut
         executors::over(agent, &framework, &executor, &exit, now, out);
     }
     drop_orphans(agent, now, out);
+    destroy_unused(agent, out);
     let until = now.time + agent.config.executor_reregistration_timeout;
     agent.phase = Phase::Recovering { until };
     if awaited == 0 {
         finish(agent, now, out);
+    }
+}
+
+/// Executors that have never subscribed and whose tasks are over were about to be destroyed.
+fn destroy_unused(agent: &mut Agent, out: &mut Vec<Output>) {
+    let mut unused: Vec<(FrameworkId, ExecutorId)> = Vec::new();
+    for (framework, state) in &agent.frameworks {
+        for (id, executor) in &state.executors {
+            if !executor.has_subscribed && state.live_tasks_of(id).next().is_none() {
+                unused.push((framework.clone(), id.clone()));
+            }
+        }
+    }
+    for (framework, executor) in unused {
+        executors::destroy(agent, &framework, &executor, None, out);
     }
 }
 

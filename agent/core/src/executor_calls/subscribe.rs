@@ -2,6 +2,7 @@
 
 use crate::agent::{Agent, Phase};
 use crate::executor_calls::update;
+use crate::executors;
 use crate::input::Subscribe;
 use crate::master_messages::launch;
 use crate::output::{Event, ExecutorEvent, Output, Refusal, Stage, Subscribed};
@@ -111,10 +112,20 @@ fn drop_unheard(
         .collect();
     let why = "The task did not reach the executor before the agent or the connection failed";
     let end = End::new(state.word(TaskState::Dropped), Reason::AgentRestarted, why);
+    let is_some = !unheard.is_empty();
     for task in unheard {
         let mut status = updates::own(agent, &task, &end, now);
         status.executor = Some(executor.clone());
         updates::report(agent, framework, status, now, out);
+    }
+    // The built-in executors wait for a first task, which will not come, and nobody else ends them.
+    let is_idle = agent.frameworks.get(framework).is_some_and(|state| {
+        let it = state.executors.get(executor);
+        it.is_some_and(|it| it.is_command || it.spec.is_default)
+            && state.live_tasks_of(executor).next().is_none()
+    });
+    if is_some && is_idle {
+        executors::shut_down(agent, framework, executor, now, out);
     }
 }
 

@@ -284,3 +284,30 @@ proptest! {
         world.settle();
     }
 }
+
+#[test]
+fn a_built_in_executor_whose_task_never_reached_it_is_ended_by_the_next_agent() {
+    let mut story = Story::registered();
+    story.hear(command(task("t", 1_000)));
+    story.subscribed("t");
+    let alive = Recovered { alive: vec![story.container()], ..Recovered::default() };
+    // It died between writing that the executor is there and giving it its task.
+    let mut story = Story::restarted(story.store, alive, 2);
+    let out = story.subscribed("t");
+    assert_eq!(
+        short(&out),
+        ["answer Ok(())", "event Subscribed", "append Updates(f, t)", "event Shutdown", "Connect"]
+    );
+}
+
+#[test]
+fn an_executor_that_was_about_to_be_destroyed_is_destroyed_by_the_next_agent() {
+    let mut story = Story::registered();
+    story.hear(on_executor(executor("e", 100), vec![task("t", 100)], false));
+    story.hear(ToAgent::Kill { framework: fid(), task: tid("t"), grace: None });
+    let alive = Recovered { alive: vec![story.container()], ..Recovered::default() };
+    let records = story.store.clone();
+    let mut next = Story { agent: Agent::new(config(), 2), secs: 0, store: story.store };
+    let out = next.step(Input::Recovered(Recovered { records, ..alive }));
+    assert_eq!(short(&out), ["destroy container", "Connect"]);
+}
