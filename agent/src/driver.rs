@@ -22,6 +22,7 @@ use crate::meters::{Count, Meters};
 use crate::mirror::Mirror;
 use crate::persistent_volumes;
 use crate::secrets::Secrets;
+use crate::steps::Steps;
 use crate::store::{Store, StoreError};
 use crate::wire;
 
@@ -48,6 +49,8 @@ pub(crate) struct Shell {
     pub(crate) secrets: Secrets,
     /// The work directory, where persistent volumes are; absent: they are imitated.
     pub(crate) volumes: Option<PathBuf>,
+    /// Who is told how far things have got.
+    pub(crate) steps: Steps,
 }
 
 /// Why the loop has ended.
@@ -112,13 +115,20 @@ impl Shell {
     async fn perform(&mut self, out: Vec<Output>) -> Result<Option<String>, StoreError> {
         let (records, rest) = Output::split(out);
         if !records.is_empty() && self.store.is_durable() {
-            let store = self.store.clone();
-            tokio::task::spawn_blocking(move || store.write(&records))
+            let (store, steps) = (self.store.clone(), self.steps.clone());
+            let write = move || {
+                steps.reached_with("to write", &records);
+                store.write(&records)?;
+                steps.reached_with("written", &records);
+                Ok(())
+            };
+            tokio::task::spawn_blocking(write)
                 .await
                 .expect("writing does not panic, and nobody aborts it")?;
         }
         let mut over = None;
         for output in rest {
+            self.steps.reached_output(&output);
             match output {
                 Output::Append(_) | Output::AppendTogether(_) => {}
                 Output::Connect => self.link.connect(),

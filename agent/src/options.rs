@@ -25,6 +25,7 @@ use crate::fetcher::{CACHE_BYTES_MAX_DEFAULT, STALL_TIMEOUT_DEFAULT};
 use crate::images::{Collection, Registries};
 use crate::launcher::Capabilities;
 use crate::resources_flag::ResourcesError;
+use crate::steps::Steps;
 use crate::store::StoreError;
 
 /// How often those who are attached to a container are told that the connection is alive, unless
@@ -144,6 +145,8 @@ pub struct Options {
     pub authentication: Authentication,
     /// What shows the masters who this is.
     pub identity: Identity,
+    /// Who is told how far launches, ends and records have got. No flag says so: it is for tests.
+    pub steps: Steps,
     /// All flags as text, for `/flags`. Nothing secret may be in it.
     pub flags: BTreeMap<String, String>,
 }
@@ -257,6 +260,7 @@ impl Default for Options {
             max_completed_executors_per_framework: 150,
             authentication: Authentication::default(),
             identity: Identity::default(),
+            steps: Steps::default(),
             flags: BTreeMap::new(),
         }
     }

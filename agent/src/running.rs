@@ -123,6 +123,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let policy = options.reconfiguration_policy;
     let records = take_up(policy, &description, loaded.records, rebooted, &store)?;
     store.write(&[Record::Described(description.clone())])?;
+    options.steps.reached("described");
     clear_leftovers(&work_dir, &description.resources, &records);
 
     let (handle, inputs) = Handle::new();
@@ -131,6 +132,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let real = Arc::new(real(&options, address, &description.resources, told)?);
     let containers: Arc<dyn Containers> = Arc::<Real>::clone(&real);
     let recovered = recover(&containers, records, rebooted, options.recover).await?;
+    options.steps.reached("recovered");
 
     let slaves = directory(&work_dir.join("slaves"), 0o755)?;
     write_address(&work_dir, bound.local_addr())?;
@@ -180,6 +182,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         info,
         secrets: Secrets { dir: options.secret_resolver.clone() },
         volumes: Some(work_dir),
+        steps: options.steps.clone(),
     };
     let parts = Parts { config: config(&options, description), shell, recovered, inputs };
     let around =
@@ -221,6 +224,7 @@ pub async fn start_simulated(
         info,
         secrets: Secrets::default(),
         volumes: None,
+        steps: options.steps.clone(),
     };
     let config = config(&options, description);
     let parts = Parts { config, shell, recovered: Recovered::default(), inputs };
@@ -388,6 +392,7 @@ fn real(
             ])
             .collect(),
         provisioner_dir: options.work_dir.join("provisioner"),
+        steps: options.steps.clone(),
         ..ContainerizerOptions::new(runtime_dir.clone(), options.launcher.clone())
     })?;
     let open = |settings: ImageSettings| {

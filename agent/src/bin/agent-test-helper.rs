@@ -3,9 +3,12 @@
 #![expect(unsafe_code, reason = "system calls by number have no safe form")]
 
 use std::ffi::OsString;
-
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use agent::containerizer::{
     CommandLine, Containerizer, ContainerizerOptions, Kind, LaunchSpec, Limits, Wanted,
@@ -26,6 +29,7 @@ fn main() {
             agent::launcher::main_told(arguments, &steps)
         }
         Some("dying-containerizer") => containerizer(arguments),
+        Some("dying-agent") => dying_agent(arguments),
         Some("executor") => match agent::executor::ExecutorOptions::from_env() {
             Ok(options) => std::process::exit(agent::executor::main(&options)),
             Err(error) => {
@@ -111,4 +115,49 @@ fn containerizer(mut arguments: impl Iterator<Item = OsString>) {
         containerizer.destroy(&container).await;
         containerizer.forget(&container).await;
     });
+}
+
+/// Runs an agent until somebody ends it, or until a step is reached. All steps are written to a file.
+///
+/// Arguments: the work directory, the master, the cgroup, the file, and, if it is to die, the step's
+/// name and which time it counts.
+fn dying_agent(mut arguments: impl Iterator<Item = OsString>) {
+    let mut text = || arguments.next().and_then(|it| it.into_string().ok());
+    let mut needed = || text().expect("it is given");
+    let (work_dir, master, root, told) = (needed(), needed(), needed(), needed());
+    let (last, nth) = (text(), text().and_then(|nth| nth.parse::<u64>().ok()));
+    let this = std::env::current_exe().expect("it runs");
+    let file = OpenOptions::new().create(true).append(true).open(told).expect("it can be written");
+    let reached = Mutex::new((file, 0));
+    let steps = Steps::told_to(move |step| {
+        let mut reached = reached.lock().expect("nobody panics with it");
+        writeln!(reached.0, "{step}").expect("there is room on the disk");
+        if last.as_deref() == Some(step) {
+            reached.1 += 1;
+            if nth == Some(reached.1) {
+                let _ = kill(Pid::this(), Signal::SIGKILL);
+            }
+        }
+    });
+    let options = agent::Options {
+        work_dir: work_dir.into(),
+        masters: vec![master],
+        hostname: Some("here".to_owned()),
+        resources: Some("cpus:4;mem:4096;disk:4096;ports:[31000-31999]".to_owned()),
+        cgroups_root: root,
+        executor: (this.clone(), vec!["executor".into()]),
+        launcher: (this, vec!["launcher".into()]),
+        registration_backoff_factor: Duration::from_millis(20),
+        executor_shutdown_grace_period: Duration::from_millis(500),
+        // Those that still run come back at once; on a busy machine that may take a while.
+        executor_reregistration_timeout: Duration::from_secs(30),
+        steps,
+        ..agent::Options::default()
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
+    let why = runtime.block_on(async {
+        let agent = agent::start(options).await.expect("it starts");
+        agent.wait().await
+    });
+    panic!("{why}");
 }

@@ -506,6 +506,7 @@ impl Inner {
     /// end of a session's connection if it is one. Blocks.
     fn start(&self, spec: LaunchSpec) -> Result<(Child, Option<UnixStream>), LaunchError> {
         let files = self.files(spec.container.as_str());
+        self.options.steps.reached("to be recorded");
         // The record comes first: whatever is set up from here on can be found and cleared away.
         DirBuilder::new()
             .mode(0o700)

@@ -5,8 +5,12 @@
 
 mod access;
 mod containers;
+mod crashes;
 mod executor_api;
 mod files;
+#[path = "../containers/host.rs"]
+#[expect(dead_code, reason = "other tests want more of it")]
+mod host;
 #[path = "../common/image.rs"]
 #[expect(dead_code, reason = "other tests want more of it")]
 mod image;

@@ -33,6 +33,8 @@ pub(crate) struct Master {
     links: mpsc::UnboundedReceiver<Frames>,
     heard: mpsc::UnboundedReceiver<FromAgent>,
     link: Option<Frames>,
+    /// Whether what is said to an agent that is gone is lost, as in the world. Else it fails the test.
+    pub(crate) loses_words: bool,
     stop: CancellationToken,
 }
 
@@ -75,17 +77,31 @@ impl Master {
         let service = AgentLinkServer::new(Service { links: linked, heard: spoken });
         let router = one_port(axum::Router::new(), Routes::new(service));
         tokio::spawn(bound.serve(router, stop.clone()));
-        Self { address, links, heard, link: None, stop }
+        Self { address, links, heard, link: None, loses_words: false, stop }
     }
 
     pub(crate) fn say(&self, message: &ToAgent) {
         let frame = convert::link::master_frame(message, Term(1));
-        self.link.as_ref().expect("a link").send(Ok(frame)).expect("the agent listens");
+        let sent = self.link.as_ref().expect("a link").send(Ok(frame));
+        assert!(sent.is_ok() || self.loses_words, "the agent listens");
     }
 
     pub(crate) async fn hear(&mut self) -> FromAgent {
         let heard = tokio::time::timeout(PATIENCE, self.heard.recv()).await;
         heard.expect("the agent speaks in time").expect("the service runs")
+    }
+
+    /// The next link, which is taken, or the next that is said on one.
+    pub(crate) async fn next(&mut self) -> Option<FromAgent> {
+        tokio::select! {
+            // A link comes before what is said on it.
+            biased;
+            link = self.links.recv() => {
+                self.link = link;
+                None
+            }
+            said = self.heard.recv() => said,
+        }
     }
 
     async fn linked(&mut self) {
