@@ -4,8 +4,11 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Alone, Events, FakeAgent, SOON, agent_info, cores_of, subscribe_call};
+use common::{Alone, Events, FakeAgent, SOON, agent_info, cores_of, subscribe_call, update_id};
 use master::{Authentication, Options};
+use model::ids::{ExecutorId, FrameworkId, TaskId};
+use model::link::FromAgent;
+use model::task::{Status, TaskState};
 use proto::agora::v1::agent_link_client::AgentLinkClient;
 use proto::agora::v1::raft_admin_client::RaftAdminClient;
 use proto::agora::v1::raft_client::RaftClient;
@@ -305,5 +308,83 @@ async fn masters_are_told_apart_from_others_by_rules_that_speak_of_them() {
             let denied = Code::PermissionDenied;
             assert_eq!((acts != Some(denied), changes != denied), allowed, "{who}, {acls}");
         }
+    }
+}
+
+/// What those see of a framework of another user who may see only what runs as `batch`.
+const OF_BATCH: &str = r#"{
+    "view_frameworks": [{"principals": {"values": ["ops"]}, "users": {"type": "ANY"}}],
+    "view_tasks": [
+        {"principals": {"values": ["ops"]}, "users": {"values": ["batch"]}},
+        {"principals": {"values": ["ops"]}, "users": {"type": "NONE"}}
+    ]
+}"#;
+
+#[tokio::test]
+async fn a_task_runs_as_the_user_of_its_executor_and_is_seen_to_its_end() {
+    let master = ruled_by(OF_BATCH).await;
+    let watch = json!({"type": "SUBSCRIBE"});
+    let mut seen = Events(RecordStream::new(post(&master, "/api/v1", "ops", &watch).await));
+    next_of(&mut seen, "SUBSCRIBED").await;
+    let mut agent = FakeAgent::registered_as(master.address(), Some(named("agent"))).await;
+    let answer = post(&master, "/api/v1/scheduler", "web", &call_in("web")).await;
+    let stream = answer.headers()["mesos-stream-id"].clone();
+    let mut events = Events(RecordStream::new(answer));
+    let framework = next_of(&mut events, "SUBSCRIBED").await["subscribed"]["framework_id"].clone();
+    let offers = next_of(&mut events, "OFFERS").await;
+    let amount = |name: &str, value: f64| json!({"name": name, "type": "SCALAR", "scalar": {"value": value}});
+    let task = |id: &str| {
+        json!({
+            "name": id, "task_id": {"value": id}, "agent_id": {"value": agent.id.as_str()},
+            "resources": [amount("cpus", 0.1)],
+        })
+    };
+    let (mut hidden, mut shown) = (task("hidden"), task("shown"));
+    hidden["command"] = json!({"value": "true"});
+    shown["executor"] = json!({
+        "type": "CUSTOM", "executor_id": {"value": "e"}, "framework_id": framework,
+        "command": {"value": "work", "user": "batch"},
+        "resources": [amount("cpus", 0.1), amount("mem", 32.0)],
+    });
+    let accept = json!({
+        "type": "ACCEPT",
+        "framework_id": framework,
+        "accept": {
+            "offer_ids": [offers["offers"]["offers"][0]["id"]],
+            "operations": [{"type": "LAUNCH", "launch": {"task_infos": [hidden, shown]}}],
+        },
+    });
+    let request = master.http.post(master.url("/api/v1/scheduler"));
+    let request = request.header("authorization", named("web").basic());
+    let request = request.header("mesos-stream-id", stream);
+    let request = request.header("content-type", "application/json").body(accept.to_string());
+    assert_eq!(request.send().await.expect("an answer").status(), 202);
+    let added = next_of(&mut seen, "TASK_ADDED").await["task_added"]["task"].clone();
+    assert_eq!((&added["task_id"]["value"], &added["user"]), (&json!("shown"), &json!("batch")));
+    let (_, answer) = ask(&master, "ops", &json!({"type": "GET_TASKS"})).await;
+    let tasks = answer["get_tasks"]["tasks"].as_array().expect("a list");
+    assert_eq!(tasks.iter().map(|task| &task["name"]).collect::<Vec<_>>(), ["shown"]);
+
+    // It has ended before anybody has heard that it ran: both are told.
+    agent.launched().await;
+    agent.launched().await;
+    let id = TaskId::new("shown").expect("an id");
+    let states = [TaskState::Running, TaskState::Finished];
+    for (n, state) in (1..).zip(states) {
+        let executor = Some(ExecutorId::new("e").expect("an id"));
+        let uuid = Some(update_id(n));
+        let status = Status { executor, uuid, ..agent.status(&id, state) };
+        let framework = FrameworkId::new(framework["value"].as_str().expect("an id"));
+        let framework = framework.expect("an id");
+        agent
+            .say(&FromAgent::StatusUpdate { framework, status, latest: TaskState::Finished })
+            .await;
+    }
+    for told in ["TASK_RUNNING", "TASK_FINISHED"] {
+        let updated = next_of(&mut seen, "TASK_UPDATED").await["task_updated"].clone();
+        assert_eq!(
+            (&updated["status"]["state"], &updated["state"]),
+            (&json!(told), &json!("TASK_FINISHED"))
+        );
     }
 }

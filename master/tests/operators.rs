@@ -280,6 +280,8 @@ async fn every_call_lacks_its_body_in_the_same_words() {
             ("DEACTIVATE_AGENT", "deactivate_agent"),
             ("REACTIVATE_AGENT", "reactivate_agent"),
             ("UPDATE_QUOTA", "update_quota"),
+            ("SET_QUOTA", "set_quota"),
+            ("REMOVE_QUOTA", "remove_quota"),
             ("TEARDOWN", "teardown"),
             ("MARK_AGENT_GONE", "mark_agent_gone"),
             ("RESERVE_RESOURCES", "reserve_resources"),
@@ -291,6 +293,13 @@ async fn every_call_lacks_its_body_in_the_same_words() {
         ] {
             let why = format!("Failed to validate master::Call: Expecting '{name}' to be present");
             operator.refused(json!({"type": kind}), 400, &why).await;
+            // What is lacking is told before what nobody accepts.
+            let request = master.http.post(master.url("/api/v1")).header("accept", "text/html");
+            let request = request.header("content-type", "application/json");
+            let answer = request.body(json!({"type": kind}).to_string()).send().await;
+            let answer = answer.expect("an answer");
+            assert_eq!(answer.status(), 400, "{kind}");
+            assert_eq!(answer.text().await.expect("a body"), why);
         }
     })
     .await;

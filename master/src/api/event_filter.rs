@@ -68,7 +68,8 @@ impl EventFilter {
         }
         if let Some(updated) = &event.task_updated {
             let key = (updated.framework_id.value.clone(), updated.status.task_id.value.clone());
-            let is_over = TaskState::try_from(updated.state).is_ok_and(is_terminal);
+            // `updated.state` may be ahead of the status: the last one is still to come then.
+            let is_over = is_terminal(updated.status.state());
             return if is_over { self.tasks.remove(&key) } else { self.tasks.contains(&key) };
         }
         true

@@ -50,19 +50,22 @@ async fn answered(api: Api, request: Request) -> Result<HttpResponse, Refused> {
     let kind = validated(&call).map_err(|detail| {
         Refused::bad_request(format!("Failed to validate master::Call: {detail}"))
     })?;
-    let encoding = accepted(&parts.headers)?;
+    // Looked at when the call is found to be whole: what it lacks is told first.
+    let encoding = accepted(&parts.headers);
     let principal = Principal::name_of(&parts.extensions);
     let viewer = Viewer::new(&api, principal.clone());
     let caller = Caller(principal);
     match kind {
         Type::Subscribe => {
-            Ok(operator_events::subscribe(&api, viewer, encoding, &parts.extensions).await)
+            Ok(operator_events::subscribe(&api, viewer, encoding?, &parts.extensions).await)
         }
         Type::SetLoggingLevel => {
+            encoding?;
             viewer.check(Action::SetLogLevel, None, logging::WHAT)?;
             logging::set(&call.set_logging_level.unwrap_or_default())
         }
         Type::ListFiles => {
+            let encoding = encoding?;
             files::check(&viewer)?;
             let list_files = files::list(&api, call.list_files.unwrap_or_default()).await?;
             let r#type = Some(Answer::ListFiles as i32);
@@ -71,6 +74,7 @@ async fn answered(api: Api, request: Request) -> Result<HttpResponse, Refused> {
                 .into_response())
         }
         Type::ReadFile => {
+            let encoding = encoding?;
             files::check(&viewer)?;
             let read_file = files::part(&api, call.read_file.unwrap_or_default()).await?;
             let r#type = Some(Answer::ReadFile as i32);
@@ -79,6 +83,7 @@ async fn answered(api: Api, request: Request) -> Result<HttpResponse, Refused> {
                 .into_response())
         }
         Type::GetMetrics => {
+            let encoding = encoding?;
             let timeout = call.get_metrics.and_then(|get| get.timeout);
             let timeout = timeout.map(|timeout| {
                 let negative = "Invalid timeout: it must not be negative";
@@ -86,10 +91,14 @@ async fn answered(api: Api, request: Request) -> Result<HttpResponse, Refused> {
             });
             Ok(read_metrics(api, viewer, encoding, timeout.transpose()?, parts.headers).await)
         }
-        kind => match convert::call_from_wire(call).map_err(|error| refused(kind, error))? {
-            Some(change) => operate(&api, caller, change).await,
-            None => Ok(read(api, viewer, encoding, kind, parts.headers).await),
-        },
+        kind => {
+            let change = convert::call_from_wire(call).map_err(|error| refused(kind, error))?;
+            let encoding = encoding?;
+            match change {
+                Some(change) => operate(&api, caller, change).await,
+                None => Ok(read(api, viewer, encoding, kind, parts.headers).await),
+            }
+        }
     }
 }
 

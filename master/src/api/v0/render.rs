@@ -145,7 +145,7 @@ pub(crate) fn task(task: &v1::Task) -> Value {
     if !task.limits.is_empty() {
         let limits = task.limits.iter();
         let limits: Map<_, _> =
-            limits.map(|(name, limit)| (name.clone(), json!(limit.value))).collect();
+            limits.map(|(name, limit)| (name.clone(), limited(limit.value))).collect();
         object.insert("limits".to_owned(), Value::Object(limits));
     }
     let role = task.resources.iter().find_map(|resource| {
@@ -160,6 +160,11 @@ pub(crate) fn task(task: &v1::Task) -> Value {
     put(&mut object, "container", task.container.as_ref().map(mapped));
     put(&mut object, "health_check", task.health_check.as_ref().map(mapped));
     Value::Object(object)
+}
+
+/// The value of a limit. JSON has no number for none; texts are what clients read for it.
+fn limited(value: f64) -> Value {
+    if value.is_infinite() { json!("Infinity") } else { json!(value) }
 }
 
 fn status(status: &v1::TaskStatus) -> Value {
