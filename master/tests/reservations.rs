@@ -173,6 +173,19 @@ async fn forms_of_old_tools_do_the_same() {
         assert_eq!((status, text.as_str()), (202, ""), "{path}");
         assert_eq!(applied(&mut agent).await, name);
     }
+    // Whatever they call what they send, and however long it is.
+    let long = format!("slaveId={}&resources=%5B%5D&padding={}", agent.id, "x".repeat(3 << 20));
+    let request = master.http.post(master.url("/reserve")).body(long);
+    let answer = request.send().await.expect("an answer");
+    let text = answer.text().await.expect("text");
+    assert!(
+        !text.is_empty() && !text.contains("content type"),
+        "nothing is to be reserved: {text}"
+    );
+    let nobody = master.http.post(master.url("/teardown")).body("frameworkId=nobody");
+    let answer = nobody.send().await.expect("an answer");
+    assert_eq!(answer.status(), 400);
+    assert_eq!(answer.text().await.expect("text"), "No framework found with specified ID");
     let answer = post_form(&master, "/reserve", &[("slaveId", "x".to_owned())]).await;
     let text = answer.text().await.expect("text");
     assert_eq!(text, "Missing 'resources' query parameter in the request body");

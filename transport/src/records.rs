@@ -106,20 +106,8 @@ impl Records {
         let full = queue.waiting.len() >= limits.records_max
             || !queue.waiting.is_empty() && queue.bytes + record.len() > limits.bytes_max;
         if full {
-            queue.closed = Some(Closed::TooSlow);
-            queue.waiting.clear();
-            let reader = queue.reader.take();
             drop(queue);
-            ::metrics::counter!("agora_streams_cut", "stream" => self.shared.stream, "reason" => "slow")
-                .increment(1);
-            tracing::warn!(stream = self.shared.stream, "a reader was too slow and is cut off");
-            self.shared.gone.cancel();
-            if let Some(cut) = &self.shared.cut {
-                cut.0.cancel();
-            }
-            if let Some(reader) = reader {
-                reader.wake();
-            }
+            self.cut();
             return Err(Closed::TooSlow);
         }
         queue.bytes += record.len();
@@ -129,6 +117,29 @@ impl Records {
             reader.wake();
         }
         Ok(())
+    }
+
+    /// Cuts the reader off, who is too slow for what is to be sent. It is counted and logged, and the
+    /// reader sees a stream that breaks and not one that ends.
+    pub fn cut(&self) {
+        let mut queue = self.shared.queue.lock();
+        if queue.closed.is_some() {
+            return;
+        }
+        queue.closed = Some(Closed::TooSlow);
+        queue.waiting.clear();
+        let reader = queue.reader.take();
+        drop(queue);
+        ::metrics::counter!("agora_streams_cut", "stream" => self.shared.stream, "reason" => "slow")
+            .increment(1);
+        tracing::warn!(stream = self.shared.stream, "a reader was too slow and is cut off");
+        self.shared.gone.cancel();
+        if let Some(cut) = &self.shared.cut {
+            cut.0.cancel();
+        }
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 
     /// Ends the stream once what was sent is read. Later sends fail.

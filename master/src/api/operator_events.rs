@@ -21,7 +21,7 @@ use transport::records::{QueueLimits, Records, records};
 use super::Api;
 use super::event_filter::EventFilter;
 use super::viewer::Viewer;
-use crate::driver::Watching;
+use crate::driver::{FellBehind, Watching};
 use crate::view::{agent_message, framework_message, task_message};
 
 /// How often a heartbeat comes, which clients are told and act on.
@@ -115,12 +115,14 @@ async fn feed(watching: Watching, viewer: Viewer, encoding: Encoding, records: &
         let sent = tokio::select! {
             biased;
             _ = beats.tick() => records.send(&heartbeat),
-            note = notes.recv() => match note {
-                Some(note) => match message(&note).and_then(|event| seen(&mut filter, event)) {
+            note = notes.next() => match note {
+                Ok(Some(note)) => match message(&note).and_then(|event| seen(&mut filter, event)) {
                     Some(event) => records.send(&encoding.encode(&event)),
                     None => Ok(()),
                 },
-                None => return,
+                Ok(None) => return,
+                // There is a gap after what was sent: the reader must see that the stream has broken.
+                Err(FellBehind) => return records.cut(),
             },
         };
         if sent.is_err() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::http::StatusCode;
 use master_core::explain::Explanation;
 use master_core::figures::Figures;
-use master_core::{Done, Input, Note, Refusal};
+use master_core::{Done, Input, Refusal};
 use model::call::Subscribe;
 use model::event::SchedulerEvent;
 use model::ids::{ConnectionId, FrameworkId, RequestId, StreamId};
@@ -14,6 +14,7 @@ use model::link::ToAgent;
 use tokio::sync::{mpsc, oneshot};
 use transport::http::Refused;
 
+use super::watchers::Notes;
 use crate::connections::{Connections, Numbers};
 use crate::view::Picture;
 
@@ -49,7 +50,7 @@ pub(crate) struct Watching {
     /// What there is.
     pub picture: Picture,
     /// What happens from then on.
-    pub notes: mpsc::Receiver<Arc<Note>>,
+    pub notes: Notes,
 }
 
 /// A framework's subscription.

@@ -6,13 +6,14 @@
 mod counting;
 mod handle;
 mod notes;
+mod watchers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use master_core::figures::Figures;
-use master_core::{Input, Master, Note, Output, Refusal};
+use master_core::{Input, Master, Output, Refusal};
 use model::ids::{ConnectionId, Reign, RequestId, StreamId, Term};
 use model::registry::Record;
 use model::step::{Core, Now, Time, Timestamp};
@@ -22,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::handle::Ask;
 pub(crate) use self::handle::{Asked, Handle, Subscribed, Watching, refused};
+pub(crate) use self::watchers::FellBehind;
+use self::watchers::Watchers;
 use crate::facts::wall_clock;
 use crate::leadership::{Leadership, Leading};
 use crate::meters::Meters;
@@ -58,7 +61,7 @@ struct Running {
     calls: HashMap<RequestId, Answer<master_core::Done>>,
     subscriptions: HashMap<RequestId, (ConnectionId, Answer<StreamId>)>,
     watches: HashMap<RequestId, oneshot::Sender<Watching>>,
-    watchers: Vec<mpsc::Sender<Arc<Note>>>,
+    watchers: Watchers,
     /// Those who have asked for numbers since the last batch.
     counting: Vec<oneshot::Sender<Arc<Figures>>>,
     /// How long the core has just taken to do what fell due.
@@ -86,7 +89,7 @@ impl Driver {
             calls: HashMap::new(),
             subscriptions: HashMap::new(),
             watches: HashMap::new(),
-            watchers: Vec::new(),
+            watchers: Watchers::new(NOTES_MAX),
             counting: Vec::new(),
             woken_for: Duration::ZERO,
             next: Vec::new(),
@@ -222,7 +225,7 @@ impl Running {
         self.calls.clear();
         self.subscriptions.clear();
         self.watches.clear();
-        self.watchers.clear();
+        self.watchers.end();
     }
 
     /// Answers all who have asked for numbers at once.
@@ -335,8 +338,7 @@ impl Running {
                 notes::log(&note);
                 counting::count(&self.driver.meters, &note, self.woken_for);
                 if !self.watchers.is_empty() && notes::is_watched(&note) {
-                    let note = Arc::new(note);
-                    self.watchers.retain(|watcher| watcher.try_send(note.clone()).is_ok());
+                    self.watchers.tell(note);
                 }
             }
             Output::View(change) => self.driver.view.apply(change),
@@ -345,11 +347,8 @@ impl Running {
 
     fn open_watch(&mut self, request: RequestId) {
         let Some(answer) = self.watches.remove(&request) else { return };
-        let (watcher, notes) = mpsc::channel(NOTES_MAX);
-        let watching = Watching { picture: self.driver.view.picture(), notes };
-        if answer.send(watching).is_ok() {
-            self.watchers.push(watcher);
-        }
+        let picture = self.driver.view.picture();
+        self.watchers.admit(|notes| answer.send(Watching { picture, notes }).is_ok());
     }
 
     fn propose(&self, records: Vec<Record>) {

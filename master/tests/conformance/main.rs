@@ -26,6 +26,7 @@ mod protocol;
 mod questions;
 mod reigns;
 mod rescinding;
+mod shapes;
 mod states;
 mod subscriptions;
 mod volumes;

@@ -3,6 +3,7 @@
 //! Everything here is answered from the published view; nothing asks the core.
 
 mod changes;
+mod form;
 mod render;
 mod reservations;
 mod resources;
@@ -29,6 +30,7 @@ use super::access::Caller;
 use super::viewer::{Reader, Viewer};
 use crate::facts::Facts;
 use crate::view::State;
+use form::Form;
 
 /// Tasks that `/tasks` lists unless told otherwise.
 const TASKS_LISTED: usize = 100;
@@ -171,23 +173,12 @@ async fn roles(Extracted(api): Extracted<Api>, reader: Reader, parameters: Param
     rendered(api, reader, parameters, |seen, _| roles::roles_object(seen)).await
 }
 
-/// What the form of `/teardown` says.
-#[derive(serde::Deserialize)]
-struct Teardown {
-    #[serde(rename = "frameworkId")]
-    framework_id: Option<String>,
-}
-
 async fn teardown(
     Extracted(api): Extracted<Api>,
     caller: Caller,
-    axum::extract::Form(form): axum::extract::Form<Teardown>,
-) -> Response {
-    let Some(id) = form.framework_id else {
-        let text = "Missing 'frameworkId' query parameter in the request body";
-        return Refused::bad_request(text).into_response();
-    };
-    super::operator::teardown(&api, caller, &id).await.unwrap_or_else(IntoResponse::into_response)
+    form: Form,
+) -> Result<Response, Refused> {
+    super::operator::teardown(&api, caller, form.wanted("frameworkId")?).await
 }
 
 async fn version(parameters: Parameters) -> Response {

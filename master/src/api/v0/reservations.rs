@@ -3,7 +3,7 @@
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Form, State};
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
 use model::operation::Conversion;
@@ -11,22 +11,12 @@ use proto::convert::operator::of_agent;
 use proto::convert::{Malformed, operation};
 use proto::mesos::v1::master::call::Type;
 use proto::mesos::v1::{AgentId, Resource};
-use serde::Deserialize;
 use transport::http::Refused;
 
 use super::super::access::Caller;
 use super::super::{Api, operator};
 use super::changes::list;
-
-/// What is sent.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Body {
-    slave_id: Option<String>,
-    source: Option<String>,
-    resources: Option<String>,
-    volumes: Option<String>,
-}
+use super::form::Form;
 
 /// Endpoints that only the leading master answers.
 pub(super) fn of_leader() -> Router<Api> {
@@ -37,14 +27,10 @@ pub(super) fn of_leader() -> Router<Api> {
         .route("/destroy-volumes", post(destroy_volumes))
 }
 
-async fn reserve(
-    State(api): State<Api>,
-    caller: Caller,
-    Form(body): Form<Body>,
-) -> Result<Response, Refused> {
-    let agent = agent(&body)?;
-    let source = body.source.as_deref().map(resources).transpose()?.unwrap_or_default();
-    let reserved = resources(&wanted(body.resources, "resources")?)?;
+async fn reserve(State(api): State<Api>, caller: Caller, form: Form) -> Result<Response, Refused> {
+    let agent = agent(&form)?;
+    let source = form.get("source").map(resources).transpose()?.unwrap_or_default();
+    let reserved = resources(form.wanted("resources")?)?;
     change(&api, caller, Type::ReserveResources, &agent, operation::reserve(&source, &reserved))
         .await
 }
@@ -52,30 +38,30 @@ async fn reserve(
 async fn unreserve(
     State(api): State<Api>,
     caller: Caller,
-    Form(body): Form<Body>,
+    form: Form,
 ) -> Result<Response, Refused> {
-    let agent = agent(&body)?;
-    let reserved = resources(&wanted(body.resources, "resources")?)?;
+    let agent = agent(&form)?;
+    let reserved = resources(form.wanted("resources")?)?;
     change(&api, caller, Type::UnreserveResources, &agent, operation::unreserve(&reserved)).await
 }
 
 async fn create_volumes(
     State(api): State<Api>,
     caller: Caller,
-    Form(body): Form<Body>,
+    form: Form,
 ) -> Result<Response, Refused> {
-    let agent = agent(&body)?;
-    let volumes = resources(&wanted(body.volumes, "volumes")?)?;
+    let agent = agent(&form)?;
+    let volumes = resources(form.wanted("volumes")?)?;
     change(&api, caller, Type::CreateVolumes, &agent, operation::create(&volumes)).await
 }
 
 async fn destroy_volumes(
     State(api): State<Api>,
     caller: Caller,
-    Form(body): Form<Body>,
+    form: Form,
 ) -> Result<Response, Refused> {
-    let agent = agent(&body)?;
-    let volumes = resources(&wanted(body.volumes, "volumes")?)?;
+    let agent = agent(&form)?;
+    let volumes = resources(form.wanted("volumes")?)?;
     change(&api, caller, Type::DestroyVolumes, &agent, operation::destroy(&volumes)).await
 }
 
@@ -90,14 +76,8 @@ async fn change(
     operator::operate(api, caller, call).await
 }
 
-fn agent(body: &Body) -> Result<AgentId, Refused> {
-    Ok(AgentId { value: wanted(body.slave_id.clone(), "slaveId")? })
-}
-
-fn wanted(part: Option<String>, name: &str) -> Result<String, Refused> {
-    part.ok_or_else(|| {
-        Refused::bad_request(format!("Missing '{name}' query parameter in the request body"))
-    })
+fn agent(form: &Form) -> Result<AgentId, Refused> {
+    Ok(AgentId { value: form.wanted("slaveId")?.to_owned() })
 }
 
 fn resources(text: &str) -> Result<Vec<Resource>, Refused> {

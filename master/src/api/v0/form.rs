@@ -1,0 +1,33 @@
+//! Bodies that are forms, as old tools send them: whatever they call them.
+
+use std::collections::HashMap;
+
+use axum::extract::{FromRequest, Request};
+use transport::http::{Refused, read_body};
+
+/// What a form says, by name. Of a name that is there twice the last value counts.
+#[derive(Debug)]
+pub(super) struct Form(HashMap<String, String>);
+
+impl Form {
+    /// What stands behind `name`, if it is there.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The same of what must be there.
+    pub(super) fn wanted(&self, name: &str) -> Result<&str, Refused> {
+        self.get(name).ok_or_else(|| {
+            Refused::bad_request(format!("Missing '{name}' query parameter in the request body"))
+        })
+    }
+}
+
+impl<S: Sync> FromRequest<S> for Form {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
+        let body = read_body(request.into_body()).await?;
+        Ok(Self(form_urlencoded::parse(&body).into_owned().collect()))
+    }
+}
