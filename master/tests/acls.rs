@@ -369,8 +369,8 @@ async fn a_task_runs_as_the_user_of_its_executor_and_is_seen_to_its_end() {
     agent.launched().await;
     agent.launched().await;
     let id = TaskId::new("shown").expect("an id");
-    let states = [TaskState::Running, TaskState::Finished];
-    for (n, state) in (1..).zip(states) {
+    let reported = [TaskState::Running, TaskState::Finished];
+    for (n, state) in (1..).zip(reported) {
         let executor = Some(ExecutorId::new("e").expect("an id"));
         let uuid = Some(update_id(n));
         let status = Status { executor, uuid, ..agent.status(&id, state) };

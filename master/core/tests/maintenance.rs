@@ -13,8 +13,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use world::World;
 
-const ALL: &str = "cpus:4; mem:1024; ports:[31000-31009]";
-
 fn invalid(why: &str) -> Result<Done, Refusal> {
     Err(Refusal::Invalid(why.to_owned()))
 }

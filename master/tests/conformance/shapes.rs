@@ -57,15 +57,15 @@ async fn what_is_said_of_tasks_executors_and_frameworks_is_shown_to_old_tools() 
         assert_eq!(shown["unregistered_time"], 0.0, "it is there");
         let tasks = shown["tasks"].as_array().expect("a list");
         let of = |id: &str| tasks.iter().find(|task| task["id"] == id).expect("it is there");
-        let talks = of("talks");
-        assert_eq!(talks["limits"], json!({"cpus": 2.0, "mem": "Infinity"}));
-        assert_eq!(talks["labels"], json!([{"key": "team", "value": "sea"}]));
-        assert_eq!(talks["discovery"]["visibility"], "CLUSTER");
-        assert_eq!(talks["discovery"]["ports"]["ports"][0]["number"], 80);
-        assert_eq!(talks["container"]["hostname"], "talks");
-        assert_eq!(talks["health_check"]["tcp"]["port"], 80);
+        let talker = of("talks");
+        assert_eq!(talker["limits"], json!({"cpus": 2.0, "mem": "Infinity"}));
+        assert_eq!(talker["labels"], json!([{"key": "team", "value": "sea"}]));
+        assert_eq!(talker["discovery"]["visibility"], "CLUSTER");
+        assert_eq!(talker["discovery"]["ports"]["ports"][0]["number"], 80);
+        assert_eq!(talker["container"]["hostname"], "talks");
+        assert_eq!(talker["health_check"]["tcp"]["port"], 80);
         assert_eq!(
-            (&talks["executor_id"], &of("executed")["executor_id"]),
+            (&talker["executor_id"], &of("executed")["executor_id"]),
             (&json!(""), &json!("e"))
         );
         let executor = &shown["executors"][0];
