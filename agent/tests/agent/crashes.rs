@@ -50,6 +50,8 @@ struct Story {
     agent: Child,
     death: Option<Death>,
     has_died: bool,
+    /// Whether the agent that runs has said that it is here. Before that it may not know yet what it has.
+    is_here: bool,
     is_launched: bool,
     is_killed: bool,
     /// The last reports of the task: each report, and how often it came.
@@ -82,6 +84,7 @@ impl Story {
             agent,
             death,
             has_died: false,
+            is_here: false,
             is_launched: false,
             is_killed: false,
             ends: BTreeMap::new(),
@@ -122,6 +125,7 @@ impl Story {
                     let status = status.expect("it is ours");
                     assert_eq!(status.signal(), Some(libc::SIGKILL), "{:?}", self.death);
                     assert!(!std::mem::replace(&mut self.has_died, true), "it dies once");
+                    self.is_here = false;
                     self.agent = start_agent(&self.host, &self.master, None);
                 }
                 said = self.master.next() => if let Some(said) = said {
@@ -142,12 +146,16 @@ impl Story {
     fn heard(&mut self, said: FromAgent) {
         match said {
             FromAgent::Register(_) => {
+                self.is_here = true;
                 let ping_timeout = Duration::from_secs(75);
                 self.master.say(&ToAgent::Registered { agent: agent_id(), ping_timeout });
                 // It does not know that it was here before, so nothing else can have got to it.
                 self.launch();
             }
-            FromAgent::Reregister(brought) => self.back(&brought),
+            FromAgent::Reregister(brought) => {
+                self.is_here = true;
+                self.back(&brought);
+            }
             FromAgent::StatusUpdate { framework, status, .. } => {
                 let (task, uuid) = (status.task.clone(), status.uuid.expect("it has one"));
                 self.master.say(&ToAgent::Acknowledge { framework, task, uuid });
@@ -213,7 +221,7 @@ impl Story {
             Some(death) if steps.contains(death) => false,
             Some(_) | None => steps.iter().any(|(step, _)| step == "forgotten"),
         };
-        is_past && self.containers().is_empty() && self.has_no_framework().await
+        is_past && self.is_here && self.containers().is_empty() && self.has_no_framework().await
     }
 
     async fn has_no_framework(&self) -> bool {
