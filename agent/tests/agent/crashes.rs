@@ -43,6 +43,7 @@ enum Course {
 type Death = (String, u64);
 
 /// One agent's life, or two, told by its master.
+#[expect(clippy::struct_excessive_bools, reason = "each is something that has happened or not")]
 struct Story {
     course: Course,
     host: Host,
