@@ -2,7 +2,7 @@
 
 mod world;
 
-use master_core::{Config, Done, Refusal};
+use master_core::Config;
 use model::call::{AnswerInverseOffers, Call};
 use model::framework::Capabilities;
 use model::operator::OperatorCall;
@@ -11,13 +11,7 @@ use model::rules::{Drain, Machine, Unavailability, Window};
 use model::task::TaskState;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use world::World;
-
-fn invalid(why: &str) -> Result<Done, Refusal> {
-    Err(Refusal::Invalid(why.to_owned()))
-}
-
-const OK: Option<Result<Done, Refusal>> = Some(Ok(Done::Ok));
+use world::{OK, World, invalid};
 
 #[test]
 fn an_agent_is_not_let_in_whose_machine_leaves_while_the_masters_agree_on_it() {

@@ -2,7 +2,7 @@
 
 mod world;
 
-use master_core::{Done, Input, Refusal};
+use master_core::{Input, Refusal};
 use model::amount::Milli;
 use model::call::{Call, Decline};
 use model::framework::Capabilities;
@@ -15,15 +15,9 @@ use model::task::TaskState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use world::World;
+use world::{OK, World, invalid};
 
 const ALL: &str = "cpus:4; mem:1024; ports:[31000-31009]";
-
-fn invalid(why: &str) -> Result<Done, Refusal> {
-    Err(Refusal::Invalid(why.to_owned()))
-}
-
-const OK: Option<Result<Done, Refusal>> = Some(Ok(Done::Ok));
 
 #[test]
 fn a_deactivated_agent_is_offered_to_nobody_until_it_is_reactivated() {

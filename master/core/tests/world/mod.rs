@@ -31,6 +31,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What an operator is answered whose call was carried out.
+pub(crate) const OK: Option<Result<Done, Refusal>> = Some(Ok(Done::Ok));
+
+/// What one is answered whose call makes no sense, and why.
+pub(crate) fn invalid(why: &str) -> Result<Done, Refusal> {
+    Err(Refusal::Invalid(why.to_owned()))
+}
+
 /// An agent, as its master knows it.
 pub(crate) struct FakeAgent {
     pub(crate) id: AgentId,
