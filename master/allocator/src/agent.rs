@@ -40,7 +40,7 @@ pub(crate) struct Agent {
     /// Whether it is of another region than the master.
     pub(crate) is_remote: bool,
     pub(crate) has_gpus: bool,
-    /// Whether it has nothing that is reserved, revocable or shared.
+    /// Whether it has nothing that is reserved, revocable, shared or hidden.
     pub(crate) is_plain: bool,
     has_shared: bool,
     /// What is shared and was offered in this pass: once is enough.
@@ -149,9 +149,16 @@ impl Agent {
     }
 }
 
+/// Whether a resource is never offered: the agent itself deals out which ports its containers may
+/// connect from.
+pub(crate) fn is_hidden(key: &Key) -> bool {
+    &*key.name == "ephemeral_ports"
+}
+
 /// Whether a resource is one that anybody may be offered and only one can have.
 fn is_plain(key: &Key) -> bool {
-    key.kind.reservations.is_empty() && !key.kind.is_revocable && !key.kind.is_shared
+    let kind = &key.kind;
+    kind.reservations.is_empty() && !kind.is_revocable && !kind.is_shared && !is_hidden(key)
 }
 
 /// Whether a resource, if it is an amount, is one that quota is about: unreserved and not revocable.

@@ -3,7 +3,7 @@
 //! Three looks, from what is asked once per agent to what is asked for each framework. A resource
 //! passes all of them or is not offered.
 
-use crate::agent::Agent;
+use crate::agent::{Agent, is_hidden};
 use crate::filters::Filters;
 use crate::framework::Framework;
 use crate::quota::Cut;
@@ -100,6 +100,7 @@ pub(crate) fn for_role<'a>(agent: &'a Agent, role: &Role) -> Result<Cow<'a, Reso
         let offered = &agent.shared_offered;
         Cow::Owned(agent.free.filtered(|key, _| {
             key.kind.is_offerable_to(role)
+                && !is_hidden(key)
                 && !(key.kind.is_shared && offered.iter().any(|(have, _)| have == key))
         }))
     };

@@ -128,3 +128,20 @@ fn refined_reservations_are_for_those_who_know_of_them() {
     allocator.put_framework(&framework("f"), &can, at(30));
     assert_eq!(run(&mut allocator, at(50)), ["f x/a a cpus(x/a):2"]);
 }
+
+#[test]
+fn ephemeral_ports_are_never_offered() {
+    let mut allocator = generous();
+    allocator.put_framework(&framework("f"), &wish(&["x"]), at(0));
+    let ports = "ephemeral_ports:[32768-57344];ephemeral_ports(x):[1-2]";
+    add_agent(&mut allocator, "a", &format!("cpus:1;ports:[1-5];{ports}"), at(0));
+    assert_eq!(run(&mut allocator, at(20)), ["f x a cpus:1; ports:[1-5]"]);
+    // They alone are nothing to offer.
+    assert_eq!(run(&mut allocator, at(2_000)).len(), 0);
+    let why = allocator.why_not(&framework("f"), &role("x"), &agent("a"), at(2_000));
+    assert_eq!(why, Some(Why::NothingForRole));
+    // Not with what comes back either, be it all that was given.
+    let back = some("cpus:1;ports:[1-5]");
+    allocator.give_back(&framework("f"), &role("x"), &agent("a"), &back, None, at(2_100));
+    assert_eq!(run(&mut allocator, at(2_120)), ["f x a cpus:1; ports:[1-5]"]);
+}
