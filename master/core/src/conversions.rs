@@ -119,6 +119,14 @@ fn check_reserve(
                 key.name, top.role
             ));
         }
+        if let By::Framework { framework, .. } = by
+            && key.kind.reservations.len() > 1
+            && !framework.capabilities.reservation_refinement
+        {
+            return bad(
+                "is reserved already, and the framework is not RESERVATION_REFINEMENT capable",
+            );
+        }
         if let Some(allowed) = &books.config.roles
             && !allowed.contains(&top.role)
         {

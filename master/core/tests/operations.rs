@@ -212,6 +212,41 @@ fn a_framework_that_does_not_share_makes_no_shared_volumes() {
 }
 
 #[test]
+fn a_framework_refines_reservations_and_is_offered_such_only_if_it_knows_of_them() {
+    let mut world = World::new();
+    world.agent_with("a", "cpus(r):4;mem:1024");
+    let mut can = sharing();
+    can.reservation_refinement = false;
+    world.framework_in("f", "r/x", can);
+    world.settle();
+    assert_eq!(world.heard("f"), ["subscribed", "offer of a for r/x: cpus(r):4; mem:1024"]);
+    world.told("a");
+    let refine = |cpus: &str| reserve(&reserved(&parse(cpus), "r/x"));
+    let plain = reserve(&reserved(&parse("mem:24"), "r/x"));
+    accept(&mut world, vec![watched("refined", refine("cpus(r):1")), watched("plain", plain)]);
+    let why = "refined OPERATION_ERROR: Invalid RESERVE operation: Resource 'cpus' is reserved \
+               already, and the framework is not RESERVATION_REFINEMENT capable";
+    assert_eq!(world.heard("f"), [why]);
+    assert_eq!(world.told("a"), ["apply RESERVE"]);
+
+    // An operator may, and it is not offered what comes of it.
+    world.settle();
+    assert_eq!(world.heard("f"), ["offer of a for r/x: cpus(r):4; mem:1000; mem(r/x):24"]);
+    let call = OperatorCall::Convert { agent: world.id("a"), conversion: refine("cpus(r):1") };
+    assert_eq!(world.operate(call), Some(Ok(Done::Accepted)));
+    world.pass(Duration::from_secs(6));
+    let rest = "offer of a for r/x: cpus(r):3; mem:1000; mem(r/x):24";
+    assert_eq!(world.heard("f"), ["rescind of a", rest]);
+
+    world.update("f", |framework| framework.capabilities.reservation_refinement = true);
+    world.settle();
+    assert_eq!(world.heard("f"), ["offer of a for r/x: cpus(r/x):1"]);
+    accept(&mut world, vec![convert(refine("cpus(r):1"))]);
+    assert_eq!(world.heard("f").len(), 0, "now it may");
+    assert_eq!(world.told("a"), ["apply RESERVE", "apply RESERVE"]);
+}
+
+#[test]
 fn a_volume_grows_and_shrinks_but_not_in_the_same_call_it_is_used() {
     let (mut world, space, volume) = with_volume();
     let agent = world.id("a");
