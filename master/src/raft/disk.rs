@@ -3,9 +3,15 @@
 //! One thread uses it, after it was read once at the start. Whatever belongs together is written in
 //! one transaction, so a crash leaves either all of a batch or nothing.
 
+mod place;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use self::place::{DOUBTED, Directory, Place, STORE};
 
 use protobuf2::Message as _;
 use raft::eraftpb::{Entry, HardState, Message, Snapshot, SnapshotMetadata};
@@ -111,15 +117,15 @@ pub(crate) struct Write {
     pub(crate) messages: Vec<Message>,
 }
 
-/// Opens the store's file, or makes it.
-type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
-
 /// The store.
 pub(crate) struct Disk {
     path: PathBuf,
-    opener: Opener,
+    place: Box<dyn Place>,
+    /// Whether the file could not be synced, so that nobody knows what of it is stored.
+    sync_failed: Arc<AtomicBool>,
     /// Absent after a write has failed, until it can be opened again. What had been durable by then is
-    /// there: a transaction that fails leaves the file as if it had never begun, or is there in full.
+    /// there: a transaction that fails leaves the file as if it had never begun, or is there in full. But
+    /// if the file could not be synced, that is no more than what is seen of it: see [`place`].
     database: Option<Database>,
     /// Not yet written.
     hard_state: Option<HardState>,
@@ -135,40 +141,55 @@ impl Disk {
     ) -> Result<(Self, Found), RaftError> {
         let directory = |source| RaftError::Directory { path: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(directory)?;
-        let path = file_in(dir);
-        let file = path.clone();
-        let opener: Opener =
-            Box::new(move || Database::builder().set_cache_size(CACHE_BYTES).create(&file));
-        let store = Self::open_with(opener, path, own, beginning)?;
+        let place = Box::new(Directory(dir.to_owned()));
+        let store = Self::open_in(place, dir.join(STORE), own, beginning)?;
         // Or else a crash of the machine could lose the file's name, and with it all promises.
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(directory)?;
+        store.0.place.sync().map_err(directory)?;
         Ok(store)
     }
 
-    fn open_with(
-        opener: Opener,
+    fn open_in(
+        place: Box<dyn Place>,
         path: PathBuf,
         own: &str,
         beginning: &Beginning,
     ) -> Result<(Self, Found), RaftError> {
-        let mut disk = Self { path, opener, database: None, hard_state: None, last: 0 };
-        let database = disk.database()?;
+        let sync_failed = Arc::new(AtomicBool::new(false));
+        let mut disk = Self { path, place, sync_failed, database: None, hard_state: None, last: 0 };
+        let found = disk.find(own, beginning);
+        if found.is_err() {
+            disk.close();
+        }
+        Ok((disk, found?))
+    }
+
+    /// Reads the store, which begins so if it is new.
+    fn find(&mut self, own: &str, beginning: &Beginning) -> Result<Found, RaftError> {
+        let database = self.database()?;
         begin(database, own, beginning).map_err(|source| storage("make", source))?;
         let raw = read_raw(database).map_err(|source| storage("read", source))?;
-        let found = raw.understand(&disk.path, beginning)?;
-        Ok((disk, found))
+        raw.understand(&self.path, beginning)
     }
 
     /// The store, opened again if it has to be.
     fn database(&mut self) -> Result<&Database, RaftError> {
         if self.database.is_none() {
+            let renew = |source| storage("renew", source);
+            place::settle(&*self.place, &self.sync_failed).map_err(renew)?;
             let path = self.path.clone();
             let open = |source| RaftError::Open { path, source: Box::new(source) };
-            let database = (self.opener)().map_err(open)?;
+            let database = self.place.open(STORE, &self.sync_failed).map_err(open)?;
             self.last = last_index(&database).map_err(|source| storage("read", source))?;
             self.database = Some(database);
         }
         Ok(self.database.as_ref().expect("just opened"))
+    }
+
+    /// Closes the store after a failure, for it to be opened anew.
+    fn close(&mut self) {
+        self.database = None;
+        // If that fails, it is tried again before the store is opened.
+        let _ = place::set_aside(&*self.place, &self.sync_failed);
     }
 
     /// Its file.
@@ -187,13 +208,14 @@ impl Disk {
         if !batch.iter().any(needed) {
             return Ok(());
         }
-        self.database()?;
-        let written = self.transact(batch);
+        let opened = self.database().map(drop);
+        let transact = |()| self.transact(batch).map_err(|source| storage("write", source));
+        let written = opened.and_then(transact);
         if written.is_err() {
             // It refuses everything after a failure, so it has to be opened anew.
-            self.database = None;
+            self.close();
         }
-        written.map_err(|source| storage("write", source))
+        written
     }
 
     fn transact(&mut self, batch: &[Write]) -> Result<(), redb::Error> {
@@ -290,6 +312,27 @@ fn read_raw(database: &Database) -> Result<Raw, redb::Error> {
     Ok(raw)
 }
 
+/// Writes all of it to a store that is new.
+fn write_raw(database: &Database, raw: &Raw) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        for (key, value) in &raw.meta {
+            meta.insert(&**key, &value[..])?;
+        }
+        let mut log = transaction.open_table(LOG)?;
+        for (index, entry) in &raw.log {
+            log.insert(index, &entry[..])?;
+        }
+        let mut met = transaction.open_table(MET)?;
+        for (id, data_id) in &raw.met {
+            met.insert(id, &**data_id)?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
 /// Index of the last entry; 0 if there is none.
 fn last_index(database: &Database) -> Result<u64, redb::Error> {
     let transaction = database.begin_read()?;
@@ -328,9 +371,9 @@ pub(crate) fn may_pass(error: &RaftError) -> bool {
     }
 }
 
-/// Where the store of a data directory is.
-pub(crate) fn file_in(dir: &Path) -> PathBuf {
-    dir.join("raft.redb")
+/// Whether there is a store in a data directory.
+pub(crate) fn is_in(dir: &Path) -> bool {
+    dir.join(STORE).exists() || dir.join(DOUBTED).exists()
 }
 
 /// What a new store begins with.

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::admin::RaftAdminService;
-use super::disk::{Beginning, Disk, Write, file_in, may_pass};
+use super::disk::{Beginning, Disk, Write, is_in, may_pass};
 use super::error::{RaftError, chain};
 use super::handle::{Handle, PROPOSED_BYTES_MAX, Published, Shared};
 use super::links::{Book, Links};
@@ -122,7 +122,7 @@ pub fn start<M: StateMachine>(
 
 /// Whether there is a log in `dir` already, so that this master has begun before.
 pub fn has_begun(dir: &Path) -> bool {
-    file_in(dir).exists()
+    is_in(dir)
 }
 
 fn check(options: &RaftOptions) -> Result<(), RaftError> {
