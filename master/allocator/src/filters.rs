@@ -55,6 +55,12 @@ impl Filters {
         matching.map(|filter| filter.until).max()
     }
 
+    /// What was declined, and until when, for tests to tell somebody else.
+    #[cfg(test)]
+    pub(crate) fn told(&self) -> impl Iterator<Item = (&Resources, Time)> {
+        self.0.iter().map(|filter| (&*filter.declined, filter.until))
+    }
+
     /// Forgets what is over; says whether nothing is left.
     pub(crate) fn expire(&mut self, now: Time) -> bool {
         self.0.retain(|filter| filter.until > now);

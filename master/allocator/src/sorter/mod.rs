@@ -362,6 +362,20 @@ impl Roles {
         self.refresh();
     }
 
+    /// Has nobody have been given anything before, for tests to compare with somebody new.
+    #[cfg(test)]
+    pub(crate) fn forget_counts(&mut self) {
+        let all: Vec<RoleIx> = self.nodes.indices().collect();
+        for at in all {
+            let node = self.nodes.get_mut(at);
+            (node.held.count, node.own.count) = (0, 0);
+            for client in node.clients.values_mut() {
+                client.held.count = 0;
+            }
+        }
+        self.rank_anew();
+    }
+
     /// Whether nobody wants offers.
     pub(crate) fn walk_is_empty(&self) -> bool {
         self.nodes.get(self.root).active_below.all == 0

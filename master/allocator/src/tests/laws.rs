@@ -1,297 +1,22 @@
 //! What holds whatever happens.
 
+mod cluster;
+mod fresh;
+mod steps;
+
 use super::*;
-use crate::{AgentFacts, Allocation, Quota, Sorter};
+use crate::{Allocation, Quota, Sorter};
+use cluster::{Cluster, consumed};
 use model::amount::Milli;
-use model::link::FaultDomain;
-use model::operation::Conversion;
-use model::payload::Payload;
-use model::resources::Reservation;
 use model::rng::Rng;
 use model::rules::Weight;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-/// Something that happens to the allocator under test.
-#[derive(Clone, Debug)]
-enum Step {
-    PutAgent(u8, u8, u8),
-    RemoveAgent(u8),
-    DeactivateAgent(u8),
-    PutFramework(u8, u8, bool),
-    DeactivateFramework(u8),
-    RemoveFramework(u8),
-    /// Gives one open offer back, part of it kept, with a filter or not.
-    GiveBack(u8, u8, Option<u8>),
-    Suppress(u8, u8),
-    Revive(u8, u8),
-    /// Guarantee and limit of one role in CPUs; no quota if there is neither.
-    SetQuota(u8, u8, Option<u8>),
-    SetWeight(u8, u8),
-    /// One agent says in which region it is.
-    Describe(u8, bool),
-    /// Agents of which regions may be offered; all if absent.
-    Whitelist(Option<bool>),
-    /// An agent has so many CPUs now.
-    SetTotal(u8, u8),
-    /// One open offer is used.
-    Use(u8),
-    /// Half a CPU of what somebody was given is reserved, or what was reserved of it is not any more.
-    ConvertGiven(u8, bool),
-    /// The same of what is free on an agent.
-    ConvertFree(u8, bool),
-    Wait(u16),
-}
-
-fn a_step() -> impl Strategy<Value = Step> {
-    let few = 0_u8..5;
-    let quota = (1_u8..4, 0_u8..5, prop::option::of(0_u8..6));
-    prop_oneof![
-        1 => (0_u8..4, 1_u8..9).prop_map(|(role, weight)| Step::SetWeight(role, weight)),
-        1 => (few.clone(), any::<bool>()).prop_map(|(a, north)| Step::Describe(a, north)),
-        1 => prop::option::of(any::<bool>()).prop_map(Step::Whitelist),
-        1 => (few.clone(), 1_u8..5).prop_map(|(a, cpus)| Step::SetTotal(a, cpus)),
-        1 => any::<u8>().prop_map(Step::Use),
-        2 => (any::<u8>(), any::<bool>()).prop_map(|(n, back)| Step::ConvertGiven(n, back)),
-        2 => (few.clone(), any::<bool>()).prop_map(|(a, back)| Step::ConvertFree(a, back)),
-        1 => quota.prop_map(|(role, least, extra)| Step::SetQuota(role, least, extra)),
-        3 => (few.clone(), 1_u8..5, 0_u8..3).prop_map(|(a, cpus, kind)| Step::PutAgent(a, cpus, kind)),
-        1 => few.clone().prop_map(Step::RemoveAgent),
-        1 => few.clone().prop_map(Step::DeactivateAgent),
-        3 => (few.clone(), 1_u8..16, any::<bool>()).prop_map(|(f, roles, can)| Step::PutFramework(f, roles, can)),
-        1 => few.clone().prop_map(Step::DeactivateFramework),
-        1 => few.clone().prop_map(Step::RemoveFramework),
-        6 => (any::<u8>(), 0_u8..3, prop::option::of(0_u8..4)).prop_map(|(n, keep, filter)| Step::GiveBack(n, keep, filter)),
-        1 => (few.clone(), 0_u8..16).prop_map(|(f, roles)| Step::Suppress(f, roles)),
-        1 => (few, 0_u8..16).prop_map(|(f, roles)| Step::Revive(f, roles)),
-        6 => (0_u16..1_500).prop_map(Step::Wait),
-    ]
-}
-
-const TOPS: [&str; 3] = ["*", "x", "y"];
+use std::collections::BTreeMap;
+use steps::{Step, settings, steps};
 
 /// How many CPUs of its quota a role consumes.
 fn cpus(allocator: &Allocator, of: &str) -> Milli {
-    allocator.consumed(&role(of)).get("cpus").copied().unwrap_or_default()
-}
-
-const ROLES: [&str; 4] = ["*", "x", "x/a", "y"];
-
-fn roles_of(bits: u8) -> BTreeSet<Role> {
-    let chosen = (0..4).filter(|bit| bits >> bit & 1 == 1);
-    chosen.map(|bit: usize| role(ROLES[bit])).collect()
-}
-
-fn region(north: bool) -> Arc<str> {
-    if north { "north".into() } else { "south".into() }
-}
-
-/// The books of whoever uses the allocator, kept apart from its own.
-#[derive(Default)]
-struct Books {
-    totals: BTreeMap<AgentId, Resources>,
-    given: Vec<Allocation>,
-}
-
-impl Books {
-    fn check(&self, allocator: &Allocator) -> Result<(), TestCaseError> {
-        for (agent, total) in &self.totals {
-            let mut free = total.clone();
-            for given in self.given.iter().filter(|given| given.agent == *agent) {
-                // Taking fails if two hold the same port or the same part of a core.
-                let taken = free.take(&given.resources);
-                prop_assert!(taken.is_ok(), "{agent} is overcommitted: {taken:?}");
-            }
-            prop_assert_eq!(allocator.free(agent), Some(&free));
-        }
-        check_quota(allocator)?;
-        check_figures(allocator)
-    }
-}
-
-/// What is kept count of step by step is what counting anew finds.
-fn check_quota(allocator: &Allocator) -> Result<(), TestCaseError> {
-    let (headroom, unmet) = allocator.quotas.books();
-    prop_assert!(unmet.iter().all(|&difference| difference == 0), "{unmet:?}");
-    if !allocator.quotas.is_empty() {
-        let mut anew = allocator.count_all_headroom();
-        anew.subtract(headroom);
-        prop_assert!(anew.iter().all(|(_, difference)| difference == 0), "{anew:?}");
-    }
-    for of in TOPS.map(role) {
-        let Some(consumed) = allocator.quotas.consumed(&of) else { continue };
-        let mut anew = allocator.count_role(&of);
-        anew.subtract(consumed);
-        prop_assert!(anew.iter().all(|(_, difference)| difference == 0), "{of}: {anew:?}");
-    }
-    Ok(())
-}
-
-/// So are the numbers that are told.
-fn check_figures(allocator: &Allocator) -> Result<(), TestCaseError> {
-    let figures = allocator.figures();
-    let filters: usize = figures.roles.iter().map(|of| of.filters).sum();
-    prop_assert_eq!(filters, allocator.filters_end.len());
-    for (kind, of) in &figures.resources {
-        let (mut total, mut given) = (Milli::ZERO, Milli::ZERO);
-        for at in allocator.agents.indices() {
-            let agent = allocator.agents.get(at);
-            total += agent.total.scalar(kind);
-            for one in agent.given.values() {
-                given += one.what.scalar(kind);
-            }
-        }
-        prop_assert_eq!((of.total, of.given), (total, given), "{}", kind);
-    }
-    Ok(())
-}
-
-/// Half a CPU is reserved for a role below `x`, or not any more.
-fn conversion(back: bool) -> Conversion {
-    let resources = some("cpus:0.5").with_kinds(|kind| {
-        kind.reservations.push(Reservation {
-            is_dynamic: true,
-            role: role("x/a"),
-            principal: None,
-            labels: Payload::default(),
-        });
-    });
-    if back {
-        Conversion::Unreserve(resources)
-    } else {
-        Conversion::Reserve { source: Resources::none(), resources }
-    }
-}
-
-fn play(step: &Step, allocator: &mut Allocator, books: &mut Books, now: &mut Time) {
-    let framework_n = |n: u8| framework(&format!("f{n}"));
-    let agent_n = |n: u8| agent(&format!("a{n}"));
-    match *step {
-        Step::PutAgent(n, cpus, kind) => {
-            let id = agent_n(n);
-            let extra = ["", ";cpus(x):1;ports:[1-9]", ";gpus:1;mem(x/a):64"][usize::from(kind)];
-            let total = some(&format!("cpus:{cpus};mem:{}{extra}", u32::from(cpus) * 64));
-            books.given.retain(|given| given.agent != id);
-            allocator.put_agent(&id, total.clone(), [], *now);
-            books.totals.insert(id, total);
-        }
-        Step::RemoveAgent(n) => {
-            let id = agent_n(n);
-            allocator.remove_agent(&id);
-            books.totals.remove(&id);
-            books.given.retain(|given| given.agent != id);
-        }
-        Step::DeactivateAgent(n) => allocator.deactivate_agent(&agent_n(n)),
-        Step::PutFramework(n, roles, can) => {
-            let mut wish = FrameworkWish { roles: roles_of(roles), ..Default::default() };
-            wish.capabilities.gpu_resources = can;
-            wish.capabilities.region_aware = can;
-            allocator.put_framework(&framework_n(n), &wish, *now);
-        }
-        Step::DeactivateFramework(n) => allocator.deactivate_framework(&framework_n(n)),
-        Step::RemoveFramework(n) => {
-            allocator.remove_framework(&framework_n(n), *now);
-            books.given.retain(|given| given.framework != framework_n(n));
-        }
-        Step::GiveBack(n, keep, filter) => {
-            if books.given.is_empty() {
-                return;
-            }
-            let at = usize::from(n) % books.given.len();
-            let given = &mut books.given[at];
-            let kept = [some(""), some("cpus:0.5"), some("ports:[2-3]")][usize::from(keep)].clone();
-            let back = given.resources.minus(&kept);
-            given.resources.subtract(&back);
-            let (framework, role, agent) =
-                (given.framework.clone(), given.role.clone(), given.agent.clone());
-            let filter = filter.map(|secs| Duration::from_secs(u64::from(secs)));
-            allocator.give_back(&framework, &role, &agent, &back, filter, *now);
-        }
-        Step::Suppress(n, roles) => allocator.suppress(&framework_n(n), &roles_of(roles)),
-        Step::Revive(n, roles) => allocator.revive(&framework_n(n), &roles_of(roles), *now),
-        Step::SetQuota(n, guarantee, extra) => {
-            let of = role(["*", "x", "y"][usize::from(n % 3)]);
-            let amount = |units: u8| [("cpus".into(), Milli::units(units.into()))].into();
-            let limits = extra.map(|extra| amount(guarantee + extra)).unwrap_or_default();
-            let quota = (guarantee > 0 || extra.is_some())
-                .then(|| Quota::new(amount(guarantee), limits).expect("at least the guarantee"));
-            allocator.set_quota(of, quota, *now).expect("a top-level role");
-        }
-        Step::SetWeight(n, weight) => {
-            let weight = Weight::from_f64(weight.into()).expect("positive");
-            allocator.set_weight(role(ROLES[usize::from(n)]), weight, *now);
-        }
-        Step::Describe(n, north) => {
-            let hostname = region(north);
-            let domain = Some(FaultDomain { region: hostname.clone(), zone: "z".into() });
-            let facts = AgentFacts { hostname, domain, ..AgentFacts::default() };
-            allocator.describe_agent(&agent_n(n), facts, *now);
-        }
-        Step::Whitelist(north) => {
-            allocator.set_whitelist(north.map(|north| [region(north)].into()), *now);
-        }
-        Step::SetTotal(n, cpus) => {
-            let (id, total) = (agent_n(n), some(&format!("cpus:{cpus};mem:256")));
-            // What runs there may be more than there is: only growing keeps the books simple.
-            if let Some(before) = books.totals.get_mut(&id) {
-                before.add(&total);
-                allocator.set_total(&id, before, *now);
-            }
-        }
-        Step::ConvertGiven(n, back) => convert_given(n, back, allocator, books),
-        Step::ConvertFree(n, back) => convert_free(&agent_n(n), back, allocator, books, *now),
-        Step::Use(n) => {
-            if let Some(given) = books.given.get(usize::from(n)) {
-                allocator.used(&given.framework, &given.role, &given.agent);
-            }
-        }
-        Step::Wait(millis) => {
-            *now = *now + Duration::from_millis(u64::from(millis));
-            allocate(allocator, books, *now);
-        }
-    }
-}
-
-/// Half a CPU of what was given becomes reserved, or is so no more.
-fn convert_given(n: u8, back: bool, allocator: &mut Allocator, books: &mut Books) {
-    if books.given.is_empty() {
-        return;
-    }
-    let at = usize::from(n) % books.given.len();
-    let Allocation { framework, role, agent, resources } = &mut books.given[at];
-    let half = conversion(back);
-    if !resources.contains(&half.consumed()) {
-        return;
-    }
-    let (consumed, converted) = (half.consumed(), half.converted());
-    allocator.convert_given(framework, role, agent, &consumed, &converted);
-    half.apply(resources).expect("it is there");
-    half.apply(books.totals.get_mut(agent).expect("it is there")).expect("it is there");
-}
-
-/// The same of what is free.
-fn convert_free(id: &AgentId, back: bool, allocator: &mut Allocator, books: &mut Books, now: Time) {
-    let half = conversion(back);
-    let (consumed, converted) = (half.consumed(), half.converted());
-    let is_free = allocator.free(id).is_some_and(|free| free.contains(&consumed));
-    assert_eq!(allocator.convert_free(id, &consumed, &converted, now), is_free);
-    if is_free {
-        half.apply(books.totals.get_mut(id).expect("it is there")).expect("it is free");
-    }
-}
-
-/// Gives what is to be given, to no role more than its limit.
-fn allocate(allocator: &mut Allocator, books: &mut Books, now: Time) {
-    let consumed = |allocator: &Allocator| TOPS.map(|of| cpus(allocator, of));
-    let before = consumed(allocator);
-    books.given.extend(allocator.allocate(now));
-    for (of, (before, after)) in TOPS.iter().zip(before.into_iter().zip(consumed(allocator))) {
-        let quota = allocator.quota(&role(of));
-        let limit = quota.and_then(|quota| quota.limits().get("cpus").copied());
-        let limit = limit.unwrap_or(Milli(i64::MAX));
-        assert!(after <= limit.max(before), "{of} has {after} cpus of {limit}");
-    }
+    consumed(allocator, of, "cpus")
 }
 
 proptest! {
@@ -299,24 +24,19 @@ proptest! {
     #![proptest_config(ProptestConfig::default())]
 
     #[test]
-    fn nothing_is_given_twice_and_nothing_is_lost(steps in prop::collection::vec(a_step(), 1..60)) {
-        let (mut allocator, mut books, mut now) = (allocator(), Books::default(), Time::ZERO);
-        for step in steps {
-            play(&step, &mut allocator, &mut books, &mut now);
-            books.check(&allocator)?;
+    fn nothing_is_given_twice_and_nothing_is_lost(settings in settings(), steps in steps()) {
+        let mut cluster = Cluster::new(settings);
+        for step in &steps {
+            cluster.play(step);
+            cluster.check()?;
         }
     }
 
     #[test]
-    fn looking_only_where_something_changed_misses_nothing(steps in prop::collection::vec(a_step(), 1..60)) {
+    fn looking_only_where_something_changed_misses_nothing(settings in settings(), steps in steps()) {
         // An interval without end: there is no full pass, so only changes lead to offers.
-        let settings = Settings {
-            interval: Duration::from_secs(1 << 40),
-            domain: Some(FaultDomain { region: "north".into(), zone: "z".into() }),
-            ..Settings::default()
-        };
-        let mut allocator = Allocator::new(settings, Time::ZERO);
-        let (mut books, mut now) = (Books::default(), Time::ZERO);
+        let settings = Settings { interval: Duration::from_secs(1 << 40), ..settings };
+        let mut cluster = Cluster::new(settings);
         for step in steps {
             // A decline for no time holds until the next full pass, which never comes here.
             let step = if let Step::GiveBack(n, keep, Some(0)) = step {
@@ -324,46 +44,50 @@ proptest! {
             } else {
                 step
             };
-            play(&step, &mut allocator, &mut books, &mut now);
+            cluster.play(&step);
         }
-        now = now + Duration::from_secs(1);
-        allocator.allocate(now);
+        cluster.play(&Step::Wait(1_000));
+        let (mut allocator, now) = (cluster.allocator, cluster.now);
+        // What is shared is offered once in a pass, and again in the next one that looks at its agent.
+        let has_shared = |agent: &AgentId| !cluster.totals[agent].shared().is_empty();
         allocator.touch_all(now);
-        now = now + Duration::from_millis(20);
+        let now = now + Duration::from_millis(20);
         // Filters may end in between, so what the full pass finds must be what they kept away.
         let ended = allocator.filters_end.first().is_some_and(|&(until, ..)| until <= now);
-        let found = allocator.allocate(now);
+        let mut found = allocator.allocate(now);
+        found.retain(|one| !has_shared(&one.agent));
         prop_assert!(ended || found.is_empty(), "{found:?}");
     }
 
     #[test]
-    fn ranks_that_are_kept_are_what_ranking_anew_gives(steps in prop::collection::vec(a_step(), 1..60)) {
-        let (mut allocator, mut books, mut now) = (allocator(), Books::default(), Time::ZERO);
-        for step in steps {
-            play(&step, &mut allocator, &mut books, &mut now);
-            allocator.roles.refresh();
+    fn ranks_that_are_kept_are_what_ranking_anew_gives(settings in settings(), steps in steps()) {
+        let mut cluster = Cluster::new(settings);
+        for step in &steps {
+            cluster.play(step);
+            let roles = &mut cluster.allocator.roles;
+            roles.refresh();
             let rng = || Rng::new(0);
-            let kept: Vec<_> = allocator.roles.walk(rng()).collect();
-            allocator.roles.rank_anew();
-            let anew: Vec<_> = allocator.roles.walk(rng()).collect();
+            let kept: Vec<_> = roles.walk(rng()).collect();
+            roles.rank_anew();
+            let anew: Vec<_> = roles.walk(rng()).collect();
             prop_assert_eq!(kept, anew);
         }
     }
 
     #[test]
-    fn lots_lose_and_double_nothing(steps in prop::collection::vec(a_step(), 1..60)) {
+    fn lots_lose_and_double_nothing(settings in settings(), steps in steps()) {
         let settings = Settings {
             role_sorter: Sorter::Random,
             framework_sorter: Sorter::Random,
-            ..Settings::default()
+            ..settings
         };
-        let (mut books, mut now) = (Books::default(), Time::ZERO);
-        let mut allocator = Allocator::new(settings, Time::ZERO);
-        for step in steps {
-            play(&step, &mut allocator, &mut books, &mut now);
-            books.check(&allocator)?;
-            allocator.roles.refresh();
-            let mut walked: Vec<_> = allocator.roles.walk(Rng::new(1)).collect();
+        let mut cluster = Cluster::new(settings);
+        for step in &steps {
+            cluster.play(step);
+            cluster.check()?;
+            let roles = &mut cluster.allocator.roles;
+            roles.refresh();
+            let mut walked: Vec<_> = roles.walk(Rng::new(1)).collect();
             let count = walked.len();
             walked.sort_unstable();
             walked.dedup();
@@ -412,13 +136,13 @@ proptest! {
     }
 
     #[test]
-    fn no_filter_outlives_its_time(steps in prop::collection::vec(a_step(), 1..60)) {
-        let (mut allocator, mut books, mut now) = (allocator(), Books::default(), Time::ZERO);
-        for step in steps {
-            play(&step, &mut allocator, &mut books, &mut now);
+    fn no_filter_outlives_its_time(settings in settings(), steps in steps()) {
+        let mut cluster = Cluster::new(settings);
+        for step in &steps {
+            cluster.play(step);
         }
-        now = now + Duration::from_secs(10);
-        allocator.allocate(now);
+        let (mut allocator, now) = (cluster.allocator, cluster.now);
+        allocator.allocate(now + Duration::from_secs(10));
         prop_assert!(allocator.filters_end.is_empty());
         for at in allocator.frameworks.indices() {
             prop_assert!(allocator.frameworks.get(at).filtered_on.is_empty());
