@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Alone, Events, FakeAgent, SOON, subscribe_call};
+use common::{Alone, BOTH, FakeAgent, SOON, Scheduler, subscribe_call, written};
 use futures::StreamExt;
 use master::{Authentication, Options};
 use model::ids::Term;
@@ -14,11 +14,11 @@ use proto::agora::v1::agent_link_client::AgentLinkClient;
 use proto::agora::v1::raft_admin_client::RaftAdminClient;
 use proto::agora::v1::scheduler_client::SchedulerClient;
 use proto::agora::v1::{ListMembersRequest, RaftBatch, raft_client::RaftClient};
+use proto::mesos::v1::scheduler::Call;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::Code;
 use transport::auth::{Credential, Credentials};
-use transport::client::RecordStream;
 use transport::grpc::{Channel, channel};
 use transport::http::{Encoding, decode};
 use transport::identity::Identity;
@@ -45,10 +45,16 @@ async fn closed() -> Alone {
     Alone::with(Options { authentication, ..Options::default() }).await
 }
 
-/// POSTs JSON as somebody.
-async fn post(master: &Alone, path: &str, who: &Credential, body: &Value) -> reqwest::Response {
-    let request = master.http.post(master.url(path)).header("authorization", who.basic());
-    let request = request.header("content-type", "application/json").body(body.to_string());
+/// POSTs a call of a framework as somebody.
+async fn post(
+    master: &Alone,
+    encoding: Encoding,
+    who: &Credential,
+    body: Vec<u8>,
+) -> reqwest::Response {
+    let request = master.http.post(master.url("/api/v1/scheduler"));
+    let request = request.header("authorization", who.basic());
+    let request = request.header("content-type", encoding.mime()).body(body);
     request.send().await.expect("an answer")
 }
 
@@ -94,58 +100,54 @@ async fn every_realm_asks_for_a_name_and_its_secret() {
 async fn a_master_that_asks_nobody_does_not_look_at_credentials() {
     let master = Alone::started().await;
     assert_eq!(status(&master, "/state", Some(&web())).await, 200);
-    let answer = post(&master, "/api/v1/scheduler", &web(), &subscribe_call()).await;
-    assert_eq!(answer.status(), 200);
+    for encoding in BOTH {
+        let body = written::<Call>(encoding, &subscribe_call());
+        assert_eq!(post(&master, encoding, &web(), body).await.status(), 200);
+    }
 }
 
 #[tokio::test]
 async fn a_framework_is_who_it_has_proved_to_be() {
     let master = closed().await;
-    let answer = post(&master, "/api/v1/scheduler", &web(), &subscribe_call()).await;
-    assert_eq!(answer.status(), 200);
-    let stream = answer.headers()["mesos-stream-id"].clone();
-    let mut events = Events(RecordStream::new(answer));
-    let subscribed = events.next().await.expect("an event");
-    let id = subscribed["subscribed"]["framework_id"]["value"].as_str().expect("an id").to_owned();
+    for encoding in BOTH {
+        let info = subscribe_call()["subscribe"]["framework_info"].take();
+        let scheduler = Scheduler::subscribed(&master, encoding, &info, Some(web())).await;
+        // It has named no principal, so it got the one it has shown.
+        let state = master.http.get(master.url("/state")).header("authorization", ops().basic());
+        let state = state.send().await.expect("an answer").bytes().await.expect("a body");
+        let state: Value = serde_json::from_slice(&state).expect("JSON");
+        assert_eq!(state["frameworks"][0]["principal"], "web");
+        assert!(!state.to_string().contains("secret"));
 
-    // It has named no principal, so it got the one it has shown.
-    let state = master.http.get(master.url("/state")).header("authorization", ops().basic());
-    let state = state.send().await.expect("an answer").bytes().await.expect("a body");
-    let state: Value = serde_json::from_slice(&state).expect("JSON");
-    assert_eq!(state["frameworks"][0]["principal"], "web");
-    assert!(!state.to_string().contains("secret"));
+        // Nobody else may call in its name.
+        let revive = json!({"type": "REVIVE"});
+        scheduler.call(revive.clone()).await;
+        let not = |name: &str, stated: &str| {
+            format!(
+                "Authenticated principal '{name}' does not match principal '{stated}' set in \
+                 `FrameworkInfo`"
+            )
+        };
+        let refused = scheduler.of(ops()).answer(&revive).await;
+        assert_eq!(refused, (400, not("ops", "web")));
 
-    // Nobody else may call in its name.
-    let call = json!({"type": "REVIVE", "framework_id": {"value": id}});
-    let revive = |who: Credential| {
-        let request = master.http.post(master.url("/api/v1/scheduler"));
-        let request = request.header("authorization", who.basic());
-        let request = request.header("mesos-stream-id", stream.clone());
-        let request = request.header("content-type", "application/json");
-        request.body(call.to_string()).send()
-    };
-    assert_eq!(revive(web()).await.expect("an answer").status(), 202);
-    let refused = revive(ops()).await.expect("an answer");
-    assert_eq!(refused.status(), 400);
-    let text = refused.text().await.expect("a body");
-    let why = "Authenticated principal 'ops' does not match principal 'web' set in `FrameworkInfo`";
-    assert_eq!(text, why);
-
-    let mut call = subscribe_call();
-    call["subscribe"]["framework_info"]["principal"] = json!("ops");
-    let refused = post(&master, "/api/v1/scheduler", &web(), &call).await;
-    assert_eq!(refused.status(), 400);
-    // That comes before whatever else is wrong with it, which alone is told on the stream.
-    call["subscribe"]["framework_info"]["role"] = json!("-");
-    let refused = post(&master, "/api/v1/scheduler", &web(), &call).await;
-    assert_eq!(refused.status(), 400);
-    let why = "Authenticated principal 'web' does not match principal 'ops' set in `FrameworkInfo`";
-    assert_eq!(refused.text().await.expect("a body"), why);
-    call["subscribe"]["framework_info"]["principal"] = json!("web");
-    let refused = post(&master, "/api/v1/scheduler", &web(), &call).await;
-    assert_eq!(refused.status(), 200);
-    let error = Events(RecordStream::new(refused)).next().await.expect("an event");
-    assert_eq!(error["type"], "ERROR");
+        let mut call = subscribe_call();
+        let body = |call: &Value| written::<Call>(encoding, call);
+        call["subscribe"]["framework_info"]["principal"] = json!("ops");
+        let refused = post(&master, encoding, &web(), body(&call)).await;
+        assert_eq!(refused.status(), 400);
+        // That comes before whatever else is wrong with it, which alone is told on the stream.
+        call["subscribe"]["framework_info"]["role"] = json!("-");
+        let refused = post(&master, encoding, &web(), body(&call)).await;
+        assert_eq!(refused.status(), 400);
+        assert_eq!(refused.text().await.expect("a body"), not("web", "ops"));
+        call["subscribe"]["framework_info"]["principal"] = json!("web");
+        let subscribe = call["subscribe"].take();
+        let told = Scheduler::subscribed_by(&master, encoding, &subscribe, Some(web())).await;
+        let told = told.err().expect("that there is no such role");
+        assert!(told.starts_with("'-' is not a valid role"), "{told}");
+        scheduler.call(json!({"type": "TEARDOWN"})).await;
+    }
 }
 
 #[tokio::test]

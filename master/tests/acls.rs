@@ -1,12 +1,12 @@
-//! What rules of operators keep whom from, over real sockets.
+//! What rules of operators keep whom from, over real sockets, in JSON and in protobuf.
 
 mod common;
 
 use std::sync::Arc;
 
-use common::{Alone, Events, FakeAgent, SOON, agent_info, cores_of, subscribe_call, update_id};
+use common::{Alone, BOTH, FakeAgent, Operator, SOON, Scheduler, agent_info, cores_of, update_id};
 use master::{Authentication, Options};
-use model::ids::{ExecutorId, FrameworkId, TaskId};
+use model::ids::{ExecutorId, TaskId};
 use model::link::FromAgent;
 use model::task::{Status, TaskState};
 use proto::agora::v1::agent_link_client::AgentLinkClient;
@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::Code;
 use transport::auth::{Credential, Credentials};
-use transport::client::RecordStream;
 use transport::grpc::channel;
+use transport::http::Encoding;
 use transport::identity::Identity;
 
 const ACLS: &str = r#"{
@@ -70,17 +70,9 @@ async fn ruled_with(acls: &str, options: Options) -> Alone {
     Alone::with(Options { authentication, acls, ..options }).await
 }
 
-async fn post(master: &Alone, path: &str, who: &str, body: &Value) -> reqwest::Response {
-    let request = master.http.post(master.url(path)).header("authorization", named(who).basic());
-    let request = request.header("content-type", "application/json").body(body.to_string());
-    request.send().await.expect("an answer")
-}
-
-/// Status and JSON of an operator's call, or text.
-async fn ask(master: &Alone, who: &str, call: &Value) -> (u16, Value) {
-    let answer = post(master, "/api/v1", who, call).await;
-    let (status, text) = (answer.status().as_u16(), answer.text().await.expect("a body"));
-    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+/// An operator of this name, who writes in `encoding`.
+fn operator<'a>(master: &'a Alone, encoding: Encoding, who: &str) -> Operator<'a> {
+    Operator { who: Some(named(who)), ..Operator::new(master, encoding) }
 }
 
 async fn get(master: &Alone, path: &str, who: &str) -> (u16, Value) {
@@ -90,97 +82,77 @@ async fn get(master: &Alone, path: &str, who: &str) -> (u16, Value) {
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-fn call_in(role: &str) -> Value {
-    let mut call = subscribe_call();
-    call["subscribe"]["framework_info"]["role"] = json!(role);
-    call
+/// A framework in one role.
+fn in_role(role: &str) -> Value {
+    json!({"user": "nobody", "name": "test", "role": role, "failover_timeout": 60.0})
 }
 
-/// The next event of a kind; others are passed over.
-async fn next_of(events: &mut Events, kind: &str) -> Value {
-    loop {
-        let event = events.next().await.expect("it goes on");
-        if event["type"] == kind {
-            return event;
-        }
-    }
+/// A framework of `web` in one role.
+async fn subscribed(master: &Alone, encoding: Encoding, role: &str) -> Scheduler {
+    Scheduler::subscribed(master, encoding, &in_role(role), Some(named("web"))).await
 }
 
 #[tokio::test]
 async fn a_framework_may_have_only_the_roles_and_users_it_was_given() {
     let master = ruled().await;
-    let answer = post(&master, "/api/v1/scheduler", "web", &call_in("db")).await;
-    assert_eq!(answer.status(), 200);
-    let mut refused = Events(RecordStream::new(answer));
-    let error = refused.next().await.expect("an event");
-    let why = "Not authorized to register a framework in role 'db' as principal 'web'";
-    assert_eq!(error["error"]["message"], why);
-    assert_eq!(refused.next_but_heartbeats().await, None);
-
     let agent = FakeAgent::registered_as(master.address(), Some(named("agent"))).await;
-    let answer = post(&master, "/api/v1/scheduler", "web", &call_in("web")).await;
-    let stream = answer.headers()["mesos-stream-id"].clone();
-    let mut events = Events(RecordStream::new(answer));
-    let framework = next_of(&mut events, "SUBSCRIBED").await["subscribed"]["framework_id"].clone();
-    let offers = next_of(&mut events, "OFFERS").await;
-    let cpu = json!({"name": "cpus", "type": "SCALAR", "scalar": {"value": 0.5}});
-    let accept = json!({
-        "type": "ACCEPT",
-        "framework_id": framework,
-        "accept": {
-            "offer_ids": [offers["offers"]["offers"][0]["id"]],
-            "operations": [{"type": "LAUNCH", "launch": {"task_infos": [{
-                "name": "t",
-                "task_id": {"value": "t"},
-                "agent_id": {"value": agent.id.as_str()},
-                "resources": [cpu],
-                "command": {"value": "true", "user": "root"},
-            }]}}],
-        },
-    });
-    let request = master.http.post(master.url("/api/v1/scheduler"));
-    let request = request.header("authorization", named("web").basic());
-    let request = request.header("mesos-stream-id", stream);
-    let request = request.header("content-type", "application/json").body(accept.to_string());
-    assert_eq!(request.send().await.expect("an answer").status(), 202);
-    let status = next_of(&mut events, "UPDATE").await["update"]["status"].clone();
-    assert_eq!(status["state"], "TASK_ERROR");
-    assert_eq!(status["reason"], "REASON_TASK_UNAUTHORIZED");
-    let why = "Not authorized to run tasks as user 'root' as principal 'web'";
-    assert_eq!(status["message"], why);
+    for encoding in BOTH {
+        let who = Some(named("web"));
+        let subscribe = json!({"framework_info": in_role("db")});
+        let refused = Scheduler::subscribed_by(&master, encoding, &subscribe, who).await;
+        let why = "Not authorized to register a framework in role 'db' as principal 'web'";
+        assert_eq!(refused.err().as_deref(), Some(why));
+
+        let mut scheduler = subscribed(&master, encoding, "web").await;
+        let mut other = in_role("db");
+        other["id"] = scheduler.id.clone();
+        let update = json!({"framework_info": other});
+        let update = json!({"type": "UPDATE_FRAMEWORK", "update_framework": update});
+        assert_eq!(scheduler.answer(&update).await, (403, why.to_owned()));
+        let offer = scheduler.offer_of(&agent.id).await;
+        let cpu = json!({"name": "cpus", "type": "SCALAR", "scalar": {"value": 0.5}});
+        let task = json!({
+            "name": "t", "task_id": {"value": "t"}, "agent_id": {"value": agent.id.as_str()},
+            "resources": [cpu], "command": {"value": "true", "user": "root"},
+        });
+        let launch = json!([{"type": "LAUNCH", "launch": {"task_infos": [task]}}]);
+        scheduler.accept(&[offer], launch).await;
+        let status = scheduler.update().await;
+        assert_eq!(status["state"], "TASK_ERROR");
+        assert_eq!(status["reason"], "REASON_TASK_UNAUTHORIZED");
+        let why = "Not authorized to run tasks as user 'root' as principal 'web'";
+        assert_eq!(status["message"], why);
+        scheduler.call(json!({"type": "TEARDOWN"})).await;
+    }
 }
 
 #[tokio::test]
 async fn everybody_sees_only_what_the_rules_show() {
-    let master = ruled().await;
-    let watch = json!({"type": "SUBSCRIBE"});
-    let mut of_ops = Events(RecordStream::new(post(&master, "/api/v1", "ops", &watch).await));
-    let mut of_web = Events(RecordStream::new(post(&master, "/api/v1", "web", &watch).await));
-    assert_eq!(of_ops.next().await.expect("an event")["type"], "SUBSCRIBED");
-    assert_eq!(of_web.next().await.expect("an event")["type"], "SUBSCRIBED");
-    let answer = post(&master, "/api/v1/scheduler", "web", &call_in("web")).await;
-    let mut events = Events(RecordStream::new(answer));
-    next_of(&mut events, "SUBSCRIBED").await;
-    next_of(&mut of_ops, "FRAMEWORK_ADDED").await;
-    // What comes next shows that the framework was passed over.
-    let _agent = FakeAgent::registered_as(master.address(), Some(named("agent"))).await;
-    assert_eq!(of_web.next_but_heartbeats().await.expect("an event")["type"], "AGENT_ADDED");
+    for encoding in BOTH {
+        let master = ruled().await;
+        let [ops, web] = ["ops", "web"].map(|who| operator(&master, encoding, who));
+        let ((_, mut of_ops), (_, mut of_web)) = (ops.watch().await, web.watch().await);
+        let _scheduler = subscribed(&master, encoding, "web").await;
+        of_ops.event("FRAMEWORK_ADDED").await;
+        // What comes next shows that the framework was passed over.
+        let _agent = FakeAgent::registered_as(master.address(), Some(named("agent"))).await;
+        of_web.event("AGENT_ADDED").await;
 
-    for (who, seen) in [("ops", 1), ("web", 0)] {
-        let (_, state) = get(&master, "/state", who).await;
-        assert_eq!(state["frameworks"].as_array().map(Vec::len), Some(seen), "{who}");
-        assert_eq!(state["slaves"].as_array().map(Vec::len), Some(1), "{who}");
-        assert_eq!(state.get("flags").is_some(), seen == 1, "{who}");
-        let (_, answer) = ask(&master, who, &json!({"type": "GET_FRAMEWORKS"})).await;
-        let frameworks = answer["get_frameworks"]["frameworks"].as_array().map_or(0, Vec::len);
-        assert_eq!(frameworks, seen, "{who}");
-        let (_, roles) = get(&master, "/roles", who).await;
-        assert_eq!(roles["roles"].as_array().is_some_and(|all| !all.is_empty()), seen == 1);
+        for (operator, who, seen) in [(&ops, "ops", 1), (&web, "web", 0)] {
+            let (_, state) = get(&master, "/state", who).await;
+            assert_eq!(state["frameworks"].as_array().map(Vec::len), Some(seen), "{who}");
+            assert_eq!(state["slaves"].as_array().map(Vec::len), Some(1), "{who}");
+            assert_eq!(state.get("flags").is_some(), seen == 1, "{who}");
+            let answer = operator.ask("GET_FRAMEWORKS").await;
+            assert_eq!(answer["frameworks"].as_array().map_or(0, Vec::len), seen, "{who}");
+            let (_, roles) = get(&master, "/roles", who).await;
+            assert_eq!(roles["roles"].as_array().is_some_and(|all| !all.is_empty()), seen == 1);
+        }
+        assert_eq!(get(&master, "/flags", "ops").await.0, 200);
+        let why = "Not authorized to see the flags as principal 'web'";
+        assert_eq!(get(&master, "/flags", "web").await, (403, json!(why)));
+        web.refused(json!({"type": "GET_FLAGS"}), 403, why).await;
     }
-    assert_eq!(get(&master, "/flags", "ops").await.0, 200);
-    let why = "Not authorized to see the flags as principal 'web'";
-    assert_eq!(get(&master, "/flags", "web").await, (403, json!(why)));
-    assert_eq!(ask(&master, "web", &json!({"type": "GET_FLAGS"})).await, (403, json!(why)));
 }
 
 /// The roles that an agent's resources are kept for, by the operator API.
@@ -198,83 +170,87 @@ async fn what_is_kept_for_a_role_is_seen_by_those_who_see_the_role() {
         ],
         "view_flags": [{"principals": {"values": ["web"]}, "flags": {"type": "NONE"}}]
     }"#;
-    let cluster = Some("north".to_owned());
-    let master = ruled_with(ACLS, Options { cluster, ..Options::default() }).await;
-    let watch = json!({"type": "SUBSCRIBE"});
-    let mut of_ops = Events(RecordStream::new(post(&master, "/api/v1", "ops", &watch).await));
-    let mut of_web = Events(RecordStream::new(post(&master, "/api/v1", "web", &watch).await));
-    next_of(&mut of_ops, "SUBSCRIBED").await;
-    next_of(&mut of_web, "SUBSCRIBED").await;
-    let mut info = agent_info(5051);
-    info.resources.extend([cores_of("db", 2.0), cores_of("web", 1.0)]);
-    let who = Some(named("agent"));
-    let _agent = FakeAgent::register(master.address(), who, &info).await.expect("let in");
-    let answer = post(&master, "/api/v1/scheduler", "web", &call_in("db")).await;
-    let mut events = Events(RecordStream::new(answer));
-    next_of(&mut events, "OFFERS").await;
+    for encoding in BOTH {
+        let cluster = Some("north".to_owned());
+        let master = ruled_with(ACLS, Options { cluster, ..Options::default() }).await;
+        let [ops, web] = ["ops", "web"].map(|who| operator(&master, encoding, who));
+        let ((_, mut of_ops), (_, mut of_web)) = (ops.watch().await, web.watch().await);
+        let mut info = agent_info(5051);
+        info.resources.extend([cores_of("db", 2.0), cores_of("web", 1.0)]);
+        let who = Some(named("agent"));
+        let agent = FakeAgent::register(master.address(), who, &info).await.expect("let in");
+        let mut scheduler = subscribed(&master, encoding, "db").await;
+        scheduler.offer_of(&agent.id).await;
 
-    let (all, own) = (vec![json!("db"), json!("web")], vec![json!("web")]);
-    for (who, watching, seen) in [("ops", &mut of_ops, &all), ("web", &mut of_web, &own)] {
-        let seen: Vec<&Value> = seen.iter().collect();
-        let added = next_of(watching, "AGENT_ADDED").await["agent_added"]["agent"].clone();
-        assert_eq!(reserved_in(&added["total_resources"]), seen, "{who}");
-        let (_, answer) = ask(&master, who, &json!({"type": "GET_STATE"})).await;
-        let agent = &answer["get_state"]["get_agents"]["agents"][0];
-        assert_eq!(reserved_in(&agent["total_resources"]), seen, "{who}");
-        assert_eq!(reserved_in(&agent["agent_info"]["resources"]), seen, "{who}");
-        let framework = &answer["get_state"]["get_frameworks"]["frameworks"][0];
-        let is_everything = seen.len() == 2;
-        assert_eq!(framework.get("offered_resources").is_some(), is_everything, "{who}");
-        let offered = framework["offers"][0].get("resources");
-        assert_eq!(offered.is_some(), is_everything, "{who}");
-
-        let (_, slaves) = get(&master, "/slaves", who).await;
-        for reserved in ["reserved_resources", "reserved_resources_full"] {
-            let reserved = slaves["slaves"][0][reserved].as_object().expect("an object");
-            let roles: Vec<Value> = reserved.keys().map(|role| json!(role)).collect();
-            assert_eq!(roles.iter().collect::<Vec<_>>(), seen, "{who}");
+        let (all, own) = (vec![json!("db"), json!("web")], vec![json!("web")]);
+        for (operator, watching, who, seen) in
+            [(&ops, &mut of_ops, "ops", &all), (&web, &mut of_web, "web", &own)]
+        {
+            let seen: Vec<&Value> = seen.iter().collect();
+            let added = watching.event("AGENT_ADDED").await["agent"].take();
+            assert_eq!(reserved_in(&added["total_resources"]), seen, "{who}");
+            let answer = operator.ask("GET_STATE").await;
+            let agent = &answer["get_agents"]["agents"][0];
+            assert_eq!(reserved_in(&agent["total_resources"]), seen, "{who}");
+            assert_eq!(reserved_in(&agent["agent_info"]["resources"]), seen, "{who}");
+            let framework = &answer["get_frameworks"]["frameworks"][0];
+            let is_everything = seen.len() == 2;
+            assert_eq!(framework.get("offered_resources").is_some(), is_everything, "{who}");
+            let offered = framework["offers"][0].get("resources");
+            assert_eq!(offered.is_some(), is_everything, "{who}");
+            assert_endpoints_show(&master, who, &seen).await;
         }
-        let (_, roles) = get(&master, "/roles", who).await;
-        let roles = roles["roles"].as_array().expect("a list");
-        assert_eq!(roles.iter().map(|role| &role["name"]).collect::<Vec<_>>(), seen, "{who}");
-        assert_eq!(roles.last().expect("one")["reserved"]["cpus"], json!(1.0), "{who}");
-
-        let (_, state) = get(&master, "/state", who).await;
-        assert_eq!(state.get("cluster").is_some(), is_everything, "{who}");
-        let (_, summary) = get(&master, "/state-summary", who).await;
-        assert_eq!(summary["cluster"], "north", "{who}");
     }
+}
+
+/// What the endpoints of old tools show to somebody who sees what is kept for these roles.
+async fn assert_endpoints_show(master: &Alone, who: &str, seen: &[&Value]) {
+    let (_, slaves) = get(master, "/slaves", who).await;
+    for reserved in ["reserved_resources", "reserved_resources_full"] {
+        let reserved = slaves["slaves"][0][reserved].as_object().expect("an object");
+        let roles: Vec<Value> = reserved.keys().map(|role| json!(role)).collect();
+        assert_eq!(roles.iter().collect::<Vec<_>>(), seen, "{who}");
+    }
+    let (_, roles) = get(master, "/roles", who).await;
+    let roles = roles["roles"].as_array().expect("a list");
+    assert_eq!(roles.iter().map(|role| &role["name"]).collect::<Vec<_>>(), seen, "{who}");
+    assert_eq!(roles.last().expect("one")["reserved"]["cpus"], json!(1.0), "{who}");
+    let (_, state) = get(master, "/state", who).await;
+    assert_eq!(state.get("cluster").is_some(), seen.len() == 2, "{who}");
+    let (_, summary) = get(master, "/state-summary", who).await;
+    assert_eq!(summary["cluster"], "north", "{who}");
 }
 
 #[tokio::test]
 async fn changes_are_refused_to_those_who_may_not() {
     let master = ruled().await;
-    let quota = |role: &str| {
-        let limit = json!({"cpus": {"value": 2}});
-        let configs = json!([{"role": role, "limits": limit}]);
-        json!({"type": "UPDATE_QUOTA", "update_quota": {"quota_configs": configs}})
-    };
-    assert_eq!(ask(&master, "ops", &quota("web")).await.0, 200);
-    for (who, role) in [("web", "web"), ("ops", "db")] {
-        let text =
-            format!("Not authorized to change the quota of role '{role}' as principal '{who}'");
-        assert_eq!(ask(&master, who, &quota(role)).await, (403, json!(text)));
-    }
-    for (who, shown) in [("ops", 1), ("web", 0)] {
-        let (_, answer) = ask(&master, who, &json!({"type": "GET_QUOTA"})).await;
-        let configs = answer["get_quota"]["status"]["configs"].as_array().map_or(0, Vec::len);
-        assert_eq!(configs, shown, "{who}");
-    }
-    let drain = json!({"type": "DRAIN_AGENT", "drain_agent": {"agent_id": {"value": "x"}}});
-    assert_eq!(ask(&master, "ops", &drain).await.0, 403);
+    for encoding in BOTH {
+        let [ops, web] = ["ops", "web"].map(|who| operator(&master, encoding, who));
+        let quota = |role: &str| {
+            let limit = json!({"cpus": {"value": 2}});
+            let configs = json!([{"role": role, "limits": limit}]);
+            json!({"type": "UPDATE_QUOTA", "update_quota": {"quota_configs": configs}})
+        };
+        ops.done(quota("web")).await;
+        for (operator, who, role) in [(&web, "web", "web"), (&ops, "ops", "db")] {
+            let text =
+                format!("Not authorized to change the quota of role '{role}' as principal '{who}'");
+            operator.refused(quota(role), 403, &text).await;
+        }
+        for (operator, who, shown) in [(&ops, "ops", 1), (&web, "web", 0)] {
+            let answer = operator.ask("GET_QUOTA").await;
+            let configs = answer["status"]["configs"].as_array().map_or(0, Vec::len);
+            assert_eq!(configs, shown, "{who}");
+        }
+        let drain = json!({"type": "DRAIN_AGENT", "drain_agent": {"agent_id": {"value": "x"}}});
+        assert_eq!(ops.call(&drain).await.0, 403);
 
-    let answer = post(&master, "/api/v1/scheduler", "web", &call_in("web")).await;
-    let mut events = Events(RecordStream::new(answer));
-    let framework = next_of(&mut events, "SUBSCRIBED").await["subscribed"]["framework_id"].clone();
-    let teardown = json!({"type": "TEARDOWN", "teardown": {"framework_id": framework}});
-    assert_eq!(ask(&master, "web", &teardown).await.0, 403);
-    assert_eq!(ask(&master, "ops", &teardown).await.0, 200);
-
+        let scheduler = subscribed(&master, encoding, "web").await;
+        let teardown =
+            json!({"type": "TEARDOWN", "teardown": {"framework_id": scheduler.id.clone()}});
+        assert_eq!(web.call(&teardown).await.0, 403);
+        ops.done(teardown).await;
+    }
     let address = master.address().to_string();
     let stranger = channel(&address, &Identity::of(Some(named("web")))).expect("an address");
     let mut link = AgentLinkClient::new(stranger);
@@ -322,69 +298,57 @@ const OF_BATCH: &str = r#"{
 
 #[tokio::test]
 async fn a_task_runs_as_the_user_of_its_executor_and_is_seen_to_its_end() {
-    let master = ruled_by(OF_BATCH).await;
-    let watch = json!({"type": "SUBSCRIBE"});
-    let mut seen = Events(RecordStream::new(post(&master, "/api/v1", "ops", &watch).await));
-    next_of(&mut seen, "SUBSCRIBED").await;
-    let mut agent = FakeAgent::registered_as(master.address(), Some(named("agent"))).await;
-    let answer = post(&master, "/api/v1/scheduler", "web", &call_in("web")).await;
-    let stream = answer.headers()["mesos-stream-id"].clone();
-    let mut events = Events(RecordStream::new(answer));
-    let framework = next_of(&mut events, "SUBSCRIBED").await["subscribed"]["framework_id"].clone();
-    let offers = next_of(&mut events, "OFFERS").await;
-    let amount = |name: &str, value: f64| json!({"name": name, "type": "SCALAR", "scalar": {"value": value}});
-    let task = |id: &str| {
-        json!({
-            "name": id, "task_id": {"value": id}, "agent_id": {"value": agent.id.as_str()},
-            "resources": [amount("cpus", 0.1)],
-        })
-    };
-    let (mut hidden, mut shown) = (task("hidden"), task("shown"));
-    hidden["command"] = json!({"value": "true"});
-    shown["executor"] = json!({
-        "type": "CUSTOM", "executor_id": {"value": "e"}, "framework_id": framework,
-        "command": {"value": "work", "user": "batch"},
-        "resources": [amount("cpus", 0.1), amount("mem", 32.0)],
-    });
-    let accept = json!({
-        "type": "ACCEPT",
-        "framework_id": framework,
-        "accept": {
-            "offer_ids": [offers["offers"]["offers"][0]["id"]],
-            "operations": [{"type": "LAUNCH", "launch": {"task_infos": [hidden, shown]}}],
-        },
-    });
-    let request = master.http.post(master.url("/api/v1/scheduler"));
-    let request = request.header("authorization", named("web").basic());
-    let request = request.header("mesos-stream-id", stream);
-    let request = request.header("content-type", "application/json").body(accept.to_string());
-    assert_eq!(request.send().await.expect("an answer").status(), 202);
-    let added = next_of(&mut seen, "TASK_ADDED").await["task_added"]["task"].clone();
-    assert_eq!((&added["task_id"]["value"], &added["user"]), (&json!("shown"), &json!("batch")));
-    let (_, answer) = ask(&master, "ops", &json!({"type": "GET_TASKS"})).await;
-    let tasks = answer["get_tasks"]["tasks"].as_array().expect("a list");
-    assert_eq!(tasks.iter().map(|task| &task["name"]).collect::<Vec<_>>(), ["shown"]);
+    for encoding in BOTH {
+        let master = ruled_by(OF_BATCH).await;
+        let ops = operator(&master, encoding, "ops");
+        let (_, mut seen) = ops.watch().await;
+        let mut agent = FakeAgent::registered_as(master.address(), Some(named("agent"))).await;
+        seen.event("AGENT_ADDED").await;
+        let mut scheduler = subscribed(&master, encoding, "web").await;
+        seen.event("FRAMEWORK_ADDED").await;
+        let offer = scheduler.offer_of(&agent.id).await;
+        let amount = |name: &str, value: f64| json!({"name": name, "type": "SCALAR", "scalar": {"value": value}});
+        let task = |id: &str| {
+            json!({
+                "name": id, "task_id": {"value": id}, "agent_id": {"value": agent.id.as_str()},
+                "resources": [amount("cpus", 0.1)],
+            })
+        };
+        let (mut hidden, mut shown) = (task("hidden"), task("shown"));
+        hidden["command"] = json!({"value": "true"});
+        shown["executor"] = json!({
+            "type": "CUSTOM", "executor_id": {"value": "e"}, "framework_id": scheduler.id,
+            "command": {"value": "work", "user": "batch"},
+            "resources": [amount("cpus", 0.1), amount("mem", 32.0)],
+        });
+        let tasks = json!([hidden, shown]);
+        let launch = json!([{"type": "LAUNCH", "launch": {"task_infos": tasks}}]);
+        scheduler.accept(&[offer], launch).await;
+        let added = seen.event("TASK_ADDED").await["task"].take();
+        let told = (&added["task_id"]["value"], &added["user"]);
+        assert_eq!(told, (&json!("shown"), &json!("batch")));
+        let tasks = ops.ask("GET_TASKS").await["tasks"].take();
+        let tasks = tasks.as_array().expect("a list");
+        assert_eq!(tasks.iter().map(|task| &task["name"]).collect::<Vec<_>>(), ["shown"]);
 
-    // It has ended before anybody has heard that it ran: both are told.
-    agent.launched().await;
-    agent.launched().await;
-    let id = TaskId::new("shown").expect("an id");
-    let reported = [TaskState::Running, TaskState::Finished];
-    for (n, state) in (1..).zip(reported) {
-        let executor = Some(ExecutorId::new("e").expect("an id"));
-        let uuid = Some(update_id(n));
-        let status = Status { executor, uuid, ..agent.status(&id, state) };
-        let framework = FrameworkId::new(framework["value"].as_str().expect("an id"));
-        let framework = framework.expect("an id");
-        agent
-            .say(&FromAgent::StatusUpdate { framework, status, latest: TaskState::Finished })
-            .await;
-    }
-    for told in ["TASK_RUNNING", "TASK_FINISHED"] {
-        let updated = next_of(&mut seen, "TASK_UPDATED").await["task_updated"].clone();
-        assert_eq!(
-            (&updated["status"]["state"], &updated["state"]),
-            (&json!(told), &json!("TASK_FINISHED"))
-        );
+        // It has ended before anybody has heard that it ran: both are told.
+        agent.launched().await;
+        agent.launched().await;
+        let id = TaskId::new("shown").expect("an id");
+        let reported = [TaskState::Running, TaskState::Finished];
+        for (n, state) in (1..).zip(reported) {
+            let executor = Some(ExecutorId::new("e").expect("an id"));
+            let uuid = Some(update_id(n));
+            let status = Status { executor, uuid, ..agent.status(&id, state) };
+            let (framework, latest) = (scheduler.framework(), TaskState::Finished);
+            agent.say(&FromAgent::StatusUpdate { framework, status, latest }).await;
+        }
+        for told in ["TASK_RUNNING", "TASK_FINISHED"] {
+            let updated = seen.event("TASK_UPDATED").await;
+            assert_eq!(
+                (&updated["status"]["state"], &updated["state"]),
+                (&json!(told), &json!("TASK_FINISHED"))
+            );
+        }
     }
 }

@@ -2,11 +2,10 @@
 
 mod common;
 
-use common::{Alone, FakeAgent, Scheduler, eager};
+use common::{Alone, BOTH, FakeAgent, Scheduler, eager};
 use proto::convert::task::{executor_to_wire, to_wire};
 use proto::mesos::v1::Resource;
 use serde_json::{Value, json};
-use transport::http::Encoding;
 
 fn amount(name: &str, amount: f64) -> Value {
     json!({"name": name, "type": "SCALAR", "scalar": {"value": amount}})
@@ -37,7 +36,7 @@ fn are_for_web(resources: &[Resource]) -> bool {
 async fn agents_and_executors_know_for_which_role_resources_were_offered() {
     let master = Alone::with(eager()).await;
     let mut agent = FakeAgent::registered(master.address()).await;
-    for encoding in [Encoding::Json, Encoding::Protobuf] {
+    for encoding in BOTH {
         let info = json!({"user": "nobody", "name": "test", "role": "web"});
         let mut framework = Scheduler::subscribed(&master, encoding, &info, None).await;
         let offer = framework.offer_of(&agent.id).await;

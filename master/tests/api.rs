@@ -2,18 +2,21 @@
 
 mod common;
 
-use common::{Alone, Events, SOON, subscribe_call};
+use common::{Alone, BOTH, SOON, Scheduler, operators, subscribe_call, written};
 use master::Options;
+use proto::mesos::v1::{master as operator, scheduler};
+use proto::schema::Described;
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use transport::client::RecordStream;
+use transport::http::{Encoding, decode};
 
 /// Method, path, content type, body; status, and how the answer begins.
 type Case = (&'static str, &'static str, Option<&'static str>, &'static str, u16, &'static str);
 
 const JSON: Option<&str> = Some("application/json");
+const PROTOBUF: Option<&str> = Some("application/x-protobuf");
 
-const BAD_REQUESTS: [Case; 18] = [
+const BAD_REQUESTS: [Case; 20] = [
     (
         "GET",
         "/api/v1/scheduler",
@@ -35,8 +38,26 @@ const BAD_REQUESTS: [Case; 18] = [
     (
         "POST",
         "/api/v1/scheduler",
-        Some("application/x-protobuf"),
+        PROTOBUF,
         "\u{7f}",
+        400,
+        "Failed to parse body into Call protobuf",
+    ),
+    // What the body is written in is looked at before the body.
+    (
+        "POST",
+        "/api/v1",
+        Some("text/plain"),
+        "{",
+        415,
+        "Expecting 'Content-Type' of application/json or application/x-protobuf",
+    ),
+    // SUBSCRIBE of a framework that says nothing of itself.
+    (
+        "POST",
+        "/api/v1/scheduler",
+        PROTOBUF,
+        "\u{10}\u{1}\u{1a}\u{2}\u{a}\u{0}",
         400,
         "Failed to parse body into Call protobuf",
     ),
@@ -133,174 +154,148 @@ const BAD_REQUESTS: [Case; 18] = [
     ("GET", "/no/such/path", None, "", 404, ""),
 ];
 
+/// What the body says, if it is a call in JSON, in protobuf.
+fn in_protobuf(path: &str, kind: Option<&str>, body: &str) -> Option<Vec<u8>> {
+    fn rewritten<M: Described>(body: &str) -> Option<Vec<u8>> {
+        let call: M = decode(Encoding::Json, body.as_bytes(), "Call").ok()?;
+        Some(Encoding::Protobuf.encode(&call).to_vec())
+    }
+    let is_of_framework = path.contains("scheduler");
+    match kind {
+        JSON if is_of_framework => rewritten::<scheduler::Call>(body),
+        JSON => rewritten::<operator::Call>(body),
+        _ => None,
+    }
+}
+
 #[tokio::test]
 async fn bad_requests_get_the_documented_answers() {
     let master = Alone::started().await;
     for (method, path, kind, body, status, text) in BAD_REQUESTS {
-        let method = method.parse().expect("a method");
-        let mut request = master.http.request(method, master.url(path)).body(body);
-        if let Some(kind) = kind {
-            request = request.header("content-type", kind);
+        let protobuf = in_protobuf(path, kind, body).map(|body| (PROTOBUF, body));
+        let bodies = [(kind, body.as_bytes().to_vec())].into_iter().chain(protobuf);
+        for (kind, body) in bodies {
+            let method = method.parse().expect("a method");
+            let mut request = master.http.request(method, master.url(path)).body(body);
+            if let Some(kind) = kind {
+                request = request.header("content-type", kind);
+            }
+            let answer = request.send().await.expect("an answer");
+            assert_eq!(answer.status(), status, "{path} {kind:?} {text}");
+            assert!(answer.headers().contains_key("date"));
+            let answer = answer.text().await.expect("a body");
+            assert!(answer.starts_with(text), "{path} {kind:?}: {answer} instead of {text}");
         }
-        let answer = request.send().await.expect("an answer");
-        assert_eq!(answer.status(), status, "{path} {body}");
-        assert!(answer.headers().contains_key("date"));
-        let answer = answer.text().await.expect("a body");
-        assert!(answer.starts_with(text), "{path} {body}: {answer}");
     }
 }
 
 #[tokio::test]
 async fn what_the_client_does_not_accept_is_not_forced_on_it() {
     let master = Alone::started().await;
-    let call = |path, call: Value| {
-        let request = master.http.post(master.url(path)).header("content-type", "application/json");
-        request.header("accept", "text/html").body(call.to_string()).send()
-    };
-    let framework = json!({"value": "nobody"});
-    let reconcile = json!({
-        "type": "RECONCILE_OPERATIONS", "framework_id": framework, "reconcile_operations": {}
-    });
-    for (path, body) in [
-        ("/api/v1/scheduler", subscribe_call()),
-        ("/api/v1/scheduler", reconcile),
-        ("/api/v1", json!({"type": "GET_HEALTH"})),
-    ] {
-        let answer = call(path, body).await.expect("an answer");
-        assert_eq!(answer.status(), 406);
-        assert_eq!(
-            answer.text().await.expect("a body"),
-            "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'"
-        );
+    for encoding in BOTH {
+        let call = async |path: &str, body: Vec<u8>| {
+            let request = master.http.post(master.url(path));
+            let request = request.header("content-type", encoding.mime());
+            let request = request.header("accept", "text/html").body(body);
+            request.send().await.expect("an answer")
+        };
+        let framework = json!({"value": "nobody"});
+        let reconcile = json!({
+            "type": "RECONCILE_OPERATIONS", "framework_id": framework, "reconcile_operations": {}
+        });
+        let of_framework = |call: &Value| written::<scheduler::Call>(encoding, call);
+        let health = written::<operator::Call>(encoding, &json!({"type": "GET_HEALTH"}));
+        for (path, body) in [
+            ("/api/v1/scheduler", of_framework(&subscribe_call())),
+            ("/api/v1/scheduler", of_framework(&reconcile)),
+            ("/api/v1", health),
+        ] {
+            let answer = call(path, body).await;
+            assert_eq!(answer.status(), 406);
+            assert_eq!(
+                answer.text().await.expect("a body"),
+                "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'"
+            );
+        }
+        // Other calls of frameworks are never answered by more than a status.
+        let revive = json!({"type": "REVIVE", "framework_id": framework});
+        let answer = call("/api/v1/scheduler", of_framework(&revive)).await;
+        assert_eq!(answer.text().await.expect("a body"), "Framework cannot be found");
     }
-    // Other calls of frameworks are never answered by more than a status.
-    let revive = json!({"type": "REVIVE", "framework_id": framework});
-    let answer = call("/api/v1/scheduler", revive).await.expect("an answer");
-    assert_eq!(answer.text().await.expect("a body"), "Framework cannot be found");
 }
 
 #[tokio::test]
 async fn a_framework_subscribes_and_its_calls_need_its_stream() {
     let master = Alone::started().await;
-    let (stream, mut events) = master.subscribe(&subscribe_call()).await;
-    let subscribed = events.next().await.expect("an event");
-    assert_eq!(subscribed["type"], "SUBSCRIBED");
-    assert_eq!(subscribed["subscribed"]["heartbeat_interval_seconds"], json!(15.0));
-    let port = subscribed["subscribed"]["master_info"]["port"].as_u64();
-    assert_eq!(port, Some(u64::from(master.address().port())));
-    let heartbeat = events.next().await.expect("an event");
-    assert_eq!(heartbeat["type"], "HEARTBEAT", "at once, for clients that read one ahead");
+    for encoding in BOTH {
+        let info = subscribe_call()["subscribe"]["framework_info"].take();
+        let mut scheduler = Scheduler::subscribed(&master, encoding, &info, None).await;
+        assert_eq!(scheduler.greeting["heartbeat_interval_seconds"], json!(15.0));
+        let port = scheduler.greeting["master_info"]["port"].as_u64();
+        assert_eq!(port, Some(u64::from(master.address().port())));
+        let heartbeat = scheduler.next().await.expect("an event");
+        assert_eq!(heartbeat["type"], "HEARTBEAT", "at once, for clients that read one ahead");
 
-    let id = subscribed["subscribed"]["framework_id"]["value"].clone();
-    let revive = json!({"type": "REVIVE", "framework_id": {"value": id}}).to_string();
-    let call = |stream_id: Option<&str>| {
-        let request = master
-            .http
-            .post(master.url("/api/v1/scheduler"))
-            .header("content-type", "application/json")
-            .body(revive.clone());
-        match stream_id {
-            Some(id) => request.header("mesos-stream-id", id).send(),
-            None => request.send(),
-        }
-    };
-    let answer = call(Some(&stream)).await.expect("an answer");
-    assert_eq!(answer.status(), 202);
-    assert_eq!(answer.text().await.expect("a body"), "");
-    let answer = call(None).await.expect("an answer");
-    assert_eq!(answer.status(), 400);
-    assert_eq!(
-        answer.text().await.expect("a body"),
-        "All non-subscribe calls should include the 'Mesos-Stream-Id' header"
-    );
-    let answer = call(Some("x")).await.expect("an answer");
-    assert_eq!(answer.status(), 400);
-    let text = answer.text().await.expect("a body");
-    assert!(text.starts_with("The stream ID 'x' included in this request didn't match"), "{text}");
+        let revive = json!({"type": "REVIVE"});
+        assert_eq!(scheduler.answer(&revive).await, (202, String::new()));
+        let without = scheduler.with_stream(None).answer(&revive).await;
+        let why = "All non-subscribe calls should include the 'Mesos-Stream-Id' header";
+        assert_eq!(without, (400, why.to_owned()));
+        let (status, text) = scheduler.with_stream(Some("x")).answer(&revive).await;
+        assert_eq!(status, 400);
+        let why = format!(
+            "The stream ID 'x' included in this request didn't match the stream ID currently \
+             associated with framework ID {}",
+            scheduler.framework()
+        );
+        assert_eq!(text, why);
 
-    let listed = master.get("/master/frameworks.json").await;
-    assert_eq!(listed["frameworks"][0]["id"], id);
-    assert_eq!(listed["frameworks"][0]["connected"], json!(true));
-    assert_eq!(listed["frameworks"][0].get("pid"), None, "only old drivers have one");
+        let listed = master.get("/master/frameworks.json").await;
+        assert_eq!(listed["frameworks"][0]["id"], scheduler.id["value"]);
+        assert_eq!(listed["frameworks"][0]["connected"], json!(true));
+        assert_eq!(listed["frameworks"][0].get("pid"), None, "only old drivers have one");
+        scheduler.call(json!({"type": "TEARDOWN"})).await;
+    }
 }
 
 #[tokio::test]
 async fn a_subscription_with_a_stream_id_or_a_bad_role_is_refused_each_in_its_way() {
     let master = Alone::started().await;
-    let request = master.http.post(master.url("/api/v1/scheduler"));
-    let answer = request
-        .header("content-type", "application/json")
-        .header("mesos-stream-id", "x")
-        .body(subscribe_call().to_string())
-        .send()
-        .await
-        .expect("an answer");
-    assert_eq!(answer.status(), 400);
-    assert_eq!(
-        answer.text().await.expect("a body"),
-        "Subscribe calls should not include the 'Mesos-Stream-Id' header"
-    );
+    for encoding in BOTH {
+        let request = master.http.post(master.url("/api/v1/scheduler"));
+        let request = request.header("content-type", encoding.mime());
+        let request = request.header("mesos-stream-id", "x");
+        let body = written::<scheduler::Call>(encoding, &subscribe_call());
+        let answer = request.body(body).send().await.expect("an answer");
+        assert_eq!(answer.status(), 400);
+        assert_eq!(
+            answer.text().await.expect("a body"),
+            "Subscribe calls should not include the 'Mesos-Stream-Id' header"
+        );
 
-    let mut call = subscribe_call();
-    call["subscribe"]["framework_info"]["role"] = json!("a//b");
-    let (_, mut events) = master.subscribe(&call).await;
-    let event = events.next_but_heartbeats().await.expect("an event");
-    assert_eq!(event["type"], "ERROR", "{event}");
-    assert_eq!(events.next().await, None, "the stream ends");
+        let mut subscribe = subscribe_call()["subscribe"].take();
+        subscribe["framework_info"]["role"] = json!("a//b");
+        let refused = Scheduler::subscribed_by(&master, encoding, &subscribe, None).await;
+        assert!(refused.is_err_and(|why| why.starts_with("'a//b' is not a valid role")));
+    }
 }
 
 #[tokio::test]
 async fn a_second_subscription_replaces_the_first() {
     let master = Alone::started().await;
-    let (_, mut first) = master.subscribe(&subscribe_call()).await;
-    let subscribed = first.next().await.expect("an event");
-    let id = &subscribed["subscribed"]["framework_id"];
-    let mut again = subscribe_call();
-    again["framework_id"] = id.clone();
-    again["subscribe"]["framework_info"]["id"] = id.clone();
-    let (_, mut second) = master.subscribe(&again).await;
-    assert_eq!(second.next().await.expect("an event")["subscribed"]["framework_id"], *id);
-    let error = loop {
-        let event = first.next_but_heartbeats().await.expect("an event");
-        if event["type"] == "ERROR" {
-            break event;
-        }
-    };
-    assert_eq!(error["error"]["message"], "Framework failed over");
-    assert_eq!(first.next().await, None);
-}
-
-#[tokio::test]
-async fn operators_see_a_snapshot_and_what_happens_after_it() {
-    let master = Alone::started().await;
-    let answer = master.post("/api/v1", &json!({"type": "SUBSCRIBE"})).await;
-    assert_eq!(answer.status(), 200);
-    let mut watched = Events(RecordStream::new(answer));
-    let first = watched.next().await.expect("an event");
-    assert_eq!(first["type"], "SUBSCRIBED");
-    assert_eq!(first["subscribed"]["heartbeat_interval_seconds"], json!(15.0));
-    assert_eq!(watched.next().await.expect("an event")["type"], "HEARTBEAT");
-
-    let (_, mut events) = master.subscribe(&subscribe_call()).await;
-    let subscribed = events.next().await.expect("an event");
-    let id = subscribed["subscribed"]["framework_id"].clone();
-    let added = watched.next_but_heartbeats().await.expect("an event");
-    assert_eq!(added["type"], "FRAMEWORK_ADDED");
-    assert_eq!(added["framework_added"]["framework"]["framework_info"]["id"], id);
-
-    let teardown = json!({"type": "TEARDOWN", "teardown": {"framework_id": id}});
-    assert_eq!(master.post("/api/v1", &teardown).await.status(), 200);
-    loop {
-        let event = watched.next_but_heartbeats().await.expect("an event");
-        if event["type"] == "FRAMEWORK_REMOVED" {
-            assert_eq!(event["framework_removed"]["framework_info"]["id"], id);
-            break;
-        }
+    for encoding in BOTH {
+        let mut info = subscribe_call()["subscribe"]["framework_info"].take();
+        let mut first = Scheduler::subscribed(&master, encoding, &info, None).await;
+        info["id"] = first.id.clone();
+        let second = Scheduler::subscribed(&master, encoding, &info, None).await;
+        assert_eq!(second.id, first.id);
+        let last = json!({"type": "ERROR", "error": {"message": "Framework failed over"}});
+        assert_eq!(first.end().await, [last]);
+        // What the first one could call with is worth nothing any more.
+        let (status, text) = first.answer(&json!({"type": "REVIVE"})).await;
+        assert!(status == 400 && text.contains("didn't match the stream ID"), "{status} {text}");
+        second.call(json!({"type": "TEARDOWN"})).await;
     }
-    while events.next().await.is_some() {}
-    let state = master.get("/state").await;
-    assert_eq!(state["frameworks"], json!([]));
-    assert_eq!(state["completed_frameworks"][0]["id"], id["value"]);
 }
 
 #[tokio::test]
@@ -308,28 +303,31 @@ async fn every_question_has_its_answer() {
     let flags = [("cluster".to_owned(), "test".to_owned())].into();
     let cluster = Some("test".to_owned());
     let master = Alone::with(Options { cluster, flags, ..Options::default() }).await;
-    for (call, member) in [
-        ("GET_HEALTH", "get_health"),
-        ("GET_VERSION", "get_version"),
-        ("GET_FLAGS", "get_flags"),
-        ("GET_STATE", "get_state"),
-        ("GET_AGENTS", "get_agents"),
-        ("GET_FRAMEWORKS", "get_frameworks"),
-        ("GET_TASKS", "get_tasks"),
-        ("GET_EXECUTORS", "get_executors"),
-        ("GET_ROLES", "get_roles"),
-        ("GET_WEIGHTS", "get_weights"),
-        ("GET_MASTER", "get_master"),
-    ] {
-        let answer = master.post("/api/v1", &json!({"type": call})).await;
-        assert_eq!(answer.status(), 200, "{call}");
-        let answer = answer.bytes().await.expect("a body");
-        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
-        assert_eq!(answer["type"], call);
-        assert!(answer[member].is_object(), "{answer}");
-    }
-    let metrics = master.post("/api/v1", &json!({"type": "GET_METRICS", "get_metrics": {}})).await;
-    assert_eq!(metrics.status(), 200);
+    operators(&master, async |operator| {
+        for question in [
+            "GET_HEALTH",
+            "GET_VERSION",
+            "GET_FLAGS",
+            "GET_STATE",
+            "GET_AGENTS",
+            "GET_FRAMEWORKS",
+            "GET_TASKS",
+            "GET_EXECUTORS",
+            "GET_OPERATIONS",
+            "GET_ROLES",
+            "GET_WEIGHTS",
+            "GET_QUOTA",
+            "GET_MASTER",
+            "GET_MAINTENANCE_SCHEDULE",
+            "GET_MAINTENANCE_STATUS",
+            "GET_LOGGING_LEVEL",
+        ] {
+            assert!(operator.ask(question).await.is_object(), "{question}");
+        }
+        let metrics = json!({"type": "GET_METRICS", "get_metrics": {}});
+        assert_eq!(operator.call(&metrics).await.0, 200);
+    })
+    .await;
 }
 
 #[tokio::test]

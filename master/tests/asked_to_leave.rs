@@ -4,11 +4,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Alone, FakeAgent, Operator, SOON, Scheduler};
+use common::{Alone, BOTH, FakeAgent, Operator, SOON, Scheduler};
 use master::Options;
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use transport::http::Encoding;
 
 /// Asks for the frameworks until the first one is shown with these inverse offers.
 async fn shown(operator: &Operator<'_>, wanted: &Value) {
@@ -20,7 +19,7 @@ async fn shown(operator: &Operator<'_>, wanted: &Value) {
 
 #[tokio::test]
 async fn who_is_asked_to_leave_is_shown_until_it_has_answered() {
-    for encoding in [Encoding::Json, Encoding::Protobuf] {
+    for encoding in BOTH {
         let allocation_interval = Duration::from_millis(20);
         let master = Alone::with(Options { allocation_interval, ..Options::default() }).await;
         let operator = Operator::new(&master, encoding);

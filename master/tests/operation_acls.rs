@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Alone, FakeAgent, Scheduler};
+use common::{Alone, BOTH, FakeAgent, Operator, Scheduler};
 use master::{Authentication, Options};
 use model::link::ToAgent;
 use proto::mesos::v1::master::Call;
@@ -146,7 +146,7 @@ async fn operators_make_of_resources_only_what_the_rules_let_them() {
     let master = ruled(None).await;
     let mut agent = FakeAgent::registered(master.address()).await;
     let id = agent.id.to_string();
-    for encoding in [Encoding::Json, Encoding::Protobuf] {
+    for encoding in BOTH {
         for (kind, body, _) in round("db", "ops") {
             let (call, form) = operator_forms(kind);
             // Others may not: `eve` nothing at all, `dev` only make, and that only for one role.
@@ -242,12 +242,13 @@ async fn operations_are_shown_to_those_who_see_their_roles() {
     let body = json!({"agent_id": id, "resources": [reserved("cpus", 1.0, "db", "ops")]});
     let call = json!({"type": "RESERVE_RESOURCES", "reserve_resources": body});
     assert_eq!(ask(&master, Encoding::Json, "ops", &call).await.0, 202);
-    for (who, seen) in [("ops", 1), ("dev", 0)] {
-        let call = json!({"type": "GET_OPERATIONS"});
-        let (_, text) = ask(&master, Encoding::Json, who, &call).await;
-        let answer: Value = serde_json::from_str(&text).expect("JSON");
-        let shown = answer["get_operations"]["operations"].as_array().map_or(0, Vec::len);
-        assert_eq!(shown, seen, "{who}: {text}");
+    for encoding in BOTH {
+        for (who, seen) in [("ops", 1), ("dev", 0)] {
+            let operator = Operator { who: Some(named(who)), ..Operator::new(&master, encoding) };
+            let answer = operator.ask("GET_OPERATIONS").await;
+            let shown = answer["operations"].as_array().map_or(0, Vec::len);
+            assert_eq!(shown, seen, "{who}: {answer}");
+        }
     }
 }
 
@@ -278,7 +279,7 @@ async fn the_log_and_some_endpoints_are_for_those_who_may() {
         if kind == "READ_FILE" {
             call[body]["offset"] = json!(0);
         }
-        for encoding in [Encoding::Json, Encoding::Protobuf] {
+        for encoding in BOTH {
             assert_ne!(ask(&master, encoding, "ops", &call).await.0, 403, "{kind}");
             let answer = ask(&master, encoding, "dev", &call).await;
             assert_eq!(answer, (403, why("read the log of the master")), "{kind}");

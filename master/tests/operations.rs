@@ -4,11 +4,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Alone, FakeAgent, Scheduler};
+use common::{Alone, BOTH, FakeAgent, Scheduler};
 use master::Options;
 use model::link::ToAgent;
 use serde_json::{Value, json};
-use transport::http::Encoding;
 
 /// What is refused is offered again soon.
 fn eager() -> Options {
@@ -70,7 +69,7 @@ async fn every_operation_is_carried_out_reported_asked_for_and_kept_in_both_enco
     let master = Alone::with(eager()).await;
     let mut agent = FakeAgent::registered(master.address()).await;
     let id = json!({"value": agent.id.as_str()});
-    for encoding in [Encoding::Json, Encoding::Protobuf] {
+    for encoding in BOTH {
         let mut scheduler = Scheduler::subscribed(&master, encoding, &framework(), None).await;
         for (kind, body) in round() {
             let offers = scheduler.offers_of_disk(1_024.0).await;
@@ -121,7 +120,7 @@ async fn every_operation_is_carried_out_reported_asked_for_and_kept_in_both_enco
 async fn operations_on_their_way_are_shown_in_both_encodings() {
     let master = Alone::with(eager()).await;
     let mut agent = FakeAgent::registered(master.address()).await;
-    for encoding in [Encoding::Json, Encoding::Protobuf] {
+    for encoding in BOTH {
         let mut scheduler = Scheduler::subscribed(&master, encoding, &framework(), None).await;
         let offers = scheduler.offers_of_disk(1_024.0).await;
         let body = json!({"resources": [reserved("cpus", 1.0)]});
@@ -274,7 +273,7 @@ fn impossible_volumes() -> Vec<(&'static str, Value, &'static str)> {
 async fn an_operation_that_cannot_be_is_answered_in_its_own_words_in_both_encodings() {
     let master = Alone::with(eager()).await;
     let _agent = FakeAgent::registered(master.address()).await;
-    for encoding in [Encoding::Json, Encoding::Protobuf] {
+    for encoding in BOTH {
         let mut scheduler = Scheduler::subscribed(&master, encoding, &framework(), None).await;
         for (kind, body, why) in impossible_reservations().into_iter().chain(impossible_volumes()) {
             let offers = scheduler.offers_of_disk(1_024.0).await;

@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Alone, Events, SOON, subscribe_call};
+use common::{Alone, BOTH, Events, Operator, SOON, Scheduler, subscribe_call, written};
 use futures::StreamExt;
 use master::{Authentication, Options};
 use proto::agora::v1::SchedulerFrame;
@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::Code;
 use transport::auth::{Credential, Credentials};
-use transport::client::RecordStream;
 use transport::grpc::channel;
 use transport::http::{Encoding, decode};
 use transport::identity::Identity;
@@ -87,7 +86,7 @@ async fn calls_past_the_capacity_are_refused_and_those_of_others_go_on() {
     let web = Framework::subscribed(&master, &subscribe_as(Some("web"))).await;
     let other = Framework::subscribed(&master, &subscribe_as(Some("other"))).await;
     let free = Framework::subscribed(&master, &subscribe_as(Some("free"))).await;
-    for encoding in [Encoding::Json, Encoding::Protobuf] {
+    for encoding in BOTH {
         for (framework, whose) in
             [(&web, "principal 'web'"), (&other, "frameworks without a limit of their own")]
         {
@@ -105,9 +104,11 @@ async fn calls_past_the_capacity_are_refused_and_those_of_others_go_on() {
         }
     }
     // Also who subscribes, and those without a principal share the line of all others.
-    for principal in [Some("web"), None] {
-        let answer = master.post("/api/v1/scheduler", &subscribe_as(principal)).await;
-        assert_eq!(read(answer).await.0, 429);
+    for (principal, encoding) in [(Some("web"), BOTH[0]), (None, BOTH[1])] {
+        let request = master.http.post(master.url("/api/v1/scheduler"));
+        let request = request.header("content-type", encoding.mime());
+        let request = request.body(written::<Call>(encoding, &subscribe_as(principal)));
+        assert_eq!(read(request.send().await.expect("an answer")).await.0, 429);
     }
     let metrics = master.get("/metrics/snapshot").await;
     let count = |name: &str| metrics[format!("frameworks/{name}")].as_f64();
@@ -126,7 +127,7 @@ async fn calls_within_the_capacity_wait_for_their_turn() {
     let master = limited(limits).await;
     let began = Instant::now();
     let web = Framework::subscribed(&master, &subscribe_as(Some("web"))).await;
-    for encoding in [Encoding::Json, Encoding::Protobuf] {
+    for encoding in BOTH {
         let calls = (0..4).map(|_| web.revive(&master, encoding));
         for answer in futures::future::join_all(calls).await {
             assert_eq!(answer.status(), 202);
@@ -218,11 +219,11 @@ async fn operators_have_the_limit_of_their_name_and_only_that() {
     }
     // Who looks whether it is there asks nobody in particular.
     assert_eq!(get("/health", "ops").await.0, 200);
-    let call = json!({"type": "GET_HEALTH"}).to_string();
-    let request =
-        master.http.post(master.url("/api/v1")).header("authorization", named("ops").basic());
-    let request = request.header("content-type", "application/json").body(call);
-    assert_eq!(request.send().await.expect("an answer").status(), 429);
+    for encoding in BOTH {
+        let operator = Operator { who: Some(named("ops")), ..Operator::new(&master, encoding) };
+        let (status, text) = operator.call(&json!({"type": "GET_HEALTH"})).await;
+        assert!(status == 429 && text.to_string().contains("principal 'ops'"), "{status} {text}");
+    }
 }
 
 #[tokio::test]
@@ -235,15 +236,14 @@ async fn whoever_has_proved_to_call_is_who_is_limited() {
     let limits = json!({"limits": [{"principal": "web", "qps": HOURLY, "capacity": 0}]});
     let rate_limits = serde_json::from_value(limits).expect("limits");
     let master = Alone::with(Options { authentication, rate_limits, ..Options::default() }).await;
-    let subscribe = async || {
+    let info = subscribe_as(None)["subscribe"]["framework_info"].take();
+    let who = Credential::new("web", "s");
+    Scheduler::subscribed(&master, BOTH[0], &info, Some(who.clone())).await;
+    for encoding in BOTH {
         let request = master.http.post(master.url("/api/v1/scheduler"));
-        let request = request.header("authorization", Credential::new("web", "s").basic());
-        let request = request.header("content-type", "application/json");
-        request.body(subscribe_as(None).to_string()).send().await.expect("an answer")
-    };
-    let first = subscribe().await;
-    assert_eq!(first.status(), 200);
-    let mut events = Events(RecordStream::new(first));
-    assert_eq!(events.next().await.expect("an event")["type"], "SUBSCRIBED");
-    assert_eq!(subscribe().await.status(), 429);
+        let request = request.header("authorization", who.basic());
+        let request = request.header("content-type", encoding.mime());
+        let request = request.body(written::<Call>(encoding, &subscribe_as(None)));
+        assert_eq!(request.send().await.expect("an answer").status(), 429);
+    }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Alone, FakeAgent, Scheduler};
+use common::{Alone, BOTH, FakeAgent, Scheduler};
 use master::Options;
 use serde_json::{Value, json};
 use transport::http::Encoding;
@@ -59,7 +59,7 @@ async fn every_question_about_a_task_has_its_answer_in_both_encodings() {
     };
     let master = Alone::with(quick).await;
     let (_agent, [here, away, gone]) = three_agents(&master).await;
-    for encoding in [Encoding::Json, Encoding::Protobuf] {
+    for encoding in BOTH {
         for is_aware in [true, false] {
             let mut scheduler =
                 Scheduler::subscribed(&master, encoding, &framework(is_aware), None).await;

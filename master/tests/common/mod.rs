@@ -22,6 +22,9 @@ use tokio::time::timeout;
 use transport::client::RecordStream;
 use transport::http::{Encoding, decode};
 
+/// What each story is told in.
+pub const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
+
 /// Longer than anything here may take on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
 

@@ -9,7 +9,7 @@ use transport::http::{Encoding, decode};
 
 use futures::StreamExt;
 
-use super::{Alone, SOON, written};
+use super::{Alone, BOTH, SOON, written};
 
 /// An operator who writes in one encoding.
 pub struct Operator<'a> {
@@ -78,7 +78,7 @@ impl<'a> Operator<'a> {
 
 /// Has a story told in JSON, and then in protobuf.
 pub async fn operators<S: AsyncFn(Operator<'_>)>(master: &Alone, story: S) {
-    for encoding in [Encoding::Json, Encoding::Protobuf] {
+    for encoding in BOTH {
         story(Operator::new(master, encoding)).await;
     }
 }

@@ -30,7 +30,7 @@ pub struct Caller {
     url: String,
     encoding: Encoding,
     who: Option<Credential>,
-    stream: String,
+    stream: Option<String>,
     id: Value,
 }
 
@@ -39,9 +39,11 @@ impl Caller {
     pub async fn answer(&self, call: &Value) -> (u16, String) {
         let mut call = call.clone();
         call["framework_id"] = self.id.clone();
-        let request = request(&self.http, &self.url, self.encoding, self.who.as_ref(), &call);
-        let answer = request.header("mesos-stream-id", &self.stream).send().await;
-        let answer = answer.expect("an answer");
+        let mut request = request(&self.http, &self.url, self.encoding, self.who.as_ref(), &call);
+        if let Some(stream) = &self.stream {
+            request = request.header("mesos-stream-id", stream);
+        }
+        let answer = request.send().await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("a body"))
     }
 }
@@ -72,7 +74,7 @@ impl Scheduler {
         let answer = answer.expect("an answer");
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.headers()["content-type"], encoding.mime());
-        let stream = answer.headers()["mesos-stream-id"].to_str().expect("text").to_owned();
+        let stream = Some(answer.headers()["mesos-stream-id"].to_str().expect("text").to_owned());
         let (records, events) = (RecordStream::new(answer), VecDeque::new());
         let caller = Caller { http, url, encoding, who, stream, id: Value::Null };
         let (id, greeting) = (Value::Null, Value::Null);
@@ -113,6 +115,16 @@ impl Scheduler {
     /// What it has, to call another master with.
     pub fn at(&self, master: &Alone) -> Caller {
         Caller { url: master.url("/api/v1/scheduler"), ..self.caller.clone() }
+    }
+
+    /// What it has, with another stream or none.
+    pub fn with_stream(&self, stream: Option<&str>) -> Caller {
+        Caller { stream: stream.map(str::to_owned), ..self.caller.clone() }
+    }
+
+    /// What somebody else would have who knows its stream.
+    pub fn of(&self, who: Credential) -> Caller {
+        Caller { who: Some(who), ..self.caller.clone() }
     }
 
     /// Its id, as agents know it.
@@ -176,7 +188,7 @@ impl Scheduler {
     }
 
     /// The next event off the wire; `None` at the end of the stream.
-    async fn next(&mut self) -> Option<Value> {
+    pub async fn next(&mut self) -> Option<Value> {
         let record = timeout(SOON, self.records.next()).await.expect("in time")?;
         let record = record.expect("a whole record");
         let event: Event = decode(self.caller.encoding, &record, "Event").expect("an event");

@@ -46,7 +46,9 @@ async fn every_state_follows_every_other_as_the_table_says() {
     // What an agent says of a task; that it is out of contact only a master can say.
     let said = STATES.iter().filter(|(state, _, _)| *state != TaskState::Unreachable);
     let pairs: Vec<_> = said.clone().flat_map(|a| said.clone().map(move |b| (a, b))).collect();
-    for (encoding, is_aware) in [(BOTH[0], true), (BOTH[1], false)] {
+    for (encoding, is_aware) in
+        [(BOTH[0], true), (BOTH[0], false), (BOTH[1], true), (BOTH[1], false)]
+    {
         let info = if is_aware { able(&["PARTITION_AWARE"]) } else { able(&[]) };
         let mut scheduler = Scheduler::subscribed(&master, encoding, &info, None).await;
         let id = scheduler.framework();

@@ -5,11 +5,9 @@ use std::time::Duration;
 use master::Options;
 use model::ids::AgentId;
 use serde_json::{Value, json};
-use transport::http::Encoding;
 
+pub(crate) use crate::common::BOTH;
 use crate::common::Scheduler;
-
-pub(crate) const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
 
 /// What a framework in one role says of itself.
 pub(crate) fn framework() -> Value {
