@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use master::Options;
 use serde_json::{Value, json};
+use transport::http::BODY_BYTES_MAX;
 
 use crate::common::{Alone, subscribe_call};
 
@@ -200,5 +201,30 @@ async fn bodies_of_old_endpoints_are_told_what_is_wrong_with_them() {
         assert_eq!(answer.status(), 400, "{method} {path} {body}");
         let text = answer.text().await.expect("a body");
         assert!(text.starts_with(why), "{method} {path} {body}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_of_old_endpoints_may_be_as_long_as_calls() {
+    let master = Alone::started().await;
+    let weights = r#"[{"role": "web", "weight": 2.0}]"#;
+    let answer = async |method: &str, path: &str, body: String| {
+        let request = method.parse().expect("a method");
+        let request = master.http.request(request, master.url(path)).body(body);
+        let answer = request.send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
+    };
+    let padded = |by: usize| weights.to_owned() + &" ".repeat(by);
+    assert_eq!(answer("PUT", "/weights", padded(3 << 20)).await, (200, String::new()));
+    let why = "The request body is larger than 33554432 bytes; split the call";
+    for (method, path) in [
+        ("PUT", "/weights"),
+        ("POST", "/quota"),
+        ("POST", "/maintenance/schedule"),
+        ("POST", "/machine/down"),
+        ("POST", "/machine/up"),
+    ] {
+        let refused = answer(method, path, padded(BODY_BYTES_MAX)).await;
+        assert_eq!(refused, (413, why.to_owned()), "{path}");
     }
 }

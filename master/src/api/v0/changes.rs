@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -26,6 +25,7 @@ use transport::http::Refused;
 use super::super::access::Caller;
 use super::super::viewer::{Reader, Viewer};
 use super::super::{Api, logging, operator};
+use super::form::Whole;
 use super::render::mapped;
 use super::{Parameters, answered};
 
@@ -54,7 +54,7 @@ async fn weights(State(api): State<Api>, viewer: Viewer, parameters: Parameters)
 async fn update_weights(
     State(api): State<Api>,
     caller: Caller,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, Refused> {
     let infos: Vec<WeightInfo> = list(&body)?;
     let weights = convert::weights(&infos);
@@ -69,7 +69,7 @@ async fn quota(State(api): State<Api>, viewer: Viewer, parameters: Parameters) -
 async fn set_quota(
     State(api): State<Api>,
     caller: Caller,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, Refused> {
     let call = convert::quota_request(&read::<QuotaRequest>(&body)?);
     let call = call.map_err(|error| operator::refused(Type::SetQuota, error))?;
@@ -96,7 +96,7 @@ async fn schedule(State(api): State<Api>, viewer: Viewer, parameters: Parameters
 async fn update_schedule(
     State(api): State<Api>,
     caller: Caller,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, Refused> {
     let schedule: Schedule = read(&body)?;
     let windows = convert::schedule_from_wire(&schedule);
@@ -123,7 +123,7 @@ async fn maintenance_status(
 async fn machine_down(
     State(api): State<Api>,
     caller: Caller,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, Refused> {
     let machines = convert::machines_from_wire(&list::<MachineId>(&body)?);
     let machines = machines.map_err(|error| operator::refused(Type::StartMaintenance, error))?;
@@ -133,7 +133,7 @@ async fn machine_down(
 async fn machine_up(
     State(api): State<Api>,
     caller: Caller,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, Refused> {
     let machines = convert::machines_from_wire(&list::<MachineId>(&body)?);
     let machines = machines.map_err(|error| operator::refused(Type::StopMaintenance, error))?;

@@ -1,7 +1,8 @@
-//! Bodies that are forms, as old tools send them: whatever they call them.
+//! Bodies as old tools send them, whatever they call them: forms, and JSON.
 
 use std::collections::HashMap;
 
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use transport::http::{Refused, read_body};
 
@@ -29,5 +30,17 @@ impl<S: Sync> FromRequest<S> for Form {
     async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
         let body = read_body(request.into_body()).await?;
         Ok(Self(form_urlencoded::parse(&body).into_owned().collect()))
+    }
+}
+
+/// A body as it is. It may be as long as a call.
+#[derive(Debug)]
+pub(super) struct Whole(pub Bytes);
+
+impl<S: Sync> FromRequest<S> for Whole {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
+        read_body(request.into_body()).await.map(Self)
     }
 }
