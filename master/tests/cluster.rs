@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Alone, FakeAgent, SOON, subscribe_call};
+use common::{Alone, BOTH, FakeAgent, SOON, subscribe_call};
 use futures::StreamExt;
 use model::ids::{ExecutorId, FrameworkId, UpdateId};
 use model::link::{FromAgent, Launch, ToAgent};
@@ -247,6 +247,33 @@ async fn a_grpc_stream_must_begin_with_subscribe() {
     let status = answers.into_inner().message().await.expect_err("refused");
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
     assert_eq!(status.message(), "the first call must be SUBSCRIBE");
+}
+
+#[tokio::test]
+async fn nobody_calls_over_http_for_a_framework_that_is_there_over_grpc() {
+    let master = Alone::started().await;
+    let mut framework = Framework::grpc(&master).await;
+    let subscribed = framework.next().await.expect("an event");
+    let id = &subscribed["subscribed"]["framework_id"];
+    let call = call_message(&json!({"type": "TEARDOWN", "framework_id": id}));
+    for encoding in BOTH {
+        for (stream, why) in [
+            (None, "All non-subscribe calls should include the 'Mesos-Stream-Id' header"),
+            (Some("x"), "The stream ID 'x' included in this request didn't match the stream ID"),
+        ] {
+            let request = master.http.post(master.url("/api/v1/scheduler"));
+            let mut request = request.header("content-type", encoding.mime());
+            if let Some(stream) = stream {
+                request = request.header("mesos-stream-id", stream);
+            }
+            let answer = request.body(encoding.encode(&call)).send().await.expect("an answer");
+            assert_eq!(answer.status(), 400);
+            let text = answer.text().await.expect("a body");
+            assert!(text.starts_with(why), "{text}");
+        }
+    }
+    let state = master.get("/state").await;
+    assert_eq!(state["frameworks"][0]["connected"], true);
 }
 
 #[tokio::test]

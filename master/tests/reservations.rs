@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{Alone, FakeAgent};
+use common::{Alone, BOTH, FakeAgent};
 use model::link::ToAgent;
 use proto::mesos::v1::master::{Call, Response};
 use serde_json::{Value, json};
-use transport::http::{Encoding, decode};
+use transport::http::{BODY_BYTES_MAX, Encoding, decode};
 
 /// Sends a call and returns status and body: what was said of a refusal, or the answer in JSON.
 async fn call(master: &Alone, encoding: Encoding, call: Value) -> (u16, Value) {
@@ -53,7 +53,7 @@ async fn operators_reserve_and_make_volumes_in_both_encodings() {
     let mut agent = FakeAgent::registered(master.address()).await;
     let id = json!({"value": agent.id.as_str()});
     let accepted = (202, json!(""));
-    for encoding in [Encoding::Json, Encoding::Protobuf] {
+    for encoding in BOTH {
         let space = [reserved("disk", 64.0), reserved("cpus", 1.0)];
         let steps = [
             (
@@ -108,7 +108,7 @@ async fn what_cannot_be_reserved_is_refused_with_its_status() {
             "reserve_resources": {"agent_id": {"value": id}, "resources": resources}})
     };
     let id = agent.id.as_str();
-    for encoding in [Encoding::Json, Encoding::Protobuf] {
+    for encoding in BOTH {
         for (step, status, why) in [
             (
                 reserve("nobody", json!([reserved("cpus", 1.0)])),
@@ -180,6 +180,15 @@ async fn forms_of_old_tools_do_the_same() {
     assert_eq!(answer.status(), 400, "it is read, and asks for nothing");
     let why = format!("Invalid RESERVE operation on agent {}: No resources are named", agent.id);
     assert_eq!(answer.text().await.expect("text"), why);
+    // As long as any call may be, and no longer.
+    for path in ["/reserve", "/unreserve", "/create-volumes", "/destroy-volumes", "/teardown"] {
+        let endless = vec![b'x'; BODY_BYTES_MAX + 1];
+        let answer = master.http.post(master.url(path)).body(endless).send().await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status(), 413, "{path}");
+        let why = "The request body is larger than 33554432 bytes; split the call";
+        assert_eq!(answer.text().await.expect("text"), why, "{path}");
+    }
     let nobody = master.http.post(master.url("/teardown")).body("frameworkId=nobody");
     let answer = nobody.send().await.expect("an answer");
     assert_eq!(answer.status(), 400);

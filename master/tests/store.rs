@@ -11,6 +11,7 @@ use proto::agora::v1::{
     AcquireLeaseRequest, CommitRequest, Condition, GetRequest, LeaseToken, ListRequest,
     ReleaseLeaseRequest, Write,
 };
+use reqwest::Method;
 use tokio::time::timeout;
 use tonic::Code;
 use transport::grpc::Channel;
@@ -151,12 +152,16 @@ async fn followers_redirect_to_the_leader_and_answer_for_themselves() {
         ("/api/v1/scheduler", "/api/v1/scheduler"),
         ("/api/v1", "/api/v1"),
     ] {
-        let url = format!("http://{}{path}", follower.address);
-        let answer = http.post(url).body("{}").send().await.expect("an answer");
-        assert_eq!(answer.status(), 307, "{path}");
-        let wanted = format!("//{}{location}", masters[leader].address);
-        assert_eq!(answer.headers()["location"], wanted);
-        assert_eq!(answer.text().await.expect("a body"), "");
+        // Whatever is asked and however: what is wrong with it the leader will say.
+        for method in [Method::POST, Method::GET, Method::DELETE] {
+            let url = format!("http://{}{path}", follower.address);
+            let request = http.request(method.clone(), url).body("{");
+            let answer = request.send().await.expect("an answer");
+            assert_eq!(answer.status(), 307, "{method} {path}");
+            let wanted = format!("//{}{location}", masters[leader].address);
+            assert_eq!(answer.headers()["location"], wanted);
+            assert_eq!(answer.text().await.expect("a body"), "");
+        }
     }
     for path in ["/health", "/version", "/flags", "/metrics/snapshot", "/metrics"] {
         let url = format!("http://{}{path}", follower.address);

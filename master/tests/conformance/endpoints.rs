@@ -7,7 +7,7 @@ use model::task::{Status, TaskState};
 use serde_json::{Value, json};
 
 use crate::common::{Alone, FakeAgent, Scheduler, update_id};
-use crate::words::{BOTH, amount, framework, launch, task, with};
+use crate::words::{BOTH, able, amount, framework, impatient, launch, task, with};
 
 /// Reports a state of a task, at a time of which each second is another one's.
 async fn report(
@@ -32,13 +32,18 @@ fn small(id: &str, agent: &FakeAgent) -> Value {
 /// A framework with tasks on an agent, of these names.
 async fn with_tasks(master: &Alone, agent: &mut FakeAgent, names: &[String]) -> Scheduler {
     let mut scheduler = Scheduler::subscribed(master, BOTH[0], &framework(), None).await;
+    start(&mut scheduler, agent, names).await;
+    scheduler
+}
+
+/// Launches small tasks of these names.
+async fn start(scheduler: &mut Scheduler, agent: &mut FakeAgent, names: &[String]) {
     let offer = scheduler.offer_of(&agent.id).await;
     let tasks: Vec<Value> = names.iter().map(|name| small(name, agent)).collect();
     scheduler.accept(&[offer], launch(&tasks)).await;
     for name in names {
         assert_eq!(agent.launched().await.tasks[0].id.as_str(), name);
     }
-    scheduler
 }
 
 #[tokio::test]
@@ -143,6 +148,29 @@ async fn the_summary_counts_tasks_by_state_for_agents_and_frameworks() {
     assert_eq!(bored["framework_ids"], json!([]));
     assert_eq!(by["tasks"], Value::Null, "it is a summary");
     assert!(summary["hostname"].is_string());
+}
+
+#[tokio::test]
+async fn the_summary_counts_tasks_out_of_contact() {
+    let master = Alone::with(impatient()).await;
+    let mut agent = FakeAgent::registered(master.address()).await;
+    let names = ["a", "b", "c"].map(str::to_owned);
+    let info = with(able(&["PARTITION_AWARE"]), "checkpoint", json!(true));
+    let mut scheduler = Scheduler::subscribed(&master, BOTH[0], &info, None).await;
+    start(&mut scheduler, &mut agent, &names).await;
+    report(&agent, &scheduler, "a", 1, TaskState::Finished).await;
+    scheduler.update().await;
+    drop(agent);
+    for _ in 0..2 {
+        assert_eq!(scheduler.update().await["state"], "TASK_UNREACHABLE");
+    }
+    let summary = master.get("/state-summary").await;
+    assert_eq!(summary["slaves"], json!([]));
+    let shown = &summary["frameworks"][0];
+    // What has ended there has ended, whatever became of its agent.
+    for (state, count) in [("TASK_UNREACHABLE", 2), ("TASK_STAGING", 0), ("TASK_FINISHED", 1)] {
+        assert_eq!(shown[state], count, "{state}: {shown}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use master::Options;
-use model::link::FromAgent;
+use model::link::{FromAgent, ToAgent};
+use model::rules::Drain;
 use model::task::TaskState;
 use serde_json::{Value, json};
 
@@ -203,5 +204,62 @@ async fn what_operators_have_decided_holds_for_the_next_leader() {
         });
         let cpus = offer.await["offers"]["offers"][0]["resources"][0].take();
         assert_eq!(cpus["scalar"]["value"], 2.0, "no more than the limit");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_is_drained_is_so_under_the_next_leaders() {
+    for encoding in BOTH {
+        let master = Alone::with(eager()).await;
+        let mut agent = FakeAgent::registered(master.address()).await;
+        let mut scheduler = Scheduler::subscribed(&master, encoding, &asker(true), None).await;
+        let offer = scheduler.offer_of(&agent.id).await;
+        launch_only(&scheduler, &offer, task("t", &agent.id)).await;
+        let launch = agent.launched().await;
+        let id = json!({"value": agent.id.as_str()});
+        let body = json!({"agent_id": id, "max_grace_period": {"seconds": 7}});
+        let drain = json!({"type": "DRAIN_AGENT", "drain_agent": body});
+        Operator::new(&master, encoding).done(drain).await;
+        let told = Some(ToAgent::Drain(Drain {
+            grace_max: Some(Duration::from_secs(7)),
+            marks_gone: false,
+        }));
+        assert_eq!(agent.hear().await, told);
+
+        // It is told again by a leader that has not told it yet.
+        let frameworks = vec![launch.framework.clone()];
+        let back = agent.back(frameworks.clone(), vec![live(&launch, TaskState::Running)]);
+        let master = master.restarted().await;
+        let mut agent = FakeAgent::reregistered(master.address(), back).await;
+        assert_eq!(agent.hear().await, told);
+        let operator = Operator::new(&master, encoding);
+        let state = async |operator: &Operator<'_>| {
+            let agents = operator.ask("GET_AGENTS").await;
+            agents["agents"][0]["drain_info"]["state"].clone()
+        };
+        assert_eq!(state(&operator).await, "DRAINING");
+        let reactivate = json!({"type": "REACTIVATE_AGENT", "reactivate_agent": {"agent_id": id}});
+        let why = "Agent is still in the DRAINING state";
+        operator.refused(reactivate.clone(), 400, why).await;
+        let mut scheduler = again(&master, &scheduler, true).await;
+        agent.report(&scheduler.framework(), &launch.tasks[0].id, TaskState::Killed, 1).await;
+        let status = scheduler.update().await;
+        assert_eq!(status["state"], "TASK_KILLED");
+        assert_eq!(state(&operator).await, "DRAINING", "its end is not acknowledged yet");
+        let body = json!({
+            "agent_id": status["agent_id"], "task_id": status["task_id"], "uuid": status["uuid"],
+        });
+        scheduler.call(json!({"type": "ACKNOWLEDGE", "acknowledge": body})).await;
+        until("it is drained", async || (state(&operator).await == "DRAINED").then_some(())).await;
+
+        let back = agent.back(Vec::new(), Vec::new());
+        let master = master.restarted().await;
+        let agent = FakeAgent::reregistered(master.address(), back).await;
+        let operator = Operator::new(&master, encoding);
+        assert_eq!(state(&operator).await, "DRAINED");
+        let mut scheduler = again(&master, &scheduler, true).await;
+        assert_eq!(scheduler.heard().await, [Value::Null; 0], "nothing of it is offered");
+        operator.done(reactivate).await;
+        scheduler.offer_of(&agent.id).await;
     }
 }

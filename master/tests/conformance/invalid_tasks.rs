@@ -1,26 +1,17 @@
 //! What a task may not be: every text, in the order in which the checks come.
 
+mod parts;
+
 use model::ids::AgentId;
 use model::link::ToAgent;
 use serde_json::{Value, json};
 
+use self::parts::{docker, environment, of_commands_and_containers};
 use crate::common::{Alone, FakeAgent, Scheduler, eager};
 use crate::words::{BOTH, amount, framework, launch, task, with};
 
 /// A member of a task that spoils it, and what is said of it.
 type Spoilt = (&'static str, Value, &'static str);
-
-fn container(volumes: Value) -> Value {
-    json!({"type": "MESOS", "volumes": volumes})
-}
-
-fn docker(docker: Value) -> Value {
-    json!({"type": "DOCKER", "docker": docker})
-}
-
-fn environment(variable: Value) -> Value {
-    json!({"value": "true", "environment": {"variables": [variable]}})
-}
 
 /// Mistakes that any task can have, however it is launched.
 fn of_every_task() -> Vec<Spoilt> {
@@ -105,6 +96,8 @@ fn of_resources() -> Vec<Spoilt> {
     let ports = |ranges: Value| json!([{"name": "ports", "type": "RANGES", "ranges": ranges}]);
     let set = json!([{"name": "s", "type": "SET", "set": {"item": ["a", "a"]}}]);
     let disk = json!({"persistence": {"id": "p"}, "volume": {"container_path": "p", "mode": "RW"}});
+    let of_web = with(amount("disk", 1.0), "role", json!("web"));
+    let of_web = with(of_web, "disk", disk.clone());
     let of_everybody = with(cpus(1.0), "reservation", json!({}));
     let of = |role: &str, it: Value| with(it, "allocation_info", json!({"role": role}));
     vec![
@@ -173,48 +166,13 @@ fn of_resources() -> Vec<Spoilt> {
         ),
         (
             "resources",
+            json!([cpus(0.1), of_web, of_web]),
+            "Task uses invalid resources: Persistence ID 'p' is there twice",
+        ),
+        (
+            "resources",
             json!([cpus(0.1), revocable]),
             "Task mixes revocable and non-revocable resources of 'cpus'",
-        ),
-    ]
-}
-
-fn of_commands_and_containers() -> Vec<Spoilt> {
-    vec![
-        (
-            "command",
-            environment(json!({"name": "A", "type": "VALUE"})),
-            "Task's `CommandInfo` is invalid: Environment variable 'A' of type 'VALUE' must have a \
-             value set",
-        ),
-        (
-            "command",
-            environment(json!({"name": "A", "type": "SECRET"})),
-            "Task's `CommandInfo` is invalid: Environment variable 'A' of type 'SECRET' must have \
-             a secret set",
-        ),
-        (
-            "container",
-            container(json!([{"mode": "RW", "container_path": "v"}])),
-            "Task's `ContainerInfo` is invalid: Expecting exactly one of 'host_path', 'image' and \
-             'source' for volume 'v'",
-        ),
-        (
-            "container",
-            json!({"type": "DOCKER"}),
-            "Task's `ContainerInfo` is invalid: DockerInfo 'docker' is not set for DOCKER typed \
-             ContainerInfo",
-        ),
-        (
-            "container",
-            docker(json!({"image": "i", "parameters": [{"key": "name", "value": "n"}]})),
-            "Task's `ContainerInfo` is invalid: Parameter in DockerInfo must not be 'name'",
-        ),
-        ("limits", json!({"disk": {"value": 1.0}}), "Setting limits of 'disk' is not supported"),
-        (
-            "limits",
-            json!({"mem": {"value": 1.0}}),
-            "Task's limit of 'mem' (1) is less than its request (32)",
         ),
     ]
 }
@@ -311,9 +269,14 @@ async fn every_mistake_of_a_task_is_told_and_holds_up_no_other() {
             let task = with(base.clone(), "command", Value::Null);
             (with(task, "executor", executor), why)
         });
-        let cases: Vec<(Value, &str)> = alone.chain(by_executor).collect();
+        let unused = with(base.clone(), "resources", json!([amount("cpus", 0.1)]));
+        let unused = with(unused, "limits", json!({"mem": {"value": 64.0}}));
+        let unused = (unused, "Task has a limit of 'mem' but does not use it");
+        let cases: Vec<(Value, &str)> = alone.chain(by_executor).chain([unused]).collect();
         let mut tasks: Vec<Value> = cases.iter().map(|(task, _)| task.clone()).collect();
-        tasks.push(task("good", &agent.id));
+        // That there is no limit is no mistake.
+        let limits = json!({"cpus": {"value": 0.1}, "mem": {"value": "Infinity"}});
+        tasks.push(with(task("good", &agent.id), "limits", limits));
         tasks.push(task("good", &agent.id));
         let offer = scheduler.offer_of(&agent.id).await;
         scheduler.accept(&[offer], launch(&tasks)).await;
@@ -448,6 +411,14 @@ async fn one_mistake_in_a_group_is_told_of_all_of_its_tasks() {
         let apart = with(with(bad.clone(), "container", networks), "health_check", probed);
         let why = "Task 'bad' is invalid: HTTP and TCP health checks are not supported";
         groups.push((default_executor(), apart, why.to_owned()));
+        let custom = with(default_executor(), "type", json!("CUSTOM"));
+        let custom = with(custom, "command", json!({"value": "./e"}));
+        let in_docker = with(custom.clone(), "container", docker(json!({"image": "i"})));
+        let why = "Docker ContainerInfo is not supported on the executor";
+        groups.push((in_docker, bad.clone(), why.to_owned()));
+        let bare = with(custom, "command", Value::Null);
+        let why = "'ExecutorInfo.command' must be set for 'CUSTOM' executor";
+        groups.push((bare, bad.clone(), why.to_owned()));
         for (executor, bad, why) in groups {
             let offer = scheduler.offer_of(&agent.id).await;
             scheduler.accept(&[offer], group(&executor, &[good.clone(), bad.clone()])).await;

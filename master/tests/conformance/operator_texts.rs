@@ -175,6 +175,36 @@ async fn a_plan_that_cannot_be_is_refused_with_the_reason() {
     .await;
 }
 
+/// One is answered when the masters have agreed, so that of many who ask at once the others come in between.
+/// It may be that the first is done before: then another agent shows it.
+#[tokio::test]
+async fn an_agent_that_is_just_being_marked_gone_is_in_transition() {
+    let master = Alone::started().await;
+    operators(&master, async |operator| {
+        let mut in_between = 0;
+        let mut port = 6_000;
+        while in_between == 0 {
+            assert!(port < 6_100, "nobody ever came in between");
+            port += 1;
+            let agent = FakeAgent::registered_on(master.address(), None, port).await;
+            let body = json!({"agent_id": {"value": agent.id.as_str()}});
+            let gone = json!({"type": "MARK_AGENT_GONE", "mark_agent_gone": body});
+            let all = futures::future::join_all((0..8).map(|_| operator.call(&gone))).await;
+            for answer in &all {
+                match answer {
+                    (200, text) => assert_eq!(text, ""),
+                    (503, text) => assert_eq!(text, "Agent is in transition; try again"),
+                    other => panic!("{other:?}"),
+                }
+            }
+            in_between = all.iter().filter(|(status, _)| *status == 503).count();
+            assert!(in_between < all.len(), "one of them has it done");
+            operator.done(gone).await;
+        }
+    })
+    .await;
+}
+
 /// Waits until the only agent is empty.
 async fn drained(operator: &Operator<'_>) {
     let look = async || {

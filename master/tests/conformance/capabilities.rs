@@ -1,0 +1,115 @@
+//! What only those are offered who say that they know of it.
+
+use model::link::ToAgent;
+use serde_json::{Value, json};
+
+use crate::common::{Alone, FakeAgent, Operator, Scheduler, agent_info, cores_of, eager};
+use crate::words::{BOTH, able, amount, launch, task, with};
+
+/// An operator's call about resources of an agent, which must be taken in and carried out.
+async fn make(operator: &Operator<'_>, agent: &mut FakeAgent, kind: &str, list: &str, what: Value) {
+    let body = json!({"agent_id": {"value": agent.id.as_str()}, list: what});
+    let call = json!({"type": kind, kind.to_lowercase(): body});
+    assert_eq!(operator.call(&call).await, (202, json!("")), "{kind}");
+    agent.apply().await;
+}
+
+/// The stacks of reservations of what is offered of a name, with the amounts.
+fn stacks(offer: &Value, name: &str) -> Vec<(usize, f64)> {
+    let all = offer["resources"].as_array().expect("a list").iter();
+    let of_name = all.filter(|resource| resource["name"] == name);
+    let height = |it: &Value| {
+        let stack = it["reservations"].as_array().map_or(0, Vec::len);
+        // In the old form there is one at most.
+        stack.max(usize::from(it["role"].as_str().is_some_and(|role| role != "*")))
+    };
+    let value = |it: &Value| it["scalar"]["value"].as_f64().expect("a scalar");
+    let mut stacks: Vec<_> = of_name.map(|it| (height(it), value(it))).collect();
+    stacks.sort_by_key(|(height, _)| *height);
+    stacks
+}
+
+#[tokio::test]
+async fn what_is_reserved_within_a_reservation_is_for_those_who_know_of_that() {
+    let master = Alone::with(eager()).await;
+    for encoding in BOTH {
+        let operator = Operator::new(&master, encoding);
+        let mut info = agent_info(5_051);
+        info.resources.push(cores_of("web", 2.0));
+        let mut agent = FakeAgent::registered_with(master.address(), &info).await;
+        let stack = json!([
+            {"type": "STATIC", "role": "web"}, {"type": "DYNAMIC", "role": "web/api"},
+        ]);
+        let refined = json!([with(amount("cpus", 0.5), "reservations", stack.clone())]);
+        make(&operator, &mut agent, "RESERVE_RESOURCES", "resources", refined.clone()).await;
+        let of_below = |info: Value| with(info, "role", json!("web/api"));
+        let plain = vec![(0, 4.0), (1, 1.5)];
+        let all = vec![(0, 4.0), (1, 1.5), (2, 0.5)];
+        for (info, offered) in [(able(&[]), plain), (able(&["RESERVATION_REFINEMENT"]), all)] {
+            let info = of_below(info);
+            let mut scheduler = Scheduler::subscribed(&master, encoding, &info, None).await;
+            let offer = scheduler.offer_of(&agent.id).await;
+            assert_eq!(stacks(&offer, "cpus"), offered, "{offer}");
+            scheduler.call(json!({"type": "TEARDOWN"})).await;
+        }
+        make(&operator, &mut agent, "UNRESERVE_RESOURCES", "resources", refined).await;
+        agent.say(&model::link::FromAgent::Unregister).await;
+        while agent.hear().await.is_some() {}
+    }
+}
+
+#[tokio::test]
+async fn what_is_shared_is_used_at_once_by_those_who_know_of_that() {
+    let master = Alone::with(eager()).await;
+    let mut agent = FakeAgent::registered(master.address()).await;
+    for encoding in BOTH {
+        let operator = Operator::new(&master, encoding);
+        let reservation = json!([{"type": "DYNAMIC", "role": "web"}]);
+        let space = with(amount("disk", 64.0), "reservations", reservation);
+        let disk = json!({
+            "persistence": {"id": "data"}, "volume": {"container_path": "data", "mode": "RW"},
+        });
+        let volume = with(with(space.clone(), "disk", disk), "shared", json!({}));
+        let (space, volumes) = (json!([space]), json!([volume]));
+        make(&operator, &mut agent, "RESERVE_RESOURCES", "resources", space.clone()).await;
+        make(&operator, &mut agent, "CREATE_VOLUMES", "volumes", volumes.clone()).await;
+
+        let count_shared = |offer: &Value| {
+            let all = offer["resources"].as_array().expect("a list").iter();
+            all.filter(|resource| !resource["shared"].is_null()).count()
+        };
+        let info = able(&["RESERVATION_REFINEMENT"]);
+        let mut plain = Scheduler::subscribed(&master, encoding, &info, None).await;
+        assert_eq!(count_shared(&plain.offer_of(&agent.id).await), 0);
+        plain.call(json!({"type": "TEARDOWN"})).await;
+
+        let info = able(&["RESERVATION_REFINEMENT", "SHARED_RESOURCES"]);
+        let mut scheduler = Scheduler::subscribed(&master, encoding, &info, None).await;
+        let uses = |id: &str| {
+            let resources = json!([amount("cpus", 0.1), volume]);
+            with(task(id, &agent.id), "resources", resources)
+        };
+        let offer = scheduler.offer_of(&agent.id).await;
+        assert_eq!(count_shared(&offer), 1);
+        // Two tasks of one call, and one of another: the volume is offered while it is used.
+        scheduler.accept(&[offer], launch(&[uses("one"), uses("two")])).await;
+        let offer = scheduler.offer_of(&agent.id).await;
+        assert_eq!(count_shared(&offer), 1);
+        scheduler.accept(&[offer], launch(&[uses("three")])).await;
+        for id in ["one", "two", "three"] {
+            assert_eq!(agent.launched().await.tasks[0].id.as_str(), id);
+        }
+        let shown = master.get("/slaves").await["slaves"][0]["used_resources"].take();
+        assert_eq!(shown["disk"], 64.0, "once, however many use it");
+        let body = json!({"agent_id": {"value": agent.id.as_str()}, "volumes": volumes});
+        let destroy = json!({"type": "DESTROY_VOLUMES", "destroy_volumes": body});
+        let why =
+            format!("Invalid DESTROY operation on agent {}: Persistent volumes in use", agent.id);
+        operator.refused(destroy, 400, &why).await;
+
+        scheduler.call(json!({"type": "TEARDOWN"})).await;
+        assert!(matches!(agent.hear().await, Some(ToAgent::ShutdownFramework(_))));
+        make(&operator, &mut agent, "DESTROY_VOLUMES", "volumes", volumes).await;
+        make(&operator, &mut agent, "UNRESERVE_RESOURCES", "resources", space).await;
+    }
+}
