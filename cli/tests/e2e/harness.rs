@@ -53,6 +53,11 @@ impl World {
 
     /// Starts `agora` with `args`; its work directory is `name`. Waits until it is bound.
     pub(crate) async fn start(&self, name: &str, args: &[&str]) -> Daemon {
+        self.start_by(&[], name, args).await
+    }
+
+    /// The same, by another program that becomes `agora`: it is given its path and `args` behind its own.
+    pub(crate) async fn start_by(&self, by: &[&str], name: &str, args: &[&str]) -> Daemon {
         let work_dir = self.path(name);
         fs::create_dir_all(&work_dir).expect("a directory");
         // The line by which a daemon says where it is; of `local`, the last one it says.
@@ -64,9 +69,10 @@ impl World {
             .create(true)
             .open(self.path(&format!("{name}.log")))
             .expect("a log file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_agora"));
+        let line = [by, &[env!("CARGO_BIN_EXE_agora")], args].concat();
+        let mut command = Command::new(line[0]);
         command
-            .args(args)
+            .args(&line[1..])
             .arg(format!("--work_dir={}", work_dir.display()))
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())

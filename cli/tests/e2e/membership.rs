@@ -124,6 +124,11 @@ async fn the_list_is_for_people_and_refusals_have_reasons() {
     let (code, _, err) = raft("127.0.0.1:1", &["list"]);
     assert!(code == Some(3) && err.contains("no master answers"), "{err}");
 
+    // One that is there already is not added again.
+    let (code, out, err) = raft(&masters.peers, &["add", &address(leader + 1)]);
+    assert!(code == Some(0) && out.starts_with(&address(leader + 1)), "{out}{err}");
+    voters_are(&masters.peers, &[address(0), address(1), address(2)]).await;
+
     // The leading one hands on and is removed by the next.
     let (code, out, err) = raft(&address(leader), &["remove", &address(leader)]);
     assert!(code == Some(0) && out.contains("removed"), "{out}{err}");
@@ -136,6 +141,59 @@ async fn the_list_is_for_people_and_refusals_have_reasons() {
     })
     .await;
     voters_are(&others, &[address(leader + 1), address(leader + 2)]).await;
+}
+
+/// Waits until nothing has been heard of a master for so long that it does not count any more.
+async fn is_silent(masters: &str, address: &str) {
+    until("its silence is noticed", || {
+        let all = members(masters)?;
+        let one = all.iter().find(|one| one["address"] == address)?;
+        one["heard_ms_ago"].as_u64().is_some_and(|ago| ago > 2_000).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_removal_that_leaves_too_few_is_refused_unless_it_is_forced() {
+    let world = World::new();
+    let mut masters = world.start_masters(&[]).await;
+    let all: Vec<&Daemon> = masters.daemons.iter().collect();
+    let leader = world.leader(&all).await;
+    let [leads, away, other] = [0, 1, 2].map(|n| masters.daemons[(leader + n) % 3].address.clone());
+    masters.daemons[(leader + 1) % 3].kill();
+    is_silent(&leads, &away).await;
+    for _ in 0..2 {
+        let (code, out, err) = raft(&leads, &["remove", &other]);
+        let why = "of the 2 voters that would be left only 1 can be reached, and 2 must be to agree \
+                   on anything; start another one first, or use --force";
+        assert!(code == Some(1) && err.contains(why) && out.is_empty(), "{code:?} {out}{err}");
+        // Nothing has come of it, the first time and the second.
+        let listed = members(&leads).expect("it is listed");
+        let voters = listed.iter().filter(|one| one["role"] == "voter");
+        assert_eq!(voters.count(), 3, "{listed:?}");
+    }
+
+    // By force it is done, and there is no leader until the one that was away is back.
+    let (code, out, err) = raft(&leads, &["remove", &other, "--force"]);
+    assert!(code == Some(0) && out.starts_with(&format!("{other} removed")), "{out}{err}");
+    until("it leads no more", || members(&leads).is_none().then_some(())).await;
+    let at = (leader + 1) % 3;
+    let port = away.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let name = masters.daemons[at].name.clone();
+    masters.daemons[at] = world.start_master(&name, port, &masters.peers, &[]).await;
+    let both = [leads, away];
+    voters_are(&both.join(","), &both).await;
+
+    // The last one stays, whatever is said.
+    let world = World::new();
+    let port = free_ports(1)[0];
+    let address = format!("127.0.0.1:{port}");
+    let alone = world.start_master("alone", port, &address, &[]).await;
+    world.leader(&[&alone]).await;
+    for args in [&["remove", &address][..], &["remove", &address, "--force"]] {
+        let (code, _, err) = raft(&address, args);
+        assert!(code == Some(1) && err.contains("the last master cannot be removed"), "{err}");
+    }
 }
 
 /// A file system of a few MiB, unmounted with the test.
