@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: rules of the house that no lint knows.
 
+mod counted;
 mod edges;
 mod files;
 mod licences;
@@ -19,6 +20,7 @@ pub(crate) type Findings = Vec<String>;
 pub(crate) fn run(update_ratchet: bool) -> anyhow::Result<()> {
     let tree = Tree::read()?;
     let mut findings = Findings::new();
+    counted::check(&tree, &mut findings);
     edges::check(&mut findings)?;
     licences::check(&mut findings)?;
     files::check(&tree, update_ratchet, &mut findings)?;
