@@ -108,17 +108,32 @@ impl FakeAgent {
         who: Option<Credential>,
         info: &AgentInfo,
     ) -> Result<Self, String> {
+        Self::register_saying(master, who, info, "1.11.0").await
+    }
+
+    /// Tries to register as one of this version.
+    pub async fn register_saying(
+        master: SocketAddr,
+        who: Option<Credential>,
+        info: &AgentInfo,
+        version: &str,
+    ) -> Result<Self, String> {
         let address = format!("127.0.0.1:{}", info.port.unwrap_or_default());
-        let description = link::describe(info, address, "1.11.0").expect("whole");
+        let description = link::describe(info, address, version).expect("whole");
         let first = FromAgent::Register(description.clone());
         Self::connect(master, who, description, &first).await
     }
 
     /// Comes back, as one who has seen no master of a later term.
     pub async fn reregistered(master: SocketAddr, back: Reregister) -> Self {
+        Self::reregister(master, back).await.expect("let in")
+    }
+
+    /// Tries to come back; an error is why it was turned away.
+    pub async fn reregister(master: SocketAddr, back: Reregister) -> Result<Self, String> {
         let description = back.description.clone();
         let first = FromAgent::Reregister(Box::new(back));
-        Self::connect(master, None, description, &first).await.expect("let in")
+        Self::connect(master, None, description, &first).await
     }
 
     /// Opens a link and says the first word.

@@ -8,7 +8,7 @@ use model::task::TaskState;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::common::{Alone, FakeAgent, Scheduler, eager, update_id};
+use crate::common::{Alone, FakeAgent, Operator, Scheduler, eager, update_id};
 use crate::words::{BOTH, framework, in_roles, launch, task, until};
 
 #[tokio::test]
@@ -297,6 +297,12 @@ async fn a_teardown_ends_all_of_a_framework_without_a_word() {
         let over = over.as_array().into_iter().flatten().find(|it| it["id"] == id["value"]);
         let ended = &over.expect("it is shown")["completed_tasks"][0];
         assert_eq!(ended["state"], "TASK_KILLED");
+        let listed = Operator::new(&master, encoding).ask("GET_TASKS").await;
+        let listed = listed["completed_tasks"].as_array().expect("a list").iter();
+        let ended: Vec<_> = listed.filter(|task| task["framework_id"] == id).collect();
+        assert_eq!(ended.len(), 1);
+        let last = ended[0]["statuses"].as_array().and_then(|all| all.last());
+        assert_eq!(last.map(|last| &last["reason"]), Some(&json!("REASON_FRAMEWORK_REMOVED")));
         let mut again = framework();
         again["id"] = id;
         let subscribe = json!({"framework_info": again});

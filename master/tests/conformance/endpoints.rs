@@ -3,8 +3,11 @@
 use model::ids::TaskId;
 use model::link::FromAgent;
 use model::step::Timestamp;
-use model::task::{Status, TaskState};
+use model::task::{Source, Status, TaskState};
+use proto::convert::task::status_from_wire;
+use proto::mesos::v1::TaskStatus;
 use serde_json::{Value, json};
+use transport::http::decode;
 
 use crate::common::{Alone, FakeAgent, Scheduler, update_id};
 use crate::words::{BOTH, able, amount, framework, impatient, launch, task, with};
@@ -171,6 +174,49 @@ async fn the_summary_counts_tasks_out_of_contact() {
     for (state, count) in [("TASK_UNREACHABLE", 2), ("TASK_STAGING", 0), ("TASK_FINISHED", 1)] {
         assert_eq!(shown[state], count, "{state}: {shown}");
     }
+    // When their framework is over, so are they.
+    scheduler.call(json!({"type": "TEARDOWN"})).await;
+    let over = master.get("/state").await["completed_frameworks"][0].take();
+    assert_eq!(over["unreachable_tasks"], json!([]));
+    assert_eq!(over["completed_tasks"].as_array().map(Vec::len), Some(3));
+}
+
+#[tokio::test]
+async fn reports_are_shown_as_they_came_and_of_equal_states_the_last() {
+    let master = Alone::started().await;
+    let mut agent = FakeAgent::registered(master.address()).await;
+    let mut scheduler = with_tasks(&master, &mut agent, &["t".to_owned()]).await;
+    let labels = json!({"labels": [{"key": "k", "value": "v"}]});
+    let networks = json!([{"ip_addresses": [{"ip_address": "10.0.0.7", "protocol": "IPv4"}]}]);
+    let container = json!({"container_id": {"value": "c"}, "network_infos": networks});
+    for (n, more) in (1..).zip([
+        json!({"state": "TASK_STARTING", "data": "aGk="}),
+        json!({"state": "TASK_RUNNING", "healthy": false, "message": "not yet"}),
+        json!({"state": "TASK_RUNNING", "healthy": true, "labels": labels,
+               "container_status": container}),
+    ]) {
+        let mut wire = more.clone();
+        wire["task_id"] = json!({"value": "t"});
+        wire["timestamp"] = json!(f64::from(n));
+        wire["uuid"] = json!("AQEBAQEBQAGAAQEBAQEBAQ==");
+        let wire = wire.to_string();
+        let wire: TaskStatus = decode(BOTH[0], wire.as_bytes(), "TaskStatus").expect("a status");
+        let status = status_from_wire(wire, Source::Executor).expect("whole");
+        let status = Status { uuid: Some(update_id(n)), ..status };
+        let (framework, latest) = (scheduler.framework(), status.state);
+        agent.say(&FromAgent::StatusUpdate { framework, status, latest }).await;
+        let told = scheduler.update().await;
+        for (name, value) in more.as_object().expect("an object") {
+            assert_eq!(told[name], *value, "{name}");
+        }
+    }
+    let shown = master.get("/tasks").await["tasks"][0]["statuses"].take();
+    let expected = json!([
+        {"state": "TASK_STARTING", "timestamp": 1.0},
+        {"state": "TASK_RUNNING", "timestamp": 3.0, "healthy": true,
+         "labels": [{"key": "k", "value": "v"}], "container_status": container},
+    ]);
+    assert_eq!(shown, expected);
 }
 
 #[tokio::test]

@@ -228,6 +228,22 @@ async fn agents_say_where_they_stand_if_and_only_if_the_master_does() {
     let shown = json!({"fault_domain": {"region": {"name": "north"}, "zone": {"name": "z"}}});
     assert_eq!(master.get("/state").await["domain"], shown);
     for encoding in BOTH {
+        // Where an agent stands is a constraint like others.
+        for (what, name, agent) in [("REGION", "south", &far), ("REGION", "north", &near)] {
+            let predicate = json!({"text_equals": {"value": name}});
+            let one = json!({"selector": {"pseudoattribute_type": what}, "predicate": predicate});
+            let zone = json!({"selector": {"pseudoattribute_type": "ZONE"},
+                              "predicate": {"text_matches": {"regex": "z|y"}}});
+            let groups = json!([{"attribute_constraints": [one, zone]}]);
+            let constraints = json!({"role_constraints": {"web": {"groups": groups}}});
+            let subscribe = json!({"framework_info": able(&["REGION_AWARE"]),
+                                   "offer_constraints": constraints});
+            let picky = Scheduler::subscribed_by(&master, encoding, &subscribe, None).await;
+            let mut picky = picky.expect("let in");
+            picky.offer_of(&agent.id).await;
+            assert_eq!(picky.heard().await, [Value::Null; 0], "no other one is in {name}");
+            picky.call(json!({"type": "TEARDOWN"})).await;
+        }
         let mut local = Scheduler::subscribed(&master, encoding, &framework(), None).await;
         let offer = local.offer_of(&near.id).await;
         assert_eq!(offer["domain"], shown);

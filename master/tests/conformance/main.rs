@@ -8,12 +8,14 @@ mod common;
 
 mod absence;
 mod accepting;
+mod arrivals;
 mod calls;
 mod capabilities;
 mod doors;
 mod draining;
 mod endpoints;
 mod failover;
+mod filters;
 mod flags;
 mod heartbeats;
 mod invalid_tasks;

@@ -32,6 +32,14 @@ fn furnished() -> AgentInfo {
     };
     info.attributes = vec![text("rack", "r1"), text("rack", "r2"), size];
     info.resources.push(Resource { role: Some("web".to_owned()), ..scalar("cpus", 1.0) });
+    // What agents share out among containers by themselves is nobody's to ask for.
+    let range = vec![value::Range { begin: 40_000, end: 41_000 }];
+    info.resources.push(Resource {
+        name: "ephemeral_ports".to_owned(),
+        r#type: Type::Ranges as i32,
+        ranges: Some(value::Ranges { range }),
+        ..Resource::default()
+    });
     info
 }
 
@@ -63,6 +71,7 @@ async fn an_offer_tells_of_its_agent_in_the_words_that_its_framework_knows() {
             let size = json!({"name": "size", "type": "SCALAR", "scalar": {"value": 5.0}});
             assert_eq!(offer["attributes"], json!([rack("r1"), rack("r2"), size]));
             assert_eq!(offer["executor_ids"], Value::Null);
+            assert_eq!(named(&offer, "ephemeral_ports"), [&Value::Null; 0]);
             let allocated = if is_of_many { json!({"role": "web"}) } else { Value::Null };
             assert_eq!(offer["allocation_info"], allocated);
             let cpus = named(&offer, "cpus");

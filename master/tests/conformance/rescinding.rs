@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use master::Options;
+use model::ids::AgentId;
 use serde_json::{Value, json};
 
 use crate::common::{Alone, FakeAgent, Operator, Scheduler, eager};
-use crate::words::{BOTH, framework, until, with};
+use crate::words::{BOTH, framework, launch, task, until, with};
 
 /// A call of an operator that takes an offer back, the one that undoes it, and whether the agent is
 /// offered meanwhile.
@@ -115,6 +116,15 @@ async fn the_offers_of_a_link_that_breaks_are_taken_back() {
         drop(agent);
         scheduler.rescinded(&offer).await;
         assert_eq!(scheduler.heard().await, [Value::Null; 0]);
+        // Who has not heard of that launches in vain.
+        let id: AgentId = offer["agent_id"]["value"]
+            .as_str()
+            .and_then(|id| AgentId::new(id).ok())
+            .expect("an id");
+        scheduler.accept(std::slice::from_ref(&offer), launch(&[task("t", &id)])).await;
+        let status = scheduler.update().await;
+        assert_eq!(status["state"], "TASK_LOST");
+        assert_eq!(status["reason"], "REASON_INVALID_OFFERS");
         let agent = FakeAgent::reregistered(master.address(), back).await;
         scheduler.offer_of(&agent.id).await;
         agent.say(&model::link::FromAgent::Unregister).await;

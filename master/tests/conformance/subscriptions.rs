@@ -86,7 +86,21 @@ fn refused_subscriptions() -> Vec<(Value, Value, &'static str)> {
             constraints(json!({"web": {"groups": [{}]}})),
             "Offer constraints are not valid: ",
         ),
+        (framework(), constraints(matching("(")), "Offer constraints are not valid: "),
+        // A pattern that is short and would take much memory.
+        (
+            framework(),
+            constraints(matching("((x{100}){100}){100}")),
+            "Offer constraints are not valid: ",
+        ),
     ]
+}
+
+/// An agent's rack must match a pattern.
+fn matching(regex: &str) -> Value {
+    let predicate = json!({"text_matches": {"regex": regex}});
+    let one = json!({"selector": {"attribute_name": "rack"}, "predicate": predicate});
+    json!({"web": {"groups": [{"attribute_constraints": [one]}]}})
 }
 
 /// An agent must have a rack.
