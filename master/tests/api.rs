@@ -16,7 +16,7 @@ type Case = (&'static str, &'static str, Option<&'static str>, &'static str, u16
 const JSON: Option<&str> = Some("application/json");
 const PROTOBUF: Option<&str> = Some("application/x-protobuf");
 
-const BAD_REQUESTS: [Case; 20] = [
+const BAD_REQUESTS: [Case; 22] = [
     (
         "GET",
         "/api/v1/scheduler",
@@ -51,6 +51,23 @@ const BAD_REQUESTS: [Case; 20] = [
         "{",
         415,
         "Expecting 'Content-Type' of application/json or application/x-protobuf",
+    ),
+    // A type that nobody knows is as good as none, also as a number.
+    (
+        "POST",
+        "/api/v1/scheduler",
+        PROTOBUF,
+        "\u{10}\u{63}",
+        400,
+        "Failed to validate scheduler::Call: Expecting 'type' to be present",
+    ),
+    (
+        "POST",
+        "/api/v1",
+        PROTOBUF,
+        "\u{8}\u{7e}",
+        400,
+        "Failed to validate master::Call: Expecting 'type' to be present",
     ),
     // SUBSCRIBE of a framework that says nothing of itself.
     (

@@ -50,9 +50,21 @@ async fn what_is_reserved_within_a_reservation_is_for_those_who_know_of_that() {
             let mut scheduler = Scheduler::subscribed(&master, encoding, &info, None).await;
             let offer = scheduler.offer_of(&agent.id).await;
             assert_eq!(stacks(&offer, "cpus"), offered, "{offer}");
+            // Nor may those refine a reservation themselves who do not know of it.
+            let of_refined = json!({"resources": refined});
+            let reserve = json!({"type": "RESERVE", "id": {"value": "op"}, "reserve": of_refined});
+            scheduler.accept(&[offer], json!([reserve])).await;
+            if offered.len() == 3 {
+                assert_eq!(agent.apply().await, "RESERVE");
+            } else {
+                let report = scheduler.operation().await;
+                assert_eq!(report["state"], "OPERATION_ERROR");
+                let why = "Invalid RESERVE operation: Resource 'cpus' is reserved already, and the \
+                           framework is not RESERVATION_REFINEMENT capable";
+                assert_eq!(report["message"], why);
+            }
             scheduler.call(json!({"type": "TEARDOWN"})).await;
         }
-        make(&operator, &mut agent, "UNRESERVE_RESOURCES", "resources", refined).await;
         agent.say(&model::link::FromAgent::Unregister).await;
         while agent.hear().await.is_some() {}
     }

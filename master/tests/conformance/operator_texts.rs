@@ -234,8 +234,8 @@ fn volume(value: f64, mode: &str) -> Value {
     with(reserved("disk", value, "db"), "disk", disk)
 }
 
-/// What operators ask to be made of resources, and why it cannot be.
-fn impossible() -> Vec<(&'static str, Value, &'static str)> {
+/// What operators ask to be reserved, and why it cannot be.
+fn impossible_reservations() -> Vec<(&'static str, Value, &'static str)> {
     let (rw, disk) = (volume(32.0, "RW"), reserved("disk", 32.0, "db"));
     let revocable = with(reserved("cpus", 1.0, "db"), "revocable", json!({}));
     let plain = json!([amount("cpus", 1.0)]);
@@ -245,7 +245,6 @@ fn impossible() -> Vec<(&'static str, Value, &'static str)> {
     let mixed = json!([reserved("cpus", 1.0, "a"), reserved("mem", 1.0, "b")]);
     let static_one =
         with(amount("cpus", 1.0), "reservations", json!([{"type": "STATIC", "role": "db"}]));
-    let shared = with(rw.clone(), "shared", json!({}));
     vec![
         ("RESERVE", json!({"resources": []}), "No resources are named"),
         ("RESERVE", json!({"resources": plain}), "Resource 'cpus' is not dynamically reserved"),
@@ -289,6 +288,17 @@ fn impossible() -> Vec<(&'static str, Value, &'static str)> {
             "A dynamically reserved persistent volume 'data' cannot be unreserved directly; \
              destroy it first",
         ),
+    ]
+}
+
+/// The same of volumes.
+fn impossible_volumes() -> Vec<(&'static str, Value, &'static str)> {
+    let (rw, disk) = (volume(32.0, "RW"), reserved("disk", 32.0, "db"));
+    let shared = with(rw.clone(), "shared", json!({}));
+    let provided = with(rw.clone(), "provider_id", json!({"value": "p"}));
+    let mut on_mount = rw.clone();
+    on_mount["disk"]["source"] = json!({"type": "MOUNT", "mount": {"root": "/mnt"}});
+    vec![
         ("CREATE", json!({"volumes": []}), "No resources are named"),
         ("CREATE", json!({"volumes": [disk]}), "Resource 'disk' is not a persistent volume"),
         (
@@ -333,6 +343,21 @@ fn impossible() -> Vec<(&'static str, Value, &'static str)> {
             json!({"volume": rw, "subtract": {"value": 32.0}}),
             "'subtract' must be less than the volume's size",
         ),
+        (
+            "SHRINK_VOLUME",
+            json!({"volume": on_mount, "subtract": {"value": 1.0}}),
+            "A volume on a MOUNT disk cannot be made smaller",
+        ),
+        (
+            "GROW_VOLUME",
+            json!({"volume": provided, "addition": disk}),
+            "A volume of a resource provider cannot change its size",
+        ),
+        (
+            "CREATE",
+            json!({"volumes": [with(rw.clone(), "revocable", json!({}))]}),
+            "Persistent volumes cannot be created from revocable resources",
+        ),
     ]
 }
 
@@ -350,7 +375,7 @@ async fn an_operation_that_cannot_be_is_refused_to_operators_with_the_reason() {
     let master = Alone::started().await;
     let agent = FakeAgent::registered(master.address()).await;
     operators(&master, async |operator| {
-        for (kind, body, why) in impossible() {
+        for (kind, body, why) in impossible_reservations().into_iter().chain(impossible_volumes()) {
             let name = call_of(kind);
             let id = json!({"value": agent.id.as_str()});
             let call = json!({"type": name, name.to_lowercase(): with(body, "agent_id", id)});
