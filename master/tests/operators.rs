@@ -132,11 +132,18 @@ async fn a_role_has_the_sums_of_what_it_and_the_roles_below_it_have() {
     for (role, reserved) in [(&all["roles"][0], 1.5), (&all["roles"][1], 0.5)] {
         assert_eq!(role["resources"]["cpus"], json!(5.5), "{role}");
         assert_eq!(role["offered"]["cpus"], json!(5.5), "{role}");
+        assert_eq!(role["offered"]["ports"], "[31000-31009]", "{role}");
         assert_eq!(role["allocated"]["cpus"], json!(0.0), "{role}");
         assert_eq!(role["reserved"]["cpus"], json!(reserved), "{role}");
         let consumed = json!({"cpus": 4.0 + reserved, "disk": 1_024.0, "mem": 1_024.0});
         assert_eq!(role["quota"]["consumed"], consumed, "{role}");
     }
+    let framework = &master.get("/frameworks").await["frameworks"][0];
+    for sum in ["offered_resources", "resources"] {
+        assert_eq!(framework[sum]["cpus"], json!(5.5), "{framework}");
+        assert_eq!(framework[sum]["ports"], "[31000-31009]", "{framework}");
+    }
+    assert_eq!(framework["used_resources"]["cpus"], json!(0.0), "{framework}");
 }
 
 /// The first agent, once it is drained.

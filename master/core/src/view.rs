@@ -121,8 +121,10 @@ pub struct AgentView {
     pub registered_at: Timestamp,
     /// When it last came back; absent if it never did.
     pub reregistered_at: Option<Timestamp>,
-    /// What tasks and executors use there.
+    /// What tasks and executors use there. Of what is shared there is one, whoever uses it.
     pub used: Resources,
+    /// The same by who has it for which role. What is shared is there once for each that uses it.
+    pub used_by: BTreeMap<(FrameworkId, Role), Resources>,
     /// What is in open offers.
     pub offered: Resources,
 }
@@ -188,11 +190,6 @@ pub struct FrameworkView {
     pub registered_at: Timestamp,
     /// When it last subscribed again; absent if it never did.
     pub reregistered_at: Option<Timestamp>,
-    /// What its tasks and executors use, by the role that they have it for. Amounts only: port numbers of
-    /// different machines do not add up.
-    pub used: BTreeMap<Role, Resources>,
-    /// What it is offered, by role, amounts only.
-    pub offered: BTreeMap<Role, Resources>,
 }
 
 impl FrameworkView {

@@ -22,7 +22,7 @@ use super::Api;
 use super::event_filter::EventFilter;
 use super::viewer::Viewer;
 use crate::driver::{FellBehind, Watching};
-use crate::view::{agent_message, framework_message, task_message};
+use crate::view::{View, agent_message, framework_info, task_message};
 
 /// How often a heartbeat comes, which clients are told and act on.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -72,9 +72,10 @@ pub(super) async fn subscribe(
     };
     let (records, body) = records("operator", QueueLimits::default(), extensions);
     let (closed, stop) = (api.subscribers.admit(), api.stop.clone());
+    let view = api.view.clone();
     tokio::spawn(async move {
         tokio::select! {
-            () = feed(watching, viewer, encoding, &records) => {}
+            () = feed(watching, viewer, &view, encoding, &records) => {}
             () = records.closed() => {}
             () = closed.cancelled() => {}
             () = stop.cancelled() => {}
@@ -85,7 +86,13 @@ pub(super) async fn subscribe(
 }
 
 /// Writes events until there are none any more, or nobody reads them.
-async fn feed(watching: Watching, viewer: Viewer, encoding: Encoding, records: &Records) {
+async fn feed(
+    watching: Watching,
+    viewer: Viewer,
+    view: &View,
+    encoding: Encoding,
+    records: &Records,
+) {
     let picture = watching.picture;
     let first = tokio::task::spawn_blocking(move || {
         let state = viewer.seen(picture.state()).get_state();
@@ -116,7 +123,7 @@ async fn feed(watching: Watching, viewer: Viewer, encoding: Encoding, records: &
             biased;
             _ = beats.tick() => records.send(&heartbeat),
             note = notes.next() => match note {
-                Ok(Some(note)) => match message(&note).and_then(|event| seen(&mut filter, event)) {
+                Ok(Some(note)) => match message(&note, view).and_then(|event| seen(&mut filter, event)) {
                     Some(event) => records.send(&encoding.encode(&event)),
                     None => Ok(()),
                 },
@@ -138,21 +145,21 @@ fn seen(filter: &mut Option<EventFilter>, mut event: Event) -> Option<Event> {
 }
 
 /// The event that tells of a note, if there is one.
-fn message(note: &Note) -> Option<Event> {
+fn message(note: &Note, view: &View) -> Option<Event> {
     let mut event = Event::default();
     let kind = match note {
         Note::FrameworkAdded(framework) => {
-            let framework = framework_message(framework);
+            let framework = view.framework_message(framework);
             event.framework_added = Some(event::FrameworkAdded { framework });
             Type::FrameworkAdded
         }
         Note::FrameworkUpdated(framework) => {
-            let framework = framework_message(framework);
+            let framework = view.framework_message(framework);
             event.framework_updated = Some(event::FrameworkUpdated { framework });
             Type::FrameworkUpdated
         }
         Note::FrameworkRemoved(framework) => {
-            let framework_info = framework_message(framework).framework_info;
+            let framework_info = framework_info(framework);
             event.framework_removed = Some(event::FrameworkRemoved { framework_info });
             Type::FrameworkRemoved
         }

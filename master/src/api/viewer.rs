@@ -216,6 +216,9 @@ impl Viewer {
             for framework in state.frameworks.iter_mut().chain(&mut state.completed_frameworks) {
                 self.narrow_framework(Arc::make_mut(framework));
             }
+            for both in state.both.values_mut() {
+                both.retain(|resource| self.sees_resource(resource));
+            }
         }
         state
     }

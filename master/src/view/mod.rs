@@ -5,6 +5,7 @@
 
 mod counts;
 mod state;
+mod sums;
 mod wire;
 
 use std::collections::HashMap;
@@ -30,7 +31,8 @@ use proto::mesos::v1::master::response::get_executors::Executor;
 use proto::mesos::v1::master::response::get_frameworks::Framework;
 
 pub(crate) use counts::Counts;
-pub(crate) use state::State;
+pub(crate) use state::{Given, State};
+use sums::Sums;
 
 /// An entry and, once somebody has read it, its message.
 struct Entry<T, W> {
@@ -213,6 +215,25 @@ impl View {
         }
     }
 
+    /// A framework as a message, with what it has now and without its offers.
+    pub(crate) fn framework_message(&self, framework: &FrameworkView) -> Framework {
+        let (agents, offers) = (entries(&self.agents), entries(&self.offers));
+        let is_its = |id: &FrameworkId| *id == framework.id;
+        let mut sums = Sums::default();
+        for agent in &agents {
+            sums.add_used(&agent.model, is_its);
+        }
+        for offer in &offers {
+            sums.add_offer(&offer.model, is_its);
+        }
+        let Given { allocated, offered, both: _ } = given_to(&framework.id, &sums);
+        Framework {
+            allocated_resources: allocated,
+            offered_resources: offered,
+            ..wire::framework(framework)
+        }
+    }
+
     /// All of it as messages. On a large cluster this takes a while the first time.
     pub(crate) fn state(&self) -> State {
         self.picture().state()
@@ -263,6 +284,13 @@ impl Picture {
             let message = v1::InverseOffer::clone(&offer.wire(inverse_to_wire));
             offers.entry(&offer.model.framework).or_default().inverse.push(message);
         }
+        let mut sums = Sums::default();
+        for agent in &self.agents {
+            sums.add_used(&agent.model, |_| true);
+        }
+        for offer in &self.offers {
+            sums.add_offer(&offer.model, |_| true);
+        }
         for framework in &self.frameworks {
             let completed = matches!(framework.model.condition, FrameworkCondition::Completed(_));
             let message = framework.wire(wire::framework);
@@ -270,12 +298,20 @@ impl Picture {
                 state.completed_frameworks.push(message);
                 continue;
             }
-            state.frameworks.push(match offers.remove(&framework.model.id) {
-                Some(Offers { offers, inverse: inverse_offers }) => {
-                    Arc::new(Framework { offers, inverse_offers, ..(*message).clone() })
-                }
-                None => message,
-            });
+            let id = &framework.model.id;
+            let Offers { offers, inverse: inverse_offers } = offers.remove(id).unwrap_or_default();
+            let Given { allocated, offered, both } = given_to(id, &sums);
+            state.both.insert(id.to_string(), both);
+            state.frameworks.push(Arc::new(Framework {
+                offers,
+                inverse_offers,
+                allocated_resources: allocated,
+                offered_resources: offered,
+                ..(*message).clone()
+            }));
+        }
+        for (role, has) in sums.by_role() {
+            state.given.entry(role.to_string()).or_default().add(role, &has);
         }
         // In the order they were heard of.
         for task in &self.tasks {
@@ -292,7 +328,14 @@ impl Picture {
     }
 }
 
+/// What a framework has for all of its roles.
+fn given_to(id: &FrameworkId, sums: &Sums<'_>) -> Given {
+    let mut given = Given::default();
+    for (role, has) in sums.of_framework(id) {
+        given.add(role, has);
+    }
+    given
+}
+
 /// Messages of single entries, for events.
-pub(crate) use wire::{
-    agent as agent_message, framework as framework_message, task as task_message,
-};
+pub(crate) use wire::{agent as agent_message, framework_info, task as task_message};

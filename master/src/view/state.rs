@@ -1,7 +1,9 @@
 //! One consistent picture of the cluster, in the words of the operator API.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use model::role::Role;
 use proto::mesos::v1;
 use proto::mesos::v1::master::response::get_agents::Agent;
 use proto::mesos::v1::master::response::get_executors::Executor;
@@ -10,7 +12,10 @@ use proto::mesos::v1::master::response::{
     GetAgents, GetExecutors, GetFrameworks, GetState, GetTasks,
 };
 
-/// What there is, at one moment. Cheap to make and to keep: entries are shared.
+use super::sums::Has;
+use super::wire;
+
+/// What there is, at one moment. Cheap to make and to keep: most entries are shared.
 #[derive(Clone, Default)]
 pub(crate) struct State {
     /// Agents that have registered with this leader.
@@ -31,6 +36,30 @@ pub(crate) struct State {
     pub completed_tasks: Vec<Arc<v1::Task>>,
     /// Executors that live.
     pub executors: Vec<Arc<Executor>>,
+    /// What each framework that is not over has, used and offered together, by its id.
+    pub both: HashMap<String, Vec<v1::Resource>>,
+    /// What is given to all frameworks together for each role.
+    pub given: BTreeMap<String, Given>,
+}
+
+/// What is given to somebody.
+#[derive(Clone, Default)]
+pub(crate) struct Given {
+    /// What tasks and executors use.
+    pub allocated: Vec<v1::Resource>,
+    /// What is in open offers.
+    pub offered: Vec<v1::Resource>,
+    /// Both together, which is less where a volume is used and offered to others.
+    pub both: Vec<v1::Resource>,
+}
+
+impl Given {
+    /// Adds what is had for a role.
+    pub(super) fn add(&mut self, role: &Role, has: &Has<'_>) {
+        self.allocated.extend(wire::has(&has.used(), role));
+        self.offered.extend(wire::has(&has.offered(), role));
+        self.both.extend(wire::has(&has.both(), role));
+    }
 }
 
 fn owned<T: Clone>(all: &[Arc<T>]) -> Vec<T> {

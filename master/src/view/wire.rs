@@ -1,6 +1,5 @@
 //! Entries of the view as messages of the operator API.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use master_core::view::{
@@ -89,10 +88,15 @@ pub(crate) fn operation(view: &OperationView) -> v1::Operation {
     operation::to_wire(&view.operation, Some(&view.agent), &view.status)
 }
 
-/// A framework, without its offers.
-pub(crate) fn framework(framework: &FrameworkView) -> Framework {
+/// A framework's description under its id.
+pub(crate) fn framework_info(framework: &FrameworkView) -> v1::FrameworkInfo {
     let mut info = convert::framework::to_wire(&framework.framework);
     info.id = Some(v1::FrameworkId { value: framework.id.to_string() });
+    info
+}
+
+/// A framework, without what it has.
+pub(super) fn framework(framework: &FrameworkView) -> Framework {
     let unregistered = match framework.condition {
         FrameworkCondition::Completed(at) => Some(time(at)),
         FrameworkCondition::Recovered
@@ -101,7 +105,7 @@ pub(crate) fn framework(framework: &FrameworkView) -> Framework {
     };
     let constraints = &framework.constraints;
     Framework {
-        framework_info: info,
+        framework_info: framework_info(framework),
         offer_constraints: (!constraints.is_empty()).then(|| constraints::to_wire(constraints)),
         active: framework.is_connected(),
         connected: framework.is_connected(),
@@ -109,16 +113,13 @@ pub(crate) fn framework(framework: &FrameworkView) -> Framework {
         registered_time: Some(time(framework.registered_at)),
         reregistered_time: framework.reregistered_at.map(time),
         unregistered_time: unregistered,
-        allocated_resources: by_role(&framework.used),
-        offered_resources: by_role(&framework.offered),
         ..Framework::default()
     }
 }
 
-/// What somebody has for several roles.
-fn by_role(all: &BTreeMap<Role, Resources>) -> Vec<v1::Resource> {
-    let one = |(role, what)| resources::to_wire(what, Form::Both, Some(role));
-    all.iter().flat_map(one).collect()
+/// What somebody has for a role.
+pub(super) fn has(what: &Resources, role: &Role) -> Vec<v1::Resource> {
+    resources::to_wire(what, Form::Both, Some(role))
 }
 
 /// A task.

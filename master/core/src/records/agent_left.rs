@@ -109,8 +109,8 @@ pub(crate) fn apply(books: &mut Books, id: &AgentId, left: Left, turn: &mut Turn
     for (framework, executor) in executors {
         books.remove_executor(id, &framework, &executor, turn);
     }
-    books.forget_used(id);
-    let agent = books.remove_agent(id).expect("it was just there");
+    let mut agent = books.remove_agent(id).expect("it was just there");
+    agent.used.clear();
     close(books, &agent, left, turn);
     let standing = books.rules.standing(id);
     show(&agent, left, standing, turn);

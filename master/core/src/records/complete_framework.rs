@@ -24,12 +24,11 @@ pub(crate) fn apply(books: &mut Books, id: &FrameworkId, at: Timestamp, turn: &m
     books.allocator.remove_framework(id, turn.now.time);
     books.timers.cancel(&Due::Heartbeat(id.clone()));
     books.timers.cancel(&Due::Failover(id.clone()));
-    let mut framework = books.frameworks.remove(id).expect("it was just there");
+    let framework = books.frameworks.remove(id).expect("it was just there");
     if let Some(connection) = framework.connection() {
         books.streams.remove(&connection);
         turn.out.push(Output::CloseScheduler { connection });
     }
-    framework.used.clear();
     let view = framework.view(FrameworkCondition::Completed(at));
     turn.note(Note::FrameworkRemoved(Arc::new(view.clone())));
     books.show_completed(view, framework.completed, turn);

@@ -63,6 +63,7 @@ pub(crate) struct Agent {
     pub(crate) is_leaving: bool,
     /// Why it is removed, where that was decided under this leader.
     pub(crate) removal: Option<Removal>,
+    /// What tasks and executors use, by framework and role.
     pub(crate) used: BTreeMap<(FrameworkId, Role), Resources>,
     pub(crate) offered: Resources,
     pub(crate) offers: BTreeSet<OfferId>,
@@ -131,6 +132,7 @@ impl Agent {
             registered_at: self.registered_at,
             reregistered_at: self.reregistered_at,
             used,
+            used_by: self.used.clone(),
             offered: self.offered.clone(),
         }
     }

@@ -17,7 +17,6 @@ use model::ids::{
     TaskId,
 };
 use model::registry::{FrameworkEntry, Record};
-use model::resources::Resources;
 use model::role::{Role, in_braces};
 use model::step::{Time, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -63,10 +62,6 @@ pub(crate) struct Framework {
     pub(crate) completed: VecDeque<TaskKey>,
     /// What is counted of it, for those who watch.
     pub(crate) counts: Counts,
-    /// Amounts only, by the role that they are given for.
-    pub(crate) used: BTreeMap<Role, Resources>,
-    /// The same.
-    pub(crate) offered: BTreeMap<Role, Resources>,
 }
 
 /// What a framework wants to be offered, as it said when it subscribed or changed that.
@@ -158,8 +153,6 @@ impl Framework {
             operations: BTreeMap::new(),
             completed: VecDeque::new(),
             counts: Counts::default(),
-            used: BTreeMap::new(),
-            offered: BTreeMap::new(),
         }
     }
 
@@ -204,8 +197,6 @@ impl Framework {
             suppressed: self.wishes.suppressed.clone(),
             registered_at: self.registered_at,
             reregistered_at: self.reregistered_at,
-            used: self.used.clone(),
-            offered: self.offered.clone(),
         }
     }
 

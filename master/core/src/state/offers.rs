@@ -3,7 +3,6 @@
 use super::timers::Due;
 use super::{Books, Turn};
 use crate::note::Note;
-use crate::state::resources::{add_amounts, take_amounts};
 use crate::view::ViewChange;
 use allocator::Allocation;
 use model::event::SchedulerEvent;
@@ -36,7 +35,6 @@ impl Books {
         known.offers.insert(id.clone());
         let owner = self.frameworks.get_mut(&framework);
         let owner = owner.expect("the allocator has connected frameworks only");
-        add_amounts(&mut owner.offered, &role, &resources);
         owner.offers.insert(id.clone());
         owner.counts.offers_sent += 1;
         let offer = Offer {
@@ -52,7 +50,6 @@ impl Books {
             resources,
         };
         self.unpublished.agent(&offer.agent);
-        self.unpublished.framework(&offer.framework);
         let shared = Arc::new(offer.clone());
         turn.view(ViewChange::PutOffer(shared.clone()));
         self.offers.insert(id.clone(), shared);
@@ -70,12 +67,10 @@ impl Books {
             agent.offers.remove(id);
         }
         if let Some(framework) = self.frameworks.get_mut(&offer.framework) {
-            take_amounts(&mut framework.offered, &offer.role, &offer.resources);
             framework.offers.remove(id);
         }
         self.timers.cancel(&Due::OfferTimeout(id.clone()));
         self.unpublished.agent(&offer.agent);
-        self.unpublished.framework(&offer.framework);
         turn.view(ViewChange::RemoveOffer(id.clone()));
         Some(offer)
     }

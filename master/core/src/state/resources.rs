@@ -5,35 +5,8 @@ use allocator::AgentFacts;
 use model::capability::AgentCapability;
 use model::ids::{AgentId, FrameworkId};
 use model::link::AgentDescription;
-use model::resources::{Resources, Value};
+use model::resources::Resources;
 use model::role::Role;
-use std::collections::BTreeMap;
-
-/// The scalars of `resources`: what adds up over machines.
-fn amounts(resources: &Resources) -> Resources {
-    resources.filtered(|_, value| match value {
-        Value::Scalar(_) => true,
-        Value::Ranges(_) | Value::Set(_) => false,
-    })
-}
-
-/// Books the amounts of `what` under a role.
-pub(crate) fn add_amounts(by_role: &mut BTreeMap<Role, Resources>, role: &Role, what: &Resources) {
-    let amounts = amounts(what);
-    if !amounts.is_empty() {
-        by_role.entry(role.clone()).or_default().add(&amounts);
-    }
-}
-
-/// Takes the amounts of `what` from those booked under a role.
-pub(crate) fn take_amounts(by_role: &mut BTreeMap<Role, Resources>, role: &Role, what: &Resources) {
-    if let Some(booked) = by_role.get_mut(role) {
-        booked.subtract(&amounts(what));
-        if booked.is_empty() {
-            by_role.remove(role);
-        }
-    }
-}
 
 /// What the allocator is to know of an agent beside its resources.
 pub(crate) fn facts(description: &AgentDescription) -> AgentFacts {
@@ -59,11 +32,7 @@ impl Books {
         if let Some(agent) = self.agents.get_mut(agent) {
             agent.used.entry((framework.clone(), role.clone())).or_default().add(what);
         }
-        if let Some(framework) = self.frameworks.get_mut(framework) {
-            add_amounts(&mut framework.used, role, what);
-        }
         self.unpublished.agent(agent);
-        self.unpublished.framework(framework);
     }
 
     /// Books what was used as free again, and has it offered.
@@ -84,19 +53,15 @@ impl Books {
                 }
             }
         }
-        if let Some(framework) = self.frameworks.get_mut(framework) {
-            take_amounts(&mut framework.used, role, what);
-        }
         self.allocator.give_back(framework, role, agent, what, None, turn.now.time);
         self.unpublished.agent(agent);
-        self.unpublished.framework(framework);
     }
 
     /// Counts anew what is used on an agent, from its tasks and executors, and tells the allocator
     /// all of it. For agents that are back: there must be no offers of it.
     pub(crate) fn recount_agent(&mut self, id: &AgentId, turn: &Turn<'_>) {
-        self.forget_used(id);
         let agent = self.agents.get_mut(id).expect("it was just put there");
+        agent.used.clear();
         for ((framework, _), executor) in &agent.executors {
             let key = (framework.clone(), executor.role.clone());
             agent.used.entry(key).or_default().add(&executor.spec.resources);
@@ -110,12 +75,6 @@ impl Books {
             }
         }
         agent.used.retain(|_, used| !used.is_empty());
-        for ((framework, role), used) in &agent.used {
-            if let Some(owner) = self.frameworks.get_mut(framework) {
-                add_amounts(&mut owner.used, role, used);
-            }
-            self.unpublished.framework(framework);
-        }
         let used = agent.used.iter();
         let used =
             used.map(|((framework, role), used)| (framework.clone(), role.clone(), used.clone()));
@@ -127,16 +86,5 @@ impl Books {
             self.allocator.deactivate_agent(id);
         }
         self.unpublished.agent(id);
-    }
-
-    /// Books nothing as used on an agent; the allocator is told by whoever calls.
-    pub(crate) fn forget_used(&mut self, id: &AgentId) {
-        let Some(agent) = self.agents.get_mut(id) else { return };
-        for ((framework, role), used) in std::mem::take(&mut agent.used) {
-            if let Some(owner) = self.frameworks.get_mut(&framework) {
-                take_amounts(&mut owner.used, &role, &used);
-            }
-            self.unpublished.framework(&framework);
-        }
     }
 }

@@ -324,8 +324,11 @@ fn state_object(seen: &Seen<'_>) -> Value {
 }
 
 /// What each framework has, by its id.
-fn belongings(state: &State) -> HashMap<&str, Belongings<'_>> {
-    let mut by_framework: HashMap<&str, Belongings<'_>> = HashMap::new();
+fn belongings<'a>(state: &'a State) -> HashMap<&'a str, Belongings<'a>> {
+    let with = |(id, resources): (&'a String, &'a Vec<v1::Resource>)| {
+        (id.as_str(), Belongings { resources, ..Belongings::default() })
+    };
+    let mut by_framework: HashMap<&str, Belongings<'_>> = state.both.iter().map(with).collect();
     for task in &state.tasks {
         by_framework.entry(&task.framework_id.value).or_default().tasks.push(task);
     }

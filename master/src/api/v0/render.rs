@@ -242,9 +242,11 @@ pub(crate) fn framework_summary(framework: &Framework) -> Map<String, Value> {
     object
 }
 
-/// What a framework runs and has run.
+/// What a framework has, runs and has run.
 #[derive(Default)]
 pub(crate) struct Belongings<'a> {
+    /// What it uses and is offered, together.
+    pub resources: &'a [v1::Resource],
     /// Tasks that are not over.
     pub tasks: Vec<&'a v1::Task>,
     /// Tasks whose agent is out of contact.
@@ -267,8 +269,7 @@ pub(crate) fn framework(framework: &Framework, has: &Belongings<'_>) -> Value {
     let unregistered = framework.unregistered_time.map_or(0.0, seconds);
     object.insert("unregistered_time".to_owned(), json!(unregistered));
     put(&mut object, "principal", info.principal.clone());
-    let all = framework.allocated_resources.iter().chain(&framework.offered_resources);
-    object.insert("resources".to_owned(), summary(all));
+    object.insert("resources".to_owned(), summary(has.resources));
     put(&mut object, "reregistered_time", framework.reregistered_time.map(seconds));
     let multi_role = v1::framework_info::capability::Type::MultiRole as i32;
     if info.capabilities.iter().any(|capability| capability.r#type == Some(multi_role)) {

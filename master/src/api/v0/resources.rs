@@ -37,6 +37,7 @@ pub(crate) fn summary<'a>(resources: impl IntoIterator<Item = &'a v1::Resource>)
     }
     for (name, mut items) in sets {
         items.sort_unstable();
+        items.dedup();
         object.insert(name, Value::String(format!("{{{}}}", items.join(", "))));
     }
     Value::Object(object)

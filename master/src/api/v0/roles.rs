@@ -20,6 +20,8 @@ struct RoleParts<'a> {
     frameworks: BTreeSet<&'a str>,
     allocated: Vec<&'a v1::Resource>,
     offered: Vec<&'a v1::Resource>,
+    /// Both together.
+    given: Vec<&'a v1::Resource>,
     reserved: Vec<&'a v1::Resource>,
 }
 
@@ -35,7 +37,6 @@ pub(super) fn roles_object(seen: &Seen<'_>) -> Value {
             let one = |(name, amount): (&Arc<str>, &Milli)| (name.to_string(), amount.as_f64());
             json!(amounts.into_iter().flatten().map(one).collect::<BTreeMap<_, _>>())
         };
-        let both = of.allocated.iter().chain(&of.offered).copied();
         json!({
             "name": name,
             "weight": weights.get(name).copied().unwrap_or(1.0),
@@ -45,7 +46,7 @@ pub(super) fn roles_object(seen: &Seen<'_>) -> Value {
                 "limit": promised(quota.map(|(_, quota)| &quota.limits)),
                 "consumed": consumed(&of),
             },
-            "resources": summary(both),
+            "resources": summary(of.given.iter().copied()),
             "allocated": summary(of.allocated.iter().copied()),
             "offered": summary(of.offered.iter().copied()),
             "reserved": summary(of.reserved.iter().copied()),
@@ -63,6 +64,7 @@ fn with_below<'a>(parts: &BTreeMap<String, RoleParts<'a>>, role: &str) -> RolePa
     for of in parts.get(role).into_iter().chain(below.map(|(_, of)| of)) {
         sum.allocated.extend(&of.allocated);
         sum.offered.extend(&of.offered);
+        sum.given.extend(&of.given);
         sum.reserved.extend(&of.reserved);
     }
     sum
@@ -71,8 +73,7 @@ fn with_below<'a>(parts: &BTreeMap<String, RoleParts<'a>>, role: &str) -> RolePa
 /// What counts against a role's quota: all that is reserved for it and the roles below it, and what
 /// else they are given or offered.
 fn consumed(of: &RoleParts<'_>) -> Value {
-    let unreserved = of.allocated.iter().chain(&of.offered);
-    let unreserved = unreserved.filter(|one| reserved_for(one).is_none());
+    let unreserved = of.given.iter().filter(|one| reserved_for(one).is_none());
     let firm = of.reserved.iter().chain(unreserved).filter(|one| one.revocable.is_none());
     json!(amounts(firm.copied()))
 }
@@ -103,10 +104,6 @@ fn weights(api: &Api, viewer: &Viewer) -> BTreeMap<String, f64> {
 /// is given to any counts.
 fn role_parts<'a>(api: &Api, viewer: &Viewer, state: &'a State) -> BTreeMap<String, RoleParts<'a>> {
     let mut parts: BTreeMap<String, RoleParts<'a>> = BTreeMap::new();
-    let role_of = |resource: &v1::Resource| {
-        let allocated = resource.allocation_info.as_ref().and_then(|info| info.role.clone());
-        allocated.unwrap_or_else(|| "*".to_owned())
-    };
     for framework in &state.frameworks {
         let info = &framework.framework_info;
         let id = info.id.as_ref().map_or("", |id| id.value.as_str());
@@ -115,12 +112,12 @@ fn role_parts<'a>(api: &Api, viewer: &Viewer, state: &'a State) -> BTreeMap<Stri
             let of = parts.entry(role.to_owned()).or_default();
             of.frameworks.extend(is_seen.then_some(id));
         }
-        for resource in &framework.allocated_resources {
-            parts.entry(role_of(resource)).or_default().allocated.push(resource);
-        }
-        for resource in &framework.offered_resources {
-            parts.entry(role_of(resource)).or_default().offered.push(resource);
-        }
+    }
+    for (role, given) in &state.given {
+        let of = parts.entry(role.clone()).or_default();
+        of.allocated.extend(&given.allocated);
+        of.offered.extend(&given.offered);
+        of.given.extend(&given.both);
     }
     for agent in &state.agents {
         for resource in &agent.total_resources {
@@ -155,7 +152,6 @@ pub(in super::super) fn role_messages(api: &Api, viewer: &Viewer, all: &State) -
     let seen = parts.iter().filter(|(name, _)| viewer.sees_role(name));
     let role = |(name, own): (&String, &RoleParts<'_>)| {
         let of = with_below(&parts, name);
-        let given = of.allocated.into_iter().chain(of.offered);
         v1::Role {
             name: name.clone(),
             weight: weights.get(name).copied().unwrap_or(1.0),
@@ -164,7 +160,7 @@ pub(in super::super) fn role_messages(api: &Api, viewer: &Viewer, all: &State) -
                 .iter()
                 .map(|id| v1::FrameworkId { value: (*id).to_owned() })
                 .collect(),
-            resources: amounts(given).into_iter().map(scalar).collect(),
+            resources: amounts(of.given.into_iter()).into_iter().map(scalar).collect(),
         }
     };
     seen.map(role).collect()
