@@ -22,6 +22,7 @@ mod ids;
 mod invalid_tasks;
 mod inverse_offers;
 mod logging;
+mod members;
 mod offers;
 mod operation_questions;
 mod operator_events;
