@@ -1,5 +1,6 @@
 //! Flags that say who must prove to be who they are, and by what.
 
+use super::given;
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use model::acl::Acls;
@@ -22,8 +23,8 @@ pub(crate) enum Authenticator {
 #[expect(clippy::struct_excessive_bools, reason = "each is one flag")]
 pub(crate) struct OfMaster {
     /// File of names with their secrets, JSON {"credentials": [{"principal": ..., "secret": ...}]} or a
-    /// line of both for each
-    #[arg(long, env = "AGORA_CREDENTIALS")]
+    /// line of both for each; also as file:///path
+    #[arg(long, env = "AGORA_CREDENTIALS", value_parser = given::path)]
     credentials: Option<PathBuf>,
     /// Whether frameworks must authenticate, over HTTP and gRPC
     #[arg(long, env = "AGORA_AUTHENTICATE_HTTP_FRAMEWORKS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
@@ -46,8 +47,9 @@ pub(crate) struct OfMaster {
     /// Whether other masters must authenticate; each then needs a credential
     #[arg(long, env = "AGORA_AUTHENTICATE_MASTERS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     authenticate_masters: bool,
-    /// File with the name and the secret that this master shows the others, in the forms of credentials
-    #[arg(long, env = "AGORA_CREDENTIAL")]
+    /// File with the name and the secret that this master shows the others, in the forms of credentials;
+    /// also as file:///path
+    #[arg(long, env = "AGORA_CREDENTIAL", value_parser = given::path)]
     credential: Option<PathBuf>,
     /// Who may do what: rules in JSON, or a file with them, also as file:///path
     #[arg(long, env = "AGORA_ACLS")]
@@ -107,12 +109,12 @@ impl OfMaster {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct OfAgent {
     /// File with the name and the secret that this agent shows the masters, JSON {"principal": ...,
-    /// "secret": ...} or a line of both
-    #[arg(long, env = "AGORA_CREDENTIAL")]
+    /// "secret": ...} or a line of both; also as file:///path
+    #[arg(long, env = "AGORA_CREDENTIAL", value_parser = given::path)]
     credential: Option<PathBuf>,
     /// File of names with their secrets for those who call this agent, JSON {"credentials":
-    /// [{"principal": ..., "secret": ...}]} or a line of both for each
-    #[arg(long, env = "AGORA_HTTP_CREDENTIALS")]
+    /// [{"principal": ..., "secret": ...}]} or a line of both for each; also as file:///path
+    #[arg(long, env = "AGORA_HTTP_CREDENTIALS", value_parser = given::path)]
     http_credentials: Option<PathBuf>,
     /// Whether those must authenticate who only read
     #[arg(long, env = "AGORA_AUTHENTICATE_HTTP_READONLY", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
@@ -124,8 +126,8 @@ pub(crate) struct OfAgent {
     #[arg(long, env = "AGORA_AUTHENTICATE_HTTP_EXECUTORS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     authenticate_http_executors: bool,
     /// File with the key that these tokens are signed with, at least 32 random bytes; keep it over
-    /// restarts of the agent
-    #[arg(long, env = "AGORA_JWT_SECRET_KEY")]
+    /// restarts of the agent; also as file:///path
+    #[arg(long, env = "AGORA_JWT_SECRET_KEY", value_parser = given::path)]
     jwt_secret_key: Option<PathBuf>,
 }
 
@@ -238,14 +240,9 @@ fn acls(text: Option<&str>, permissive: Option<bool>) -> anyhow::Result<Arc<Acls
 fn read_json<T: DeserializeOwned + Default>(flag: &str, text: Option<&str>) -> anyhow::Result<T> {
     match text {
         None => Ok(T::default()),
-        Some(text) if text.trim_start().starts_with('{') => {
-            serde_json::from_str(text).with_context(|| format!("--{flag}"))
-        }
-        Some(path) => {
-            let path = path.strip_prefix("file://").unwrap_or(path);
-            let read = std::fs::read_to_string(path);
-            let text = read.with_context(|| format!("--{flag}: cannot read {path}"))?;
-            serde_json::from_str(&text).with_context(|| format!("--{flag}: {path}"))
+        Some(given) => {
+            let text = given::text(given).with_context(|| format!("--{flag}"))?;
+            serde_json::from_str(&text).with_context(|| format!("--{flag}"))
         }
     }
 }

@@ -64,8 +64,9 @@ pub(crate) struct Machine {
     /// What frameworks may choose this agent by, such as 'rack:r1;level:2'
     #[arg(long, env = "AGORA_ATTRIBUTES")]
     attributes: Option<String>,
-    /// Where this machine stands, as region/zone; frameworks may choose by it
-    #[arg(long, env = "AGORA_DOMAIN", value_parser = FaultDomain::parse)]
+    /// Where this machine stands, as region/zone or as Mesos's DomainInfo in JSON, or a file with either, as
+    /// /path or file:///path; frameworks may choose by it
+    #[arg(long, env = "AGORA_DOMAIN", value_parser = super::given::domain)]
     domain: Option<FaultDomain>,
     /// Role of resources that name none
     #[arg(long, env = "AGORA_DEFAULT_ROLE", default_value = "*")]

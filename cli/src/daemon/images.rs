@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::given;
 use agent::ImageSettings;
 use agent::images::{Collection, Credentials, Mirror, Registries, Registry};
 use anyhow::Context;
@@ -86,18 +87,9 @@ fn containerizers(text: &str) -> Result<Containerizers, String> {
     }
 }
 
-/// What a flag says itself, or the file that it names.
-fn text_of(given: &str) -> anyhow::Result<String> {
-    if given.trim_start().starts_with('{') {
-        return Ok(given.to_owned());
-    }
-    let path = given.strip_prefix("file://").unwrap_or(given);
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
-}
-
 /// Reads credentials from a file, or from the flag itself.
 fn docker_config(given: &str) -> anyhow::Result<Credentials> {
-    Ok(Credentials::parse(&text_of(given)?)?)
+    Ok(Credentials::parse(&given::text(given)?)?)
 }
 
 impl ImageFlags {
@@ -115,7 +107,7 @@ impl ImageFlags {
             docker_containers: self.containerizers.docker,
             collection: match &self.image_gc_config {
                 None => Collection::default(),
-                Some(given) => text_of(given)
+                Some(given) => given::text(given)
                     .and_then(|text| Collection::parse(&text).map_err(anyhow::Error::msg))
                     .context("--image_gc_config")?,
             },

@@ -47,8 +47,9 @@ pub(crate) struct Flags {
     /// Name of the cluster, for people
     #[arg(long, env = "AGORA_CLUSTER")]
     cluster: Option<String>,
-    /// Where this master stands, as region/zone; agents of other regions go to region-aware frameworks
-    #[arg(long, env = "AGORA_DOMAIN", value_parser = FaultDomain::parse)]
+    /// Where this master stands, as region/zone or as Mesos's DomainInfo in JSON, or a file with either,
+    /// as /path or file:///path; agents of other regions go to region-aware frameworks
+    #[arg(long, env = "AGORA_DOMAIN", value_parser = super::given::domain)]
     domain: Option<FaultDomain>,
     /// Turn away agents that have no --domain
     #[arg(long, env = "AGORA_REQUIRE_AGENT_DOMAIN", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
@@ -170,8 +171,9 @@ pub(crate) struct Tuning {
     /// Whether metrics of each framework are told; for clusters with more frameworks than their readers bear
     #[arg(long, env = "AGORA_PUBLISH_PER_FRAMEWORK_METRICS", action = clap::ArgAction::Set, default_value_t = true)]
     publish_per_framework_metrics: bool,
-    /// File with the hosts that are offered, one a line, read every five seconds; by default all are
-    #[arg(long, env = "AGORA_WHITELIST")]
+    /// File with the hosts that are offered, one a line, read every five seconds, also as file:///path; by
+    /// default all are
+    #[arg(long, env = "AGORA_WHITELIST", value_parser = super::given::path)]
     whitelist: Option<PathBuf>,
     /// Frameworks that are over and still shown
     #[arg(long, env = "AGORA_MAX_COMPLETED_FRAMEWORKS", default_value_t = 50)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod agent;
+pub(crate) mod given;
 pub(crate) mod images;
 pub(crate) mod inner;
 pub(crate) mod local;

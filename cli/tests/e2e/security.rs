@@ -35,7 +35,7 @@ async fn in_a_closed_cluster_only_those_with_a_secret_take_part() {
     let (of_master, of_agent, of_ops) = (own("master"), own("agent"), own("ops"));
     let secret = world.secret_file("marathon.secret", &format!("{SECRET}-marathon\n"));
     let flags = [
-        format!("--credentials={}", credentials.display()),
+        format!("--credentials=file://{}", credentials.display()),
         format!("--credential={}", of_master.display()),
         "--authenticate_http_frameworks".to_owned(),
         "--authenticate_http_readonly".to_owned(),

@@ -423,7 +423,8 @@ fn launch_from_wire(wire: wire::Launch) -> Result<Launch, Malformed> {
     })
 }
 
-fn fault_domain(domain: &DomainInfo) -> Option<FaultDomain> {
+/// Reads where a machine stands; absent if it is not said.
+pub fn fault_domain_from_wire(domain: &DomainInfo) -> Option<FaultDomain> {
     let domain = domain.fault_domain.as_ref()?;
     let (region, zone) = (domain.region.name.as_str().into(), domain.zone.name.as_str().into());
     Some(FaultDomain { region, zone })
@@ -448,7 +449,7 @@ pub fn describe(
         address: address.into(),
         resources: resources::from_wire(&info.resources)?,
         attributes: resources::attributes_from_wire(&info.attributes)?,
-        domain: info.domain.as_ref().and_then(fault_domain),
+        domain: info.domain.as_ref().and_then(fault_domain_from_wire),
         version: version.into(),
         capabilities: AgentCapability::ALL.iter().copied().collect(),
         info: super::payload(info),
