@@ -9,6 +9,8 @@ use dashmap::DashMap;
 use model::ids::ConnectionId;
 use tokio::sync::mpsc;
 
+use crate::leadership::{OneReign, Standing};
+
 /// Counts connections of all kinds, so that an id names one of one kind.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers(AtomicU64);
@@ -24,20 +26,21 @@ impl Numbers {
 pub(crate) struct Connections<M> {
     kind: &'static str,
     queue_max: usize,
+    standing: Standing,
     open: DashMap<ConnectionId, mpsc::Sender<M>>,
 }
 
 impl<M> Connections<M> {
     /// None open. `kind` names them in counters; each queues up to `queue_max` messages.
-    pub(crate) fn new(kind: &'static str, queue_max: usize) -> Self {
-        Self { kind, queue_max, open: DashMap::new() }
+    pub(crate) fn new(kind: &'static str, queue_max: usize, standing: Standing) -> Self {
+        Self { kind, queue_max, standing, open: DashMap::new() }
     }
 
     /// Opens one. It is closed when the receiver's end is dropped or sees the end of messages.
-    pub(crate) fn open(&self, connection: ConnectionId) -> mpsc::Receiver<M> {
-        let (sender, receiver) = mpsc::channel(self.queue_max);
+    pub(crate) fn open(&self, connection: ConnectionId) -> Queue<M> {
+        let (sender, queue) = queue(self.queue_max, &self.standing);
         self.open.insert(connection, sender);
-        receiver
+        queue
     }
 
     /// Queues `message`. False: the connection is closed, now if not before.
@@ -69,13 +72,78 @@ impl<M> Connections<M> {
     }
 }
 
+/// What one connection is to hear.
+///
+/// What is queued is handed over while this master is sure that it leads in the reign it was said in, and
+/// afterwards not at all: another master may have decided otherwise.
+pub(crate) struct Queue<M> {
+    messages: mpsc::Receiver<M>,
+    /// Absent: it may be said whoever leads.
+    reign: Option<OneReign>,
+    /// Taken out, and waiting until it is sure who leads.
+    next: Option<M>,
+}
+
+/// A queue for up to `max` messages of the present reign.
+pub(crate) fn queue<M>(max: usize, standing: &Standing) -> (mpsc::Sender<M>, Queue<M>) {
+    let (sender, messages) = mpsc::channel(max);
+    (sender, Queue { messages, reign: Some(standing.of_this_reign()), next: None })
+}
+
+impl<M> Queue<M> {
+    /// One message and no more, which is true whoever leads.
+    pub(crate) fn of_one(message: M) -> Self {
+        let (sender, messages) = mpsc::channel(1);
+        let _ = sender.try_send(message);
+        Self { messages, reign: None, next: None }
+    }
+
+    /// The next message; `None` at the end. Nothing is lost if the wait for it is given up.
+    pub(crate) async fn next(&mut self) -> Option<M> {
+        if self.next.is_none() {
+            self.next = Some(self.messages.recv().await?);
+        }
+        if let Some(reign) = &self.reign
+            && !reign.lasts().await
+        {
+            return None;
+        }
+        self.next.take()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use model::ids::Term;
+
     use super::*;
+    use crate::leadership::tests::leading;
+
+    #[tokio::test]
+    async fn what_is_queued_waits_for_the_lease_and_is_not_said_after_it() {
+        let (standing, answer) = leading();
+        let all = Connections::new("test", 3, standing);
+        let mut queue = all.open(ConnectionId(1));
+        for n in 0..3 {
+            assert!(all.send(ConnectionId(1), n));
+        }
+        assert_eq!(queue.next().await, Some(0));
+        answer.send_replace(None);
+        let mut waits = Box::pin(queue.next());
+        assert!(futures::poll!(&mut waits).is_pending());
+        // Whoever waits may do something else meanwhile.
+        drop(waits);
+        answer.send_replace(Some(Term(1)));
+        assert_eq!(queue.next().await, Some(1));
+        answer.send_replace(Some(Term(2)));
+        assert_eq!(queue.next().await, None);
+        assert_eq!(queue.next().await, None, "for good");
+    }
 
     #[tokio::test]
     async fn a_full_connection_is_closed_and_others_go_on() {
-        let all = Connections::new("test", 2);
+        let (standing, _answer) = leading();
+        let all = Connections::new("test", 2, standing);
         let (slow, quick) = (ConnectionId(1), ConnectionId(2));
         let (mut to_slow, mut to_quick) = (all.open(slow), all.open(quick));
         for n in 0..2 {
@@ -84,8 +152,8 @@ mod tests {
         assert!(!all.send(slow, 2), "full");
         assert!(!all.send(slow, 3), "and closed for good");
         assert!(all.send(quick, 7));
-        assert_eq!(to_quick.recv().await, Some(7));
-        assert_eq!((to_slow.recv().await, to_slow.recv().await), (Some(0), Some(1)));
-        assert_eq!(to_slow.recv().await, None);
+        assert_eq!(to_quick.next().await, Some(7));
+        assert_eq!((to_slow.next().await, to_slow.next().await), (Some(0), Some(1)));
+        assert_eq!(to_slow.next().await, None);
     }
 }

@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use master_core::Registry;
 use master_core::registry::Outcome;
-use model::ids::Reign;
-use model::registry::Record;
+use model::registry::{Record, ReignEntry};
 use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
 use proto::agora::v1::{RegistryEntry, RegistrySnapshot};
@@ -34,15 +33,22 @@ pub(crate) enum FromLog {
     },
     /// It does not.
     Following {
-        /// Who does: `host:port`.
+        /// Who does: `host:port`, as masters know it.
         leader: Option<String>,
+        /// In which term.
+        term: model::ids::Term,
     },
     /// A reign's first record is applied.
     ReignBegun {
         /// Whose.
-        reign: Reign,
+        reign: ReignEntry,
         /// All that was agreed on up to here.
         registry: Box<Registry>,
+    },
+    /// All was read anew from a snapshot, of this reign.
+    Restored {
+        /// Whose; absent before the first.
+        reign: Option<ReignEntry>,
     },
     /// A record about members or rules is applied.
     Applied(Record),
@@ -145,7 +151,7 @@ impl StateMachine for Machine {
         for record in records {
             let outcome = registry.apply(&record);
             match record {
-                Record::BeginReign { reign, at: _ } => {
+                Record::BeginReign(reign) => {
                     let registry = Box::new(registry.clone());
                     self.driver.send(FromLog::ReignBegun { reign, registry });
                 }
@@ -157,6 +163,7 @@ impl StateMachine for Machine {
                 | Record::MarkGone { .. }
                 | Record::RemoveAgent { .. }
                 | Record::PutFramework(_)
+                | Record::MarkFrameworkAway { .. }
                 | Record::CompleteFramework { .. }
                 | Record::SetWeights(_)
                 | Record::SetQuotas(_)
@@ -184,7 +191,9 @@ impl StateMachine for Machine {
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
         let wire = RegistrySnapshot::decode(bytes).map_err(|error| error.to_string())?;
         let parts = snapshot::from_wire(wire)?;
+        let reign = parts.reign.clone();
         *self.applied.registry.write() = Registry::from_parts(parts);
+        self.driver.send(FromLog::Restored { reign });
         self.applied.changed();
         Ok(())
     }
@@ -194,9 +203,10 @@ impl StateMachine for Machine {
 pub(crate) fn tell(driver: &ToDriver, event: RaftEvent) {
     let told = match event {
         RaftEvent::Leading { term } => FromLog::Leading { term: model::ids::Term(term) },
-        RaftEvent::Following { leader, term: _ } => {
-            FromLog::Following { leader: leader.map(|LeaderInfo { address, .. }| address) }
-        }
+        RaftEvent::Following { leader, term } => FromLog::Following {
+            leader: leader.map(|LeaderInfo { address, .. }| address),
+            term: model::ids::Term(term),
+        },
         RaftEvent::Failed { error } => FromLog::Failed(chain(&error)),
     };
     driver.send(told);

@@ -12,7 +12,8 @@ use proto::convert::{Malformed, registry as convert, rules};
 pub(crate) fn to_wire(parts: &Parts) -> wire::RegistrySnapshot {
     wire::RegistrySnapshot {
         version: convert::VERSION,
-        reign: parts.reign.map(|reign| reign.0.to_vec()).unwrap_or_default().into(),
+        reign: parts.reign.as_ref().map(|it| it.id.0.to_vec()).unwrap_or_default().into(),
+        latest_reign: parts.reign.as_ref().map(convert::reign_to_wire),
         agents: parts.agents.iter().map(|agent| convert::agent_to_wire(agent)).collect(),
         unreachable: parts
             .unreachable
@@ -83,10 +84,12 @@ pub(crate) fn from_wire(snapshot: wire::RegistrySnapshot) -> Result<Parts, Strin
             "it has version {version} and this program knows {known}: start the newer program"
         ));
     }
-    let reign = match &snapshot.reign[..] {
-        [] => None,
-        bytes => Some(convert::reign_from_wire(bytes).map_err(bad)?),
-    };
+    // A snapshot of before has only its id.
+    let reign = snapshot.latest_reign.clone().or_else(|| {
+        let reign = snapshot.reign.clone();
+        (!reign.is_empty()).then(|| wire::ReignRecord { reign, ..wire::ReignRecord::default() })
+    });
+    let reign = reign.map(|it| convert::reign_from_wire(&it)).transpose().map_err(bad)?;
     let rules = rules_from_wire(&snapshot).map_err(bad)?;
     let unreachable = snapshot.unreachable.into_iter().map(|one| {
         let entry = agent(one.agent.unwrap_or_default())?;

@@ -19,7 +19,7 @@ use transport::server::{BindError, Server};
 use crate::api::{self, Shared};
 use crate::driver::Driver;
 use crate::facts::{Facts, wall_clock};
-use crate::leadership::Leadership;
+use crate::leadership::{Leadership, Standing};
 use crate::links::Links;
 use crate::meters::Meters;
 use crate::options::Options;
@@ -140,6 +140,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
 
     let stop = CancellationToken::new();
     let (leadership_told, leadership) = watch::channel(Leadership::Electing);
+    let standing = Standing::new(leadership.clone(), Arc::new(raft.clone()));
     let view = Arc::new(View::default());
     let proposer = Proposer::new(raft.clone(), applied, meters.clone());
     let driver = Driver {
@@ -148,6 +149,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         proposer: proposer.clone(),
         from_log,
         leadership: leadership_told,
+        standing: standing.clone(),
+        public_address: facts.public_address().into(),
         meters: meters.clone(),
         stop: stop.clone(),
     };
@@ -158,7 +161,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     }
     let links = Links {
         driver: handle.clone(),
-        leadership: leadership.clone(),
+        standing: standing.clone(),
         acls: options.acls.clone(),
         meters: meters.clone(),
         stop: stop.clone(),
@@ -169,7 +172,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         view,
         driver: handle,
         proposer,
-        leadership: leadership.clone(),
+        standing,
         meters,
         log,
         tells_of_frameworks: options.publish_per_framework_metrics,

@@ -1,7 +1,7 @@
 //! The records the masters agree on, one by one, through their Raft log.
 
 use crate::framework::Framework;
-use crate::ids::{AgentId, FrameworkId, Reign};
+use crate::ids::{AgentId, FrameworkId, Reign, Term};
 use crate::link::AgentDescription;
 use crate::payload::Payload;
 use crate::role::Role;
@@ -14,12 +14,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Record {
     /// A leader begins its reign.
-    BeginReign {
-        /// The reign's id.
-        reign: Reign,
-        /// When.
-        at: Timestamp,
-    },
+    BeginReign(ReignEntry),
     /// An agent is admitted, changed, or reachable again.
     PutAgent(AgentEntry),
     /// An agent is out of contact.
@@ -47,6 +42,14 @@ pub enum Record {
     ForgetAgents(Vec<AgentId>),
     /// A framework has subscribed or changed.
     PutFramework(FrameworkEntry),
+    /// A framework's stream is gone: its failover time runs. It ends with its next
+    /// [`Record::PutFramework`].
+    MarkFrameworkAway {
+        /// Which.
+        framework: FrameworkId,
+        /// Since when.
+        at: Timestamp,
+    },
     /// A framework is over.
     CompleteFramework {
         /// Which.
@@ -89,6 +92,19 @@ pub enum Record {
     },
 }
 
+/// The reign of a leader.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReignEntry {
+    /// Its id.
+    pub id: Reign,
+    /// Its number; 0 in records of before.
+    pub term: Term,
+    /// When it began.
+    pub at: Timestamp,
+    /// Where clients reach the leader: `host:port`. Empty in records of before.
+    pub address: Arc<str>,
+}
+
 /// An agent as admitted.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AgentEntry {
@@ -107,6 +123,8 @@ pub struct FrameworkEntry {
     pub framework: Framework,
     /// When it first subscribed.
     pub registered_at: Timestamp,
+    /// Since when it has had no stream; absent while it has one.
+    pub away_since: Option<Timestamp>,
 }
 
 /// Writes to the framework store.

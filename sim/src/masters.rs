@@ -7,7 +7,7 @@
 use crate::world::{Arrival, Event, Life, MASTERS, Node, World, deadline};
 use master_core::{Config, Input, Master, Output, Registry};
 use model::ids::{Reign, Term};
-use model::registry::Record;
+use model::registry::{Record, ReignEntry};
 use model::step::Core;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -223,9 +223,11 @@ impl World {
         self.summary.reigns += 1;
         let reign = Reign(self.ids.uuid());
         let now = self.clocks().wall;
-        self.raft.registry.apply(&Record::BeginReign { reign, at: now });
-        let input =
-            Input::Lead { term: Term(self.raft.term), reign, registry: self.raft.registry.clone() };
+        let term = Term(self.raft.term);
+        let address = format!("master-{at}:5050").into();
+        let entry = ReignEntry { id: reign, term, at: now, address };
+        self.raft.registry.apply(&Record::BeginReign(entry));
+        let input = Input::Lead { term, reign, registry: self.raft.registry.clone() };
         self.step_master(at, self.masters[at].life, input);
     }
 }

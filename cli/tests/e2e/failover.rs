@@ -1,9 +1,10 @@
 //! The leading master dies; nobody's task does.
 
-use crate::harness::{Daemon, PATIENCE, World, until_async, web_app};
+use crate::harness::{Daemon, PATIENCE, World, kill, until, until_async, web_app};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn task_ids(tasks: &[Value]) -> BTreeSet<String> {
     tasks.iter().filter_map(|task| task["id"].as_str()).map(str::to_owned).collect()
@@ -75,4 +76,82 @@ async fn tasks_outlive_the_leading_master_and_it_catches_up() {
         (mine >= leading).then_some(())
     })
     .await;
+}
+
+/// The longest that a majority's word keeps others from leading.
+const LEASE: Duration = Duration::from_millis(350);
+
+/// Whether all threads of a process have stopped.
+fn is_stopped(pid: i32) -> Option<()> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let stopped = |thread: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T"))
+    };
+    threads.map(stopped).all(|is| is).then_some(())
+}
+
+#[tokio::test]
+async fn a_leader_without_the_others_says_nothing_once_another_one_could_lead() {
+    let world = World::new();
+    let masters = world.start_masters(&[]).await;
+    let all: Vec<&Daemon> = masters.daemons.iter().collect();
+    let leader = all[world.leader(&all).await];
+    until_async("the leader serves", PATIENCE, async || {
+        world.json(&leader.address, "/state").await.map(|_| ())
+    })
+    .await;
+    let others = || all.iter().filter(|one| one.address != leader.address);
+    for other in others() {
+        kill(other.pid(), Signal::SIGSTOP);
+    }
+    for other in others() {
+        until("it stands still", || is_stopped(other.pid())).await;
+    }
+    // Nobody has confirmed the leader since.
+    let alone = Instant::now();
+    let latest = until_async("the leader does not answer any more", PATIENCE, async || {
+        let asked = alone.elapsed();
+        let (status, text) = world.get(&leader.address, "/weights").await?;
+        match status {
+            200 => {
+                assert!(asked < LEASE, "answered what was asked {asked:?} after it was left alone");
+                None
+            }
+            503 => Some(text),
+            other => panic!("{other}: {text}"),
+        }
+    })
+    .await;
+    assert_eq!(latest, "No leader elected");
+
+    // It was not to blame: with the others it, or one of them, serves again.
+    for other in others() {
+        kill(other.pid(), Signal::SIGCONT);
+    }
+    world.leader(&all).await;
+}
+
+#[tokio::test]
+async fn followers_send_clients_to_where_the_leader_says_it_is_reached() {
+    let world = World::new();
+    let masters = world.start_masters(&["--hostname=localhost"]).await;
+    let all: Vec<&Daemon> = masters.daemons.iter().collect();
+    let leader = all[world.leader(&all).await];
+    let port = leader.address.rsplit(':').next().expect("a port");
+    for master in &all {
+        for path in ["/redirect", "/state?a=b"] {
+            if master.address == leader.address && path != "/redirect" {
+                continue;
+            }
+            let rest = if path == "/redirect" { "" } else { path };
+            let expected = format!("//localhost:{port}{rest}");
+            until_async("it sends clients to the leader", PATIENCE, async || {
+                let url = format!("http://{}{path}", master.address);
+                let answer = world.http.get(url).send().await.ok()?;
+                (answer.headers().get("location")? == expected.as_str()).then_some(())
+            })
+            .await;
+        }
+    }
 }

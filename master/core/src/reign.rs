@@ -55,7 +55,9 @@ pub(crate) fn begin(
     for entry in members.frameworks.values() {
         let id = id_of(entry).clone();
         let framework = Framework::new(id, entry.framework.clone(), entry.registered_at);
-        books.recover_framework(framework, turn);
+        // The beginning of the reign has marked those away that were not.
+        let away_since = entry.away_since.unwrap_or(turn.now.wall);
+        books.recover_framework(framework, away_since, turn);
     }
     let too_many = members.completed.len().saturating_sub(config.completed_frameworks_max);
     for (entry, at) in members.completed.iter().skip(too_many) {

@@ -2,9 +2,10 @@
 
 mod world;
 
-use master_core::Config;
+use master_core::{Config, Input};
 use model::amount::Milli;
 use model::framework::Capabilities;
+use model::ids::FrameworkId;
 use model::operator::OperatorCall;
 use model::role::Role;
 use model::rules::{Quota, Weight};
@@ -141,4 +142,72 @@ fn weights_of_flags_are_for_a_cluster_that_has_none() {
     world.lead();
     assert_eq!(world.rules.weights[&role("web")], weight(3.0), "what was set later stays");
     assert_eq!(world.rules.weights.len(), 2);
+}
+
+/// A framework that had a stream and lost it, in a cluster where those away have 10 minutes at least.
+fn left_alone() -> (World, FrameworkId) {
+    let mut world = World::new();
+    world.framework("f");
+    let framework = &world.frameworks["f"];
+    let (id, connection) = (framework.id.clone(), framework.connection);
+    world.step(Input::SchedulerGone { connection });
+    (world, id)
+}
+
+#[test]
+fn a_framework_that_stays_away_ends_in_its_time_however_often_leaders_change() {
+    let (mut world, id) = left_alone();
+    world.pass(Duration::from_secs(50));
+    world.lead();
+    world.pass(Duration::from_secs(400));
+    world.lead();
+    world.pass(Duration::from_secs(149));
+    assert!(world.registry.members.frameworks.contains_key(&id));
+    world.pass(Duration::from_secs(2));
+    assert!(world.registry.members.is_completed(&id));
+}
+
+#[test]
+fn a_framework_that_lost_its_stream_with_the_leader_is_away_since_then() {
+    let mut world = World::new();
+    world.framework("f");
+    let id = world.frameworks["f"].id.clone();
+    world.pass(Duration::from_secs(5_000));
+    world.lead();
+    world.pass(Duration::from_secs(590));
+    world.lead();
+    // It has had its time, but not a moment to find the third leader.
+    world.pass(Duration::from_secs(14));
+    assert!(world.registry.members.frameworks.contains_key(&id));
+    world.pass(Duration::from_secs(2));
+    assert!(world.registry.members.is_completed(&id));
+}
+
+#[test]
+fn the_time_of_a_framework_that_came_back_begins_anew() {
+    let (mut world, id) = left_alone();
+    world.pass(Duration::from_secs(50));
+    world.lead();
+    world.resubscribe("f");
+    world.settle();
+    assert_eq!(world.registry.members.frameworks[&id].away_since, None);
+    world.pass(Duration::from_secs(5_000));
+    world.lead();
+    world.pass(Duration::from_secs(590));
+    assert!(world.registry.members.frameworks.contains_key(&id));
+}
+
+#[test]
+fn a_framework_that_is_back_before_its_absence_is_agreed_on_is_not_away() {
+    let mut world = World::new();
+    world.framework("f");
+    let framework = &world.frameworks["f"];
+    let (id, connection) = (framework.id.clone(), framework.connection);
+    world.agrees = false;
+    world.step(Input::SchedulerGone { connection });
+    world.resubscribe("f");
+    world.agree();
+    world.settle();
+    assert!(world.heard("f").contains(&"subscribed".to_owned()));
+    assert_eq!(world.registry.members.frameworks[&id].away_since, None);
 }

@@ -29,10 +29,8 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use model::acl::Acls;
-use model::ids::{Reign, Term};
 use model::step::Timestamp;
 use proto::mesos::v1;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use transport::firewall::Firewall;
@@ -42,7 +40,7 @@ use self::access::Caller;
 use self::leader::Serves;
 use crate::driver::Handle;
 use crate::facts::Facts;
-use crate::leadership::{Leadership, NotServing, serving};
+use crate::leadership::Standing;
 use crate::links::Links;
 use crate::meters::Meters;
 use crate::options::Authentication;
@@ -63,7 +61,7 @@ pub(crate) struct Shared {
     pub view: Arc<View>,
     pub driver: Handle,
     pub proposer: Proposer,
-    pub leadership: watch::Receiver<Leadership>,
+    pub standing: Standing,
     pub meters: Arc<Meters>,
     pub log: ToDriver,
     /// Whether metrics of each framework are told.
@@ -76,20 +74,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The reign in which this master serves, or why it does not.
-    pub(crate) fn serving(&self) -> Result<(Term, Reign, Timestamp), NotServing> {
-        serving(&self.leadership)
-    }
-
     /// This master, as the leading one it is.
     pub(crate) fn master_info(&self) -> v1::MasterInfo {
-        let id = self.serving().map_or_else(|_| String::new(), |(_, reign, _)| reign.to_string());
+        let id = self.standing.reign().map(|of| of.reign.to_string()).unwrap_or_default();
         self.facts.master_info(id)
     }
 
     /// When it began to lead.
     pub(crate) fn elected_at(&self) -> Option<Timestamp> {
-        self.serving().ok().map(|(_, _, since)| since)
+        self.standing.reign().map(|of| of.since)
     }
 }
 
@@ -101,7 +94,7 @@ pub(crate) fn router(
     authentication: &Authentication,
     firewall: &Firewall,
 ) -> Router {
-    let once = |from: Serves| from_fn_with_state((api.leadership.clone(), from), leader::only);
+    let once = |from: Serves| from_fn_with_state((api.standing.clone(), from), leader::only);
     let of_registry = Router::new()
         .route("/api/v1", any(operator::call))
         // Longer paths than these lead to them too, as in Mesos.

@@ -85,7 +85,7 @@ async fn feed(api: Api, stream: Subscription, encoding: Encoding, records: Recor
     let stop: CancellationToken = api.stop.clone();
     loop {
         let event = tokio::select! {
-            event = subscribed.events.recv() => event,
+            event = subscribed.events.next() => event,
             () = records.closed() => break,
             () = stop.cancelled() => return,
         };

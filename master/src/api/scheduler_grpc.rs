@@ -53,7 +53,7 @@ impl Scheduler for Service {
         &self,
         request: Request<Streaming<SchedulerFrame>>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        self.api.serving().map_err(|not| not.status())?;
+        self.api.standing.serving().await.map_err(|not| not.status())?;
         let principal = Principal::name_of(request.extensions());
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
         // The subscription's own task, since a client may wait for our headers before it speaks.
@@ -141,7 +141,7 @@ async fn first(
 
 async fn events(api: &Api, stream: Subscription, answers: &Answers) {
     let Subscription { mut subscribed, capabilities } = stream;
-    while let Some(event) = subscribed.events.recv().await {
+    while let Some(event) = subscribed.events.next().await {
         let body = Some(Body::Event(scheduler_stream::message(api, &event, capabilities)));
         if answers.send(Ok(MasterAnswer { body })).await.is_err() {
             return;

@@ -13,10 +13,10 @@ use model::framework::Capabilities;
 use model::ids::{FrameworkId, OfferId, StreamId};
 use proto::convert::scheduler::{self as convert, CallError, SchedulerCall};
 use proto::mesos::v1::scheduler;
-use tokio::sync::mpsc;
 use transport::http::Refused;
 
 use super::Shared;
+use crate::connections::Queue;
 use crate::driver::{Asked, Subscribed, refused};
 use crate::meters::Count;
 
@@ -87,8 +87,7 @@ pub(super) fn error_only(
     principal: Option<&Arc<str>>,
 ) -> Result<Subscription, Refused> {
     check_principal(principal, stated).map_err(|refusal| refused(&refusal))?;
-    let (sender, events) = mpsc::channel(1);
-    sender.try_send(SchedulerEvent::Error(why)).expect("there is room for one");
+    let events = Queue::of_one(SchedulerEvent::Error(why));
     let stream = StreamId(*uuid::Uuid::new_v4().as_bytes());
     let subscribed = Subscribed { connection: None, stream, events };
     Ok(Subscription { subscribed, capabilities: Capabilities::default() })

@@ -74,18 +74,18 @@ fn entry(key: &str, stored: &Stored) -> Entry {
 
 impl Store {
     /// The present reign's term. Only the leading master answers.
-    fn term(&self) -> Result<u64, Status> {
-        let (term, _, _) = self.api.serving().map_err(|not| not.status())?;
-        Ok(term.0)
+    async fn term(&self) -> Result<u64, Status> {
+        let serving = self.api.standing.serving().await.map_err(|not| not.status())?;
+        Ok(serving.term.0)
     }
 
     async fn commit_record(&self, record: Record) -> Result<Outcome, Status> {
-        let term = self.term()?;
+        let term = self.term().await?;
         self.api.proposer.commit(term, record).await.map_err(|error| not_agreed(&error))
     }
 
     async fn readable(&self) -> Result<(), Status> {
-        self.term()?;
+        self.term().await?;
         self.api.proposer.barrier().await.map_err(|error| not_agreed(&error))
     }
 }

@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use transport::http::Refused;
 
 use super::watchers::Notes;
-use crate::connections::{Connections, Numbers};
+use crate::connections::{Connections, Numbers, Queue};
+use crate::leadership::Standing;
 use crate::view::Picture;
 
 /// Inputs that may wait for the core. It takes about a microsecond for each, so this is a fraction
@@ -60,7 +61,7 @@ pub(crate) struct Subscribed {
     /// What calls must carry.
     pub stream: StreamId,
     /// What the framework is to hear. Ends when the subscription does.
-    pub events: mpsc::Receiver<SchedulerEvent>,
+    pub events: Queue<SchedulerEvent>,
 }
 
 /// Sends inputs to the core, and holds the queues of what it says.
@@ -101,14 +102,18 @@ pub(crate) fn refused(refusal: &Refusal) -> Refused {
 }
 
 impl Handle {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Ask>) {
+    pub(super) fn new(standing: &Standing) -> (Self, mpsc::Receiver<Ask>) {
         let (asks, receiver) = mpsc::channel(INPUTS_MAX);
         let handle = Self {
             asks,
             numbers: Arc::default(),
             requests: Arc::default(),
-            schedulers: Arc::new(Connections::new("scheduler", SCHEDULER_EVENTS_MAX)),
-            agents: Arc::new(Connections::new("agent", AGENT_MESSAGES_MAX)),
+            schedulers: Arc::new(Connections::new(
+                "scheduler",
+                SCHEDULER_EVENTS_MAX,
+                standing.clone(),
+            )),
+            agents: Arc::new(Connections::new("agent", AGENT_MESSAGES_MAX, standing.clone())),
         };
         (handle, receiver)
     }
@@ -200,7 +205,7 @@ impl Handle {
     }
 
     /// A number for the link of an agent, and what the agent is to hear. The core is yet to be told.
-    pub(crate) fn new_link(&self) -> (ConnectionId, mpsc::Receiver<ToAgent>) {
+    pub(crate) fn new_link(&self) -> (ConnectionId, Queue<ToAgent>) {
         let connection = ConnectionId(self.numbers.next());
         (connection, self.agents.open(connection))
     }

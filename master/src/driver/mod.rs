@@ -15,7 +15,7 @@ use std::time::Duration;
 use master_core::figures::Figures;
 use master_core::{Input, Master, Output, Refusal};
 use model::ids::{ConnectionId, Reign, RequestId, StreamId, Term};
-use model::registry::Record;
+use model::registry::{Record, ReignEntry};
 use model::step::{Core, Now, Time, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -26,7 +26,7 @@ pub(crate) use self::handle::{Asked, Handle, Subscribed, Watching, refused};
 pub(crate) use self::watchers::FellBehind;
 use self::watchers::Watchers;
 use crate::facts::wall_clock;
-use crate::leadership::{Leadership, Leading};
+use crate::leadership::{Leadership, Leading, Standing};
 use crate::meters::Meters;
 use crate::registry::{FromLog, LogEvents, Proposer};
 use crate::view::View;
@@ -50,6 +50,9 @@ pub(crate) struct Driver {
     pub proposer: Proposer,
     pub from_log: LogEvents,
     pub leadership: watch::Sender<Leadership>,
+    pub standing: Standing,
+    /// Where clients reach this master: `host:port`.
+    pub public_address: Arc<str>,
     pub meters: Arc<Meters>,
     pub stop: CancellationToken,
 }
@@ -74,28 +77,35 @@ struct Running {
     given_up: Option<String>,
     /// The reign that this master has proposed to begin.
     beginning: Option<(Term, Reign, Timestamp)>,
+    /// Who leads instead of this master, as masters know it, and in which term.
+    following: Option<(Term, Arc<str>)>,
+    /// The latest reign that was agreed on.
+    latest: Option<ReignEntry>,
 }
 
 impl Driver {
     /// Starts the loop on a thread of its own, within the present runtime. The receiver gets the
     /// reason when it ends by itself.
     pub(crate) fn start(self) -> std::io::Result<(Handle, oneshot::Receiver<String>)> {
-        let (handle, asks) = Handle::new();
+        let (handle, asks) = Handle::new(&self.standing);
         let (failed, failures) = mpsc::unbounded_channel();
         let (fatal, ended) = oneshot::channel();
+        let watchers = Watchers::new(NOTES_MAX, self.standing.clone());
         let running = Running {
             driver: self,
             handle: handle.clone(),
             calls: HashMap::new(),
             subscriptions: HashMap::new(),
             watches: HashMap::new(),
-            watchers: Watchers::new(NOTES_MAX),
+            watchers,
             counting: Vec::new(),
             woken_for: Duration::ZERO,
             next: Vec::new(),
             failed,
             given_up: None,
             beginning: None,
+            following: None,
+            latest: None,
         };
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new().name("master-core".to_owned()).spawn(move || {
@@ -177,19 +187,26 @@ impl Running {
                 self.beginning = Some((term, reign, now.wall));
                 let leading = Leading { term, reign: None, since: now.wall };
                 self.driver.leadership.send_replace(Leadership::Leading(leading));
-                self.propose(vec![Record::BeginReign { reign, at: now.wall }]);
+                let address = self.driver.public_address.clone();
+                let reign = ReignEntry { id: reign, term, at: now.wall, address };
+                self.propose(vec![Record::BeginReign(reign)]);
             }
-            FromLog::Following { leader } => {
+            FromLog::Following { leader, term } => {
                 self.depose(now, out);
-                let leadership = leader.map_or(Leadership::Electing, |leader| {
-                    Leadership::Following { leader: leader.into() }
-                });
-                self.driver.leadership.send_replace(leadership);
+                self.following = leader.map(|leader| (term, leader.into()));
+                self.follow();
+            }
+            FromLog::Restored { reign } => {
+                self.latest = reign;
+                self.follow();
             }
             FromLog::ReignBegun { reign, registry } => {
+                self.latest = Some(reign.clone());
+                self.follow();
                 if let Some((term, wanted, since)) = self.beginning
-                    && wanted == reign
+                    && wanted == reign.id
                 {
+                    let reign = reign.id;
                     let registry = *registry;
                     self.driver.core.step(Input::Lead { term, reign, registry }, now, out);
                     // What the core says at first, its view above all, is there before anybody
@@ -209,6 +226,28 @@ impl Running {
             }
         }
         None
+    }
+
+    /// Says who leads, if this master does not.
+    fn follow(&mut self) {
+        if self.beginning.is_some() {
+            return;
+        }
+        let leadership = match &self.following {
+            None => Leadership::Electing,
+            Some((term, leader)) => {
+                let announced = self.latest.as_ref().filter(|latest| latest.term == *term);
+                let public = announced.map(|latest| latest.address.clone());
+                let public = public.filter(|address| !address.is_empty());
+                let public = public.unwrap_or_else(|| leader.clone());
+                Leadership::Following { leader: leader.clone(), public }
+            }
+        };
+        self.driver.leadership.send_if_modified(|known| {
+            let is_new = *known != leadership;
+            *known = leadership;
+            is_new
+        });
     }
 
     /// The reign is over, if there was one: nothing of it may be served any more.

@@ -7,11 +7,15 @@ use master_core::Note;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::connections::{Queue, queue};
+use crate::leadership::Standing;
+
 /// All who watch.
 pub(super) struct Watchers {
     all: Vec<Watcher>,
     /// Notes that may wait for one of them.
     waiting_max: usize,
+    standing: Standing,
 }
 
 struct Watcher {
@@ -21,7 +25,7 @@ struct Watcher {
 
 /// What one of them hears.
 pub(crate) struct Notes {
-    notes: mpsc::Receiver<Arc<Note>>,
+    notes: Queue<Arc<Note>>,
     overrun: CancellationToken,
 }
 
@@ -30,8 +34,8 @@ pub(crate) struct Notes {
 pub(crate) struct FellBehind;
 
 impl Watchers {
-    pub(super) fn new(waiting_max: usize) -> Self {
-        Self { all: Vec::new(), waiting_max }
+    pub(super) fn new(waiting_max: usize, standing: Standing) -> Self {
+        Self { all: Vec::new(), waiting_max, standing }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -40,7 +44,7 @@ impl Watchers {
 
     /// One more, if `hand_over` finds somebody who takes what is heard.
     pub(super) fn admit(&mut self, hand_over: impl FnOnce(Notes) -> bool) {
-        let (to_watcher, notes) = mpsc::channel(self.waiting_max);
+        let (to_watcher, notes) = queue(self.waiting_max, &self.standing);
         let overrun = CancellationToken::new();
         if hand_over(Notes { notes, overrun: overrun.clone() }) {
             self.all.push(Watcher { notes: to_watcher, overrun });
@@ -73,7 +77,7 @@ impl Notes {
     ///
     /// When there were too many to wait for this reader, after the last that could.
     pub(crate) async fn next(&mut self) -> Result<Option<Arc<Note>>, FellBehind> {
-        match self.notes.recv().await {
+        match self.notes.next().await {
             None if self.overrun.is_cancelled() => Err(FellBehind),
             note => Ok(note),
         }
@@ -83,10 +87,14 @@ impl Notes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::leadership::tests::leading;
 
     fn watched(watchers: &mut Watchers) -> Notes {
         let mut notes = None;
-        watchers.admit(|of| notes.insert(of).notes.is_empty());
+        watchers.admit(|of| {
+            notes = Some(of);
+            true
+        });
         notes.expect("admitted")
     }
 
@@ -96,7 +104,8 @@ mod tests {
 
     #[tokio::test]
     async fn who_falls_behind_knows_it_and_others_hear_all() {
-        let mut watchers = Watchers::new(2);
+        let (standing, _answer) = leading();
+        let mut watchers = Watchers::new(2, standing);
         let (mut slow, mut quick) = (watched(&mut watchers), watched(&mut watchers));
         for _ in 0..3 {
             watchers.tell(note());

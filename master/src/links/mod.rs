@@ -6,29 +6,27 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use master_core::Input;
 use model::acl::{Acls, Action};
 use model::ids::ConnectionId;
 use proto::agora::v1::agent_link_server::{AgentLink, AgentLinkServer};
 use proto::agora::v1::{AgentFrame, MasterFrame};
 use proto::convert::link as convert;
-use tokio::sync::watch;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use transport::auth::Principal;
 use transport::grpc::MESSAGE_BYTES_MAX;
 
 use crate::driver::Handle;
-use crate::leadership::{Leadership, serving};
+use crate::leadership::{Serving, Standing};
 use crate::meters::Meters;
 
 /// The service that agents open their links at.
 #[derive(Clone)]
 pub(crate) struct Links {
     pub driver: Handle,
-    pub leadership: watch::Receiver<Leadership>,
+    pub standing: Standing,
     pub acls: Arc<Acls>,
     pub meters: Arc<Meters>,
     pub stop: CancellationToken,
@@ -58,13 +56,16 @@ impl AgentLink for Links {
             let text = format!("Not authorized to register an agent as '{who}'");
             return Err(Status::permission_denied(text));
         }
-        let (term, _, _) = serving(&self.leadership).map_err(|not| not.status())?;
+        let Serving { term, .. } = self.standing.serving().await.map_err(|not| not.status())?;
         let (connection, messages) = self.driver.new_link();
         // Cancelled when either direction has ended, so that the other one ends too.
         let ended = CancellationToken::new();
         tokio::spawn(read(self.clone(), connection, request.into_inner(), ended.clone()));
         let guard = ended.clone().drop_guard();
-        let frames = ReceiverStream::new(messages).map(move |message| {
+        let messages = stream::unfold(messages, async |mut messages| {
+            messages.next().await.map(|message| (message, messages))
+        });
+        let frames = messages.map(move |message| {
             // Held by the stream: when it is dropped, because the agent went, the reader ends.
             let _held = &guard;
             Ok(convert::master_frame(&message, term))

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
+use model::ids::Term;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +17,7 @@ use super::error::{ChangeError, ProposeError};
 use super::meters::Meters;
 use super::node::{Asked, Change, Input, Listing, Proposed};
 use super::threads::{Mail, Mailbox, Threads};
+use crate::leadership::Lease;
 
 /// Bytes of proposals that may wait to be agreed on. At the fastest disk this is a good second's work;
 /// past it they are refused at once, since their callers would have given up anyway.
@@ -54,6 +57,8 @@ pub(crate) struct Published {
     pub(crate) status: RwLock<Status>,
     /// Nanoseconds since the start until which nobody else can lead; 0: not known.
     pub(crate) lease_until: AtomicU64,
+    /// The term in which this master leads until then.
+    pub(crate) lease_term: AtomicU64,
 }
 
 pub(crate) struct Shared {
@@ -121,11 +126,16 @@ impl Handle {
         if self.is_leader_with_lease() {
             return Ok(());
         }
+        self.confirmed_term().await.map(|_| ())
+    }
+
+    /// Has a majority confirm that this master leads: the term in which it did when it was asked.
+    async fn confirmed_term(&self) -> Result<u64, ProposeError> {
         let (answer, result) = oneshot::channel();
         let asked = Asked { answer, _room: None };
         let _ = self.0.mailbox.send(Mail::Input(Input::Read(asked)));
         match result.await {
-            Ok(answer) => answer.map(|_| ()),
+            Ok(answer) => answer,
             Err(_) => Err(ProposeError::NotLeader { leader: self.leader() }),
         }
     }
@@ -183,6 +193,22 @@ impl Handle {
             // Threads end within one turn and one batch; the runtime must not be held up meanwhile.
             let _ = tokio::task::spawn_blocking(move || threads.join()).await;
         }
+    }
+}
+
+impl Lease for Handle {
+    fn holds(&self, term: Term) -> bool {
+        // The time first, as it is written last.
+        self.is_leader_with_lease() && self.0.published.lease_term.load(Ordering::Acquire) == term.0
+    }
+
+    fn confirm(&self, term: Term) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            match self.confirmed_term().await {
+                Ok(confirmed) => confirmed == term.0,
+                Err(_) => false,
+            }
+        })
     }
 }
 

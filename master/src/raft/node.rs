@@ -129,8 +129,7 @@ pub(crate) struct Node<M> {
     probes: BTreeMap<u64, reads::Probe>,
     next_probe: u64,
     probe_due: bool,
-    /// Reads that wait until the entry of this index is applied.
-    reads: Vec<(u64, Asked)>,
+    reads: Vec<reads::ConfirmedRead>,
     /// Number and index of a received snapshot that is being written.
     restoring: Option<(u64, u64)>,
     /// What came in since.

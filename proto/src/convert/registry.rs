@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::framework::Framework;
-use model::ids::{AgentId, FrameworkId, Reign};
-use model::registry::{AgentEntry, FrameworkEntry, LeaseAcquire, Record, StoreCommit};
+use model::ids::{AgentId, FrameworkId, Reign, Term};
+use model::registry::{AgentEntry, FrameworkEntry, LeaseAcquire, Record, ReignEntry, StoreCommit};
 use model::step::Timestamp;
 
 use super::link::{bytes_of, description_from_wire, description_to_wire, payload_of};
@@ -14,7 +14,7 @@ use crate::agora::v1 as wire;
 use crate::agora::v1::registry_record::Body;
 
 /// The highest version of records that this program can apply.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Writes one entry of the log. Its version is the lowest that can apply it, so that masters of before
 /// go on for as long as nothing new is used.
@@ -42,6 +42,7 @@ fn version_of(record: &Record) -> u32 {
         | Record::SetSchedule(_)
         | Record::SetMachines { .. } => 2,
         Record::ForgetAgents(_) => 3,
+        Record::MarkFrameworkAway { .. } => 4,
     }
 }
 
@@ -65,19 +66,17 @@ pub fn to_wire(record: &Record) -> wire::RegistryRecord {
         at_us: at.0,
     };
     let body = match record {
-        Record::BeginReign { reign, at } => {
-            Body::BeginReign(wire::ReignRecord { reign: reign.0.to_vec().into(), at_us: at.0 })
-        }
+        Record::BeginReign(it) => Body::BeginReign(reign_to_wire(it)),
         Record::PutAgent(agent) => Body::PutAgent(agent_to_wire(agent)),
         Record::MarkUnreachable { agent, at } => Body::MarkUnreachable(mark(agent, *at)),
         Record::MarkGone { agent, at } => Body::MarkGone(mark(agent, *at)),
         Record::RemoveAgent { agent, at } => Body::RemoveAgent(mark(agent, *at)),
         Record::PutFramework(it) => Body::PutFramework(framework_to_wire(it)),
+        Record::MarkFrameworkAway { framework, at } => {
+            Body::MarkFrameworkAway(framework_mark(framework, *at))
+        }
         Record::CompleteFramework { framework, at } => {
-            Body::CompleteFramework(wire::FrameworkMark {
-                framework_id: framework.to_string(),
-                at_us: at.0,
-            })
+            Body::CompleteFramework(framework_mark(framework, *at))
         }
         Record::SetWeights(weights) => {
             let weights = weights.iter().map(|(role, weight)| (role, weight));
@@ -125,9 +124,7 @@ pub fn from_wire(record: wire::RegistryRecord) -> Result<Record, Malformed> {
         Malformed::new("The registry has a record of a kind that is not known here")
     })?;
     Ok(match body {
-        Body::BeginReign(it) => {
-            Record::BeginReign { reign: reign_from_wire(&it.reign)?, at: Timestamp(it.at_us) }
-        }
+        Body::BeginReign(it) => Record::BeginReign(reign_from_wire(&it)?),
         Body::PutAgent(it) => Record::PutAgent(agent_from_wire(it)?),
         Body::MarkUnreachable(it) => {
             let (agent, at) = mark(it)?;
@@ -142,6 +139,10 @@ pub fn from_wire(record: wire::RegistryRecord) -> Result<Record, Malformed> {
             Record::RemoveAgent { agent, at }
         }
         Body::PutFramework(it) => Record::PutFramework(framework_from_wire(&it)?),
+        Body::MarkFrameworkAway(it) => Record::MarkFrameworkAway {
+            framework: FrameworkId::new(it.framework_id)?,
+            at: Timestamp(it.at_us),
+        },
         Body::CompleteFramework(it) => Record::CompleteFramework {
             framework: FrameworkId::new(it.framework_id)?,
             at: Timestamp(it.at_us),
@@ -178,10 +179,30 @@ pub fn from_wire(record: wire::RegistryRecord) -> Result<Record, Malformed> {
     })
 }
 
-/// Reads the id of a reign.
-pub fn reign_from_wire(bytes: &[u8]) -> Result<Reign, Malformed> {
-    let bytes = bytes.try_into().map_err(|_| Malformed::new("A reign's id has 16 bytes"))?;
-    Ok(Reign(bytes))
+/// Writes a reign.
+pub fn reign_to_wire(it: &ReignEntry) -> wire::ReignRecord {
+    wire::ReignRecord {
+        reign: it.id.0.to_vec().into(),
+        at_us: it.at.0,
+        term: it.term.0,
+        address: it.address.to_string(),
+    }
+}
+
+/// Reads a reign.
+pub fn reign_from_wire(record: &wire::ReignRecord) -> Result<ReignEntry, Malformed> {
+    let id = record.reign[..].try_into();
+    let id = id.map_err(|_| Malformed::new("A reign's id has 16 bytes"))?;
+    Ok(ReignEntry {
+        id: Reign(id),
+        term: Term(record.term),
+        at: Timestamp(record.at_us),
+        address: record.address.as_str().into(),
+    })
+}
+
+fn framework_mark(framework: &FrameworkId, at: Timestamp) -> wire::FrameworkMark {
+    wire::FrameworkMark { framework_id: framework.to_string(), at_us: at.0 }
 }
 
 /// Writes an agent as admitted.
@@ -214,6 +235,7 @@ pub fn framework_to_wire(entry: &FrameworkEntry) -> wire::FrameworkRecord {
     wire::FrameworkRecord {
         info: bytes_of(&framework::to_payload(&entry.framework)),
         registered_at_us: entry.registered_at.0,
+        away_since_us: entry.away_since.map(|at| at.0),
     }
 }
 
@@ -223,7 +245,11 @@ pub fn framework_from_wire(record: &wire::FrameworkRecord) -> Result<FrameworkEn
     if framework.id.is_none() {
         return Err(Malformed::new("The registry has a framework without an id"));
     }
-    Ok(FrameworkEntry { framework, registered_at: Timestamp(record.registered_at_us) })
+    Ok(FrameworkEntry {
+        framework,
+        registered_at: Timestamp(record.registered_at_us),
+        away_since: record.away_since_us.map(Timestamp),
+    })
 }
 
 fn commit_to_wire(commit: &StoreCommit) -> wire::StoreCommit {
@@ -286,12 +312,21 @@ mod tests {
         };
         let framework = framework::from_wire(info).expect("well formed");
         vec![
-            Record::BeginReign { reign: Reign([7; 16]), at },
+            Record::BeginReign(ReignEntry {
+                id: Reign([7; 16]),
+                term: Term(3),
+                at,
+                address: "m:5050".into(),
+            }),
             Record::PutAgent(AgentEntry { id: agent.clone(), description, registered_at: at }),
             Record::MarkUnreachable { agent: agent.clone(), at },
             Record::MarkGone { agent: agent.clone(), at },
             Record::RemoveAgent { agent, at },
-            Record::PutFramework(FrameworkEntry { framework, registered_at: at }),
+            Record::PutFramework(FrameworkEntry {
+                framework,
+                registered_at: at,
+                away_since: Some(at),
+            }),
             Record::CompleteFramework { framework: framework_id, at },
             Record::StoreCommit(StoreCommit {
                 namespace: "marathon".into(),
@@ -344,18 +379,25 @@ mod tests {
         vec![Record::ForgetAgents(ids.to_vec())]
     }
 
+    fn away() -> Vec<Record> {
+        let framework = FrameworkId::new("f-0000").expect("an id");
+        vec![Record::MarkFrameworkAway { framework, at: Timestamp(9) }]
+    }
+
     #[test]
     fn records_survive() {
         assert_eq!(entry_from_wire(entry_to_wire(&records())), Ok(records()));
         assert_eq!(entry_from_wire(entry_to_wire(&rules())), Ok(rules()));
         assert_eq!(entry_from_wire(entry_to_wire(&forget())), Ok(forget()));
+        assert_eq!(entry_from_wire(entry_to_wire(&away())), Ok(away()));
     }
 
     #[test]
     fn an_entry_needs_no_later_version_than_its_records() {
         assert_eq!(entry_to_wire(&records()).version, 1);
         assert_eq!(entry_to_wire(&rules()).version, 2);
-        assert_eq!(entry_to_wire(&forget()).version, VERSION);
+        assert_eq!(entry_to_wire(&forget()).version, 3);
+        assert_eq!(entry_to_wire(&away()).version, VERSION);
     }
 
     #[test]

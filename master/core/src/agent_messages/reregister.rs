@@ -194,7 +194,7 @@ fn recover_frameworks(
         } else if known.is_none() {
             let recovered = Framework::new(id.clone(), framework.clone(), turn.now.wall);
             turn.note(Note::FrameworkAdded(Arc::new(recovered.view(recovered.condition()))));
-            books.recover_framework(recovered, turn);
+            books.recover_framework(recovered, turn.now.wall, turn);
         }
     }
     let tasks = back.tasks.iter().map(|task| &task.framework);

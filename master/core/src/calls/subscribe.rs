@@ -73,10 +73,13 @@ pub(crate) fn agree(
     let id = description.id.clone().expect("the caller has set it");
     let known = books.frameworks.get(&id);
     let registered_at = known.map_or(turn.now.wall, |known| known.registered_at);
-    let entry = Arc::new(FrameworkEntry { framework: description, registered_at });
-    let is_written = books.members.frameworks.get(&id) == Some(&entry);
+    let entry = FrameworkEntry { framework: description, registered_at, away_since: None };
+    let entry = Arc::new(entry);
+    // That it is back is agreed on, too: else the next leader would count on from when it went.
+    let is_written = books.members.frameworks.get(&id) == Some(&entry)
+        && known.is_some_and(|known| !known.is_marked_away);
     waiting.entry = Some(entry.clone());
-    if is_written && known.is_some() && !books.subscribing.contains_key(&id) {
+    if is_written && !books.subscribing.contains_key(&id) {
         finish(books, &id, waiting, turn);
         return;
     }
@@ -200,6 +203,7 @@ fn finish(books: &mut Books, id: &FrameworkId, subscribing: Subscribing, turn: &
     let framework = books.frameworks.get_mut(id).expect("it was just put there");
     let before = framework.connection();
     framework.stream = Stream::Connected { connection, stream };
+    framework.is_marked_away = false;
     if !is_new {
         framework.reregistered_at = Some(turn.now.wall);
     }

@@ -44,8 +44,10 @@ pub(crate) fn applied(books: &mut Books, record: &Record, turn: &mut Turn<'_>) {
         Record::SetStanding { agent, .. } => rules::standing(books, agent, turn),
         Record::SetSchedule(_) => rules::schedule(books, turn),
         Record::SetMachines { .. } => rules::machines(books, turn),
+        // The timer runs; the next leader is to know of it.
+        Record::MarkFrameworkAway { .. }
         // The driver answers whoever asked for these.
-        Record::BeginReign { .. }
+        | Record::BeginReign(_)
         | Record::StoreCommit(_)
         | Record::LeaseAcquire(_)
         | Record::LeaseRelease { .. } => {}
@@ -101,7 +103,9 @@ pub(crate) fn failed(books: &mut Books, record: &Record, turn: &mut Turn<'_>) {
         | Record::SetQuotas(_)
         | Record::SetSchedule(_)
         | Record::SetMachines { .. }
-        | Record::BeginReign { .. }
+        | Record::BeginReign(_)
+        // The next leader counts from its own beginning.
+        | Record::MarkFrameworkAway { .. }
         | Record::StoreCommit(_)
         | Record::LeaseAcquire(_)
         | Record::LeaseRelease { .. } => {}

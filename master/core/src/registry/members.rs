@@ -55,9 +55,10 @@ impl Members {
             }
             Record::ForgetAgents(agents) => self.forget(agents),
             Record::PutFramework(entry) => self.put_framework(entry),
+            Record::MarkFrameworkAway { framework, at } => self.mark_away(framework, *at),
+            Record::BeginReign(reign) => self.mark_all_away(reign.at),
             Record::CompleteFramework { framework, at } => self.complete(framework, *at),
-            Record::BeginReign { .. }
-            | Record::SetWeights(_)
+            Record::SetWeights(_)
             | Record::SetQuotas(_)
             | Record::SetStanding { .. }
             | Record::SetSchedule(_)
@@ -156,6 +157,19 @@ impl Members {
         true
     }
 
+    fn mark_away(&mut self, framework: &FrameworkId, at: Timestamp) -> bool {
+        self.frameworks.get_mut(framework).is_some_and(|entry| is_away(entry, at))
+    }
+
+    /// With the leader went the streams of all frameworks that had one.
+    fn mark_all_away(&mut self, at: Timestamp) -> bool {
+        let mut has_changed = false;
+        for entry in self.frameworks.values_mut() {
+            has_changed |= is_away(entry, at);
+        }
+        has_changed
+    }
+
     fn complete(&mut self, framework: &FrameworkId, at: Timestamp) -> bool {
         let Some(entry) = self.frameworks.remove(framework) else { return false };
         self.completed.push_back((entry, at));
@@ -164,6 +178,15 @@ impl Members {
         }
         true
     }
+}
+
+/// Notes since when a framework has had no stream, unless that is known. Says whether it was not.
+fn is_away(entry: &mut Arc<FrameworkEntry>, at: Timestamp) -> bool {
+    if entry.away_since.is_some() {
+        return false;
+    }
+    Arc::make_mut(entry).away_since = Some(at);
+    true
 }
 
 /// Keeps a list of former agents within its bounds.

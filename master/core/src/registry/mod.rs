@@ -16,8 +16,8 @@ pub use store::{
     check_commit, check_lease,
 };
 
-use model::ids::{AgentId, FrameworkId, Reign};
-use model::registry::{AgentEntry, FrameworkEntry, Record};
+use model::ids::{AgentId, FrameworkId};
+use model::registry::{AgentEntry, FrameworkEntry, Record, ReignEntry};
 use model::step::Timestamp;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Registry {
     /// The latest reign; absent before the first.
-    pub reign: Option<Reign>,
+    pub reign: Option<ReignEntry>,
     /// Who belongs to the cluster.
     pub members: Members,
     /// What operators have decided about it.
@@ -53,8 +53,9 @@ impl Registry {
     /// Applies one record.
     pub fn apply(&mut self, record: &Record) -> Outcome {
         match record {
-            Record::BeginReign { reign, at: _ } => {
-                self.reign = Some(*reign);
+            Record::BeginReign(reign) => {
+                self.members.apply(record);
+                self.reign = Some(reign.clone());
                 Outcome::Applied
             }
             Record::PutAgent(_)
@@ -62,6 +63,7 @@ impl Registry {
             | Record::MarkGone { .. }
             | Record::RemoveAgent { .. }
             | Record::PutFramework(_)
+            | Record::MarkFrameworkAway { .. }
             | Record::CompleteFramework { .. }
             | Record::SetWeights(_)
             | Record::SetQuotas(_)
@@ -106,7 +108,7 @@ impl Registry {
         let members = self.members.clone();
         let (entries, leases) = self.store.to_parts();
         Parts {
-            reign: self.reign,
+            reign: self.reign.clone(),
             agents: members.agents.into_values().collect(),
             unreachable: members.unreachable.into_values().collect(),
             gone: members.gone.into_iter().collect(),
@@ -145,7 +147,7 @@ impl Registry {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parts {
     /// The latest reign.
-    pub reign: Option<Reign>,
+    pub reign: Option<ReignEntry>,
     /// Agents admitted.
     pub agents: Vec<Arc<AgentEntry>>,
     /// Agents out of contact.

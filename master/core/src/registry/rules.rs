@@ -72,7 +72,8 @@ impl Rules {
 
             // Those that came back meanwhile are not meant: see `forget`.
             Record::ForgetAgents(_)
-            | Record::BeginReign { .. }
+            | Record::BeginReign(_)
+            | Record::MarkFrameworkAway { .. }
             | Record::PutAgent(_)
             | Record::MarkUnreachable { .. }
             | Record::PutFramework(_)

@@ -1,4 +1,5 @@
 use super::*;
+use model::ids::{Reign, Term};
 use model::payload::Payload;
 use model::registry::{LeaseAcquire, StoreCommit};
 use std::time::Duration;
@@ -127,7 +128,12 @@ fn a_lease_fences_its_former_holder_off() {
 #[test]
 fn a_registry_is_the_same_after_a_snapshot() {
     let mut registry = Registry::default();
-    registry.apply(&Record::BeginReign { reign: Reign([1; 16]), at: Timestamp(1) });
+    registry.apply(&Record::BeginReign(ReignEntry {
+        id: Reign([1; 16]),
+        term: Term(1),
+        at: Timestamp(1),
+        address: "m:5050".into(),
+    }));
     registry.apply(&Record::StoreCommit(commit(&[], &[("a", Some("1"))])));
     registry.apply(&acquire("m1", 1, 10));
     assert_eq!(Registry::from_parts(registry.to_parts()), registry);

@@ -48,6 +48,8 @@ pub(crate) struct Framework {
     pub(crate) stream: Stream,
     /// Whether the record that ends it is under way.
     pub(crate) is_ending: bool,
+    /// Whether a record says that it has no stream, or one that will is under way.
+    pub(crate) is_marked_away: bool,
     /// Who waits for its end, and how they are answered.
     pub(crate) teardowns: Vec<(RequestId, Done)>,
     pub(crate) offers: BTreeSet<OfferId>,
@@ -145,6 +147,7 @@ impl Framework {
             reregistered_at: None,
             stream: Stream::Recovered,
             is_ending: false,
+            is_marked_away: false,
             teardowns: Vec::new(),
             offers: BTreeSet::new(),
             wishes: Wishes::default(),
@@ -239,10 +242,18 @@ impl Books {
     }
 
     /// Puts a framework in the books that is known from the registry or an agent, and gives it time
-    /// to come back.
-    pub(crate) fn recover_framework(&mut self, framework: Framework, turn: &Turn<'_>) {
-        // Whoever has no failover time at all must still be given the chance to find the new leader.
-        let wait = framework.description.failover_timeout.max(self.config.agent_reregister_timeout);
+    /// to come back, counted from when it went: it may have gone long before this reign.
+    pub(crate) fn recover_framework(
+        &mut self,
+        framework: Framework,
+        away_since: Timestamp,
+        turn: &Turn<'_>,
+    ) {
+        // Whoever has no failover time at all must still be given the chance to find the new leader, and
+        // whoever was about to come back when the leader went, the time to notice that.
+        let all = framework.description.failover_timeout.max(self.config.agent_reregister_timeout);
+        let left = all.saturating_sub(turn.now.wall.since(away_since));
+        let wait = left.max(self.config.agent_ping_timeout);
         self.timers.set(Due::Failover(framework.id.clone()), turn.now.time + wait);
         self.unpublished.framework(&framework.id);
         self.frameworks.insert(framework.id.clone(), framework);
@@ -266,6 +277,7 @@ impl Books {
             self.streams.remove(&connection);
         }
         framework.stream = Stream::Disconnected;
+        framework.is_marked_away = true;
         let wait = framework.description.failover_timeout;
         self.timers.cancel(&Due::Heartbeat(id.clone()));
         self.discard_offers_of(id, turn);
@@ -277,6 +289,10 @@ impl Books {
             self.propose_end(id, turn);
         } else {
             self.timers.set(Due::Failover(id.clone()), turn.now.time + wait);
+            turn.propose(vec![Record::MarkFrameworkAway {
+                framework: id.clone(),
+                at: turn.now.wall,
+            }]);
         }
     }
 

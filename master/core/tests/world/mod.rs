@@ -22,7 +22,7 @@ use model::link::{AgentDescription, Launch, LiveExecutor, LiveOperation, ToAgent
 use model::operation::{OperationState, OperationStatus};
 use model::operator::OperatorCall;
 use model::payload::Payload;
-use model::registry::Record;
+use model::registry::{Record, ReignEntry};
 use model::resources::Resources;
 use model::role::Role;
 use model::step::{Core, Now, Time, Timestamp};
@@ -136,8 +136,10 @@ impl World {
         self.agent_views.clear();
         self.task_views.clear();
         let at = self.moment().wall;
-        self.registry.apply(&Record::BeginReign { reign, at });
-        let (term, registry) = (Term(self.term), self.registry.clone());
+        let term = Term(self.term);
+        let entry = ReignEntry { id: reign, term, at, address: "m:5050".into() };
+        self.registry.apply(&Record::BeginReign(entry));
+        let registry = self.registry.clone();
         self.step(Input::Lead { term, reign, registry });
     }
 

@@ -81,7 +81,7 @@ pub(super) fn samples(api: &Api, figures: Option<&Figures>) -> Samples {
 }
 
 fn of_itself(api: &Api, all: &mut Samples) {
-    let leads = matches!(&*api.leadership.borrow(), Leadership::Leading(_));
+    let leads = matches!(api.standing.heard(), Leadership::Leading(_));
     all.gauge("master/elected", f64::from(u8::from(leads)));
     let uptime = crate::facts::wall_clock().since(api.facts.started_at);
     all.gauge("master/uptime_secs", uptime.as_secs_f64());
