@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_core::Input;
 use agent_core::input::{Exit, Limitation, Subscribe};
@@ -24,10 +24,12 @@ use crate::driver::wall;
 use crate::handle::{Handle, Sink};
 
 /// How imitated tasks behave.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Imitation {
     /// How long a task runs before it finishes; absent: until it is killed.
     pub runs_for: Option<Duration>,
+    /// Who is told of each task that is handed over to its executor, and when that was; absent: nobody.
+    pub tells: Option<mpsc::UnboundedSender<(TaskId, Instant)>>,
 }
 
 /// Imitated containers.
@@ -66,7 +68,7 @@ impl Containers for Simulated {
         let live = Live { destroy: destroy.clone(), ended };
         self.live.lock().insert(launch.container.clone(), live);
         let framework = launch.framework.id.clone();
-        let (handle, imitation) = (self.handle.clone(), self.imitation);
+        let (handle, imitation) = (self.handle.clone(), self.imitation.clone());
         async move {
             let framework = framework.ok_or("the framework has no id")?;
             let executor = Imitated { handle, imitation, framework, executor: launch.executor.id };
@@ -189,6 +191,9 @@ impl Imitated {
     }
 
     async fn begin(&self, task: &TaskSpec, over: &mpsc::UnboundedSender<TaskId>) {
+        if let Some(tells) = &self.imitation.tells {
+            let _ = tells.send((task.id.clone(), Instant::now()));
+        }
         self.report(task.id.clone(), TaskState::Running).await;
         let Some(runs_for) = self.imitation.runs_for else { return };
         let (task, over) = (task.id.clone(), over.clone());

@@ -160,7 +160,8 @@ impl Cluster {
         let site = Site::new()?;
         let master = site.master().await?;
         let marathon = site.marathon(&master).await?;
-        let plan = Plan { count: agents, cpus: 8.0, mem_mib: 16_384.0, tasks_run_for: None };
+        let plan =
+            Plan { count: agents, cpus: 8.0, mem_mib: 16_384.0, tasks_run_for: None, tells: None };
         let fleet = Fleet::start(&plan, std::slice::from_ref(&master.address)).await;
         let http = reqwest::Client::new();
         let cluster = Self { fleet, marathon, master, http, _site: site };

@@ -15,7 +15,7 @@ pub(crate) async fn measure(size: Size, runs: u32, report: &mut Report) -> anyho
     for run in 1..=runs {
         progress(&format!("failover of {agents} agents, run {run} of {runs}"));
         let mut masters = Masters::start().await?;
-        let fleet = start_agents(agents, &masters).await;
+        let fleet = start_agents(agents, &masters, None).await;
         masters.until(&[("master/slaves_active", agents)]).await?;
         let (mut framework, held) = filled(&masters, size).await?;
         drop(held);

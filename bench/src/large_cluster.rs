@@ -8,8 +8,10 @@ use framework_sdk::Protocol;
 use framework_sdk::builders::TaskBuilder;
 use framework_sdk::calls::{accept, launch};
 use framework_sdk::matching::{Available, Needs};
+use model::ids::TaskId;
 use proto::mesos::v1::Offer;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::load::{Framework, Progress, progress_of};
 use crate::process::{Daemon, PATIENCE, Site};
@@ -99,9 +101,12 @@ impl Masters {
     }
 }
 
+/// When a task was handed over to its agent.
+pub(crate) type HandOvers = mpsc::UnboundedSender<(TaskId, Instant)>;
+
 /// Starts agents whose tasks run until they are killed. They register by and by.
-pub(crate) async fn start_agents(count: u32, masters: &Masters) -> Fleet {
-    let plan = Plan { count, cpus: 24.0, mem_mib: 65_536.0, tasks_run_for: None };
+pub(crate) async fn start_agents(count: u32, masters: &Masters, tells: Option<HandOvers>) -> Fleet {
+    let plan = Plan { count, cpus: 24.0, mem_mib: 65_536.0, tasks_run_for: None, tells };
     Fleet::start(&plan, &masters.addresses()).await
 }
 

@@ -4,6 +4,7 @@
 //! Each measure is one file. All of them print medians with minimum and maximum, and the command
 //! that repeats them.
 
+mod allocator_stories;
 mod allocator_workloads;
 mod apps;
 mod failover;
@@ -107,6 +108,7 @@ fn run(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     let runs = arguments.runs;
     if wanted(Measure::Allocator) {
         allocator_workloads::measure(runs, report)?;
+        allocator_stories::measure(runs, report)?;
     }
     if wanted(Measure::Idle) {
         runtime.block_on(idle::measure(runs, report))?;

@@ -14,7 +14,7 @@ pub(crate) async fn measure(agents: u32, runs: u32, report: &mut Report) -> anyh
         let masters = Masters::start().await?;
         let before = masters.leader().await?.used()?;
         let begun = Instant::now();
-        let fleet = start_agents(agents, &masters).await;
+        let fleet = start_agents(agents, &masters, None).await;
         masters.until(&[("master/slaves_active", agents)]).await?;
         let took = begun.elapsed();
         let used = masters.leader().await?.used()?;

@@ -1,12 +1,14 @@
 //! Agents without machines, in this process: their cores are real, and so are their links.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent::{Channels, Imitation, Running, StopMode};
 use framework_sdk::builders::{ranges, scalar};
 use futures::StreamExt;
+use model::ids::TaskId;
 use proto::mesos::v1::AgentInfo;
+use tokio::sync::mpsc;
 
 /// Agents stopped at once: stopping is quick, but each wants a moment of the runtime.
 const STOPPED_AT_ONCE: usize = 256;
@@ -18,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) mem_mib: f64,
     /// How long their tasks run; absent: until they are killed.
     pub(crate) tasks_run_for: Option<Duration>,
+    /// Who is told when a task is handed over.
+    pub(crate) tells: Option<mpsc::UnboundedSender<(TaskId, Instant)>>,
 }
 
 /// Simulated agents that run.
@@ -43,7 +47,8 @@ impl Fleet {
                 ],
                 ..AgentInfo::default()
             };
-            let imitation = Imitation { runs_for: plan.tasks_run_for };
+            let (runs_for, tells) = (plan.tasks_run_for, plan.tells.clone());
+            let imitation = Imitation { runs_for, tells };
             let (masters, channels) = (masters.to_vec(), channels.clone());
             let started =
                 agent::start_simulated(info, address(number), masters, imitation, channels);

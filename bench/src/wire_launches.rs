@@ -81,6 +81,7 @@ async fn one_run(size: Size) -> anyhow::Result<Run> {
         cpus: 8.0,
         mem_mib: 16_384.0,
         tasks_run_for: Some(Duration::ZERO),
+        tells: None,
     };
     let fleet = Fleet::start(&plan, slice::from_ref(&master.address)).await;
     let offers = all_offered(&mut framework, size.agents).await?;

@@ -7,6 +7,7 @@ use agent::{Channels, Imitation, StopMode};
 use model::link::FromAgent;
 use model::task::TaskState;
 use proto::mesos::v1 as mesos;
+use tokio::sync::mpsc;
 
 use crate::master::{AGENT, Master};
 use crate::{command_task, resources};
@@ -19,7 +20,7 @@ async fn an_imitated_agent_runs_and_kills_imitated_tasks() {
         resources: resources(4.0, 4_096.0),
         ..mesos::AgentInfo::default()
     };
-    let imitation = Imitation { runs_for: Some(Duration::ZERO) };
+    let imitation = Imitation { runs_for: Some(Duration::ZERO), ..Imitation::default() };
     let masters = vec![master.address.to_string()];
     let channels = Channels::default();
     let address = (Ipv4Addr::new(127, 0, 0, 2), 5051).into();
@@ -33,11 +34,13 @@ async fn an_imitated_agent_runs_and_kills_imitated_tasks() {
     quick.stop(StopMode::KillTasks).await;
     assert_eq!(master.hear().await, FromAgent::Unregister);
 
-    let imitation = Imitation { runs_for: None };
+    let (tells, mut told) = mpsc::unbounded_channel();
+    let imitation = Imitation { tells: Some(tells), ..Imitation::default() };
     let patient = agent::start_simulated(info, address, masters, imitation, channels).await;
     master.register().await;
     master.launch(command_task(AGENT, "t2", "true"));
     assert_eq!(master.status().await.state, TaskState::Running);
+    assert!(told.recv().await.is_some_and(|(task, _)| task.as_str() == "t2"));
     master.kill("t2");
     assert_eq!(master.status().await.state, TaskState::Killed);
     patient.stop(StopMode::KeepTasks).await;
