@@ -100,16 +100,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let bound = Server::bind(SocketAddr::new(options.ip, options.port)).await?;
     let bound = bound.with_tls(options.identity.tls().cloned());
     let address = bound.local_addr();
-    let shut = &options.authentication;
-    let all_shut = options.identity.requires_certificates();
-    let doors = [
-        ("subscribe frameworks", all_shut || shut.frameworks),
-        ("read", all_shut || shut.readonly),
-        ("change things", all_shut || shut.readwrite),
-        ("register agents", all_shut || shut.agents),
-        ("take part as a master", all_shut || shut.masters),
-    ];
-    warn_of_open_doors("master", address.ip(), &doors, options.identity.tls().is_some());
+    warn_of_open(&options, address);
     warn_of_vain_rules(&options.acls);
     let facts = Facts::new(&options, options.advertised(address), started_at);
     write_address(&options, address)?;
@@ -195,6 +186,20 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         tokio::spawn(stop.clone().run_until_cancelled_owned(joined));
     }
     Ok(Running { address, leadership, stop, raft, served, ended })
+}
+
+/// Says what anybody may do who reaches the port, unless only this machine does.
+fn warn_of_open(options: &Options, address: SocketAddr) {
+    let shut = &options.authentication;
+    let all_shut = options.identity.requires_certificates();
+    let doors = [
+        ("subscribe frameworks", all_shut || shut.frameworks),
+        ("read", all_shut || shut.readonly),
+        ("change things", all_shut || shut.readwrite),
+        ("register agents", all_shut || shut.agents),
+        ("take part as a master", all_shut || shut.masters),
+    ];
+    warn_of_open_doors("master", address.ip(), &doors, options.identity.tls().is_some());
 }
 
 /// Rules that nobody heeds keep nobody from anything, which whoever wrote them should know.

@@ -227,7 +227,8 @@ impl World {
         let address = format!("master-{at}:5050").into();
         let entry = ReignEntry { id: reign, term, at: now, address };
         self.raft.registry.apply(&Record::BeginReign(entry));
-        let input = Input::Lead { term, reign, registry: self.raft.registry.clone() };
+        let registry = Box::new(self.raft.registry.clone());
+        let input = Input::Lead { term, reign, registry };
         self.step_master(at, self.masters[at].life, input);
     }
 }

@@ -83,12 +83,12 @@ const LEASE: Duration = Duration::from_millis(350);
 
 /// Whether all threads of a process have stopped.
 fn is_stopped(pid: i32) -> Option<()> {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
     let stopped = |thread: std::fs::DirEntry| {
         let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
         stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T"))
     };
-    threads.map(stopped).all(|is| is).then_some(())
+    threads.all(stopped).then_some(())
 }
 
 #[tokio::test]

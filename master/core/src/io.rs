@@ -22,7 +22,7 @@ pub enum Input {
         /// The reign's id, as in its `BeginReign` record.
         reign: Reign,
         /// All that was agreed on so far.
-        registry: Registry,
+        registry: Box<Registry>,
     },
     /// This master leads no more. All it promised and did not keep is void.
     Depose,

@@ -70,7 +70,7 @@ impl Core for Master {
             reign::end(*books, turn);
         }
         if let Input::Lead { term, reign, registry } = input {
-            let mut books = reign::begin(&self.config, term, reign, registry, turn);
+            let mut books = reign::begin(&self.config, term, reign, *registry, turn);
             books.allocator.set_whitelist(self.whitelist.clone(), turn.now.time);
             books.publish(turn);
             self.books = Some(Box::new(books));

@@ -207,7 +207,6 @@ impl Running {
                     && wanted == reign.id
                 {
                     let reign = reign.id;
-                    let registry = *registry;
                     self.driver.core.step(Input::Lead { term, reign, registry }, now, out);
                     // What the core says at first, its view above all, is there before anybody
                     // is served.

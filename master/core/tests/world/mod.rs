@@ -139,7 +139,7 @@ impl World {
         let term = Term(self.term);
         let entry = ReignEntry { id: reign, term, at, address: "m:5050".into() };
         self.registry.apply(&Record::BeginReign(entry));
-        let registry = self.registry.clone();
+        let registry = Box::new(self.registry.clone());
         self.step(Input::Lead { term, reign, registry });
     }
 
