@@ -67,6 +67,11 @@ fn of_checks() -> Vec<Spoilt> {
         ),
         (
             "health_check",
+            json!({"type": "HTTP"}),
+            "Task uses invalid health check: Expecting 'http' to be set for HTTP health check",
+        ),
+        (
+            "health_check",
             json!({"type": "TCP"}),
             "Task uses invalid health check: Expecting 'tcp' to be set for TCP health check",
         ),
@@ -123,6 +128,11 @@ fn of_resources() -> Vec<Spoilt> {
             "resources",
             json!([of("a", cpus(0.1)), of("b", amount("mem", 32.0))]),
             "Invalid task resources: The resources have multiple allocation roles ('a' and 'b')",
+        ),
+        (
+            "resources",
+            json!([of("a//b", cpus(0.1))]),
+            "Invalid task resources: Invalid allocation role: Role 'a//b' cannot start or end",
         ),
         (
             "resources",
@@ -203,6 +213,10 @@ fn of_an_executor() -> Vec<Spoilt> {
     let persistence =
         json!({"persistence": {"id": "p"}, "volume": {"container_path": "p", "mode": "RW"}});
     let shared = with(with(shared, "disk", persistence), "role", json!("web"));
+    let revocable = with(amount("cpus", 0.1), "revocable", json!({}));
+    let of = |role: &str, cpus: f64| {
+        with(amount("cpus", cpus), "allocation_info", json!({"role": role}))
+    };
     vec![
         (
             "executor_id",
@@ -242,6 +256,26 @@ fn of_an_executor() -> Vec<Spoilt> {
             "Executor uses invalid resources: Invalid scalar resource: value <= 0",
         ),
         ("resources", json!([shared]), "Executor resources must not include shared resources"),
+        (
+            "resources",
+            json!([of("a", 0.1), of("b", 0.1)]),
+            "Invalid executor resources: The resources have multiple allocation roles",
+        ),
+        (
+            "resources",
+            json!([of("a", 0.1)]),
+            "The resources are allocated to role 'a', but were offered for role 'web'",
+        ),
+        (
+            "resources",
+            json!([amount("cpus", 0.1), revocable]),
+            "Executor mixes revocable and non-revocable cpus",
+        ),
+        (
+            "resources",
+            json!([revocable]),
+            "Task with its executor mixes revocable and non-revocable cpus",
+        ),
         ("resources", json!([amount("cpus", 64.0)]), "Resources "),
     ]
 }
@@ -301,6 +335,7 @@ fn default_executor() -> Value {
 
 /// Mistakes of the executor of a group.
 fn of_a_groups_executor() -> Vec<Spoilt> {
+    let revocable = with(amount("cpus", 0.1), "revocable", json!({}));
     let with_image = json!({"image": {"type": "DOCKER", "docker": {"name": "i"}}});
     let resources = |cpus: f64, mem: f64, disk: Option<f64>| {
         let mut all = vec![amount("cpus", cpus), amount("mem", mem)];
@@ -335,6 +370,11 @@ fn of_a_groups_executor() -> Vec<Spoilt> {
             "Executor 'e' uses less mem (31) than the minimum required (32)",
         ),
         ("resources", resources(0.1, 32.0, None), "Executor 'e' uses no disk"),
+        (
+            "resources",
+            json!([revocable, amount("mem", 32.0), amount("disk", 1.0)]),
+            "Task group with its executor mixes revocable and non-revocable cpus",
+        ),
         ("resources", resources(64.0, 32.0, Some(1.0)), "Resources "),
     ]
 }
@@ -345,7 +385,11 @@ fn of_a_groups_task() -> Vec<Spoilt> {
     let port = json!({"range": [{"begin": 31_000, "end": 31_000}]});
     let port = json!([{"name": "ports", "type": "RANGES", "ranges": port}]);
     vec![
-        ("executor", other, "Task 'bad' is invalid: "),
+        (
+            "executor",
+            other,
+            "Task 'bad' is invalid: The 'ExecutorInfo' of the task differs from that of its group",
+        ),
         ("container", docker(json!({"image": "i"})), "Task 'bad' is invalid: Docker ContainerInfo"),
         (
             "container",
@@ -429,6 +473,8 @@ async fn one_mistake_in_a_group_is_told_of_all_of_its_tasks() {
             }
         }
         let offer = scheduler.offer_of(&agent.id).await;
+        // Whoever says which executor it is beside the command says nothing wrong.
+        let good = with(good, "executor", default_executor());
         scheduler.accept(&[offer], group(&default_executor(), &[good, bad])).await;
         let launch = agent.launched().await;
         assert!(launch.is_group && launch.tasks.len() == 2);

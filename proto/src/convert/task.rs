@@ -130,9 +130,8 @@ fn runs_by(
     framework: &FrameworkId,
     launched: Launched,
 ) -> Result<RunsBy, Malformed> {
-    if info.executor.is_some() && info.command.is_some()
-        || info.executor.is_none() && info.command.is_none() && launched == Launched::Alone
-    {
+    // A task of a group may name its executor beside its command: that of the group.
+    if launched == Launched::Alone && info.executor.is_some() == info.command.is_some() {
         let text = "Task should have at least one (but not both) of CommandInfo or ExecutorInfo \
                     present";
         return Err(Malformed::new(text));
