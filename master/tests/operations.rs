@@ -263,6 +263,11 @@ fn impossible_volumes() -> Vec<(&'static str, Value, &'static str)> {
         ),
         (
             "SHRINK_VOLUME",
+            json!({"volume": volume(8.0), "subtract": {"value": 1e300}}),
+            "'subtract' is out of range",
+        ),
+        (
+            "SHRINK_VOLUME",
             json!({"volume": volume(8.0), "subtract": {"value": 8.0}}),
             "'subtract' must be less than the volume's size",
         ),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use model::capability::AgentCapability;
 use model::framework::Framework;
 use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, Term, UpdateId};
 use model::link::{
@@ -122,6 +123,15 @@ impl FakeAgent {
         let description = link::describe(info, address, version).expect("whole");
         let first = FromAgent::Register(description.clone());
         Self::connect(master, who, description, &first).await
+    }
+
+    /// Registers as one that can do nothing but this.
+    pub async fn able_to(master: SocketAddr, capabilities: &[AgentCapability]) -> Self {
+        let described = link::describe(&agent_info(5_051), "127.0.0.1:5051".to_owned(), "1.11.0");
+        let capabilities = capabilities.iter().copied().collect();
+        let description = AgentDescription { capabilities, ..described.expect("whole") };
+        let first = FromAgent::Register(description.clone());
+        Self::connect(master, None, description, &first).await.expect("let in")
     }
 
     /// Comes back, as one who has seen no master of a later term.

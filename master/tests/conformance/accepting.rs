@@ -236,3 +236,28 @@ async fn only_operators_may_make_one_reservation_of_another() {
         scheduler.call(json!({"type": "TEARDOWN"})).await;
     }
 }
+
+#[tokio::test]
+async fn an_operation_whose_id_is_known_is_not_begun_again() {
+    let master = Alone::with(eager()).await;
+    for encoding in BOTH {
+        let mut agent = FakeAgent::registered(master.address()).await;
+        let info = able(&["RESERVATION_REFINEMENT"]);
+        let mut scheduler = Scheduler::subscribed(&master, encoding, &info, None).await;
+        let reservation = json!([{"type": "DYNAMIC", "role": "web"}]);
+        let resource = with(amount("cpus", 1.0), "reservations", reservation);
+        let body = json!({"resources": [resource]});
+        let reserve = json!({"type": "RESERVE", "id": {"value": "op"}, "reserve": body});
+        let offer = scheduler.offer_of(&agent.id).await;
+        scheduler.accept(&[offer], json!([reserve, reserve])).await;
+        let report = scheduler.operation().await;
+        assert_eq!(report["state"], "OPERATION_ERROR");
+        let why = "Invalid RESERVE operation: Operation has duplicate ID: op";
+        assert_eq!(report["message"], why);
+        assert_eq!(agent.apply().await, "RESERVE", "the first one goes on");
+        assert_eq!(scheduler.operation().await["state"], "OPERATION_FINISHED");
+        scheduler.call(json!({"type": "TEARDOWN"})).await;
+        agent.say(&model::link::FromAgent::Unregister).await;
+        while agent.hear().await.is_some() {}
+    }
+}

@@ -1,5 +1,6 @@
 //! What only those are offered who say that they know of it.
 
+use model::capability::AgentCapability;
 use model::link::ToAgent;
 use serde_json::{Value, json};
 
@@ -123,5 +124,78 @@ async fn what_is_shared_is_used_at_once_by_those_who_know_of_that() {
         assert!(matches!(agent.hear().await, Some(ToAgent::ShutdownFramework(_))));
         make(&operator, &mut agent, "DESTROY_VOLUMES", "volumes", volumes).await;
         make(&operator, &mut agent, "UNRESERVE_RESOURCES", "resources", space).await;
+    }
+}
+
+#[tokio::test]
+async fn an_agent_is_asked_for_nothing_that_it_has_not_said_it_can_do() {
+    let master = Alone::with(eager()).await;
+    let reserved = |name: &str, roles: &[&str]| {
+        let stack: Vec<Value> =
+            roles.iter().map(|role| json!({"type": "DYNAMIC", "role": role})).collect();
+        with(amount(name, 1.0), "reservations", json!(stack))
+    };
+    let disk = json!({
+        "persistence": {"id": "p"}, "volume": {"container_path": "p", "mode": "RW"},
+    });
+    let volume = with(reserved("disk", &["web"]), "disk", disk);
+    let grow = json!({"volume": volume, "addition": reserved("disk", &["web"])});
+    let shrink = json!({"volume": volume, "subtract": {"value": 0.5}});
+    let nested = json!({"resources": [reserved("cpus", &["web/api"])]});
+    let refined = json!({"resources": [reserved("cpus", &["web", "web/api"])]});
+    for encoding in BOTH {
+        let operator = Operator::new(&master, encoding);
+        for (capabilities, call, body, what, lacks) in [
+            (&[][..], "DRAIN_AGENT", &json!({}), "be drained", "AGENT_DRAINING"),
+            (
+                &[],
+                "RESERVE_RESOURCES",
+                &nested,
+                "reserve for a role below another",
+                "HIERARCHICAL_ROLE",
+            ),
+            (
+                &[AgentCapability::HierarchicalRole],
+                "RESERVE_RESOURCES",
+                &refined,
+                "refine a reservation",
+                "RESERVATION_REFINEMENT",
+            ),
+            (&[], "GROW_VOLUME", &grow, "make a volume larger or smaller", "RESIZE_VOLUME"),
+            (&[], "SHRINK_VOLUME", &shrink, "make a volume larger or smaller", "RESIZE_VOLUME"),
+        ] {
+            let all = [&[AgentCapability::MultiRole], capabilities].concat();
+            let agent = FakeAgent::able_to(master.address(), &all).await;
+            let body = with(body.clone(), "agent_id", json!({"value": agent.id.as_str()}));
+            let call = json!({"type": call, call.to_lowercase(): body});
+            let (status, text) = operator.call(&call).await;
+            let text = text.as_str().expect("text");
+            let why = format!("{} cannot {what}: it has not the capability {lacks}", agent.id);
+            assert!(status == 400 && text.ends_with(&why), "{call}: {status} {text}");
+            agent.say(&model::link::FromAgent::Unregister).await;
+        }
+
+        let agent = FakeAgent::able_to(master.address(), &[AgentCapability::MultiRole]).await;
+        let mut scheduler =
+            Scheduler::subscribed(&master, encoding, &able(&["RESERVATION_REFINEMENT"]), None)
+                .await;
+        let offer = scheduler.offer_of(&agent.id).await;
+        let limited = with(task("t", &agent.id), "limits", json!({"cpus": {"value": 2.0}}));
+        let reserve = json!({"resources": [reserved("cpus", &["web"])]});
+        let mut operations = launch(&[limited]);
+        let reserve = json!({"type": "RESERVE", "id": {"value": "op"}, "reserve": reserve});
+        operations.as_array_mut().expect("a list").push(reserve);
+        scheduler.accept(&[offer], operations).await;
+        let status = scheduler.update().await;
+        assert_eq!(status["state"], "TASK_ERROR");
+        let cannot = format!("Agent {} cannot", agent.id);
+        let why = "keep a task within limits: it has not the capability TASK_RESOURCE_LIMITS";
+        assert_eq!(status["message"], format!("{cannot} {why}"));
+        let report = scheduler.operation().await;
+        assert_eq!(report["state"], "OPERATION_ERROR");
+        let why = "carry out an operation with an id: it has not the capability RESOURCE_PROVIDER";
+        assert_eq!(report["message"], format!("Invalid RESERVE operation: {cannot} {why}"));
+        scheduler.call(json!({"type": "TEARDOWN"})).await;
+        agent.say(&model::link::FromAgent::Unregister).await;
     }
 }

@@ -281,6 +281,11 @@ async fn every_read_endpoint_answers_old_browsers_too() {
             let inner = text.strip_prefix("f(").and_then(|text| text.strip_suffix(')'));
             let inner = inner.unwrap_or_else(|| panic!("{path}: {text}"));
             serde_json::from_str::<Value>(inner).expect("JSON");
+            let bad = master.http.get(master.url(&format!("{path}?jsonp=f(x)"))).send().await;
+            let bad = bad.expect("an answer");
+            assert_eq!(bad.status(), 400, "{path}");
+            let why = "'jsonp' must be a function's name: letters, digits, '_', '$' and '.'";
+            assert_eq!(bad.text().await.expect("a body"), why);
             let plain = master.http.get(master.url(&path)).send().await.expect("an answer");
             assert_eq!(plain.headers()["content-type"], "application/json", "{path}");
         }

@@ -153,6 +153,10 @@ async fn a_plan_that_cannot_be_is_refused_with_the_reason() {
             let why = "Machine 'localhost (127.0.0.1)' is there twice";
             operator.refused(call(json!([here, here])), 400, why).await;
         }
+        let grace = json!({"seconds": -1});
+        let body = json!({"agent_id": {"value": agent.id.as_str()}, "max_grace_period": grace});
+        let call = json!({"type": "DRAIN_AGENT", "drain_agent": body});
+        operator.refused(call, 400, "'max_grace_period' must not be negative").await;
         // An agent is drained, or its machine is maintained: not both.
         let id = json!({"agent_id": {"value": agent.id.as_str()}});
         let drain = json!({"type": "DRAIN_AGENT", "drain_agent": id});
@@ -395,4 +399,19 @@ async fn an_operation_that_cannot_be_is_refused_to_operators_with_the_reason() {
     })
     .await;
     assert_eq!(master.get("/slaves").await["slaves"][0]["reserved_resources"], json!({}));
+    // Of an agent that is away for now nothing can be made.
+    let back = agent.back(Vec::new(), Vec::new());
+    let id = agent.id.clone();
+    drop(agent);
+    operators(&master, async |operator| {
+        let body = json!({
+            "agent_id": {"value": id.as_str()}, "resources": [reserved("cpus", 1.0, "db")],
+        });
+        let call = json!({"type": "RESERVE_RESOURCES", "reserve_resources": body});
+        let refused = (409, json!(format!("Agent {id} is not connected; try again")));
+        let look = async || (operator.call(&call).await == refused).then_some(());
+        crate::words::until("it is away", look).await;
+    })
+    .await;
+    FakeAgent::reregistered(master.address(), back).await;
 }

@@ -79,28 +79,64 @@ fn refused_subscriptions() -> Vec<(Value, Value, &'static str)> {
         (
             framework(),
             constraints(json!({"web": {"groups": []}})),
-            "Offer constraints are not valid: ",
+            "Offer constraints are not valid: offer constraints must have at least one group",
         ),
         (
             framework(),
             constraints(json!({"web": {"groups": [{}]}})),
-            "Offer constraints are not valid: ",
+            "Offer constraints are not valid: a group of offer constraints must have at least one \
+             constraint",
         ),
-        (framework(), constraints(matching("(")), "Offer constraints are not valid: "),
+        (framework(), constraints(matching("(")), "Offer constraints are not valid: pattern '(': "),
         // A pattern that is short and would take much memory.
         (
             framework(),
             constraints(matching("((x{100}){100}){100}")),
-            "Offer constraints are not valid: ",
+            "Offer constraints are not valid: pattern '((x{100}){100}){100}': ",
+        ),
+        (
+            framework(),
+            constraints(matching(&"x".repeat(4_097))),
+            "Offer constraints are not valid: a pattern of 4097 bytes, at most 4096",
+        ),
+        (
+            framework(),
+            constraints(of_web(&vec![EXISTS.clone(); 257])),
+            "Offer constraints are not valid: 257 of them, at most 256",
+        ),
+        (
+            framework(),
+            constraints(of_web(&[with(EXISTS.clone(), "selector", json!({}))])),
+            "Offer constraints are not valid: Exactly one of 'AttributeConstraint::Selector' must \
+             be set",
+        ),
+        (
+            framework(),
+            constraints(of_web(&[with(EXISTS.clone(), "predicate", json!({}))])),
+            "Offer constraints are not valid: Exactly one of 'AttributeConstraint::Predicate' must \
+             be set",
+        ),
+        (
+            framework(),
+            constraints(of_web(&[with(
+                EXISTS.clone(),
+                "selector",
+                json!({"pseudoattribute_type": "UNKNOWN"}),
+            )])),
+            "Offer constraints are not valid: Unknown pseudoattribute type",
         ),
     ]
+}
+
+/// All of these must be so for role `web`.
+fn of_web(all: &[Value]) -> Value {
+    json!({"web": {"groups": [{"attribute_constraints": all}]}})
 }
 
 /// An agent's rack must match a pattern.
 fn matching(regex: &str) -> Value {
     let predicate = json!({"text_matches": {"regex": regex}});
-    let one = json!({"selector": {"attribute_name": "rack"}, "predicate": predicate});
-    json!({"web": {"groups": [{"attribute_constraints": [one]}]}})
+    of_web(&[json!({"selector": {"attribute_name": "rack"}, "predicate": predicate})])
 }
 
 /// An agent must have a rack.
@@ -161,6 +197,24 @@ async fn the_masters_own_rules_on_roles_and_root_are_heeded() {
         let call = json!({"type": "RESERVE_RESOURCES", "reserve_resources": body});
         let why = format!("Invalid RESERVE operation on agent {}: Unknown role 'x'", agent.id);
         operator.refused(call, 400, &why).await;
+    }
+}
+
+#[tokio::test]
+async fn whose_a_framework_is_does_not_change() {
+    let master = Alone::started().await;
+    for encoding in BOTH {
+        let info = with(framework(), "principal", json!("ops"));
+        let scheduler = Scheduler::subscribed(&master, encoding, &info, None).await;
+        for principal in [json!("other"), Value::Null] {
+            let info = with(info.clone(), "id", scheduler.id.clone());
+            let subscribe = json!({"framework_info": with(info, "principal", principal.clone())});
+            let refused = Scheduler::subscribed_by(&master, encoding, &subscribe, None).await;
+            let why = "Changing framework's principal is not allowed.";
+            assert_eq!(refused.err().as_deref(), Some(why), "{principal}");
+        }
+        // The stream that it has goes on.
+        scheduler.call(json!({"type": "TEARDOWN"})).await;
     }
 }
 
