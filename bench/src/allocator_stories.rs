@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use allocator::{Allocation, Allocator, FrameworkWish, Settings};
+use allocator::{Allocation, Allocator, Decline, FrameworkWish, Settings};
 use anyhow::Context;
 use model::ids::{AgentId, FrameworkId};
 use model::resources::Resources;
@@ -118,7 +118,8 @@ impl Cluster {
 
     fn give_back(&mut self, offer: &Allocation, what: &Resources, refuse_for: Option<Duration>) {
         let Allocation { framework, role, agent, .. } = offer;
-        self.allocator.give_back(framework, role, agent, what, refuse_for, self.now);
+        let decline = refuse_for.map(|refuse_for| Decline { refuse_for, offer: 0 });
+        self.allocator.give_back(framework, role, agent, what, decline, self.now);
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use allocator::{Allocation, Allocator, FrameworkWish, Quota, Settings};
+use allocator::{Allocation, Allocator, Decline, FrameworkWish, Quota, Settings};
 use anyhow::Context;
 use model::ids::{AgentId, FrameworkId};
 use model::resources::{Key, Resources};
@@ -86,7 +86,8 @@ impl Cluster {
         for offer in std::mem::take(&mut self.open) {
             let Allocation { framework, role, agent, resources } = offer;
             let (allocator, now) = (&mut self.allocator, self.now);
-            allocator.give_back(&framework, &role, &agent, &resources, refuse_for, now);
+            let decline = refuse_for.map(|refuse_for| Decline { refuse_for, offer: 0 });
+            allocator.give_back(&framework, &role, &agent, &resources, decline, now);
         }
     }
 

@@ -144,6 +144,11 @@ impl OfferId {
     pub fn numbered(reign: &Reign, n: u64) -> Self {
         Self(format!("{reign}-O{n}").into())
     }
+
+    /// The `n` of one that was made by [`Self::numbered`].
+    pub fn number(&self) -> Option<u64> {
+        self.0.rsplit_once("-O").and_then(|(_, n)| n.parse().ok())
+    }
 }
 
 /// The id of one leader's reign, a UUID: what the ids it gives out begin with. It is the
@@ -229,5 +234,7 @@ mod tests {
         );
         assert_eq!(AgentId::numbered(&reign, 0).as_str(), format!("{reign}-S0"));
         assert_eq!(OfferId::numbered(&reign, 12).as_str(), format!("{reign}-O12"));
+        assert_eq!(OfferId::numbered(&reign, 12).number(), Some(12));
+        assert_eq!(OfferId::new("offer").expect("an id").number(), None);
     }
 }

@@ -14,6 +14,9 @@ pub(crate) enum FrameworkCommand {
     Explain {
         /// The framework: its id, the beginning or end of it, or its name
         framework: String,
+        /// Tell only of this agent: its id, the beginning or end of it, or its host name
+        #[arg(long)]
+        agent: Option<String>,
     },
 }
 
@@ -21,7 +24,9 @@ pub(crate) enum FrameworkCommand {
 pub(crate) async fn run(command: FrameworkCommand, cluster: &Cluster) -> Result<(), Failure> {
     match command {
         FrameworkCommand::List => list(cluster).await,
-        FrameworkCommand::Explain { framework } => explain(&framework, cluster).await,
+        FrameworkCommand::Explain { framework, agent } => {
+            explain(&framework, agent.as_deref(), cluster).await
+        }
     }
 }
 
@@ -74,9 +79,13 @@ async fn find(name: &str, cluster: &Cluster) -> Result<String, Failure> {
     }
 }
 
-async fn explain(name: &str, cluster: &Cluster) -> Result<(), Failure> {
-    let id = find(name, cluster).await?;
-    let told = cluster.master(&format!("/agora/v1/explain/framework/{id}")).await?;
+async fn explain(name: &str, agent: Option<&str>, cluster: &Cluster) -> Result<(), Failure> {
+    let mut path = format!("/agora/v1/explain/framework/{}", find(name, cluster).await?);
+    if let Some(agent) = agent {
+        let agent = super::node::find(agent, cluster).await?;
+        path = format!("{path}?agent={}", text(&agent, "/id"));
+    }
+    let told = cluster.master(&path).await?;
     if cluster.json {
         print_json(&told);
         return Ok(());
@@ -113,17 +122,36 @@ async fn explain(name: &str, cluster: &Cluster) -> Result<(), Failure> {
             );
         }
         for reason in items(of, "/not_offered") {
-            let why = text(reason, "/reason");
-            let why = match reason["ends_in_seconds"].as_f64().map(f64::ceil) {
-                Some(seconds) => format!("{why}; the first ends in {seconds:.0}s"),
-                None => why,
-            };
-            let example = text(reason, "/agent_ids/0");
-            table.add_row([text(of, "/role"), reason["agents"].to_string(), why, example]);
+            let why = format!("{}{}", text(reason, "/reason"), ends(reason));
+            let count = reason["agents"].to_string();
+            table.add_row([text(of, "/role"), count, why, example(reason)]);
         }
     }
     print(&table);
     Ok(())
+}
+
+/// When the filters end that are the reason, where they are.
+fn ends(reason: &serde_json::Value) -> String {
+    let seconds = |name: &str| reason[name].as_f64().map(f64::ceil);
+    match (seconds("ends_in_seconds"), seconds("last_ends_in_seconds")) {
+        (Some(first), Some(last)) if first < last => {
+            format!("; the first ends in {first:.0}s, the last in {last:.0}s")
+        }
+        (Some(first), _) => format!("; it ends in {first:.0}s"),
+        (None, _) => String::new(),
+    }
+}
+
+/// An agent that a reason is told of, and the offer of it that was declined, if one was.
+fn example(reason: &serde_json::Value) -> String {
+    let agent = text(reason, "/agent_ids/0");
+    match reason.pointer("/declined/0/offer_id").and_then(serde_json::Value::as_str) {
+        Some(offer) => {
+            format!("{agent}, by declining {}", offer.rsplit('-').next().unwrap_or(offer))
+        }
+        None => agent,
+    }
 }
 
 /// Amounts as resources are written; empty if there are none.

@@ -44,6 +44,12 @@ async fn a_drained_agents_tasks_move_and_it_serves_again_when_reactivated() {
     let (code, out, err) = agora(&["framework", "explain", framework]).await;
     assert_eq!(code, Some(0), "{err}");
     assert!(out.contains("offers are open") && out.contains("the framework has"), "{out}");
+    let (code, out, err) = agora(&["framework", "explain", framework, "--agent", &id]).await;
+    assert_eq!(code, Some(0), "{err}");
+    let rows: Vec<&str> = out.lines().filter(|line| line.contains(&id)).collect();
+    assert!(rows.len() == 1 && out.contains("the framework has"), "{out}");
+    let (code, _, err) = agora(&["framework", "explain", framework, "--agent", "nobody"]).await;
+    assert!(code == Some(4) && err.contains("no agent is called nobody"), "{err}");
     let (code, _, err) = agora(&["framework", "explain", "nobody"]).await;
     assert!(code == Some(4) && err.contains("no framework is called nobody"), "{err}");
     let (code, _, err) = agora(&["node", "drain", "nobody"]).await;

@@ -3,6 +3,7 @@
 use crate::agent::{Agent, AgentIx};
 use crate::amounts::Amounts;
 use crate::facts::AgentFacts;
+use crate::filters::Decline;
 use crate::framework::{Framework, FrameworkWish};
 use crate::quota::{BadQuota, Quota, Quotas};
 use crate::settings::Settings;
@@ -301,16 +302,16 @@ impl Allocator {
 
     /// Something given is free again.
     ///
-    /// With `refuse_for` the framework has declined it: it is offered nothing of it for so long. A
-    /// decline for no time at all holds until the next full pass, so that a framework that declines
-    /// everything does not go round in circles with the master.
+    /// With `decline` the framework has declined it: it is offered nothing of it for a while. A decline
+    /// for no time at all holds until the next full pass, so that a framework that declines everything
+    /// does not go round in circles with the master.
     pub fn give_back(
         &mut self,
         framework: &FrameworkId,
         role: &Role,
         agent: &AgentId,
         what: &Resources,
-        refuse_for: Option<Duration>,
+        decline: Option<Decline>,
         now: Time,
     ) {
         let found = (
@@ -332,12 +333,13 @@ impl Allocator {
         }
         let wish = self.frameworks.get(framework);
         let wants_role = wish.roles.contains_key(self.roles.role(role));
-        if let Some(refuse_for) = refuse_for
+        if let Some(Decline { refuse_for, offer }) = decline
             && wish.is_active
             && wants_role
         {
             let wait = if refuse_for.is_zero() { self.settings.interval } else { refuse_for };
-            self.add_filter(agent, framework, role, what.clone().into_owned(), now + wait);
+            let declined = what.clone().into_owned();
+            self.add_filter(agent, framework, role, declined, now + wait, offer);
             if let Some(offered_at) = offered_at
                 && self.settings.decliners_step_back
             {

@@ -9,6 +9,7 @@ use model::role::Role;
 use model::step::Time;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How many filters one framework may have for one role on one agent. Each came of a decline; past
 /// this the soonest to end gives way, so that nobody fills the master's memory by declining.
@@ -20,6 +21,17 @@ struct Filter {
     /// Shared with others on the agent that have declined the same.
     declined: Arc<Resources>,
     until: Time,
+    /// The number of the offer that was declined.
+    offer: u64,
+}
+
+/// An offer that was declined, as whoever made it counts them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Decline {
+    /// For how long nothing of it is offered again. For no time at all: until the next full pass.
+    pub refuse_for: Duration,
+    /// The number of the offer, for those who ask why there is no other.
+    pub offer: u64,
 }
 
 /// What one framework has declined of one agent for one role.
@@ -29,7 +41,7 @@ pub(crate) struct Filters(Vec<Filter>);
 impl Filters {
     /// Keeps `declined` and all that is in it away until `until`. Returns when those would have ended
     /// that gave way to it.
-    fn add(&mut self, declined: Arc<Resources>, until: Time) -> Vec<Time> {
+    fn add(&mut self, declined: Arc<Resources>, until: Time, offer: u64) -> Vec<Time> {
         let mut gone = Vec::new();
         // An older one that says less is not needed any more.
         self.0.retain(|old| {
@@ -43,16 +55,17 @@ impl Filters {
             let soonest = (0..self.0.len()).min_by_key(|&at| self.0[at].until);
             gone.push(self.0.swap_remove(soonest.expect("there are some")).until);
         }
-        self.0.push(Filter { declined, until });
+        self.0.push(Filter { declined, until, offer });
         gone.retain(|gone| self.0.iter().all(|filter| filter.until != *gone));
         gone
     }
 
-    /// Until when an offer of `resources` is kept away; absent if it may be made.
-    pub(crate) fn keep_away(&self, resources: &Resources, now: Time) -> Option<Time> {
+    /// Until when an offer of `resources` is kept away, and by the decline of which other; absent if it may
+    /// be made.
+    pub(crate) fn keep_away(&self, resources: &Resources, now: Time) -> Option<(Time, u64)> {
         let matching = self.0.iter().filter(|filter| filter.until > now);
         let matching = matching.filter(|filter| holds(&filter.declined, resources));
-        matching.map(|filter| filter.until).max()
+        matching.map(|filter| (filter.until, filter.offer)).max()
     }
 
     /// What was declined, and until when, for tests to tell somebody else.
@@ -94,6 +107,7 @@ impl Allocator {
         role: RoleIx,
         declined: Resources,
         until: Time,
+        offer: u64,
     ) {
         let known = self.agents.get_mut(agent);
         // Many decline the same: kept once, it is quickly looked at for all of them.
@@ -103,7 +117,7 @@ impl Allocator {
         };
         known.last_declined = Some(declined.clone());
         let filters = known.filters.entry((framework, role)).or_default();
-        for gone in filters.add(declined, until) {
+        for gone in filters.add(declined, until, offer) {
             self.forget_end((gone, agent, framework, role));
         }
         self.frameworks.get_mut(framework).filtered_on.insert((agent, role));

@@ -65,9 +65,14 @@ pub enum Why {
     /// The agent is too old for a framework in several roles, or for a role below another.
     #[error("the agent is too old for the framework's roles")]
     OldAgent,
-    /// The framework has declined it, until.
+    /// The framework has declined it.
     #[error("the framework has declined it, and the filter has not ended")]
-    Filtered(Time),
+    Filtered {
+        /// When the filter ends.
+        until: Time,
+        /// The number of the offer that it has declined.
+        offer: u64,
+    },
 }
 
 /// What of an agent may be offered for a role, before it is known to whom.
@@ -149,7 +154,7 @@ pub(crate) fn for_framework(
     }
     let what = part.as_ref().unwrap_or(&offer.what);
     match filters.and_then(|filters| filters.keep_away(what, now)) {
-        Some(until) => Err(Why::Filtered(until)),
+        Some((until, offer)) => Err(Why::Filtered { until, offer }),
         None => Ok(part),
     }
 }

@@ -34,6 +34,7 @@ pub use constraints::{
     PATTERN_BYTES_MAX, Pattern,
 };
 pub use facts::AgentFacts;
+pub use filters::Decline;
 pub use framework::FrameworkWish;
 pub use gates::Why;
 pub use quota::{BadQuota, Quota};

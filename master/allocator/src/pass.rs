@@ -115,12 +115,8 @@ impl Allocator {
     ) -> Option<Why> {
         let found = (self.frameworks_by_id.get(framework), self.agents_by_id.get(agent));
         let (Some(&framework_at), Some(&agent_at)) = found else { return Some(Why::Unknown) };
-        let framework = self.frameworks.get(framework_at);
-        match framework.roles.get(role) {
-            _ if !framework.is_active => return Some(Why::FrameworkInactive),
-            None => return Some(Why::NotInRole),
-            Some(true) => return Some(Why::Suppressed),
-            Some(false) => {}
+        if let Some(why) = self.why_nowhere(framework, role) {
+            return Some(why);
         }
         if let Err(why) = gates::for_anyone(self.agents.get(agent_at)) {
             return Some(why);
@@ -131,6 +127,19 @@ impl Allocator {
             Err(why) => return Some(why),
         };
         self.for_framework(agent_at, framework_at, role, &offer, now).err()
+    }
+
+    /// Why a framework is offered nothing at all for one of its roles; absent if that is different from
+    /// agent to agent.
+    pub fn why_nowhere(&self, framework: &FrameworkId, role: &Role) -> Option<Why> {
+        let Some(&at) = self.frameworks_by_id.get(framework) else { return Some(Why::Unknown) };
+        let framework = self.frameworks.get(at);
+        match framework.roles.get(role) {
+            _ if !framework.is_active => Some(Why::FrameworkInactive),
+            None => Some(Why::NotInRole),
+            Some(true) => Some(Why::Suppressed),
+            Some(false) => None,
+        }
     }
 
     fn hand_out(&mut self, at: AgentIx, stage: Stage, pass: &mut Pass) {

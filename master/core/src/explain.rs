@@ -1,11 +1,12 @@
 //! Why a framework has the offers that it has, and no others.
 
 use crate::state::Books;
+use crate::state::agents::{Agent, Reach};
 use allocator::Why;
 use model::amount::Milli;
-use model::ids::{AgentId, FrameworkId};
+use model::ids::{AgentId, FrameworkId, OfferId};
 use model::role::Role;
-use model::rules::Quota;
+use model::rules::{Quota, Standing};
 use model::step::{Now, Time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +14,15 @@ use std::time::Duration;
 
 /// Agents that are named for one reason; the others are only counted.
 pub const AGENTS_NAMED_MAX: usize = 20;
+
+/// Who was asked about and is not known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unknown {
+    /// The framework, or it is over.
+    Framework,
+    /// The agent, or it is out of contact.
+    Agent,
+}
 
 /// How a framework stands with the allocator.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,7 +42,7 @@ pub struct OfRole {
     pub role: Role,
     /// The quota of the top-level role over it; none if it has none.
     pub quota: Quota,
-    /// What that role consumes.
+    /// What that role consumes, if it has a quota.
     pub consumed: BTreeMap<Arc<str>, Milli>,
     /// What other roles lack to their guarantees: so much of what is free is kept from this one.
     pub kept_for_others: BTreeMap<Arc<str>, Milli>,
@@ -53,59 +63,155 @@ pub struct Reason {
     /// How many agents.
     pub count: usize,
     /// The first of them by id, at most [`AGENTS_NAMED_MAX`].
-    pub agents: Vec<AgentId>,
-    /// How long the first of its filters still holds, where filters are the reason.
-    pub ends_in: Option<Duration>,
+    pub agents: Vec<Kept>,
+    /// How long the first and the last of its filters still hold, where filters are the reason.
+    pub ends_in: Option<(Duration, Duration)>,
 }
 
-/// Explains a framework's offers; absent if it is not known.
-pub(crate) fn framework(books: &Books, id: &FrameworkId, now: Now) -> Option<Explanation> {
-    let framework = books.frameworks.get(id)?;
-    let roles = framework.description.roles.iter().map(|role| of_role(books, id, role, now.time));
-    Some(Explanation {
+/// An agent that is kept from a framework.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Kept {
+    /// Which.
+    pub agent: AgentId,
+    /// By which filter, if one is the reason.
+    pub filter: Option<Filter>,
+}
+
+/// What came of a decline.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Filter {
+    /// How long it still holds.
+    pub ends_in: Duration,
+    /// The offer that was declined.
+    pub offer: OfferId,
+}
+
+/// Explains a framework's offers, of all agents or of one.
+pub(crate) fn framework(
+    books: &Books,
+    id: &FrameworkId,
+    agent: Option<&AgentId>,
+    now: Now,
+) -> Result<Explanation, Unknown> {
+    let framework = books.frameworks.get(id).ok_or(Unknown::Framework)?;
+    let agents: Vec<&Agent> = match agent {
+        None => books.agents.values().collect(),
+        Some(agent) => vec![books.agents.get(agent).ok_or(Unknown::Agent)?],
+    };
+    let of_role = |role| of_role(books, id, role, &agents, now.time);
+    Ok(Explanation {
         framework: id.clone(),
         offers: framework.offers.len(),
-        roles: roles.collect(),
+        roles: framework.description.roles.iter().map(of_role).collect(),
     })
 }
 
-fn of_role(books: &Books, id: &FrameworkId, role: &Role, now: Time) -> OfRole {
+fn of_role(books: &Books, id: &FrameworkId, role: &Role, agents: &[&Agent], now: Time) -> OfRole {
+    let steps_back_for = books.allocator.steps_back_until(id, role).map(|until| until.since(now));
+    let top = role.components().next().and_then(|top| Role::new(top).ok());
+    let top = top.unwrap_or_else(|| role.clone());
+    let quota = books.rules.quotas.get(&top).cloned().unwrap_or_default();
+    // Of roles without quota nobody keeps count.
+    let consumed = (!quota.is_empty()).then(|| books.allocator.consumed(&top));
+    let (reasons, about_to_be_offered) = reasons(books, id, role, agents, now);
+    OfRole {
+        role: role.clone(),
+        quota,
+        consumed: consumed.unwrap_or_default(),
+        kept_for_others: kept_from(books, &top),
+        steps_back_for,
+        reasons,
+        about_to_be_offered,
+    }
+}
+
+/// What keeps each of `agents` from a framework, and how many nothing does.
+fn reasons(
+    books: &Books,
+    id: &FrameworkId,
+    role: &Role,
+    agents: &[&Agent],
+    now: Time,
+) -> (Vec<Reason>, usize) {
     let mut reasons: BTreeMap<String, Reason> = BTreeMap::new();
-    let mut about_to_be_offered = 0;
-    for agent in books.agents.keys() {
-        let Some(why) = books.allocator.why_not(id, role, agent, now) else {
-            about_to_be_offered += 1;
-            continue;
+    let mut kept = 0;
+    // What is so everywhere need not be found out of each agent.
+    let nowhere = books.allocator.why_nowhere(id, role).map(|why| why.to_string());
+    for agent in agents {
+        let (why, filter) = match &nowhere {
+            Some(why) => (why.clone(), None),
+            None => match why_not(books, id, role, agent, now) {
+                Some(found) => found,
+                None => continue,
+            },
         };
-        let text = why.to_string();
-        let reason = reasons.entry(text.clone()).or_insert_with(|| Reason {
-            why: text,
+        kept += 1;
+        let reason = reasons.entry(why).or_insert_with_key(|why| Reason {
+            why: why.clone(),
             count: 0,
             agents: Vec::new(),
             ends_in: None,
         });
         reason.count += 1;
-        if reason.agents.len() < AGENTS_NAMED_MAX {
-            reason.agents.push(agent.clone());
+        if let Some(Filter { ends_in: left, .. }) = filter {
+            let (first, last) = reason.ends_in.unwrap_or((left, left));
+            reason.ends_in = Some((first.min(left), last.max(left)));
         }
-        if let Why::Filtered(until) = why {
-            let left = until.since(now);
-            reason.ends_in = Some(reason.ends_in.map_or(left, |least| least.min(left)));
+        if reason.agents.len() < AGENTS_NAMED_MAX {
+            reason.agents.push(Kept { agent: agent.id.clone(), filter });
         }
     }
     let mut reasons: Vec<Reason> = reasons.into_values().collect();
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.count));
-    let steps_back_for = books.allocator.steps_back_until(id, role).map(|until| until.since(now));
-    let top = role.components().next().and_then(|top| Role::new(top).ok());
-    let top = top.unwrap_or_else(|| role.clone());
-    OfRole {
-        role: role.clone(),
-        quota: books.rules.quotas.get(&top).cloned().unwrap_or_default(),
-        consumed: books.allocator.consumed(&top),
-        kept_for_others: kept_from(books, &top),
-        steps_back_for,
-        reasons,
-        about_to_be_offered,
+    (reasons, agents.len() - kept)
+}
+
+/// What keeps an agent from a framework, in words, and the filter if it is one; absent if nothing does.
+fn why_not(
+    books: &Books,
+    id: &FrameworkId,
+    role: &Role,
+    agent: &Agent,
+    now: Time,
+) -> Option<(String, Option<Filter>)> {
+    if let Some(why) = why_out_of_use(agent, books.rules.standing(&agent.id)) {
+        return Some((why.to_owned(), None));
+    }
+    let why = books.allocator.why_not(id, role, &agent.id, now)?;
+    let filter = match why {
+        Why::Filtered { until, offer } => Some(Filter {
+            ends_in: until.since(now),
+            offer: OfferId::numbered(&books.reign, offer),
+        }),
+        Why::Unknown
+        | Why::FrameworkInactive
+        | Why::NotInRole
+        | Why::Suppressed
+        | Why::AgentInactive
+        | Why::NotWhitelisted
+        | Why::OfferConstraints
+        | Why::NothingForRole
+        | Why::TooLittle
+        | Why::QuotaLimit
+        | Why::AgentsAwaited
+        | Why::Headroom
+        | Why::GpuAgent
+        | Why::OtherRegion
+        | Why::NotUnderstood
+        | Why::OldAgent => None,
+    };
+    Some((why.to_string(), filter))
+}
+
+/// Why an agent is offered to nobody, as far as its link and its operators' word go.
+fn why_out_of_use(agent: &Agent, standing: Standing) -> Option<&'static str> {
+    match (agent.reach, standing) {
+        (Reach::Recovered, _) => Some("the agent has not come back since the leader changed"),
+        (Reach::Disconnected, _) => Some("the agent is not connected"),
+        (Reach::Connected(_), Standing::Deactivated) => Some("the agent is deactivated"),
+        (Reach::Connected(_), Standing::Draining { .. }) => Some("the agent is being drained"),
+        (Reach::Connected(_), Standing::Drained { .. }) => Some("the agent is drained"),
+        (Reach::Connected(_), Standing::Active) => None,
     }
 }
 

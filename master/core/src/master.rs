@@ -4,7 +4,7 @@ use crate::agent_messages;
 use crate::calls::{self, subscribe};
 use crate::config::Config;
 use crate::due;
-use crate::explain::{self, Explanation};
+use crate::explain::{self, Explanation, Unknown};
 use crate::figures::{self, Figures};
 use crate::io::{CloseReason, Input, Output, Refusal};
 use crate::note::Note;
@@ -12,7 +12,7 @@ use crate::operator_calls;
 use crate::records;
 use crate::reign;
 use crate::state::{Books, Turn};
-use model::ids::FrameworkId;
+use model::ids::{AgentId, FrameworkId};
 use model::step::{Core, Now, Time};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,10 +43,16 @@ impl Master {
         self.books.is_some()
     }
 
-    /// Why a framework has the offers that it has, and no others; absent if it is not known, or if
-    /// this master does not lead.
-    pub fn explain(&self, framework: &FrameworkId, now: Now) -> Option<Explanation> {
-        explain::framework(self.books.as_ref()?, framework, now)
+    /// Why a framework has the offers that it has, and no others, of all agents or of one. Of a master
+    /// that does not lead nobody is known.
+    pub fn explain(
+        &self,
+        framework: &FrameworkId,
+        agent: Option<&AgentId>,
+        now: Now,
+    ) -> Result<Explanation, Unknown> {
+        let books = self.books.as_ref().ok_or(Unknown::Framework)?;
+        explain::framework(books, framework, agent, now)
     }
 
     /// How it stands, in numbers.

@@ -2,17 +2,18 @@
 
 mod world;
 
+use master_core::explain::{Filter, Kept, Reason, Unknown};
 use master_core::{Input, Refusal};
 use model::amount::Milli;
 use model::call::{Call, Decline};
 use model::framework::Capabilities;
-use model::ids::{AgentId, FrameworkId};
+use model::ids::{AgentId, FrameworkId, OfferId};
 use model::operator::OperatorCall;
 use model::registry::Record;
 use model::role::Role;
 use model::rules::{Drain, Quota, Standing, Weight};
 use model::task::TaskState;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use world::{OK, World, invalid};
@@ -176,15 +177,15 @@ fn a_limit_holds_for_offers_and_a_guarantee_keeps_room() {
     let heard = ["subscribed", "offer of a for *: cpus:1; mem:960; ports:[31000-31009]"];
     assert_eq!(world.heard("any"), heard, "two cores stay free for web");
     let any = world.frameworks["any"].id.clone();
-    let told = world.master.explain(&any, world.moment()).expect("it is there");
+    let told = world.master.explain(&any, None, world.moment()).expect("it is there");
     assert_eq!(told.roles[0].kept_for_others, amounts(&[("cpus", 2)]));
     world.framework_in("web", "web", aware);
     world.pass(Duration::from_secs(2));
-    let told = world.master.explain(&any, world.moment()).expect("it is there");
+    let told = world.master.explain(&any, None, world.moment()).expect("it is there");
     assert_eq!(told.roles[0].kept_for_others, amounts(&[]), "web has them by an offer");
     assert_eq!(world.heard("web"), ["subscribed", "offer of a for web: cpus:2"]);
     let dev = world.frameworks["dev"].id.clone();
-    let told = world.master.explain(&dev, world.moment()).expect("it is there");
+    let told = world.master.explain(&dev, None, world.moment()).expect("it is there");
     assert_eq!(told.roles[0].quota.limits, amounts(&[("cpus", 1)]));
     assert_eq!(told.roles[0].consumed.get("cpus"), Some(&Milli::units(1)));
     assert_eq!(world.rules.quotas.len(), 2);
@@ -223,37 +224,101 @@ fn what_keeps_agents_from_a_framework_is_told() {
     world.settle();
     let (f, now) = (world.frameworks["f"].id.clone(), world.moment());
     let nothing_free = "nothing that is free on the agent is for the role";
-    let told = world.master.explain(&f, now).expect("it is there");
+    let told = world.master.explain(&f, None, now).expect("it is there");
     assert_eq!(told.offers, 3);
-    let all: Vec<_> = ["a", "b", "c"].map(|name| world.id(name)).into();
     let [of] = &told.roles[..] else { panic!("{told:?}") };
     let [reason] = &of.reasons[..] else { panic!("{told:?}") };
     assert_eq!((reason.why.as_str(), reason.count), (nothing_free, 3));
-    assert_eq!(reason.agents, all);
+    let named =
+        |reason: &Reason| reason.agents.iter().map(|kept| kept.agent.clone()).collect::<Vec<_>>();
+    assert_eq!(named(reason), ["a", "b", "c"].map(|name| world.id(name)));
 
+    // Two are declined, each for a time of its own, and one is taken out of use.
     assert_eq!(world.operate(OperatorCall::DeactivateAgent(world.id("b"))), OK);
     let offers = std::mem::take(&mut world.frameworks.get_mut("f").expect("there").offers);
-    let of_a = offers.into_values().find(|offer| offer.agent == world.id("a")).expect("one");
-    let decline = Decline { offers: [of_a.id].into(), refuse_for: Duration::from_secs(60) };
-    world.call("f", Call::Decline(decline));
+    let offers: Vec<_> = offers.into_values().collect();
+    let offer_of = |agent: AgentId| {
+        let found = offers.iter().find(|offer| offer.agent == agent);
+        found.expect("there is one").id.clone()
+    };
+    let (of_a, of_c) = (offer_of(world.id("a")), offer_of(world.id("c")));
+    for (offer, secs) in [(&of_a, 60), (&of_c, 90)] {
+        let refuse_for = Duration::from_secs(secs);
+        world.call("f", Call::Decline(Decline { offers: [offer.clone()].into(), refuse_for }));
+    }
     world.pass(Duration::from_secs(10));
-    let told = world.master.explain(&f, world.moment()).expect("it is there");
-    let mut reasons: Vec<_> = told.roles[0]
-        .reasons
-        .iter()
-        .map(|reason| (reason.why.as_str(), reason.agents.clone(), reason.ends_in))
-        .collect();
-    reasons.sort();
-    let declined = "the framework has declined it, and the filter has not ended";
-    let expected = [
-        (nothing_free, vec![world.id("c")], None),
-        ("the agent is not connected, or is deactivated", vec![world.id("b")], None),
-        (declined, vec![world.id("a")], Some(Duration::from_secs(50))),
-    ];
-    assert_eq!(reasons, expected);
+    let told = world.master.explain(&f, None, world.moment()).expect("it is there");
+    let kept = |agent: &str, secs: u64, offer: &OfferId| Kept {
+        agent: world.id(agent),
+        filter: Some(Filter { ends_in: Duration::from_secs(secs), offer: offer.clone() }),
+    };
+    let declined = Reason {
+        why: "the framework has declined it, and the filter has not ended".to_owned(),
+        count: 2,
+        agents: vec![kept("a", 50, &of_a), kept("c", 80, &of_c)],
+        ends_in: Some((Duration::from_secs(50), Duration::from_secs(80))),
+    };
+    let [first, second] = &told.roles[0].reasons[..] else { panic!("{told:?}") };
+    assert_eq!(*first, declined);
+    assert_eq!(
+        (second.why.as_str(), named(second)),
+        ("the agent is deactivated", vec![world.id("b")])
+    );
+
+    // Of one agent alone.
+    let told = world.master.explain(&f, Some(&world.id("c")), world.moment()).expect("it is there");
+    let [only] = &told.roles[0].reasons[..] else { panic!("{told:?}") };
+    assert_eq!(only.agents, [kept("c", 80, &of_c)]);
+    let nowhere = AgentId::new("nowhere").expect("an id");
+    let told = world.master.explain(&f, Some(&nowhere), world.moment());
+    assert_eq!(told, Err(Unknown::Agent));
 
     let unknown = FrameworkId::new("nobody").expect("an id");
-    assert_eq!(world.master.explain(&unknown, world.moment()), None);
+    let told = world.master.explain(&unknown, None, world.moment());
+    assert_eq!(told, Err(Unknown::Framework));
+}
+
+#[test]
+fn why_an_agent_is_out_of_use_is_told_apart() {
+    let mut world = World::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        world.agent(name);
+    }
+    world.framework("f");
+    world.settle();
+    world.launch("f", "c", &["t"]);
+    world.report("c", "t", TaskState::Running);
+    let drain = Drain { grace_max: None, marks_gone: false };
+    for agent in ["b", "c"] {
+        let call = OperatorCall::DrainAgent { agent: world.id(agent), drain };
+        assert_eq!(world.operate(call), OK);
+    }
+    assert_eq!(world.operate(OperatorCall::DeactivateAgent(world.id("d"))), OK);
+    world.lead();
+    for agent in ["a", "b", "c", "d"] {
+        world.reconnect(agent);
+    }
+    world.resubscribe("f");
+    world.disconnect("a");
+    let f = world.frameworks["f"].id.clone();
+    let why = |world: &World, agent: &str| {
+        let told = world.master.explain(&f, Some(&world.id(agent)), world.moment());
+        let reasons = &told.expect("both are there").roles[0].reasons;
+        reasons.iter().map(|reason| reason.why.clone()).collect::<String>()
+    };
+    for (agent, wanted) in [
+        ("a", "the agent is not connected"),
+        ("b", "the agent is drained"),
+        ("c", "the agent is being drained"),
+        ("d", "the agent is deactivated"),
+        ("e", "the agent has not come back since the leader changed"),
+    ] {
+        assert_eq!(why(&world, agent), wanted, "{agent}");
+    }
+    world.call("f", Call::Suppress(BTreeSet::new()));
+    let told = world.master.explain(&f, None, world.moment()).expect("it is there");
+    let [only] = &told.roles[0].reasons[..] else { panic!("{told:?}") };
+    assert_eq!((only.why.as_str(), only.count), ("the framework has suppressed the role", 5));
 }
 
 #[test]

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::http::StatusCode;
-use master_core::explain::Explanation;
+use master_core::explain::{Explanation, Unknown};
 use master_core::figures::Figures;
 use master_core::{Done, Input, Refusal};
 use model::call::Subscribe;
 use model::event::SchedulerEvent;
-use model::ids::{ConnectionId, FrameworkId, RequestId, StreamId};
+use model::ids::{AgentId, ConnectionId, FrameworkId, RequestId, StreamId};
 use model::link::ToAgent;
 use tokio::sync::{mpsc, oneshot};
 use transport::http::Refused;
@@ -39,7 +39,7 @@ pub(super) enum Ask {
     /// A subscription, and who waits for its stream's id.
     Subscribe(RequestId, ConnectionId, Input, oneshot::Sender<Result<StreamId, Refusal>>),
     /// A question about a framework's offers.
-    Explain(FrameworkId, oneshot::Sender<Option<Explanation>>),
+    Explain(FrameworkId, Option<AgentId>, oneshot::Sender<Result<Explanation, Unknown>>),
     /// Numbers for whoever watches.
     Figures(oneshot::Sender<Arc<Figures>>),
     /// An operator that waits for the snapshot and the notes that follow it.
@@ -162,10 +162,14 @@ impl Handle {
         Asked(self.request(ask).map(|()| answered))
     }
 
-    /// Why a framework has the offers that it has; absent if it is not known.
-    pub(crate) async fn explain(&self, id: FrameworkId) -> Result<Option<Explanation>, Refused> {
+    /// Why a framework has the offers that it has, of all agents or of one.
+    pub(crate) async fn explain(
+        &self,
+        id: FrameworkId,
+        agent: Option<AgentId>,
+    ) -> Result<Result<Explanation, Unknown>, Refused> {
         let (answer, answered) = oneshot::channel();
-        self.request(Ask::Explain(id, answer))?;
+        self.request(Ask::Explain(id, agent, answer))?;
         answered.await.map_err(|_| gone())
     }
 

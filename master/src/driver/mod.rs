@@ -291,9 +291,9 @@ impl Running {
                 self.subscriptions.insert(request, (connection, answer));
                 input
             }
-            Ask::Explain(framework, answer) => {
+            Ask::Explain(framework, agent, answer) => {
                 // Nothing changes by it, so it is no input.
-                let _ = answer.send(self.driver.core.explain(&framework, now));
+                let _ = answer.send(self.driver.core.explain(&framework, agent.as_ref(), now));
                 return;
             }
             Ask::Figures(answer) => {

@@ -114,6 +114,18 @@ async fn it_is_told_why_a_framework_is_offered_nothing() {
     })
     .await;
     assert_eq!(told, ["the framework has declined it, and the filter has not ended"]);
+    let id = agent.id.as_str();
+    let told = master.get(&format!("{path}?agent={id}")).await;
+    let reason = &told["roles"][0]["not_offered"][0];
+    assert_eq!((&reason["agents"], &reason["agent_ids"]), (&json!(1), &json!([id])));
+    let declined = &reason["declined"][0];
+    assert_eq!((&declined["agent_id"], &declined["offer_id"]), (&json!(id), &offer["id"]["value"]));
+    for left in [&declined["ends_in_seconds"], &reason["last_ends_in_seconds"]] {
+        let left = left.as_f64().expect("a time");
+        assert!(left > 3_000.0 && left <= 3_600.0, "{told}");
+    }
+    let stranger = master.http.get(master.url(&format!("{path}?agent=nobody"))).send().await;
+    assert_eq!(stranger.expect("an answer").status(), 404);
     scheduler.call(json!({"type": "SUPPRESS"})).await;
     let told = reasons().await;
     assert!(told[0].contains("suppressed"), "{told:?}");

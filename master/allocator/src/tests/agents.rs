@@ -85,7 +85,7 @@ fn what_was_declined_stays_so_when_the_agent_is_back_as_it_was() {
     back(&mut allocator, "cpus:2", "a.example", at(40));
     assert_eq!(run(&mut allocator, at(60)).len(), 0, "a broken link is no news");
     let until = why(&allocator, "f", "*", "a", at(60));
-    assert!(matches!(until, Some(Why::Filtered(_))), "{until:?}");
+    assert!(matches!(until, Some(Why::Filtered { .. })), "{until:?}");
     // With more than was declined it is another offer, and under another name another agent.
     back(&mut allocator, "cpus:3", "a.example", at(70));
     assert_eq!(run(&mut allocator, at(90)), ["f * a cpus:3"]);

@@ -23,7 +23,7 @@ fn figures_say_who_has_what_and_what_keeps_it_away() {
     assert_eq!(allocator.take_run(), None);
     let (who, wait) = (framework("f"), Some(Duration::from_secs(60)));
     let what = some("cpus:4;mem:128");
-    allocator.give_back(&who, &role("x/a"), &agent("b"), &what, wait, at(30));
+    allocator.give_back(&who, &role("x/a"), &agent("b"), &what, wait.map(declined), at(30));
 
     let figures = allocator.figures();
     let kind = |total, given| OfKind { total: Milli::units(total), given: Milli::units(given) };

@@ -54,7 +54,7 @@ fn what_is_shared_is_offered_once_in_a_pass_to_those_who_share() {
             &role(of),
             &agent("a"),
             &disk,
-            Some(Duration::MAX / 4),
+            Some(declined(Duration::MAX / 4)),
             at(1_100),
         );
         allocator.free(&agent("a")).cloned()

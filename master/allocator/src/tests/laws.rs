@@ -229,8 +229,9 @@ proptest! {
         let mut now = at(20);
         for (index, refuse_for) in returned {
             let Allocation { framework, role, agent, resources } = given.swap_remove(index.index(given.len()));
-            let refuse_for = (refuse_for > 0).then(|| Duration::from_millis(u64::from(refuse_for) * 30));
-            allocator.give_back(&framework, &role, &agent, &resources, refuse_for, now);
+            let wait = Duration::from_millis(u64::from(refuse_for) * 30);
+            let decline = (refuse_for > 0).then(|| declined(wait));
+            allocator.give_back(&framework, &role, &agent, &resources, decline, now);
             now = now + Duration::from_millis(100);
             // Once for what changed, and once more for filters that ended since.
             for _ in 0..2 {

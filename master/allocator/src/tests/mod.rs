@@ -1,6 +1,6 @@
 //! Stories and laws of the allocator, by concern.
 
-use crate::{Allocator, FrameworkWish, Settings};
+use crate::{Allocator, Decline, FrameworkWish, Settings};
 use model::ids::{AgentId, FrameworkId};
 use model::resources::Resources;
 use model::role::Role;
@@ -48,6 +48,11 @@ fn add_agent(allocator: &mut Allocator, name: &str, total: &str, now: Time) {
     allocator.put_agent(&agent(name), some(total), [], now);
 }
 
+/// A decline of the offer of number 7.
+fn declined(refuse_for: Duration) -> Decline {
+    Decline { refuse_for, offer: 7 }
+}
+
 /// `framework role agent resources` of each allocation, sorted.
 fn run(allocator: &mut Allocator, now: Time) -> Vec<String> {
     let mut lines: Vec<_> = allocator
@@ -60,6 +65,6 @@ fn run(allocator: &mut Allocator, now: Time) -> Vec<String> {
 }
 
 fn give_back(allocator: &mut Allocator, who: &str, what: &str, refuse_for: Option<u64>, now: Time) {
-    let refuse_for = refuse_for.map(Duration::from_secs);
-    allocator.give_back(&framework(who), &role("*"), &agent("a"), &some(what), refuse_for, now);
+    let decline = refuse_for.map(|secs| declined(Duration::from_secs(secs)));
+    allocator.give_back(&framework(who), &role("*"), &agent("a"), &some(what), decline, now);
 }

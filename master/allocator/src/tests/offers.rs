@@ -28,7 +28,7 @@ fn a_declined_offer_goes_to_another_and_comes_back_when_its_filter_ends() {
     give_back(&mut allocator, "f", "cpus:2;mem:64", Some(5), at(100));
     assert_eq!(run(&mut allocator, at(120)).len(), 0);
     let why = allocator.why_not(&framework("f"), &role("*"), &agent("a"), at(120));
-    assert_eq!(why, Some(Why::Filtered(at(5_100))));
+    assert_eq!(why, Some(Why::Filtered { until: at(5_100), offer: 7 }));
     allocator.put_framework(&framework("g"), &wish(&["*"]), at(200));
     assert_eq!(run(&mut allocator, at(220)), ["g * a cpus:2; mem:64"]);
     give_back(&mut allocator, "g", "cpus:2;mem:64", Some(60), at(300));

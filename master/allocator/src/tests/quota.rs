@@ -205,8 +205,8 @@ fn only_where_quota_kept_something_back_is_looked_at_again() {
     add_agent(&mut allocator, "a", "cpus:2;mem:64", at(0));
     run(&mut allocator, at(20));
     let declined = some("cpus:2;mem:64");
-    let refuse_for = Some(Duration::from_secs(60));
-    allocator.give_back(&framework("f"), &role("x"), &agent("a"), &declined, refuse_for, at(30));
+    let decline = Some(super::declined(Duration::from_secs(60)));
+    allocator.give_back(&framework("f"), &role("x"), &agent("a"), &declined, decline, at(30));
     assert_eq!(run(&mut allocator, at(50)).len(), 0);
     assert!(allocator.held_back.is_empty(), "the filter keeps it back, not the limit");
     add_agent(&mut allocator, "b", "cpus:4;mem:64", at(60));

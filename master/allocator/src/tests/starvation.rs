@@ -108,8 +108,8 @@ impl Cluster {
                 self.allocator.give_back(&framework, &role, &agent, &resources, None, now);
             }
             Event::Decline(Allocation { framework, role, agent, resources }) => {
-                let refuse_for = Some(Duration::from_secs(5));
-                self.allocator.give_back(&framework, &role, &agent, &resources, refuse_for, now);
+                let decline = Some(declined(Duration::from_secs(5)));
+                self.allocator.give_back(&framework, &role, &agent, &resources, decline, now);
             }
         }
     }
@@ -130,8 +130,8 @@ fn one_that_takes_everything_is_not_starved_by_those_that_decline() {
 
 fn declines(allocator: &mut Allocator, got: Vec<Allocation>, now: Time) {
     for Allocation { framework, role, agent, resources } in got {
-        let refuse_for = Some(Duration::from_secs(1));
-        allocator.give_back(&framework, &role, &agent, &resources, refuse_for, now);
+        let decline = Some(declined(Duration::from_secs(1)));
+        allocator.give_back(&framework, &role, &agent, &resources, decline, now);
     }
 }
 
@@ -179,7 +179,7 @@ fn those_that_have_stepped_back_come_last_and_their_roles_too() {
     assert_eq!(got.len(), 2);
     // It held one of them for ten seconds, for which it stands back forty.
     let Allocation { framework: of, role, agent, resources } = got.remove(0);
-    allocator.give_back(&of, &role, &agent, &resources, Some(Duration::ZERO), at(10_050));
+    allocator.give_back(&of, &role, &agent, &resources, Some(declined(Duration::ZERO)), at(10_050));
     assert_eq!(allocator.steps_back_until(&of, &role), Some(at(50_050)));
     allocator.revive(&of, &[].into(), at(10_060));
     assert_eq!(allocator.steps_back_until(&of, &role), None);

@@ -4,6 +4,7 @@ use super::{convert, drop_call, launch};
 use crate::authorize;
 use crate::note::Note;
 use crate::state::frameworks::Framework;
+use crate::state::offers::declined;
 use crate::state::{Books, Turn};
 use model::call::{Accept, Operation, REFUSE_FOR_MAX};
 use model::ids::{AgentId, FrameworkId, OfferId, OperationId, TaskId};
@@ -21,6 +22,8 @@ pub(crate) struct Accepted {
     pub(crate) framework: FrameworkId,
     pub(crate) role: Role,
     pub(crate) agent: AgentId,
+    /// One of the offers, by which what is left of all is declined.
+    pub(crate) offer: OfferId,
     pub(crate) left: Resources,
     /// Copies of what is shared that launches use. They stay in `left`: others may use them too.
     pub(crate) shared_used: Resources,
@@ -94,7 +97,7 @@ fn give_back(
     refuse_for: Duration,
     turn: &Turn<'_>,
 ) {
-    let Accepted { framework, role, agent, left, shared_used, aside } = accepted;
+    let Accepted { framework, role, agent, offer, left, shared_used, aside } = accepted;
     let now = turn.now.time;
     // Leftovers of a launch are free at once if the framework says so; an ACCEPT that used nothing is
     // a decline in every respect.
@@ -102,7 +105,8 @@ fn give_back(
     if !is_decline {
         books.allocator.used(&framework, &role, &agent);
     }
-    let refuse_for = (is_decline || !refuse_for.is_zero()).then_some(refuse_for);
+    let is_refused = is_decline || !refuse_for.is_zero();
+    let decline = is_refused.then(|| declined(&offer, refuse_for));
     // Of what is shared one copy was given, whoever uses it more often has more.
     let shared = left.shared();
     books.allocator.book(&framework, &role, &agent, &shared_used.minus(&shared));
@@ -110,7 +114,7 @@ fn give_back(
     // What is of another kind now was never declined.
     let made = left.minus(offered).plus(&aside);
     let unchanged = left.minus(&left.minus(offered));
-    books.allocator.give_back(&framework, &role, &agent, &unchanged, refuse_for, now);
+    books.allocator.give_back(&framework, &role, &agent, &unchanged, decline, now);
     books.allocator.give_back(&framework, &role, &agent, &made, None, now);
 }
 
@@ -159,6 +163,7 @@ fn take(books: &mut Books, ids: &BTreeSet<OfferId>, turn: &mut Turn<'_>) -> Acce
         framework: first.framework.clone(),
         role: first.role.clone(),
         agent: first.agent.clone(),
+        offer: first.id.clone(),
         left,
         shared_used: Resources::none(),
         aside: Resources::none(),

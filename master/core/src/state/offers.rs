@@ -4,13 +4,19 @@ use super::timers::Due;
 use super::{Books, Turn};
 use crate::note::Note;
 use crate::view::ViewChange;
-use allocator::Allocation;
+use allocator::{Allocation, Decline};
 use model::event::SchedulerEvent;
 use model::ids::{AgentId, FrameworkId, OfferId};
 use model::offer::Offer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What the allocator is told of a decline.
+pub(crate) fn declined(offer: &OfferId, refuse_for: Duration) -> Decline {
+    let offer = offer.number().expect("offers are numbered as they are made");
+    Decline { refuse_for, offer }
+}
 
 impl Books {
     /// Makes offers of what the allocator gives, one event for each framework.
@@ -85,7 +91,8 @@ impl Books {
         if let Some(offer) = self.take_offer(id, turn) {
             let Offer { framework, role, agent, resources, .. } = &*offer;
             let now = turn.now.time;
-            self.allocator.give_back(framework, role, agent, resources, refuse_for, now);
+            let decline = refuse_for.map(|refuse_for| declined(id, refuse_for));
+            self.allocator.give_back(framework, role, agent, resources, decline, now);
         }
     }
 

@@ -190,7 +190,7 @@ impl Cluster {
         let (framework, role, agent) =
             (given.framework.clone(), given.role.clone(), given.agent.clone());
         let filter = filter.map(|secs| Duration::from_secs(u64::from(secs)));
-        self.allocator.give_back(&framework, &role, &agent, &back, filter, self.now);
+        self.allocator.give_back(&framework, &role, &agent, &back, filter.map(declined), self.now);
         self.given.retain(|given| !given.resources.is_empty());
         let wants =
             |(wish, is_active): &(FrameworkWish, bool)| *is_active && wish.roles.contains(&role);

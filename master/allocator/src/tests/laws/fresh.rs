@@ -57,7 +57,7 @@ impl Cluster {
                 let role = fresh.roles.place(known.roles.role(role));
                 let at = fresh.agents_by_id[&agent.id];
                 for (declined, until) in filters.told() {
-                    fresh.add_filter(at, framework, role, declined.clone(), until);
+                    fresh.add_filter(at, framework, role, declined.clone(), until, 7);
                 }
             }
         }
