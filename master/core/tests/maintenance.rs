@@ -5,6 +5,7 @@ mod world;
 use master_core::Config;
 use model::call::{AnswerInverseOffers, Call};
 use model::framework::Capabilities;
+use model::link::FromAgent;
 use model::operator::OperatorCall;
 use model::role::Role;
 use model::rules::{Drain, Machine, Unavailability, Window};
@@ -30,6 +31,19 @@ fn an_agent_is_not_let_in_whose_machine_leaves_while_the_masters_agree_on_it() {
     let down = "shutdown: Machine is DOWN: its maintenance has begun and is not over";
     assert_eq!(world.told("a"), [down, "closed: Removed"]);
     assert!(world.registry.members.agents.is_empty());
+}
+
+#[test]
+fn an_agent_that_goes_away_is_not_offered_while_the_masters_agree_on_it() {
+    let mut world = World::new();
+    world.agent("a");
+    world.framework("f");
+    world.settle();
+    world.heard("f");
+    world.agrees = false;
+    world.say("a", FromAgent::Unregister);
+    world.settle();
+    assert_eq!(world.heard("f"), ["rescind of a"]);
 }
 
 #[test]

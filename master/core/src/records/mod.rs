@@ -120,6 +120,9 @@ fn stay(books: &mut Books, id: &AgentId, turn: &mut Turn<'_>) {
     }
     let Some(agent) = books.agents.get_mut(id) else { return };
     agent.is_leaving = false;
+    if agent.connection().is_some() && books.rules.standing(id).is_active() {
+        books.allocator.activate_agent(id, turn.now.time);
+    }
     // Whichever way it came to leaving, its silence is counted from here.
     books.timers.set(Due::Ping(id.clone()), turn.now.time + books.config.agent_ping_timeout);
 }

@@ -44,7 +44,7 @@ pub(crate) fn standing(books: &mut Books, id: &AgentId, turn: &mut Turn<'_>) {
     agent.is_settling = false;
     match standing {
         Standing::Active => {
-            if agent.connection().is_some() {
+            if agent.connection().is_some() && !agent.is_leaving {
                 books.allocator.activate_agent(id, turn.now.time);
             }
         }

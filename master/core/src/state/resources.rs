@@ -82,7 +82,7 @@ impl Books {
         self.allocator.put_agent(id, total, used, turn.now.time);
         let description = self.agents[id].description.clone();
         self.allocator.describe_agent(id, facts(&description), turn.now.time);
-        if !self.rules.standing(id).is_active() {
+        if !self.rules.standing(id).is_active() || self.agents[id].is_leaving {
             self.allocator.deactivate_agent(id);
         }
         self.unpublished.agent(id);
