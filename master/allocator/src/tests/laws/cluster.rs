@@ -68,6 +68,18 @@ impl Cluster {
             Step::PutAgent { agent, cpus, shape, runs } => {
                 self.put_agent(agent_n(agent), total_of(cpus, shape), runs);
             }
+            Step::Book { agent, framework, role: of } => {
+                let what = Allocation {
+                    framework: framework_n(framework),
+                    role: role(ROLES[usize::from(of)]),
+                    agent: agent_n(agent),
+                    resources: some("cpus:2"),
+                };
+                self.allocator.book(&what.framework, &what.role, &what.agent, &what.resources);
+                if self.totals.contains_key(&what.agent) {
+                    self.given.push(what);
+                }
+            }
             Step::RemoveAgent(n) => {
                 let id = agent_n(n);
                 self.allocator.remove_agent(&id);

@@ -22,6 +22,12 @@ pub(super) enum Step {
         shape: u8,
         runs: Option<(u8, u8)>,
     },
+    /// Somebody runs something on it that takes two CPUs, whether they are free or not.
+    Book {
+        agent: u8,
+        framework: u8,
+        role: u8,
+    },
     RemoveAgent(u8),
     DeactivateAgent(u8),
     ActivateAgent(u8),
@@ -86,6 +92,7 @@ fn a_step() -> impl Strategy<Value = Step> {
         1 => quota.prop_map(|(role, guarantee, extra, has_mem)| Step::SetQuota { role, guarantee, extra, has_mem }),
         1 => prop_oneof![1 => Just(true), 3 => Just(false)].prop_map(Step::HoldQuota),
         3 => agent.prop_map(|(agent, cpus, shape, runs)| Step::PutAgent { agent, cpus, shape, runs }),
+        1 => (few.clone(), few.clone(), 0_u8..6).prop_map(|(agent, framework, role)| Step::Book { agent, framework, role }),
         1 => few.clone().prop_map(Step::RemoveAgent),
         1 => few.clone().prop_map(Step::DeactivateAgent),
         1 => few.clone().prop_map(Step::ActivateAgent),
