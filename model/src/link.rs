@@ -66,7 +66,7 @@ impl FaultDomain {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FromAgent {
     /// It is new and wants an id.
-    Register(AgentDescription),
+    Register(Box<Register>),
     /// It is back and brings what it runs.
     Reregister(Box<Reregister>),
     /// A task has a new state. Repeated until acknowledged.
@@ -107,6 +107,15 @@ pub enum FromAgent {
     Pong,
     /// It goes away for good and has ended all it ran.
     Unregister,
+}
+
+/// What an agent that is new brings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Register {
+    /// How it is.
+    pub description: AgentDescription,
+    /// All it has. One that was here under another id still has what operations made of it then.
+    pub total: Resources,
 }
 
 /// What an agent that is back brings.

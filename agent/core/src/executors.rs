@@ -219,6 +219,11 @@ fn finish_if_empty(agent: &mut Agent, out: &mut Vec<Output>) {
             out.push(Output::Append(Record::Forget(Key::Updates(framework.clone(), task))));
         }
     }
+    // Nor does anybody acknowledge what was reported under it. What came of the operations stays.
+    for uuid in std::mem::take(&mut agent.operations).into_keys() {
+        out.push(Output::Append(Record::Forget(Key::Operation(uuid))));
+        out.push(Output::View(Change::OperationOver(uuid)));
+    }
     if agent.id.take().is_some() {
         out.push(Output::Append(Record::Forget(Key::Identity)));
     }

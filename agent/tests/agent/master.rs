@@ -112,8 +112,8 @@ impl Master {
     /// Takes a link and registers the agent on it.
     pub(crate) async fn register(&mut self) {
         self.linked().await;
-        let FromAgent::Register(description) = self.hear().await else { panic!("registers") };
-        assert_eq!(&*description.hostname, "here");
+        let FromAgent::Register(new) = self.hear().await else { panic!("registers") };
+        assert_eq!(&*new.description.hostname, "here");
         let ping_timeout = Duration::from_secs(75);
         self.say(&ToAgent::Registered { agent: agent_id(), ping_timeout });
     }

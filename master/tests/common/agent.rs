@@ -6,7 +6,7 @@ use model::capability::AgentCapability;
 use model::framework::Framework;
 use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, Term, UpdateId};
 use model::link::{
-    AgentDescription, FromAgent, Launch, LiveExecutor, LiveTask, Reregister, ToAgent,
+    AgentDescription, FromAgent, Launch, LiveExecutor, LiveTask, Register, Reregister, ToAgent,
 };
 use model::operation::{OperationState, OperationStatus};
 use model::step::Timestamp;
@@ -82,6 +82,12 @@ pub fn agent_info(port: u16) -> AgentInfo {
     }
 }
 
+/// The first word of one that is new.
+fn new(description: &AgentDescription) -> FromAgent {
+    let (description, total) = (description.clone(), description.resources.clone());
+    FromAgent::Register(Box::new(Register { description, total }))
+}
+
 impl FakeAgent {
     /// Registers at the leading master.
     pub async fn registered(master: SocketAddr) -> Self {
@@ -121,7 +127,7 @@ impl FakeAgent {
     ) -> Result<Self, String> {
         let address = format!("127.0.0.1:{}", info.port.unwrap_or_default());
         let description = link::describe(info, address, version).expect("whole");
-        let first = FromAgent::Register(description.clone());
+        let first = new(&description);
         Self::connect(master, who, description, &first).await
     }
 
@@ -130,7 +136,7 @@ impl FakeAgent {
         let described = link::describe(&agent_info(5_051), "127.0.0.1:5051".to_owned(), "1.11.0");
         let capabilities = capabilities.iter().copied().collect();
         let description = AgentDescription { capabilities, ..described.expect("whole") };
-        let first = FromAgent::Register(description.clone());
+        let first = new(&description);
         Self::connect(master, None, description, &first).await.expect("let in")
     }
 

@@ -7,7 +7,8 @@ use model::call::Message;
 use model::capability::AgentCapability;
 use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, Term, UpdateId};
 use model::link::{
-    AgentDescription, FaultDomain, FromAgent, Launch, LiveExecutor, LiveTask, Reregister, ToAgent,
+    AgentDescription, FaultDomain, FromAgent, Launch, LiveExecutor, LiveTask, Register, Reregister,
+    ToAgent,
 };
 use model::payload::Payload;
 use model::resources::Resources;
@@ -29,7 +30,7 @@ pub mod operations;
 pub fn agent_frame(message: &FromAgent, seen: Term) -> wire::AgentFrame {
     use agent_frame::Body;
     let body = match message {
-        FromAgent::Register(description) => Body::Register(description_to_wire(description)),
+        FromAgent::Register(it) => Body::Register(register_to_wire(it)),
         FromAgent::Reregister(it) => Body::Reregister(reregister_to_wire(it)),
         FromAgent::StatusUpdate { framework, status, latest } => {
             Body::StatusUpdate(wire::StatusUpdate {
@@ -61,7 +62,7 @@ pub fn agent_frame(message: &FromAgent, seen: Term) -> wire::AgentFrame {
 pub fn from_agent(frame: wire::AgentFrame) -> Result<(FromAgent, Term), Malformed> {
     use agent_frame::Body;
     let message = match frame.body.ok_or_else(empty)? {
-        Body::Register(description) => FromAgent::Register(description_from_wire(description)?),
+        Body::Register(it) => FromAgent::Register(Box::new(register_from_wire(it)?)),
         Body::Reregister(it) => FromAgent::Reregister(Box::new(reregister_from_wire(it)?)),
         Body::StatusUpdate(it) => FromAgent::StatusUpdate {
             framework: FrameworkId::new(it.framework_id)?,
@@ -246,6 +247,30 @@ pub fn description_from_wire(wire: wire::AgentDescription) -> Result<AgentDescri
     Ok(AgentDescription { info: payload, capabilities, ..described })
 }
 
+fn register_to_wire(it: &Register) -> wire::Register {
+    wire::Register {
+        description: Some(description_to_wire(&it.description)),
+        total: total_to_wire(&it.total, &it.description),
+    }
+}
+
+fn register_from_wire(it: wire::Register) -> Result<Register, Malformed> {
+    let description = description_from_wire(it.description.unwrap_or_default())?;
+    Ok(Register { total: total_from_wire(it.total.as_ref(), &description)?, description })
+}
+
+/// All that an agent has; nothing, if operations have made nothing of what its flags say.
+fn total_to_wire(total: &Resources, of: &AgentDescription) -> Option<wire::ResourceList> {
+    (*total != of.resources).then(|| operations::list_to_wire(total))
+}
+
+fn total_from_wire(
+    total: Option<&wire::ResourceList>,
+    of: &AgentDescription,
+) -> Result<Resources, Malformed> {
+    total.map_or_else(|| Ok(of.resources.clone()), operations::list_from_wire)
+}
+
 fn reregister_to_wire(it: &Reregister) -> wire::Reregister {
     wire::Reregister {
         agent_id: it.agent.to_string(),
@@ -253,17 +278,16 @@ fn reregister_to_wire(it: &Reregister) -> wire::Reregister {
         frameworks: it.frameworks.iter().map(framework_to_wire).collect(),
         executors: it.executors.iter().map(live_executor_to_wire).collect(),
         tasks: it.tasks.iter().map(live_task_to_wire).collect(),
-        total: (it.total != it.description.resources).then(|| operations::list_to_wire(&it.total)),
+        total: total_to_wire(&it.total, &it.description),
         operations: it.operations.iter().map(operations::live_to_wire).collect(),
     }
 }
 
 fn reregister_from_wire(it: wire::Reregister) -> Result<Reregister, Malformed> {
     let description = description_from_wire(it.description.unwrap_or_default())?;
-    let total = it.total.as_ref().map(operations::list_from_wire).transpose()?;
     Ok(Reregister {
         agent: AgentId::new(it.agent_id)?,
-        total: total.unwrap_or_else(|| description.resources.clone()),
+        total: total_from_wire(it.total.as_ref(), &description)?,
         operations: it
             .operations
             .iter()

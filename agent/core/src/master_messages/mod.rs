@@ -18,7 +18,7 @@ use crate::agent::{Agent, Link, Phase};
 use crate::output::{Change, Event, Output};
 use crate::updates;
 use model::ids::ConnectionId;
-use model::link::{FromAgent, LiveExecutor, LiveTask, Reregister};
+use model::link::{FromAgent, LiveExecutor, LiveTask, Register, Reregister};
 use model::step::Now;
 use std::time::Duration;
 
@@ -74,7 +74,10 @@ pub(crate) fn ask_again(agent: &mut Agent, now: Now, out: &mut Vec<Output>) {
     let retry_at = now.time + wait + agent.rng.up_to(wait);
     agent.link = Link::Asking { link, retry_at, wait: (wait * 2).min(REGISTER_AFTER_MAX) };
     let message = match &agent.id {
-        None => FromAgent::Register(agent.config.description.clone()),
+        None => {
+            let description = agent.config.description.clone();
+            FromAgent::Register(Box::new(Register { description, total: agent.total.clone() }))
+        }
         Some(_) => FromAgent::Reregister(Box::new(all_there_is(agent))),
     };
     out.push(Output::ToMaster(message));

@@ -156,6 +156,30 @@ fn what_was_made_and_said_outlives_the_agent() {
 }
 
 #[test]
+fn who_comes_back_as_somebody_new_brings_what_was_made_and_no_old_report() {
+    let mut story = with_disk(Vec::new());
+    let disk = reserved(&Resources::scalars([("disk", Milli::units(40))]));
+    let make = Conversion::Reserve { source: Resources::none(), resources: disk };
+    story.hear(apply(1, Some("op"), make));
+    let total = story.agent.total().clone();
+    story.hear(ToAgent::Shutdown { why: "gone".to_owned() });
+
+    let mut again = Story { agent: Agent::new(config(), 5), secs: 0, store: story.store.clone() };
+    again.agent.config.description.resources = with_disk(Vec::new()).agent.total().clone();
+    let recovered = Recovered { records: again.store.clone(), ..Recovered::default() };
+    again.step(Input::Recovered(recovered));
+    let asked = again.step(Input::LinkUp { link: LINK });
+    let brought = asked.iter().find_map(|output| match output {
+        Output::ToMaster(FromAgent::Register(new)) => Some(&new.total),
+        _ => None,
+    });
+    assert_eq!(brought, Some(&total));
+    let ping_timeout = Duration::from_secs(75);
+    let out = again.hear(ToAgent::Registered { agent: aid(), ping_timeout });
+    assert_eq!(reports(&out), []);
+}
+
+#[test]
 fn an_agent_that_lacks_what_was_reserved_is_not_to_start() {
     let mut story = Story::registered();
     story.hear(apply(1, None, reserve(3_000)));

@@ -42,8 +42,8 @@ pub(crate) fn apply(
         return;
     }
     match (message, link) {
-        (FromAgent::Register(description), link) => {
-            register::apply(books, connection, &link, description, turn);
+        (FromAgent::Register(new), link) => {
+            register::apply(books, connection, &link, *new, turn);
         }
         (FromAgent::Reregister(back), link) => {
             reregister::apply(books, connection, &link, back, turn);

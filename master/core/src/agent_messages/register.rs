@@ -4,9 +4,9 @@ use super::{DOWN, is_down, misplaced, outdated, turn_away};
 use crate::io::CloseReason;
 use crate::note::Removal;
 use crate::state::agents::{Link, Reach};
-use crate::state::{Admission, Books, Turn};
+use crate::state::{Admission, Books, Brings, Turn};
 use model::ids::{AgentId, ConnectionId};
-use model::link::{AgentDescription, ToAgent};
+use model::link::{Register, ToAgent};
 use model::operation::OperationState;
 use model::registry::{AgentEntry, Record};
 
@@ -16,9 +16,10 @@ pub(crate) fn apply(
     books: &mut Books,
     connection: ConnectionId,
     link: &Link,
-    description: AgentDescription,
+    new: Register,
     turn: &mut Turn<'_>,
 ) {
+    let Register { description, total } = new;
     match link {
         Link::Unnamed => {}
         Link::Admitting(_) => return,
@@ -51,11 +52,11 @@ pub(crate) fn apply(
                 turn.close_agent(old, CloseReason::Replaced);
                 books.rescind_offers_on(&former, turn);
             }
-            // Nor could it keep anything else.
+            // Nor could it keep what was begun since.
             let (state, why) = (OperationState::Dropped, "The agent began anew");
             books.end_operations_on(&former, state, why, turn);
             let agent = books.agents.get_mut(&former).expect("it was just there");
-            agent.total = agent.description.resources.clone();
+            agent.total = total;
             books.connect_agent(&former, connection, turn);
             books.recount_agent(&former, turn);
             greet(books, connection, former, turn);
@@ -72,7 +73,11 @@ pub(crate) fn apply(
     let entry = AgentEntry { id: id.clone(), description, registered_at: turn.now.wall };
     records.push(Record::PutAgent(entry));
     books.links.insert(connection, Link::Admitting(id.clone()));
-    books.admissions.entry(id).or_default().push_back(Admission { connection, back: None });
+    books
+        .admissions
+        .entry(id)
+        .or_default()
+        .push_back(Admission { connection, brings: Brings::Total(total) });
     turn.propose(records);
 }
 

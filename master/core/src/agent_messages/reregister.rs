@@ -7,7 +7,7 @@ use crate::state::agents::{Agent, Executor, Link, Reach};
 use crate::state::frameworks::Framework;
 use crate::state::operations::Operation as Known;
 use crate::state::tasks::Task;
-use crate::state::{Admission, Books, Turn};
+use crate::state::{Admission, Books, Brings, Turn};
 use model::framework::Framework as Description;
 use model::ids::{AgentId, ConnectionId, FrameworkId, OperationUuid, TaskId};
 use model::link::{LiveExecutor, LiveTask, Reregister, ToAgent, ip_of};
@@ -86,7 +86,7 @@ pub(crate) fn apply(
     let description = back.description.clone();
     turn.propose(vec![Record::PutAgent(AgentEntry { id: id.clone(), description, registered_at })]);
     books.links.insert(connection, Link::Admitting(id.clone()));
-    let admission = Admission { connection, back: Some(back) };
+    let admission = Admission { connection, brings: Brings::Back(back) };
     books.admissions.entry(id).or_default().push_back(admission);
 }
 

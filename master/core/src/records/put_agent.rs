@@ -5,14 +5,14 @@ use crate::agent_messages::{DOWN, is_down, register, turn_away, unregister};
 use crate::note::Note;
 use crate::state::agents::{Agent, Reach};
 use crate::state::timers::Due;
-use crate::state::{Admission, Books, Turn};
+use crate::state::{Admission, Books, Brings, Turn};
 use model::ids::AgentId;
 use model::registry::Record;
 use std::sync::Arc;
 
 /// Lets the agent in, if it is still there.
 pub(crate) fn apply(books: &mut Books, id: &AgentId, is_void: bool, turn: &mut Turn<'_>) {
-    let Some(Admission { connection, back }) = take_waiting(books, id) else { return };
+    let Some(Admission { connection, brings }) = take_waiting(books, id) else { return };
     let is_connected = books.links.contains_key(&connection);
     if is_void {
         if is_connected {
@@ -28,25 +28,27 @@ pub(crate) fn apply(books: &mut Books, id: &AgentId, is_void: bool, turn: &mut T
         turn.propose(vec![Record::RemoveAgent { agent: id.clone(), at: turn.now.wall }]);
         return;
     }
-    match back {
-        Some(back) if is_connected => {
+    match brings {
+        Brings::Back(back) if is_connected => {
             let was = if books.agents.contains_key(id) { Was::Here } else { Was::Away };
             reregister::admit(books, connection, *back, was, turn);
         }
-        Some(_) if books.agents.contains_key(id) => {}
+        Brings::Back(_) if books.agents.contains_key(id) => {}
         // It was out of contact, came back and went again. Its silence is counted anew.
-        Some(_) => {
+        Brings::Back(_) => {
             let entry = books.members.agents[id].clone();
             books.insert_agent(Agent::new(&entry, Reach::Recovered));
             let wait = books.config.agent_reregister_timeout;
             let due = Due::AgentReturn(id.clone());
             books.timers.set(due, turn.now.time + wait);
         }
-        None if is_connected => {
+        Brings::Total(total) if is_connected => {
             let entry = books.members.agents[id].clone();
             // It may have asked twice, on two links.
             unregister::replace(books, &entry.description.address, id, turn);
-            books.insert_agent(Agent::new(&entry, Reach::Connected(connection)));
+            let mut agent = Agent::new(&entry, Reach::Connected(connection));
+            agent.total = total;
+            books.insert_agent(agent);
             books.connect_agent(id, connection, turn);
             books.recount_agent(id, turn);
             register::greet(books, connection, id.clone(), turn);
@@ -54,7 +56,7 @@ pub(crate) fn apply(books: &mut Books, id: &AgentId, is_void: bool, turn: &mut T
             turn.note(Note::AgentAdded(Arc::new(books.agent_view(agent))));
         }
         // It never heard of its id, so nobody can come back as it.
-        None => {
+        Brings::Total(_) => {
             let agent = id.clone();
             turn.propose(vec![Record::RemoveAgent { agent, at: turn.now.wall }]);
         }

@@ -29,6 +29,7 @@ use model::ids::{
 use model::link::ToAgent;
 use model::offer::{InverseOffer, Offer};
 use model::registry::Record;
+use model::resources::Resources;
 use model::rng::Rng;
 use model::step::Now;
 use operations::Operation;
@@ -79,8 +80,16 @@ impl Turn<'_> {
 #[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) connection: ConnectionId,
-    /// What it brings; absent if it is new.
-    pub(crate) back: Option<Box<model::link::Reregister>>,
+    pub(crate) brings: Brings,
+}
+
+/// What an agent brings that is to be let in.
+#[derive(Debug)]
+pub(crate) enum Brings {
+    /// It is new, and has this.
+    Total(Resources),
+    /// It is back.
+    Back(Box<model::link::Reregister>),
 }
 
 /// A framework that is over, as it is shown.

@@ -6,7 +6,9 @@ use model::capability::AgentCapability;
 use model::ids::{
     AgentId, ConnectionId, ContainerId, ExecutorId, FrameworkId, TaskId, Term, UpdateId,
 };
-use model::link::{AgentDescription, FaultDomain, FromAgent, LiveExecutor, LiveTask, Reregister};
+use model::link::{
+    AgentDescription, FaultDomain, FromAgent, LiveExecutor, LiveTask, Register, Reregister,
+};
 use model::payload::Payload;
 use model::resources::Resources;
 use model::role::Role;
@@ -106,7 +108,8 @@ impl World {
         };
         self.agents.insert(name, agent);
         self.step(Input::AgentConnected { connection });
-        self.say(name, FromAgent::Register(description));
+        let total = description.resources.clone();
+        self.say(name, FromAgent::Register(Box::new(Register { description, total })));
     }
 
     /// An agent says something on its link.

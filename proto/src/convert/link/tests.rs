@@ -1,6 +1,6 @@
 use model::framework::Framework;
 use model::ids::{OperationId, OperationUuid};
-use model::link::LiveOperation;
+use model::link::{LiveOperation, Register};
 use model::operation::{Conversion, Operation, OperationState, OperationStatus};
 use model::role::Role;
 use model::task::{RunsBy, Source, Status, TaskSpec};
@@ -144,7 +144,10 @@ fn reregister() -> Reregister {
 #[test]
 fn what_an_agent_says_survives() {
     for message in [
-        FromAgent::Register(description()),
+        FromAgent::Register(Box::new(Register {
+            description: description(),
+            total: reserved().plus(&description().resources),
+        })),
         FromAgent::Reregister(Box::new(reregister())),
         FromAgent::StatusUpdate {
             framework: framework_id(),
