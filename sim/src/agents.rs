@@ -8,7 +8,7 @@ use agent_core::output::Change;
 use agent_core::record::Key;
 use agent_core::{Agent, Config, Input, Output, Record};
 use model::capability::AgentCapability;
-use model::ids::{AgentId, ConnectionId, ContainerId, Term};
+use model::ids::{AgentId, ConnectionId, ContainerId, TaskId, Term};
 use model::link::AgentDescription;
 use model::payload::Payload;
 use model::resources::Resources;
@@ -34,6 +34,8 @@ pub(crate) struct AgentNode {
     pub(crate) is_doomed: bool,
     /// Whether the machine is booted before the agent starts again.
     pub(crate) is_rebooting: bool,
+    /// All tasks that were started here, as long as it was known under one id.
+    pub(crate) ran: Vec<TaskId>,
     /// All it has, with what operations have made of it.
     pub(crate) total: Resources,
     pub(crate) volumes: VolumeStore,
@@ -222,7 +224,16 @@ impl World {
                 self.after(wait, Event::Container(at, container, ContainerEvent::Destroyed));
             }
             Output::UpdateContainer { .. } | Output::View(_) => {}
-            Output::Exit { .. } => self.crash_agent(at),
+            Output::Exit { .. } => {
+                // Nobody who leads later needs to know of what it ran under this id.
+                let ran = std::mem::take(&mut self.agents[at].ran);
+                self.laws.went_down.extend(ran);
+                self.crash_agent(at);
+                // Whoever looks after the machine starts it again.
+                if !self.settings.is_told {
+                    self.back_after(Node::Agent(at), Duration::from_secs(20));
+                }
+            }
         }
     }
 

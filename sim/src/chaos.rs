@@ -120,7 +120,7 @@ impl World {
         usize::try_from(self.faults.below(of)).unwrap_or(0)
     }
 
-    fn back_after(&mut self, node: Node, max: Duration) {
+    pub(crate) fn back_after(&mut self, node: Node, max: Duration) {
         let wait = Duration::from_millis(100) + self.faults.up_to(max);
         self.after(wait, Event::Start(node));
     }

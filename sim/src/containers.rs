@@ -256,6 +256,7 @@ impl World {
         }
         container.tasks.insert(task.clone(), TaskState::Staging);
         container.unheard.insert(task.clone());
+        self.agents[at].ran.push(task.clone());
         self.reach(at, id, task, TaskState::Starting);
         let wait = self.some_time(Duration::from_millis(100));
         let event = ContainerEvent::Reaches(task.clone(), TaskState::Running);

@@ -133,7 +133,12 @@ impl World {
     }
 
     /// Something that can be done with what is left of an offer, if what it thought of can.
-    fn wants_to_keep(&mut self, at: usize, role: &Role, left: &Resources) -> Option<Conversion> {
+    pub(crate) fn wants_to_keep(
+        &mut self,
+        at: usize,
+        role: &Role,
+        left: &Resources,
+    ) -> Option<Conversion> {
         let conversion = match self.users.below(9) {
             0..=2 => {
                 let (name, at_once, most) = RESERVES[self.one_of(RESERVES.len() as u64)];
@@ -199,7 +204,7 @@ impl World {
         Some(Operation::Launch(vec![Ok(task)]))
     }
 
-    fn one_of(&mut self, count: u64) -> usize {
+    pub(crate) fn one_of(&mut self, count: u64) -> usize {
         usize::try_from(self.users.below(count)).unwrap_or(0)
     }
 }

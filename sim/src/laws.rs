@@ -1,12 +1,17 @@
 //! The laws: what must hold after every step, and what must hold at rest.
 
+mod rules;
+
 use crate::keepers::{unmade, volume_names};
 use crate::schedulers::{SchedulerNode, Work};
 use crate::world::World;
 use agent_core::Record;
 use agent_core::output::Event;
 use marathon_core::instance::Condition;
-use master_core::view::{AgentView, OperationView, TaskKey, TaskList, TaskView, ViewChange};
+use master_core::registry::Rules;
+use master_core::view::{
+    AgentView, ExecutorKey, ExecutorView, OperationView, TaskKey, TaskList, TaskView, ViewChange,
+};
 use model::ids::{AgentId, FrameworkId, OfferId, OperationId, OperationUuid, TaskId, UpdateId};
 use model::offer::Offer;
 use model::operation::{OperationState, OperationStatus};
@@ -24,6 +29,10 @@ pub(crate) struct Laws {
     pub(crate) agents: BTreeMap<AgentId, Arc<AgentView>>,
     offers: BTreeMap<OfferId, Arc<Offer>>,
     tasks: BTreeMap<TaskKey, Arc<TaskView>>,
+    executors: BTreeMap<ExecutorKey, Arc<ExecutorView>>,
+    rules: Arc<Rules>,
+    /// Offers that were made since limits were looked at.
+    offered_now: Vec<OfferId>,
     operations: BTreeMap<OperationUuid, Arc<OperationView>>,
     /// Agents whose books have changed since they were checked.
     changed: BTreeSet<AgentId>,
@@ -56,6 +65,8 @@ impl Laws {
                 self.agents.clear();
                 self.offers.clear();
                 self.tasks.clear();
+                self.executors.clear();
+                self.rules = Arc::default();
                 self.operations.clear();
             }
             ViewChange::PutAgent(agent) => {
@@ -67,6 +78,7 @@ impl Laws {
             }
             ViewChange::PutOffer(offer) => {
                 self.changed.insert(offer.agent.clone());
+                self.offered_now.push(offer.id.clone());
                 self.offers.insert(offer.id.clone(), offer);
             }
             ViewChange::RemoveOffer(offer) => {
@@ -87,13 +99,17 @@ impl Laws {
             ViewChange::RemoveOperation(operation) => {
                 self.operations.remove(&operation);
             }
+            ViewChange::PutExecutor(executor) => {
+                self.executors.insert(executor.key.clone(), executor);
+            }
+            ViewChange::RemoveExecutor(executor) => {
+                self.executors.remove(&executor);
+            }
+            ViewChange::SetRules(rules) => self.rules = rules,
             ViewChange::PutFramework(_)
             | ViewChange::RemoveFramework(_)
-            | ViewChange::PutExecutor(_)
-            | ViewChange::RemoveExecutor(_)
             | ViewChange::PutInverseOffer(_)
             | ViewChange::RemoveInverseOffer(_)
-            | ViewChange::SetRules(_)
             | ViewChange::SetInverseAnswers(_) => {}
         }
     }

@@ -16,6 +16,7 @@ mod laws;
 mod marathons;
 mod masters;
 mod network;
+mod operators;
 pub mod scenario;
 mod schedulers;
 mod succession;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub batches: usize,
     /// Frameworks that reserve and make volumes, beside those.
     pub keepers: usize,
+    /// Whether operators do things, too.
+    pub has_operators: bool,
     /// Instances of Marathon.
     pub marathons: usize,
     /// Whether nothing breaks by itself, and what happens is told: a scenario.
@@ -66,6 +69,7 @@ impl Settings {
             machine: Resources::parse(MACHINE, &Role::any()).expect("well formed"),
             batches: 2,
             keepers: 2,
+            has_operators: true,
             marathons: 3,
             is_told: false,
             chaos_for: Duration::from_secs(300),
@@ -86,6 +90,8 @@ pub struct Summary {
     pub launches: u64,
     /// Operations on resources that were carried out.
     pub operations: u64,
+    /// Calls of operators that were carried out.
+    pub decisions: u64,
     /// Changes of the leading master.
     pub reigns: u64,
     /// A digest of all that happened, in order: equal seeds give equal digests.

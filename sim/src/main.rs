@@ -103,6 +103,7 @@ fn all_runs(arguments: &Arguments) -> ExitCode {
                 total.faults += summary.faults;
                 total.launches += summary.launches;
                 total.operations += summary.operations;
+                total.decisions += summary.decisions;
                 total.reigns += summary.reigns;
             }
             Err(violation) => {
@@ -116,7 +117,7 @@ fn all_runs(arguments: &Arguments) -> ExitCode {
         }
     }
     println!(
-        "{} seeds with {} agents: {} events, {} faults, {} launches, {} operations, {} reigns, \
+        "{} seeds with {} agents: {} events, {} faults, {} launches, {} operations, {} decisions, {} reigns, \
          {violations} violations",
         arguments.seeds,
         arguments.agents,
@@ -124,6 +125,7 @@ fn all_runs(arguments: &Arguments) -> ExitCode {
         total.faults,
         total.launches,
         total.operations,
+        total.decisions,
         total.reigns,
     );
     if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

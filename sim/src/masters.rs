@@ -1,8 +1,10 @@
 //! Masters, and the log they agree on.
 //!
 //! Raft itself is not played: one log, proposals that are committed after a while, and of those that
-//! are under way when a leader falls, some first part. At times a leader is cut off from the others
-//! and takes a while to notice: it goes on as if it led, but nothing that it proposes is agreed on.
+//! are under way when a leader falls, some first part: the rest is lost, and the next leader begins with
+//! exactly what is left. At times a leader is cut off from the others and takes a while to notice: it
+//! goes on as if it led, but nothing that it proposes is agreed on. Elections, logs that lag behind,
+//! snapshots and disks are played by the tests of the master's Raft instead, one turn at a time.
 
 use crate::world::{Arrival, Event, Life, MASTERS, Node, World, deadline};
 use master_core::{Config, Input, Master, Output, Registry};
@@ -62,8 +64,13 @@ impl World {
         let Some(core) = &mut node.core else { return };
         let mut out = Vec::new();
         core.wake(now, &mut out);
+        let woken = out.len();
         core.step(input, now, &mut out);
-        self.after_master(at, out);
+        let stepped = out.split_off(woken);
+        self.perform_for_master(at, out);
+        self.laws.check_limits();
+        self.perform_for_master(at, stepped);
+        self.after_master(at);
     }
 
     pub(crate) fn wake_master(&mut self, at: usize, life: Life) {
@@ -75,10 +82,12 @@ impl World {
         let Some(core) = &mut node.core else { return };
         let mut out = Vec::new();
         core.wake(now, &mut out);
-        self.after_master(at, out);
+        self.perform_for_master(at, out);
+        self.laws.check_limits();
+        self.after_master(at);
     }
 
-    fn after_master(&mut self, at: usize, out: Vec<Output>) {
+    fn perform_for_master(&mut self, at: usize, out: Vec<Output>) {
         let is_leader = self.raft.leader == Some(at);
         let term = self.masters[at].term;
         for output in out {
@@ -94,7 +103,12 @@ impl World {
                         self.after(wait, Event::Commit);
                     }
                 }
-                Output::Answer { request, result: Err(_) } => self.subscribe_refused(request),
+                Output::Answer { request, result } => {
+                    self.operators_hear(request, &result);
+                    if result.is_err() {
+                        self.subscribe_refused(request);
+                    }
+                }
                 Output::OpenStream { connection, stream, .. } => {
                     self.send(connection, Arrival::Opened(stream), false);
                 }
@@ -111,7 +125,7 @@ impl World {
                 }
                 Output::Outdated { .. } => self.finds_out(at),
                 Output::GiveUp { why } => unreachable!("here all agents may stay away: {why}"),
-                Output::Answer { result: Ok(_), .. } | Output::OpenWatch { .. } => {}
+                Output::OpenWatch { .. } => {}
                 Output::Note(note) => {
                     if is_leader {
                         self.tell_note(at, &note);
@@ -124,8 +138,12 @@ impl World {
                 }
             }
         }
-        if is_leader {
+    }
+
+    fn after_master(&mut self, at: usize) {
+        if self.raft.leader == Some(at) {
             self.laws.check_books(&self.settings.machine);
+            self.laws.check_rules(&self.raft.registry);
         }
         let node = &self.masters[at];
         let (life, wake) = (node.life, deadline(node.core.as_ref()));

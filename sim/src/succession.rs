@@ -50,7 +50,8 @@ pub(crate) struct Steps {
 
 /// Plays one seed; if `only` is given, with a crash at that step alone, whose events are printed.
 pub fn succession(seed: u64, agents: usize, only: Option<u64>) -> Result<Crashes, Violation> {
-    let settings = Settings { batches: 0, keepers: 0, ..Settings::new(seed, agents) };
+    let settings =
+        Settings { batches: 0, keepers: 0, has_operators: false, ..Settings::new(seed, agents) };
     let reference = play(&settings, None)?;
     let mut all = Crashes::default();
     let steps = reference.steps.done.unwrap_or(0);

@@ -7,6 +7,7 @@ use crate::laws::Laws;
 use crate::marathons::{MarathonNode, Write};
 use crate::masters::{MasterNode, Raft};
 use crate::network::Network;
+use crate::operators::Asked;
 use crate::schedulers::SchedulerNode;
 use crate::succession::Steps;
 use crate::{Settings, Summary, Violation};
@@ -81,6 +82,8 @@ pub(crate) enum Event {
     Fault(Fault),
     /// A user wants something.
     User,
+    /// Operators want something.
+    Operators,
 }
 
 /// What arrives over a connection.
@@ -118,6 +121,7 @@ pub struct World {
     pub(crate) token: u64,
     /// Before then the lease of a leader that is gone has not ended.
     pub(crate) lease_until: Time,
+    pub(crate) asked: Asked,
     pub(crate) laws: Laws,
     pub(crate) steps: Steps,
     /// What happened, where a story is told: one line each.
@@ -155,6 +159,7 @@ impl World {
             lease: None,
             token: 0,
             lease_until: Time::ZERO,
+            asked: Asked::new(),
             laws: Laws::default(),
             steps: Steps::default(),
             is_chaos: !settings.is_told,
@@ -181,6 +186,9 @@ impl World {
         world.after(Duration::from_millis(700), Event::Elect);
         world.after(Duration::from_millis(900), Event::TakeLease);
         world.after(Duration::from_secs(2), Event::User);
+        if world.settings.has_operators {
+            world.after(Duration::from_secs(5), Event::Operators);
+        }
         world.plan_next_fault();
         world
     }
@@ -266,6 +274,7 @@ impl World {
             Event::Start(Node::Marathon(at)) => self.start_marathon(at),
             Event::Fault(fault) => self.break_something(fault),
             Event::User => self.user(),
+            Event::Operators => self.operators_act(),
         }
     }
 
@@ -362,6 +371,7 @@ impl World {
             Event::SchedulerBack(_) => 20,
             Event::MarathonFindsOut(..) => 19,
             Event::CallIsLost(_) => 21,
+            Event::Operators => 22,
         };
         let nanos = u64::try_from(at.0.as_nanos()).unwrap_or(u64::MAX);
         for word in [nanos, kind] {

@@ -52,6 +52,7 @@ impl Stage {
                 machine: each,
                 batches: 0,
                 keepers: 0,
+                has_operators: false,
                 marathons,
                 is_told: true,
                 ..Settings::new(seed, agents)
