@@ -46,12 +46,21 @@ fn put<K: Eq + Hash, T, W>(table: &Table<K, T, W>, key: K, model: Arc<T>) {
     table.insert(key, Arc::new(Entry { model, wire: OnceLock::new() }));
 }
 
-/// The entries, in an order that does not change from one read to the next.
-fn entries<K: Eq + Hash + Ord + Clone, T, W>(table: &Table<K, T, W>) -> Vec<Arc<Entry<T, W>>> {
-    let mut all: Vec<_> =
-        table.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect();
+/// Entries as they came.
+type Unsorted<K, T, W> = Vec<(K, Arc<Entry<T, W>>)>;
+
+fn unsorted<K: Eq + Hash + Clone, T, W>(table: &Table<K, T, W>) -> Unsorted<K, T, W> {
+    table.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect()
+}
+
+/// In an order that does not change from one read to the next.
+fn sorted<K: Ord, T, W>(mut all: Unsorted<K, T, W>) -> Vec<Arc<Entry<T, W>>> {
     all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     all.into_iter().map(|(_, entry)| entry).collect()
+}
+
+fn entries<K: Eq + Hash + Ord + Clone, T, W>(table: &Table<K, T, W>) -> Vec<Arc<Entry<T, W>>> {
+    sorted(unsorted(table))
 }
 
 impl<T, W> Entry<T, W> {
@@ -206,12 +215,12 @@ impl View {
     /// whole. Taken by the driver itself, between two changes, it is exact.
     pub(crate) fn picture(&self) -> Picture {
         Picture {
-            agents: entries(&self.agents),
-            frameworks: entries(&self.frameworks),
-            tasks: entries(&self.tasks),
-            executors: entries(&self.executors),
-            offers: entries(&self.offers),
-            inverse_offers: entries(&self.inverse_offers),
+            agents: unsorted(&self.agents),
+            frameworks: unsorted(&self.frameworks),
+            tasks: unsorted(&self.tasks),
+            executors: unsorted(&self.executors),
+            offers: unsorted(&self.offers),
+            inverse_offers: unsorted(&self.inverse_offers),
         }
     }
 
@@ -240,14 +249,15 @@ impl View {
     }
 }
 
-/// The entries there were at one moment. Cheap to take; [`Picture::state`] does the work.
+/// The entries there were at one moment. Cheap to take, since whoever takes it may be the driver;
+/// [`Picture::state`] does the work.
 pub(crate) struct Picture {
-    agents: Vec<Arc<Entry<AgentView, Agent>>>,
-    frameworks: Vec<Arc<Entry<FrameworkView, Framework>>>,
-    tasks: Vec<Arc<Entry<TaskView, v1::Task>>>,
-    executors: Vec<Arc<Entry<ExecutorView, Executor>>>,
-    offers: Vec<Arc<Entry<Offer, v1::Offer>>>,
-    inverse_offers: Vec<Arc<Entry<InverseOffer, v1::InverseOffer>>>,
+    agents: Unsorted<AgentId, AgentView, Agent>,
+    frameworks: Unsorted<FrameworkId, FrameworkView, Framework>,
+    tasks: Unsorted<TaskKey, TaskView, v1::Task>,
+    executors: Unsorted<ExecutorKey, ExecutorView, Executor>,
+    offers: Unsorted<OfferId, Offer, v1::Offer>,
+    inverse_offers: Unsorted<OfferId, InverseOffer, v1::InverseOffer>,
 }
 
 /// What one framework is offered, and asked to leave.
@@ -259,9 +269,11 @@ struct Offers {
 
 impl Picture {
     /// As messages.
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(self) -> State {
         let mut state = State::default();
-        for agent in &self.agents {
+        let (agents, frameworks) = (sorted(self.agents), sorted(self.frameworks));
+        let (all_offers, inverse) = (sorted(self.offers), sorted(self.inverse_offers));
+        for agent in &agents {
             match agent.model.condition {
                 AgentCondition::Connected | AgentCondition::Disconnected => {
                     state.agents.push(agent.wire(wire::agent));
@@ -276,22 +288,22 @@ impl Picture {
             }
         }
         let mut offers: HashMap<&FrameworkId, Offers> = HashMap::new();
-        for offer in &self.offers {
+        for offer in &all_offers {
             let message = v1::Offer::clone(&offer.wire(wire::offer));
             offers.entry(&offer.model.framework).or_default().offers.push(message);
         }
-        for offer in &self.inverse_offers {
+        for offer in &inverse {
             let message = v1::InverseOffer::clone(&offer.wire(inverse_to_wire));
             offers.entry(&offer.model.framework).or_default().inverse.push(message);
         }
         let mut sums = Sums::default();
-        for agent in &self.agents {
+        for agent in &agents {
             sums.add_used(&agent.model, |_| true);
         }
-        for offer in &self.offers {
+        for offer in &all_offers {
             sums.add_offer(&offer.model, |_| true);
         }
-        for framework in &self.frameworks {
+        for framework in &frameworks {
             let completed = matches!(framework.model.condition, FrameworkCondition::Completed(_));
             let message = framework.wire(wire::framework);
             if completed {
@@ -314,7 +326,7 @@ impl Picture {
             state.given.entry(role.to_string()).or_default().add(role, &has);
         }
         // In the order they were heard of.
-        for task in &self.tasks {
+        for task in sorted(self.tasks) {
             let list = match task.model.list {
                 TaskList::Live => &mut state.tasks,
                 TaskList::Unreachable => &mut state.unreachable_tasks,
@@ -323,7 +335,7 @@ impl Picture {
             list.push(task.wire(wire::task));
         }
         state.executors =
-            self.executors.iter().map(|executor| executor.wire(wire::executor)).collect();
+            sorted(self.executors).iter().map(|executor| executor.wire(wire::executor)).collect();
         state
     }
 }
