@@ -1,4 +1,4 @@
-//! Project chores: `cargo xtask ci`, `tidy`, `sim`, `fuzz`, `endure`, `bench`.
+//! Project chores: `cargo xtask ci`, `tidy`, `sim`, `fuzz`, `endure`, `churn`, `bench`.
 
 mod ci;
 mod command;
@@ -37,6 +37,8 @@ enum Chore {
     },
     /// Take masters away under load, as the end-to-end tests do, but with more tasks and for longer
     Endure(endure::Arguments),
+    /// Have hundreds of containers come and go on one agent again and again; it may keep nothing of them
+    Churn(endure::Churn),
     /// Feed what is read from the network and from flags with made-up input, and check its laws
     Fuzz(fuzz::Arguments),
     /// Run the benchmarks in a release build (arguments are handed on; see --help of it)
@@ -66,6 +68,7 @@ fn run(chore: Chore) -> anyhow::Result<()> {
             command::cargo(&["run", "--quiet", "--release", "-p", "sim", "--"], &args)
         }
         Chore::Endure(arguments) => endure::run(&arguments),
+        Chore::Churn(arguments) => endure::churn(&arguments),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Bench { args } => {
             // The agora binary is measured too, so it must be as new as the benchmarks.

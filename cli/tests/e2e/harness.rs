@@ -188,6 +188,14 @@ impl World {
         found
     }
 
+    /// How many containers have a cgroup of this controller, where controllers are apart, or else any.
+    pub(crate) fn containers_under(&self, controller: &str) -> usize {
+        let all = self.container_cgroups();
+        let of = Path::new("/sys/fs/cgroup").join(controller);
+        let own = all.iter().filter(|path| path.starts_with(&of)).count();
+        if of.is_dir() { own } else { all.len() }
+    }
+
     /// The cgroups of containers, that is all but the roots that agents keep.
     pub(crate) fn container_cgroups(&self) -> Vec<PathBuf> {
         let is_container = |path: &PathBuf| {
@@ -330,6 +338,11 @@ pub(crate) async fn until_async<T>(
         assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// A number from the environment, where somebody wants more than there is time for in every run.
+pub(crate) fn wanted(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |text| text.parse().expect("a whole number"))
 }
 
 /// Ports nobody uses at this moment. They may be taken before they are bound, which is rare.

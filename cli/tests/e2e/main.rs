@@ -5,6 +5,7 @@
 
 mod agents;
 mod bad_input;
+mod churn;
 mod disks;
 mod failover;
 mod harness;

@@ -3,7 +3,7 @@
 //!
 //! `cargo xtask endure` runs these with more tasks and for longer, by what the environment says.
 
-use crate::harness::{Daemon, PATIENCE, World, free_ports, until, until_async};
+use crate::harness::{Daemon, PATIENCE, World, free_ports, until, until_async, wanted};
 use crate::membership::{raft, voters_are};
 use framework_sdk::builders::{TaskBuilder, framework};
 use framework_sdk::calls::launch;
@@ -16,11 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
-
-/// A number from the environment, where somebody wants more than there is time for in every run.
-fn wanted(variable: &str, default: usize) -> usize {
-    std::env::var(variable).map_or(default, |text| text.parse().expect("a whole number"))
-}
 
 /// Tasks that run at the same time.
 fn at_once() -> usize {
