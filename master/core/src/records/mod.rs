@@ -19,9 +19,14 @@ use std::sync::Arc;
 /// A record is applied.
 pub(crate) fn applied(books: &mut Books, record: &Record, turn: &mut Turn<'_>) {
     let changes_rules = books.rules.apply(record, &books.members);
-    let is_void = !books.members.apply(record);
-    if changes_rules {
+    let mut forgotten = Vec::new();
+    let is_void = !books.members.apply(record, &mut forgotten);
+    if books.rules.forget(forgotten.iter()) || changes_rules {
         turn.view(ViewChange::SetRules(Arc::new(books.rules.clone())));
+    }
+    for agent in forgotten {
+        books.forget_ended_on(&agent);
+        turn.view(ViewChange::RemoveAgent(agent));
     }
     match record {
         Record::PutAgent(entry) => put_agent::apply(books, &entry.id, is_void, turn),

@@ -44,12 +44,13 @@ pub struct Members {
 }
 
 impl Members {
-    /// Applies a record about members; says whether it changed anything. Other records do nothing.
-    pub fn apply(&mut self, record: &Record) -> bool {
+    /// Applies a record about members; says whether it changed anything. Other records do nothing. Former
+    /// agents that gave way to it are put in `forgotten`.
+    pub fn apply(&mut self, record: &Record, forgotten: &mut Vec<AgentId>) -> bool {
         match record {
             Record::PutAgent(entry) => self.put_agent(entry),
-            Record::MarkUnreachable { agent, at } => self.mark_unreachable(agent, *at),
-            Record::MarkGone { agent, at } => self.mark_gone(agent, *at),
+            Record::MarkUnreachable { agent, at } => self.mark_unreachable(agent, *at, forgotten),
+            Record::MarkGone { agent, at } => self.mark_gone(agent, *at, forgotten),
             Record::RemoveAgent { agent, at: _ } => {
                 self.agents.remove(agent).is_some() || self.unreachable.remove(agent).is_some()
             }
@@ -94,19 +95,24 @@ impl Members {
         true
     }
 
-    fn mark_unreachable(&mut self, agent: &AgentId, at: Timestamp) -> bool {
+    fn mark_unreachable(
+        &mut self,
+        agent: &AgentId,
+        at: Timestamp,
+        forgotten: &mut Vec<AgentId>,
+    ) -> bool {
         let Some(entry) = self.agents.remove(agent) else { return false };
         self.unreachable.insert(agent.clone(), UnreachableAgent { entry, at });
-        forget_oldest(&mut self.unreachable, |agent| agent.at);
+        forget_oldest(&mut self.unreachable, |agent| agent.at, forgotten);
         true
     }
 
-    fn mark_gone(&mut self, agent: &AgentId, at: Timestamp) -> bool {
+    fn mark_gone(&mut self, agent: &AgentId, at: Timestamp, forgotten: &mut Vec<AgentId>) -> bool {
         let was_there =
             self.agents.remove(agent).is_some() || self.unreachable.remove(agent).is_some();
         if was_there {
             self.gone.insert(agent.clone(), at);
-            forget_oldest(&mut self.gone, |at| *at);
+            forget_oldest(&mut self.gone, |at| *at, forgotten);
         }
         was_there
     }
@@ -190,10 +196,15 @@ fn is_away(entry: &mut Arc<FrameworkEntry>, at: Timestamp) -> bool {
 }
 
 /// Keeps a list of former agents within its bounds.
-fn forget_oldest<T>(former: &mut BTreeMap<AgentId, T>, at: impl Fn(&T) -> Timestamp) {
+fn forget_oldest<T>(
+    former: &mut BTreeMap<AgentId, T>,
+    at: impl Fn(&T) -> Timestamp,
+    forgotten: &mut Vec<AgentId>,
+) {
     while former.len() > FORMER_AGENTS_MAX {
         let oldest = former.iter().min_by_key(|&(id, agent)| (at(agent), id));
         let oldest = oldest.map(|(id, _)| id.clone()).expect("more than the limit is not none");
         former.remove(&oldest);
+        forgotten.push(oldest);
     }
 }

@@ -54,7 +54,7 @@ impl Registry {
     pub fn apply(&mut self, record: &Record) -> Outcome {
         match record {
             Record::BeginReign(reign) => {
-                self.members.apply(record);
+                self.members.apply(record, &mut Vec::new());
                 self.reign = Some(reign.clone());
                 Outcome::Applied
             }
@@ -71,14 +71,13 @@ impl Registry {
             | Record::SetSchedule(_)
             | Record::SetMachines { .. } => {
                 let changes_rules = self.rules.apply(record, &self.members);
-                if self.members.apply(record) || changes_rules {
-                    Outcome::Applied
-                } else {
-                    Outcome::Void
-                }
+                let mut forgotten = Vec::new();
+                let changes_members = self.members.apply(record, &mut forgotten);
+                self.rules.forget(forgotten.iter());
+                if changes_members || changes_rules { Outcome::Applied } else { Outcome::Void }
             }
             Record::ForgetAgents(agents) => {
-                let changes_members = self.members.apply(record);
+                let changes_members = self.members.apply(record, &mut Vec::new());
                 if self.rules.forget(self.members.strangers(agents)) || changes_members {
                     Outcome::Applied
                 } else {

@@ -1,7 +1,11 @@
 use super::*;
 use model::ids::{Reign, Term};
+use model::link::AgentDescription;
 use model::payload::Payload;
 use model::registry::{LeaseAcquire, StoreCommit};
+use model::resources::{Attributes, Resources};
+use model::rules::Standing;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 fn commit(conditions: &[(&str, u64)], writes: &[(&str, Option<&str>)]) -> StoreCommit {
@@ -137,4 +141,41 @@ fn a_registry_is_the_same_after_a_snapshot() {
     registry.apply(&Record::StoreCommit(commit(&[], &[("a", Some("1"))])));
     registry.apply(&acquire("m1", 1, 10));
     assert_eq!(Registry::from_parts(registry.to_parts()), registry);
+}
+
+#[test]
+fn of_an_agent_that_gives_way_to_others_nothing_is_remembered() {
+    let entry = |n: usize| {
+        let id = AgentId::new(format!("{n:07}")).expect("an id");
+        let resources = Resources::none();
+        let description = AgentDescription {
+            hostname: "host".into(),
+            address: "10.0.0.1:5051".into(),
+            resources,
+            attributes: Attributes::default(),
+            domain: None,
+            version: "1.11.0".into(),
+            capabilities: BTreeSet::new(),
+            info: Payload::default(),
+        };
+        AgentEntry { id, description, registered_at: Timestamp(0) }
+    };
+    let mut registry = Registry::default();
+    let (first, last) = (entry(0), entry(FORMER_AGENTS_MAX));
+    registry.apply(&Record::PutAgent(first.clone()));
+    let standing = Standing::Deactivated;
+    registry.apply(&Record::SetStanding { agent: first.id.clone(), standing });
+    registry.apply(&Record::MarkUnreachable { agent: first.id.clone(), at: Timestamp(0) });
+    // The others share an entry, so that they need no gigabyte.
+    let shared = Arc::new(entry(1));
+    for n in 1..FORMER_AGENTS_MAX {
+        let away = UnreachableAgent { entry: shared.clone(), at: Timestamp(1) };
+        let id = AgentId::new(format!("{n:07}")).expect("an id");
+        registry.members.unreachable.insert(id, away);
+    }
+    assert_eq!(registry.rules.standing(&first.id), standing, "there is room for all of them");
+    registry.apply(&Record::PutAgent(last.clone()));
+    registry.apply(&Record::MarkUnreachable { agent: last.id.clone(), at: Timestamp(2) });
+    assert!(!registry.members.remember(&first.id) && registry.members.remember(&last.id));
+    assert_eq!(registry.rules.standings.len(), 0);
 }
