@@ -155,6 +155,22 @@ async fn runs_tasks(
     assert_eq!(refused["reason"], "REASON_INVALID_OFFERS");
 }
 
+/// One subscription is refused by an event, and one cannot be read.
+async fn refused_and_unreadable(master: &Alone) {
+    let info = json!({"user": "nobody", "name": "refused", "role": "/"});
+    let refused = json!({"framework_info": info});
+    let refused = Scheduler::subscribed_by(master, Encoding::Json, &refused, None).await;
+    assert!(refused.is_err(), "there is no such role");
+    let info = json!({"user": "nobody", "name": "unreadable", "id": {"value": "one"}});
+    let other = json!({"value": "another"});
+    let call = json!({
+        "type": "SUBSCRIBE", "framework_id": other, "subscribe": {"framework_info": info},
+    });
+    let post = master.http.post(master.url("/api/v1/scheduler"));
+    let post = post.header("content-type", "application/json").body(call.to_string());
+    assert_eq!(post.send().await.expect("an answer").status(), 400);
+}
+
 /// Something is passed on, and something cannot be.
 async fn relays(master: &Alone, scheduler: &mut Scheduler, agent: &mut FakeAgent) {
     for agent_id in [agent.id.as_str(), "nowhere"] {
@@ -176,6 +192,7 @@ async fn every_metric_of_a_master_is_written_down_and_every_one_written_down_is_
     let id = scheduler.id["value"].as_str().expect("text").to_owned();
     let prefix = format!("master/frameworks/a%20counter/{id}");
     let of = |what: &str| format!("{prefix}/{what}");
+    refused_and_unreadable(&master).await;
     declines_and_revives(&master, &mut scheduler, &prefix).await;
     runs_tasks(&master, &mut scheduler, &mut agent, (&id, &prefix)).await;
     relays(&master, &mut scheduler, &mut agent).await;
@@ -184,7 +201,8 @@ async fn every_metric_of_a_master_is_written_down_and_every_one_written_down_is_
     assert_told(
         &metrics,
         &[
-            ("master/messages_register_framework", 1.0),
+            ("master/messages_register_framework", 2.0),
+            ("master/messages_reregister_framework", 1.0),
             ("master/messages_register_slave", 1.0),
             ("master/slave_registrations", 1.0),
             ("master/messages_status_update", 3.0),

@@ -13,6 +13,7 @@ use model::framework::Capabilities;
 use model::ids::{FrameworkId, OfferId, StreamId};
 use proto::convert::scheduler::{self as convert, CallError, SchedulerCall};
 use proto::mesos::v1::scheduler;
+use proto::mesos::v1::scheduler::call::Type;
 use transport::http::Refused;
 
 use super::Shared;
@@ -25,6 +26,16 @@ pub(super) fn understood(
     api: &Shared,
     mut call: scheduler::Call,
 ) -> Result<SchedulerCall, Refused> {
+    // Whatever becomes of it.
+    if call.r#type() == Type::Subscribe {
+        let framework = call.subscribe.as_ref().map(|subscribe| &subscribe.framework_info);
+        let is_back = framework.is_some_and(|framework| framework.id.is_some());
+        api.meters.count(if is_back {
+            Count::MessagesReregisterFramework
+        } else {
+            Count::MessagesRegisterFramework
+        });
+    }
     if let Some(accept) = &mut call.accept {
         // Offers are shown before their frameworks hear of them. One that is not is of no use either.
         let offer = accept.offer_ids.first().and_then(|id| OfferId::try_from(id).ok());
@@ -71,10 +82,6 @@ pub(super) async fn subscribe(
     principal: Option<Arc<str>>,
 ) -> Result<Subscription, Refused> {
     let capabilities = call.framework.capabilities;
-    api.meters.count(match call.framework.id {
-        None => Count::MessagesRegisterFramework,
-        Some(_) => Count::MessagesReregisterFramework,
-    });
     let subscribed = api.driver.subscribe(call, principal).await?;
     Ok(Subscription { subscribed, capabilities })
 }
