@@ -5,7 +5,6 @@ use crate::authorize;
 use crate::state::agents::Executor;
 use crate::state::tasks::Task;
 use crate::state::{Books, Turn};
-use model::amount::Milli;
 use model::capability::AgentCapability;
 use model::ids::{ExecutorId, TaskId};
 use model::link::{Launch, ToAgent};
@@ -13,10 +12,6 @@ use model::resources::Resources;
 use model::task::{ExecutorSpec, InvalidTask, Reason, RunsBy, TaskSpec, TaskState};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// The least an executor of a task group must have: less does not even start.
-const GROUP_EXECUTOR_CPUS_MIN: Milli = Milli(10);
-const GROUP_EXECUTOR_MEM_MIN: Milli = Milli::units(32);
 
 /// Launches tasks, each by itself: one that may not run does not hold up the others.
 pub(crate) fn each(
@@ -241,15 +236,6 @@ fn check_group(
         specs.push(spec.clone());
     }
     let executor = executor.clone()?;
-    if executor.resources.scalar("cpus") < GROUP_EXECUTOR_CPUS_MIN {
-        return Err(format!("Executor needs at least cpus:{GROUP_EXECUTOR_CPUS_MIN}"));
-    }
-    if executor.resources.scalar("mem") < GROUP_EXECUTOR_MEM_MIN {
-        return Err(format!("Executor needs at least mem:{GROUP_EXECUTOR_MEM_MIN}"));
-    }
-    if executor.resources.scalar("disk").is_nothing() {
-        return Err("Executor needs some disk".to_owned());
-    }
     let starts = check_executor(books, accepted, &executor)?;
     check_not_mixed("Task group with its executor", &total.plus(&executor.resources))?;
     if starts {
