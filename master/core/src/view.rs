@@ -228,6 +228,8 @@ pub struct TaskView {
     pub spec: Arc<TaskSpec>,
     /// Which executor has it; absent for a command task.
     pub executor: Option<ExecutorId>,
+    /// As whom it runs: the user that its command names, or else its executor's. Absent: its framework's.
+    pub user: Option<Arc<str>>,
     /// On which agent.
     pub agent: AgentId,
     /// For which role its resources were offered.

@@ -3,6 +3,7 @@
 mod world;
 
 use master_core::Done;
+use master_core::view::TaskView;
 use model::call::{Accept, Call, Operation, Subscribe};
 use model::framework::{Capabilities, Framework};
 use model::ids::ExecutorId;
@@ -10,6 +11,7 @@ use model::payload::Payload;
 use model::role::Role;
 use model::task::{ExecutorSpec, InvalidTask, Needs, RunsBy, TaskSpec, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use world::operations::{accept, parse, reserve, reserved, watched};
 use world::{World, task};
@@ -54,6 +56,32 @@ fn on(world: &World, id: &str, executor: &ExecutorSpec) -> TaskSpec {
 fn group(executor: &ExecutorSpec, tasks: Vec<TaskSpec>) -> Operation {
     let tasks = tasks.into_iter().map(Ok).collect();
     Operation::LaunchGroup { executor: Ok(executor.clone()), tasks }
+}
+
+/// As whom each task is shown to run, by name.
+fn users(world: &World) -> Vec<(String, Option<String>)> {
+    let one =
+        |task: &Arc<TaskView>| (task.id().to_string(), task.user.as_deref().map(str::to_owned));
+    let mut users: Vec<_> = world.task_views.values().map(one).collect();
+    users.sort();
+    users
+}
+
+#[test]
+fn a_task_of_a_group_runs_as_the_user_of_its_executor_unless_it_names_one() {
+    let mut world = offered();
+    let user = |name: &str| Some(name.into());
+    let custom = ExecutorSpec { is_default: false, user: user("batch"), ..executor("group") };
+    let plain = member(&world, "plain", Needs::default());
+    let own = TaskSpec { user: user("web"), ..member(&world, "own", Needs::default()) };
+    assert_eq!(refusals(&mut world, group(&custom, vec![plain, own])), [""; 0]);
+    let expected = [("own", "web"), ("plain", "batch")];
+    let expected = expected.map(|(task, user)| (task.to_owned(), Some(user.to_owned())));
+    assert_eq!(users(&world), expected);
+    // The next leader hears of it from the agent.
+    world.lead();
+    world.reconnect("a");
+    assert_eq!(users(&world), expected);
 }
 
 /// Has `f` use its offers for this, and says what is said of tasks that were refused.

@@ -125,9 +125,6 @@ pub(super) fn has(what: &Resources, role: &Role) -> Vec<v1::Resource> {
 /// A task.
 pub(crate) fn task(task: &TaskView) -> v1::Task {
     let info: v1::TaskInfo = decoded(&task.spec.info);
-    let user_of = |command: Option<&v1::CommandInfo>| command.and_then(|it| it.user.clone());
-    let executor = info.executor.as_ref().and_then(|executor| executor.command.as_ref());
-    let user = user_of(info.command.as_ref()).or_else(|| user_of(executor));
     v1::Task {
         name: task.spec.name.to_string(),
         task_id: v1::TaskId { value: task.id().to_string() },
@@ -148,7 +145,7 @@ pub(crate) fn task(task: &TaskView) -> v1::Task {
         container: info.container,
         health_check: info.health_check,
         kill_policy: info.kill_policy,
-        user,
+        user: task.user.as_deref().map(str::to_owned),
         limits: info.limits,
     }
 }

@@ -9,13 +9,13 @@ use crate::state::operations::Operation as Known;
 use crate::state::tasks::Task;
 use crate::state::{Admission, Books, Brings, Turn};
 use model::framework::Framework as Description;
-use model::ids::{AgentId, ConnectionId, FrameworkId, OperationUuid, TaskId};
+use model::ids::{AgentId, ConnectionId, ExecutorId, FrameworkId, OperationUuid, TaskId};
 use model::link::{LiveExecutor, LiveTask, Reregister, ToAgent, ip_of};
 use model::operation::Operation;
 use model::registry::{AgentEntry, Record};
 use model::rules::Standing;
 use model::task::{Reason, RunsBy, Status, TaskState};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,9 +126,11 @@ pub(crate) fn admit(
     let untold = books.removals.cancel(&id);
     let mut strays = Vec::new();
     let mut told = Vec::new();
+    let users = users_of(&back.executors);
     for task in back.tasks.into_iter().filter(|task| !is_over(&task.framework)) {
         let name = (task.framework.clone(), task.spec.id.clone());
-        if take_over(books, &id, task, knew_tasks, turn) {
+        let user = users.get(&(task.framework.clone(), task.executor.clone())).cloned();
+        if take_over(books, &id, task, user, knew_tasks, turn) {
             told.push(name);
         } else {
             strays.push(name);
@@ -231,11 +233,21 @@ fn expect_those_not_brought(books: &mut Books, id: &AgentId, turn: &mut Turn<'_>
     }
 }
 
+/// The users of those executors that name one.
+fn users_of(executors: &[LiveExecutor]) -> BTreeMap<(FrameworkId, ExecutorId), Arc<str>> {
+    let named = |live: &LiveExecutor| {
+        let user = live.executor.user.clone()?;
+        Some(((live.framework.clone(), live.executor.id.clone()), user))
+    };
+    executors.iter().filter_map(named).collect()
+}
+
 /// Takes over a task that the agent runs. False: it must not run, since the framework was told so.
 fn take_over(
     books: &mut Books,
     agent: &AgentId,
     live: LiveTask,
+    user: Option<Arc<str>>,
     knew_tasks: bool,
     turn: &mut Turn<'_>,
 ) -> bool {
@@ -277,6 +289,7 @@ fn take_over(
             RunsBy::Command => None,
             RunsBy::Executor(_) | RunsBy::Group => Some(executor),
         },
+        user: spec.user.clone().or(user),
         spec: Arc::new(spec),
         agent: agent.clone(),
         role,

@@ -269,12 +269,14 @@ fn start(
             books.insert_executor(agent, framework, executor, turn);
         }
     }
+    let runs_as = executor.as_ref().and_then(|executor| executor.user.clone());
     for spec in &tasks {
         used.add(&spec.resources);
         let task = Task {
             key: books.task_key(),
             spec: Arc::new(spec.clone()),
             executor: executor_id.clone(),
+            user: spec.user.clone().or_else(|| runs_as.clone()),
             agent: agent.clone(),
             role: role.clone(),
             state: TaskState::Staging,

@@ -20,6 +20,8 @@ pub(crate) struct Task {
     pub(crate) spec: Arc<TaskSpec>,
     /// Absent for a command task.
     pub(crate) executor: Option<ExecutorId>,
+    /// As whom it runs, if it or its executor names a user.
+    pub(crate) user: Option<Arc<str>>,
     pub(crate) agent: AgentId,
     pub(crate) role: Role,
     /// The latest state known.
@@ -61,6 +63,7 @@ impl Task {
             framework: framework.clone(),
             spec: self.spec.clone(),
             executor: self.executor.clone(),
+            user: self.user.clone(),
             agent: self.agent.clone(),
             role: self.role.clone(),
             state: self.state,
