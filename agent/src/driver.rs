@@ -133,6 +133,8 @@ impl Shell {
                 Output::Append(_) | Output::AppendTogether(_) => {}
                 Output::Connect => self.link.connect(),
                 Output::Reconnect => self.link.reconnect(),
+                Output::Remember(masters) => self.link.remember(&masters),
+                Output::Learn(masters) => self.link.learn(&masters),
                 Output::ToMaster(message) => self.link.send(message),
                 Output::AnswerExecutor { request, answer } => self.handle.answer(request, answer),
                 Output::ToExecutor { connection, event } => {

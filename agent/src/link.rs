@@ -9,13 +9,13 @@ use agent_core::Input;
 use futures::StreamExt;
 use model::ids::{ConnectionId, Term};
 use model::link::FromAgent;
+use model::search::{Masters, Search};
 use parking_lot::Mutex;
 use proto::agora::v1::agent_link_client::AgentLinkClient;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
-use transport::backoff::Backoff;
 use transport::grpc::{Channel, MESSAGE_BYTES_MAX, channel, leader_of};
 use transport::identity::Identity;
 
@@ -56,13 +56,14 @@ impl Channels {
 }
 
 /// The driver's end of the link.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Link {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
+    /// Whom to ask for a link, and when.
+    search: Mutex<Search>,
     /// Where messages of the open link go.
     out: Mutex<Option<mpsc::Sender<FromAgent>>>,
     wanted: Notify,
@@ -71,6 +72,30 @@ struct Shared {
 }
 
 impl Link {
+    /// No link yet. It will be asked of `masters`, `host:port` each, again after about `first_wait`.
+    pub(crate) fn new(masters: Vec<String>, first_wait: Duration) -> Self {
+        let masters = masters.into_iter().map(Into::into).collect();
+        let seed = uuid::Uuid::new_v4().as_u64_pair().0;
+        let shared = Shared {
+            search: Mutex::new(Search::new(masters, first_wait, SEARCH_WAIT_MAX, seed)),
+            out: Mutex::default(),
+            wanted: Notify::new(),
+            given_up: Notify::new(),
+            term: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// These masters were known before the start.
+    pub(crate) fn remember(&self, masters: &[Arc<str>]) {
+        self.shared.search.lock().remember(masters);
+    }
+
+    /// A master has said where they are, and how to come back.
+    pub(crate) fn learn(&self, masters: &Masters) {
+        self.shared.search.lock().learn(masters);
+    }
+
     /// Says something to the master, if there is a link.
     pub(crate) fn send(&self, message: FromAgent) {
         let mut out = self.shared.out.lock();
@@ -95,86 +120,59 @@ impl Link {
 }
 
 /// Keeps a link to whoever leads, until `stop`.
-pub(crate) async fn run(
-    link: Link,
-    handle: Handle,
-    masters: Vec<String>,
-    channels: Channels,
-    first_wait: Duration,
-    seed: u64,
-    stop: CancellationToken,
-) {
+pub(crate) async fn run(link: Link, handle: Handle, channels: Channels, stop: CancellationToken) {
     tokio::select! {
         () = link.shared.wanted.notified() => {}
         () = stop.cancelled() => return,
     }
-    let mut search = Search { masters, next: 0, hint: None };
-    let mut backoff = Backoff::new(first_wait, SEARCH_WAIT_MAX.max(first_wait), seed);
-    let mut tries = 0;
+    let search = &link.shared.search;
     let mut told = None;
     loop {
-        let Some(address) = search.next() else { return };
+        let Some(address) = search.lock().ask() else { return };
         let ended = tokio::select! {
             ended = one(&link, &handle, &address, &channels) => ended,
             () = stop.cancelled() => Ended::Stopped,
         };
         *link.shared.out.lock() = None;
-        match ended {
+        let wait = match ended {
             Ended::Stopped => return,
-            Ended::Served => {
-                backoff.reset();
+            Ended::Served { next } => {
                 told = None;
-                tries = 0;
+                let mut search = search.lock();
+                let wait = search.lost();
+                next.map_or(wait, |next| wait + search.redirected(next.into()))
             }
-            Ended::Redirected(leader) => search.hint = Some(leader),
+            Ended::Redirected(leader) => search.lock().redirected(leader.into()),
             Ended::Refused(why) => {
                 // It does not end by itself: somebody has to look at the credentials.
                 if told.as_ref() != Some(&why) {
                     tracing::error!(
-                        address,
+                        %address,
                         why,
                         "no link to this master is to be had; asking again"
                     );
                     told = Some(why);
                 }
+                search.lock().failed()
             }
-            Ended::Failed(why) => tracing::debug!(address, why, "no link to this master"),
-        }
-        tries += 1;
-        // All were asked once before anybody is asked again.
-        if tries >= search.masters.len() {
-            tries = 0;
+            Ended::Failed(why) => {
+                tracing::debug!(%address, why, "no link to this master");
+                search.lock().failed()
+            }
+        };
+        if !wait.is_zero() {
             tokio::select! {
-                () = tokio::time::sleep(backoff.next_wait()) => {}
+                () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => return,
             }
         }
     }
 }
 
-/// Whom to ask next.
-struct Search {
-    masters: Vec<String>,
-    next: usize,
-    /// Who leads, in the words of the last one asked.
-    hint: Option<String>,
-}
-
-impl Search {
-    fn next(&mut self) -> Option<String> {
-        if let Some(leader) = self.hint.take() {
-            return Some(leader);
-        }
-        let address = self.masters.get(self.next % self.masters.len().max(1))?.clone();
-        self.next += 1;
-        Some(address)
-    }
-}
-
 /// How one try ended.
 enum Ended {
-    /// The master has kept the link for a while.
-    Served,
+    /// The master has kept the link for a while. At its end it may have named another one.
+    Served { next: Option<String> },
     /// Another one leads.
     Redirected(String),
     /// The master does not let this agent in.
@@ -257,16 +255,19 @@ async fn hear(
     loop {
         let frame = tokio::select! {
             frame = frames.message() => frame,
-            () = link.shared.given_up.notified() => return Ended::Served,
+            () = link.shared.given_up.notified() => return Ended::Served { next: None },
         };
         let frame = match frame {
             Ok(Some(frame)) => frame,
-            Ok(None) if heard => return Ended::Served,
+            Ok(None) if heard => return Ended::Served { next: None },
             Ok(None) => return Ended::Failed("the master ended the link".to_owned()),
             Err(status) => {
                 let ended = refused(&status);
-                let is_redirect = matches!(ended, Ended::Redirected(_));
-                return if heard && !is_redirect { Ended::Served } else { ended };
+                if !heard {
+                    return ended;
+                }
+                let next = if let Ended::Redirected(leader) = ended { Some(leader) } else { None };
+                return Ended::Served { next };
             }
         };
         heard = true;

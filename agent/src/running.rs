@@ -175,7 +175,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let shell = Shell {
         store,
         handle,
-        link: Link::default(),
+        link: Link::new(options.masters.clone(), options.registration_backoff_factor),
         containers,
         mirror,
         meters,
@@ -185,10 +185,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         steps: options.steps.clone(),
     };
     let parts = Parts { config: config(&options, description), shell, recovered, inputs };
-    let around =
-        Around { masters: options.masters, first_wait: options.registration_backoff_factor };
     let channels = Channels::new(options.identity);
-    let mut running = run(parts, around, address, channels, stop).await;
+    let mut running = run(parts, address, channels, stop).await;
     running.tasks.extend([served, local, kept, collected]);
     Ok(running)
 }
@@ -217,7 +215,7 @@ pub async fn start_simulated(
     let shell = Shell {
         store: Store::Nowhere,
         handle,
-        link: Link::default(),
+        link: Link::new(masters, options.registration_backoff_factor),
         containers,
         mirror: Arc::default(),
         meters: Arc::default(),
@@ -228,8 +226,7 @@ pub async fn start_simulated(
     };
     let config = config(&options, description);
     let parts = Parts { config, shell, recovered: Recovered::default(), inputs };
-    let around = Around { masters, first_wait: options.registration_backoff_factor };
-    run(parts, around, address, channels, CancellationToken::new()).await
+    run(parts, address, channels, CancellationToken::new()).await
 }
 
 struct Parts {
@@ -239,15 +236,9 @@ struct Parts {
     inputs: tokio::sync::mpsc::Receiver<Input>,
 }
 
-struct Around {
-    masters: Vec<String>,
-    first_wait: Duration,
-}
-
 /// Sets the loop going.
 async fn run(
     parts: Parts,
-    around: Around,
     address: SocketAddr,
     channels: Channels,
     stop: CancellationToken,
@@ -259,14 +250,11 @@ async fn run(
     for container in alive {
         tokio::spawn(driver::watch(shell.containers.clone(), handle.clone(), container));
     }
-    let (seed, other_seed) = uuid::Uuid::new_v4().as_u64_pair();
+    let seed = uuid::Uuid::new_v4().as_u64_pair().0;
     let linked = tokio::spawn(link::run(
         shell.link.clone(),
         handle.clone(),
-        around.masters,
         channels,
-        around.first_wait,
-        other_seed,
         stop.clone(),
     ));
     let (fate, ended) = watch::channel(None);

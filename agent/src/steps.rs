@@ -58,6 +58,7 @@ fn kind(record: &Record) -> &'static str {
         Record::Executor(_) => "executor",
         Record::Task(_) => "task",
         Record::Updates(_) => "updates",
+        Record::Masters(_) => "masters",
         Record::Drain(_) => "drain",
         Record::Made(_) => "made",
         Record::Operation(_) => "operation",
@@ -82,6 +83,8 @@ fn performing(output: &Output) -> Option<&'static str> {
         | Output::AppendTogether(_)
         | Output::Connect
         | Output::Reconnect
+        | Output::Remember(_)
+        | Output::Learn(_)
         | Output::CloseExecutor { .. }
         | Output::Note(_)
         | Output::View(_)

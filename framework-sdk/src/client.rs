@@ -4,6 +4,7 @@ mod connection;
 mod driver;
 mod grpc;
 mod http;
+mod masters;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -140,6 +141,12 @@ pub(crate) struct Request {
     pub(crate) answer: oneshot::Sender<Result<(), CallError>>,
 }
 
+/// What handles are told by the driver.
+pub(crate) struct Told {
+    pub(crate) id: watch::Sender<Option<FrameworkId>>,
+    pub(crate) masters: watch::Sender<Vec<String>>,
+}
+
 /// What a handle asks of the driver.
 pub(crate) enum Command {
     Call(Box<Request>),
@@ -165,8 +172,9 @@ impl Client {
         let (commands, commands_rx) = mpsc::channel(CALLS_WAITING_MAX);
         let (events, events_rx) = mpsc::channel(EVENTS_WAITING_MAX);
         let (id, id_rx) = watch::channel(options.framework.id.clone());
-        tokio::spawn(driver::drive(options, commands_rx, events, id));
-        (Handle { commands, id: id_rx }, EventStream { events: events_rx })
+        let (masters, masters_rx) = watch::channel(options.masters.clone());
+        tokio::spawn(driver::drive(options, commands_rx, events, Told { id, masters }));
+        (Handle { commands, id: id_rx, masters: masters_rx }, EventStream { events: events_rx })
     }
 }
 
@@ -196,6 +204,7 @@ impl Stream for EventStream {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     id: watch::Receiver<Option<FrameworkId>>,
+    masters: watch::Receiver<Vec<String>>,
 }
 
 /// The answer to a call, when it comes. The call is sent whether this is awaited or not.
@@ -219,6 +228,12 @@ impl Handle {
     /// The framework's id, once the master has given one.
     pub fn framework_id(&self) -> Option<FrameworkId> {
         self.id.borrow().clone()
+    }
+
+    /// Where the masters are: as the last leading one has said, before that as the options have it. All may
+    /// be others in time, so whoever can should keep it for the next start.
+    pub fn masters(&self) -> Vec<String> {
+        self.masters.borrow().clone()
     }
 
     /// Queues `call` behind those submitted before. Its `framework_id` is filled in.

@@ -14,9 +14,10 @@ use proto::agora::v1::framework_store_client::FrameworkStoreClient;
 use proto::agora::v1::{
     AcquireLeaseRequest, CommitRequest, GetRequest, LeaseToken, ListRequest, ReleaseLeaseRequest,
 };
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
 use transport::backoff::Backoff;
-use transport::grpc::{Channel, MESSAGE_BYTES_MAX, channel, leader_of};
+use transport::grpc::{Channel, MASTERS_METADATA, MESSAGE_BYTES_MAX, channel, leader_of};
 use transport::identity::Identity;
 
 pub use proto::agora::v1::{Condition, Entry, Write};
@@ -91,12 +92,15 @@ pub struct StoreClient {
 }
 
 struct Shared {
-    masters: Vec<String>,
+    /// What people have said: a fallback once a master has said better.
+    given: Vec<String>,
     identity: Identity,
     state: Mutex<State>,
 }
 
 struct State {
+    /// All there are to ask.
+    masters: Vec<String>,
     /// Who led last, or is asked next.
     address: String,
     /// Index of the master to ask after that.
@@ -137,8 +141,10 @@ impl StoreClient {
     ) -> Self {
         let address = masters.first().expect("a store needs a master to ask").clone();
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
-        let state = State { address, next: 1, channels: BTreeMap::new(), rng: Rng::new(seed) };
-        let shared = Arc::new(Shared { masters, identity, state: Mutex::new(state) });
+        let given = masters.clone();
+        let (channels, rng) = (BTreeMap::new(), Rng::new(seed));
+        let state = State { masters, address, next: 1, channels, rng };
+        let shared = Arc::new(Shared { given, identity, state: Mutex::new(state) });
         Self { shared, namespace: namespace.into(), patience: PATIENCE_DEFAULT }
     }
 
@@ -146,6 +152,11 @@ impl StoreClient {
     #[must_use]
     pub fn with_patience(&self, patience: Duration) -> Self {
         Self { patience, ..self.clone() }
+    }
+
+    /// Where the masters are: as the leading one has said last, and then as was said at first.
+    pub fn masters(&self) -> Vec<String> {
+        self.state().masters.clone()
     }
 
     /// The values of those of `keys` that exist, in order of key.
@@ -202,6 +213,7 @@ impl StoreClient {
             };
             let why = match client.commit(self.within(request.clone())).await {
                 Ok(answer) => {
+                    self.learn(answer.metadata());
                     let answer = answer.into_inner();
                     return if answer.committed {
                         Ok(answer.revision)
@@ -285,7 +297,10 @@ impl StoreClient {
         loop {
             let client = self.client().map_err(StoreError::Unavailable)?;
             let why = match ask(client).await {
-                Ok(answer) => return Ok(answer.into_inner()),
+                Ok(answer) => {
+                    self.learn(answer.metadata());
+                    return Ok(answer.into_inner());
+                }
                 Err(status) => match self.failed(&status) {
                     Failed::NotDone(why) | Failed::Perhaps(why) => why,
                     Failed::Refused(why) => return Err(StoreError::Refused(why)),
@@ -324,17 +339,29 @@ impl StoreClient {
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
     }
 
+    /// Takes in where the masters are, if the answer says so.
+    fn learn(&self, metadata: &MetadataMap) {
+        let told = metadata.get(MASTERS_METADATA).and_then(|told| told.to_str().ok());
+        let Some(told) = told.filter(|told| !told.is_empty()) else { return };
+        let mut masters: Vec<_> = told.split(',').map(str::to_owned).collect();
+        let given = self.shared.given.iter().filter(|one| !told.split(',').any(|it| it == **one));
+        masters.extend(given.cloned());
+        let mut state = self.state();
+        state.channels.retain(|address, _| masters.contains(address));
+        state.masters = masters;
+    }
+
     /// Judges a failure, and turns to whoever is to be asked next.
     fn failed(&self, status: &Status) -> Failed {
-        let mut state = self.state();
+        let state = &mut *self.state();
         let why = format!("{}: {}", state.address, status.message());
         if let Some(leader) = leader_of(status) {
             leader.clone_into(&mut state.address);
             return Failed::NotDone(why);
         }
-        let next = state.next % self.shared.masters.len();
+        let next = state.next % state.masters.len();
         state.next = next + 1;
-        state.address.clone_from(&self.shared.masters[next]);
+        state.address.clone_from(&state.masters[next]);
         match status.code() {
             Code::InvalidArgument
             | Code::NotFound

@@ -64,7 +64,6 @@ pub(crate) struct Parts {
     pub(crate) store: StoreClient,
     pub(crate) candidate: Candidate,
     pub(crate) prober: Prober,
-    pub(crate) masters: Vec<String>,
     /// What shows the masters who we are.
     pub(crate) identity: Identity,
     /// Who we are at the master, without an id.
@@ -326,7 +325,7 @@ impl Driver {
             // Updates are confirmed once they are stored.
             auto_acknowledge: false,
             identity: self.parts.identity.clone(),
-            ..ClientOptions::new(self.parts.masters.clone(), info)
+            ..ClientOptions::new(self.parts.store.masters(), info)
         };
         let (handle, events) = Client::connect(options);
         lead.session = Some(Session { handle, events });

@@ -130,7 +130,6 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         store,
         candidate: candidate.clone(),
         prober: Prober::new(),
-        masters: options.masters.clone(),
         identity: options.identity.clone(),
         framework: framework(&options, &own),
         role,

@@ -52,6 +52,8 @@ pub(crate) enum FromLog {
     },
     /// A record about members or rules is applied.
     Applied(Record),
+    /// These masters have a vote now: `host:port` each.
+    Voters(Vec<Arc<str>>),
     /// The log cannot go on.
     Failed(String),
 }
@@ -207,6 +209,9 @@ pub(crate) fn tell(driver: &ToDriver, event: RaftEvent) {
             leader: leader.map(|LeaderInfo { address, .. }| address),
             term: model::ids::Term(term),
         },
+        RaftEvent::Voters { addresses } => {
+            FromLog::Voters(addresses.into_iter().map(Into::into).collect())
+        }
         RaftEvent::Failed { error } => FromLog::Failed(chain(&error)),
     };
     driver.send(told);

@@ -9,6 +9,7 @@ use master_core::{Config, Input, Master};
 use model::acl::{Acls, Heeded};
 use model::role::Role;
 use model::rules::Weight;
+use model::search::Masters;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -132,6 +133,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let stop = CancellationToken::new();
     let (leadership_told, leadership) = watch::channel(Leadership::Electing);
     let standing = Standing::new(leadership.clone(), Arc::new(raft.clone()));
+    let (masters_told, masters) = watch::channel(Masters::default());
     let view = Arc::new(View::default());
     let proposer = Proposer::new(raft.clone(), applied, meters.clone());
     let driver = Driver {
@@ -142,6 +144,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         leadership: leadership_told,
         standing: standing.clone(),
         public_address: facts.public_address().into(),
+        masters: masters_told,
         meters: meters.clone(),
         stop: stop.clone(),
     };
@@ -164,6 +167,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         driver: handle,
         proposer,
         standing,
+        masters,
         meters,
         log,
         tells_of_frameworks: options.publish_per_framework_metrics,

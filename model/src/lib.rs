@@ -24,6 +24,7 @@ pub mod resources;
 pub mod rng;
 pub mod role;
 pub mod rules;
+pub mod search;
 pub mod step;
 pub mod task;
 pub mod units;

@@ -8,6 +8,7 @@ use crate::operation::{Operation, OperationStatus};
 use crate::payload::Payload;
 use crate::resources::{Attributes, Resources};
 use crate::rules::Drain;
+use crate::search::Masters;
 use crate::step::Timestamp;
 use crate::task::{ExecutorSpec, Status, TaskSpec, TaskState};
 use std::collections::BTreeSet;
@@ -250,6 +251,8 @@ pub enum ToAgent {
         /// Whether the master has the agent as connected.
         connected: bool,
     },
+    /// Where the masters are now, and how to come back to another one that leads.
+    Masters(Masters),
     /// End all you run, and take nothing new until it has ended.
     Drain(Drain),
     /// End all you run and go away: you are not to come back under this id.

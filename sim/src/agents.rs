@@ -12,6 +12,7 @@ use model::ids::{AgentId, ConnectionId, ContainerId, TaskId, Term};
 use model::link::AgentDescription;
 use model::payload::Payload;
 use model::resources::Resources;
+use model::search::Search;
 use model::step::Core;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub(crate) struct AgentNode {
     pub(crate) link: Option<ConnectionId>,
     /// The highest term a master has spoken to it in, as its shell keeps it.
     term_seen: Term,
+    /// When it looks for a master again that it has lost.
+    search: Option<Search>,
     /// Whether it keeps looking for a master.
     is_connecting: bool,
     /// Whether it is to crash in the middle of what it does next.
@@ -53,6 +56,11 @@ impl AgentNode {
             return None;
         };
         Some(&identity.agent)
+    }
+
+    /// How long it lets others come back before it does so itself.
+    pub(crate) fn turn(&mut self) -> Duration {
+        self.search.as_mut().map_or(Duration::ZERO, Search::turn)
     }
 
     fn keep(&mut self, record: Record) {
@@ -90,6 +98,7 @@ impl World {
         let seed = self.ids.next_u64();
         let node = &mut self.agents[at];
         node.core = Some(Agent::new(config, seed));
+        node.search = Some(Search::new(Vec::new(), Duration::ZERO, Duration::ZERO, seed));
         node.volumes.purge_leftovers(&node.records);
         node.is_connecting = false;
         let rebooted = std::mem::take(&mut node.is_rebooting);
@@ -204,8 +213,13 @@ impl World {
                 if let Some(link) = self.agents[at].link.take() {
                     self.hang_up(link);
                 }
-                let wait = self.some_time(Duration::from_millis(500));
+                let wait = self.some_time(Duration::from_millis(500)) + self.agents[at].turn();
                 self.after(wait, Event::AgentDials(at, life));
+            }
+            Output::Learn(masters) => {
+                if let Some(search) = &mut self.agents[at].search {
+                    search.learn(&masters);
+                }
             }
             Output::ToMaster(message) => {
                 let Some(connection) = self.agents[at].link else { return };
@@ -223,7 +237,7 @@ impl World {
                 let wait = self.some_time(Duration::from_millis(100));
                 self.after(wait, Event::Container(at, container, ContainerEvent::Destroyed));
             }
-            Output::UpdateContainer { .. } | Output::View(_) => {}
+            Output::Remember(_) | Output::UpdateContainer { .. } | Output::View(_) => {}
             Output::Exit { .. } => {
                 // Nobody who leads later needs to know of what it ran under this id.
                 let ran = std::mem::take(&mut self.agents[at].ran);
@@ -247,6 +261,7 @@ impl World {
         }
         let Some(connection) = self.connect(Node::Agent(at), life) else {
             let wait = Duration::from_millis(100) + self.some_time(Duration::from_millis(900));
+            let wait = wait + self.agents[at].turn();
             self.after(wait, Event::AgentDials(at, life));
             return;
         };

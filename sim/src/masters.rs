@@ -125,7 +125,7 @@ impl World {
                 }
                 Output::Outdated { .. } => self.finds_out(at),
                 Output::GiveUp { why } => unreachable!("here all agents may stay away: {why}"),
-                Output::OpenWatch { .. } => {}
+                Output::OpenWatch { .. } | Output::Masters(_) => {}
                 Output::Note(note) => {
                     if is_leader {
                         self.tell_note(at, &note);

@@ -237,7 +237,7 @@ impl World {
             (Node::Agent(at), life) => {
                 let input = agent_core::Input::LinkDown { link: connection };
                 self.after(wait, Event::ToAgent(at, life, Box::new(input)));
-                let redial = self.some_time(Duration::from_millis(500));
+                let redial = self.some_time(Duration::from_millis(500)) + self.agents[at].turn();
                 self.after(wait + redial, Event::AgentDials(at, life));
             }
             (Node::Marathon(at), life) => self.session_lost(at, life, connection, wait),

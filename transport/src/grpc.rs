@@ -21,6 +21,9 @@ pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Where a refusal says who leads.
 pub const LEADER_METADATA: &str = "agora-leader";
 
+/// Where an answer says where the masters are: host:port of each, with commas between them.
+pub const MASTERS_METADATA: &str = "agora-masters";
+
 /// How long a connection attempt may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 

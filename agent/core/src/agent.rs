@@ -21,6 +21,7 @@ use model::rng::Rng;
 use model::rules::Drain;
 use model::step::{Core, Now, Time};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How an agent behaves.
@@ -46,6 +47,8 @@ pub struct Agent {
     pub(crate) term: Term,
     pub(crate) phase: Phase,
     pub(crate) link: Link,
+    /// Where the masters are, as far as one has said so.
+    pub(crate) masters: Vec<Arc<str>>,
     /// How it is being emptied; absent: it is not.
     pub(crate) drain: Option<Drain>,
     /// All it has, with what operations have made of it.
@@ -107,6 +110,7 @@ impl Agent {
             term: Term::default(),
             phase: Phase::Starting,
             link: Link::Down,
+            masters: Vec::new(),
             drain: None,
             total: config.description.resources.clone(),
             used: Resources::none(),
@@ -217,6 +221,7 @@ impl Agent {
                 from_master::message::apply(self, framework, message, out);
             }
             ToAgent::Ping { connected } => from_master::ping::apply(self, connected, now, out),
+            ToAgent::Masters(masters) => from_master::masters::apply(self, masters, out),
             ToAgent::Drain(drain) => from_master::drain::apply(self, drain, now, out),
             ToAgent::Shutdown { why } => from_master::shutdown::apply(self, why, now, out),
         }

@@ -10,6 +10,7 @@ use model::link::{FromAgent, LiveOperation};
 use model::operation::OperationState;
 use model::payload::Payload;
 use model::resources::Resources;
+use model::search::Masters;
 use model::step::Timestamp;
 use model::task::{ExecutorSpec, Reason, Status, TaskSpec, TaskState};
 use std::sync::Arc;
@@ -26,6 +27,10 @@ pub enum Output {
     Connect,
     /// Give up the present link, if there is one, and look for the leading master again.
     Reconnect,
+    /// Look among these masters as well, after those that people have named. It is from before the start.
+    Remember(Vec<Arc<str>>),
+    /// Look for the leading master where and when this says, which comes from one.
+    Learn(Masters),
     /// Say it to the master. Lost if there is no link.
     ToMaster(FromAgent),
     /// Answer an executor's call.

@@ -13,6 +13,7 @@ use model::rules::Drain;
 use model::step::Timestamp;
 use model::task::{ExecutorSpec, Status, TaskSpec, TaskState};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// One thing to remember, or to forget.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,6 +30,8 @@ pub enum Record {
     Task(TaskRecord),
     /// What was reported of a task.
     Updates(UpdatesRecord),
+    /// Where the masters are: `host:port` each.
+    Masters(Vec<Arc<str>>),
     /// The agent is being emptied.
     Drain(Drain),
     /// What operations have made of what flags say.
@@ -56,6 +59,8 @@ pub enum Key {
     Task(FrameworkId, TaskId),
     /// The reports of a task.
     Updates(FrameworkId, TaskId),
+    /// Where the masters are.
+    Masters,
     /// How the agent is being emptied.
     Drain,
     /// What operations have made of what flags say.
@@ -146,6 +151,7 @@ impl Record {
             }
             Self::Task(task) => Key::Task(task.framework.clone(), task.spec.id.clone()),
             Self::Updates(updates) => Key::Updates(updates.framework.clone(), updates.task.clone()),
+            Self::Masters(_) => Key::Masters,
             Self::Drain(_) => Key::Drain,
             Self::Made(_) => Key::Made,
             Self::Operation(it) => Key::Operation(it.operation.uuid),

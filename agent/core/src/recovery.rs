@@ -145,6 +145,10 @@ fn rebuild(agent: &mut Agent, records: Vec<Record>, out: &mut Vec<Output>) {
             Record::Executor(record) => put_executor(agent, record, out),
             Record::Task(record) => put_task(agent, record, out),
             Record::Updates(record) => put_updates(agent, record, out),
+            Record::Masters(masters) => {
+                out.push(Output::Remember(masters.clone()));
+                agent.masters = masters;
+            }
             Record::Drain(drain) => agent.drain = Some(drain),
             Record::Made(made) => put_made(agent, &made, out),
             Record::Operation(live) => operations::put_back(agent, live, out),

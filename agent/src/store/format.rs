@@ -83,6 +83,12 @@ struct UpdatesForm {
 }
 
 #[derive(Clone, PartialEq, Message)]
+struct MastersForm {
+    #[prost(string, repeated, tag = "1")]
+    addresses: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
 struct DrainForm {
     #[prost(uint64, optional, tag = "1")]
     grace_max_ms: Option<u64>,
@@ -111,6 +117,7 @@ pub(super) fn key(key: &Key) -> Vec<u8> {
     match key {
         Key::Identity => join(b'i', &[]),
         Key::Described => join(b'a', &[]),
+        Key::Masters => join(b'l', &[]),
         Key::Drain => join(b'd', &[]),
         Key::Made => join(b'm', &[]),
         Key::Operation(uuid) => join(b'o', &[&uuid.to_string()]),
@@ -129,6 +136,10 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
             IdentityForm { agent: it.agent.to_string(), term: it.term.0 }.encode_to_vec()
         }
         Record::Described(description) => link::description_to_wire(description).encode_to_vec(),
+        Record::Masters(masters) => {
+            let addresses = masters.iter().map(ToString::to_string).collect();
+            MastersForm { addresses }.encode_to_vec()
+        }
         Record::Drain(drain) => {
             let millis = |grace: Duration| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
             let grace_max_ms = drain.grace_max.map(millis);
@@ -189,6 +200,10 @@ pub(super) fn decode(key: &[u8], bytes: &[u8]) -> Result<Record, String> {
         b'a' => {
             let described = link::description_from_wire(read(bytes)?).map_err(|it| it.0)?;
             Ok(Record::Described(described))
+        }
+        b'l' => {
+            let form = read::<MastersForm>(bytes)?;
+            Ok(Record::Masters(form.addresses.into_iter().map(Into::into).collect()))
         }
         b'd' => {
             let form = read::<DrainForm>(bytes)?;

@@ -99,6 +99,7 @@ fn records() -> Vec<Record> {
         executor(command_executor("t"), true),
         Record::Framework(wire::framework(&framework).expect("a framework")),
         Record::Identity(Identity { agent: AgentId::new("a").expect("an id"), term: Term(3) }),
+        Record::Masters(vec!["10.0.0.1:5050".into(), "m2.example:5050".into()]),
         task(self::task("alone", false), None),
         task(self::task("member", true), Some(2)),
         Record::Updates(UpdatesRecord {

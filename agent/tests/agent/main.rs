@@ -17,6 +17,7 @@ mod image;
 mod images;
 mod life;
 mod master;
+mod masters;
 mod metrics;
 #[path = "../../../transport/tests/metrics_page/mod.rs"]
 mod metrics_page;

@@ -25,7 +25,7 @@ use crate::{FRAMEWORK, PATIENCE};
 /// The id that the agent is given.
 pub(crate) const AGENT: &str = "reign-S0";
 
-type Frames = mpsc::UnboundedSender<Result<MasterFrame, tonic::Status>>;
+pub(crate) type Frames = mpsc::UnboundedSender<Result<MasterFrame, tonic::Status>>;
 
 /// The test's end.
 pub(crate) struct Master {
@@ -104,7 +104,18 @@ impl Master {
         }
     }
 
-    async fn linked(&mut self) {
+    /// Takes the present link away: it lasts until what is returned is dropped.
+    pub(crate) fn take_link(&mut self) -> Option<Frames> {
+        self.link.take()
+    }
+
+    /// Ends, with the present link.
+    pub(crate) fn leave(&mut self) {
+        self.link = None;
+        self.stop.cancel();
+    }
+
+    pub(crate) async fn linked(&mut self) {
         let link = tokio::time::timeout(PATIENCE, self.links.recv()).await;
         self.link = Some(link.expect("the agent links up in time").expect("the service runs"));
     }

@@ -5,7 +5,7 @@
 //! what is stale.
 
 use model::ids::FrameworkId;
-use model::rng::Rng;
+use model::search::{Masters, Search};
 use model::step::{Core, Now, Time};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,6 @@ pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(15);
 
 /// How many heartbeats in a row may be missing before the stream counts as dead.
 pub const HEARTBEATS_MISSED_MAX: u32 = 5;
-
-/// How many redirects are followed without a wait. Masters that send us round in circles are
-/// electing; a cluster has at most five.
-const REDIRECTS_MAX: u32 = 10;
 
 /// How a session behaves.
 #[derive(Clone, Debug)]
@@ -50,6 +46,13 @@ pub enum Input {
         framework: FrameworkId,
         /// How often heartbeats come.
         heartbeat: Option<Duration>,
+    },
+    /// A master has said where they are, and how to come back to one that leads.
+    Masters {
+        /// On which try.
+        attempt: u64,
+        /// What it has said.
+        masters: Masters,
     },
     /// Any other event came.
     Heard {
@@ -147,15 +150,10 @@ pub enum End {
 /// One framework's subscription, over all masters it has been on.
 #[derive(Debug)]
 pub struct Session {
-    options: Options,
-    rng: Rng,
+    search: Search,
+    answer_within: Duration,
     framework: Option<FrameworkId>,
     attempt: u64,
-    /// Index of the master to try next.
-    next: usize,
-    /// Failures in a row.
-    failures: u32,
-    redirects: u32,
     has_been_subscribed: bool,
     state: State,
 }
@@ -177,17 +175,12 @@ impl Session {
     /// Without any master.
     pub fn new(options: Options) -> Self {
         assert!(!options.masters.is_empty(), "a session needs a master to talk to");
-        let mut rng = Rng::new(options.seed);
-        let next = usize::try_from(rng.below(options.masters.len() as u64)).unwrap_or(0);
-        let framework = options.framework.clone();
+        let Options { masters, framework, backoff_first, backoff_max, answer_within, seed } = options;
         Self {
-            options,
-            rng,
+            search: Search::new(masters, backoff_first, backoff_max, seed),
+            answer_within,
             framework,
             attempt: 0,
-            next,
-            failures: 0,
-            redirects: 0,
             has_been_subscribed: false,
             state: State::Idle,
         }
@@ -203,32 +196,26 @@ impl Session {
             && matches!(self.state, State::Connecting { .. } | State::Subscribed { .. })
     }
 
-    fn connect(&mut self, master: Option<Arc<str>>, now: Now, out: &mut Vec<Output>) {
-        let master = master.unwrap_or_else(|| {
-            let master = self.options.masters[self.next].clone();
-            self.next = (self.next + 1) % self.options.masters.len();
-            master
-        });
+    fn connect(&mut self, now: Now, out: &mut Vec<Output>) {
+        let master = self.search.ask().expect("there is one to talk to");
         self.attempt += 1;
-        self.state = State::Connecting { give_up: now.time + self.options.answer_within };
+        self.state = State::Connecting { give_up: now.time + self.answer_within };
         let framework = self.framework.clone();
         out.push(Output::Connect { attempt: self.attempt, master, framework });
     }
 
-    /// Tries the next master, at once while there is one that was not tried since the last success.
-    fn retry(&mut self, now: Now, out: &mut Vec<Output>) {
-        self.failures = self.failures.saturating_add(1);
-        self.redirects = 0;
-        let masters = u32::try_from(self.options.masters.len()).unwrap_or(u32::MAX);
-        let rounds = self.failures / masters;
-        if !self.failures.is_multiple_of(masters) {
-            self.connect(None, now, out);
-            return;
+    /// Tries the next master, when it is time.
+    fn connect_after(&mut self, wait: Duration, now: Now, out: &mut Vec<Output>) {
+        if wait.is_zero() {
+            self.connect(now, out);
+        } else {
+            self.state = State::Waiting { until: now.time + wait };
         }
-        let size = self.options.backoff_first.saturating_mul(1 << (rounds - 1).min(20));
-        let size = size.min(self.options.backoff_max);
-        let wait = size / 2 + self.rng.up_to(size / 2);
-        self.state = State::Waiting { until: now.time + wait };
+    }
+
+    fn retry(&mut self, now: Now, out: &mut Vec<Output>) {
+        let wait = self.search.failed();
+        self.connect_after(wait, now, out);
     }
 
     fn failed(&mut self, failure: Failure, now: Now, out: &mut Vec<Output>) {
@@ -238,17 +225,18 @@ impl Session {
                 Failure::Redirected(leader) => format!("{leader} leads now"),
                 Failure::Unavailable(why) | Failure::Rejected(why) => why.clone(),
             };
-            let Failure::Redirected(leader) = failure else { return self.lost(why, now, out) };
-            out.push(Output::Disconnected { why });
-            self.connect(Some(leader), now, out);
+            self.lost(why, now, out);
+            if let Failure::Redirected(leader) = failure {
+                self.search.redirected(leader);
+            }
             return;
         }
         match failure {
-            Failure::Redirected(leader) if self.redirects < REDIRECTS_MAX => {
-                self.redirects += 1;
-                self.connect(Some(leader), now, out);
+            Failure::Redirected(leader) => {
+                let wait = self.search.redirected(leader);
+                self.connect_after(wait, now, out);
             }
-            Failure::Redirected(_) | Failure::Unavailable(_) => self.retry(now, out),
+            Failure::Unavailable(_) => self.retry(now, out),
             Failure::Rejected(why) => self.end(End::Rejected(why), out),
         }
     }
@@ -267,13 +255,11 @@ impl Session {
         }
     }
 
-    /// The stream is gone. Whoever accepts and closes at once must not be asked without a pause.
+    /// The stream is gone.
     fn lost(&mut self, why: String, now: Now, out: &mut Vec<Output>) {
         if matches!(self.state, State::Subscribed { .. }) {
             out.push(Output::Disconnected { why });
-            let wait =
-                self.options.backoff_first / 2 + self.rng.up_to(self.options.backoff_first / 2);
-            self.state = State::Waiting { until: now.time + wait };
+            self.state = State::Waiting { until: now.time + self.search.lost() };
         } else {
             self.retry(now, out);
         }
@@ -295,8 +281,7 @@ impl Session {
         let silence_max = heartbeat * HEARTBEATS_MISSED_MAX;
         self.state = State::Subscribed { silence_max, dead_at: now.time + silence_max };
         self.framework = Some(framework.clone());
-        self.failures = 0;
-        self.redirects = 0;
+        self.search.found();
         let again = std::mem::replace(&mut self.has_been_subscribed, true);
         out.push(Output::Connected { attempt: self.attempt, framework, again });
     }
@@ -310,12 +295,17 @@ impl Core for Session {
         match input {
             Input::Start => {
                 if matches!(self.state, State::Idle) {
-                    self.connect(None, now, out);
+                    self.connect(now, out);
                 }
             }
             Input::Subscribed { attempt, framework, heartbeat } => {
                 if self.is_present(attempt) {
                     self.subscribed(framework, heartbeat, now, out);
+                }
+            }
+            Input::Masters { attempt, masters } => {
+                if self.is_present(attempt) {
+                    self.search.learn(&masters);
                 }
             }
             Input::Heard { attempt } => {
@@ -356,7 +346,7 @@ impl Core for Session {
             return;
         }
         match self.state {
-            State::Waiting { .. } => self.connect(None, now, out),
+            State::Waiting { .. } => self.connect(now, out),
             State::Connecting { .. } => {
                 out.push(Output::Disconnect { attempt: self.attempt });
                 self.retry(now, out);
@@ -563,8 +553,30 @@ mod tests {
         let attempt = story.subscribe();
         let failure = Failure::Redirected("b".into());
         let out = story.tell(Input::Failed { attempt, failure });
-        assert_eq!(out[0], Output::Disconnected { why: "b leads now".into() });
+        assert_eq!(out, [Output::Disconnected { why: "b leads now".into() }]);
+        let (waited, out) = story.wait();
+        assert!(waited <= Duration::from_millis(100), "{waited:?}");
         assert_eq!(connect_of(&out).1, "b");
+    }
+
+    #[test]
+    fn masters_that_were_not_there_at_first_are_found() {
+        let mut story = Story::new(&["a", "b"]);
+        let attempt = story.subscribe();
+        let told = |names: &[&str], secs| Masters {
+            addresses: names.iter().map(|&name| name.into()).collect(),
+            spread: Duration::from_secs(secs),
+        };
+        story.tell(Input::Masters { attempt, masters: told(&["c", "d"], 60) });
+        story.tell(Input::Masters { attempt: attempt + 1, masters: told(&["x"], 0) });
+        story.tell(Input::Closed { attempt, why: String::new() });
+        let (waited, out) = story.wait();
+        assert!(waited > Duration::from_millis(100) && waited < Duration::from_secs(61));
+        let (next, first, _) = connect_of(&out);
+        let (_, second, _) = connect_of(&story.tell(unavailable(next)));
+        let mut asked = [first, second];
+        asked.sort();
+        assert_eq!(asked, ["c", "d"]);
     }
 
     #[test]

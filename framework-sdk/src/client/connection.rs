@@ -1,13 +1,16 @@
 //! What both protocols have in common: one try to subscribe, and what comes of it.
 
 use framework_core::session::Failure;
+use model::search::Masters;
+use proto::agora::v1::MasterList;
+use proto::convert;
 use proto::mesos::v1::scheduler::{Call, Event};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::task::JoinHandle;
 use transport::identity::Identity;
 
-use super::{Protocol, Request, grpc, http};
+use super::{Protocol, Request, grpc, http, masters};
 
 /// Calls that wait to be written to one connection: enough to keep it busy.
 const CALLS_WAITING_MAX: usize = 256;
@@ -16,6 +19,8 @@ const CALLS_WAITING_MAX: usize = 256;
 pub(crate) enum Incoming {
     /// An event, of the try with this number.
     Event(u64, Box<Event>),
+    /// Where the masters are.
+    Masters(u64, Masters),
     /// The subscription failed.
     Failed(u64, Failure),
     /// The stream has ended.
@@ -28,6 +33,7 @@ pub(crate) struct Connection {
     pub(crate) master: String,
     calls: mpsc::Sender<Request>,
     task: JoinHandle<()>,
+    watch: Option<JoinHandle<()>>,
 }
 
 impl Connection {
@@ -54,7 +60,13 @@ impl Connection {
             }
             Protocol::Grpc => tokio::spawn(grpc::run(identity.clone(), link, subscribe, calls_rx)),
         };
-        Self { attempt, master: master.to_owned(), calls, task }
+        Self { attempt, master: master.to_owned(), calls, task, watch: None }
+    }
+
+    /// Asks the master from now on where the masters are.
+    pub(crate) fn watch_masters(&mut self, identity: Identity, incoming: mpsc::Sender<Incoming>) {
+        let link = Link { attempt: self.attempt, master: self.master.clone(), incoming };
+        self.watch = Some(tokio::spawn(masters::watch(identity, link)));
     }
 
     /// Waits for room for one call. `None`: the connection has ended.
@@ -67,6 +79,9 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.task.abort();
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
     }
 }
 
@@ -91,6 +106,12 @@ impl Link {
     /// An event as the driver takes it.
     pub(crate) fn incoming(&self, event: Event) -> Incoming {
         Incoming::Event(self.attempt, Box::new(event))
+    }
+
+    pub(crate) async fn masters(&self, list: MasterList) {
+        let masters = convert::masters::from_wire(list);
+        // A driver that is gone does not care.
+        let _ = self.incoming.send(Incoming::Masters(self.attempt, masters)).await;
     }
 
     pub(crate) async fn failed(&self, failure: Failure) {

@@ -8,10 +8,10 @@ use model::step::{Core, Now, Time, Timestamp};
 use proto::mesos::v1::scheduler::{Call, Event, call, event};
 use proto::mesos::v1::{FrameworkId, FrameworkInfo, MasterInfo};
 use tokio::sync::mpsc::OwnedPermit;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Connection, Incoming};
-use super::{CallError, ClientOptions, Command, Request, SessionEvent};
+use super::{CallError, ClientOptions, Command, Request, SessionEvent, Told};
 use crate::calls;
 
 /// Events that wait for the author's code before the master's stream is left unread. Answers to
@@ -36,10 +36,10 @@ pub(crate) async fn drive(
     options: ClientOptions,
     mut commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<SessionEvent>,
-    id: watch::Sender<Option<FrameworkId>>,
+    told: Told,
 ) {
     let (incoming, mut incoming_rx) = mpsc::channel(INCOMING_WAITING_MAX);
-    let mut driver = Driver::new(options, incoming, id);
+    let mut driver = Driver::new(options, incoming, told);
     driver.step(Input::Start);
     let mut handles_left = true;
     while !(driver.is_over && driver.outbox.is_empty()) {
@@ -98,7 +98,7 @@ struct Driver {
     http: reqwest::Client,
     started: Instant,
     incoming: mpsc::Sender<Incoming>,
-    id: watch::Sender<Option<FrameworkId>>,
+    told: Told,
     connection: Option<Connection>,
     is_subscribed: bool,
     is_over: bool,
@@ -115,7 +115,7 @@ impl Driver {
     fn new(
         options: ClientOptions,
         incoming: mpsc::Sender<Incoming>,
-        id: watch::Sender<Option<FrameworkId>>,
+        told: Told,
     ) -> Self {
         let known = options.framework.id.as_ref();
         let session = Session::new(Options {
@@ -142,7 +142,7 @@ impl Driver {
             http,
             started: Instant::now(),
             incoming,
-            id,
+            told,
             connection: None,
             is_subscribed: false,
             is_over: false,
@@ -186,7 +186,10 @@ impl Driver {
                 Output::Connected { framework, again, .. } => {
                     self.is_subscribed = true;
                     let framework = FrameworkId { value: framework.to_string() };
-                    self.id.send_replace(Some(framework.clone()));
+                    self.told.id.send_replace(Some(framework.clone()));
+                    if let Some(link) = &mut self.connection {
+                        link.watch_masters(self.options.identity.clone(), self.incoming.clone());
+                    }
                     let address = self.connection.as_ref().map(|link| link.master.clone());
                     let address = address.unwrap_or_default();
                     let master = self.master.take().map(Box::new);
@@ -209,6 +212,14 @@ impl Driver {
     fn incoming(&mut self, message: Incoming) {
         match message {
             Incoming::Event(attempt, event) => self.event(attempt, event),
+            Incoming::Masters(attempt, masters) => {
+                let is_present = self.connection.as_ref().is_some_and(|it| it.attempt == attempt);
+                if is_present && !masters.addresses.is_empty() {
+                    let addresses = masters.addresses.iter().map(ToString::to_string).collect();
+                    self.told.masters.send_replace(addresses);
+                }
+                self.step(Input::Masters { attempt, masters });
+            }
             Incoming::Failed(attempt, failure) => {
                 tracing::debug!(?failure, "not subscribed");
                 self.step(Input::Failed { attempt, failure });
@@ -275,7 +286,7 @@ impl Driver {
             self.refuse(request);
             return;
         }
-        request.call.framework_id.clone_from(&self.id.borrow());
+        request.call.framework_id.clone_from(&self.told.id.borrow());
         self.calls.push_back(request);
     }
 

@@ -9,6 +9,7 @@ use model::ids::{ConnectionId, FrameworkId, Reign, RequestId, StreamId, Term};
 use model::link::{FromAgent, ToAgent};
 use model::operator::OperatorCall;
 use model::registry::Record;
+use model::search::Masters;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -90,6 +91,8 @@ pub enum Input {
     },
     /// Only agents on these hosts are offered from now on; absent: all. It holds for every reign.
     SetWhitelist(Option<BTreeSet<Arc<str>>>),
+    /// These masters have a vote now, `host:port` each. It holds for every reign.
+    SetMasters(Vec<Arc<str>>),
     /// An operator wants to watch: answered by `OpenWatch`.
     Watch {
         /// The request that waits for it.
@@ -171,6 +174,8 @@ pub enum Output {
         /// The request it answers.
         request: RequestId,
     },
+    /// Tell frameworks that want to know: where the masters are, and how to come back to one that leads.
+    Masters(Masters),
     /// Tell whoever watches: log, metrics, event stream.
     Note(Note),
     /// Change what readers see.

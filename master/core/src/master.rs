@@ -23,6 +23,8 @@ pub struct Master {
     config: Config,
     /// Hosts that are offered; absent: all.
     whitelist: Option<BTreeSet<Arc<str>>>,
+    /// The masters that have a vote, `host:port` each.
+    masters: Vec<Arc<str>>,
     /// Present while it leads.
     books: Option<Box<Books>>,
 }
@@ -30,7 +32,7 @@ pub struct Master {
 impl Master {
     /// A master that stands by.
     pub fn new(config: Config) -> Self {
-        Self { config, whitelist: None, books: None }
+        Self { config, whitelist: None, masters: Vec::new(), books: None }
     }
 
     /// What it was told at its start.
@@ -70,6 +72,9 @@ impl Core for Master {
         if let Input::SetWhitelist(hosts) = &input {
             self.whitelist.clone_from(hosts);
         }
+        if let Input::SetMasters(masters) = &input {
+            self.masters.clone_from(masters);
+        }
         if matches!(input, Input::Lead { .. } | Input::Depose)
             && let Some(books) = self.books.take()
         {
@@ -78,12 +83,15 @@ impl Core for Master {
         if let Input::Lead { term, reign, registry } = input {
             let mut books = reign::begin(&self.config, term, reign, *registry, turn);
             books.allocator.set_whitelist(self.whitelist.clone(), turn.now.time);
+            books.set_masters(&self.masters, turn);
+            books.settle_returns(turn);
             books.publish(turn);
             self.books = Some(Box::new(books));
         } else if let Some(books) = &mut self.books {
             lead(books, input, turn);
             books.settle_draining(turn);
             books.settle_recovery(turn);
+            books.settle_returns(turn);
             books.publish(turn);
         } else {
             stand_by(&input, turn);
@@ -140,6 +148,7 @@ fn lead(books: &mut Books, input: Input, turn: &mut Turn<'_>) {
         Input::Operate { request, principal, call } => {
             operator_calls::apply(books, request, principal.as_ref(), call, turn);
         }
+        Input::SetMasters(masters) => books.set_masters(&masters, turn),
         Input::SetWhitelist(hosts) => books.allocator.set_whitelist(hosts, turn.now.time),
         Input::Watch { request } => {
             books.publish(turn);
@@ -163,6 +172,7 @@ fn stand_by(input: &Input, turn: &mut Turn<'_>) {
         Input::Lead { .. }
         | Input::Depose
         | Input::SetWhitelist(_)
+        | Input::SetMasters(_)
         | Input::Applied(_)
         | Input::ProposalFailed(_)
         | Input::SchedulerGone { .. }

@@ -65,7 +65,7 @@ fn realm_of(_: &Method, path: &str) -> Option<&'static str> {
     let realm = match [(); 3].map(|()| segments.next().unwrap_or_default()) {
         ["health" | "version" | "redirect", "", _] => return None,
         ["api", "v1", "scheduler"] if segments.next().is_none() => SCHEDULER,
-        ["agora.v1.Scheduler" | "agora.v1.FrameworkStore", ..] => SCHEDULER,
+        ["agora.v1.Scheduler" | "agora.v1.FrameworkStore" | "agora.v1.Masters", ..] => SCHEDULER,
         ["agora.v1.AgentLink", ..] => AGENT,
         ["agora.v1.Raft", ..] => MASTER,
         ["maintenance", "schedule", _] | ["logging", "toggle", _] => READWRITE,
@@ -140,6 +140,7 @@ mod tests {
             ("/api/v1/scheduler", Some(SCHEDULER)),
             ("/agora.v1.Scheduler/Subscribe", Some(SCHEDULER)),
             ("/agora.v1.FrameworkStore/Commit", Some(SCHEDULER)),
+            ("/agora.v1.Masters/Watch", Some(SCHEDULER)),
             ("/api/v1/scheduler/x", Some(READWRITE)),
             ("/api/v1", Some(READWRITE)),
             ("/quota/web", Some(READWRITE)),

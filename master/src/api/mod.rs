@@ -11,6 +11,7 @@ mod files;
 mod help;
 mod leader;
 mod logging;
+mod masters;
 mod metrics;
 mod operator;
 mod operator_events;
@@ -29,8 +30,10 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use model::acl::Acls;
+use model::search::Masters;
 use model::step::Timestamp;
 use proto::mesos::v1;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use transport::firewall::Firewall;
@@ -62,6 +65,8 @@ pub(crate) struct Shared {
     pub driver: Handle,
     pub proposer: Proposer,
     pub standing: Standing,
+    /// Where the masters are, and how frameworks come back to one that leads.
+    pub masters: watch::Receiver<Masters>,
     pub meters: Arc<Meters>,
     pub log: ToDriver,
     /// Whether metrics of each framework are told.
@@ -126,6 +131,7 @@ pub(crate) fn router(
     let services = raft
         .add_service(links.service())
         .add_service(scheduler_grpc::service(api.clone()))
+        .add_service(masters::service(api.clone()))
         .add_service(store::service(api.clone()));
     let router = transport::server::one_port(transport::http::compressed(http), services);
     let router = access::heed_rules_of_masters(&api.acls, router);

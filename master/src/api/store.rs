@@ -14,7 +14,7 @@ use proto::agora::v1::{
     GetResponse, ListRequest, ListResponse, ReleaseLeaseRequest, ReleaseLeaseResponse,
 };
 use tonic::{Request, Response, Status};
-use transport::grpc::MESSAGE_BYTES_MAX;
+use transport::grpc::{MASTERS_METADATA, MESSAGE_BYTES_MAX};
 
 use super::Api;
 use crate::facts::wall_clock;
@@ -84,6 +84,16 @@ impl Store {
         self.api.proposer.commit(term, record).await.map_err(|error| not_agreed(&error))
     }
 
+    /// An answer, and beside it where the masters are: who keeps asking need never be told otherwise.
+    fn answer<T>(&self, message: T) -> Response<T> {
+        let mut response = Response::new(message);
+        let masters = self.api.masters.borrow().addresses.join(",");
+        if let Ok(masters) = masters.parse() {
+            response.metadata_mut().insert(MASTERS_METADATA, masters);
+        }
+        response
+    }
+
     async fn readable(&self) -> Result<(), Status> {
         self.term().await?;
         self.api.proposer.barrier().await.map_err(|error| not_agreed(&error))
@@ -102,7 +112,7 @@ impl FrameworkStore for Store {
             let stored = registry.store.get(&namespace, key)?;
             Some(entry(key, stored))
         };
-        Ok(Response::new(GetResponse { entries: keys.iter().filter_map(found).collect() }))
+        Ok(self.answer(GetResponse { entries: keys.iter().filter_map(found).collect() }))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
@@ -123,7 +133,7 @@ impl FrameworkStore for Store {
             bytes += key.len() + stored.value.as_bytes().len();
             answer.entries.push(entry(key, stored));
         }
-        Ok(Response::new(answer))
+        Ok(self.answer(answer))
     }
 
     async fn commit(
@@ -154,7 +164,7 @@ impl FrameworkStore for Store {
             Outcome::Refused(refusal) => return Err(refused(&refusal)),
             Outcome::Applied | Outcome::Void | Outcome::Lease(_) => return Err(confused()),
         };
-        Ok(Response::new(answer))
+        Ok(self.answer(answer))
     }
 
     async fn acquire_lease(
@@ -173,7 +183,7 @@ impl FrameworkStore for Store {
         check_lease(&wanted).map_err(|refusal| refused(&refusal))?;
         match self.commit_record(Record::LeaseAcquire(wanted)).await? {
             Outcome::Lease(LeaseView { is_acquired, token, holder, note, remaining }) => {
-                Ok(Response::new(AcquireLeaseResponse {
+                Ok(self.answer(AcquireLeaseResponse {
                     acquired: is_acquired,
                     token,
                     holder: holder.to_string(),
@@ -193,7 +203,7 @@ impl FrameworkStore for Store {
         let ReleaseLeaseRequest { namespace, name, token } = request.into_inner();
         let record = Record::LeaseRelease { namespace: namespace.into(), name: name.into(), token };
         let released = self.commit_record(record).await? == Outcome::Applied;
-        Ok(Response::new(ReleaseLeaseResponse { released }))
+        Ok(self.answer(ReleaseLeaseResponse { released }))
     }
 }
 

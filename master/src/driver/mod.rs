@@ -16,6 +16,7 @@ use master_core::figures::Figures;
 use master_core::{Input, Master, Output, Refusal};
 use model::ids::{ConnectionId, Reign, RequestId, StreamId, Term};
 use model::registry::{Record, ReignEntry};
+use model::search::Masters;
 use model::step::{Core, Now, Time, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -53,6 +54,8 @@ pub(crate) struct Driver {
     pub standing: Standing,
     /// Where clients reach this master: `host:port`.
     pub public_address: Arc<str>,
+    /// What frameworks are told that want to know.
+    pub masters: watch::Sender<Masters>,
     pub meters: Arc<Meters>,
     pub stop: CancellationToken,
 }
@@ -219,6 +222,9 @@ impl Running {
             FromLog::Applied(record) => {
                 self.driver.core.step(Input::Applied(record), now, out);
             }
+            FromLog::Voters(voters) => {
+                self.driver.core.step(Input::SetMasters(voters), now, out);
+            }
             FromLog::Failed(why) => {
                 self.depose(now, out);
                 return Some(why);
@@ -371,6 +377,7 @@ impl Running {
                 self.driver.proposer.check_leadership();
             }
             Output::GiveUp { why } => self.given_up = Some(why),
+            Output::Masters(masters) => drop(self.driver.masters.send_replace(masters)),
             Output::OpenWatch { request } => self.open_watch(request),
             Output::Note(note) => {
                 notes::log(&note);

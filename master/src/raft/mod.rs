@@ -123,6 +123,11 @@ pub enum RaftEvent {
         /// The term that this is true of.
         term: u64,
     },
+    /// These masters have a vote now: host:port of each.
+    Voters {
+        /// Where they are reached.
+        addresses: Vec<String>,
+    },
     /// It is over: the process must stop. Nothing comes after it.
     Failed {
         /// What happened.

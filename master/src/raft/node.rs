@@ -267,7 +267,7 @@ impl<M: StateMachine> Node<M> {
         self.answer_reads();
         self.answer_changes();
         self.compact(out);
-        out.extend(self.membership_news.take().map(Output::Members));
+        self.tell_members(out);
         self.publish();
         Ok(())
     }

@@ -223,7 +223,7 @@ impl World {
                 let other = reigns.lock().insert(term, at);
                 assert_eq!(other, None, "two reigns have the number {term}");
             }
-            RaftEvent::Following { .. } => {}
+            RaftEvent::Following { .. } | RaftEvent::Voters { .. } => {}
             RaftEvent::Failed { error } => panic!("{error}"),
         };
         let published = Arc::new(Published::default());

@@ -139,6 +139,7 @@ impl Cluster {
                 RaftEvent::Following { leader, term } => {
                     Told::Following(leader.map(|leader| leader.raft_id), term)
                 }
+                RaftEvent::Voters { .. } => return,
                 RaftEvent::Failed { error } => Told::Failed(error.to_string()),
             });
         };

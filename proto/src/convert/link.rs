@@ -17,7 +17,7 @@ use model::step::Timestamp;
 use model::task::{ExecutorSpec, TaskState};
 
 use super::task::Launched;
-use super::{Malformed, framework, millis, resources, task, unpack};
+use super::{Malformed, framework, masters, millis, resources, task, unpack};
 use crate::agora::v1 as wire;
 use crate::agora::v1::{agent_frame, master_frame};
 use crate::mesos::v1::domain_info::FaultDomain as WireFaultDomain;
@@ -138,6 +138,7 @@ pub fn master_frame(message: &ToAgent, term: Term) -> wire::MasterFrame {
             Body::Message(message_to_wire(framework, message))
         }
         ToAgent::Ping { connected } => Body::Ping(wire::Ping { connected: *connected }),
+        ToAgent::Masters(masters) => Body::Masters(masters::to_wire(masters)),
         ToAgent::Drain(drain) => Body::Drain(wire::DrainAgent {
             grace_max_ms: drain.grace_max.map(millis),
             marks_gone: drain.marks_gone,
@@ -183,6 +184,7 @@ pub fn to_agent(frame: wire::MasterFrame) -> Result<(ToAgent, Term), Malformed> 
             ToAgent::Message { framework, message }
         }
         Body::Ping(it) => ToAgent::Ping { connected: it.connected },
+        Body::Masters(it) => ToAgent::Masters(masters::from_wire(it)),
         Body::Drain(it) => ToAgent::Drain(Drain {
             grace_max: it.grace_max_ms.map(Duration::from_millis),
             marks_gone: it.marks_gone,

@@ -7,6 +7,7 @@ pub mod constraints;
 pub mod executor;
 pub mod framework;
 pub mod link;
+pub mod masters;
 pub mod offer;
 pub mod operation;
 pub mod operator;

@@ -5,6 +5,7 @@ pub(crate) mod apply;
 pub(crate) mod drain;
 pub(crate) mod kill;
 pub(crate) mod launch;
+pub(crate) mod masters;
 pub(crate) mod message;
 pub(crate) mod ping;
 pub(crate) mod registered;

@@ -1,7 +1,9 @@
 use super::*;
 use crate::input::{Exit, Limitation};
 use crate::output::{ExecutorEvent, Refusal};
+use model::search::Masters;
 use model::task::Reason;
+use std::sync::Arc;
 
 #[test]
 fn a_command_task_runs_from_launch_to_its_last_acknowledgement() {
@@ -436,4 +438,27 @@ fn after_a_boot_tasks_are_gone() {
         "update t Gone REASON_AGENT_RESTARTED, latest Gone",
         "after what was said before"
     );
+}
+
+#[test]
+fn where_the_masters_are_outlives_the_agent() {
+    let mut story = Story::registered();
+    let addresses: Vec<Arc<str>> = vec!["m4:5050".into(), "m5:5050".into()];
+    let masters = Masters { addresses: addresses.clone(), spread: Duration::from_secs(3) };
+    let out = story.hear(ToAgent::Masters(masters.clone()));
+    assert_eq!(
+        out,
+        [Output::Append(Record::Masters(addresses.clone())), Output::Learn(masters.clone())]
+    );
+    let later = Masters { spread: Duration::from_secs(6), ..masters };
+    let out = story.hear(ToAgent::Masters(later.clone()));
+    assert_eq!(out, [Output::Learn(later)], "that is on disk already");
+    let mut again = Agent::new(config(), 2);
+    let mut out = Vec::new();
+    let records = story.store;
+    let recovered = Recovered { records, ..Recovered::default() };
+    again.step(Input::Recovered(recovered), Now { time: Time::ZERO, wall: Timestamp(0) }, &mut out);
+    let place = |wanted: &Output| out.iter().position(|it| it == wanted);
+    let remembers = place(&Output::Remember(addresses)).expect("it remembers");
+    assert!(remembers < place(&Output::Connect).expect("it connects"), "before it looks for one");
 }

@@ -81,8 +81,9 @@ pub(crate) fn apply(
     turn.propose(records);
 }
 
-/// Tells an agent its id.
+/// Tells an agent its id, and how to find other masters.
 pub(crate) fn greet(books: &Books, connection: ConnectionId, agent: AgentId, turn: &mut Turn<'_>) {
     let ping_timeout = books.config.ping_patience();
     turn.tell_agent(connection, ToAgent::Registered { agent, ping_timeout });
+    books.tell_masters(connection, turn);
 }

@@ -388,6 +388,7 @@ fn answer(
         connection,
         ToAgent::Reregistered { agent, ping_timeout, expected, completed, operations },
     );
+    books.tell_masters(connection, turn);
     for ((framework, task), grace) in kills {
         turn.tell_agent(connection, ToAgent::Kill { framework, task, grace });
     }

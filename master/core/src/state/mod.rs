@@ -9,6 +9,7 @@ pub(crate) mod publish;
 pub(crate) mod recovery;
 pub(crate) mod removals;
 pub(crate) mod resources;
+pub(crate) mod returns;
 mod rules;
 pub(crate) mod tasks;
 pub(crate) mod timers;
@@ -36,6 +37,7 @@ use operations::Operation;
 use publish::Unpublished;
 use recovery::Recovery;
 use removals::Removals;
+use returns::Crowd;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use timers::Timers;
@@ -141,6 +143,8 @@ pub(crate) struct Books {
     pub(crate) recovery: Recovery,
     /// Agents out of contact that some frameworks do not know of yet.
     pub(crate) removals: Removals,
+    pub(crate) returning_agents: Crowd,
+    pub(crate) returning_frameworks: Crowd,
     pub(crate) timers: Timers,
     pub(crate) unpublished: Unpublished,
     /// Draws stream ids.
@@ -188,6 +192,8 @@ impl Books {
             allocator,
             recovery: Recovery::default(),
             removals: Removals::default(),
+            returning_agents: Crowd::default(),
+            returning_frameworks: Crowd::default(),
             timers: Timers::default(),
             unpublished: Unpublished::default(),
             rng,

@@ -25,6 +25,7 @@ use model::payload::Payload;
 use model::registry::{Record, ReignEntry};
 use model::resources::Resources;
 use model::role::Role;
+use model::search::Masters;
 use model::step::{Core, Now, Time, Timestamp};
 use model::task::{Status, TaskSpec, TaskState};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,6 +38,10 @@ pub(crate) const OK: Option<Result<Done, Refusal>> = Some(Ok(Done::Ok));
 /// What one is answered whose call makes no sense, and why.
 pub(crate) fn invalid(why: &str) -> Result<Done, Refusal> {
     Err(Refusal::Invalid(why.to_owned()))
+}
+
+fn in_words(masters: &Masters) -> String {
+    format!("masters {} within {:?}", masters.addresses.join(" "), masters.spread)
 }
 
 /// An agent, as its master knows it.
@@ -91,6 +96,8 @@ pub(crate) struct World {
     pub(crate) rules: Arc<Rules>,
     /// Why the master would not go on, if it has said so.
     pub(crate) given_up: Option<String>,
+    /// What frameworks that want to know were told of masters.
+    pub(crate) told_frameworks: Vec<String>,
     /// What is shown of answers to inverse offers.
     pub(crate) inverse_answers: Arc<Vec<InverseAnswer>>,
 }
@@ -118,6 +125,7 @@ impl World {
             rules: Arc::default(),
             inverse_answers: Arc::default(),
             given_up: None,
+            told_frameworks: Vec::new(),
         };
         world.lead();
         world
@@ -218,6 +226,7 @@ impl World {
                 Output::View(ViewChange::SetRules(rules)) => self.rules = rules,
                 Output::View(ViewChange::SetInverseAnswers(all)) => self.inverse_answers = all,
                 Output::GiveUp { why } => self.given_up = Some(why),
+                Output::Masters(masters) => self.told_frameworks.push(in_words(&masters)),
                 Output::View(_)
                 | Output::Note(_)
                 | Output::OpenWatch { .. }
@@ -358,6 +367,7 @@ impl World {
             }
             ToAgent::Message { .. } => "message".to_owned(),
             ToAgent::Ping { .. } => return,
+            ToAgent::Masters(masters) => in_words(&masters),
             ToAgent::Drain(drain) => format!("drain {:?} {}", drain.grace_max, drain.marks_gone),
             ToAgent::Shutdown { why } => format!("shutdown: {why}"),
         };

@@ -13,11 +13,11 @@ use raft::eraftpb::{ConfChange, ConfChangeType, Entry, EntryType};
 use raft::{ProgressState, StateRole};
 use tokio::sync::oneshot;
 
-use super::Node;
-use crate::raft::StateMachine;
+use super::{Node, Output};
 use crate::raft::error::{ChangeError, RaftError};
 use crate::raft::members::is_address;
 use crate::raft::membership::{MEMBERS_MAX, Membership};
+use crate::raft::{RaftEvent, StateMachine};
 
 /// Entries by which a learner may be behind what is agreed on when it becomes a voter. It has them a
 /// moment later, and while much is written it would never be quite at the end.
@@ -359,6 +359,15 @@ impl<M: StateMachine> Node<M> {
         {
             let _ = waiting.answer.send(outcome);
         }
+    }
+
+    /// Has others know who the masters are, if that has changed.
+    pub(super) fn tell_members(&mut self, out: &mut Vec<Output>) {
+        let Some(members) = self.membership_news.take() else { return };
+        let voters = self.voters();
+        let addresses = voters.iter().filter_map(|id| members.address(*id)).cloned().collect();
+        (self.events)(RaftEvent::Voters { addresses });
+        out.push(Output::Members(members));
     }
 
     /// The masters as this one sees them.

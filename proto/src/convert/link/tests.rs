@@ -3,6 +3,7 @@ use model::ids::{OperationId, OperationUuid};
 use model::link::{LiveOperation, Register};
 use model::operation::{Conversion, Operation, OperationState, OperationStatus};
 use model::role::Role;
+use model::search::Masters;
 use model::task::{RunsBy, Source, Status, TaskSpec};
 
 use super::*;
@@ -228,6 +229,10 @@ fn what_a_master_says_survives() {
         ToAgent::Acknowledge { framework: framework_id(), task, uuid: UpdateId([2; 16]) },
         ToAgent::Message { framework: framework_id(), message: message() },
         ToAgent::Ping { connected: true },
+        ToAgent::Masters(Masters {
+            addresses: vec!["10.0.0.1:5050".into(), "m2.example:5050".into()],
+            spread: second * 3,
+        }),
         ToAgent::Shutdown { why: "gone".into() },
     ] {
         let frame = master_frame(&message, Term(9));
