@@ -251,12 +251,8 @@ async fn run(
         tokio::spawn(driver::watch(shell.containers.clone(), handle.clone(), container));
     }
     let seed = uuid::Uuid::new_v4().as_u64_pair().0;
-    let linked = tokio::spawn(link::run(
-        shell.link.clone(),
-        handle.clone(),
-        channels,
-        stop.clone(),
-    ));
+    let linked =
+        tokio::spawn(link::run(shell.link.clone(), handle.clone(), channels, stop.clone()));
     let (fate, ended) = watch::channel(None);
     let core = Agent::new(config, seed);
     let stopped = stop.clone();

@@ -236,6 +236,15 @@ impl Handle {
         self.masters.borrow().clone()
     }
 
+    /// The same, once a master has said something else than what was known when this was asked last. Never
+    /// returns after the session's end.
+    pub async fn masters_changed(&mut self) -> Vec<String> {
+        if self.masters.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        self.masters.borrow_and_update().clone()
+    }
+
     /// Queues `call` behind those submitted before. Its `framework_id` is filled in.
     pub fn submit(&self, call: Call) -> Submitted {
         let (answer, answered) = oneshot::channel();

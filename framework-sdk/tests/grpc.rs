@@ -11,18 +11,19 @@ use framework_sdk::{CallError, Client, ClientOptions, Protocol, SessionEvent};
 use futures::{Stream, StreamExt};
 use proto::agora::v1::framework_store_server::{FrameworkStore, FrameworkStoreServer};
 use proto::agora::v1::master_answer::Body;
+use proto::agora::v1::masters_server::{Masters, MastersServer};
 use proto::agora::v1::scheduler_server::{Scheduler, SchedulerServer};
 use proto::agora::v1::{
     AcquireLeaseRequest, AcquireLeaseResponse, CallAnswer, CommitRequest, CommitResponse,
-    GetRequest, GetResponse, ListRequest, ListResponse, MasterAnswer, ReleaseLeaseRequest,
-    ReleaseLeaseResponse, SchedulerFrame,
+    GetRequest, GetResponse, ListRequest, ListResponse, MasterAnswer, MasterList,
+    ReleaseLeaseRequest, ReleaseLeaseResponse, SchedulerFrame, WatchMasters,
 };
 use proto::mesos::v1::FrameworkId;
 use proto::mesos::v1::scheduler::{Call, Event, call, event};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
-use transport::grpc::not_leader;
+use transport::grpc::{MASTERS_METADATA, not_leader};
 use transport::server::{Server, one_port};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -35,6 +36,8 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 #[derive(Clone, Default)]
 struct Master {
     leader: Option<SocketAddr>,
+    /// Where it says that masters are.
+    masters: Vec<String>,
     /// What every commit is answered with, in order; then all are carried out.
     commit_failures: Arc<Mutex<Vec<Status>>>,
     commits: Arc<Mutex<Vec<CommitRequest>>>,
@@ -46,6 +49,7 @@ impl Master {
         let bound = Server::bind(any).await.expect("a free port");
         let address = bound.local_addr();
         let services = Routes::new(SchedulerServer::new(self.clone()))
+            .add_service(MastersServer::new(self.clone()))
             .add_service(FrameworkStoreServer::new(self));
         let stop = CancellationToken::new();
         tokio::spawn(bound.serve(one_port(axum::Router::new(), services), stop.clone()));
@@ -97,12 +101,27 @@ impl Scheduler for Master {
 }
 
 #[tonic::async_trait]
+impl Masters for Master {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<MasterList, Status>> + Send>>;
+
+    async fn watch(&self, _: Request<WatchMasters>) -> Result<Response<Self::WatchStream>, Status> {
+        self.leads()?;
+        let list = MasterList { addresses: self.masters.clone(), spread_ms: 0 };
+        let told = futures::stream::once(async move { Ok(list) });
+        Ok(Response::new(told.chain(futures::stream::pending()).boxed()))
+    }
+}
+
+#[tonic::async_trait]
 impl FrameworkStore for Master {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         self.leads()?;
         let keys = request.into_inner().keys.into_iter();
         let entries = keys.map(|key| Entry { key, ..Entry::default() }).collect();
-        Ok(Response::new(GetResponse { entries }))
+        let mut response = Response::new(GetResponse { entries });
+        let masters = self.masters.join(",").parse().expect("text");
+        response.metadata_mut().insert(MASTERS_METADATA, masters);
+        Ok(response)
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
@@ -174,6 +193,30 @@ async fn events_and_calls_travel_on_one_stream_of_the_leader() {
     let reason = "no such task".to_owned();
     assert_eq!(refused, Err(CallError::Refused { status: 400, reason }));
     stop.cancel();
+}
+
+#[tokio::test]
+async fn a_master_that_nobody_was_given_is_found_when_the_others_are_gone() {
+    let (new, _stop) = Master::default().serve().await;
+    let there = vec![new.to_string()];
+    let (old, stop) = Master { masters: there.clone(), ..Master::default() }.serve().await;
+    let info = framework("test", "root", Duration::ZERO);
+    let options = ClientOptions::new(vec![old.to_string()], info);
+    let (handle, mut events) =
+        Client::connect(ClientOptions { protocol: Protocol::Grpc, ..options });
+    soon(events.next()).await.expect("a session");
+    let store = StoreClient::new(vec![old.to_string()], "test");
+    soon(store.get(Vec::new())).await.expect("read");
+    assert_eq!(store.masters(), [new.to_string(), old.to_string()]);
+    let mut told = handle.clone();
+    assert_eq!(soon(told.masters_changed()).await, there);
+    stop.cancel();
+    let event = soon(events.next()).await.expect("a session");
+    assert!(matches!(event, SessionEvent::Disconnected { .. }), "{event:?}");
+    let event = soon(events.next()).await.expect("a session");
+    let SessionEvent::Subscribed { address, again: true, .. } = event else { panic!("{event:?}") };
+    assert_eq!(address, new.to_string());
+    soon(store.get(Vec::new())).await.expect("read from the other one");
 }
 
 #[tokio::test]

@@ -7,13 +7,14 @@ use std::net::{SocketAddr, TcpListener};
 use common::{Alone, SOON, serving};
 use master::{Leadership, Options, Running};
 use proto::agora::v1::framework_store_client::FrameworkStoreClient;
+use proto::agora::v1::masters_client::MastersClient;
 use proto::agora::v1::{
-    AcquireLeaseRequest, CommitRequest, Condition, GetRequest, LeaseToken, ListRequest,
-    ReleaseLeaseRequest, Write,
+    AcquireLeaseRequest, CommitRequest, Condition, GetRequest, LeaseToken, ListRequest, MasterList,
+    ReleaseLeaseRequest, WatchMasters, Write,
 };
 use reqwest::Method;
 use tokio::time::timeout;
-use tonic::Code;
+use tonic::{Code, Status};
 use transport::grpc::Channel;
 use transport::identity::Identity;
 
@@ -168,10 +169,31 @@ async fn followers_redirect_to_the_leader_and_answer_for_themselves() {
         assert_eq!(http.get(url).send().await.expect("an answer").status(), 200, "{path}");
     }
 
+    let mut all: Vec<_> = masters.iter().map(|one| one.address.to_string()).collect();
+    all.sort();
+    let watching = watched(&masters[leader]).await.expect("it leads");
+    assert_eq!((watching.addresses, watching.spread_ms), (all.clone(), 0));
+    assert!(watched(follower).await.is_err(), "it follows");
+    let answer = client(masters[leader].address).get(get(&["k"])).await.expect("read");
+    let told = answer.metadata().get("agora-masters").expect("it says so");
+    let mut told: Vec<_> = told.to_str().expect("text").split(',').collect();
+    told.sort_unstable();
+    assert_eq!(told, all);
+
     let status = client(follower.address).get(get(&["k"])).await.expect_err("it follows");
     let address = masters[leader].address.to_string();
     assert_eq!(transport::grpc::leader_of(&status), Some(address.as_str()));
     stop_all(masters).await;
+}
+
+/// Where a master says that masters are, in order.
+async fn watched(master: &Running) -> Result<MasterList, Status> {
+    let address = master.address.to_string();
+    let channel = transport::grpc::channel(&address, &Identity::default()).expect("an address");
+    let mut told = MastersClient::new(channel).watch(WatchMasters {}).await?.into_inner();
+    let mut list = told.message().await?.expect("it says so at once");
+    list.addresses.sort();
+    Ok(list)
 }
 
 async fn stop_all(masters: Vec<Running>) {

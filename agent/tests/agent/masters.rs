@@ -64,9 +64,9 @@ async fn agents_that_lose_their_master_come_back_over_the_time_they_were_told() 
         returns.push(lost.elapsed());
         kept.extend(master.take_link());
     }
-    let (first, last) = (returns[0], returns[returns.len() - 1]);
+    let (earliest, latest) = (returns[0], returns[returns.len() - 1]);
     // That so many draw times within a quarter of it happens once in a hundred million runs.
-    assert!(last.saturating_sub(first) > SPREAD / 4, "{returns:?}");
+    assert!(latest.saturating_sub(earliest) > SPREAD / 4, "{returns:?}");
     for agent in agents {
         agent.stop(StopMode::KeepTasks).await;
     }

@@ -38,6 +38,8 @@ const LOOKS_MAX: u32 = 1_000;
 struct Story {
     has_run: bool,
     latest: Option<TaskState>,
+    /// Why, in the words of whoever said so.
+    message: String,
 }
 
 impl Story {
@@ -75,6 +77,15 @@ impl Seen {
         self.tasks.values().filter(is_finished).count()
     }
 
+    /// How many tasks have not run to their end, by what was said of them last.
+    fn ends_of_others(&self) -> BTreeMap<(Option<TaskState>, &str), usize> {
+        let mut ends = BTreeMap::new();
+        for story in self.tasks.values().filter(|it| it.latest != Some(TaskState::TaskFinished)) {
+            *ends.entry((story.latest, story.message.as_str())).or_default() += 1;
+        }
+        ends
+    }
+
     fn note(&mut self, status: &TaskStatus) {
         let (id, state) = (&status.task_id.value, status.state());
         let Some(story) = self.tasks.get_mut(id) else {
@@ -86,6 +97,7 @@ impl Seen {
         }
         story.has_run |= state == TaskState::TaskRunning;
         story.latest = Some(state);
+        story.message = status.message.clone().unwrap_or_default();
         if story.is_over() && story.has_run && state != TaskState::TaskFinished {
             let message = status.message.clone().unwrap_or_default();
             self.wrong.push(format!("{id} ran and is lost: {state:?} {message}"));
@@ -209,6 +221,7 @@ impl Load {
         let seen = self.look();
         let (all, finished, leaders) = (seen.tasks.len(), seen.finished(), seen.resubscribed);
         println!("{finished} of {all} tasks ran, under {} leaders", leaders + 1);
+        println!("of the others: {:?}", seen.ends_of_others());
         assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
         assert!(finished > at_once() && leaders > 0, "{finished} tasks, {leaders} leaders");
         // What was on its way to an agent when a leader ended may never have run.

@@ -175,7 +175,8 @@ impl Session {
     /// Without any master.
     pub fn new(options: Options) -> Self {
         assert!(!options.masters.is_empty(), "a session needs a master to talk to");
-        let Options { masters, framework, backoff_first, backoff_max, answer_within, seed } = options;
+        let Options { masters, framework, backoff_first, backoff_max, answer_within, seed } =
+            options;
         Self {
             search: Search::new(masters, backoff_first, backoff_max, seed),
             answer_within,

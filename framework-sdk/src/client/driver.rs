@@ -112,11 +112,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(
-        options: ClientOptions,
-        incoming: mpsc::Sender<Incoming>,
-        told: Told,
-    ) -> Self {
+    fn new(options: ClientOptions, incoming: mpsc::Sender<Incoming>, told: Told) -> Self {
         let known = options.framework.id.as_ref();
         let session = Session::new(Options {
             masters: options.masters.iter().map(|master| master.as_str().into()).collect(),

@@ -29,7 +29,9 @@ pub(crate) async fn watch(identity: Identity, link: Link) {
             }
             // Older than this question.
             Err(status) if status.code() == Code::Unimplemented => return,
-            Err(status) => tracing::debug!(%status, "the master does not say where the masters are"),
+            Err(status) => {
+                tracing::debug!(%status, "the master does not say where the masters are")
+            }
         }
         tokio::time::sleep(AGAIN_AFTER).await;
     }

@@ -51,12 +51,12 @@ fn the_time_to_come_back_grows_with_the_agents_also_for_those_that_were_there_be
     world.told("a");
     grow(&mut world, 1_000);
     let told = world.told("a");
-    assert_eq!(told.last().expect("told"), "masters m1 within 512ms");
+    assert_eq!(told.last().expect("told"), "masters m1 within 204.8ms");
     assert!(told.len() < 5, "not for each agent: {told:?}");
     world.lead();
     set_masters(&mut world, &["m1"]);
     world.reconnect("a");
-    assert_eq!(world.told("a").last().expect("told"), "masters m1 within 512ms");
+    assert_eq!(world.told("a").last().expect("told"), "masters m1 within 204.8ms");
     let alone = "masters m1 within 0ns";
     assert_eq!(world.told_frameworks.last().expect("told"), alone, "there are no frameworks");
 }

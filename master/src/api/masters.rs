@@ -25,11 +25,8 @@ pub(super) struct Service {
 impl Masters for Service {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<MasterList, Status>> + Send>>;
 
-    async fn watch(
-        &self,
-        _: Request<WatchMasters>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        self.api.serving().await.map_err(|not| not.status())?;
+    async fn watch(&self, _: Request<WatchMasters>) -> Result<Response<Self::WatchStream>, Status> {
+        self.api.standing.serving().await.map_err(|not| not.status())?;
         let told = WatchStream::new(self.api.masters.clone());
         let told = told.map(|masters| Ok(convert::to_wire(&masters)));
         let stop = self.api.stop.clone().cancelled_owned();

@@ -182,15 +182,14 @@ impl FrameworkStore for Store {
         };
         check_lease(&wanted).map_err(|refusal| refused(&refusal))?;
         match self.commit_record(Record::LeaseAcquire(wanted)).await? {
-            Outcome::Lease(LeaseView { is_acquired, token, holder, note, remaining }) => {
-                Ok(self.answer(AcquireLeaseResponse {
+            Outcome::Lease(LeaseView { is_acquired, token, holder, note, remaining }) => Ok(self
+                .answer(AcquireLeaseResponse {
                     acquired: is_acquired,
                     token,
                     holder: holder.to_string(),
                     note: note.as_bytes().to_vec().into(),
                     remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
-                }))
-            }
+                })),
             Outcome::Refused(refusal) => Err(refused(&refusal)),
             Outcome::Applied | Outcome::Void | Outcome::Committed(_) => Err(confused()),
         }
