@@ -252,7 +252,7 @@ impl FakeAgent {
         *launch
     }
 
-    /// The next message that is no ping. `None`: the link has ended.
+    /// The next message that is no ping and not about masters. `None`: the link has ended.
     pub async fn hear(&mut self) -> Option<ToAgent> {
         timeout(SOON, self.from_master.recv()).await.expect("in time")
     }
@@ -264,7 +264,7 @@ impl Drop for FakeAgent {
     }
 }
 
-/// Passes on what comes, but for pings, which are answered.
+/// Passes on what comes, but for pings, which are answered, and for where the masters are.
 async fn read(
     mut from_master: Streaming<MasterFrame>,
     to_master: mpsc::Sender<AgentFrame>,
@@ -274,6 +274,8 @@ async fn read(
     while let Some((message, _)) = next(&mut from_master).await {
         let is_open = if matches!(message, ToAgent::Ping { .. }) {
             to_master.send(link::agent_frame(&FromAgent::Pong, term)).await.is_ok()
+        } else if matches!(message, ToAgent::Masters(_)) {
+            true
         } else {
             heard.send(message).is_ok()
         };
