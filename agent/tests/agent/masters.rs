@@ -49,7 +49,7 @@ async fn agents_that_lose_their_master_come_back_over_the_time_they_were_told() 
     for port in 1..=AGENTS {
         let address = (Ipv4Addr::new(127, 0, 0, 2), port).into();
         let masters = vec![master.address.to_string()];
-        let imitation = Imitation { runs_for: None };
+        let imitation = Imitation::default();
         let (info, channels) = (info.clone(), channels.clone());
         agents.push(agent::start_simulated(info, address, masters, imitation, channels).await);
         master.register().await;

@@ -30,7 +30,7 @@ pub(crate) async fn watch(identity: Identity, link: Link) {
             // Older than this question.
             Err(status) if status.code() == Code::Unimplemented => return,
             Err(status) => {
-                tracing::debug!(%status, "the master does not say where the masters are")
+                tracing::debug!(%status, "the master does not say where masters are");
             }
         }
         tokio::time::sleep(AGAIN_AFTER).await;
