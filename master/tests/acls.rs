@@ -248,7 +248,8 @@ async fn changes_are_refused_to_those_who_may_not() {
         let scheduler = subscribed(&master, encoding, "web").await;
         let teardown =
             json!({"type": "TEARDOWN", "teardown": {"framework_id": scheduler.id.clone()}});
-        assert_eq!(web.call(&teardown).await.0, 403);
+        let why = "Not authorized to tear this framework down as principal 'web'";
+        web.refused(teardown.clone(), 403, why).await;
         ops.done(teardown).await;
     }
     let address = master.address().to_string();

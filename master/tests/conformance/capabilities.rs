@@ -71,26 +71,34 @@ async fn what_is_reserved_within_a_reservation_is_for_those_who_know_of_that() {
     }
 }
 
+/// Makes a shared volume: the disk that it is made of, in a list, and itself.
+async fn shared_volume(operator: &Operator<'_>, agent: &mut FakeAgent) -> (Value, Value) {
+    let reservation = json!([{"type": "DYNAMIC", "role": "web"}]);
+    let space = with(amount("disk", 64.0), "reservations", reservation);
+    let disk = json!({
+        "persistence": {"id": "data"}, "volume": {"container_path": "data", "mode": "RW"},
+    });
+    let volume = with(with(space.clone(), "disk", disk), "shared", json!({}));
+    let space = json!([space]);
+    make(operator, agent, "RESERVE_RESOURCES", "resources", space.clone()).await;
+    make(operator, agent, "CREATE_VOLUMES", "volumes", json!([volume])).await;
+    (space, volume)
+}
+
+/// How many shared volumes are in an offer.
+fn count_shared(offer: &Value) -> usize {
+    let all = offer["resources"].as_array().expect("a list").iter();
+    all.filter(|resource| !resource["shared"].is_null()).count()
+}
+
 #[tokio::test]
 async fn what_is_shared_is_used_at_once_by_those_who_know_of_that() {
     let master = Alone::with(eager()).await;
     let mut agent = FakeAgent::registered(master.address()).await;
     for encoding in BOTH {
         let operator = Operator::new(&master, encoding);
-        let reservation = json!([{"type": "DYNAMIC", "role": "web"}]);
-        let space = with(amount("disk", 64.0), "reservations", reservation);
-        let disk = json!({
-            "persistence": {"id": "data"}, "volume": {"container_path": "data", "mode": "RW"},
-        });
-        let volume = with(with(space.clone(), "disk", disk), "shared", json!({}));
-        let (space, volumes) = (json!([space]), json!([volume]));
-        make(&operator, &mut agent, "RESERVE_RESOURCES", "resources", space.clone()).await;
-        make(&operator, &mut agent, "CREATE_VOLUMES", "volumes", volumes.clone()).await;
-
-        let count_shared = |offer: &Value| {
-            let all = offer["resources"].as_array().expect("a list").iter();
-            all.filter(|resource| !resource["shared"].is_null()).count()
-        };
+        let (space, volume) = shared_volume(&operator, &mut agent).await;
+        let volumes = json!([volume]);
         let info = able(&["RESERVATION_REFINEMENT"]);
         let mut plain = Scheduler::subscribed(&master, encoding, &info, None).await;
         assert_eq!(count_shared(&plain.offer_of(&agent.id).await), 0);
@@ -123,6 +131,35 @@ async fn what_is_shared_is_used_at_once_by_those_who_know_of_that() {
         scheduler.call(json!({"type": "TEARDOWN"})).await;
         assert!(matches!(agent.hear().await, Some(ToAgent::ShutdownFramework(_))));
         make(&operator, &mut agent, "DESTROY_VOLUMES", "volumes", volumes).await;
+        make(&operator, &mut agent, "UNRESERVE_RESOURCES", "resources", space).await;
+    }
+}
+
+#[tokio::test]
+async fn a_shared_volume_that_is_destroyed_is_taken_back_from_all_others() {
+    let master = Alone::with(eager()).await;
+    let mut agent = FakeAgent::registered(master.address()).await;
+    for encoding in BOTH {
+        let operator = Operator::new(&master, encoding);
+        let (space, volume) = shared_volume(&operator, &mut agent).await;
+        let info = able(&["RESERVATION_REFINEMENT", "SHARED_RESOURCES"]);
+        let mut holder = Scheduler::subscribed(&master, encoding, &info, None).await;
+        let held = holder.offer_of(&agent.id).await;
+        assert_eq!(count_shared(&held), 1);
+        // The other one takes whatever there is, and there is nothing else left.
+        let anything = json!({"web": {"min_allocatable_resources": {"quantities": []}}});
+        let info = with(info, "offer_filters", anything);
+        let mut other = Scheduler::subscribed(&master, encoding, &info, None).await;
+        let offer = other.offer_of(&agent.id).await;
+        assert_eq!(offer["resources"].as_array().map(Vec::len), Some(1), "{offer}");
+        assert_eq!(count_shared(&offer), 1);
+        let destroy = json!({"type": "DESTROY", "destroy": {"volumes": [volume]}});
+        other.accept(&[offer], json!([destroy])).await;
+        assert_eq!(agent.apply().await, "DESTROY");
+        holder.rescinded(&held).await;
+        for scheduler in [holder, other] {
+            scheduler.call(json!({"type": "TEARDOWN"})).await;
+        }
         make(&operator, &mut agent, "UNRESERVE_RESOURCES", "resources", space).await;
     }
 }
