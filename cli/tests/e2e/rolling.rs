@@ -105,8 +105,8 @@ impl Seen {
     }
 }
 
-/// A framework that keeps short tasks running. Each makes a directory of its own in `marks`, and fails
-/// if that is there already: nothing runs twice.
+/// A framework that keeps short tasks running. Each leaves a line in a file of its own in `marks`
+/// whenever it begins.
 async fn keep_running(
     handle: Handle,
     mut events: EventStream,
@@ -147,7 +147,7 @@ fn answer(handle: &Handle, offer: &Offer, seen: &mut Seen, marks: &Path) {
         && let Some(taken) = available.take(&Needs::new(0.02, 8.0))
     {
         let id = format!("task-{}", seen.tasks.len());
-        let command = format!("mkdir {}/{id} && exec sleep {secs}", marks.display());
+        let command = format!("echo >> {}/{id} && exec sleep {secs}", marks.display());
         tasks.push(TaskBuilder::shell(&id, &command).build(&offer.agent_id, taken.resources));
         seen.tasks.insert(id, Story::default());
         room -= 1;
@@ -164,11 +164,29 @@ fn reconcile(handle: &Handle, seen: &Arc<Mutex<Seen>>) {
     drop(handle.submit(framework_sdk::calls::reconcile(tasks)));
 }
 
+/// What tasks have left that says otherwise than what was said of them: each that began did so once, and
+/// the framework heard of its end.
+fn contradictions(marks: &Path, seen: &Seen) -> Vec<String> {
+    let mut found = Vec::new();
+    for mark in std::fs::read_dir(marks).expect("it is there").flatten() {
+        let id = mark.file_name().to_string_lossy().into_owned();
+        let begun = std::fs::read_to_string(mark.path()).expect("a file").lines().count();
+        let latest = seen.tasks.get(&id).and_then(|story| story.latest);
+        if begun != 1 || latest != Some(TaskState::TaskFinished) {
+            found.push(format!(
+                "{id} began {begun} times, and what was said of it last is {latest:?}"
+            ));
+        }
+    }
+    found
+}
+
 /// Everything that a test of these needs beside its masters.
 struct Load {
     handle: Handle,
     seen: Arc<Mutex<Seen>>,
     framework: JoinHandle<()>,
+    marks: PathBuf,
     _agents: [Daemon; 2],
 }
 
@@ -185,8 +203,9 @@ impl Load {
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let marks = world.path("marks");
         std::fs::create_dir(&marks).expect("a directory");
-        let framework = tokio::spawn(keep_running(handle.clone(), events, seen.clone(), marks));
-        let load = Self { handle, seen, framework, _agents: agents };
+        let framework =
+            tokio::spawn(keep_running(handle.clone(), events, seen.clone(), marks.clone()));
+        let load = Self { handle, seen, framework, marks, _agents: agents };
         load.goes_on().await;
         load
     }
@@ -223,6 +242,8 @@ impl Load {
         println!("{finished} of {all} tasks ran, under {} leaders", leaders + 1);
         println!("of the others: {:?}", seen.ends_of_others());
         assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
+        let contradictions = contradictions(&self.marks, &seen);
+        assert!(contradictions.is_empty(), "{contradictions:?}");
         assert!(finished > at_once() && leaders > 0, "{finished} tasks, {leaders} leaders");
         // What was on its way to an agent when a leader ended may never have run.
         assert!(all - finished <= at_once() * leaders, "{finished} of {all} ran");
