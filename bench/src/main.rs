@@ -48,6 +48,9 @@ struct Arguments {
     /// How the framework talks to the master
     #[arg(long, value_enum, default_value_t = Spoken::Grpc)]
     protocol: Spoken,
+    /// Only read the state of this master, again and again: what `reads` starts
+    #[arg(long, hide = true)]
+    read_from: Option<String>,
     /// Print JSON for programs
     #[arg(long)]
     json: bool,
@@ -105,6 +108,9 @@ fn run(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     transport::install_tls_provider();
     let wanted = |measure| arguments.measures.is_empty() || arguments.measures.contains(&measure);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some(master) = &arguments.read_from {
+        return runtime.block_on(reads::read_for_ever(master));
+    }
     let runs = arguments.runs;
     if wanted(Measure::Allocator) {
         allocator_workloads::measure(runs, report)?;

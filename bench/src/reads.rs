@@ -2,6 +2,8 @@
 //! launches.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +17,6 @@ use model::ids::TaskId;
 use proto::mesos::v1::Offer;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
 
 use crate::large_cluster::{Masters, Size, filled, needs, start_agents};
 use crate::load::{Framework, Progress, progress_of};
@@ -65,14 +66,14 @@ pub(crate) async fn measure(size: Size, runs: u32, report: &mut Report) -> anyho
     for run in 1..=runs {
         progress(&format!("launches beside readers, run {run} of {runs}"));
         let alone = launches(&mut framework, &mut held, &mut handed_over).await?;
-        let pollers = Pollers::start(&leader.address);
+        let pollers = Pollers::start(&leader.address)?;
         // The crowd is there before what is measured.
         pollers.until_answered(POLLERS).await?;
         let (before, begun) = (pollers.answered(), Instant::now());
         let beside = launches(&mut framework, &mut held, &mut handed_over).await?;
         let answered = pollers.answered() - before;
         let rate = f64::from(answered) / begun.elapsed().as_secs_f64();
-        pollers.stop().await?;
+        drop(pollers);
         for (name, launches) in [("alone", &alone), ("beside readers", &beside)] {
             for (until, latencies) in
                 [("the agent", &launches.handed_over), ("TASK_RUNNING", &launches.running)]
@@ -139,28 +140,31 @@ impl Question {
     }
 }
 
-/// Clients that read all the time.
+/// Clients that read all the time, in a process of their own that stands back behind all others: what
+/// they do with what they read would be done on another machine.
 struct Pollers {
+    process: Child,
     answered: Arc<AtomicU32>,
-    stop: CancellationToken,
-    tasks: Vec<tokio::task::JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Pollers {
-    fn start(master: &str) -> Self {
-        let (answered, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
-        let poller = |_| {
-            let (master, answered, stop) = (master.to_owned(), answered.clone(), stop.clone());
-            tokio::spawn(async move {
-                while !stop.is_cancelled() {
-                    Question::State.ask(&master).await.context("a reader gets no answer")?;
-                    answered.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok(())
-            })
-        };
-        let tasks = (0..POLLERS).map(poller).collect();
-        Self { answered, stop, tasks }
+    fn start(master: &str) -> anyhow::Result<Self> {
+        let mut process = Command::new("nice")
+            .args(["-n", "19"])
+            .arg(std::env::current_exe().context("this program is nowhere")?)
+            .arg(format!("--read-from={master}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start the readers")?;
+        let answered = Arc::new(AtomicU32::new(0));
+        let (lines, count) = (process.stdout.take().context("no output")?, answered.clone());
+        std::thread::spawn(move || {
+            for _ in BufReader::new(lines).lines().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Ok(Self { process, answered })
     }
 
     fn answered(&self) -> u32 {
@@ -175,14 +179,28 @@ impl Pollers {
         }
         Ok(())
     }
+}
 
-    async fn stop(self) -> anyhow::Result<()> {
-        self.stop.cancel();
-        for task in self.tasks {
-            task.await.context("a reader has panicked")??;
-        }
-        Ok(())
+impl Drop for Pollers {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
+}
+
+/// What the process of the readers does, until it is killed: a line for each answer.
+///
+/// # Errors
+///
+/// When a master gives no answer.
+pub(crate) async fn read_for_ever(master: &str) -> anyhow::Result<()> {
+    let poller = async || -> anyhow::Result<()> {
+        loop {
+            Question::State.ask(master).await.context("a reader gets no answer")?;
+            println!("answered");
+        }
+    };
+    futures::future::try_join_all((0..POLLERS).map(|_| poller())).await.map(drop)
 }
 
 /// How long launches took.
