@@ -42,6 +42,15 @@ struct Entry<T, W> {
 
 type Table<K, T, W> = DashMap<K, Arc<Entry<T, W>>>;
 
+/// Parts of a table, each with a lock of its own. A reader of all holds one of them at a time, and may be
+/// made to wait meanwhile by whoever is more urgent: the fewer entries in it, the less that holds up
+/// the driver.
+const PARTS: usize = 1_024;
+
+fn table<K: Eq + Hash, T, W>() -> Table<K, T, W> {
+    DashMap::with_shard_amount(PARTS)
+}
+
 fn put<K: Eq + Hash, T, W>(table: &Table<K, T, W>, key: K, model: Arc<T>) {
     table.insert(key, Arc::new(Entry { model, wire: OnceLock::new() }));
 }
@@ -70,7 +79,6 @@ impl<T, W> Entry<T, W> {
 }
 
 /// The cluster, as the leading master sees it. Empty on others.
-#[derive(Default)]
 pub(crate) struct View {
     agents: Table<AgentId, AgentView, Agent>,
     frameworks: Table<FrameworkId, FrameworkView, Framework>,
@@ -81,6 +89,22 @@ pub(crate) struct View {
     operations: Table<OperationUuid, OperationView, v1::Operation>,
     rules: ArcSwap<Rules>,
     inverse_answers: ArcSwap<Vec<InverseAnswer>>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            agents: table(),
+            frameworks: table(),
+            tasks: table(),
+            executors: table(),
+            offers: table(),
+            inverse_offers: table(),
+            operations: table(),
+            rules: ArcSwap::default(),
+            inverse_answers: ArcSwap::default(),
+        }
+    }
 }
 
 impl View {
