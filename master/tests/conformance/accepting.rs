@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use transport::http::Encoding;
 
 use crate::common::{Alone, FakeAgent, Operator, Scheduler, agent_info, eager, scalar};
-use crate::words::{BOTH, able, amount, framework, in_roles, launch, task, with};
+use crate::words::{BOTH, able, amount, framework, in_roles, launch, reserved, task, with};
 
 /// What is told of a task whose offers are no good.
 fn assert_dropped(status: &Value, is_aware: bool, why: &str) {
@@ -19,11 +19,7 @@ fn assert_dropped(status: &Value, is_aware: bool, why: &str) {
 
 /// A task and three operations, of which one has an id.
 fn some_of_everything(agent: &FakeAgent) -> Value {
-    let reserve = |amount_of: f64| {
-        let mut resource = amount("cpus", amount_of);
-        resource["reservations"] = json!([{"type": "DYNAMIC", "role": "web"}]);
-        json!({"resources": [resource]})
-    };
+    let reserve = |amount_of: f64| json!({"resources": [reserved("cpus", amount_of, "web")]});
     let mut operations = launch(&[task("t", &agent.id)]);
     let all = operations.as_array_mut().expect("a list");
     all.push(json!({"type": "RESERVE", "reserve": reserve(1.0)}));
@@ -244,9 +240,7 @@ async fn an_operation_whose_id_is_known_is_not_begun_again() {
         let mut agent = FakeAgent::registered(master.address()).await;
         let info = able(&["RESERVATION_REFINEMENT"]);
         let mut scheduler = Scheduler::subscribed(&master, encoding, &info, None).await;
-        let reservation = json!([{"type": "DYNAMIC", "role": "web"}]);
-        let resource = with(amount("cpus", 1.0), "reservations", reservation);
-        let body = json!({"resources": [resource]});
+        let body = json!({"resources": [reserved("cpus", 1.0, "web")]});
         let reserve = json!({"type": "RESERVE", "id": {"value": "op"}, "reserve": body});
         let offer = scheduler.offer_of(&agent.id).await;
         scheduler.accept(&[offer], json!([reserve, reserve])).await;

@@ -5,7 +5,7 @@ use model::link::ToAgent;
 use serde_json::{Value, json};
 
 use crate::common::{Alone, FakeAgent, Operator, Scheduler, agent_info, cores_of, eager};
-use crate::words::{BOTH, able, amount, launch, task, with};
+use crate::words::{BOTH, able, amount, launch, reserved, task, with};
 
 /// An operator's call about resources of an agent, which must be taken in and carried out.
 async fn make(operator: &Operator<'_>, agent: &mut FakeAgent, kind: &str, list: &str, what: Value) {
@@ -73,8 +73,7 @@ async fn what_is_reserved_within_a_reservation_is_for_those_who_know_of_that() {
 
 /// Makes a shared volume: the disk that it is made of, in a list, and itself.
 async fn shared_volume(operator: &Operator<'_>, agent: &mut FakeAgent) -> (Value, Value) {
-    let reservation = json!([{"type": "DYNAMIC", "role": "web"}]);
-    let space = with(amount("disk", 64.0), "reservations", reservation);
+    let space = reserved("disk", 64.0, "web");
     let disk = json!({
         "persistence": {"id": "data"}, "volume": {"container_path": "data", "mode": "RW"},
     });

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::common::{Alone, FakeAgent, Scheduler, eager};
-use crate::words::{BOTH, able, amount, framework, until, with};
+use crate::words::{BOTH, able, framework, reserved, until, with};
 
 /// An hour, for which a test does not wait.
 fn for_long() -> Value {
@@ -17,9 +17,8 @@ async fn what_a_call_has_made_of_its_offers_is_offered_again_at_once() {
         let mut agent = FakeAgent::registered(master.address()).await;
         let info = able(&["RESERVATION_REFINEMENT"]);
         let mut scheduler = Scheduler::subscribed(&master, encoding, &info, None).await;
-        let reservation = json!([{"type": "DYNAMIC", "role": "web"}]);
-        let reserved = with(amount("cpus", 1.0), "reservations", reservation);
-        let reserve = json!({"type": "RESERVE", "reserve": {"resources": [reserved]}});
+        let body = json!({"resources": [reserved("cpus", 1.0, "web")]});
+        let reserve = json!({"type": "RESERVE", "reserve": body});
         let offer = scheduler.offer_of(&agent.id).await;
         let accept = json!({
             "offer_ids": [offer["id"]], "operations": [reserve], "filters": for_long(),

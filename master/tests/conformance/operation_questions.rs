@@ -4,7 +4,7 @@ use model::link::ToAgent;
 use serde_json::{Value, json};
 
 use crate::common::{Alone, FakeAgent, Operator, Scheduler};
-use crate::words::{BOTH, able, amount, impatient, with};
+use crate::words::{BOTH, able, impatient, reserved, with};
 
 fn info() -> Value {
     able(&["RESERVATION_REFINEMENT", "PARTITION_AWARE"])
@@ -12,9 +12,7 @@ fn info() -> Value {
 
 /// Reserves a little of an agent under a name; the agent hears of it and says nothing.
 async fn begun(scheduler: &mut Scheduler, agent: &mut FakeAgent, name: &str) {
-    let stack = json!([{"type": "DYNAMIC", "role": "web"}]);
-    let reserved = with(amount("cpus", 0.1), "reservations", stack);
-    let body = json!({"resources": [reserved]});
+    let body = json!({"resources": [reserved("cpus", 0.1, "web")]});
     let operation = json!({"type": "RESERVE", "id": {"value": name}, "reserve": body});
     scheduler.call(json!({"type": "REVIVE"})).await;
     let offer = scheduler.offer_of(&agent.id).await;
@@ -77,15 +75,13 @@ async fn operations_whose_ids_are_none_are_answered_as_they_were_called() {
     let agent = FakeAgent::registered(master.address()).await;
     for encoding in BOTH {
         let mut scheduler = Scheduler::subscribed(&master, encoding, &info(), None).await;
-        let stack = json!([{"type": "DYNAMIC", "role": "web"}]);
-        let reserved = with(amount("cpus", 0.1), "reservations", stack);
         for (name, why) in [
             ("a/b", "'a/b' contains invalid characters"),
             ("..", "'..' is disallowed"),
             ("", "ID must not be empty"),
         ] {
             let offer = scheduler.offer_of(&agent.id).await;
-            let body = json!({"resources": [reserved]});
+            let body = json!({"resources": [reserved("cpus", 0.1, "web")]});
             let operation = json!({"type": "RESERVE", "id": {"value": name}, "reserve": body});
             scheduler.accept(&[offer], json!([operation])).await;
             let report = scheduler.operation().await;

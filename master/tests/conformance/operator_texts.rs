@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::common::{Alone, FakeAgent, Operator, Scheduler, operators};
-use crate::words::{BOTH, amount, framework, launch, task, with};
+use crate::words::{BOTH, amount, framework, launch, reserved, task, with};
 
 fn quota(config: Value) -> Value {
     json!({"type": "UPDATE_QUOTA", "update_quota": {"quota_configs": [config]}})
@@ -225,10 +225,6 @@ async fn drained(operator: &Operator<'_>) {
         (agents["agents"][0]["drain_info"]["state"] == "DRAINED").then_some(())
     };
     crate::words::until("it is drained", look).await;
-}
-
-fn reserved(name: &str, value: f64, role: &str) -> Value {
-    with(amount(name, value), "reservations", json!([{"type": "DYNAMIC", "role": role}]))
 }
 
 fn volume(value: f64, mode: &str) -> Value {

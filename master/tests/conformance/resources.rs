@@ -85,10 +85,7 @@ fn of_reservations() -> Vec<(Value, &'static str)> {
 
 /// What is no disk.
 fn of_disks() -> Vec<(Value, &'static str)> {
-    let of = |name: &str, disk: Value| {
-        let reservation = json!([{"type": "DYNAMIC", "role": "web"}]);
-        with(with(amount(name, 1.0), "reservations", reservation), "disk", disk)
-    };
+    let of = |name: &str, disk: Value| with(crate::words::reserved(name, 1.0, "web"), "disk", disk);
     let persistence = |id: &str| json!({"id": id});
     let volume = json!({"container_path": "data", "mode": "RW"});
     let both = |id: &str, volume: &Value| json!({"persistence": persistence(id), "volume": volume});

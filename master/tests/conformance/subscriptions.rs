@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use transport::http::Encoding;
 
 use crate::common::{Alone, FakeAgent, Operator, Scheduler, eager};
-use crate::words::{BOTH, able, amount, framework, in_roles, launch, task, until, with};
+use crate::words::{BOTH, able, framework, in_roles, launch, reserved, task, until, with};
 
 /// What a framework says of itself, and what it wants, that cannot be; and what it is told.
 fn refused_subscriptions() -> Vec<(Value, Value, &'static str)> {
@@ -191,8 +191,7 @@ async fn the_masters_own_rules_on_roles_and_root_are_heeded() {
         let quotas = json!({"quota_configs": [{"role": "x", "limits": {"cpus": {"value": 2.0}}}]});
         let call = json!({"type": "UPDATE_QUOTA", "update_quota": quotas});
         operator.refused(call, 400, "Invalid QuotaConfig: Unknown role 'x'").await;
-        let reservation = json!([{"type": "DYNAMIC", "role": "x"}]);
-        let resource = with(amount("cpus", 1.0), "reservations", reservation);
+        let resource = reserved("cpus", 1.0, "x");
         let body = json!({"agent_id": {"value": agent.id.as_str()}, "resources": [resource]});
         let call = json!({"type": "RESERVE_RESOURCES", "reserve_resources": body});
         let why = format!("Invalid RESERVE operation on agent {}: Unknown role 'x'", agent.id);

@@ -40,6 +40,11 @@ pub(crate) fn amount(name: &str, amount: f64) -> Value {
     json!({"name": name, "type": "SCALAR", "scalar": {"value": amount}})
 }
 
+/// An amount of a resource, reserved for a role by whoever may do so at run time.
+pub(crate) fn reserved(name: &str, of: f64, role: &str) -> Value {
+    with(amount(name, of), "reservations", json!([{"type": "DYNAMIC", "role": role}]))
+}
+
 /// A small command task.
 pub(crate) fn task(id: &str, agent: &AgentId) -> Value {
     json!({
