@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use allocator::{Allocation, Allocator, Decline, FrameworkWish, Settings};
+use allocator::{Allocation, Allocator, Decline, Settings};
 use anyhow::Context;
 use model::ids::{AgentId, FrameworkId};
 use model::resources::Resources;
@@ -14,6 +14,7 @@ use model::rng::Rng;
 use model::role::Role;
 use model::step::Time;
 
+use crate::allocator_workloads::{in_role, parse};
 use crate::report::{Report, progress};
 
 /// How long a framework takes to answer an offer.
@@ -186,7 +187,7 @@ impl ManyKinds {
                 let name = format!("kind{number}-{n:04}");
                 let role = if kind.has_own_roles { name.clone() } else { format!("kind{number}") };
                 let id = FrameworkId::new(name)?;
-                cluster.allocator.put_framework(&id, &in_role(&role)?, Time::ZERO);
+                cluster.allocator.put_framework(&id, &in_role(Role::new(role)?), Time::ZERO);
                 wanted.insert(id, (number, kind.tasks));
             }
         }
@@ -284,7 +285,7 @@ impl Starvation {
         let picky = (0..20).map(|n| format!("picky{n}"));
         for name in picky.chain(["greedy".to_owned(), "holder".to_owned()]) {
             let id = FrameworkId::new(name.as_str())?;
-            cluster.allocator.put_framework(&id, &in_role(&name)?, Time::ZERO);
+            cluster.allocator.put_framework(&id, &in_role(Role::new(name)?), Time::ZERO);
         }
         for n in 0..STARVED_AGENTS {
             let small = format!("picky{}", n % 20);
@@ -334,12 +335,4 @@ impl Starvation {
         let all = u64::try_from(end.0.as_micros())? * STARVED_AGENTS;
         Ok(percent(self.idle, all))
     }
-}
-
-fn parse(text: &str) -> anyhow::Result<Resources> {
-    Resources::parse(text, &Role::any()).with_context(|| format!("'{text}'"))
-}
-
-fn in_role(name: &str) -> anyhow::Result<FrameworkWish> {
-    Ok(FrameworkWish { roles: [Role::new(name)?].into(), ..FrameworkWish::default() })
 }

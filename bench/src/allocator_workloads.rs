@@ -105,11 +105,11 @@ fn agent_id(n: usize) -> anyhow::Result<AgentId> {
     Ok(AgentId::new(format!("7c1e3f0a-9d52-4b6e-8a57-1f0d2c3b4a59-S{n}"))?)
 }
 
-fn parse(text: &str) -> anyhow::Result<Resources> {
+pub(crate) fn parse(text: &str) -> anyhow::Result<Resources> {
     Resources::parse(text, &Role::any()).with_context(|| format!("'{text}'"))
 }
 
-fn in_role(role: Role) -> FrameworkWish {
+pub(crate) fn in_role(role: Role) -> FrameworkWish {
     FrameworkWish { roles: [role].into(), ..FrameworkWish::default() }
 }
 
