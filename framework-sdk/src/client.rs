@@ -231,18 +231,10 @@ impl Handle {
     }
 
     /// Where the masters are: as the last leading one has said, before that as the options have it. All may
-    /// be others in time, so whoever can should keep it for the next start.
-    pub fn masters(&self) -> Vec<String> {
-        self.masters.borrow().clone()
-    }
-
-    /// The same, once a master has said something else than what was known when this was asked last. Never
-    /// returns after the session's end.
-    pub async fn masters_changed(&mut self) -> Vec<String> {
-        if self.masters.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-        self.masters.borrow_and_update().clone()
+    /// be others in time, so whoever can should keep it for the next start, as with
+    /// [`MastersFile`](crate::masters_file::MastersFile). It closes with the session.
+    pub fn watch_masters(&self) -> watch::Receiver<Vec<String>> {
+        self.masters.clone()
     }
 
     /// Queues `call` behind those submitted before. Its `framework_id` is filled in.

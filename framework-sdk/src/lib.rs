@@ -2,11 +2,13 @@
 //!
 //! [`client`] keeps a framework subscribed, over HTTP or gRPC, wherever the leading master is.
 //! [`calls`], [`builders`], [`operations`] and [`matching`] make what it sends. [`store`] is for
-//! frameworks that keep their state with the masters. `examples/hello.rs` shows all of it but the store.
+//! frameworks that keep their state with the masters, [`masters_file`] for those that run for long.
+//! `examples/hello.rs` shows all of it but these two.
 
 pub mod builders;
 pub mod calls;
 pub mod client;
+pub mod masters_file;
 pub mod matching;
 pub mod operations;
 pub mod store;

@@ -14,6 +14,7 @@ use proto::agora::v1::framework_store_client::FrameworkStoreClient;
 use proto::agora::v1::{
     AcquireLeaseRequest, CommitRequest, GetRequest, LeaseToken, ListRequest, ReleaseLeaseRequest,
 };
+use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
 use transport::backoff::Backoff;
@@ -95,6 +96,8 @@ struct Shared {
     /// What people have said: a fallback once a master has said better.
     given: Vec<String>,
     identity: Identity,
+    /// What the leading master has said last.
+    told: watch::Sender<Vec<String>>,
     state: Mutex<State>,
 }
 
@@ -143,8 +146,9 @@ impl StoreClient {
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         let given = masters.clone();
         let (channels, rng) = (BTreeMap::new(), Rng::new(seed));
+        let (told, _) = watch::channel(Vec::new());
         let state = State { masters, address, next: 1, channels, rng };
-        let shared = Arc::new(Shared { given, identity, state: Mutex::new(state) });
+        let shared = Arc::new(Shared { given, identity, told, state: Mutex::new(state) });
         Self { shared, namespace: namespace.into(), patience: PATIENCE_DEFAULT }
     }
 
@@ -157,6 +161,12 @@ impl StoreClient {
     /// Where the masters are: as the leading one has said last, and then as was said at first.
     pub fn masters(&self) -> Vec<String> {
         self.state().masters.clone()
+    }
+
+    /// Where the masters are, as the leading one has said last; empty as long as none has. It closes when
+    /// nobody has this client any more.
+    pub fn watch_masters(&self) -> watch::Receiver<Vec<String>> {
+        self.shared.told.subscribe()
     }
 
     /// The values of those of `keys` that exist, in order of key.
@@ -343,12 +353,18 @@ impl StoreClient {
     fn learn(&self, metadata: &MetadataMap) {
         let told = metadata.get(MASTERS_METADATA).and_then(|told| told.to_str().ok());
         let Some(told) = told.filter(|told| !told.is_empty()) else { return };
-        let mut masters: Vec<_> = told.split(',').map(str::to_owned).collect();
-        let given = self.shared.given.iter().filter(|one| !told.split(',').any(|it| it == **one));
-        masters.extend(given.cloned());
+        let told: Vec<_> = told.split(',').map(str::to_owned).collect();
+        let given = self.shared.given.iter().filter(|one| !told.contains(one)).cloned().collect();
+        let masters = [told.clone(), given].concat();
         let mut state = self.state();
         state.channels.retain(|address, _| masters.contains(address));
         state.masters = masters;
+        drop(state);
+        self.shared.told.send_if_modified(|before| {
+            let is_new = *before != told;
+            *before = told;
+            is_new
+        });
     }
 
     /// Judges a failure, and turns to whoever is to be asked next.

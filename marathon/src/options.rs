@@ -14,6 +14,9 @@ use transport::identity::Identity;
 pub struct Options {
     /// The masters, `host:port` each, in any order. At least one.
     pub masters: Vec<String>,
+    /// File that keeps where the masters are from one start to the next. Absent: a start knows those in
+    /// `masters` only.
+    pub masters_file: Option<PathBuf>,
     /// What shows the masters who this is.
     pub identity: Identity,
     /// The principal of the framework (`--mesos_authentication_principal`). Absent: as the masters
@@ -110,6 +113,7 @@ impl Default for Options {
         let core = marathon_core::io::Config::default();
         Self {
             masters: vec!["127.0.0.1:5050".to_owned()],
+            masters_file: None,
             identity: Identity::default(),
             principal: None,
             http_credentials: None,

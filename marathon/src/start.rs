@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use framework_sdk::builders;
+use framework_sdk::masters_file::MastersFile;
 use framework_sdk::store::StoreClient;
 use marathon_core::Marathon;
 use marathon_core::io::Config;
@@ -112,11 +113,15 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let own = advertised(&options, address);
 
     let stop = CancellationToken::new();
-    let store = StoreClient::identified(
-        options.masters.clone(),
-        options.framework_name.clone(),
-        options.identity.clone(),
-    );
+    let file = options.masters_file.clone();
+    let file = file.map(|path| MastersFile::new(path, options.masters.clone()));
+    let masters = file.as_ref().map_or_else(|| options.masters.clone(), MastersFile::masters);
+    let store =
+        StoreClient::identified(masters, options.framework_name.clone(), options.identity.clone());
+    if let Some(file) = file {
+        // It ends with the last client of the store.
+        tokio::spawn(file.follow(store.watch_masters()));
+    }
     let (election, candidate) =
         Election::new(store.clone(), own.clone(), options.leader_lease, stop.clone());
     let publisher = Publisher::new(View::new(options.mesos_role.as_str().into()));

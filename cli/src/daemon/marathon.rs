@@ -26,7 +26,8 @@ pub(crate) struct Flags {
     /// Name or address that others reach this Marathon by; by default the address
     #[arg(long, env = "AGORA_HOSTNAME")]
     hostname: Option<String>,
-    /// Directory to write the bound address to; state is kept by the masters, not here
+    /// Directory for the bound address and for the addresses of masters that are not in --master, which
+    /// are then found after a restart too; all other state is kept by the masters
     #[arg(long, env = "AGORA_WORK_DIR")]
     work_dir: Option<PathBuf>,
     /// Name of the framework, and of its state: Marathons of one name share their apps
@@ -154,6 +155,7 @@ fn parse_seconds(text: &str) -> Result<Duration, model::units::BadUnit> {
 pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     let mut options = marathon::Options {
         masters: addresses(&flags.master),
+        masters_file: flags.work_dir.as_deref().map(|dir| dir.join("masters")),
         http_address: flags.http_address,
         http_port: flags.http_port,
         hostname: flags.hostname,

@@ -47,6 +47,22 @@ impl World {
         let (port, join) = (free_ports(1)[0], format!("--join={others}"));
         self.start(name, &["master", "--ip=127.0.0.1", &format!("--port={port}"), &join]).await
     }
+
+    /// Has a new master take the place of the one that has been there for the longest; `all` are the
+    /// addresses of all masters, of which some may be gone. Returns once all is agreed on.
+    pub(crate) async fn replace_first(&self, daemons: &mut Vec<Daemon>, name: &str, all: &str) {
+        let others: Vec<_> = daemons.iter().map(|one| one.address.clone()).collect();
+        daemons.push(self.join_master(name, &others.join(",")).await);
+        let mut addresses: Vec<_> = daemons.iter().map(|one| one.address.clone()).collect();
+        let all = format!("{all},{}", addresses.join(","));
+        voters_are(&all, &addresses).await;
+        let mut old = daemons.remove(0);
+        addresses.remove(0);
+        let (code, _, err) = raft(&all, &["remove", &old.address]);
+        assert_eq!(code, Some(0), "{err}");
+        assert_eq!(old.ended("the removed master ends").await, Some(1));
+        voters_are(&all, &addresses).await;
+    }
 }
 
 fn split(masters: &mut Masters, at: usize) -> (Daemon, Vec<String>) {
@@ -101,6 +117,46 @@ async fn a_dead_master_is_replaced_with_a_command_on_the_old_and_one_on_the_new(
     let args = ["master", "--ip=127.0.0.1", &format!("--port={port}"), &join];
     let _new = world.start("master-new", &args).await;
     voters_are(&rest, &addresses).await;
+}
+
+#[tokio::test]
+async fn a_marathon_finds_masters_that_its_flag_does_not_name_also_after_a_restart() {
+    let world = World::new();
+    let mut masters = world.start_masters(&[]).await;
+    let mut daemons = std::mem::take(&mut masters.daemons);
+    let mut marathon = world.start_marathon("marathon", &masters.peers).await;
+    let app = json!({ "id": "/kept", "cmd": "true", "instances": 0, "cpus": 0.1, "mem": 32 });
+    world.deploy(&marathon.address, &app).await;
+    for number in 0..3 {
+        let name = format!("master-new-{number}");
+        world.replace_first(&mut daemons, &name, &masters.peers).await;
+    }
+    let mut last: Vec<_> = daemons.iter().map(|one| json!(one.address)).collect();
+    last.sort_by_key(ToString::to_string);
+    until("Marathon has kept where the masters are", || {
+        let text = std::fs::read(marathon.work_dir.join("masters")).ok()?;
+        let kept: Value = serde_json::from_slice(&text).ok()?;
+        let mut kept = kept["masters"].as_array()?.clone();
+        kept.sort_by_key(ToString::to_string);
+        (kept == last).then_some(())
+    })
+    .await;
+
+    // None of those in its flag is there any more.
+    marathon.kill();
+    let marathon = world.start_marathon("marathon", &masters.peers).await;
+    let found = until_async("Marathon serves", PATIENCE, async || {
+        world.json(&marathon.address, "/v2/apps/kept").await
+    })
+    .await;
+    assert_eq!(found["app"]["id"], "/kept");
+    let leader = world.leader(&daemons.iter().collect::<Vec<_>>()).await;
+    let leader = &daemons[leader].address;
+    until_async("its framework is subscribed", PATIENCE, async || {
+        let state = world.json(leader, "/state").await?;
+        (state["frameworks"][0]["connected"] == true).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

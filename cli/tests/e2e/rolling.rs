@@ -3,8 +3,7 @@
 //!
 //! `cargo xtask endure` runs these with more tasks and for longer, by what the environment says.
 
-use crate::harness::{Daemon, PATIENCE, World, free_ports, until, until_async, wanted};
-use crate::membership::{raft, voters_are};
+use crate::harness::{Daemon, PATIENCE, World, until, until_async, wanted};
 use framework_sdk::builders::{TaskBuilder, framework};
 use framework_sdk::calls::launch;
 use framework_sdk::matching::{Available, Needs};
@@ -255,24 +254,11 @@ async fn all_masters_are_replaced_while_tasks_come_and_go_and_none_is_lost() {
     let world = World::new();
     let mut masters = world.start_masters(&[]).await;
     let mut daemons = std::mem::take(&mut masters.daemons);
-    let ports = free_ports(3);
-    let news: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-    let all = format!("{},{}", masters.peers, news.join(","));
     // Nobody is told of the new masters but by masters.
     let load = Load::start(&world, &masters.peers).await;
-    for (at, port) in ports.iter().enumerate() {
-        let addresses: Vec<_> = daemons.iter().map(|one: &Daemon| one.address.clone()).collect();
-        let (port, join) = (format!("--port={port}"), format!("--join={}", addresses.join(",")));
-        let args = ["master", "--ip=127.0.0.1", &port, &join];
-        daemons.push(world.start(&format!("master-new-{at}"), &args).await);
-        let mut addresses: Vec<_> = daemons.iter().map(|one| one.address.clone()).collect();
-        voters_are(&all, &addresses).await;
-        let mut old = daemons.remove(0);
-        addresses.remove(0);
-        let (code, _, err) = raft(&all, &["remove", &old.address]);
-        assert_eq!(code, Some(0), "{err}");
-        assert_eq!(old.ended("the removed master ends").await, Some(1));
-        voters_are(&all, &addresses).await;
+    for number in 0..3 {
+        let name = format!("master-new-{number}");
+        world.replace_first(&mut daemons, &name, &masters.peers).await;
         load.goes_on().await;
     }
     load.ends_well().await;
