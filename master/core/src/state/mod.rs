@@ -37,7 +37,7 @@ use operations::Operation;
 use publish::Unpublished;
 use recovery::Recovery;
 use removals::Removals;
-use returns::Crowd;
+use returns::Returns;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use timers::Timers;
@@ -143,8 +143,7 @@ pub(crate) struct Books {
     pub(crate) recovery: Recovery,
     /// Agents out of contact that some frameworks do not know of yet.
     pub(crate) removals: Removals,
-    pub(crate) returning_agents: Crowd,
-    pub(crate) returning_frameworks: Crowd,
+    pub(crate) returns: Returns,
     pub(crate) timers: Timers,
     pub(crate) unpublished: Unpublished,
     /// Draws stream ids.
@@ -192,8 +191,7 @@ impl Books {
             allocator,
             recovery: Recovery::default(),
             removals: Removals::default(),
-            returning_agents: Crowd::default(),
-            returning_frameworks: Crowd::default(),
+            returns: Returns::default(),
             timers: Timers::default(),
             unpublished: Unpublished::default(),
             rng,

@@ -22,12 +22,29 @@ const SPREAD_MIN: Duration = Duration::from_millis(100);
 /// need several tries.
 const SPREAD_PART_MAX: u32 = 10;
 
-/// One kind of those who will come back, as they are told.
+/// All that they are told.
 #[derive(Debug, Default)]
-pub(crate) struct Crowd {
+pub(crate) struct Returns {
+    /// The masters that have a vote, `host:port` each.
+    addresses: Vec<Arc<str>>,
+    agents: Crowd,
+    frameworks: Crowd,
+}
+
+impl Returns {
+    /// As one kind of them is told it.
+    fn told(&self, crowd: &Crowd) -> Masters {
+        Masters { addresses: self.addresses.clone(), spread: crowd.spread }
+    }
+}
+
+/// One kind of those who will come back.
+#[derive(Debug, Default)]
+struct Crowd {
     /// How many they were taken to be.
     told_for: usize,
-    told: Masters,
+    /// Over which time they are to come back.
+    spread: Duration,
 }
 
 impl Crowd {
@@ -38,7 +55,7 @@ impl Crowd {
             self.told_for = count.next_power_of_two();
         }
         let spread = spread(self.told_for, spread_max);
-        std::mem::replace(&mut self.told.spread, spread) != spread
+        std::mem::replace(&mut self.spread, spread) != spread
     }
 }
 
@@ -52,11 +69,10 @@ fn spread(count: usize, max: Duration) -> Duration {
 impl Books {
     /// Has everybody know that these masters have a vote now.
     pub(crate) fn set_masters(&mut self, masters: &[Arc<str>], turn: &mut Turn<'_>) {
-        if self.returning_agents.told.addresses == masters {
+        if self.returns.addresses == masters {
             return;
         }
-        self.returning_agents.told.addresses = masters.to_vec();
-        self.returning_frameworks.told.addresses = masters.to_vec();
+        self.returns.addresses = masters.to_vec();
         self.tell_agents_masters(turn);
         self.tell_frameworks_masters(turn);
     }
@@ -65,19 +81,19 @@ impl Books {
     /// time.
     pub(crate) fn settle_returns(&mut self, turn: &mut Turn<'_>) {
         let spread_max = self.config.agent_reregister_timeout / SPREAD_PART_MAX;
-        if self.returning_agents.count(self.members.agents.len(), spread_max) {
+        if self.returns.agents.count(self.members.agents.len(), spread_max) {
             self.tell_agents_masters(turn);
         }
-        if self.returning_frameworks.count(self.members.frameworks.len(), spread_max) {
+        if self.returns.frameworks.count(self.members.frameworks.len(), spread_max) {
             self.tell_frameworks_masters(turn);
         }
     }
 
     /// Tells one agent that was just let in.
     pub(crate) fn tell_masters(&self, connection: ConnectionId, turn: &mut Turn<'_>) {
-        let masters = &self.returning_agents.told;
-        if *masters != Masters::default() {
-            turn.tell_agent(connection, ToAgent::Masters(masters.clone()));
+        let masters = self.returns.told(&self.returns.agents);
+        if masters != Masters::default() {
+            turn.tell_agent(connection, ToAgent::Masters(masters));
         }
     }
 
@@ -88,7 +104,7 @@ impl Books {
     }
 
     fn tell_frameworks_masters(&self, turn: &mut Turn<'_>) {
-        turn.out.push(Output::Masters(self.returning_frameworks.told.clone()));
+        turn.out.push(Output::Masters(self.returns.told(&self.returns.frameworks)));
     }
 }
 
@@ -114,9 +130,9 @@ mod tests {
         let mut crowd = Crowd::default();
         let changes = (1..=16_384).filter(|count| crowd.count(*count, MAX)).count();
         assert_eq!(changes, 6, "at 257, 513, and so on to 8193");
-        assert_eq!(crowd.told.spread, Duration::from_micros(3_276_800));
+        assert_eq!(crowd.spread, Duration::from_micros(3_276_800));
         assert!(!crowd.count(4_096, MAX));
         assert!(crowd.count(4_095, MAX));
-        assert_eq!(crowd.told.spread, Duration::from_micros(819_200));
+        assert_eq!(crowd.spread, Duration::from_micros(819_200));
     }
 }

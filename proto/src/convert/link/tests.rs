@@ -233,6 +233,8 @@ fn what_a_master_says_survives() {
             addresses: vec!["10.0.0.1:5050".into(), "m2.example:5050".into()],
             spread: second * 3,
         }),
+        ToAgent::Drain(Drain { grace_max: Some(second), marks_gone: true }),
+        ToAgent::Drain(Drain { grace_max: None, marks_gone: false }),
         ToAgent::Shutdown { why: "gone".into() },
     ] {
         let frame = master_frame(&message, Term(9));
