@@ -8,7 +8,7 @@
 
 use crate::world::{Arrival, Event, Life, MASTERS, Node, World, deadline};
 use master_core::{Config, Input, Master, Output, Registry};
-use model::ids::{Reign, Term};
+use model::ids::{AgentId, Reign, Term};
 use model::registry::{Record, ReignEntry};
 use model::step::Core;
 use std::collections::VecDeque;
@@ -37,6 +37,31 @@ pub(crate) struct Raft {
     /// What the present leader has proposed and is not decided.
     proposals: VecDeque<Vec<Record>>,
     is_election_due: bool,
+}
+
+impl Raft {
+    /// Agents that the leader wants to be no agents any more.
+    fn leaving(&self) -> impl Iterator<Item = &AgentId> {
+        self.proposals.iter().flatten().filter_map(|record| match record {
+            Record::MarkUnreachable { agent, .. }
+            | Record::MarkGone { agent, .. }
+            | Record::RemoveAgent { agent, .. } => Some(agent),
+            Record::PutAgent(_)
+            | Record::ForgetAgents(_)
+            | Record::PutFramework(_)
+            | Record::MarkFrameworkAway { .. }
+            | Record::CompleteFramework { .. }
+            | Record::SetWeights(_)
+            | Record::SetQuotas(_)
+            | Record::SetStanding { .. }
+            | Record::SetSchedule(_)
+            | Record::SetMachines { .. }
+            | Record::BeginReign(_)
+            | Record::StoreCommit(_)
+            | Record::LeaseAcquire(_)
+            | Record::LeaseRelease { .. } => None,
+        })
+    }
 }
 
 impl World {
@@ -144,6 +169,7 @@ impl World {
         if self.raft.leader == Some(at) {
             self.laws.check_books(&self.settings.machine);
             self.laws.check_rules(&self.raft.registry);
+            self.laws.check_leaving(self.raft.leaving());
         }
         let node = &self.masters[at];
         let (life, wake) = (node.life, deadline(node.core.as_ref()));

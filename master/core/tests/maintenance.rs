@@ -2,7 +2,7 @@
 
 mod world;
 
-use master_core::Config;
+use master_core::{Config, Input, Refusal};
 use model::call::{AnswerInverseOffers, Call};
 use model::framework::Capabilities;
 use model::link::FromAgent;
@@ -12,6 +12,7 @@ use model::rules::{Drain, Machine, Unavailability, Window};
 use model::task::TaskState;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use world::operations::{parse, reserve, reserved};
 use world::{OK, World, invalid};
 
 #[test]
@@ -33,17 +34,65 @@ fn an_agent_is_not_let_in_whose_machine_leaves_while_the_masters_agree_on_it() {
     assert!(world.registry.members.agents.is_empty());
 }
 
-#[test]
-fn an_agent_that_goes_away_is_not_offered_while_the_masters_agree_on_it() {
+/// A framework that was offered an agent, which then begins to leave the cluster in this way.
+fn leaving(begin: impl FnOnce(&mut World)) -> World {
     let mut world = World::new();
     world.agent("a");
     world.framework("f");
     world.settle();
-    world.heard("f");
+    assert!(world.heard("f").iter().any(|it| it.starts_with("offer of a")));
     world.agrees = false;
-    world.say("a", FromAgent::Unregister);
+    begin(&mut world);
     world.settle();
-    assert_eq!(world.heard("f"), ["rescind of a"]);
+    world
+}
+
+fn unregisters(world: &mut World) {
+    world.say("a", FromAgent::Unregister);
+}
+
+fn is_marked_gone(world: &mut World) {
+    let gone = OperatorCall::MarkAgentGone(world.id("a"));
+    assert_eq!(world.operate(gone), None, "the answer waits for the others");
+}
+
+fn is_silent(world: &mut World) {
+    // Nobody answers pings here.
+    world.pass(Duration::from_secs(200));
+}
+
+fn is_replaced(world: &mut World) {
+    world.agent_in_place_of("b", "a");
+}
+
+#[test]
+fn an_agent_that_goes_away_is_not_offered_while_the_masters_agree_on_it() {
+    for begin in [unregisters, is_marked_gone, is_silent, is_replaced] {
+        let mut world = leaving(begin);
+        assert_eq!(world.heard("f"), ["rescind of a"]);
+    }
+}
+
+#[test]
+fn an_agent_on_whose_leaving_the_masters_did_not_agree_is_offered_again() {
+    for begin in [unregisters, is_marked_gone, is_silent, is_replaced] {
+        let mut world = leaving(begin);
+        world.heard("f");
+        let lost = world.waiting.pop_front().expect("it was proposed");
+        world.step(Input::ProposalFailed(lost));
+        world.settle();
+        let offer = "offer of a for *: cpus:4; mem:1024; ports:[31000-31009]";
+        assert_eq!(world.heard("f"), [offer]);
+    }
+}
+
+#[test]
+fn nothing_is_made_of_what_an_agent_has_that_goes_away() {
+    let mut world = leaving(is_marked_gone);
+    let conversion = reserve(&reserved(&parse("cpus:1"), "db"));
+    let call = OperatorCall::Convert { agent: world.id("a"), conversion };
+    let why = "Agent is being removed or marked".to_owned();
+    assert_eq!(world.operate(call), Some(Err(Refusal::Conflict(why))));
 }
 
 #[test]

@@ -46,6 +46,15 @@ impl Laws {
         }
     }
 
+    /// Truth: nothing is offered of an agent while the masters agree on that it leaves.
+    pub(crate) fn check_leaving<'a>(&mut self, leaving: impl Iterator<Item = &'a AgentId>) {
+        for id in leaving {
+            if let Some(offer) = self.offers.values().find(|offer| offer.agent == *id) {
+                self.broke(format!("truth: {offer:?} is of an agent that is about to leave"));
+            }
+        }
+    }
+
     /// One answer: with what it is offered now, no role has more than its quota's limit.
     pub(crate) fn check_limits(&mut self) {
         for id in std::mem::take(&mut self.offered_now) {

@@ -62,9 +62,7 @@ pub(crate) fn apply(
             greet(books, connection, former, turn);
             return;
         }
-        if !agent.is_leaving {
-            agent.is_leaving = true;
-            agent.removal = Some(Removal::Replaced);
+        if books.begin_leaving(&former, Some(Removal::Replaced), turn) {
             records.push(Record::RemoveAgent { agent: former, at: turn.now.wall });
         }
     }

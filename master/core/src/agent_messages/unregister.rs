@@ -8,12 +8,7 @@ use model::registry::Record;
 
 /// Has the agent removed. Until that is agreed on nothing of it is offered any more.
 pub(crate) fn apply(books: &mut Books, agent: &AgentId, turn: &mut Turn<'_>) {
-    let Some(known) = books.agents.get_mut(agent) else { return };
-    if !known.is_leaving {
-        known.is_leaving = true;
-        known.removal = Some(Removal::Unregistered);
-        books.allocator.deactivate_agent(agent);
-        books.rescind_offers_on(agent, turn);
+    if books.begin_leaving(agent, Some(Removal::Unregistered), turn) {
         turn.propose(vec![Record::RemoveAgent { agent: agent.clone(), at: turn.now.wall }]);
     }
 }

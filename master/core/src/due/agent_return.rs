@@ -17,9 +17,7 @@ pub(crate) fn apply(books: &mut Books, id: &AgentId, turn: &mut Turn<'_>) {
 
 /// Has an agent marked as out of contact. Frameworks hear of it when the masters have agreed on it.
 pub(crate) fn mark_unreachable(books: &mut Books, id: &AgentId, turn: &mut Turn<'_>) {
-    let Some(agent) = books.agents.get_mut(id) else { return };
-    if !agent.is_leaving {
-        agent.is_leaving = true;
+    if books.begin_leaving(id, None, turn) {
         turn.propose(vec![Record::MarkUnreachable { agent: id.clone(), at: turn.now.wall }]);
     }
 }

@@ -1,6 +1,7 @@
 //! RESERVE_RESOURCES, UNRESERVE_RESOURCES, CREATE_VOLUMES, DESTROY_VOLUMES, GROW_VOLUME, SHRINK_VOLUME: what
 //! is free on an agent becomes something else.
 
+use super::being_removed;
 use crate::conversions::{self, By};
 use crate::io::{Done, Refusal};
 use crate::state::{Books, Turn};
@@ -52,6 +53,9 @@ fn check(
         let name = conversion.name();
         Refusal::Invalid(format!("Invalid {name} operation on agent {id}: {why}"))
     })?;
+    if agent.is_leaving {
+        return Err(being_removed());
+    }
     if agent.connection().is_none() {
         return Err(Refusal::Conflict(format!("Agent {id} is not connected; try again")));
     }

@@ -1,6 +1,6 @@
 //! DRAIN_AGENT: what runs on an agent is ended, and nothing of it is offered.
 
-use super::check_known;
+use super::{being_removed, check_known};
 use crate::io::Refusal;
 use crate::state::{Books, Turn};
 use model::capability::AgentCapability;
@@ -19,7 +19,7 @@ pub(crate) fn apply(
     let checked = check_known(books, &agent).and_then(|described| {
         let known = books.agents.get(&agent);
         if known.is_some_and(|known| known.is_leaving) || books.gone_requests.contains_key(&agent) {
-            return Err(Refusal::Conflict("Agent is being removed or marked".to_owned()));
+            return Err(being_removed());
         }
         if books.unavailability_of(described).is_some() {
             return Err(Refusal::Invalid(

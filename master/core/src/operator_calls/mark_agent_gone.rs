@@ -11,16 +11,14 @@ pub(crate) fn apply(books: &mut Books, request: RequestId, agent: AgentId, turn:
         turn.answer(request, Ok(Done::Ok));
         return;
     }
-    let known = books.agents.get_mut(&agent);
-    let is_leaving = known.as_ref().is_some_and(|known| known.is_leaving);
-    if is_leaving || books.gone_requests.contains_key(&agent) {
-        turn.answer(request, Err(Refusal::AgentInTransition));
+    let is_here = books.agents.contains_key(&agent);
+    if !is_here && !books.members.unreachable.contains_key(&agent) {
+        turn.answer(request, Err(Refusal::NoSuchAgent));
         return;
     }
-    if let Some(known) = known {
-        known.is_leaving = true;
-    } else if !books.members.unreachable.contains_key(&agent) {
-        turn.answer(request, Err(Refusal::NoSuchAgent));
+    let is_under_way = books.gone_requests.contains_key(&agent);
+    if is_under_way || is_here && !books.begin_leaving(&agent, None, turn) {
+        turn.answer(request, Err(Refusal::AgentInTransition));
         return;
     }
     books.gone_requests.insert(agent.clone(), request);

@@ -76,6 +76,11 @@ fn check_known<'a>(books: &'a Books, agent: &AgentId) -> Result<&'a AgentDescrip
     books.members.description_of(agent).ok_or_else(|| Refusal::Invalid("Unknown agent".to_owned()))
 }
 
+/// Why nothing is begun on an agent that is about to leave the cluster.
+fn being_removed() -> Refusal {
+    Refusal::Conflict("Agent is being removed or marked".to_owned())
+}
+
 /// Whether a role may be used at all.
 fn check_allowed(books: &Books, role: &Role) -> Result<(), String> {
     match &books.config.roles {

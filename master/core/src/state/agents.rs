@@ -175,6 +175,25 @@ impl Books {
         self.agents.insert(agent.id.clone(), agent);
     }
 
+    /// A record that ends the agent's membership is about to be proposed, in the case of a removal for this
+    /// reason: until it is decided on nothing of the agent is offered. False if one is under way already, or
+    /// the agent is not in the books.
+    pub(crate) fn begin_leaving(
+        &mut self,
+        id: &AgentId,
+        removal: Option<Removal>,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let Some(agent) = self.agents.get_mut(id).filter(|agent| !agent.is_leaving) else {
+            return false;
+        };
+        agent.is_leaving = true;
+        agent.removal = removal;
+        self.allocator.deactivate_agent(id);
+        self.rescind_offers_on(id, turn);
+        true
+    }
+
     /// Takes an agent out of the books. What is on it must have been dealt with.
     pub(crate) fn remove_agent(&mut self, id: &AgentId) -> Option<Agent> {
         let agent = self.agents.remove(id)?;

@@ -67,7 +67,7 @@ impl Books {
             let standing = Standing::Drained { drain, since };
             let mut records = vec![Record::SetStanding { agent: id.clone(), standing }];
             if drain.marks_gone {
-                agent.is_leaving = true;
+                self.begin_leaving(&id, None, turn);
                 records.push(Record::MarkGone { agent: id, at: turn.now.wall });
             }
             turn.propose(records);

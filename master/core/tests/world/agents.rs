@@ -63,6 +63,12 @@ impl World {
         self.agent_of(name, RESOURCES, |it| it.version = version.into());
     }
 
+    /// An agent comes up where another one is, which is there no more.
+    pub(crate) fn agent_in_place_of(&mut self, name: &'static str, other: &str) {
+        let address = self.agents[other].description.address.clone();
+        self.agent_of(name, RESOURCES, |it| it.address = address);
+    }
+
     /// An agent speaks another version from now on.
     pub(crate) fn speak(&mut self, name: &str, version: &str) {
         let agent = self.agents.get_mut(name).expect("it was there");
