@@ -7,7 +7,7 @@ use crate::filters::Decline;
 use crate::framework::{Framework, FrameworkWish};
 use crate::quota::{BadQuota, Quota, Quotas};
 use crate::settings::Settings;
-use crate::slab::Slab;
+use crate::slab::{Places, Slab};
 use crate::sorter::{FrameworkIx, RoleIx, Roles};
 use model::amount::Milli;
 use model::ids::{AgentId, FrameworkId};
@@ -55,10 +55,10 @@ pub struct Allocator {
     /// How many frameworks have an own idea of the least that is worth an offer.
     pub(crate) own_leasts: usize,
     /// Agents where something changed that may lead to offers.
-    pub(crate) dirty: BTreeSet<AgentIx>,
+    pub(crate) dirty: Places<Agent>,
     pub(crate) all_dirty: bool,
     /// Agents where something was left that quota may have kept back.
-    pub(crate) held_back: BTreeSet<AgentIx>,
+    pub(crate) held_back: Places<Agent>,
     /// When changes that wait are acted on; absent if none wait.
     pub(crate) due_at: Option<Time>,
     /// Since when changes wait to be acted on; absent if none do.
@@ -90,9 +90,9 @@ impl Allocator {
             whitelist: None,
             holds_quota: false,
             own_leasts: 0,
-            dirty: BTreeSet::new(),
+            dirty: Places::new(),
             all_dirty: false,
-            held_back: BTreeSet::new(),
+            held_back: Places::new(),
             due_at: None,
             asked_at: None,
             run_after: None,
@@ -280,8 +280,8 @@ impl Allocator {
         let agent = self.agents.remove(at);
         self.roles.shrink_total(&agent.total);
         self.count_reservations(&agent.total, false);
-        self.dirty.remove(&at);
-        self.held_back.remove(&at);
+        self.dirty.remove(at);
+        self.held_back.remove(at);
     }
 
     /// Books what a framework has without having been offered it here: tasks that an agent brings.

@@ -75,27 +75,25 @@ impl Allocator {
             return Vec::new();
         }
         let mut agents: Vec<AgentIx> = if std::mem::take(&mut self.all_dirty) {
-            self.dirty.clear();
             self.agents.indices().collect()
         } else {
-            std::mem::take(&mut self.dirty).into_iter().collect()
+            self.dirty.iter().collect()
         };
-        // Shuffled, so that frameworks that take turns do not always get the same machines.
-        self.rng.shuffle(&mut agents);
+        self.dirty.clear();
         self.roles.refresh();
-        for &agent in &agents {
-            self.agents.get_mut(agent).shared_offered = Resources::none();
-        }
         let out = Vec::with_capacity(agents.len());
         let mut pass = Pass { now, out, everyone_is_spent: false };
-        if self.quotas.has_unmet() {
-            for &agent in &agents {
-                self.hand_out(agent, Stage::Guarantees, &mut pass);
-            }
+        let stages: &[Stage] =
+            if self.quotas.has_unmet() { &[Stage::Guarantees, Stage::All] } else { &[Stage::All] };
+        for &stage in stages {
+            // Shuffled, so that frameworks that take turns do not always get the same machines.
             self.rng.shuffle(&mut agents);
-        }
-        for agent in agents {
-            self.hand_out(agent, Stage::All, &mut pass);
+            for &agent in &agents {
+                if stage == stages[0] {
+                    self.agents.get_mut(agent).shared_offered = Resources::none();
+                }
+                self.hand_out(agent, stage, &mut pass);
+            }
         }
         pass.out
     }

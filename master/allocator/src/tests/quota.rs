@@ -211,5 +211,5 @@ fn only_where_quota_kept_something_back_is_looked_at_again() {
     assert!(allocator.held_back.is_empty(), "the filter keeps it back, not the limit");
     add_agent(&mut allocator, "b", "cpus:4;mem:64", at(60));
     assert_eq!(run(&mut allocator, at(80)), ["f x b cpus:3; mem:64"]);
-    assert_eq!(allocator.held_back.len(), 1, "the limit keeps a CPU of b back");
+    assert_eq!(allocator.held_back.iter().count(), 1, "the limit keeps a CPU of b back");
 }
