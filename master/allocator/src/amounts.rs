@@ -121,14 +121,19 @@ impl Amounts {
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
-        for (number, &amount) in other.0.iter().enumerate() {
-            self.add_one(number, Milli(amount));
-        }
+        self.change(other, i64::wrapping_add);
     }
 
     pub(crate) fn subtract(&mut self, other: &Self) {
-        for (number, &amount) in other.0.iter().enumerate() {
-            self.add_one(number, Milli(amount.wrapping_neg()));
+        self.change(other, i64::wrapping_sub);
+    }
+
+    fn change(&mut self, by: &Self, change: impl Fn(i64, i64) -> i64) {
+        if self.0.len() < by.0.len() {
+            self.0.resize(by.0.len(), 0);
+        }
+        for (mine, &theirs) in self.0.iter_mut().zip(&by.0) {
+            *mine = change(*mine, theirs);
         }
     }
 

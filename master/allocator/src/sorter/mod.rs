@@ -121,6 +121,19 @@ struct Client {
 }
 
 impl Client {
+    fn new(id: &FrameworkId, names: &Names<FrameworkId>) -> Self {
+        Self {
+            id: id.clone(),
+            name: names.get(id).expect("it came before its roles"),
+            held: Held::default(),
+            agents: 0,
+            is_subscribed: false,
+            is_active: false,
+            wait: Wait::default(),
+            rank: None,
+        }
+    }
+
     fn active(&self) -> Active {
         let all = usize::from(self.is_active);
         Active { all, stepped_back: if self.wait.has_stepped_back() { all } else { 0 } }
@@ -305,16 +318,22 @@ impl Roles {
         is_first: bool,
         offered_at: Option<Time>,
     ) {
-        let client = self.client(at, framework, id);
+        let node = self.nodes.get_mut(at);
+        let client = node.clients.entry(framework);
+        let client = client.or_insert_with(|| Client::new(id, &self.framework_names));
         client.agents += usize::from(is_first);
         client.held.amounts.add(amounts);
         client.held.count += 1;
         let is_on_trial = client.wait.is_on_trial();
+        if !self.is_stale {
+            let rank = self.framework_sorter.rank_client(client, framework, &self.total);
+            replace_rank(&mut node.ranked_clients, &mut client.rank, rank);
+        }
         self.change_path(at, |held| {
             held.amounts.add(amounts);
             held.count += 1;
         });
-        self.rank_path(at, framework);
+        self.rank_branches(at);
         if is_on_trial && let Some(now) = offered_at {
             self.change_wait(at, framework, |wait| wait.after_offer(now));
         }
@@ -382,17 +401,8 @@ impl Roles {
     }
 
     fn client(&mut self, at: RoleIx, framework: FrameworkIx, id: &FrameworkId) -> &mut Client {
-        let names = &self.framework_names;
-        self.nodes.get_mut(at).clients.entry(framework).or_insert_with(|| Client {
-            id: id.clone(),
-            name: names.get(id).expect("it came before its roles"),
-            held: Held::default(),
-            agents: 0,
-            is_subscribed: false,
-            is_active: false,
-            wait: Wait::default(),
-            rank: None,
-        })
+        let client = self.nodes.get_mut(at).clients.entry(framework);
+        client.or_insert_with(|| Client::new(id, &self.framework_names))
     }
 
     fn change_active(&mut self, at: RoleIx, before: Active, after: Active) {
@@ -420,6 +430,14 @@ impl Roles {
             return;
         }
         self.rank_client(at, framework);
+        self.rank_branches(at);
+    }
+
+    /// Ranks a role, and those above it, among their siblings.
+    fn rank_branches(&mut self, at: RoleIx) {
+        if self.is_stale {
+            return;
+        }
         self.rank_own(at);
         let mut step = Some(at);
         while let Some(at) = step {
@@ -431,11 +449,7 @@ impl Roles {
     fn rank_client(&mut self, at: RoleIx, framework: FrameworkIx) {
         let node = self.nodes.get_mut(at);
         let client = node.clients.get_mut(&framework).expect("only clients are ranked");
-        let rank = client.is_active.then(|| Rank {
-            has_stepped_back: client.wait.has_stepped_back(),
-            name: client.name,
-            ..self.framework_sorter.rank(&client.held, &self.total, Weight::ONE, framework)
-        });
+        let rank = self.framework_sorter.rank_client(client, framework, &self.total);
         replace_rank(&mut node.ranked_clients, &mut client.rank, rank);
     }
 
@@ -532,6 +546,20 @@ impl Roles {
 }
 
 impl Sorter {
+    /// Where a client stands among those of its role, if it wants offers.
+    fn rank_client(
+        self,
+        client: &Client,
+        is: FrameworkIx,
+        total: &Total,
+    ) -> Option<Rank<FrameworkIx>> {
+        client.is_active.then(|| Rank {
+            has_stepped_back: client.wait.has_stepped_back(),
+            name: client.name,
+            ..self.rank(&client.held, total, Weight::ONE, is)
+        })
+    }
+
     /// Where something of no name stands by what it holds.
     fn rank<I>(self, held: &Held, total: &Total, weight: Weight, is: I) -> Rank<I> {
         let (share, count) = match self {

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, btree_set};
 enum Order<'a, I> {
     Ranked(btree_set::Iter<'a, Rank<I>>),
     /// Those in front, then those that have stepped back.
-    Drawn(Lots<I>, Lots<I>),
+    Drawn(Box<[Lots<I>; 2]>),
 }
 
 impl<'a, I: Copy> Order<'a, I> {
@@ -22,14 +22,14 @@ impl<'a, I: Copy> Order<'a, I> {
         };
         match sorter {
             Sorter::Drf => Self::Ranked(ranks.iter()),
-            Sorter::Random => Self::Drawn(lots(false), lots(true)),
+            Sorter::Random => Self::Drawn(Box::new([lots(false), lots(true)])),
         }
     }
 
     fn next(&mut self, rng: &mut Rng) -> Option<I> {
         match self {
             Self::Ranked(ranks) => ranks.next().map(|rank| rank.is),
-            Self::Drawn(front, back) => front.draw(rng).or_else(|| back.draw(rng)),
+            Self::Drawn(lots) => lots.iter_mut().find_map(|lots| lots.draw(rng)),
         }
     }
 }
