@@ -45,9 +45,20 @@ impl Kinds {
     pub(crate) fn known_amounts(
         &self,
         resources: &Resources,
-        mut counts: impl FnMut(&Key) -> bool,
+        counts: impl FnMut(&Key) -> bool,
     ) -> Amounts {
         let mut amounts = Amounts::default();
+        self.add_known(&mut amounts, resources, counts);
+        amounts
+    }
+
+    /// The same, put on top of what is in `amounts`.
+    pub(crate) fn add_known(
+        &self,
+        amounts: &mut Amounts,
+        resources: &Resources,
+        mut counts: impl FnMut(&Key) -> bool,
+    ) {
         for (key, value) in resources.iter() {
             if let Value::Scalar(amount) = value
                 && counts(key)
@@ -56,7 +67,6 @@ impl Kinds {
                 amounts.add_one(kind, *amount);
             }
         }
-        amounts
     }
 
     /// The number of a kind; a new one if it is new.
@@ -109,6 +119,11 @@ impl Amounts {
     /// The amount of one kind.
     pub(crate) fn of(&self, number: usize) -> i64 {
         self.0.get(number).copied().unwrap_or(0)
+    }
+
+    /// None of any kind.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
     }
 
     pub(crate) fn add_one(&mut self, number: usize, amount: Milli) {

@@ -38,18 +38,18 @@ impl Allocator {
         self.count_consumed(role, what, true);
     }
 
-    /// Books all that is free of a plain agent as given, and says what that is.
+    /// Books all that is free of a plain agent as given, and says what that is. It comes to `amounts`.
     pub(crate) fn give_all(
         &mut self,
         at: AgentIx,
         framework: FrameworkIx,
         role: RoleIx,
+        amounts: &Amounts,
         offered_at: Time,
     ) -> Resources {
         let headroom = self.headroom_of(at);
         let agent = self.agents.get_mut(at);
         let what = agent.take_all();
-        let amounts = self.roles.kinds.amounts(&what);
         let given = agent.given.entry((framework, role)).or_default();
         if given.what.is_empty() {
             given.what = what.clone();
@@ -57,7 +57,7 @@ impl Allocator {
             given.what.add(&what);
         }
         given.offered_at = Some(offered_at);
-        self.count_given(at, framework, role, &amounts, Some(offered_at));
+        self.count_given(at, framework, role, amounts, Some(offered_at));
         self.count_headroom(at, &headroom);
         self.count_consumed(role, &what, true);
         what

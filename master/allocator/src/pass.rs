@@ -2,6 +2,7 @@
 
 use crate::agent::AgentIx;
 use crate::allocator::{Allocation, Allocator};
+use crate::amounts::Amounts;
 use crate::gates::{self, ForRole, Why};
 use crate::sorter::{FrameworkIx, RoleIx};
 use model::ids::{AgentId, FrameworkId};
@@ -42,6 +43,8 @@ struct Look {
 struct Pass {
     now: Time,
     out: Vec<Allocation>,
+    /// What is free on the agent that is looked at.
+    free: Amounts,
     /// Whether all who want anything are at their limits. A pass only gives, so it stays so.
     everyone_is_spent: bool,
 }
@@ -82,7 +85,7 @@ impl Allocator {
         self.dirty.clear();
         self.roles.refresh();
         let out = Vec::with_capacity(agents.len());
-        let mut pass = Pass { now, out, everyone_is_spent: false };
+        let mut pass = Pass { now, out, free: Amounts::default(), everyone_is_spent: false };
         let stages: &[Stage] =
             if self.quotas.has_unmet() { &[Stage::Guarantees, Stage::All] } else { &[Stage::All] };
         for &stage in stages {
@@ -147,7 +150,7 @@ impl Allocator {
             pass.everyone_is_spent |= everyone_is_spent;
             let Some(Pick { role, framework, what }) = pick else { break was_cut };
             let resources = match what {
-                None => self.give_all(at, framework, role, pass.now),
+                None => self.give_all(at, framework, role, &pass.free, pass.now),
                 Some(what) => {
                     self.give(at, framework, role, &what, Some(pass.now));
                     what
@@ -170,15 +173,20 @@ impl Allocator {
         }
     }
 
-    fn look(&self, at: AgentIx, stage: Stage, pass: &Pass, rng: &mut Rng) -> Look {
+    fn look(&self, at: AgentIx, stage: Stage, pass: &mut Pass, rng: &mut Rng) -> Look {
         let mut look = Look::default();
         let agent = self.agents.get(at);
         if gates::for_anyone(agent).is_err() {
             return look;
         }
+        if agent.free.is_empty() {
+            return look;
+        }
+        pass.free.clear();
+        self.roles.kinds.add_known(&mut pass.free, &agent.free, |_| true);
         // Reservations are part of it, so what is too little as a whole is too little for any role.
-        let is_enough = self.settings.min_allocatable.is_met_by(&agent.free);
-        if agent.free.is_empty() || (self.own_leasts == 0 && !is_enough) {
+        let is_enough = self.quotas.is_enough(&pass.free);
+        if self.own_leasts == 0 && !is_enough {
             return look;
         }
         let can_skip = agent.is_plain && self.own_leasts == 0;

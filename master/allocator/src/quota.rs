@@ -118,6 +118,12 @@ pub(crate) enum Cut {
 struct Least(Vec<Vec<(usize, i64)>>);
 
 impl Least {
+    /// Whether so much is enough for one of the sets.
+    fn is_met_by(&self, amounts: &Amounts) -> bool {
+        let has = |&(kind, least): &(usize, i64)| amounts.of(kind) >= least;
+        self.0.is_empty() || self.0.iter().any(|set| set.iter().all(has))
+    }
+
     /// Whether no set can be reached, given what is left of each kind; absent means enough.
     fn is_out_of_reach(&self, left: impl Fn(usize) -> Option<i64>) -> bool {
         let is_short = |&(kind, least): &(usize, i64)| left(kind).is_some_and(|left| left < least);
@@ -276,6 +282,11 @@ impl Quotas {
                 && is_under_quota(key)
                 && kind.is_some_and(|kind| line.unmet(kind) > 0)
         })
+    }
+
+    /// Whether so much is worth an offer, by the settings.
+    pub(crate) fn is_enough(&self, amounts: &Amounts) -> bool {
+        self.least.is_met_by(amounts)
     }
 
     /// Whether a role is so near its limits that nothing unreserved is worth an offer to it.
