@@ -38,7 +38,9 @@ impl<'a, I: Copy> Order<'a, I> {
 /// decides how deep the tree is.
 pub(crate) struct Walk<'a> {
     roles: &'a Roles,
-    path: Vec<Order<'a, Branch>>,
+    branches: Order<'a, Branch>,
+    /// Those on the path to them, from which it goes on afterwards.
+    above: Vec<Order<'a, Branch>>,
     clients: Option<(RoleIx, Order<'a, FrameworkIx>)>,
     /// Where the lots come from.
     pub(crate) rng: Rng,
@@ -48,10 +50,8 @@ impl Roles {
     /// Every pair of role and framework that wants offers, those furthest behind first.
     pub(crate) fn walk(&self, rng: Rng) -> Walk<'_> {
         debug_assert!(!self.is_stale, "ranks are refreshed before they are read");
-        // Most roles are of one or two parts.
-        let mut path = Vec::with_capacity(4);
-        path.push(self.branches(self.root));
-        Walk { roles: self, path, clients: None, rng }
+        let branches = self.branches(self.root);
+        Walk { roles: self, branches, above: Vec::new(), clients: None, rng }
     }
 
     fn branches(&self, at: RoleIx) -> Order<'_, Branch> {
@@ -60,6 +60,11 @@ impl Roles {
             Branch::Child(child) => self.nodes.get(child).weight,
         };
         Order::new(self.role_sorter, &self.nodes.get(at).branches, weight)
+    }
+
+    /// Whether no role is below this one, so that its frameworks have no siblings.
+    fn is_leaf(&self, at: RoleIx) -> bool {
+        self.nodes.get(at).children.is_empty()
     }
 
     fn clients(&self, at: RoleIx) -> Order<'_, FrameworkIx> {
@@ -86,13 +91,18 @@ impl Iterator for Walk<'_> {
                 }
                 self.clients = None;
             }
-            let Some(branch) = self.path.last_mut()?.next(&mut self.rng) else {
-                self.path.pop();
+            let Some(branch) = self.branches.next(&mut self.rng) else {
+                self.branches = self.above.pop()?;
                 continue;
             };
             match branch {
-                Branch::Child(at) => self.path.push(self.roles.branches(at)),
-                Branch::Own(at) => self.clients = Some((at, self.roles.clients(at))),
+                Branch::Child(at) if !self.roles.is_leaf(at) => {
+                    let below = self.roles.branches(at);
+                    self.above.push(std::mem::replace(&mut self.branches, below));
+                }
+                Branch::Child(at) | Branch::Own(at) => {
+                    self.clients = Some((at, self.roles.clients(at)));
+                }
             }
         }
     }
