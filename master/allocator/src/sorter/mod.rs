@@ -381,6 +381,17 @@ impl Roles {
         self.refresh();
     }
 
+    /// By which shares frameworks are ranked, for tests to compare: their order alone is mostly right by
+    /// chance.
+    #[cfg(test)]
+    pub(crate) fn ranked_shares(&self) -> Vec<(RoleIx, FrameworkIx, Share)> {
+        let of_role = |at: RoleIx| {
+            let ranks = self.nodes.get(at).ranked_clients.iter();
+            ranks.map(move |rank| (at, rank.is, rank.share))
+        };
+        self.nodes.indices().flat_map(of_role).collect()
+    }
+
     /// Has nobody have been given anything before, for tests to compare with somebody new.
     #[cfg(test)]
     pub(crate) fn forget_counts(&mut self) {

@@ -72,6 +72,25 @@ fn shares_follow_what_is_given_and_given_back() {
     assert_eq!(run(&mut allocator, at(50)), ["f x a cpus:3"], "f has nothing now");
 }
 
+#[test]
+fn shares_are_parts_of_what_is_left_when_an_agent_goes() {
+    let mut allocator = allocator();
+    allocator.put_framework(&framework("f"), &wish(&["x"]), at(0));
+    allocator.put_framework(&framework("g"), &wish(&["y"]), at(0));
+    let used = [
+        (framework("f"), role("x"), some("cpus:4")),
+        (framework("g"), role("y"), some("mem:1024")),
+    ];
+    allocator.put_agent(&agent("a"), some("cpus:5;mem:5120"), used, at(0));
+    add_agent(&mut allocator, "b", "cpus:95", at(0));
+    allocator.deactivate_agent(&agent("b"));
+    let free = "cpus:1; mem:4096";
+    assert_eq!(run(&mut allocator, at(20)), [format!("f x a {free}")], "4 % are behind 20 %");
+    allocator.give_back(&framework("f"), &role("x"), &agent("a"), &some(free), None, at(30));
+    allocator.remove_agent(&agent("b"));
+    assert_eq!(run(&mut allocator, at(50)), [format!("g y a {free}")], "20 % are behind 80 %");
+}
+
 /// How many of 4,000 agents roles with these weights have after lots were drawn for all.
 fn draw(weights: &[(&str, f64)], frameworks: &[(&str, &str)]) -> Vec<usize> {
     let settings = Settings {
