@@ -3,18 +3,19 @@
 //! Siblings are ranked by whether they have stepped back ([`waits`]), then by dominant share over
 //! weight, then by how often they were given something, then by name. A role that has both
 //! frameworks and children stands among its children as `.`, before all of equal rank. Ranks are kept
-//! up to date one by one as things are given and given back; only a change of the cluster's total or
-//! of a weight makes all of them stale.
+//! up to date one by one as things are given and given back ([`ranks`]); only a change of the cluster's
+//! total or of a weight makes all of them stale.
 //!
 //! Where lots are drawn instead ([`lots`]), shares do not count, only weights and who has stepped back.
 
 mod lots;
 mod names;
+mod ranks;
 mod told;
 mod waits;
 mod walk;
 
-use crate::amounts::{Amounts, Kinds, Share, Total};
+use crate::amounts::{Amounts, Kinds, Total};
 use crate::framework::Framework;
 use crate::quota::QuotaIx;
 use crate::settings::{Settings, Sorter};
@@ -25,33 +26,13 @@ use model::role::Role;
 use model::rules::Weight;
 use model::step::Time;
 use names::Names;
+use ranks::{Branch, Rank, replace_rank};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use waits::Wait;
 
 pub(crate) type RoleIx = Index<Node>;
 pub(crate) type FrameworkIx = Index<Framework>;
-
-/// Where a node or a client stands among its siblings. Fields in the order they count.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Rank<I> {
-    has_stepped_back: bool,
-    share: Share,
-    /// How often it was given something.
-    count: u64,
-    /// Its name's place among all names.
-    name: u64,
-    is: I,
-}
-
-/// What stands among a node's children.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Branch {
-    /// The frameworks of the role itself.
-    Own(RoleIx),
-    /// A role below.
-    Child(RoleIx),
-}
 
 /// What a ranked thing holds and how often it was given something.
 #[derive(Debug, Default)]
@@ -356,42 +337,6 @@ impl Roles {
         self.prune(at, framework);
     }
 
-    /// Brings all ranks up to date after a change of the total or of a weight.
-    pub(crate) fn refresh(&mut self) {
-        if !self.is_stale {
-            return;
-        }
-        self.is_stale = false;
-        self.total.settle(&self.kinds);
-        let all: Vec<RoleIx> = self.nodes.indices().collect();
-        for at in all {
-            let clients: Vec<_> = self.nodes.get(at).clients.keys().copied().collect();
-            for framework in clients {
-                self.rank_client(at, framework);
-            }
-            self.rank_own(at);
-            self.rank_node(at);
-        }
-    }
-
-    /// Ranks everything anew, for tests to compare with what was kept up to date.
-    #[cfg(test)]
-    pub(crate) fn rank_anew(&mut self) {
-        self.is_stale = true;
-        self.refresh();
-    }
-
-    /// By which shares frameworks are ranked, for tests to compare: their order alone is mostly right by
-    /// chance.
-    #[cfg(test)]
-    pub(crate) fn ranked_shares(&self) -> Vec<(RoleIx, FrameworkIx, Share)> {
-        let of_role = |at: RoleIx| {
-            let ranks = self.nodes.get(at).ranked_clients.iter();
-            ranks.map(move |rank| (at, rank.is, rank.share))
-        };
-        self.nodes.indices().flat_map(of_role).collect()
-    }
-
     /// Has nobody have been given anything before, for tests to compare with somebody new.
     #[cfg(test)]
     pub(crate) fn forget_counts(&mut self) {
@@ -436,91 +381,6 @@ impl Roles {
         }
     }
 
-    fn rank_path(&mut self, at: RoleIx, framework: FrameworkIx) {
-        if self.is_stale {
-            return;
-        }
-        self.rank_client(at, framework);
-        self.rank_branches(at);
-    }
-
-    /// Ranks a role, and those above it, among their siblings.
-    fn rank_branches(&mut self, at: RoleIx) {
-        if self.is_stale {
-            return;
-        }
-        self.rank_own(at);
-        let mut step = Some(at);
-        while let Some(at) = step {
-            self.rank_node(at);
-            step = self.nodes.get(at).parent;
-        }
-    }
-
-    fn rank_client(&mut self, at: RoleIx, framework: FrameworkIx) {
-        let node = self.nodes.get_mut(at);
-        let client = node.clients.get_mut(&framework).expect("only clients are ranked");
-        let rank = self.framework_sorter.rank_client(client, framework, &self.total);
-        replace_rank(&mut node.ranked_clients, &mut client.rank, rank);
-    }
-
-    fn rank_own(&mut self, at: RoleIx) {
-        let node = self.nodes.get_mut(at);
-        let is_active = node.active_own.all > 0;
-        if is_active && is_alone(&node.branches, node.own_rank.as_ref()) {
-            return;
-        }
-        let rank = is_active.then(|| Rank {
-            has_stepped_back: node.active_own.have_all_stepped_back(),
-            ..self.role_sorter.rank(&node.own, &self.total, Weight::ONE, Branch::Own(at))
-        });
-        replace_rank(&mut node.branches, &mut node.own_rank, rank);
-        self.rank_first_sibling(at, Branch::Own(at));
-    }
-
-    fn rank_node(&mut self, at: RoleIx) {
-        let node = self.nodes.get(at);
-        let Some(parent) = node.parent else { return };
-        let is_active = node.active_below.all > 0;
-        if is_active && is_alone(&self.nodes.get(parent).branches, node.rank.as_ref()) {
-            return;
-        }
-        self.rank_node_anew(at, parent);
-        self.rank_first_sibling(parent, Branch::Child(at));
-    }
-
-    fn rank_node_anew(&mut self, at: RoleIx, parent: RoleIx) {
-        let node = self.nodes.get_mut(at);
-        let rank = (node.active_below.all > 0).then(|| Rank {
-            has_stepped_back: node.active_below.have_all_stepped_back(),
-            name: node.name,
-            ..self.role_sorter.rank(&node.held, &self.total, node.weight, Branch::Child(at))
-        });
-        let mut before = node.rank.take();
-        replace_rank(&mut self.nodes.get_mut(parent).branches, &mut before, rank);
-        self.nodes.get_mut(at).rank = before;
-    }
-
-    /// A branch that was alone is not kept ranked. Now that `second` stands beside it, it must be.
-    fn rank_first_sibling(&mut self, parent: RoleIx, second: Branch) {
-        let branches = &self.nodes.get(parent).branches;
-        if branches.len() != 2 {
-            return;
-        }
-        let first = branches.iter().map(|rank| rank.is).find(|is| *is != second);
-        match first.expect("there are two") {
-            Branch::Child(at) => self.rank_node_anew(at, parent),
-            Branch::Own(at) => {
-                let node = self.nodes.get_mut(at);
-                let rank = Rank {
-                    has_stepped_back: node.active_own.have_all_stepped_back(),
-                    ..self.role_sorter.rank(&node.own, &self.total, Weight::ONE, Branch::Own(at))
-                };
-                replace_rank(&mut node.branches, &mut node.own_rank, Some(rank));
-            }
-        }
-    }
-
     /// Forgets a client that neither wants nor holds anything, and roles that nobody is in.
     fn prune(&mut self, at: RoleIx, framework: FrameworkIx) {
         let node = self.nodes.get_mut(at);
@@ -554,54 +414,6 @@ impl Roles {
             step = parent;
         }
     }
-}
-
-impl Sorter {
-    /// Where a client stands among those of its role, if it wants offers.
-    fn rank_client(
-        self,
-        client: &Client,
-        is: FrameworkIx,
-        total: &Total,
-    ) -> Option<Rank<FrameworkIx>> {
-        client.is_active.then(|| Rank {
-            has_stepped_back: client.wait.has_stepped_back(),
-            name: client.name,
-            ..self.rank(&client.held, total, Weight::ONE, is)
-        })
-    }
-
-    /// Where something of no name stands by what it holds.
-    fn rank<I>(self, held: &Held, total: &Total, weight: Weight, is: I) -> Rank<I> {
-        let (share, count) = match self {
-            Self::Drf => (total.share(&held.amounts, weight), held.count),
-            // All alike: the lots decide.
-            Self::Random => (Share::default(), 0),
-        };
-        Rank { has_stepped_back: false, share, count, name: 0, is }
-    }
-}
-
-/// Whether what has this rank has no siblings, so that its place does not depend on the rank.
-fn is_alone<I: Ord>(ranks: &BTreeSet<Rank<I>>, mine: Option<&Rank<I>>) -> bool {
-    mine.is_some() && ranks.len() == 1
-}
-
-fn replace_rank<I: Copy + Ord>(
-    ranks: &mut BTreeSet<Rank<I>>,
-    mine: &mut Option<Rank<I>>,
-    rank: Option<Rank<I>>,
-) {
-    if *mine == rank {
-        return;
-    }
-    if let Some(before) = mine.take() {
-        ranks.remove(&before);
-    }
-    if let Some(rank) = rank {
-        ranks.insert(rank);
-    }
-    *mine = rank;
 }
 
 impl Node {

@@ -1,7 +1,8 @@
 //! The walk through the tree, those furthest behind first.
 
 use super::lots::Lots;
-use super::{Branch, FrameworkIx, Rank, RoleIx, Roles};
+use super::ranks::{Branch, Rank};
+use super::{FrameworkIx, RoleIx, Roles};
 use crate::settings::Sorter;
 use model::rng::Rng;
 use model::rules::Weight;
