@@ -336,3 +336,24 @@ impl Starvation {
         Ok(percent(self.idle, all))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What part of the cluster was idle in ten minutes, and in the later five of them, in percent.
+    fn idle(decliners_step_back: bool) -> [f64; 2] {
+        let mut story = Starvation::new(decliners_step_back).expect("well formed");
+        let mut until = |secs| story.idle_until(Time(Duration::from_secs(secs))).expect("few");
+        let (half, all) = (until(300), until(600));
+        [all, 2.0 * all - half]
+    }
+
+    #[test]
+    fn one_that_takes_everything_is_not_starved_by_those_that_decline() {
+        let [all, late] = idle(true);
+        assert!(all < 7.0 && late < 1.5, "{all} {late}");
+        let [all, late] = idle(false);
+        assert!(all > 30.0 && late > 30.0, "{all} {late}");
+    }
+}
