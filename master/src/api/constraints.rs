@@ -24,13 +24,14 @@ async fn debug(
 ) -> Response {
     let (from, viewer) = (api.clone(), asked.viewer.clone());
     let work = move || {
+        let picture = from.view.picture();
         // Once for each agent, not once more for each framework.
         let agents: Vec<(AgentId, AskedOf)> =
-            from.view.agents().iter().map(|agent| (agent.id.clone(), agent.asked())).collect();
-        let seen = from.view.frameworks().into_iter();
+            picture.agents().map(|agent| (agent.id.clone(), agent.asked())).collect();
+        let seen = picture.frameworks();
         let seen = seen.filter(|framework| viewer.sees_frameworks_of(&framework.framework.user));
         let frameworks: Map<String, Value> =
-            seen.map(|framework| (framework.id.to_string(), of(&framework, &agents))).collect();
+            seen.map(|framework| (framework.id.to_string(), of(framework, &agents))).collect();
         transport::http::whole(&json!({"frameworks": frameworks}), &parameters)
     };
     asked.answer(&api, work).await

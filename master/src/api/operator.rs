@@ -250,33 +250,34 @@ fn response(api: &Api, viewer: &Viewer, kind: Type) -> Result<Response, Refused>
             Answer::GetMaster
         }
         Type::GetState => {
-            response.get_state = Some(viewer.seen(api.view.state()).get_state());
+            response.get_state = Some(viewer.seen(api.view.picture().state()).get_state());
             Answer::GetState
         }
         Type::GetAgents => {
-            response.get_agents = Some(viewer.seen(api.view.state()).get_agents());
+            response.get_agents = Some(viewer.seen(api.view.picture().state()).get_agents());
             Answer::GetAgents
         }
         Type::GetFrameworks => {
-            response.get_frameworks = Some(viewer.seen(api.view.state()).get_frameworks());
+            response.get_frameworks =
+                Some(viewer.seen(api.view.picture().state()).get_frameworks());
             Answer::GetFrameworks
         }
         Type::GetTasks => {
-            response.get_tasks = Some(viewer.seen(api.view.state()).get_tasks());
+            response.get_tasks = Some(viewer.seen(api.view.picture().state()).get_tasks());
             Answer::GetTasks
         }
         Type::GetExecutors => {
-            response.get_executors = Some(viewer.seen(api.view.state()).get_executors());
+            response.get_executors = Some(viewer.seen(api.view.picture().state()).get_executors());
             Answer::GetExecutors
         }
         Type::GetOperations => {
-            let seen = api.view.operations(|role| viewer.sees_role(role));
+            let seen = api.view.picture().operations(|role| viewer.sees_role(role));
             let operations = seen.iter().map(|one| v1::Operation::clone(one)).collect();
             response.get_operations = Some(response::GetOperations { operations });
             Answer::GetOperations
         }
         Type::GetRoles => {
-            let roles = v0::role_messages(api, viewer, &api.view.state());
+            let roles = v0::role_messages(api, viewer, &api.view.picture().state());
             response.get_roles = Some(response::GetRoles { roles });
             Answer::GetRoles
         }
@@ -333,14 +334,20 @@ pub(super) fn quota_status(api: &Api, viewer: &Viewer) -> v1::quota::QuotaStatus
 
 /// Which machines are to be away, what frameworks say to that, and which are away.
 pub(super) fn maintenance_status(api: &Api) -> ClusterStatus {
-    let (rules, answers, hosts) = (api.view.rules(), api.view.inverse_answers(), api.view.hosts());
+    let picture = api.view.picture();
+    let rules = api.view.rules();
     let hosts: BTreeMap<&AgentId, (&str, &str)> =
-        hosts.iter().map(|(id, name, address)| (id, (&**name, ip_of(address)))).collect();
+        picture.hosts().map(|(id, name, address)| (id, (name, ip_of(address)))).collect();
     let is_on = |machine: &Machine, answer: &InverseAnswer| {
         hosts.get(&answer.agent).is_some_and(|(name, ip)| machine.is(name, ip))
     };
     let statuses = |machine: &Machine| {
-        answers.iter().filter(|answer| is_on(machine, answer)).map(answer_message).collect()
+        picture
+            .inverse_answers()
+            .iter()
+            .filter(|answer| is_on(machine, answer))
+            .map(answer_message)
+            .collect()
     };
     let scheduled = rules.schedule.iter().flat_map(|window| &window.machines);
     let draining = scheduled.filter(|machine| !rules.machines_down.contains(machine));

@@ -149,12 +149,12 @@ fn message(note: &Note, view: &View) -> Option<Event> {
     let mut event = Event::default();
     let kind = match note {
         Note::FrameworkAdded(framework) => {
-            let framework = view.framework_message(framework);
+            let framework = view.picture().framework_message(framework);
             event.framework_added = Some(event::FrameworkAdded { framework });
             Type::FrameworkAdded
         }
         Note::FrameworkUpdated(framework) => {
-            let framework = view.framework_message(framework);
+            let framework = view.picture().framework_message(framework);
             event.framework_updated = Some(event::FrameworkUpdated { framework });
             Type::FrameworkUpdated
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::http::StatusCode;
-use master_core::explain::{Explanation, Unknown};
+use master_core::explain::{Explaining, Explanation, Progress, Unknown};
 use master_core::figures::Figures;
 use master_core::{Done, Input, Refusal};
 use model::call::Subscribe;
@@ -39,7 +39,7 @@ pub(super) enum Ask {
     /// A subscription, and who waits for its stream's id.
     Subscribe(RequestId, ConnectionId, Input, oneshot::Sender<Result<StreamId, Refusal>>),
     /// A question about a framework's offers.
-    Explain(FrameworkId, Option<AgentId>, oneshot::Sender<Result<Explanation, Unknown>>),
+    Explain(Explaining, oneshot::Sender<Result<Progress, Unknown>>),
     /// Numbers for whoever watches.
     Figures(oneshot::Sender<Arc<Figures>>),
     /// An operator that waits for the snapshot and the notes that follow it.
@@ -168,9 +168,17 @@ impl Handle {
         id: FrameworkId,
         agent: Option<AgentId>,
     ) -> Result<Result<Explanation, Unknown>, Refused> {
-        let (answer, answered) = oneshot::channel();
-        self.request(Ask::Explain(id, agent, answer))?;
-        answered.await.map_err(|_| gone())
+        let mut explaining = Explaining::new(id, agent);
+        // In parts, so that what others ask for meanwhile need not wait for the whole.
+        loop {
+            let (answer, answered) = oneshot::channel();
+            self.request(Ask::Explain(explaining, answer))?;
+            match answered.await.map_err(|_| gone())? {
+                Ok(Progress::Part(part)) => explaining = part,
+                Ok(Progress::Whole(whole)) => return Ok(Ok(whole)),
+                Err(unknown) => return Ok(Err(unknown)),
+            }
+        }
     }
 
     /// How the core stands, in numbers.

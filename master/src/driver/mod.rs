@@ -297,9 +297,9 @@ impl Running {
                 self.subscriptions.insert(request, (connection, answer));
                 input
             }
-            Ask::Explain(framework, agent, answer) => {
+            Ask::Explain(explaining, answer) => {
                 // Nothing changes by it, so it is no input.
-                let _ = answer.send(self.driver.core.explain(&framework, agent.as_ref(), now));
+                let _ = answer.send(self.driver.core.explain(explaining, now));
                 return;
             }
             Ask::Figures(answer) => {

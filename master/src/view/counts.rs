@@ -9,7 +9,7 @@ use model::ids::FrameworkId;
 use model::resources::{Resources, Value};
 use model::task::TaskState;
 
-use super::View;
+use super::Picture;
 
 /// Numbers of one moment.
 #[derive(Debug, Default)]
@@ -78,11 +78,11 @@ impl Amounts {
     }
 }
 
-impl View {
+impl Picture {
     /// Counts what there is.
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts { offers: self.offers.len(), ..Counts::default() };
-        for agent in &self.agents {
+        for agent in self.agents.values() {
             let agent = &agent.model;
             match agent.condition {
                 AgentCondition::Recovered => continue,
@@ -98,7 +98,7 @@ impl View {
             counts.total.add(&agent.total);
             counts.used.add(&agent.used);
         }
-        for framework in &self.frameworks {
+        for framework in self.frameworks.values() {
             let framework = &framework.model;
             if matches!(framework.condition, FrameworkCondition::Completed(_)) {
                 continue;
@@ -107,7 +107,7 @@ impl View {
             counts.frameworks_connected += usize::from(framework.is_connected());
             counts.principals.extend(framework.framework.principal.clone());
         }
-        for task in &self.tasks {
+        for task in self.tasks.values() {
             let task = &task.model;
             match task.list {
                 TaskList::Live => counts.add_task(&task.framework, task.state),

@@ -18,7 +18,7 @@ use transport::metrics::{Samples, double, of_system};
 use super::Api;
 use crate::leadership::Leadership;
 use crate::meters::Count;
-use crate::view::Counts;
+use crate::view::{Counts, Picture};
 
 /// How long the core is waited for at most: half of what those who gather metrics mostly wait.
 const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -62,10 +62,11 @@ pub(super) fn samples(api: &Api, figures: Option<&Figures>) -> Samples {
     of_itself(api, all);
     of_registrar(api, all);
     of_counters(api, all);
-    let counts = api.view.counts();
+    let picture = api.view.picture();
+    let counts = picture.counts();
     of_agents(&counts, all);
     of_frameworks_and_tasks(&counts, all);
-    of_operations(api, all);
+    of_operations(api, &picture, all);
     let principals = counts.principals.iter().map(|principal| &**principal).collect();
     api.turns.tell(&principals, all);
     for (name, value) in of_system() {
@@ -167,8 +168,8 @@ fn of_frameworks_and_tasks(counts: &Counts, all: &mut Samples) {
 }
 
 /// How many operations are on their way, or their report is, and how those ended that are over.
-fn of_operations(api: &Api, all: &mut Samples) {
-    let now = api.view.operation_states();
+fn of_operations(api: &Api, picture: &Picture, all: &mut Samples) {
+    let now: Vec<_> = picture.operation_states().collect();
     let ended = api.meters.operations.all();
     let each = OPERATION_KINDS
         .map(|kind| (format!("master/operations/{}", kind.to_lowercase()), Some(kind)));

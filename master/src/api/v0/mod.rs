@@ -78,7 +78,7 @@ async fn rendered(
 ) -> Response {
     let (from, viewer) = (api.clone(), asked.viewer.clone());
     let work = move || {
-        let all = from.view.state();
+        let all = from.view.picture().state();
         let state = viewer.seen(all.clone());
         let seen = Seen { api: &from, viewer: &viewer, state: &state, all: &all };
         let value = render(&seen, &parameters);
