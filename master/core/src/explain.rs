@@ -7,7 +7,7 @@ use model::amount::Milli;
 use model::ids::{AgentId, FrameworkId, OfferId};
 use model::role::Role;
 use model::rules::{Quota, Standing};
-use model::step::{Now, Time};
+use model::step::Time;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,67 +86,146 @@ pub struct Filter {
     pub offer: OfferId,
 }
 
-/// Explains a framework's offers, of all agents or of one.
-pub(crate) fn framework(
-    books: &Books,
-    id: &FrameworkId,
-    agent: Option<&AgentId>,
-    now: Now,
-) -> Result<Explanation, Unknown> {
-    let framework = books.frameworks.get(id).ok_or(Unknown::Framework)?;
-    let agents: Vec<&Agent> = match agent {
-        None => books.agents.values().collect(),
-        Some(agent) => vec![books.agents.get(agent).ok_or(Unknown::Agent)?],
-    };
-    let of_role = |role| of_role(books, id, role, &agents, now.time);
-    Ok(Explanation {
-        framework: id.clone(),
-        offers: framework.offers.len(),
-        roles: framework.description.roles.iter().map(of_role).collect(),
-    })
+/// Questions of one agent for one role that are gone into at a time. At about a microsecond each, whoever
+/// waits for the core meanwhile waits for a millisecond.
+const QUESTIONS_AT_ONCE: usize = 1_000;
+
+/// An explanation in the making, of all agents or of one. The more agents and roles there are the
+/// longer it takes, so it is made in parts, and the core can do other things between two of them.
+/// Agents that come meanwhile are not in it, nor are those that go before it is their turn.
+#[derive(Debug)]
+pub struct Explaining {
+    framework: FrameworkId,
+    only: Option<AgentId>,
+    /// Once the core has been asked.
+    begun: Option<Begun>,
 }
 
-fn of_role(books: &Books, id: &FrameworkId, role: &Role, agents: &[&Agent], now: Time) -> OfRole {
-    let steps_back_for = books.allocator.steps_back_until(id, role).map(|until| until.since(now));
-    let top = role.components().next().and_then(|top| Role::new(top).ok());
-    let top = top.unwrap_or_else(|| role.clone());
-    let quota = books.rules.quotas.get(&top).cloned().unwrap_or_default();
-    // Of roles without quota nobody keeps count.
-    let consumed = (!quota.is_empty()).then(|| books.allocator.consumed(&top));
-    let (reasons, about_to_be_offered) = reasons(books, id, role, agents, now);
-    OfRole {
-        role: role.clone(),
-        quota,
-        consumed: consumed.unwrap_or_default(),
-        kept_for_others: kept_from(books, &top),
-        steps_back_for,
-        reasons,
-        about_to_be_offered,
+#[derive(Debug)]
+struct Begun {
+    offers: usize,
+    agents: Vec<AgentId>,
+    /// The roles that are still to be gone into, the last one first.
+    to_do: Vec<Role>,
+    /// The role that is being gone into.
+    at: Option<RoleSoFar>,
+    done: Vec<OfRole>,
+}
+
+#[derive(Debug)]
+struct RoleSoFar {
+    of: OfRole,
+    /// What is so on every agent.
+    nowhere: Option<String>,
+    reasons: BTreeMap<String, Reason>,
+    /// How many agents have been gone into.
+    agents: usize,
+}
+
+impl Explaining {
+    /// One of a framework's offers. Absent: of all agents.
+    pub fn new(framework: FrameworkId, only: Option<AgentId>) -> Self {
+        Self { framework, only, begun: None }
+    }
+
+    /// Makes a part of it. The whole, once it is made.
+    pub(crate) fn go_on(mut self, books: &Books, now: Time) -> Result<Progress, Unknown> {
+        let Self { framework, only, begun } = &mut self;
+        let begun = match begun {
+            Some(begun) => begun,
+            None => begun.insert(Begun::new(books, framework, only.as_ref())?),
+        };
+        for _ in 0..QUESTIONS_AT_ONCE {
+            if !begun.go_into_one(books, framework, now) {
+                let (offers, roles) = (begun.offers, std::mem::take(&mut begun.done));
+                let framework = self.framework;
+                return Ok(Progress::Whole(Explanation { framework, offers, roles }));
+            }
+        }
+        Ok(Progress::Part(self))
     }
 }
 
-/// What keeps each of `agents` from a framework, and how many nothing does.
-fn reasons(
-    books: &Books,
-    id: &FrameworkId,
-    role: &Role,
-    agents: &[&Agent],
-    now: Time,
-) -> (Vec<Reason>, usize) {
-    let mut reasons: BTreeMap<String, Reason> = BTreeMap::new();
-    let mut kept = 0;
-    // What is so everywhere need not be found out of each agent.
-    let nowhere = books.allocator.why_nowhere(id, role).map(|why| why.to_string());
-    for agent in agents {
-        let (why, filter) = match &nowhere {
-            Some(why) => (why.clone(), None),
-            None => match why_not(books, id, role, agent, now) {
-                Some(found) => found,
-                None => continue,
-            },
+impl Begun {
+    fn new(books: &Books, id: &FrameworkId, only: Option<&AgentId>) -> Result<Self, Unknown> {
+        let framework = books.frameworks.get(id).ok_or(Unknown::Framework)?;
+        let agents = match only {
+            None => books.agents.keys().cloned().collect(),
+            Some(agent) if books.agents.contains_key(agent) => vec![agent.clone()],
+            Some(_) => return Err(Unknown::Agent),
         };
-        kept += 1;
-        let reason = reasons.entry(why).or_insert_with_key(|why| Reason {
+        Ok(Self {
+            offers: framework.offers.len(),
+            agents,
+            to_do: framework.description.roles.iter().rev().cloned().collect(),
+            at: None,
+            done: Vec::new(),
+        })
+    }
+
+    /// Goes into the next agent, or ends or begins a role. False: nothing is left to do.
+    fn go_into_one(&mut self, books: &Books, framework: &FrameworkId, now: Time) -> bool {
+        let Some(at) = &mut self.at else {
+            let Some(role) = self.to_do.pop() else { return false };
+            self.at = Some(RoleSoFar::begin(books, framework, role, now));
+            return true;
+        };
+        match self.agents.get(at.agents) {
+            Some(id) => {
+                at.agents += 1;
+                if let Some(agent) = books.agents.get(id) {
+                    at.go_into(books, framework, agent, now);
+                }
+            }
+            None => self.done.extend(self.at.take().map(RoleSoFar::end)),
+        }
+        true
+    }
+}
+
+/// How far an explanation is.
+#[derive(Debug)]
+pub enum Progress {
+    /// There is more to find out.
+    Part(Explaining),
+    /// All is found out.
+    Whole(Explanation),
+}
+
+impl RoleSoFar {
+    fn begin(books: &Books, id: &FrameworkId, role: Role, now: Time) -> Self {
+        let steps_back_for =
+            books.allocator.steps_back_until(id, &role).map(|until| until.since(now));
+        let top = role.components().next().and_then(|top| Role::new(top).ok());
+        let top = top.unwrap_or_else(|| role.clone());
+        let quota = books.rules.quotas.get(&top).cloned().unwrap_or_default();
+        // Of roles without quota nobody keeps count.
+        let consumed = (!quota.is_empty()).then(|| books.allocator.consumed(&top));
+        // What is so everywhere need not be found out of each agent.
+        let nowhere = books.allocator.why_nowhere(id, &role).map(|why| why.to_string());
+        let of = OfRole {
+            role,
+            quota,
+            consumed: consumed.unwrap_or_default(),
+            kept_for_others: kept_from(books, &top),
+            steps_back_for,
+            reasons: Vec::new(),
+            about_to_be_offered: 0,
+        };
+        Self { of, nowhere, reasons: BTreeMap::new(), agents: 0 }
+    }
+
+    /// Finds out what keeps an agent from the framework.
+    fn go_into(&mut self, books: &Books, id: &FrameworkId, agent: &Agent, now: Time) {
+        let found = match &self.nowhere {
+            Some(why) => Some((why.clone(), None)),
+            None => why_not(books, id, &self.of.role, agent, now),
+        };
+        let Some((why, filter)) = found else {
+            self.of.about_to_be_offered += 1;
+            return;
+        };
+        let reason = self.reasons.entry(why).or_insert_with_key(|why| Reason {
             why: why.clone(),
             count: 0,
             agents: Vec::new(),
@@ -161,9 +240,12 @@ fn reasons(
             reason.agents.push(Kept { agent: agent.id.clone(), filter });
         }
     }
-    let mut reasons: Vec<Reason> = reasons.into_values().collect();
-    reasons.sort_by_key(|reason| std::cmp::Reverse(reason.count));
-    (reasons, agents.len() - kept)
+
+    fn end(self) -> OfRole {
+        let mut reasons: Vec<Reason> = self.reasons.into_values().collect();
+        reasons.sort_by_key(|reason| std::cmp::Reverse(reason.count));
+        OfRole { reasons, ..self.of }
+    }
 }
 
 /// What keeps an agent from a framework, in words, and the filter if it is one; absent if nothing does.

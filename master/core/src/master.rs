@@ -4,7 +4,7 @@ use crate::agent_messages;
 use crate::calls::{self, subscribe};
 use crate::config::Config;
 use crate::due;
-use crate::explain::{self, Explanation, Unknown};
+use crate::explain::{Explaining, Progress, Unknown};
 use crate::figures::{self, Figures};
 use crate::io::{CloseReason, Input, Output, Refusal};
 use crate::note::Note;
@@ -12,7 +12,6 @@ use crate::operator_calls;
 use crate::records;
 use crate::reign;
 use crate::state::{Books, Turn};
-use model::ids::{AgentId, FrameworkId};
 use model::step::{Core, Now, Time};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,16 +44,11 @@ impl Master {
         self.books.is_some()
     }
 
-    /// Why a framework has the offers that it has, and no others, of all agents or of one. Of a master
-    /// that does not lead nobody is known.
-    pub fn explain(
-        &self,
-        framework: &FrameworkId,
-        agent: Option<&AgentId>,
-        now: Now,
-    ) -> Result<Explanation, Unknown> {
+    /// Finds out more of why a framework has the offers that it has, and no others, for a time that
+    /// does not grow with the cluster. Of a master that does not lead nobody is known.
+    pub fn explain(&self, explaining: Explaining, now: Now) -> Result<Progress, Unknown> {
         let books = self.books.as_ref().ok_or(Unknown::Framework)?;
-        explain::framework(books, framework, agent, now)
+        explaining.go_on(books, now.time)
     }
 
     /// How it stands, in numbers.

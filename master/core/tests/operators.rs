@@ -2,7 +2,7 @@
 
 mod world;
 
-use master_core::explain::{Filter, Kept, Reason, Unknown};
+use master_core::explain::{AGENTS_NAMED_MAX, Explaining, Filter, Kept, Progress, Reason, Unknown};
 use master_core::{Input, Refusal};
 use model::amount::Milli;
 use model::call::{Call, Decline};
@@ -177,15 +177,15 @@ fn a_limit_holds_for_offers_and_a_guarantee_keeps_room() {
     let heard = ["subscribed", "offer of a for *: cpus:1; mem:960; ports:[31000-31009]"];
     assert_eq!(world.heard("any"), heard, "two cores stay free for web");
     let any = world.frameworks["any"].id.clone();
-    let told = world.master.explain(&any, None, world.moment()).expect("it is there");
+    let told = world.explain(&any, None).expect("it is there");
     assert_eq!(told.roles[0].kept_for_others, amounts(&[("cpus", 2)]));
     world.framework_in("web", "web", aware);
     world.pass(Duration::from_secs(2));
-    let told = world.master.explain(&any, None, world.moment()).expect("it is there");
+    let told = world.explain(&any, None).expect("it is there");
     assert_eq!(told.roles[0].kept_for_others, amounts(&[]), "web has them by an offer");
     assert_eq!(world.heard("web"), ["subscribed", "offer of a for web: cpus:2"]);
     let dev = world.frameworks["dev"].id.clone();
-    let told = world.master.explain(&dev, None, world.moment()).expect("it is there");
+    let told = world.explain(&dev, None).expect("it is there");
     assert_eq!(told.roles[0].quota.limits, amounts(&[("cpus", 1)]));
     assert_eq!(told.roles[0].consumed.get("cpus"), Some(&Milli::units(1)));
     assert_eq!(world.rules.quotas.len(), 2);
@@ -222,9 +222,9 @@ fn what_keeps_agents_from_a_framework_is_told() {
     }
     world.framework("f");
     world.settle();
-    let (f, now) = (world.frameworks["f"].id.clone(), world.moment());
+    let f = world.frameworks["f"].id.clone();
     let nothing_free = "nothing that is free on the agent is for the role";
-    let told = world.master.explain(&f, None, now).expect("it is there");
+    let told = world.explain(&f, None).expect("it is there");
     assert_eq!(told.offers, 3);
     let [of] = &told.roles[..] else { panic!("{told:?}") };
     let [reason] = &of.reasons[..] else { panic!("{told:?}") };
@@ -247,7 +247,7 @@ fn what_keeps_agents_from_a_framework_is_told() {
         world.call("f", Call::Decline(Decline { offers: [offer.clone()].into(), refuse_for }));
     }
     world.pass(Duration::from_secs(10));
-    let told = world.master.explain(&f, None, world.moment()).expect("it is there");
+    let told = world.explain(&f, None).expect("it is there");
     let kept = |agent: &str, secs: u64, offer: &OfferId| Kept {
         agent: world.id(agent),
         filter: Some(Filter { ends_in: Duration::from_secs(secs), offer: offer.clone() }),
@@ -266,16 +266,40 @@ fn what_keeps_agents_from_a_framework_is_told() {
     );
 
     // Of one agent alone.
-    let told = world.master.explain(&f, Some(&world.id("c")), world.moment()).expect("it is there");
+    let told = world.explain(&f, Some(&world.id("c"))).expect("it is there");
     let [only] = &told.roles[0].reasons[..] else { panic!("{told:?}") };
     assert_eq!(only.agents, [kept("c", 80, &of_c)]);
     let nowhere = AgentId::new("nowhere").expect("an id");
-    let told = world.master.explain(&f, Some(&nowhere), world.moment());
+    let told = world.explain(&f, Some(&nowhere));
     assert_eq!(told, Err(Unknown::Agent));
 
     let unknown = FrameworkId::new("nobody").expect("an id");
-    let told = world.master.explain(&unknown, None, world.moment());
+    let told = world.explain(&unknown, None);
     assert_eq!(told, Err(Unknown::Framework));
+}
+
+#[test]
+fn an_explanation_of_many_agents_is_made_in_parts() {
+    let mut world = World::new();
+    let names = (0..1_500).map(|number| &*format!("a{number}").leak());
+    let names: Vec<&str> = names.collect();
+    for name in &names {
+        world.agent(name);
+    }
+    world.framework("f");
+    world.settle();
+    let f = world.frameworks["f"].id.clone();
+    let begun = world.master.explain(Explaining::new(f, None), world.moment());
+    let Ok(Progress::Part(part)) = begun else { panic!("so many at once: {begun:?}") };
+
+    // The core goes on with other things, and the last of them goes.
+    let last = names.iter().map(|name| world.id(name)).max().expect("there are some");
+    assert_eq!(world.operate(OperatorCall::MarkAgentGone(last)), OK);
+    world.agent("late");
+    let ended = world.master.explain(part, world.moment());
+    let Ok(Progress::Whole(told)) = ended else { panic!("so long: {ended:?}") };
+    let [only] = &told.roles[0].reasons[..] else { panic!("{told:?}") };
+    assert_eq!((only.count, only.agents.len()), (1_499, AGENTS_NAMED_MAX));
 }
 
 #[test]
@@ -302,7 +326,7 @@ fn why_an_agent_is_out_of_use_is_told_apart() {
     world.disconnect("a");
     let f = world.frameworks["f"].id.clone();
     let why = |world: &World, agent: &str| {
-        let told = world.master.explain(&f, Some(&world.id(agent)), world.moment());
+        let told = world.explain(&f, Some(&world.id(agent)));
         let reasons = &told.expect("both are there").roles[0].reasons;
         reasons.iter().map(|reason| reason.why.clone()).collect::<String>()
     };
@@ -316,7 +340,7 @@ fn why_an_agent_is_out_of_use_is_told_apart() {
         assert_eq!(why(&world, agent), wanted, "{agent}");
     }
     world.call("f", Call::Suppress(BTreeSet::new()));
-    let told = world.master.explain(&f, None, world.moment()).expect("it is there");
+    let told = world.explain(&f, None).expect("it is there");
     let [only] = &told.roles[0].reasons[..] else { panic!("{told:?}") };
     assert_eq!((only.why.as_str(), only.count), ("the framework has suppressed the role", 5));
 }

@@ -65,13 +65,13 @@ fn roles_with_quota_wait_until_most_agents_are_back_and_others_do_not() {
     assert_eq!(world.heard("dev"), ["subscribed"], "it may have all it may have");
     assert_eq!(cores_offered(&world, "any"), Milli::units(12), "nobody else waits");
     let dev = world.frameworks["dev"].id.clone();
-    let told = world.master.explain(&dev, None, world.moment()).expect("it is there");
+    let told = world.explain(&dev, None).expect("it is there");
     let why = "the role has quota, and too few agents are back since the leader changed";
     assert!(told.roles[0].reasons.iter().any(|reason| reason.why == why), "{told:?}");
 
     world.reconnect(holder);
     world.settle();
-    let told = world.master.explain(&dev, None, world.moment()).expect("it is there");
+    let told = world.explain(&dev, None).expect("it is there");
     assert!(told.roles[0].reasons.iter().all(|reason| reason.why != why), "{told:?}");
     assert_eq!(cores_offered(&world, "dev"), Milli::ZERO, "it has two, and may have no more");
     assert_eq!(told.roles[0].consumed.get("cpus"), Some(&Milli::units(2)));

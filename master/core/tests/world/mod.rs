@@ -9,6 +9,7 @@ pub(crate) mod operations;
 mod tasks;
 
 pub(crate) use self::tasks::task;
+use master_core::explain::{Explaining, Explanation, Progress, Unknown};
 use master_core::registry::Rules;
 use master_core::view::{AgentView, InverseAnswer, TaskKey, TaskView, ViewChange};
 use master_core::{Config, Done, Input, Master, Output, Refusal, Registry, StreamClaim};
@@ -154,6 +155,21 @@ impl World {
     pub(crate) fn moment(&self) -> Now {
         let micros = u64::try_from(self.now.as_micros()).expect("a short story");
         Now { time: Time(self.now), wall: Timestamp(1_700_000_000_000_000 + micros) }
+    }
+
+    /// Why a framework has the offers that it has, found out in as many parts as it takes.
+    pub(crate) fn explain(
+        &self,
+        framework: &FrameworkId,
+        agent: Option<&AgentId>,
+    ) -> Result<Explanation, Unknown> {
+        let mut explaining = Explaining::new(framework.clone(), agent.cloned());
+        loop {
+            match self.master.explain(explaining, self.moment())? {
+                Progress::Part(part) => explaining = part,
+                Progress::Whole(whole) => break Ok(whole),
+            }
+        }
     }
 
     fn number(&mut self) -> u64 {
