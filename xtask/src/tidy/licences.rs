@@ -19,6 +19,7 @@ const ALLOWED: &[&str] = &[
     "MIT",
     "MIT-0",
     "MPL-2.0",
+    "MPL-2.0+", // or any later one
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
