@@ -98,7 +98,7 @@ pub struct Explaining {
     framework: FrameworkId,
     only: Option<AgentId>,
     /// Once the core has been asked.
-    begun: Option<Begun>,
+    begun: Option<Box<Begun>>,
 }
 
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Explaining {
         let Self { framework, only, begun } = &mut self;
         let begun = match begun {
             Some(begun) => begun,
-            None => begun.insert(Begun::new(books, framework, only.as_ref())?),
+            None => begun.insert(Box::new(Begun::new(books, framework, only.as_ref())?)),
         };
         for _ in 0..QUESTIONS_AT_ONCE {
             if !begun.go_into_one(books, framework, now) {
