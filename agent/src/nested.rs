@@ -17,10 +17,11 @@ use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
 use crate::containerizer::{
-    Class, CommandLine, Kind, LaunchSpec, Limits, Networks, Outer, Termination, Wanted,
+    Class, CommandLine, Kind, LaunchSpec, Limits, Networks, Outer, PersistentVolume, Termination,
+    Wanted,
 };
 use crate::images::{Given, Provisioned};
-use crate::launcher::{Identity, Io, Rootfs, Window};
+use crate::launcher::{Identity, Io, Rootfs, VolumeSource, Window};
 use crate::limits::MIB;
 use crate::real::{PATH, Real, uri};
 use crate::starting::NotStarted;
@@ -45,6 +46,8 @@ pub(crate) struct Wish {
     pub(crate) is_session: bool,
     /// Added to the environment, if the command does not say otherwise.
     pub(crate) environment: Vec<(String, String)>,
+    /// Persistent volumes of the executor that it is directly in, by their places in that one's sandbox.
+    pub(crate) persistent: Vec<PersistentVolume>,
 }
 
 impl Real {
@@ -70,14 +73,15 @@ impl Real {
         if wish.is_session {
             has_nothing_of_its_own(&wish, &wanted)?;
         }
+        share_persistent(&wish.persistent, &mut wanted);
         let image = self.image(wanted.image.as_ref()).await?;
-        let owner = self.owner(&wish, image.as_ref(), outer.as_ref())?;
+        let (owner, home) = self.owner(&wish, image.as_ref(), outer.as_ref())?;
         let sandbox = match outer.as_ref().filter(|_| wish.is_session) {
             Some(outer) => outer.sandbox.clone(),
             None => self.sandbox_for(&wish, owner.as_ref(), outer.as_ref()).await?,
         };
         Ok(LaunchSpec {
-            environment: environment(&wish, &sandbox, image.as_ref()),
+            environment: environment(&wish, &sandbox, image.as_ref(), home),
             command: command_line(&wish.command, image.as_ref())?,
             limits: limits(&wish),
             ports: ports(&wish.resources),
@@ -123,30 +127,35 @@ impl Real {
         Ok(sandbox)
     }
 
-    /// Whom a container runs as: its command says, else its image, else the container around it.
+    /// Whom a container runs as, and that user's directory in the image: its command says, else its image,
+    /// else the container around it.
     fn owner(
         &self,
         wish: &Wish,
         image: Option<&Provisioned>,
         outer: Option<&Outer>,
-    ) -> Result<Option<Identity>, String> {
+    ) -> Result<(Option<Identity>, Option<String>), String> {
         if !self.around.switch_user {
-            return Ok(None);
+            return Ok((None, None));
         }
         let of_machine = |user: &str| Identity::of(user).map_err(|error| error.to_string());
         let asked = wish.command.user.as_deref().filter(|user| !user.is_empty());
-        match (asked, image) {
-            (None, None) => Ok(outer.and_then(|outer| outer.identity.clone())),
-            (Some(user), None) => of_machine(user).map(Some),
-            (asked, Some(image)) => {
-                let user = asked.or(image.config.user.as_deref()).unwrap_or("0");
-                match image.user(user) {
-                    Ok(found) => Ok(Some(found.identity)),
-                    // Somebody the image does not name may still be known here.
-                    Err(_) if asked.is_some() => of_machine(user).map(Some),
-                    Err(error) => Err(error.to_string()),
-                }
-            }
+        let around = outer.and_then(|outer| outer.identity.clone());
+        let Some(image) = image else {
+            let identity = asked.map(of_machine).transpose()?.or(around);
+            return Ok((identity, None));
+        };
+        let user = match asked.or(image.config.user.as_deref()) {
+            Some(user) => user,
+            // Whoever may not be root does not become it by an image.
+            None if around.is_some() => return Ok((around, None)),
+            None => "0",
+        };
+        match image.user(user) {
+            Ok(found) => Ok((Some(found.identity), found.home)),
+            // Somebody the image does not name may still be known here.
+            Err(_) if asked.is_some() => Ok((Some(of_machine(user)?), None)),
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -247,7 +256,27 @@ fn command_line(command: &CommandInfo, image: Option<&Provisioned>) -> Result<Co
     Ok(CommandLine::Program { path: value, arguments })
 }
 
-fn environment(wish: &Wish, sandbox: &Path, image: Option<&Provisioned>) -> Vec<(String, String)> {
+/// Takes volumes at a place where the executor around has a persistent one for those themselves: what
+/// is mounted for an executor is seen by nobody else.
+fn share_persistent(theirs: &[PersistentVolume], wanted: &mut Wanted) {
+    wanted.volumes.retain(|volume| {
+        let VolumeSource::Around(path) = &volume.source else { return true };
+        let Some(found) = theirs.iter().find(|it| it.container_path == *path) else { return true };
+        wanted.persistent.push(PersistentVolume {
+            container_path: volume.container_path.clone(),
+            read_only: found.read_only || volume.read_only,
+            ..found.clone()
+        });
+        false
+    });
+}
+
+fn environment(
+    wish: &Wish,
+    sandbox: &Path,
+    image: Option<&Provisioned>,
+    home: Option<String>,
+) -> Vec<(String, String)> {
     // As it is seen from inside.
     let inside =
         image.map_or_else(|| sandbox.display().to_string(), |_| Rootfs::SANDBOX.to_owned());
@@ -256,6 +285,9 @@ fn environment(wish: &Wish, sandbox: &Path, image: Option<&Provisioned>) -> Vec<
     if !wish.is_session {
         all.push(("MESOS_SANDBOX".to_owned(), inside));
         all.push(("PATH".to_owned(), PATH.to_owned()));
+    }
+    if image.is_some() {
+        all.push(("HOME".to_owned(), home.unwrap_or_else(|| "/".to_owned())));
     }
     let mut set = |name: &str, value: String| {
         all.retain(|(known, _)| known != name);

@@ -60,6 +60,8 @@ pub(crate) struct Surroundings {
     pub(crate) token_key: Option<Arc<TokenKey>>,
     /// Whether containers of type DOCKER are run.
     pub(crate) docker_containers: bool,
+    /// Whether containers have mounts of their own.
+    pub(crate) has_mounts: bool,
 }
 
 /// Runs executors in containers of this machine.
@@ -154,11 +156,9 @@ impl Real {
         let mut wanted = wanted::read(executor.container.as_ref())?;
         let terminal = executor.container.as_ref().and_then(nested::terminal);
         if terminal.is_some() && launch.executor.is_default {
-            return Err(
-                "tasks of a group have no terminals, and their executor has no use for one; \
-                        leave 'tty_info' out"
-                    .to_owned(),
-            );
+            let why =
+                "the executor of a group has no use for a terminal; give 'tty_info' to its tasks";
+            return Err(why.to_owned());
         }
         let image = self.image(wanted.image.as_ref()).await?;
         let (owner, home) = self.whom(&command, launch, image.as_ref())?;
@@ -191,7 +191,7 @@ impl Real {
         wanted.persistent = self.persistent(launch);
         let mut environment =
             self.environment(launch, &run, &sandbox, &executor, image.as_ref(), home);
-        let uses_socket = self.uses_socket(&wanted, image.is_some());
+        let uses_socket = self.uses_socket(launch, &wanted, image.is_some());
         if uses_socket {
             // Where it starts an image may say.
             let path = match &image {
@@ -224,16 +224,21 @@ impl Real {
         })
     }
 
-    /// The volumes that outlive the container, of its executor and of its tasks.
+    /// The volumes that outlive the container, of its executor and of its tasks. Tasks of a group have
+    /// theirs in containers of their own.
     fn persistent(&self, launch: &ContainerLaunch) -> Vec<PersistentVolume> {
-        let tasks = launch.tasks.iter().map(|task| &task.resources);
+        let tasks = launch.tasks.iter().filter(|_| !launch.executor.is_default);
+        let tasks = tasks.map(|task| &task.resources);
         seen_by(&self.around.work_dir, tasks.chain([&launch.executor.resources]))
     }
 
     /// Whether an executor is to come by the socket: from another network the way to this agent may be
-    /// no other, and from among other files there is none of those to check its certificate by.
-    fn uses_socket(&self, wanted: &Wanted, has_image: bool) -> bool {
-        wanted.networks != Networks::Host || (has_image && self.around.ca.is_some())
+    /// no other, from among other files there is none of those to check its certificate by, and what
+    /// runs groups calls what is shut on the port to who shows no certificate.
+    fn uses_socket(&self, launch: &ContainerLaunch, wanted: &Wanted, has_image: bool) -> bool {
+        let is_without_proof = self.around.has_mounts && launch.executor.is_default;
+        let is_tls = self.around.ca.is_some();
+        wanted.networks != Networks::Host || is_tls && (has_image || is_without_proof)
     }
 
     /// What is put into the container by this agent: the way to its socket, if that is used.

@@ -340,8 +340,9 @@ fn real(
     let cache_dir = cache_dir.unwrap_or_else(|| options.work_dir.join("fetch")).join("cache");
     let cache_dir = std::path::absolute(&cache_dir).unwrap_or(cache_dir);
     let settings = options.images.clone();
+    let has_mounts = isolation.names().contains(&"filesystem/linux");
     // Nobody could give them their files.
-    let settings = settings.filter(|_| isolation.names().contains(&"filesystem/linux"));
+    let settings = settings.filter(|_| has_mounts);
     let store_dir = settings.as_ref().and_then(|settings| settings.store_dir.clone());
     let store_dir = store_dir.unwrap_or_else(|| options.work_dir.join("store/docker"));
     let store_dir = std::path::absolute(&store_dir).unwrap_or(store_dir);
@@ -405,6 +406,7 @@ fn real(
         ca,
         token_key: options.authentication.executors.clone(),
         docker_containers: settings.as_ref().is_some_and(|it| it.docker_containers),
+        has_mounts,
         switch_user: options.switch_user && nix::unistd::geteuid().is_root(),
     };
     let fetcher = Fetcher::new(FetcherOptions {

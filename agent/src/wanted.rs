@@ -83,8 +83,8 @@ fn credentials(config: &Secret) -> Result<Credentials, String> {
 fn volume(volume: &WireVolume) -> Result<Volume, String> {
     let source = volume_source(volume).ok_or_else(|| {
         format!(
-            "volume '{}' is of a kind that this agent has not; it has host paths and paths in the \
-             own sandbox",
+            "volume '{}' is of a kind that this agent has not; it has host paths and paths in \
+             sandboxes",
             volume.container_path
         )
     })?;
@@ -109,9 +109,11 @@ fn volume_source(volume: &WireVolume) -> Option<VolumeSource> {
         SourceType::HostPath => source.host_path.as_ref().map(|it| host(&it.path)),
         SourceType::SandboxPath => {
             let path = source.sandbox_path.as_ref()?;
-            // A container that is nested in none has no parent.
-            let own = path.r#type() == sandbox_path::Type::Self_;
-            own.then(|| VolumeSource::Sandbox(PathBuf::from(&path.path)))
+            match path.r#type() {
+                sandbox_path::Type::Self_ => Some(VolumeSource::Sandbox(path.path.clone().into())),
+                sandbox_path::Type::Parent => Some(VolumeSource::Around(path.path.clone().into())),
+                sandbox_path::Type::Unknown => None,
+            }
         }
         SourceType::Unknown
         | SourceType::DockerVolume

@@ -78,7 +78,11 @@ impl Agent {
 
     /// Accepts the next subscription; gives what it brought.
     async fn subscribed(&mut self) -> call::Subscribe {
-        let call = self.call().await;
+        let mut call = self.call().await;
+        while call.r#type() == call::Type::Update {
+            // It has not noticed yet that there is another agent, and will bring it again.
+            call = self.call().await;
+        }
         assert_eq!(call.r#type(), call::Type::Subscribe);
         assert_eq!(call.framework_id.value, "f");
         let mut subscribed = event::Subscribed::default();

@@ -16,8 +16,9 @@ use transport::http::{Encoding, Refused, answer};
 use super::Api;
 use super::operator::{invalid, missing};
 use super::read::{LiveContainer, live};
-use crate::containerizer::{KillError, Termination};
+use crate::containerizer::{KillError, PersistentVolume, Termination};
 use crate::nested::{self, StillRuns, Wish};
+use crate::persistent_volumes::seen_by;
 use crate::starting::NotStarted;
 use crate::wire;
 
@@ -152,6 +153,7 @@ pub(super) fn wish(
         command => command.ok_or_else(|| missing("command"))?,
     };
     let wish = Wish {
+        persistent: persistent(api, &container, &command),
         container,
         command,
         info,
@@ -161,6 +163,22 @@ pub(super) fn wish(
         environment: Vec::new(),
     };
     Ok(wish)
+}
+
+/// The persistent volumes of the executor that a container is directly in. Of two at one place that of
+/// the task which `command` is for comes first.
+fn persistent(api: &Api, container: &ContainerId, command: &CommandInfo) -> Vec<PersistentVolume> {
+    let mirror = api.shared.mirror.read();
+    let executors = mirror.frameworks.values().flat_map(|it| it.executors.values());
+    let mut around = executors.filter(|it| container.parent().as_ref() == Some(&it.container));
+    let Some(executor) = around.next() else { return Vec::new() };
+    let variables = command.environment.iter().flat_map(|it| &it.variables);
+    let named =
+        variables.filter(|it| it.name == "MESOS_TASK_ID").map(mesos::environment::Variable::value);
+    let own = named.last().and_then(|id| executor.tasks.iter().find(|(it, _)| it.as_str() == id));
+    let tasks = own.map(|(_, task)| task).into_iter().chain(executor.tasks.values());
+    let all = tasks.map(|task| &task.spec.resources).chain([&executor.spec.resources]);
+    seen_by(&api.shared.options.work_dir, all)
 }
 
 /// Answers LAUNCH_CONTAINER.

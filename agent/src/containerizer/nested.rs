@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use super::spec::{Networks, plan};
 use super::supervise::{first_process, remove_record};
-use super::{Class, Containerizer, Entry, Inner, LaunchError, LaunchSpec, Table, read_plan};
+use super::{Class, Containerizer, Entry, Inner, LaunchError, LaunchSpec, Table, cni, read_plan};
 use crate::images::Start;
 use crate::launcher::{Files, Identity, Joined, Plan};
 
@@ -108,12 +108,15 @@ pub(super) fn place(inner: &Inner, spec: LaunchSpec) -> Result<Plan, LaunchError
     let is_own_network = spec.wanted.networks != Networks::Host;
     let mut plan = plan(spec)?;
     if !is_own_network {
-        // With the network go the files that tell of it.
-        plan.shown.extend(outer.shown);
+        // With the network go the files that tell of it, and nothing else that the other one was given.
+        let of_network =
+            outer.shown.into_iter().filter(|it| cni::is_of_network(&it.container_path));
+        plan.shown.extend(of_network);
     }
     let joined = Joined { network: network && !is_own_network, ..joined };
     Ok(Plan {
         identity: plan.identity.clone().or(outer.identity),
+        sandbox_around: Some(outer.sandbox),
         cgroups_of: if shares_limits { outer.cgroups_of } else { own },
         joined: Some(joined),
         io,

@@ -20,7 +20,8 @@ impl Isolator for HostPath {
     }
 }
 
-/// `volume/sandbox_path`: something of the container's own sandbox, made if it is not there.
+/// `volume/sandbox_path`: something of the container's own sandbox or of that of the container it is
+/// in, made if it is not there.
 #[derive(Debug)]
 pub(super) struct SandboxPath;
 
@@ -30,8 +31,16 @@ impl Isolator for SandboxPath {
     }
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
-        let is_ours = |volume: &&Volume| matches!(volume.source, VolumeSource::Sandbox(_));
-        take(container, plan, is_ours);
+        let is_around = |volume: &&Volume| matches!(volume.source, VolumeSource::Around(_));
+        if let Some(volume) = container.wanted.volumes.iter().find(is_around)
+            && !container.is_nested()
+        {
+            let what = format!("volume '{}'", volume.container_path.display());
+            let why = "it is to be in the sandbox of a parent, and this container has none";
+            return Err(refused(self.name(), &what, why.to_owned()));
+        }
+        let is_own = |volume: &&Volume| matches!(volume.source, VolumeSource::Sandbox(_));
+        take(container, plan, |volume| is_own(volume) || is_around(volume));
         Ok(())
     }
 }
@@ -49,7 +58,7 @@ pub(super) fn all_taken(container: &Container, plan: &Plan) -> Result<(), StepEr
     left.map_or(Ok(()), |volume| {
         let name = match volume.source {
             VolumeSource::Host(_) => "volume/host_path",
-            VolumeSource::Sandbox(_) => "volume/sandbox_path",
+            VolumeSource::Sandbox(_) | VolumeSource::Around(_) => "volume/sandbox_path",
         };
         let what = format!("volume '{}'", volume.container_path.display());
         Err(refused(name, &what, "it is not in this agent's --isolation".to_owned()))

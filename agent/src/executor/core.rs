@@ -15,7 +15,7 @@ use model::rng::Rng;
 use model::step::{Core, Now, Time};
 use model::task::{Reason, Source, Status, TaskState};
 
-pub use self::messages::{Input, Output, Report, Settings, Task};
+pub use self::messages::{Broken, Input, Output, Report, Settings, Task};
 use super::process::describe;
 use crate::prober::{Answer, Check, Health, Verdict};
 
@@ -214,7 +214,8 @@ impl Executor {
         }
         for id in ids {
             if self.shutting_down {
-                self.over(&id, TaskState::Killed, None, "The executor is shutting down", now, out);
+                let message = "The executor is shutting down";
+                self.over(&id, (TaskState::Killed, None), message, now, out);
             } else {
                 out.push(Output::Start(id));
             }
@@ -245,7 +246,12 @@ impl Executor {
         let Some(entry) = self.tasks.get_mut(id) else { return };
         let own = grace.or(entry.task.grace).unwrap_or(KILL_GRACE_DEFAULT);
         match &mut entry.phase {
-            Phase::Starting { end } => *end = end.or(Some((why, own))),
+            Phase::Starting { end } => {
+                if end.is_none() && entry.task.is_slow {
+                    out.push(Output::GiveUp(id.clone()));
+                }
+                *end = end.or(Some((why, own)));
+            }
             Phase::Running => {
                 let forced = own.is_zero();
                 let force_at = (!forced).then_some(now.time + own);
@@ -286,28 +292,64 @@ impl Executor {
         self.end_group(id, now, out);
     }
 
-    fn exited(&mut self, id: &TaskId, status: i32, now: Now, out: &mut Vec<Output>) {
+    /// A task could not be started, or was not to be any more.
+    fn not_started(
+        &mut self,
+        id: &TaskId,
+        (reason, message): (Reason, &str),
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
         let Some(entry) = self.tasks.get(id) else { return };
+        match entry.phase {
+            Phase::Starting { end: Some((Why::Asked | Why::Unhealthy, _)) } => {
+                let message = "The task was ended before it had started";
+                self.over(id, (TaskState::Killed, None), message, now, out);
+            }
+            Phase::Starting { end: Some((Why::TooLong, _)) } => {
+                let reason = Some(Reason::MaxCompletionTimeReached);
+                self.over(id, (TaskState::Failed, reason), message, now, out);
+            }
+            Phase::Starting { end: None } | Phase::Running | Phase::Killing { .. } => {
+                self.over(id, (TaskState::Failed, Some(reason)), message, now, out);
+            }
+            Phase::Over => {}
+        }
+    }
+
+    fn exited(
+        &mut self,
+        id: &TaskId,
+        status: i32,
+        broken: Option<Broken>,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(entry) = self.tasks.get_mut(id) else { return };
         let why = match entry.phase {
             Phase::Starting { end } => end.map(|(why, _)| why),
             Phase::Running => None,
             Phase::Killing { why, .. } => Some(why),
             Phase::Over => return,
         };
-        let (state, reason) = match why {
+        if let Some(Broken { reason, message, rest }) = broken {
+            entry.task.rest = rest;
+            self.over(id, (TaskState::Failed, Some(reason)), &message, now, out);
+            return;
+        }
+        let end = match why {
             None if status == 0 => (TaskState::Finished, None),
             None => (TaskState::Failed, None),
             Some(Why::Asked | Why::Unhealthy) => (TaskState::Killed, None),
             Some(Why::TooLong) => (TaskState::Failed, Some(Reason::MaxCompletionTimeReached)),
         };
-        self.over(id, state, reason, &format!("Command {}", describe(status)), now, out);
+        self.over(id, end, &format!("Command {}", describe(status)), now, out);
     }
 
     fn over(
         &mut self,
         id: &TaskId,
-        state: TaskState,
-        reason: Option<Reason>,
+        (state, reason): (TaskState, Option<Reason>),
         message: &str,
         now: Now,
         out: &mut Vec<Output>,
@@ -374,6 +416,7 @@ impl Executor {
             message: message.map(Arc::from),
             uuid: Some(UpdateId(self.rng.uuid())),
             healthy: entry.healthy,
+            rest: entry.task.rest.clone(),
             ..Status::new(id.clone(), state, Source::Executor, now.wall)
         };
         let shows_check = entry.task.check.is_some() && state != TaskState::Starting;
@@ -450,11 +493,12 @@ impl Core for Executor {
             Input::Acknowledged { task, uuid } => self.acknowledged(&task, uuid),
             Input::Shutdown => self.shut_down(now, out),
             Input::Started { task } => self.started(&task, now, out),
-            Input::StartFailed { task, message } => {
-                let reason = Some(Reason::CommandExecutorFailed);
-                self.over(&task, TaskState::Failed, reason, &message, now, out);
+            Input::StartFailed { task, reason, message } => {
+                self.not_started(&task, (reason, &message), now, out);
             }
-            Input::Exited { task, status } => self.exited(&task, status, now, out),
+            Input::Exited { task, status, broken } => {
+                self.exited(&task, status, broken.map(|it| *it), now, out);
+            }
             Input::HealthLooked { task, passed } => self.health_looked(&task, passed, now, out),
             Input::CheckLooked { task, answer } => self.check_looked(&task, answer, now, out),
         }

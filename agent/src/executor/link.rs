@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use prost::Message as _;
+use proto::mesos::v1::agent::Call;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use transport::tls::{self, ClientCerts, Speaks, Tls, TlsFiles};
@@ -24,7 +27,31 @@ const EVENT_BYTES_MAX: usize = 64 << 20;
 /// Bytes shown of an answer that says why a call was refused.
 const REFUSAL_BYTES_MAX: usize = 1_024;
 
+/// The largest answer to a call about a container: a few numbers and a message.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// Where calls about containers go.
+const CONTAINERS_PATH: &str = "/api/v1";
+
 const PROTOBUF: &str = "application/x-protobuf";
+
+/// Why a call came to nothing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Failed {
+    /// The agent is not there, or does not answer.
+    Unreached(String),
+    /// The agent does not do it.
+    Refused(StatusCode, String),
+}
+
+/// How an answer is wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Wanted {
+    /// As one message.
+    Whole,
+    /// As records, as they come.
+    Records,
+}
 
 /// Where the agent is, and what shows that this is its executor.
 #[derive(Clone, Debug)]
@@ -40,7 +67,7 @@ pub(super) struct Agent {
 
 /// The events of one subscription.
 pub(super) struct Events {
-    body: hyper::body::Incoming,
+    body: Incoming,
     decoder: proto::recordio::Decoder,
 }
 
@@ -57,25 +84,62 @@ impl Agent {
         self.send(call).await.map(|_| ())
     }
 
-    async fn send(&self, call: Vec<u8>) -> Result<Response<hyper::body::Incoming>, String> {
-        let answered = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(call)).await;
-        let response = answered
-            .map_err(|_| format!("{} does not answer", self.endpoint))?
-            .map_err(|error| format!("cannot reach {}: {error}", self.endpoint))?;
-        if matches!(response.status(), StatusCode::OK | StatusCode::ACCEPTED) {
+    /// Makes a call about a container, and waits for the answer as long as that takes.
+    pub(super) async fn operate(&self, call: &Call) -> Result<Bytes, Failed> {
+        let body = call.encode_to_vec();
+        let response = self.ask(CONTAINERS_PATH, body, Wanted::Whole).await?;
+        let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+        let answer = body.collect().await.map_err(|error| Failed::Unreached(error.to_string()))?;
+        Ok(answer.to_bytes())
+    }
+
+    /// Makes a call that is answered by what a command prints, and lets that pass until its end.
+    pub(super) async fn attend(&self, call: &Call) -> Result<(), Failed> {
+        let response = self.ask(CONTAINERS_PATH, call.encode_to_vec(), Wanted::Records).await?;
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            frame.map_err(|error| Failed::Unreached(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, call: Vec<u8>) -> Result<Response<Incoming>, String> {
+        let asked = self.ask(EXECUTOR_PATH, call, Wanted::Whole);
+        let answered = tokio::time::timeout(ANSWER_TIMEOUT, asked).await;
+        answered.map_err(|_| format!("{} does not answer", self.endpoint))?.map_err(|why| match why
+        {
+            Failed::Unreached(error) => format!("cannot reach {}: {error}", self.endpoint),
+            Failed::Refused(status, text) => {
+                format!("{} answered {status}: {text}", self.endpoint)
+            }
+        })
+    }
+
+    /// Makes a call and looks whether it is answered well.
+    async fn ask(
+        &self,
+        path: &str,
+        call: Vec<u8>,
+        wanted: Wanted,
+    ) -> Result<Response<Incoming>, Failed> {
+        let answered = self.exchange(path, call, wanted).await;
+        let response = answered.map_err(|error| Failed::Unreached(error.to_string()))?;
+        let status = response.status();
+        if matches!(status, StatusCode::OK | StatusCode::ACCEPTED) {
             return Ok(response);
         }
-        let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), REFUSAL_BYTES_MAX);
         let text =
             body.collect().await.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
-        Err(format!("{} answered {status}: {}", self.endpoint, String::from_utf8_lossy(&text)))
+        Err(Failed::Refused(status, String::from_utf8_lossy(&text).into_owned()))
     }
 
     async fn exchange(
         &self,
+        path: &str,
         call: Vec<u8>,
-    ) -> Result<Response<hyper::body::Incoming>, Box<dyn std::error::Error + Send + Sync>> {
+        wanted: Wanted,
+    ) -> Result<Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
         let mut sender = if let Some(socket) = &self.socket {
             speak(UnixStream::connect(socket).await?).await?
         } else if let Some(ca) = &self.ca {
@@ -92,10 +156,15 @@ impl Agent {
         };
         let mut request = Request::builder()
             .method(Method::POST)
-            .uri(EXECUTOR_PATH)
+            .uri(path)
             .header(HOST, &self.endpoint)
-            .header(CONTENT_TYPE, PROTOBUF)
-            .header(ACCEPT, PROTOBUF);
+            .header(CONTENT_TYPE, PROTOBUF);
+        request = match wanted {
+            Wanted::Whole => request.header(ACCEPT, PROTOBUF),
+            Wanted::Records => {
+                request.header(ACCEPT, "application/recordio").header("message-accept", PROTOBUF)
+            }
+        };
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }

@@ -5,26 +5,31 @@
 //! talks to the agent as any executor does, over `/api/v1/executor`, so it outlives the agent and
 //! finds its successor.
 
+mod container;
 pub mod core;
 mod link;
 pub mod process;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::ids::TaskId;
 use model::step::{Core as _, Now, Time, Timestamp};
+use model::task::Reason;
 use model::units::parse_duration;
 use nix::sys::signal::Signal;
+use proto::mesos::v1 as mesos;
 use std::os::unix::process::ExitStatusExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::core::{Executor, Input, Output, Report, Settings};
 use self::link::Agent;
-use self::wire::{Heard, Identification, Runnable};
+use crate::prober::Answer;
+
+use self::wire::{Heard, Identification, Look, Means, Runnable};
 
 /// Agents that do not say how long an executor is to wait for them.
 const RECOVERY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15 * 60);
@@ -43,6 +48,10 @@ const IDLE: Duration = Duration::from_secs(3_600);
 
 /// What happens faster than it is dealt with waits at its source once so much is waiting.
 const INPUTS_MAX: usize = 256;
+
+/// Containers of tasks that are over and that are kept, with what their tasks have written. The agent
+/// has room for some more in one executor's.
+const CONTAINERS_OVER_MAX: usize = 256;
 
 /// Where an executor finds the certificates that its agent's is to be checked by.
 pub(crate) const CA_VARIABLE: &str = "MESOS_AGENT_TLS_CA_FILE";
@@ -165,8 +174,10 @@ struct Shell {
     subscription: u64,
     listener: Option<tokio::task::JoinHandle<()>>,
     runnables: BTreeMap<TaskId, Runnable>,
-    /// The first process of each running task.
+    /// The first process of each running task that is a process beside this one.
     pids: BTreeMap<TaskId, i32>,
+    /// Containers of tasks that are over, the oldest first. They keep what their tasks have written.
+    over: VecDeque<mesos::ContainerId>,
 }
 
 impl Shell {
@@ -203,6 +214,7 @@ impl Shell {
             listener: None,
             runnables: BTreeMap::new(),
             pids: BTreeMap::new(),
+            over: VecDeque::new(),
         };
         loop {
             let deadline = core.next_deadline().map_or(Instant::now() + IDLE, |at| start + at.0);
@@ -236,6 +248,7 @@ impl Shell {
             What::Input(input) => {
                 if let Input::Exited { task, .. } = &input {
                     self.pids.remove(task);
+                    self.clear_away(task);
                 }
                 if matches!(input, Input::Disconnected) {
                     // Whatever else comes on this subscription is late.
@@ -268,13 +281,15 @@ impl Shell {
                 }
                 Output::Send(report) => self.report(&report),
                 Output::Start(task) => {
-                    let input = self.start_task(task);
+                    let Some(input) = self.start_task(task) else { continue };
                     let mut out = Vec::new();
                     core.step(input, now(self.start), &mut out);
                     exit = self.perform(core, out).or(exit);
                 }
                 Output::SignalTerm(task) => self.signal(&task, Signal::SIGTERM),
-                Output::SignalKill(task) => self.signal(&task, Signal::SIGKILL),
+                Output::GiveUp(task) | Output::SignalKill(task) => {
+                    self.signal(&task, Signal::SIGKILL);
+                }
                 Output::LookHealth(task) => self.look(task, true),
                 Output::LookCheck(task) => self.look(task, false),
                 Output::Exit(status) => exit = Some(status),
@@ -298,22 +313,24 @@ impl Shell {
         let _ = self.outbox.send((self.subscription, call));
     }
 
-    fn start_task(&mut self, task: TaskId) -> Input {
-        let program = self.runnables.get(&task).map(|runnable| runnable.program.clone());
-        let program = match program {
-            Some(Ok(program)) => program,
-            Some(Err(message)) => return Input::StartFailed { task, message },
-            None => {
-                let message = "The task was launched without its command".to_owned();
-                return Input::StartFailed { task, message };
+    /// Starts a task. Where it is not known at once what comes of it, that is told later.
+    fn start_task(&mut self, task: TaskId) -> Option<Input> {
+        let reason = Reason::CommandExecutorFailed;
+        let failed = |task, message| Some(Input::StartFailed { task, reason, message });
+        let program = match self.runnables.get(&task).map(|runnable| runnable.means.clone()) {
+            Some(Ok(Means::Process(program))) => program,
+            Some(Ok(Means::Container(own))) => {
+                tokio::spawn(container::run(self.agent.clone(), own, task, self.inputs.clone()));
+                return None;
             }
+            Some(Err(message)) => return failed(task, message),
+            None => return failed(task, "The task was launched without its command".to_owned()),
         };
         let mut child = match program.start() {
             Ok(child) => child,
             Err(error) => {
                 let name = program.arguments.first().map_or("", String::as_str);
-                let message = format!("Cannot execute '{name}': {error}");
-                return Input::StartFailed { task, message };
+                return failed(task, format!("Cannot execute '{name}': {error}"));
             }
         };
         if let Some(pid) = child.id() {
@@ -324,14 +341,36 @@ impl Shell {
         tokio::spawn(async move {
             // What cannot be waited for has been taken by another, and has ended.
             let status = child.wait().await.map_or(libc::SIGKILL, ExitStatusExt::into_raw);
-            let _ = inputs.send(Input::Exited { task: ended, status }.into()).await;
+            let exited = Input::Exited { task: ended, status, broken: None };
+            let _ = inputs.send(exited.into()).await;
         });
-        Input::Started { task }
+        Some(Input::Started { task })
+    }
+
+    /// The container of a task that has one of its own.
+    fn container_of(&self, task: &TaskId) -> Option<mesos::ContainerId> {
+        match &self.runnables.get(task)?.means {
+            Ok(Means::Container(own)) => Some(own.id.clone()),
+            Ok(Means::Process(_)) | Err(_) => None,
+        }
     }
 
     fn signal(&self, task: &TaskId, signal: Signal) {
         if let Some(&pid) = self.pids.get(task) {
             process::signal_tree(pid, signal);
+        } else if let Some(container) = self.container_of(task) {
+            tokio::spawn(container::signal(self.agent.clone(), container, signal));
+        }
+    }
+
+    /// Has the container removed that has been over for longest, if there are many: the agent keeps
+    /// only so many in one.
+    fn clear_away(&mut self, task: &TaskId) {
+        self.over.extend(self.container_of(task));
+        if self.over.len() > CONTAINERS_OVER_MAX
+            && let Some(oldest) = self.over.pop_front()
+        {
+            tokio::spawn(container::remove(self.agent.clone(), oldest));
         }
     }
 
@@ -342,8 +381,16 @@ impl Shell {
         });
         let Some((target, timeout)) = target else { return };
         let inputs = self.inputs.clone();
+        let around = (self.agent.clone(), self.container_of(&task));
         tokio::spawn(async move {
-            let answer = target.look(timeout).await;
+            let answer = match (target, around) {
+                (Look::Inside(command), (agent, Some(around))) => {
+                    Answer::Command(container::exit_code(&agent, &around, *command, timeout).await)
+                }
+                // Of a container that is not known nothing is known.
+                (Look::Inside(_), (_, None)) => Answer::Command(None),
+                (Look::Here(target), _) => target.look(timeout).await,
+            };
             let input = if health {
                 Input::HealthLooked { task, passed: answer.passed() }
             } else {
@@ -357,11 +404,12 @@ impl Shell {
 /// Subscribes and passes on what the agent says until the connection ends.
 async fn listen(agent: Agent, call: Vec<u8>, number: u64, inputs: mpsc::Sender<Happened>) {
     let subscription = Some(number);
+    let mut around = None;
     let reason = match agent.subscribe(call).await {
         Err(reason) => reason,
         Ok(mut events) => loop {
             let heard = match events.next().await {
-                Ok(event) => wire::hear(&event),
+                Ok(event) => wire::hear(&event, &mut around),
                 Err(reason) => break reason,
             };
             match heard {

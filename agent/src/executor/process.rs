@@ -25,7 +25,7 @@ use crate::launcher::Identity;
 const OUTPUT_BYTES_MAX: u64 = 1_024;
 
 /// Variables of the executor that are not for tasks.
-const HIDDEN: [&str; 2] = ["MESOS_EXECUTOR_AUTHENTICATION_TOKEN", Start::VARIABLE];
+pub(super) const HIDDEN: [&str; 2] = ["MESOS_EXECUTOR_AUTHENTICATION_TOKEN", Start::VARIABLE];
 
 /// What to execute.
 #[derive(Clone, Debug, Eq, PartialEq)]

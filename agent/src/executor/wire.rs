@@ -8,6 +8,7 @@ use prost::Message as _;
 use proto::mesos::v1 as mesos;
 use proto::mesos::v1::executor::{Call, Event, call, event};
 
+use super::container::{self, Own};
 use super::core::{Input, Report, Task};
 use super::process::{Program, is_at_terminal};
 use crate::images::{Given, Start};
@@ -25,9 +26,27 @@ pub(super) struct Identification {
 #[derive(Clone, Debug)]
 pub(super) struct Runnable {
     /// Or why it cannot be executed.
-    pub(super) program: Result<Program, String>,
-    pub(super) health: Option<(Target, Duration)>,
-    pub(super) check: Option<(Target, Duration)>,
+    pub(super) means: Result<Means, String>,
+    pub(super) health: Option<(Look, Duration)>,
+    pub(super) check: Option<(Look, Duration)>,
+}
+
+/// How a task is run.
+#[derive(Clone, Debug)]
+pub(super) enum Means {
+    /// As a process beside this one.
+    Process(Program),
+    /// By the agent.
+    Container(Own),
+}
+
+/// What is looked at, and from where.
+#[derive(Clone, Debug)]
+pub(super) enum Look {
+    /// From here, where networks and, for a process, files are the same.
+    Here(Target),
+    /// By a command in the task's own container.
+    Inside(Box<mesos::CommandInfo>),
 }
 
 /// An event of the agent, understood.
@@ -40,20 +59,26 @@ pub(super) enum Heard {
     Refused(String),
 }
 
-/// Reads an event.
-pub(super) fn hear(bytes: &[u8]) -> Result<Heard, String> {
+/// Reads an event. The first of a subscription says which container this executor is in, which is
+/// left in `around`.
+pub(super) fn hear(bytes: &[u8], around: &mut Option<mesos::ContainerId>) -> Result<Heard, String> {
     let event: Event = proto::wire::decode(bytes).map_err(|error| error.to_string())?;
     Ok(match event.r#type() {
         event::Type::Subscribed => {
-            let framework = event.subscribed.unwrap_or_default().framework_info;
+            let subscribed = event.subscribed.unwrap_or_default();
+            *around = subscribed.container_id;
+            let framework = subscribed.framework_info;
             let wanted = i32::from(mesos::framework_info::capability::Type::TaskKillingState);
             let tells_killing =
                 framework.capabilities.iter().any(|capability| capability.r#type == Some(wanted));
             Heard::Input(Input::Subscribed { tells_killing }, Vec::new())
         }
-        event::Type::Launch => launch(vec![event.launch.unwrap_or_default().task])?,
+        event::Type::Launch => {
+            launch(vec![event.launch.unwrap_or_default().task], Launched::Alone)?
+        }
         event::Type::LaunchGroup => {
-            launch(event.launch_group.unwrap_or_default().task_group.tasks)?
+            let group = event.launch_group.unwrap_or_default().task_group;
+            launch(group.tasks, Launched::InGroup(around.as_ref()))?
         }
         event::Type::Kill => {
             let kill = event.kill.unwrap_or_default();
@@ -73,14 +98,27 @@ pub(super) fn hear(bytes: &[u8]) -> Result<Heard, String> {
     })
 }
 
-fn launch(infos: Vec<mesos::TaskInfo>) -> Result<Heard, String> {
+/// How tasks came.
+#[derive(Clone, Copy)]
+enum Launched<'a> {
+    /// One that its executor was started for alone.
+    Alone,
+    /// Together, to be in this container if some are to be in one of their own. Absent: it is not known.
+    InGroup(Option<&'a mesos::ContainerId>),
+}
+
+fn launch(infos: Vec<mesos::TaskInfo>, launched: Launched<'_>) -> Result<Heard, String> {
     let mut tasks = Vec::new();
     let mut runnables = Vec::new();
     for info in infos {
         let id = task_id(&info.task_id)?;
-        runnables.push((id.clone(), runnable(&info)));
+        let runnable = runnable(&info, launched);
+        let own = match &runnable.means {
+            Ok(Means::Container(own)) => Some(own.id.clone()),
+            Ok(Means::Process(_)) | Err(_) => None,
+        };
         tasks.push(Task {
-            id,
+            id: id.clone(),
             payload: Payload::from(info.encode_to_vec()),
             grace: info.kill_policy.and_then(grace),
             max_completion: info.max_completion_time.map(duration),
@@ -92,12 +130,29 @@ fn launch(infos: Vec<mesos::TaskInfo>) -> Result<Heard, String> {
                 check_target(check, &[])?;
                 Some(check_schedule(check))
             }),
+            is_slow: own.is_some(),
+            rest: own.map_or_else(Payload::default, |own| rest(Some(own), None)),
         });
+        runnables.push((id, runnable));
     }
     Ok(Heard::Input(Input::Launch(tasks), runnables))
 }
 
-fn runnable(info: &mesos::TaskInfo) -> Runnable {
+/// What reports of a task in a container of its own say besides.
+pub(super) fn rest(
+    container_id: Option<mesos::ContainerId>,
+    limitation: Option<mesos::TaskResourceLimitation>,
+) -> Payload {
+    let container_status = mesos::ContainerStatus { container_id, ..Default::default() };
+    let rest = mesos::TaskStatus {
+        container_status: Some(container_status),
+        limitation,
+        ..mesos::TaskStatus::default()
+    };
+    Payload::from(rest.encode_to_vec())
+}
+
+fn runnable(info: &mesos::TaskInfo, launched: Launched<'_>) -> Runnable {
     let mut environment = Vec::new();
     let mut add = |name: &str, value: &str| environment.push((name.to_owned(), value.to_owned()));
     add("MESOS_TASK_ID", &info.task_id.value);
@@ -109,15 +164,44 @@ fn runnable(info: &mesos::TaskInfo) -> Runnable {
     if let Some(ip) = std::env::var("LIBPROCESS_IP").ok().filter(|_| !has_own_address()) {
         add("MESOS_CONTAINER_IP", &ip);
     }
+    if let Launched::InGroup(around) = launched
+        && container::is_needed(info)
+    {
+        return in_container(info, around, environment);
+    }
     let program = task_program(info, environment);
     // Checks see what the task sees.
     let around = program.as_ref().map_or(&[][..], |program| &program.environment);
-    let timed = |target: Option<Target>, schedule: Schedule| Some((target?, schedule.timeout));
+    let timed =
+        |target: Option<Target>, schedule: Schedule| Some((Look::Here(target?), schedule.timeout));
     let health = info.health_check.as_ref();
     let health = health.and_then(|it| timed(health_target(it, around), health_schedule(it)));
     let check = info.check.as_ref();
     let check = check.and_then(|it| timed(check_target(it, around), check_schedule(it)));
-    Runnable { program, health, check }
+    Runnable { means: program.map(Means::Process), health, check }
+}
+
+fn in_container(
+    info: &mesos::TaskInfo,
+    around: Option<&mesos::ContainerId>,
+    environment: Vec<(String, String)>,
+) -> Runnable {
+    let unknown = || "The agent has not said in which container its executor is".to_owned();
+    let around = around.cloned().ok_or_else(unknown);
+    let means = around.map(|around| Means::Container(container::own(info, around, environment)));
+    let look = |command: Option<&mesos::CommandInfo>, target: Option<Target>| match command {
+        Some(command) => Some(Look::Inside(Box::new(command.clone()))),
+        None => target.map(Look::Here),
+    };
+    let health = info.health_check.as_ref().and_then(|it| {
+        let found = look(it.command.as_ref(), health_target(it, &[]))?;
+        Some((found, health_schedule(it).timeout))
+    });
+    let check = info.check.as_ref().and_then(|it| {
+        let command = it.command.as_ref().map(|it| &it.command);
+        Some((look(command, check_target(it, &[]))?, check_schedule(it).timeout))
+    });
+    Runnable { means, health, check }
 }
 
 fn has_own_address() -> bool {
@@ -132,21 +216,10 @@ fn task_program(
     let none = || "The task has no command for the built-in executor to run".to_owned();
     let tty = info.container.as_ref().and_then(|container| container.tty_info);
     if tty.is_some() && !is_at_terminal() {
-        return Err(
-            "Tasks of a group have no terminals, and this one wants one; launch it alone, \
-                    or leave 'tty_info' out"
-                .to_owned(),
-        );
+        return Err("The task wants a terminal, and its executor has been given none".to_owned());
     }
     let Some(start) = std::env::var(Start::VARIABLE).ok().and_then(|it| Start::from_variable(&it))
     else {
-        if has_image(info) {
-            return Err(
-                "Tasks of a group run in their executor's files, and this one wants an image; \
-                        launch it alone"
-                    .to_owned(),
-            );
-        }
         return program(info.command.as_ref().ok_or_else(none)?, &environment);
     };
     let given = info.command.clone().unwrap_or_default();
@@ -159,12 +232,6 @@ fn task_program(
     let command =
         mesos::CommandInfo { shell: Some(false), value: Some(path), arguments, ..command };
     program(&command, &environment)
-}
-
-fn has_image(info: &mesos::TaskInfo) -> bool {
-    let container = info.container.as_ref();
-    let image = |it: &mesos::ContainerInfo| it.mesos.as_ref().is_some_and(|it| it.image.is_some());
-    container.is_some_and(|container| container.docker.is_some() || image(container))
 }
 
 fn program(command: &mesos::CommandInfo, around: &[(String, String)]) -> Result<Program, String> {
@@ -332,6 +399,7 @@ impl Identification {
 
     fn status(&self, report: &Report) -> mesos::TaskStatus {
         let status = &report.status;
+        let rest: mesos::TaskStatus = proto::convert::unpack_own(&status.rest);
         mesos::TaskStatus {
             task_id: mesos::TaskId { value: status.task.as_str().to_owned() },
             state: status.state.number(),
@@ -343,7 +411,7 @@ impl Identification {
             uuid: status.uuid.map(|uuid| uuid.0.to_vec().into()),
             healthy: status.healthy,
             check_status: report.check.map(check_status),
-            ..mesos::TaskStatus::default()
+            ..rest
         }
     }
 }

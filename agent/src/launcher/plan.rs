@@ -13,6 +13,8 @@ use super::Capabilities;
 pub struct Plan {
     /// Where the command starts unless `workdir` says otherwise, and where its output goes.
     pub sandbox: PathBuf,
+    /// The sandbox of the container that it is in. Absent: it is in none.
+    pub sandbox_around: Option<PathBuf>,
     /// Where the command starts, as it sees it. Absent: in its sandbox.
     pub workdir: Option<PathBuf>,
     /// What it sees instead of the machine's files. Absent: those.
@@ -173,6 +175,8 @@ pub enum VolumeSource {
     Host(PathBuf),
     /// A path in the sandbox, which is made.
     Sandbox(PathBuf),
+    /// A path in the sandbox of the container that it is in, which is made.
+    Around(PathBuf),
 }
 
 /// A limit of single processes.

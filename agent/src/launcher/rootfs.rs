@@ -42,8 +42,11 @@ pub(super) fn enter(root: &OwnedFd, plan: &Plan) -> Result<(), String> {
         .filter_map(|name| Some((name, taken(&Path::new("/dev").join(name)).ok()?)))
         .collect();
     let shared = |owned: bool, path: &str| (!owned).then(|| taken(Path::new(path))).transpose();
-    let proc = shared(plan.namespaces.pid, "/proc")?;
-    let memory = shared(plan.namespaces.ipc, "/dev/shm")?;
+    let joined = plan.joined.as_ref();
+    let has_proc = plan.namespaces.pid || joined.is_some_and(|it| it.pid);
+    let proc = shared(has_proc, "/proc")?;
+    let has_memory = plan.namespaces.ipc || joined.is_some_and(|it| it.shared_memory);
+    let memory = shared(has_memory, "/dev/shm")?;
 
     become_root(root)?;
     make_directory(Path::new("/proc"))?;

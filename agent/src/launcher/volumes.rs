@@ -24,9 +24,13 @@ pub(super) fn take_all(plan: &Plan, volumes: &[Volume]) -> Result<Vec<OwnedFd>, 
     let take_one = |volume: &Volume| {
         let source = match &volume.source {
             VolumeSource::Host(path) => anywhere(path),
-            VolumeSource::Sandbox(path) => {
-                inside(&plan.sandbox, path, plan.identity.as_ref(), None)
-            }
+            VolumeSource::Sandbox(path) => unlinked(&plan.sandbox)
+                .and_then(|sandbox| inside(sandbox, path, plan.identity.as_ref(), None)),
+            VolumeSource::Around(path) => match &plan.sandbox_around {
+                Some(sandbox) => unlinked(sandbox)
+                    .and_then(|sandbox| inside(sandbox, path, plan.identity.as_ref(), None)),
+                None => Err("this container is in no other".to_owned()),
+            },
         };
         let taken = source.and_then(|source| take(&source).map_err(|errno| errno.to_string()));
         taken.map_err(|error| not_mounted(volume, &error))
@@ -56,7 +60,8 @@ fn mount_one(plan: &Plan, volume: &Volume, source: &OwnedFd) -> Result<(), Strin
     let target = || {
         let path = &volume.container_path;
         if !path.is_absolute() {
-            return inside(plan.sandbox_inside(), path, plan.identity.as_ref(), Some(is_file));
+            let sandbox = anywhere(plan.sandbox_inside())?;
+            return inside(sandbox, path, plan.identity.as_ref(), Some(is_file));
         }
         if plan.rootfs.is_some() {
             rootfs::make_place(path, is_file)?;
@@ -100,10 +105,18 @@ pub(super) fn anywhere(path: &Path) -> Result<OwnedFd, String> {
         .map_err(|errno| format!("{}: {errno}", path.display()))
 }
 
+/// Opens a sandbox as the agent knows it. One in another's may have been replaced by its owner.
+fn unlinked(sandbox: &Path) -> Result<OwnedFd, String> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let rules = ResolveFlags::NO_SYMLINKS;
+    rustix::fs::openat2(CWD, sandbox, flags, Mode::empty(), rules)
+        .map_err(|errno| format!("{}: {errno}", sandbox.display()))
+}
+
 /// Opens a path in the sandbox, and makes what is not there: directories, and a file in the end if
 /// `file` says so. `file` being absent, what is there may be either.
 fn inside(
-    sandbox: &Path,
+    sandbox: OwnedFd,
     path: &Path,
     owner: Option<&Identity>,
     file: Option<bool>,
@@ -116,8 +129,7 @@ fn inside(
     if names.len() > DEPTH_MAX || names.iter().any(|it| !matches!(it, Component::Normal(_))) {
         return Err(failed(Errno::XDEV));
     }
-    let mut at = rustix::fs::openat(CWD, sandbox, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(failed)?;
+    let mut at = sandbox;
     for (place, name) in names.iter().enumerate() {
         let name = name.as_os_str();
         let made = if file == Some(true) && place + 1 == names.len() {

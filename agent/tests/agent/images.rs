@@ -18,7 +18,7 @@ use crate::streams::on_terminal;
 use crate::{Site, command_task};
 
 /// An agent on which containers have files of their own, from images in `directory`.
-fn with_images(options: &mut Options, directory: &Path) {
+pub(crate) fn with_images(options: &mut Options, directory: &Path) {
     let isolation = "namespaces/pid,namespaces/ipc,filesystem/linux,network/cni,volume/host_path,\
                      volume/sandbox_path,linux/capabilities,linux/nnp,linux/seccomp";
     options.isolation = Some(isolation.to_owned());
@@ -27,7 +27,7 @@ fn with_images(options: &mut Options, directory: &Path) {
     options.images = Some(ImageSettings { registries, ..ImageSettings::default() });
 }
 
-fn mesos_container(name: &str) -> mesos::ContainerInfo {
+pub(crate) fn mesos_container(name: &str) -> mesos::ContainerInfo {
     let docker = mesos::image::Docker { name: name.to_owned(), ..Default::default() };
     let image = mesos::Image {
         r#type: mesos::image::Type::Docker.into(),

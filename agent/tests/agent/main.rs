@@ -23,6 +23,7 @@ mod metrics;
 mod metrics_page;
 mod networks;
 mod operator;
+mod pods;
 mod refused_streams;
 mod sessions;
 mod simulated;

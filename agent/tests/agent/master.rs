@@ -170,7 +170,24 @@ impl Master {
         })));
     }
 
-    /// The next report, which it acknowledges. Ends of executors before it are passed by.
+    /// Has the agent run `tasks` together, on a built-in executor called `executor` that shares the
+    /// resources of the tests' executors.
+    pub(crate) fn launch_group(&self, executor: mesos::ExecutorInfo, tasks: Vec<mesos::TaskInfo>) {
+        let framework = framework();
+        let id = framework.id.clone().expect("it has one");
+        let task = |it| convert::task::from_wire(it, &id, Launched::InGroup).expect("well formed");
+        let executor = convert::task::executor_from_wire(executor, &id, Launched::InGroup);
+        self.say(&ToAgent::Launch(Box::new(Launch {
+            framework,
+            executor: Some(executor.expect("well formed")),
+            starts_executor: true,
+            is_group: true,
+            tasks: tasks.into_iter().map(task).collect(),
+            accepted_at: Timestamp(1),
+        })));
+    }
+
+    /// The next report of a task, which it acknowledges. What else is said before it is passed by.
     pub(crate) async fn status(&mut self) -> Status {
         loop {
             match self.hear().await {
@@ -182,7 +199,7 @@ impl Master {
                     });
                     return status;
                 }
-                FromAgent::ExecutorExited { .. } => {}
+                FromAgent::ExecutorExited { .. } | FromAgent::OperationUpdate { .. } => {}
                 other => panic!("a report is due, not {other:?}"),
             }
         }

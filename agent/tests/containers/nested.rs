@@ -8,6 +8,7 @@ use agent::containerizer::{
     Class, CommandLine, Containerizer, KillError, Kind, LaunchError, LaunchSpec, Limitation,
     Limits, NoPlace,
 };
+use agent::launcher::{Volume, VolumeSource};
 
 /// One that runs until it is told to end, and says when it is up.
 fn outer(host: &Host, name: &str) -> LaunchSpec {
@@ -262,6 +263,54 @@ async fn a_link_in_the_parents_sandbox_leads_nobody_out_of_it() {
     let error = containerizer.launch(spec).await.expect_err("it leads elsewhere");
     assert!(error.to_string().starts_with("cannot open "), "{error}");
     assert_eq!(fs::read_dir(&elsewhere).expect("it is there").count(), 0);
+    containerizer.destroy(&id("c1")).await;
+    host.assert_nothing_left("c1");
+}
+
+#[tokio::test]
+async fn a_container_shares_the_sandbox_of_the_one_it_is_in_as_far_as_it_asks() {
+    let host = Host::new();
+    let containerizer = host.containerizer();
+    let around = |path: &str| Volume {
+        source: VolumeSource::Around(path.into()),
+        container_path: "seen".into(),
+        read_only: false,
+    };
+    let mut alone = host.spec("c0", "true");
+    alone.wanted.volumes = vec![around("common")];
+    let error = containerizer.launch(alone).await.expect_err("it is in no other").to_string();
+    assert!(error.contains("'seen': it is to be in the sandbox of a parent"), "{error}");
+
+    let mut first = outer(&host, "c1");
+    let kept = host.dir.path().join("kept");
+    fs::create_dir(&kept).expect("a directory");
+    first.wanted.volumes = vec![Volume {
+        source: VolumeSource::Host(kept),
+        container_path: "own".into(),
+        read_only: false,
+    }];
+    launched(&host, &containerizer, first).await;
+    for (name, command) in
+        [("c1.a", "echo said > seen/word"), ("c1.b", "cat seen/word; ls; ls seen")]
+    {
+        let mut spec = host.spec(name, command);
+        spec.wanted.volumes = vec![around("common")];
+        assert_eq!(run(&containerizer, spec).await, exited(0));
+    }
+    // What its parent was given is its parent's.
+    assert_eq!(host.stdout("c1.b"), "said\nseen\nstderr\nstdout\nword\n");
+    let common = host.dir.path().join("c1/common/word");
+    assert_eq!(fs::read_to_string(common).expect("it is there"), "said\n");
+
+    let elsewhere = host.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).expect("a directory");
+    std::os::unix::fs::symlink(&elsewhere, host.dir.path().join("c1/link")).expect("a link");
+    for (name, path) in [("c1.x", "link"), ("c1.y", "../elsewhere")] {
+        let mut spec = host.spec(name, "echo ran");
+        spec.wanted.volumes = vec![around(path)];
+        let error = containerizer.launch(spec).await.expect_err(path).to_string();
+        assert!(error.ends_with(&format!("'{path}' leads out of the sandbox")), "{error}");
+    }
     containerizer.destroy(&id("c1")).await;
     host.assert_nothing_left("c1");
 }

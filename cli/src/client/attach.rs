@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::exec::asked_to_end;
 use super::place::Place;
-use super::process_io::{Left, Printed, Went, container, type_for};
+use super::process_io::{Left, Printed, Went, type_for};
 use super::show::text;
 use super::task::{find, is_live};
 use super::terminal::{self, Raw, Typed};
@@ -75,7 +75,7 @@ pub(crate) async fn run(attach: &Attach, cluster: &Cluster) -> Result<ExitCode, 
 }
 
 async fn output(place: &Place, cluster: &Cluster) -> Result<Printed, Failure> {
-    let container_id = container(&place.container, None);
+    let container_id = place.container.clone();
     let call = Call {
         r#type: Some(Type::AttachContainerOutput.into()),
         attach_container_output: Some(AttachContainerOutput { container_id }),
@@ -97,7 +97,7 @@ async fn attended(
     keys: bool,
     cluster: &Cluster,
 ) -> Result<How, Failure> {
-    let id = container(&place.container, None);
+    let id = place.container.clone();
     let typing = async {
         match typed {
             Some(typed) => type_for(&id, &place.address, typed, keys, cluster).await,

@@ -52,7 +52,7 @@ pub(crate) async fn run(exec: Exec, cluster: &Cluster) -> Result<ExitCode, Failu
         ));
     }
     let place = place::of(&exec.id, cluster).await?;
-    let around = container(&place.container, None);
+    let around = place.container.clone();
     let session = container(&uuid::Uuid::new_v4().to_string(), Some(around));
     let info = exec.tty.then(|| ContainerInfo {
         r#type: container_info::Type::Mesos.into(),
@@ -181,10 +181,7 @@ async fn over(
     address: &str,
     cluster: &Cluster,
 ) -> Result<ExitCode, Failure> {
-    let id = json!({
-        "value": session.value,
-        "parent": session.parent.as_ref().map(|parent| json!({"value": parent.value})),
-    });
+    let id = proto::json::to_value(session);
     let wait =
         json!({"type": "WAIT_NESTED_CONTAINER", "wait_nested_container": {"container_id": id}});
     let answer = match cluster.operate_agent(address, &wait).await {

@@ -1,6 +1,6 @@
 //! `agora task logs`: a task's stdout or stderr, read from its agent.
 
-use super::place::{agent_address, executor};
+use super::place::{agent_address, executor, own_container};
 use super::show::text;
 use super::task::find;
 use super::{Cluster, Failure};
@@ -76,14 +76,19 @@ async fn is_over(task: &str, cluster: &Cluster) -> Result<bool, Failure> {
     Ok(over.contains(&text(&now, "/state").as_str()))
 }
 
-/// The sandbox of the executor that has `task`, as the agent names it.
+/// The sandbox of `task`, or of the executor that has it where it has none of its own, as the agent
+/// names it.
 async fn sandbox(task: &Value, address: &str, cluster: &Cluster) -> Result<String, Failure> {
     let executor = executor(task, address, cluster).await?;
     let none = || {
         let id = text(task, "/id");
         Failure::NotFound(format!("the agent has no sandbox of task {id} any more"))
     };
-    executor.map(|executor| text(&executor, "/directory")).ok_or_else(none)
+    let directory = executor.map(|executor| text(&executor, "/directory")).ok_or_else(none)?;
+    Ok(match own_container(task) {
+        Some(own) => format!("{directory}/containers/{}", own.value),
+        None => directory,
+    })
 }
 
 /// Escapes what may not stand in a query.

@@ -1,5 +1,6 @@
 //! Where a task runs: its agent and the container there.
 
+use proto::mesos::v1::ContainerId;
 use serde_json::Value;
 
 use super::show::{items, text};
@@ -12,8 +13,8 @@ pub(super) struct Place {
     pub(super) task: Value,
     /// How its agent is reached.
     pub(super) address: String,
-    /// The container of its executor, which is its own unless it is one of a group.
-    pub(super) container: String,
+    /// Its container, or that of its executor where it has none of its own.
+    pub(super) container: ContainerId,
 }
 
 /// Where the task runs that `id` means.
@@ -26,12 +27,25 @@ pub(super) async fn of(id: &str, cluster: &Cluster) -> Result<Place, Failure> {
         )));
     }
     let address = agent_address(&text(&task, "/slave_id"), cluster).await?;
+    if let Some(container) = own_container(&task) {
+        return Ok(Place { task, address, container });
+    }
     let executor = executor(&task, &address, cluster).await?;
     let container = executor.map(|executor| text(&executor, "/container"));
     let container = container.filter(|it| it != "-").ok_or_else(|| {
         Failure::NotFound(format!("its agent does not know of task {id} yet, or not any more"))
     })?;
+    let container = super::process_io::container(&container, None);
     Ok(Place { task, address, container })
+}
+
+/// The container of its own that a task has in its executor's, as its reports tell.
+pub(super) fn own_container(task: &Value) -> Option<ContainerId> {
+    let told = items(task, "/statuses").iter().rev();
+    let mut ids = told.filter_map(|status| status.pointer("/container_status/container_id"));
+    let id = ids.next()?.to_string();
+    let id: ContainerId = proto::json::from_slice(id.as_bytes()).ok()?;
+    id.parent.is_some().then_some(id)
 }
 
 /// How an agent is reached.

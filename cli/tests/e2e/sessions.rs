@@ -334,14 +334,23 @@ async fn a_command_is_executed_in_a_pod() {
     assert_eq!(code, Some(6), "{err}");
     assert!(out.contains("sleep 1111") && out.contains("sleep 2222"), "{out}");
 
-    // There is one container and no terminal for each of them, so nobody is given another thing.
+    // One with a terminal is in a container of its own.
     let mut pod = pod;
     (pod["id"], pod["containers"][0]["tty"]) = ("/typed".into(), true.into());
+    pod["containers"][0]["exec"]["command"]["shell"] =
+        "test -t 0 && echo typed; exec sleep 3333".into();
     let (status, _) = world.send(reqwest::Method::POST, &local.marathon, "/v2/pods", &pod).await;
     assert_eq!(status, 201);
-    until_async("it is told why it does not run", PATIENCE, async || {
-        let status = world.json(&local.marathon, "/v2/pods/typed::status").await?.to_string();
-        status.contains("Tasks of a group have no terminals").then_some(())
-    })
-    .await;
+    world.deployed(&local.marathon).await;
+    let tasks = world.json(&local.master, "/tasks").await.expect("the master answers");
+    let mut ids = tasks["tasks"].as_array().expect("a list").iter();
+    let typed = ids.find_map(|task| {
+        task["id"].as_str().filter(|id| id.contains("typed") && id.contains(".one"))
+    });
+    let typed = typed.expect("it runs");
+    let (code, out, err) = run(&["exec", typed, "sh", "-c", line], "", &local);
+    assert_eq!(code, Some(6), "{err}");
+    assert!(out.contains("sleep 3333") && !out.contains("sleep 2222"), "{out}");
+    let logged = || (run(&["logs", typed], "", &local).1 == "typed\r\n").then_some(());
+    until("it is in its log", logged).await;
 }

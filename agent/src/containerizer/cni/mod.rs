@@ -261,6 +261,11 @@ impl Cni {
     }
 }
 
+/// Whether what a container sees at a path tells of its network.
+pub(super) fn is_of_network(path: &Path) -> bool {
+    files::SEEN_AT.iter().any(|(_, at)| path == Path::new(at))
+}
+
 fn set(plan: &mut Plan, name: &str, value: String) {
     plan.environment.retain(|(known, _)| known != name);
     plan.environment.push((name.to_owned(), value));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::ids::{TaskId, UpdateId};
 use model::payload::Payload;
-use model::task::Status;
+use model::task::{Reason, Status};
 
 use crate::prober::{Answer, Patience, Schedule};
 
@@ -23,6 +23,21 @@ pub struct Task {
     pub health: Option<(Schedule, Patience)>,
     /// Its check, if any.
     pub check: Option<Schedule>,
+    /// An encoded `mesos.v1.TaskStatus` for what all its reports say besides.
+    pub rest: Payload,
+    /// Whether it takes long to start, so that its start can be given up.
+    pub is_slow: bool,
+}
+
+/// A limit that a task's container broke.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Broken {
+    /// Which kind of limit.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+    /// Instead of what all reports of the task say.
+    pub rest: Payload,
 }
 
 /// How the executor is to behave.
@@ -84,7 +99,9 @@ pub enum Input {
     StartFailed {
         /// Whose.
         task: TaskId,
-        /// Why.
+        /// What kept it from starting.
+        reason: Reason,
+        /// Why, for people.
         message: String,
     },
     /// A task's process has ended.
@@ -93,6 +110,8 @@ pub enum Input {
         task: TaskId,
         /// As wait(2) has it.
         status: i32,
+        /// The limit that it was ended for.
+        broken: Option<Box<Broken>>,
     },
     /// A look for the health check is done.
     HealthLooked {
@@ -124,6 +143,8 @@ pub enum Output {
     Send(Box<Report>),
     /// Start a task's process.
     Start(TaskId),
+    /// Give up a start that is under way. Answered as any start.
+    GiveUp(TaskId),
     /// Ask a task's processes to end.
     SignalTerm(TaskId),
     /// Make a task's processes end.

@@ -22,6 +22,8 @@ fn task(name: &str) -> Task {
         max_completion: None,
         health: None,
         check: None,
+        rest: Payload::default(),
+        is_slow: false,
     }
 }
 
@@ -97,6 +99,7 @@ impl Story {
                     text
                 }
                 Output::Start(task) => format!("start {task}"),
+                Output::GiveUp(task) => format!("give up {task}"),
                 Output::SignalTerm(task) => format!("term {task}"),
                 Output::SignalKill(task) => format!("kill {task}"),
                 Output::LookHealth(task) => format!("look {task}"),
@@ -126,7 +129,7 @@ fn short(report: &Report) -> String {
 }
 
 fn exited(task: &str, status: i32) -> Input {
-    Input::Exited { task: id(task), status }
+    Input::Exited { task: id(task), status, broken: None }
 }
 
 #[test]
@@ -147,7 +150,9 @@ fn a_task_that_fails_or_cannot_start_says_so() {
     assert_eq!(story.step(exited("t", 7 << 8), 1)[0], "t failed: Command exited with status 7");
     let mut story = Story::subscribed();
     story.step(Input::Launch(vec![task("t")]), 1);
-    let failed = Input::StartFailed { task: id("t"), message: "no such program".to_owned() };
+    let reason = Reason::CommandExecutorFailed;
+    let failed =
+        Input::StartFailed { task: id("t"), reason, message: "no such program".to_owned() };
     assert_eq!(
         story.step(failed, 1),
         ["t failed (command_executor_failed): no such program", "exit 0"]
@@ -330,4 +335,39 @@ fn a_flapping_task_does_not_fill_the_executor_while_the_agent_is_away() {
         story.executor.step(looked, at(1), &mut out);
     }
     assert_eq!(story.executor.reports.len(), FLAPS_MAX);
+}
+
+#[test]
+fn a_start_that_takes_long_is_given_up_when_its_task_is_to_end() {
+    let mut story = Story::subscribed();
+    let slow = Task { is_slow: true, ..task("slow") };
+    let others = Task { is_slow: true, max_completion: Some(seconds(10)), ..task("other") };
+    story.step(Input::Launch(vec![slow]), 0);
+    story.step(Input::Launch(vec![others]), 0);
+    assert_eq!(story.step(Input::Kill { task: id("slow"), grace: None }, 1), ["give up slow"]);
+    let again = story.step(Input::Kill { task: id("slow"), grace: None }, 2);
+    assert!(again.is_empty(), "{again:?}");
+    let reason = Reason::ContainerLaunchFailed;
+    let failed = |name| Input::StartFailed { task: id(name), reason, message: "gone".to_owned() };
+    assert_eq!(
+        story.step(failed("slow"), 3),
+        ["slow killed: The task was ended before it had started"]
+    );
+    assert_eq!(story.wake(10), ["give up other"]);
+    let out = story.step(failed("other"), 11);
+    assert_eq!(out, ["other failed (max_completion_time_reached): gone", "exit 0"]);
+}
+
+#[test]
+fn a_broken_limit_fails_a_task_also_when_it_was_to_end() {
+    let mut story = Story::running(vec![task("t")]);
+    story.step(Input::Kill { task: id("t"), grace: None }, 1);
+    let broken = Broken {
+        reason: Reason::ContainerLimitationMemory,
+        message: "too much".to_owned(),
+        rest: Payload::default(),
+    };
+    let broken = Some(Box::new(broken));
+    let out = story.step(Input::Exited { task: id("t"), status: 9, broken }, 2);
+    assert_eq!(out[0], "t failed (container_limitation_memory): too much");
 }
