@@ -97,6 +97,7 @@ impl Real {
             identity: owner,
             workdir: image.as_ref().and_then(Provisioned::workdir),
             image,
+            image_volumes: self.image_volumes(&wanted).await?,
             shown: self.shown(wanted.networks != Networks::Host),
             wanted,
             small: false,
@@ -208,7 +209,8 @@ fn has_nothing_of_its_own(wish: &Wish, wanted: &Wanted) -> Result<(), String> {
     if wanted.image.is_some() {
         return refused("image");
     }
-    if !(wanted.volumes.is_empty() && wanted.secrets.is_empty()) {
+    if !(wanted.volumes.is_empty() && wanted.secrets.is_empty() && wanted.image_volumes.is_empty())
+    {
         return refused("volumes");
     }
     if !wish.command.uris.is_empty() {

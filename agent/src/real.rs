@@ -22,8 +22,8 @@ use transport::auth::TokenKey;
 
 use crate::api::executor_token;
 use crate::containerizer::{
-    self, CommandLine, Containerizer, Kind, LaunchSpec, Limits, Networks, PersistentVolume,
-    Termination, Usage, Wanted,
+    self, CommandLine, Containerizer, ImageVolume, Kind, LaunchSpec, Limits, Networks,
+    PersistentVolume, Termination, Usage, Wanted,
 };
 use crate::containers::{Containers, Found};
 use crate::executor::CA_VARIABLE;
@@ -211,6 +211,7 @@ impl Real {
             identity: owner,
             workdir: image.as_ref().and_then(Provisioned::workdir),
             image,
+            image_volumes: self.image_volumes(&wanted).await?,
             limits: limits(&launch.resources, &launch.executor.resources, &infos),
             ports: launch.resources.ranges("ports"),
             hostname: wanted.hostname.clone(),
@@ -276,6 +277,20 @@ impl Real {
             ));
         };
         images.provision(wanted).await.map(Some).map_err(|error| error.to_string())
+    }
+
+    /// Has the images here that are wanted as volumes.
+    pub(crate) async fn image_volumes(&self, wanted: &Wanted) -> Result<Vec<ImageVolume>, String> {
+        let mut volumes = Vec::new();
+        for volume in &wanted.image_volumes {
+            let image = self.image(Some(&volume.image)).await;
+            let failed = |why| format!("volume '{}': {why}", volume.container_path.display());
+            if let Some(image) = image.map_err(failed)? {
+                let (container_path, read_only) = (volume.container_path.clone(), volume.read_only);
+                volumes.push(ImageVolume { image, container_path, read_only });
+            }
+        }
+        Ok(volumes)
     }
 
     /// Whom the executor runs as, and that user's directory in the image.

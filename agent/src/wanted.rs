@@ -10,10 +10,10 @@ use proto::mesos::v1::r_limit_info::r_limit::Type as Limited;
 use proto::mesos::v1::volume::Mode;
 use proto::mesos::v1::volume::source::{Type as SourceType, sandbox_path};
 use proto::mesos::v1::{
-    ContainerInfo, LinuxInfo, RLimitInfo, Secret, Volume as WireVolume, container_info,
+    ContainerInfo, Image, LinuxInfo, RLimitInfo, Secret, Volume as WireVolume, container_info,
 };
 
-use crate::containerizer::{Seccomp, Wanted};
+use crate::containerizer::{Seccomp, Wanted, WantedImageVolume};
 use crate::images::{Credentials, Overrides, WantedImage, Way};
 use crate::launcher::{Capabilities, Rlimit, UnknownCapability, Volume, VolumeSource};
 
@@ -22,7 +22,7 @@ pub(crate) fn read(container: Option<&ContainerInfo>) -> Result<Wanted, String> 
     let Some(container) = container else { return Ok(Wanted::default()) };
     let mut wanted = Wanted {
         networks: networks::read(container)?,
-        image: image(container)?,
+        image: container.mesos.as_ref().and_then(|it| it.image.as_ref()).map(image).transpose()?,
         hostname: container.hostname.clone(),
         ..Wanted::default()
     };
@@ -36,8 +36,12 @@ pub(crate) fn read(container: Option<&ContainerInfo>) -> Result<Wanted, String> 
     let is_secret = |volume: &&WireVolume| {
         volume.source.as_ref().is_some_and(|source| source.r#type() == SourceType::Secret)
     };
-    let volumes = container.volumes.iter().filter(|volume| !is_secret(volume));
-    wanted.volumes = volumes.map(volume).collect::<Result<_, _>>()?;
+    for it in container.volumes.iter().filter(|volume| !is_secret(volume)) {
+        match &it.image {
+            Some(image) => wanted.image_volumes.push(image_volume(it, image)?),
+            None => wanted.volumes.push(volume(it)?),
+        }
+    }
     // Some frameworks describe both ways and say by the type which one is meant.
     let is_docker = container.r#type() == container_info::Type::Docker;
     if let Some(docker) = container.docker.as_ref().filter(|_| is_docker) {
@@ -46,11 +50,8 @@ pub(crate) fn read(container: Option<&ContainerInfo>) -> Result<Wanted, String> 
     Ok(wanted)
 }
 
-/// The image that a container of type MESOS is to be made of.
-fn image(container: &ContainerInfo) -> Result<Option<WantedImage>, String> {
-    let Some(image) = container.mesos.as_ref().and_then(|mesos| mesos.image.as_ref()) else {
-        return Ok(None);
-    };
+/// An image that a container is to be made of, or to see.
+fn image(image: &Image) -> Result<WantedImage, String> {
     let Some(docker) = &image.docker else {
         return Err(
             "images of type APPC are not run on this agent; use one of type DOCKER, which \
@@ -59,13 +60,22 @@ fn image(container: &ContainerInfo) -> Result<Option<WantedImage>, String> {
         );
     };
     let credentials = docker.config.as_ref().map_or(Ok(Credentials::default()), credentials)?;
-    Ok(Some(WantedImage {
+    Ok(WantedImage {
         reference: docker.name.clone(),
         cached: image.cached(),
         way: Way::Mesos,
         credentials,
         overrides: Overrides::default(),
-    }))
+    })
+}
+
+fn image_volume(volume: &WireVolume, of: &Image) -> Result<WantedImageVolume, String> {
+    let failed = |why| format!("volume '{}': {why}", volume.container_path);
+    Ok(WantedImageVolume {
+        image: image(of).map_err(failed)?,
+        container_path: PathBuf::from(&volume.container_path),
+        read_only: volume.mode() == Mode::Ro,
+    })
 }
 
 /// Reads what an image's registry is to be shown. An error does not tell it.
@@ -83,8 +93,8 @@ fn credentials(config: &Secret) -> Result<Credentials, String> {
 fn volume(volume: &WireVolume) -> Result<Volume, String> {
     let source = volume_source(volume).ok_or_else(|| {
         format!(
-            "volume '{}' is of a kind that this agent has not; it has host paths and paths in \
-             sandboxes",
+            "volume '{}' is of a kind that this agent has not; it has host paths, paths in \
+             sandboxes, images and secrets",
             volume.container_path
         )
     })?;
@@ -188,20 +198,28 @@ fn number(limited: Limited) -> Option<u32> {
 mod tests {
     use super::*;
     use proto::mesos::v1::r_limit_info::RLimit;
-    use proto::mesos::v1::{CapabilityInfo, Image, SeccompInfo, image};
+    use proto::mesos::v1::{CapabilityInfo, SeccompInfo, image};
 
     #[test]
     fn an_image_is_read_and_other_kinds_are_refused() {
-        let named = image::Docker { name: "nginx:2".to_owned(), ..Default::default() };
+        let docker_of =
+            |name: &str| Some(image::Docker { name: name.to_owned(), ..Default::default() });
         let of = |image| {
             let mesos = Some(container_info::MesosInfo { image: Some(image) });
             read(Some(&ContainerInfo { mesos, ..ContainerInfo::default() }))
         };
-        let docker = Image { docker: Some(named), cached: Some(false), ..Image::default() };
+        let docker =
+            Image { docker: docker_of("nginx:2"), cached: Some(false), ..Image::default() };
         let wanted = of(docker.clone()).expect("it is an image").image.expect("it is wanted");
         assert_eq!((wanted.reference.as_str(), wanted.cached), ("nginx:2", false));
         let usual = of(Image { cached: None, ..docker }).expect("it is an image").image;
         assert!(usual.is_some_and(|image| image.cached));
+        let mut volume = WireVolume { container_path: "pages".to_owned(), ..WireVolume::default() };
+        volume.set_mode(Mode::Ro);
+        volume.image = Some(Image { docker: docker_of("pages:1"), ..Image::default() });
+        let info = ContainerInfo { volumes: vec![volume], ..ContainerInfo::default() };
+        let volumes = read(Some(&info)).expect("it is an image").image_volumes;
+        assert_eq!((volumes[0].image.reference.as_str(), volumes[0].read_only), ("pages:1", true));
         let appc = Image { appc: Some(image::Appc::default()), ..Image::default() };
         let error = of(appc).expect_err("there are none");
         assert!(error.starts_with("images of type APPC are not run"), "{error}");

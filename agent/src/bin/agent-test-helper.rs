@@ -102,6 +102,7 @@ fn containerizer(mut arguments: impl Iterator<Item = OsString>) {
             user: None,
             identity: None,
             image: None,
+            image_volumes: Vec::new(),
             workdir: None,
             limits: Limits { cpus_milli: 500, mem_bytes: 64 << 20, ..Limits::default() },
             hostname: None,

@@ -65,7 +65,15 @@ mod tests {
     fn granted(agent: &Granted, wanted: Wanted) -> Result<Plan, String> {
         let id = ContainerId::new("c").expect("an id");
         let (limits, ports) = (Limits::default(), Ranges::default());
-        let container = Container { id, limits, wanted, ports, layers: None, shares_limits: false };
+        let container = Container {
+            id,
+            limits,
+            wanted,
+            ports,
+            layers: None,
+            image_volumes: Vec::new(),
+            shares_limits: false,
+        };
         let mut plan = Plan::default();
         agent.prepare(&container, &mut plan).map_err(|error| error.to_string())?;
         Ok(plan)

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::isolator::{Container, Isolator, Step, StepError, failed};
 use super::{Limitation, Limits, Usage};
-use crate::launcher::{Files, Plan, write_atomically};
+use crate::launcher::{Files, Plan, VolumeSource, write_atomically};
 
 /// Bytes in the unit that file systems count in.
 const BLOCK: u64 = 512;
@@ -110,7 +110,14 @@ impl Isolator for Du {
         if let Some(plan) = super::read_plan(&Files::new(self.containers.join(container))) {
             // What it writes besides its sandbox, if it has files of its own, is its own as well.
             let written = plan.rootfs.as_ref().map_or(0, |rootfs| used(&rootfs.upper()));
-            let used = used(&plan.sandbox) + written;
+            let volumes = plan.shown.iter().map(|volume| match &volume.source {
+                VolumeSource::Image(layers) => used(&layers.upper()),
+                VolumeSource::Host(_)
+                | VolumeSource::Sandbox(_)
+                | VolumeSource::Around(_)
+                | VolumeSource::Memory(_) => 0,
+            });
+            let used = used(&plan.sandbox) + written + volumes.sum::<u64>();
             let limit = self.limit(container);
             let seen = Seen { used, limit, volume: self.full_volume(container) };
             self.seen.lock().insert(container.to_owned(), seen);

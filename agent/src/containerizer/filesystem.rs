@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::isolator::{Container, Isolator, StepError};
 use super::persistent;
 use super::rootfs::Rootfses;
+use super::volumes;
 use crate::launcher::Plan;
 
 /// Files of the kernel that tell of other containers or of the machine.
@@ -53,6 +54,7 @@ impl Isolator for Linux {
         if let Some(layers) = &container.layers {
             self.rootfses.make(self.name(), container, layers, plan)?;
         }
+        volumes::take_memory(container, plan);
         persistent::mount(self.name(), container, plan)
     }
 

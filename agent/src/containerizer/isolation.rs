@@ -14,7 +14,7 @@ use super::{
 };
 
 /// All names, in the order in which isolators prepare. They clean up in reverse.
-pub const NAMES: [&str; 27] = [
+pub const NAMES: [&str; 28] = [
     "cgroups/cpu",
     "cgroups/mem",
     "cgroups/pids",
@@ -35,6 +35,7 @@ pub const NAMES: [&str; 27] = [
     "filesystem/posix",
     "volume/host_path",
     "volume/sandbox_path",
+    "volume/image",
     "volume/secret",
     "posix/cpu",
     "posix/mem",
@@ -62,7 +63,7 @@ const ALL_CGROUPS: &str = "cgroups/all";
 /// What root isolates by when it is not told, as far as this machine has it.
 pub const DEFAULT_ROOT: &str = "cgroups/cpu,cgroups/mem,cgroups/pids,cgroups/devices,\
     namespaces/pid,namespaces/ipc,network/cni,filesystem/linux,\
-    volume/host_path,volume/sandbox_path,volume/secret,posix/rlimits,\
+    volume/host_path,volume/sandbox_path,volume/image,volume/secret,posix/rlimits,\
     linux/capabilities,linux/nnp,linux/seccomp";
 
 /// What others isolate by: nothing. Use is counted.
@@ -212,11 +213,12 @@ pub(super) fn build(
                     .chain(&setup.options.hidden)
                     .cloned()
                     .collect(),
-                rootfses: Rootfses::new(setup.options.provisioner_dir.clone(), &setup.containers),
+                rootfses: rootfses(setup),
             }),
             "filesystem/posix" => Box::new(filesystem::Posix),
             "volume/host_path" => Box::new(volumes::HostPath),
             "volume/sandbox_path" => Box::new(volumes::SandboxPath),
+            volumes::IMAGE => Box::new(volumes::Image { rootfses: rootfses(setup) }),
             secrets::NAME => {
                 let root = setup.options.runtime_dir.join("isolators/volume/secret");
                 Box::new(secrets::Secrets { root })
@@ -239,6 +241,10 @@ pub(super) fn build(
         });
     }
     Ok(made)
+}
+
+fn rootfses(setup: &Setup<'_>) -> Rootfses {
+    Rootfses::new(setup.options.provisioner_dir.clone(), &setup.containers)
 }
 
 fn graphics(

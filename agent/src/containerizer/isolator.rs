@@ -29,8 +29,21 @@ pub(crate) struct Container {
     pub(crate) ports: Ranges,
     /// Directories of the layers of its image, the topmost first. Absent: it has none.
     pub(crate) layers: Option<Vec<PathBuf>>,
+    /// Images that it sees as volumes.
+    pub(crate) image_volumes: Vec<LayeredVolume>,
     /// Whether it is in another one, and shares the limits of that one.
     pub(crate) shares_limits: bool,
+}
+
+/// An image that a container sees as a volume.
+#[derive(Clone, Debug)]
+pub(crate) struct LayeredVolume {
+    /// Directories of its layers, the topmost first.
+    pub(crate) layers: Vec<PathBuf>,
+    /// Where it is seen.
+    pub(crate) container_path: PathBuf,
+    /// Whether nobody in the container can write to it.
+    pub(crate) read_only: bool,
 }
 
 impl Container {

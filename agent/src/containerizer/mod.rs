@@ -62,7 +62,7 @@ pub use self::isolation::{
     DEFAULT_ROOT, DEFAULT_UNPRIVILEGED, Isolation, IsolationError, NAMES, NoController,
     UnknownIsolator,
 };
-use self::isolator::{Container, Isolator};
+use self::isolator::{Container, Isolator, LayeredVolume};
 pub use self::isolator::{Step, StepError};
 pub use self::logs::LogLimits;
 pub use self::nested::{KillError, NoPlace, Outer};
@@ -70,7 +70,8 @@ pub use self::options::{NETWORK_PLUGINS_DIRS_DEFAULT, NetworkOptions, SharingOpt
 pub use self::outcome::{Limitation, Recovered, Termination, Usage};
 pub use self::ports::PortOptions;
 pub use self::spec::{
-    Class, CommandLine, Kind, LaunchSpec, Limits, Networks, PersistentVolume, Seccomp, Wanted,
+    Class, CommandLine, ImageVolume, Kind, LaunchSpec, Limits, Networks, PersistentVolume, Seccomp,
+    Wanted, WantedImageVolume,
 };
 pub use self::terminals::{Input, NoInput, Printed, Watching};
 use crate::launcher::{
@@ -523,10 +524,11 @@ impl Inner {
             wanted: spec.wanted.clone(),
             ports: spec.ports.clone(),
             layers: spec.image.as_ref().map(|image| image.layers.clone()),
+            image_volumes: spec.image_volumes.iter().map(layered).collect(),
             shares_limits: nested::shares_limits(&spec),
         };
-        // Its layers are held until the plan says that they are in use.
-        let _image = spec.image.clone();
+        // Their layers are held until the plan says that they are in use.
+        let _images = (spec.image.clone(), spec.image_volumes.clone());
         let is_debug = spec.kind.class == Class::Debug;
         let is_session = spec.kind.io.is_some_and(|io| io.is_session);
         let mut plan = nested::place(self, spec)?;
@@ -536,11 +538,14 @@ impl Inner {
         }
         rootfs::taken(&container, &plan)?;
         volumes::all_taken(&container, &plan)?;
-        if !container.wanted.secrets.is_empty()
-            && !self.isolators.iter().any(|it| it.name() == secrets::NAME)
-        {
-            let why = "it is not in this agent's --isolation".to_owned();
-            return Err(isolator::refused(secrets::NAME, "a volume of a secret", why).into());
+        for (is_wanted, name, what) in [
+            (!container.wanted.secrets.is_empty(), secrets::NAME, "a volume of a secret"),
+            (!container.image_volumes.is_empty(), volumes::IMAGE, "a volume of an image"),
+        ] {
+            if is_wanted && !self.isolators.iter().any(|it| it.name() == name) {
+                let why = "it is not in this agent's --isolation".to_owned();
+                return Err(isolator::refused(name, what, why).into());
+            }
         }
         if container.wanted.networks != Networks::Host && plan.network.is_none() {
             let why = "it is not in this agent's --isolation".to_owned();
@@ -616,6 +621,14 @@ impl Inner {
             self.options.steps.reached_by("cleared", isolator.name());
         }
         left
+    }
+}
+
+fn layered(volume: &ImageVolume) -> LayeredVolume {
+    LayeredVolume {
+        layers: volume.image.layers.clone(),
+        container_path: volume.container_path.clone(),
+        read_only: volume.read_only,
     }
 }
 

@@ -47,12 +47,7 @@ impl Rootfses {
         let dir = self.dir.join(container.id.as_str());
         let rootfs = Rootfs { layers: layers.to_vec(), dir };
         let made = || -> io::Result<Vec<Volume>> {
-            DirBuilder::new().recursive(true).mode(0o700).create(&rootfs.dir)?;
-            for directory in [rootfs.upper(), rootfs.work(), rootfs.merged()] {
-                // What is on top is the root itself, which everybody is to see into.
-                fs::create_dir(&directory)?;
-                fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
-            }
+            make_directories(&rootfs)?;
             whereabouts(&rootfs.dir, plan.hostname.as_deref())
         };
         let files = made().map_err(failed(isolator, Step::Prepare, &rootfs.dir))?;
@@ -71,6 +66,20 @@ impl Rootfses {
         Ok(())
     }
 
+    /// Makes the directories of a container's volume of an image, one of several by `number`.
+    pub(super) fn make_volume(
+        &self,
+        isolator: &'static str,
+        container: &Container,
+        number: usize,
+        layers: &[PathBuf],
+    ) -> Result<Rootfs, StepError> {
+        let dir = self.dir.join(container.id.as_str()).join(format!("volumes/{number}"));
+        let rootfs = Rootfs { layers: layers.to_vec(), dir };
+        make_directories(&rootfs).map_err(failed(isolator, Step::Prepare, &rootfs.dir))?;
+        Ok(rootfs)
+    }
+
     pub(super) fn remove(&self, isolator: &'static str, container: &str) -> Result<(), StepError> {
         let dir = self.dir.join(container);
         match fs::remove_dir_all(&dir) {
@@ -80,6 +89,17 @@ impl Rootfses {
             Ok(()) | Err(_) => Ok(()),
         }
     }
+}
+
+/// Makes what layers are mounted with.
+fn make_directories(rootfs: &Rootfs) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(&rootfs.dir)?;
+    for directory in [rootfs.upper(), rootfs.work(), rootfs.merged()] {
+        // What is on top is the root itself, which everybody is to see into.
+        fs::create_dir(&directory)?;
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
 }
 
 /// Adds names to a container's own list of them, whoever made that.
@@ -153,6 +173,8 @@ pub(super) fn layers_in_use(containers: &Path) -> io::Result<BTreeSet<PathBuf>> 
         let plan: Sketch = serde_json::from_slice(&text)
             .map_err(|error| io::Error::other(format!("{}: {error}", files.plan().display())))?;
         all.extend(plan.rootfs.into_iter().flat_map(|rootfs| rootfs.layers));
+        let volumes = plan.shown.into_iter().filter_map(|volume| volume.source.image);
+        all.extend(volumes.flat_map(|rootfs| rootfs.layers));
     }
     Ok(all)
 }
@@ -161,6 +183,19 @@ pub(super) fn layers_in_use(containers: &Path) -> io::Result<BTreeSet<PathBuf>> 
 #[derive(Deserialize)]
 struct Sketch {
     rootfs: Option<SketchRootfs>,
+    #[serde(default)]
+    shown: Vec<SketchVolume>,
+}
+
+#[derive(Deserialize)]
+struct SketchVolume {
+    source: SketchSource,
+}
+
+#[derive(Deserialize)]
+struct SketchSource {
+    #[serde(rename = "Image")]
+    image: Option<SketchRootfs>,
 }
 
 #[derive(Deserialize)]

@@ -68,6 +68,8 @@ pub struct LaunchSpec {
     pub identity: Option<Identity>,
     /// The image whose files it sees. Absent: those of the machine.
     pub image: Option<Provisioned>,
+    /// Images that it sees as volumes.
+    pub image_volumes: Vec<ImageVolume>,
     /// Where the command starts, as it sees it. Absent: in its sandbox.
     pub workdir: Option<PathBuf>,
     /// What it may use.
@@ -84,6 +86,28 @@ pub struct LaunchSpec {
     pub small: bool,
     /// What it is to others.
     pub kind: Kind,
+}
+
+/// An image whose files a container sees at some place. What is written to them goes with the container.
+#[derive(Clone, Debug)]
+pub struct ImageVolume {
+    /// Which.
+    pub image: Provisioned,
+    /// Where. A relative path is one in the sandbox.
+    pub container_path: PathBuf,
+    /// Whether nobody in the container can write to it.
+    pub read_only: bool,
+}
+
+/// An [`ImageVolume`] as it is asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WantedImageVolume {
+    /// Which image.
+    pub image: WantedImage,
+    /// Where. A relative path is one in the sandbox.
+    pub container_path: PathBuf,
+    /// Whether nobody in the container can write to it.
+    pub read_only: bool,
 }
 
 /// What a container is to others.
@@ -122,6 +146,8 @@ pub struct Wanted {
     pub rlimits: Vec<Rlimit>,
     /// What it sees at other places.
     pub volumes: Vec<Volume>,
+    /// Images that it sees as volumes.
+    pub image_volumes: Vec<WantedImageVolume>,
     /// How large its `/dev/shm` may become. Absent: as the kernel has it.
     pub shm_bytes: Option<u64>,
     /// Whether it has shared memory of its own also if it is in another container.

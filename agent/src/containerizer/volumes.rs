@@ -1,7 +1,8 @@
-//! `volume/host_path` and `volume/sandbox_path`: directories and files that a container sees at
-//! other places.
+//! `volume/host_path`, `volume/sandbox_path` and `volume/image`: directories and files that a container
+//! sees at other places.
 
 use super::isolator::{Container, Isolator, StepError, refused};
+use super::rootfs::Rootfses;
 use crate::launcher::{Plan, Volume, VolumeSource};
 
 /// `volume/host_path`: something of the machine, which is there already.
@@ -45,6 +46,44 @@ impl Isolator for SandboxPath {
     }
 }
 
+/// Its name in `--isolation`.
+pub(super) const IMAGE: &str = "volume/image";
+
+/// `volume/image`: the files of an image. What is written to them goes with the container.
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) rootfses: Rootfses,
+}
+
+impl Isolator for Image {
+    fn name(&self) -> &'static str {
+        IMAGE
+    }
+
+    fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
+        for (number, volume) in container.image_volumes.iter().enumerate() {
+            let layers = self.rootfses.make_volume(IMAGE, container, number, &volume.layers)?;
+            // Of what is shown, since layers lie where containers do not see into.
+            plan.shown.push(Volume {
+                source: VolumeSource::Image(layers),
+                container_path: volume.container_path.clone(),
+                read_only: volume.read_only,
+            });
+            plan.namespaces.mount = true;
+        }
+        Ok(())
+    }
+
+    fn cleanup(&self, container: &str) -> Result<(), StepError> {
+        self.rootfses.remove(IMAGE, container)
+    }
+}
+
+/// Takes file systems in memory, which need nothing of the machine.
+pub(super) fn take_memory(container: &Container, plan: &mut Plan) {
+    take(container, plan, |volume| matches!(volume.source, VolumeSource::Memory(_)));
+}
+
 fn take(container: &Container, plan: &mut Plan, is_ours: impl Fn(&&Volume) -> bool) {
     let before = plan.volumes.len();
     plan.volumes.extend(container.wanted.volumes.iter().filter(is_ours).cloned());
@@ -59,6 +98,8 @@ pub(super) fn all_taken(container: &Container, plan: &Plan) -> Result<(), StepEr
         let name = match volume.source {
             VolumeSource::Host(_) => "volume/host_path",
             VolumeSource::Sandbox(_) | VolumeSource::Around(_) => "volume/sandbox_path",
+            VolumeSource::Image(_) => IMAGE,
+            VolumeSource::Memory(_) => "filesystem/linux",
         };
         let what = format!("volume '{}'", volume.container_path.display());
         Err(refused(name, &what, "it is not in this agent's --isolation".to_owned()))

@@ -42,8 +42,8 @@ pub use self::capabilities::{Capabilities, UnknownCapability};
 pub use self::frames::Channel;
 pub(crate) use self::mounts::mount_points;
 pub use self::plan::{
-    Files, Identity, Io, Joined, Namespaces, Plan, Process, Rlimit, Rootfs, UnknownUser, Volume,
-    VolumeSource, Window, write_atomically,
+    Files, Identity, Io, Joined, Memory, Namespaces, Plan, Process, Rlimit, Rootfs, UnknownUser,
+    Volume, VolumeSource, Window, write_atomically,
 };
 
 /// How the launcher's line on its standard output begins when the container runs. The number of its

@@ -177,6 +177,21 @@ pub enum VolumeSource {
     Sandbox(PathBuf),
     /// A path in the sandbox of the container that it is in, which is made.
     Around(PathBuf),
+    /// The files of an image, with what is written to them kept apart.
+    Image(Rootfs),
+    /// A file system in memory, which is empty.
+    Memory(Memory),
+}
+
+/// A file system in memory.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Memory {
+    /// How large it may become. Absent: as the kernel has it.
+    pub bytes: Option<u64>,
+    /// Who may do what in it, as modes of directories have it.
+    pub mode: u32,
+    /// Whether programs in it may be executed.
+    pub executable: bool,
 }
 
 /// A limit of single processes.

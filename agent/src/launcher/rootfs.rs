@@ -100,6 +100,16 @@ pub(super) fn mount_layers(rootfs: &Rootfs) -> Result<OwnedFd, String> {
     anywhere(&at)
 }
 
+/// Takes hold of mounted layers, to be put elsewhere, and leaves them mounted nowhere.
+pub(super) fn take_layers(rootfs: &Rootfs) -> Result<OwnedFd, String> {
+    let root = mount_layers(rootfs)?;
+    let at = rootfs.merged();
+    let layers = take(&root).map_err(|errno| format!("{}: {errno}", at.display()))?;
+    drop(root);
+    umount2(&at, MntFlags::MNT_DETACH).map_err(failed("unmount", &at))?;
+    Ok(layers)
+}
+
 fn make_devices(devices: Vec<(&'static str, OwnedFd)>) -> Result<(), String> {
     let dev = Path::new("/dev");
     make_directory(dev)?;

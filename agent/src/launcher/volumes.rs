@@ -10,9 +10,12 @@ use std::path::{Component, Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Uid};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen,
+};
 
-use super::plan::{Volume, VolumeSource};
+use super::plan::{Memory, Volume, VolumeSource};
 use super::{Identity, Plan, rootfs};
 
 /// Directories below each other that a path in a sandbox may have. File systems allow 4096 bytes of
@@ -21,21 +24,41 @@ const DEPTH_MAX: usize = 256;
 
 /// Takes hold of what is to be mounted, in order. Paths in the sandbox are made.
 pub(super) fn take_all(plan: &Plan, volumes: &[Volume]) -> Result<Vec<OwnedFd>, String> {
-    let take_one = |volume: &Volume| {
-        let source = match &volume.source {
-            VolumeSource::Host(path) => anywhere(path),
-            VolumeSource::Sandbox(path) => unlinked(&plan.sandbox)
-                .and_then(|sandbox| inside(sandbox, path, plan.identity.as_ref(), None)),
-            VolumeSource::Around(path) => match &plan.sandbox_around {
-                Some(sandbox) => unlinked(sandbox)
-                    .and_then(|sandbox| inside(sandbox, path, plan.identity.as_ref(), None)),
-                None => Err("this container is in no other".to_owned()),
-            },
-        };
-        let taken = source.and_then(|source| take(&source).map_err(|errno| errno.to_string()));
-        taken.map_err(|error| not_mounted(volume, &error))
-    };
+    let take_one =
+        |volume: &Volume| take_one(plan, volume).map_err(|error| not_mounted(volume, &error));
     volumes.iter().map(take_one).collect()
+}
+
+fn take_one(plan: &Plan, volume: &Volume) -> Result<OwnedFd, String> {
+    let in_sandbox = |sandbox: &Path, path: &Path| {
+        inside(unlinked(sandbox)?, path, plan.identity.as_ref(), None)
+    };
+    let source = match &volume.source {
+        VolumeSource::Host(path) => anywhere(path),
+        VolumeSource::Sandbox(path) => in_sandbox(&plan.sandbox, path),
+        VolumeSource::Around(path) => match &plan.sandbox_around {
+            Some(sandbox) => in_sandbox(sandbox, path),
+            None => Err("this container is in no other".to_owned()),
+        },
+        VolumeSource::Image(layers) => return rootfs::take_layers(layers),
+        VolumeSource::Memory(memory) => {
+            return in_memory(*memory).map_err(|errno| errno.to_string());
+        }
+    };
+    take(&source?).map_err(|errno| errno.to_string())
+}
+
+/// Makes a file system in memory that is mounted nowhere yet.
+fn in_memory(memory: Memory) -> Result<OwnedFd, Errno> {
+    let made = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    if let Some(bytes) = memory.bytes {
+        fsconfig_set_string(&made, "size", bytes.to_string())?;
+    }
+    fsconfig_set_string(&made, "mode", format!("{:o}", memory.mode))?;
+    fsconfig_create(&made)?;
+    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    attributes.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, !memory.executable);
+    fsmount(&made, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 /// Mounts what was taken hold of, in order.

@@ -10,7 +10,7 @@ use proto::mesos::v1::container_info::DockerInfo;
 
 use crate::containerizer::{Seccomp, Wanted};
 use crate::images::{Credentials, Overrides, WantedImage, Way};
-use crate::launcher::{Capabilities, Rlimit, Volume, VolumeSource};
+use crate::launcher::{Capabilities, Memory, Rlimit, Volume, VolumeSource};
 
 /// Where `docker run` has limits of processes from, by its names for them.
 const ULIMITS: [(&str, u32); 15] = [
@@ -33,7 +33,7 @@ const ULIMITS: [(&str, u32); 15] = [
 
 /// The parameters that are heeded, for messages.
 const KNOWN: &str = "add-host, cap-add, cap-drop, entrypoint, env, hostname, init, label, \
-    privileged, rm, security-opt, shm-size, ulimit, user, volume, workdir";
+    privileged, rm, security-opt, shm-size, tmpfs, ulimit, user, volume, workdir";
 
 /// Reads what a container is asked to be like into `wanted`. An error says what of it cannot be.
 pub(super) fn read(docker: &DockerInfo, wanted: &mut Wanted) -> Result<(), String> {
@@ -89,6 +89,7 @@ fn heed(key: &str, value: &str, wanted: &mut Wanted) -> Result<(), String> {
             wanted.capabilities_dropped = wanted.capabilities_dropped.with(capability(value)?);
         }
         "shm-size" => wanted.shm_bytes = Some(size(value)?),
+        "tmpfs" => wanted.volumes.push(tmpfs(value)?),
         "volume" | "v" => wanted.volumes.push(volume(value)?),
         "security-opt" => match value {
             "seccomp=unconfined" | "seccomp:unconfined" => wanted.seccomp = Seccomp::Unconfined,
@@ -177,6 +178,32 @@ fn volume(text: &str) -> Result<Volume, String> {
     Ok(Volume { source, container_path: PathBuf::from(target), read_only })
 }
 
+/// `/in/the/container:size=64m,mode=1777,exec`.
+fn tmpfs(text: &str) -> Result<Volume, String> {
+    let (target, options) = text.split_once(':').unwrap_or((text, ""));
+    if !target.starts_with('/') {
+        return Err("write it as /in/the/container:size=64m,mode=1777".to_owned());
+    }
+    let mut memory = Memory { bytes: None, mode: 0o1777, executable: false };
+    let mut read_only = false;
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option.split_once('=') {
+            Some(("size", amount)) => memory.bytes = Some(size(amount)?),
+            Some(("mode", mode)) => {
+                let bits = u32::from_str_radix(mode, 8).ok().filter(|bits| *bits <= 0o7777);
+                memory.mode = bits.ok_or_else(|| format!("'{mode}' is no mode such as 1777"))?;
+            }
+            None if option == "exec" => memory.executable = true,
+            None if option == "ro" => read_only = true,
+            // It is so in any case.
+            None if ["rw", "noexec", "nosuid", "nodev"].contains(&option) => {}
+            _ => return Err(format!("'{option}' is none of size, mode, exec, noexec, ro, rw")),
+        }
+    }
+    let source = VolumeSource::Memory(memory);
+    Ok(Volume { source, container_path: PathBuf::from(target), read_only })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,6 +242,7 @@ mod tests {
             ("cap-drop", "ALL"),
             ("shm-size", "64m"),
             ("volume", "/a:/b:ro"),
+            ("tmpfs", "/run:rw,size=1m,mode=700,exec"),
             ("security-opt", "seccomp=unconfined"),
             ("label", "team=web"),
             ("init", "true"),
@@ -241,6 +269,8 @@ mod tests {
         assert_eq!(wanted.capabilities_dropped, Capabilities::ALL);
         assert_eq!(wanted.shm_bytes, Some(64 << 20));
         assert!(wanted.volumes[0].read_only);
+        let memory = Memory { bytes: Some(1 << 20), mode: 0o700, executable: true };
+        assert_eq!(wanted.volumes[1].source, VolumeSource::Memory(memory));
         assert_eq!(wanted.seccomp, Seccomp::Unconfined);
     }
 
@@ -257,6 +287,9 @@ mod tests {
             ("cap-add", "MOON", "docker parameter 'cap-add': there is no capability 'MOON'"),
             ("volume", "data:/b", "docker parameter 'volume': both paths must be absolute"),
             ("volume", "/a:/b:shared", "docker parameter 'volume': 'shared' is neither"),
+            ("tmpfs", "run", "docker parameter 'tmpfs': write it as /in/the/container"),
+            ("tmpfs", "/run:mode=9", "docker parameter 'tmpfs': '9' is no mode"),
+            ("tmpfs", "/run:uid=1", "docker parameter 'tmpfs': 'uid=1' is none of size"),
             ("shm-size", "much", "docker parameter 'shm-size': 'much' is not a size"),
             ("init", "false", "docker parameter 'init': it cannot be turned off"),
             ("add-host", "db:there", "docker parameter 'add-host': 'there' is no IP address"),

@@ -20,7 +20,7 @@ use crate::{Site, command_task};
 /// An agent on which containers have files of their own, from images in `directory`.
 pub(crate) fn with_images(options: &mut Options, directory: &Path) {
     let isolation = "namespaces/pid,namespaces/ipc,filesystem/linux,network/cni,volume/host_path,\
-                     volume/sandbox_path,linux/capabilities,linux/nnp,linux/seccomp";
+                     volume/sandbox_path,volume/image,linux/capabilities,linux/nnp,linux/seccomp";
     options.isolation = Some(isolation.to_owned());
     let default = Registry::Directory(directory.to_owned());
     let registries = Registries { default, ..Registries::default() };
@@ -146,6 +146,36 @@ async fn a_task_whose_image_is_not_to_be_had_fails_and_says_why() {
         message.starts_with("cannot use image 'none:1': there is no such image in"),
         "{message}"
     );
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_task_sees_an_image_as_a_volume() {
+    let images = tempfile::tempdir().expect("a directory");
+    busybox(&json!({})).write_layout(&images.path().join("pages:1"), "1");
+    let mut site = Site::with(|options| with_images(options, images.path())).await;
+    let task = |id: &str, image: &str| {
+        let image = mesos_container(image).mesos.and_then(|mesos| mesos.image);
+        let mut volume =
+            mesos::Volume { container_path: "pages".to_owned(), image, ..Default::default() };
+        volume.set_mode(mesos::volume::Mode::Ro);
+        let container = mesos::ContainerInfo {
+            r#type: Type::Mesos.into(),
+            volumes: vec![volume],
+            ..mesos::ContainerInfo::default()
+        };
+        mesos::TaskInfo {
+            container: Some(container),
+            ..command_task(AGENT, id, "cat pages/old/new && ! touch pages/own")
+        }
+    };
+    site.master.launch(task("t1", "pages:1"));
+    site.master.status_of(TaskState::Finished).await;
+    assert!(site.sandbox_file("t1", "stdout").await.ends_with("new\n"));
+    site.master.launch(task("t2", "none:1"));
+    let status = site.master.status_of(TaskState::Failed).await;
+    let message = status.message.unwrap_or_default();
+    assert!(message.starts_with("volume 'pages': cannot use image 'none:1'"), "{message}");
     site.end().await;
 }
 

@@ -53,6 +53,7 @@ impl Host {
             user: None,
             identity: None,
             image: None,
+            image_volumes: Vec::new(),
             workdir: None,
             limits: Limits { cpus_milli: 500, mem_bytes: 64 << 20, ..Limits::default() },
             hostname: None,

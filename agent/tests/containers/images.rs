@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use agent::containerizer::{Containerizer, ContainerizerOptions, Isolation, LaunchSpec};
+use agent::containerizer::{
+    Containerizer, ContainerizerOptions, ImageVolume, Isolation, LaunchSpec,
+};
 use agent::images::{
     Collection, Credentials, Images, ImagesOptions, Overrides, Provisioned, Registries, Registry,
     WantedImage, Way,
@@ -195,5 +197,72 @@ async fn images_that_nobody_uses_go_and_those_in_use_or_excluded_stay() {
     assert!(error.starts_with("'No Image' is no reference"), "{error}");
     images.provision(&wanted("busybox")).await.expect("it comes again");
     assert_eq!(images.prune(&[]).await.expect("it is ours"), 2);
+    host.assert_nothing_left("c1");
+}
+
+#[tokio::test]
+async fn an_image_is_seen_as_a_volume_and_what_is_written_to_it_goes_with_the_container() {
+    let host = Host::new();
+    let layout = host.dir.path().join("layout");
+    busybox(&config()).write_layout(&layout, "latest");
+    let images = images(&host, &layout);
+    let image = images.provision(&wanted("busybox")).await.expect("it is there");
+    // Where they lie nobody sees into.
+    let hidden = vec![host.dir.path().join("store"), host.dir.path().join("run")];
+    let options = ContainerizerOptions { hidden, ..host.options() };
+    let containerizer = Containerizer::new(options).expect("these tests run as root");
+    let volume = |at: &str, read_only| ImageVolume {
+        image: image.clone(),
+        container_path: at.into(),
+        read_only,
+    };
+    let look = "cat pages/old/new; (echo x > pages/old/own) 2>/dev/null || echo refused; \
+                echo changed > own/old/new && cat own/old/new pages/old/new; ls own; touch up; \
+                while ! test -e end; do sleep 0.01; done";
+    let mut plain = host.spec("c1", look);
+    plain.image_volumes = vec![volume("pages", true), volume("own", false)];
+    containerizer.launch(plain).await.expect("it starts");
+    let sandbox = host.dir.path().join("c1");
+    eventually("it has looked", || sandbox.join("up").exists()).await;
+    let top = "bin\netc\nhome\nold\ntmp\n";
+    assert_eq!(host.stdout("c1"), format!("new\nrefused\nchanged\nnew\n{top}"));
+    assert_eq!(fs::read_dir(sandbox.join("own")).expect("it was made").count(), 0);
+    // In files of an image, at any place, and for itself.
+    let mut other = spec(&host, "c2", &image, "cat /data/old/new; cat /old/new");
+    other.image_volumes = vec![volume("/data", false)];
+    assert_eq!(run(&host, &containerizer, other).await.status, exited(0));
+    assert_eq!(host.stdout("c2"), "new\nnew\n");
+
+    let layers = image.layers.clone();
+    drop(image);
+    assert_eq!(images.prune(&[]).await.expect("it is ours"), 0, "they are in use");
+    fs::write(sandbox.join("end"), "").expect("the sandbox is there");
+    let ended = tokio::time::timeout(PATIENCE, containerizer.wait(&id("c1"))).await;
+    assert_eq!(ended.expect("it ends").leftovers, "");
+    host.assert_nothing_left("c1");
+    assert!(!host.dir.path().join("run/provisioner/c1").exists());
+    let lower = fs::read_to_string(layers[0].join("old/new")).expect("it is there");
+    assert_eq!(lower, "new\n", "layers are everybody's");
+    containerizer.forget(&id("c1")).await;
+    containerizer.forget(&id("c2")).await;
+    assert_eq!(images.prune(&[]).await.expect("it is ours"), 2);
+}
+
+#[tokio::test]
+async fn a_volume_of_an_image_without_an_isolator_for_it_is_refused() {
+    let host = Host::new();
+    let layout = host.dir.path().join("layout");
+    busybox(&config()).write_layout(&layout, "latest");
+    let image = images(&host, &layout).provision(&wanted("busybox")).await.expect("it is there");
+    let isolation = Isolation::parse("filesystem/linux").expect("a name");
+    let options = ContainerizerOptions { isolation, ..host.options() };
+    let containerizer = Containerizer::new(options).expect("these tests run as root");
+    let mut wanted = host.spec("c1", "true");
+    wanted.image_volumes =
+        vec![ImageVolume { image, container_path: "pages".into(), read_only: true }];
+    let error = containerizer.launch(wanted).await.expect_err("nobody does it").to_string();
+    let expected = "isolator volume/image cannot grant a volume of an image: it is not in this agent's \
+                    --isolation";
+    assert_eq!(error, expected);
     host.assert_nothing_left("c1");
 }

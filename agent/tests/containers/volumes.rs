@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use agent::containerizer::{Containerizer, ContainerizerOptions, Isolation};
-use agent::launcher::{Identity, Volume, VolumeSource};
+use agent::launcher::{Identity, Memory, Volume, VolumeSource};
 
 use crate::host::{Host, exited, run};
 
@@ -88,4 +88,27 @@ async fn a_path_that_leads_out_of_the_sandbox_is_refused() {
         "isolator volume/host_path cannot grant volume 'usr': it is not in this agent's --isolation"
     );
     host.assert_nothing_left("c8");
+}
+
+#[tokio::test]
+async fn a_volume_in_memory_is_empty_and_no_larger_than_it_may_be() {
+    let host = Host::new();
+    let containerizer = host.containerizer();
+    let mut spec = host.spec(
+        "c1",
+        "ls scratch; stat -c %a scratch; head -c 500000 /dev/zero > scratch/fits && echo fits; \
+         head -c 5000000 /dev/zero > scratch/much || echo full; cp /bin/true scratch && chmod 700 scratch/true; \
+         scratch/true || echo not executed; (echo x > fixed/file) || echo refused",
+    );
+    let memory = |read_only| {
+        let memory = Memory { bytes: Some(1 << 20), mode: 0o1770, executable: false };
+        let at = if read_only { "fixed" } else { "scratch" };
+        volume(VolumeSource::Memory(memory), at, read_only)
+    };
+    spec.wanted.volumes = vec![memory(false), memory(true)];
+    let sandbox = spec.sandbox.clone();
+    assert_eq!(run(&host, &containerizer, spec).await.status, exited(0));
+    let said = host.stdout("c1");
+    assert_eq!(said, "1770\nfits\nfull\nnot executed\nrefused\n");
+    assert_eq!(fs::read_dir(sandbox.join("scratch")).expect("it was made").count(), 0);
 }
