@@ -28,6 +28,16 @@ pub trait Containers: fmt::Debug + Send + Sync + 'static {
     /// Changes what a container may take.
     fn update(&self, container: ContainerId, resources: Resources) -> BoxFuture<'_, ()>;
 
+    /// Has a running container show these persistent volumes and no others. An error says why it does
+    /// not, for people.
+    fn show_volumes(
+        &self,
+        _container: ContainerId,
+        _volumes: Resources,
+    ) -> BoxFuture<'_, Result<(), Arc<str>>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
     /// Ends a container, also one that is still being started.
     fn destroy(&self, container: ContainerId) -> BoxFuture<'_, ()>;
 

@@ -148,6 +148,9 @@ impl Shell {
                     let containers = self.containers.clone();
                     tokio::spawn(async move { containers.update(container, resources).await });
                 }
+                Output::ShowVolumes { container, volumes } => {
+                    self.show_volumes(container, volumes).await;
+                }
                 Output::DestroyContainer { container } => {
                     let containers = self.containers.clone();
                     tokio::spawn(async move { containers.destroy(container).await });
@@ -165,6 +168,18 @@ impl Shell {
             }
         }
         Ok(over)
+    }
+
+    /// Before anything else is done: tasks that the executor is told of next need them.
+    async fn show_volumes(&self, container: ContainerId, volumes: Resources) {
+        if let Err(why) = self.containers.show_volumes(container.clone(), volumes).await {
+            tracing::error!(%container, %why, "persistent volumes are not shown in a container");
+            // The driver must not wait for room among its own inputs.
+            let handle = self.handle.clone();
+            tokio::spawn(
+                async move { handle.send(Input::VolumesNotShown { container, why }).await },
+            );
+        }
     }
 
     /// Before anything else is done: launches that follow need them.

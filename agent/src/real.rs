@@ -470,6 +470,19 @@ impl Containers for Real {
         .boxed()
     }
 
+    fn show_volumes(
+        &self,
+        container: ContainerId,
+        volumes: Resources,
+    ) -> BoxFuture<'_, Result<(), Arc<str>>> {
+        async move {
+            let volumes = seen_by(&self.around.work_dir, std::iter::once(&volumes));
+            let shown = self.containerizer.show_volumes(&container, volumes).await;
+            shown.map_err(|error| error.to_string().into())
+        }
+        .boxed()
+    }
+
     fn destroy(&self, container: ContainerId) -> BoxFuture<'_, ()> {
         async move {
             let preparing = self.preparing.lock().get(&container).cloned();

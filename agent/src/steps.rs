@@ -75,6 +75,7 @@ fn performing(output: &Output) -> Option<&'static str> {
         Output::ToExecutor { .. } => Some("to tell an executor"),
         Output::LaunchContainer(_) => Some("to launch"),
         Output::UpdateContainer { .. } => Some("to update"),
+        Output::ShowVolumes { .. } => Some("to show volumes"),
         Output::DestroyContainer { .. } => Some("to destroy"),
         Output::MakeVolumes(_) => Some("to make volumes"),
         Output::RemoveVolumes { .. } => Some("to remove volumes"),

@@ -237,7 +237,10 @@ impl World {
                 let wait = self.some_time(Duration::from_millis(100));
                 self.after(wait, Event::Container(at, container, ContainerEvent::Destroyed));
             }
-            Output::Remember(_) | Output::UpdateContainer { .. } | Output::View(_) => {}
+            Output::Remember(_)
+            | Output::UpdateContainer { .. }
+            | Output::ShowVolumes { .. }
+            | Output::View(_) => {}
             Output::Exit { .. } => {
                 // Nobody who leads later needs to know of what it ran under this id.
                 let ran = std::mem::take(&mut self.agents[at].ran);

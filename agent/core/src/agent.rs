@@ -246,6 +246,9 @@ impl Core for Agent {
             Input::LaunchFailed { container, why } => {
                 runtime_events::launch_failed::apply(self, &container, &why, now, out);
             }
+            Input::VolumesNotShown { container, why } => {
+                runtime_events::volumes_not_shown::apply(self, &container, &why, out);
+            }
             Input::Exited { container, exit } => {
                 runtime_events::exited::apply(self, &container, &exit, now, out);
             }

@@ -46,6 +46,13 @@ pub enum Input {
         /// Why, for people.
         why: Arc<str>,
     },
+    /// Persistent volumes could not be shown in a container, whose tasks have lost what they need.
+    VolumesNotShown {
+        /// Which container.
+        container: ContainerId,
+        /// Why, for people.
+        why: Arc<str>,
+    },
     /// All processes of a container have ended.
     Exited {
         /// Which container.

@@ -61,6 +61,14 @@ pub enum Output {
         /// What it may take from now on.
         resources: Resources,
     },
+    /// Have a running container show these persistent volumes and no others, before anything else is
+    /// done. Answered by `VolumesNotShown` if that cannot be.
+    ShowVolumes {
+        /// Which.
+        container: ContainerId,
+        /// All that its executor and its tasks have now.
+        volumes: Resources,
+    },
     /// End all processes of a container at once. Answered by `Exited`, or by `LaunchFailed` if the
     /// launch was not over yet.
     DestroyContainer {

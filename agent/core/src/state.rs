@@ -102,6 +102,11 @@ impl FrameworkState {
         sum
     }
 
+    /// The persistent volumes of an executor and of its tasks that are not over.
+    pub(crate) fn volumes_of(&self, executor: &ExecutorId) -> Resources {
+        self.resources_of(executor).filtered(|key, _| key.kind.is_persistent_volume())
+    }
+
     /// The word for `state` that this framework knows.
     pub(crate) fn word(&self, state: TaskState) -> TaskState {
         if self.framework.capabilities.partition_aware { state } else { state.for_unaware() }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::isolator::{Container, Isolator, Step, StepError, failed};
-use super::{Limitation, Limits, Usage};
+use super::{Limitation, Limits, PersistentVolume, Usage};
 use crate::launcher::{Files, Plan, VolumeSource, write_atomically};
 
 /// Bytes in the unit that file systems count in.
@@ -73,12 +73,8 @@ impl Isolator for Du {
     }
 
     fn prepare(&self, container: &Container, _plan: &mut Plan) -> Result<(), StepError> {
-        let volumes = container.wanted.persistent.iter();
-        let volumes: Vec<_> = volumes.map(|it| (&it.directory, it.bytes)).collect();
-        if !volumes.is_empty() {
-            let file = self.volumes_file(container.id.as_str());
-            let text = serde_json::to_vec(&volumes).expect("paths and numbers");
-            write_atomically(&file, &text).map_err(failed(self.name(), Step::Limit, &file))?;
+        if !container.wanted.persistent.is_empty() {
+            self.show_volumes(container.id.as_str(), &container.wanted.persistent)?;
         }
         self.update(container.id.as_str(), &container.limits)
     }
@@ -87,6 +83,13 @@ impl Isolator for Du {
         let file = self.limit_file(container);
         let text = limits.disk_bytes.map(|bytes| bytes.to_string()).unwrap_or_default();
         write_atomically(&file, text.as_bytes()).map_err(failed(self.name(), Step::Limit, &file))
+    }
+
+    fn show_volumes(&self, container: &str, all: &[PersistentVolume]) -> Result<(), StepError> {
+        let volumes: Vec<_> = all.iter().map(|it| (&it.directory, it.bytes)).collect();
+        let file = self.volumes_file(container);
+        let text = serde_json::to_vec(&volumes).expect("paths and numbers");
+        write_atomically(&file, &text).map_err(failed(self.name(), Step::Limit, &file))
     }
 
     fn usage(&self, container: &str, usage: &mut Usage) {

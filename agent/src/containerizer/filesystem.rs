@@ -6,10 +6,10 @@
 use std::path::PathBuf;
 
 use super::isolator::{Container, Isolator, StepError};
-use super::persistent;
 use super::rootfs::Rootfses;
 use super::volumes;
-use crate::launcher::Plan;
+use super::{PersistentVolume, persistent};
+use crate::launcher::{Files, Plan};
 
 /// Files of the kernel that tell of other containers or of the machine.
 const MASKED: [&str; 12] = [
@@ -37,6 +37,8 @@ const READ_ONLY: [&str; 6] =
 pub(super) struct Linux {
     /// Directories of the agent that are nobody else's matter.
     pub(super) hidden: Vec<PathBuf>,
+    /// Where the containers' runtime directories are.
+    pub(super) containers: PathBuf,
     /// Where containers of images have their files.
     pub(super) rootfses: Rootfses,
 }
@@ -55,7 +57,11 @@ impl Isolator for Linux {
             self.rootfses.make(self.name(), container, layers, plan)?;
         }
         volumes::take_memory(container, plan);
-        persistent::mount(self.name(), container, plan)
+        persistent::mount(self.name(), &self.files(container.id.as_str()), container, plan)
+    }
+
+    fn show_volumes(&self, container: &str, all: &[PersistentVolume]) -> Result<(), StepError> {
+        persistent::remount(self.name(), &self.files(container), all)
     }
 
     fn cleanup(&self, container: &str) -> Result<(), StepError> {
@@ -63,9 +69,18 @@ impl Isolator for Linux {
     }
 }
 
+impl Linux {
+    fn files(&self, container: &str) -> Files {
+        Files::new(self.containers.join(container))
+    }
+}
+
 /// `filesystem/posix`: the host's mounts.
 #[derive(Debug)]
-pub(super) struct Posix;
+pub(super) struct Posix {
+    /// Where the containers' runtime directories are.
+    pub(super) containers: PathBuf,
+}
 
 impl Isolator for Posix {
     fn name(&self) -> &'static str {
@@ -74,6 +89,19 @@ impl Isolator for Posix {
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
         // With the other one it is mounted.
-        if plan.masked.is_empty() { persistent::link(self.name(), container, plan) } else { Ok(()) }
+        if !plan.masked.is_empty() {
+            return Ok(());
+        }
+        persistent::link(self.name(), &self.files(container.id.as_str()), container, plan)
+    }
+
+    fn show_volumes(&self, container: &str, all: &[PersistentVolume]) -> Result<(), StepError> {
+        persistent::relink(self.name(), &self.files(container), all)
+    }
+}
+
+impl Posix {
+    fn files(&self, container: &str) -> Files {
+        Files::new(self.containers.join(container))
     }
 }

@@ -213,9 +213,12 @@ pub(super) fn build(
                     .chain(&setup.options.hidden)
                     .cloned()
                     .collect(),
+                containers: setup.containers.clone(),
                 rootfses: rootfses(setup),
             }),
-            "filesystem/posix" => Box::new(filesystem::Posix),
+            "filesystem/posix" => {
+                Box::new(filesystem::Posix { containers: setup.containers.clone() })
+            }
             "volume/host_path" => Box::new(volumes::HostPath),
             "volume/sandbox_path" => Box::new(volumes::SandboxPath),
             volumes::IMAGE => Box::new(volumes::Image { rootfses: rootfses(setup) }),

@@ -13,7 +13,7 @@ use model::amount::Ranges;
 use model::ids::ContainerId;
 use proto::mesos::v1::NetworkInfo;
 
-use super::{Limitation, Limits, Usage, Wanted};
+use super::{Limitation, Limits, PersistentVolume, Usage, Wanted};
 use crate::launcher::Plan;
 
 /// What isolators know of the container that is to be launched.
@@ -93,6 +93,11 @@ pub(crate) trait Isolator: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// Changes the persistent volumes that a running container shows.
+    fn show_volumes(&self, _container: &str, _all: &[PersistentVolume]) -> Result<(), StepError> {
+        Ok(())
+    }
+
     /// Fills in what it knows of what the container uses.
     fn usage(&self, _container: &str, _usage: &mut Usage) {}
 
@@ -146,6 +151,8 @@ pub enum Step {
     Grant,
     /// Setting limits.
     Limit,
+    /// Changing what a running container has.
+    Change,
     /// Ending processes.
     Kill,
     /// Clearing away.
@@ -158,6 +165,7 @@ impl fmt::Display for Step {
             Self::Prepare => "set up",
             Self::Grant => "grant",
             Self::Limit => "set the limits in",
+            Self::Change => "change",
             Self::Kill => "end the processes of",
             Self::Cleanup => "clear away",
         })

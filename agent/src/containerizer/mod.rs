@@ -44,7 +44,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -276,7 +275,7 @@ struct Entry {
     termination: watch::Sender<Option<Termination>>,
     /// Whether containers may be launched in it: from when it runs to when its end begins. Changed
     /// only with the table locked.
-    is_open: AtomicBool,
+    is_open: watch::Sender<bool>,
     /// Set before it is open, if it is a session.
     session: OnceLock<terminals::Session>,
     /// What has been cut off at the beginning of each of its logs. Held while that is done.
@@ -288,7 +287,7 @@ impl Entry {
         Arc::new(Self {
             destroy: CancellationToken::new(),
             termination: watch::Sender::new(None),
-            is_open: AtomicBool::new(false),
+            is_open: watch::Sender::new(false),
             session: OnceLock::new(),
             cut: Mutex::default(),
         })

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use model::ids::ContainerId;
 use nix::sys::signal::{Signal, kill};
@@ -22,6 +22,10 @@ const INSIDE_MAX: usize = 1_024;
 /// Sessions in one outermost container that are over and of which it is remembered how. Whoever wants
 /// to know asks at once, and not everybody removes what is over.
 const SESSIONS_ENDED_MAX: usize = 64;
+
+/// How long somebody who is led from a container's launch waits for its end. It is a matter of
+/// milliseconds.
+const OPENED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What looks into a container must not take from its environment: it is for the executor alone.
 const HIDDEN: [&str; 2] = ["MESOS_EXECUTOR_AUTHENTICATION_TOKEN", Start::VARIABLE];
@@ -62,7 +66,7 @@ pub enum KillError {
 /// Whether there may be such a container: the one around it runs and has room.
 pub(super) fn admit(table: &Table, container: &ContainerId) -> Result<(), NoPlace> {
     let Some(parent) = container.parent() else { return Ok(()) };
-    let is_open = |entry: &Arc<Entry>| entry.is_open.load(Ordering::Relaxed);
+    let is_open = |entry: &Arc<Entry>| *entry.is_open.borrow();
     if !table.live.get(&parent).is_some_and(is_open) {
         return Err(NoPlace::NoParent { parent });
     }
@@ -194,7 +198,7 @@ impl Table {
 pub(super) async fn end_inside(inner: &Inner, container: &ContainerId, entry: &Entry) {
     let ends: Vec<_> = {
         let table = inner.containers.lock();
-        entry.is_open.store(false, Ordering::Relaxed);
+        entry.is_open.send_replace(false);
         let inside = table.live.iter().filter(|(it, _)| it.parent().as_ref() == Some(container));
         inside
             .map(|(_, inside)| {
@@ -239,6 +243,16 @@ impl Containerizer {
         }
         let plan = read_plan(&self.inner.files(container.as_str()))?;
         Some(Outer { sandbox: plan.sandbox, identity: plan.identity })
+    }
+
+    /// Waits until a container runs that has been heard of already, so that its launch is all but over.
+    /// Whether it does.
+    pub(crate) async fn opened(&self, container: &ContainerId) -> bool {
+        let entry = self.inner.containers.lock().live.get(container).cloned();
+        let Some(entry) = entry else { return false };
+        let mut is_open = entry.is_open.subscribe();
+        let opened = tokio::time::timeout(OPENED_WITHIN, is_open.wait_for(|it| *it)).await;
+        matches!(opened, Ok(Ok(_)))
     }
 
     /// Whether a container is not over.
@@ -286,7 +300,7 @@ impl Containerizer {
             entry.destroy.cancel();
             return Ok(());
         }
-        if !entry.is_open.load(Ordering::Relaxed) {
+        if !*entry.is_open.borrow() {
             return Err(KillError::NotYet(container.clone()));
         }
         let container = container.clone();

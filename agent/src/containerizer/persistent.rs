@@ -1,59 +1,180 @@
 //! Persistent volumes: directories that outlive the tasks that write to them.
 //!
 //! They come with whichever isolator is for the file system: mounted by `filesystem/linux`, and as
-//! links in the sandbox by `filesystem/posix`.
+//! links in the sandbox by `filesystem/posix`. They come and go also while a container runs, as the
+//! tasks of its executor do.
 
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
+use model::ids::ContainerId;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 
 use super::isolator::{Container, Step, StepError, failed, refused};
 use super::spec::PersistentVolume;
-use crate::beneath::Root;
-use crate::launcher::{Identity, Plan, Volume, VolumeSource};
+use super::supervise::first_process;
+use super::{Containerizer, read_plan};
+use crate::beneath::{self, Root};
+use crate::launcher::{self, Files, Identity, Plan, Volume, VolumeSource, write_atomically};
+
+/// What a container shows, as it is written down in its runtime directory.
+const RECORD: &str = "volumes";
 
 /// Has the launcher mount the container's volumes.
 pub(super) fn mount(
     isolator: &'static str,
+    files: &Files,
     container: &Container,
     plan: &mut Plan,
 ) -> Result<(), StepError> {
-    for volume in &container.wanted.persistent {
+    let all = &container.wanted.persistent;
+    for volume in all {
         give(isolator, volume, plan.identity.as_ref())?;
-        plan.shown.push(Volume {
-            source: VolumeSource::Host(volume.directory.clone()),
-            container_path: volume.container_path.clone(),
-            read_only: volume.read_only,
-        });
+        plan.shown.push(mounted(volume));
     }
-    Ok(())
+    if all.is_empty() { Ok(()) } else { note(isolator, files, &all.iter().map(mounted).collect()) }
+}
+
+/// Mounts in a running container what it is to show and does not, and unmounts what it is not to show
+/// any more.
+pub(super) fn remount(
+    isolator: &'static str,
+    files: &Files,
+    all: &[PersistentVolume],
+) -> Result<(), StepError> {
+    let Some(change) = Change::of(files, all) else { return Ok(()) };
+    // One that has ended meanwhile shows nothing to anybody.
+    let Some((plan, process)) = read_plan(files).zip(first_process(files)) else { return Ok(()) };
+    for volume in change.coming(all) {
+        give(isolator, volume, plan.identity.as_ref())?;
+    }
+    let new: Vec<Volume> = change.coming(all).map(mounted).collect();
+    match launcher::exchange(&plan, process, &change.gone, &new) {
+        Err(why) if process.is_there() => {
+            let what = Path::new("persistent volumes");
+            Err(failed(isolator, Step::Change, what)(io::Error::other(why)))
+        }
+        Ok(()) | Err(_) => note(isolator, files, &change.now),
+    }
 }
 
 /// Makes links to the container's volumes in its sandbox.
 pub(super) fn link(
     isolator: &'static str,
+    files: &Files,
     container: &Container,
     plan: &Plan,
 ) -> Result<(), StepError> {
-    for volume in &container.wanted.persistent {
+    let all = &container.wanted.persistent;
+    all.iter().try_for_each(|volume| link_one(isolator, volume, plan))?;
+    if all.is_empty() { Ok(()) } else { note(isolator, files, &all.iter().map(mounted).collect()) }
+}
+
+/// Makes links in the sandbox of a running container to what it is to show, and removes those to what it
+/// is not to show any more.
+pub(super) fn relink(
+    isolator: &'static str,
+    files: &Files,
+    all: &[PersistentVolume],
+) -> Result<(), StepError> {
+    let Some(change) = Change::of(files, all) else { return Ok(()) };
+    // With mounts of its own they are mounted.
+    let Some(plan) = read_plan(files).filter(|plan| plan.masked.is_empty()) else { return Ok(()) };
+    for volume in &change.gone {
         let path = &volume.container_path;
-        let what = format!("persistent volume '{}'", path.display());
-        if volume.read_only || path.components().any(|it| !matches!(it, Component::Normal(_))) {
-            let why = "read-only ones and absolute paths take filesystem/linux, which is not in this \
-                       agent's --isolation";
-            return Err(refused(isolator, &what, why.to_owned()));
-        }
-        give(isolator, volume, plan.identity.as_ref())?;
-        let linked = || {
+        let unlinked = || -> io::Result<()> {
             let sandbox = Root::open(&plan.sandbox, plan.identity.as_ref())?;
-            sandbox.symlink(path, &volume.directory)
+            let (parent, name) = sandbox.place(path)?;
+            beneath::clear(&parent, name)
         };
-        linked().map_err(failed(isolator, Step::Prepare, Path::new(&what)))?;
+        unlinked().map_err(failed(isolator, Step::Change, path))?;
     }
-    Ok(())
+    change.coming(all).try_for_each(|volume| link_one(isolator, volume, &plan))?;
+    note(isolator, files, &change.now)
+}
+
+fn link_one(
+    isolator: &'static str,
+    volume: &PersistentVolume,
+    plan: &Plan,
+) -> Result<(), StepError> {
+    let path = &volume.container_path;
+    let what = format!("persistent volume '{}'", path.display());
+    if volume.read_only || path.components().any(|it| !matches!(it, Component::Normal(_))) {
+        let why = "read-only ones and absolute paths take filesystem/linux, which is not in this \
+                   agent's --isolation";
+        return Err(refused(isolator, &what, why.to_owned()));
+    }
+    give(isolator, volume, plan.identity.as_ref())?;
+    let linked = || {
+        let sandbox = Root::open(&plan.sandbox, plan.identity.as_ref())?;
+        sandbox.symlink(path, &volume.directory)
+    };
+    linked().map_err(failed(isolator, Step::Prepare, Path::new(&what)))
+}
+
+fn mounted(volume: &PersistentVolume) -> Volume {
+    Volume {
+        source: VolumeSource::Host(volume.directory.clone()),
+        container_path: volume.container_path.clone(),
+        read_only: volume.read_only,
+    }
+}
+
+/// From what a container shows to what it is to show.
+struct Change {
+    before: Vec<Volume>,
+    now: Vec<Volume>,
+    gone: Vec<Volume>,
+}
+
+impl Change {
+    /// Absent: there is none.
+    fn of(files: &Files, all: &[PersistentVolume]) -> Option<Self> {
+        let before = fs::read(files.dir().join(RECORD)).ok();
+        let before = before.and_then(|text| serde_json::from_slice(&text).ok());
+        let before: Vec<Volume> = before.unwrap_or_default();
+        let now: Vec<Volume> = all.iter().map(mounted).collect();
+        let gone: Vec<Volume> = before.iter().filter(|it| !now.contains(it)).cloned().collect();
+        let change = Self { before, now, gone };
+        let is_none = change.gone.is_empty() && change.coming(all).next().is_none();
+        (!is_none).then_some(change)
+    }
+
+    fn coming<'a>(
+        &'a self,
+        all: &'a [PersistentVolume],
+    ) -> impl Iterator<Item = &'a PersistentVolume> {
+        all.iter().filter(|volume| !self.before.contains(&mounted(volume)))
+    }
+}
+
+impl Containerizer {
+    /// Has a container show these persistent volumes and no others. One that is about to run is waited
+    /// for; one that is over has no need of it.
+    pub async fn show_volumes(
+        &self,
+        container: &ContainerId,
+        volumes: Vec<PersistentVolume>,
+    ) -> Result<(), StepError> {
+        if !self.opened(container).await {
+            return Ok(());
+        }
+        let container = container.clone();
+        self.blocking(move |inner| {
+            let all = &mut inner.isolators.iter();
+            all.try_for_each(|each| each.show_volumes(container.as_str(), &volumes))
+        })
+        .await
+    }
+}
+
+fn note(isolator: &'static str, files: &Files, all: &Vec<Volume>) -> Result<(), StepError> {
+    let file = files.dir().join(RECORD);
+    let text = serde_json::to_vec(all).expect("paths and flags");
+    write_atomically(&file, &text).map_err(failed(isolator, Step::Change, &file))
 }
 
 /// Gives a volume to the task's user, itself and not what is in it. One that several may have stays

@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use model::ids::ContainerId;
@@ -111,7 +110,7 @@ pub(super) async fn launch(
 /// Lets containers be launched in one that runs.
 fn open(inner: &Inner, entry: &Entry) {
     let _table = inner.containers.lock();
-    entry.is_open.store(true, Ordering::Relaxed);
+    entry.is_open.send_replace(true);
 }
 
 /// Waits for a container's end, or brings it about, and clears up.

@@ -10,6 +10,7 @@
 mod capabilities;
 mod child;
 mod doors;
+mod exchange;
 pub(crate) mod frames;
 pub(crate) mod memory;
 mod mounts;
@@ -39,6 +40,7 @@ use self::streams::Streams;
 use crate::steps::Steps;
 
 pub use self::capabilities::{Capabilities, UnknownCapability};
+pub(crate) use self::exchange::exchange;
 pub use self::frames::Channel;
 pub(crate) use self::mounts::mount_points;
 pub use self::plan::{

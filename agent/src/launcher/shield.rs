@@ -71,7 +71,8 @@ fn again() -> Result<Infallible, Errno> {
         .map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
 
-fn make_read_only(mount: &OwnedFd) -> Result<(), Errno> {
+/// Has nobody write to what was taken hold of and is mounted nowhere yet.
+pub(super) fn make_read_only(mount: &OwnedFd) -> Result<(), Errno> {
     let wanted = MountAttributes { set: READ_ONLY, clear: 0, propagation: 0, user_namespace: 0 };
     // SAFETY: the kernel reads an empty text and a structure of the size that it is told, which both
     // outlive the call.

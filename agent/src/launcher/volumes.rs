@@ -129,7 +129,7 @@ pub(super) fn anywhere(path: &Path) -> Result<OwnedFd, String> {
 }
 
 /// Opens a sandbox as the agent knows it. One in another's may have been replaced by its owner.
-fn unlinked(sandbox: &Path) -> Result<OwnedFd, String> {
+pub(super) fn unlinked(sandbox: &Path) -> Result<OwnedFd, String> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let rules = ResolveFlags::NO_SYMLINKS;
     rustix::fs::openat2(CWD, sandbox, flags, Mode::empty(), rules)
@@ -138,7 +138,7 @@ fn unlinked(sandbox: &Path) -> Result<OwnedFd, String> {
 
 /// Opens a path in the sandbox, and makes what is not there: directories, and a file in the end if
 /// `file` says so. `file` being absent, what is there may be either.
-fn inside(
+pub(super) fn inside(
     sandbox: OwnedFd,
     path: &Path,
     owner: Option<&Identity>,
@@ -170,11 +170,16 @@ fn inside(
             (Ok(()) | Err(Errno::EXIST), _) => {}
             (Err(errno), _) => return Err(failed(errno)),
         }
-        let rules = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        at = rustix::fs::openat2(&at, name, flags, Mode::empty(), rules).map_err(failed)?;
+        at = beneath(&at, Path::new(name)).map_err(failed)?;
     }
     Ok(at)
+}
+
+/// Opens what is there below a directory, without following links.
+pub(super) fn beneath(at: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let rules = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::openat2(at, path, flags, Mode::empty(), rules)
 }
 
 fn is_directory(file: &OwnedFd) -> Result<bool, String> {

@@ -28,6 +28,7 @@ mod refused_streams;
 mod sessions;
 mod simulated;
 mod streams;
+mod volumes;
 
 use std::path::Path;
 use std::time::Duration;

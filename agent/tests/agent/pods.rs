@@ -3,9 +3,6 @@
 use std::fs;
 use std::path::PathBuf;
 
-use model::ids::OperationUuid;
-use model::link::ToAgent;
-use model::operation::{Conversion, Operation};
 use model::task::{Reason, Status, TaskState};
 use proto::mesos::v1 as mesos;
 use proto::mesos::v1::volume::source::{SandboxPath, Type as SourceType, sandbox_path};
@@ -16,6 +13,7 @@ use crate::image::busybox;
 use crate::images::{mesos_container, with_images};
 use crate::master::AGENT;
 use crate::streams::{attach_output, resized, typed, with_terminal};
+use crate::volumes::{make, volume};
 use crate::{FRAMEWORK, Site, command_task, eventually, resources};
 
 /// The executor of all groups here.
@@ -247,30 +245,6 @@ async fn a_task_of_a_group_is_attached_to_at_its_own_terminal() {
     site.master.kill("plain");
     site.status_of_task("plain", TaskState::Killed).await;
     site.end().await;
-}
-
-/// A volume of 32 MiB that is called `id` and seen at `at`.
-fn volume(id: &str, at: &str) -> mesos::Resource {
-    let json = json!({
-        "name": "disk", "type": "SCALAR", "scalar": {"value": 32.0},
-        "reservations": [{"type": "STATIC", "role": "web"}],
-        "disk": {"persistence": {"id": id}, "volume": {"mode": "RW", "container_path": at}},
-    });
-    proto::json::from_slice(json.to_string().as_bytes()).expect("well formed")
-}
-
-/// Has the agent make a volume, and says where it is.
-fn make(site: &Site, number: u8, volume: &mesos::Resource) -> PathBuf {
-    let made = proto::convert::resources::from_wire(std::slice::from_ref(volume));
-    let operation = Operation {
-        uuid: OperationUuid([number; 16]),
-        framework: None,
-        id: None,
-        conversion: Conversion::Create(made.expect("well formed")),
-    };
-    site.master.say(&ToAgent::Apply(Box::new(operation)));
-    let id = volume.disk.as_ref().and_then(|disk| disk.persistence.as_ref()).map(|it| &it.id);
-    site.work_dir.path().join("volumes/roles/web").join(id.expect("it has one"))
 }
 
 #[tokio::test]

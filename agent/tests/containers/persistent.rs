@@ -9,7 +9,7 @@ use agent::containerizer::{
     Containerizer, ContainerizerOptions, Isolation, Limitation, PersistentVolume,
 };
 
-use crate::host::{Host, PATIENCE, exited, id, run};
+use crate::host::{Host, PATIENCE, eventually, exited, id, run};
 
 /// A volume as it is when it has been made: root's, and empty.
 fn volume(host: &Host, name: &str) -> PersistentVolume {
@@ -64,6 +64,65 @@ async fn what_is_written_to_a_persistent_volume_is_there_for_the_next_and_for_no
     assert_eq!(fs::metadata(&own.directory).expect("it is there").uid(), 65_534);
 }
 
+/// Goes through its steps as files of their numbers come, and says so by others.
+const IN_STEPS: &str = "step() { while ! test -e go$1; do sleep 0.01; done; }; \
+    step 1; ls; echo kept > more/file; (echo x > fixed/own) 2>/dev/null || echo refused; touch did1; \
+    step 2; ls data more; cat more/file; touch did2; \
+    step 3; ls more; touch did3; sleep 1000";
+
+#[tokio::test]
+async fn a_running_container_shows_volumes_that_come_and_none_that_have_gone() {
+    let host = Host::new();
+    let first = Containerizer::new(options(&host)).expect("these tests run as root");
+    let sandbox = host.dir.path().join("c1");
+    let done = async |number: u8| {
+        fs::write(sandbox.join(format!("go{number}")), "").expect("the sandbox is there");
+        eventually("it has looked", || sandbox.join(format!("did{number}")).exists()).await;
+    };
+    let of = |name: &str, at: &str, read_only| PersistentVolume {
+        container_path: at.into(),
+        read_only,
+        ..volume(&host, name)
+    };
+    let (data, more, fixed) =
+        (of("v1", "data", false), of("v2", "more", false), of("v3", "fixed", true));
+    fs::write(data.directory.join("own"), "").expect("it is there");
+    let mut spec = host.spec("c1", IN_STEPS);
+    spec.wanted.persistent = vec![data.clone()];
+    first.launch(spec).await.expect("it starts");
+    let all = vec![data.clone(), more.clone(), fixed];
+    first.show_volumes(&id("c1"), all.clone()).await.expect("they are there");
+    first.show_volumes(&id("c1"), all).await.expect("they are shown already");
+    done(1).await;
+    let kept = more.directory.join("file");
+    assert_eq!(fs::read_to_string(&kept).expect("it was written"), "kept\n");
+
+    first.show_volumes(&id("c1"), vec![more.clone()]).await.expect("it can do without");
+    done(2).await;
+    // The next agent knows what is shown.
+    drop(first);
+    let second = Containerizer::new(options(&host)).expect("these tests run as root");
+    let recovered = second.recover(&[id("c1")]).await.expect("it is read");
+    assert_eq!(recovered.running, [id("c1")]);
+    second.show_volumes(&id("c1"), Vec::new()).await.expect("it can do without");
+    done(3).await;
+    let said = "data\nfixed\ngo1\nmore\nstderr\nstdout\nrefused\ndata:\n\nmore:\nfile\nkept\n";
+    assert_eq!(host.stdout("c1"), said);
+    assert!(data.directory.join("own").exists() && kept.exists());
+
+    // What leads elsewhere by now is no place, and what is not there is no volume.
+    std::os::unix::fs::symlink("/etc", sandbox.join("link")).expect("a link");
+    let error = second.show_volumes(&id("c1"), vec![of("v2", "link/at", false)]).await;
+    let error = error.expect_err("it leads out").to_string();
+    assert!(error.contains("'link/at' leads out of the sandbox"), "{error}");
+    let none = PersistentVolume { directory: data.directory.join("none"), ..data };
+    let error = second.show_volumes(&id("c1"), vec![none]).await.expect_err("it is not there");
+    assert!(error.to_string().contains("it is not there"), "{error}");
+    second.destroy(&id("c1")).await;
+    host.assert_nothing_left("c1");
+    second.show_volumes(&id("c1"), vec![more]).await.expect("it is over");
+}
+
 #[tokio::test]
 async fn a_link_in_the_place_of_a_persistent_volume_leads_nowhere() {
     let host = Host::new();
@@ -112,6 +171,15 @@ async fn without_mounts_a_persistent_volume_is_a_link() {
     spec.wanted.persistent = vec![PersistentVolume { read_only: true, ..own }];
     let error = containerizer.launch(spec).await.expect_err("a link can be written by").to_string();
     assert!(error.contains("read-only ones and absolute paths take filesystem/linux"), "{error}");
+
+    containerizer.launch(host.spec("c3", "sleep 1000")).await.expect("it starts");
+    let link = host.dir.path().join("c3/data");
+    let own = volume(&host, "v1");
+    containerizer.show_volumes(&id("c3"), vec![own]).await.expect("it is there");
+    assert_eq!(fs::read_to_string(link.join("file")).expect("it is there"), "kept\n");
+    containerizer.show_volumes(&id("c3"), Vec::new()).await.expect("it can do without");
+    assert!(fs::symlink_metadata(&link).is_err(), "it is gone");
+    containerizer.destroy(&id("c3")).await;
 }
 
 #[tokio::test]

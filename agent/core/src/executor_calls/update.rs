@@ -93,5 +93,11 @@ fn shrink(
             container: executor.container.clone(),
             resources: state.resources_of(&task.executor),
         });
+        let had = task.spec.resources.iter().any(|(key, _)| key.kind.is_persistent_volume());
+        if had && !executor.spec.is_default {
+            // Nobody is to hold on to what may be another's, or be removed.
+            let volumes = state.volumes_of(&task.executor);
+            out.push(Output::ShowVolumes { container: executor.container.clone(), volumes });
+        }
     }
 }

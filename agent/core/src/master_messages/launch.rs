@@ -262,7 +262,27 @@ pub(crate) fn deliver(
         out.push(Output::UpdateContainer { container, resources });
     }
     if let (ExecutorState::Running, Some(connection)) = (it.state, it.connection) {
+        show_volumes(agent, framework, executor, out);
         hand_over(agent, framework, executor, connection, out);
+    }
+}
+
+/// Has the container of a running executor show the persistent volumes of its tasks, some of which it
+/// may not have been told of yet. Tasks of a group have theirs in containers of their own.
+pub(crate) fn show_volumes(
+    agent: &Agent,
+    framework: &FrameworkId,
+    executor: &ExecutorId,
+    out: &mut Vec<Output>,
+) {
+    let Some(state) = agent.frameworks.get(framework) else { return };
+    let Some(it) = state.executors.get(executor) else { return };
+    if it.is_command || it.spec.is_default {
+        return;
+    }
+    let volumes = state.volumes_of(executor);
+    if !volumes.is_empty() {
+        out.push(Output::ShowVolumes { container: it.container.clone(), volumes });
     }
 }
 

@@ -3,4 +3,5 @@
 pub(crate) mod exited;
 pub(crate) mod launch_failed;
 pub(crate) mod launched;
+pub(crate) mod volumes_not_shown;
 pub(crate) mod volumes_removed;

@@ -260,6 +260,11 @@ pub(super) fn short(out: &[Output]) -> Vec<String> {
                 format!("launch {} with {}", launch.executor.id, launch.resources)
             }
             Output::UpdateContainer { resources, .. } => format!("update container {resources}"),
+            Output::ShowVolumes { volumes, .. } => {
+                let all = volumes.iter().filter_map(|(key, _)| key.kind.disk.as_ref());
+                let ids = all.filter_map(|disk| disk.persistence.as_ref()).map(|it| it.id.as_str());
+                format!("show volumes {}", ids.collect::<Vec<_>>().join(","))
+            }
             Output::DestroyContainer { .. } => "destroy container".to_owned(),
             Output::AnswerExecutor { answer, .. } => format!("answer {answer:?}"),
             Output::ToExecutor { event, .. } => {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::check_made;
+use crate::input::Exit;
 use model::disk::{Disk, Persistence};
 use model::ids::{OperationId, OperationUuid, PersistenceId};
 use model::operation::{Conversion, Operation, OperationState, OperationStatus};
@@ -228,4 +229,32 @@ fn a_task_runs_on_what_was_reserved_for_it() {
     // Nor is it taken away while the task runs.
     let out = story.hear(apply(2, None, Conversion::Unreserve(reserved(&cpus(1_000)))));
     assert_eq!(reports(&out)[0].state, OperationState::Dropped);
+}
+
+#[test]
+fn a_task_that_joins_a_running_executor_has_its_volumes_first_and_only_as_long_as_it_lasts() {
+    let mut story = with_disk(Vec::new());
+    let disk = reserved(&Resources::parse("disk:10", &Role::any()).expect("ok"));
+    let source = Resources::none();
+    story.hear(apply(1, None, Conversion::Reserve { source, resources: disk.clone() }));
+    story.hear(apply(2, None, Conversion::Create(volume(&disk))));
+    story.hear(on_executor(executor("e", 1_000), vec![task("t1", 1_000)], false));
+    let container = story.container();
+    story.step(Input::Launched { container: container.clone() });
+    story.subscribed("e");
+    let mut second = task("t2", 1_000);
+    second.resources.add(&volume(&disk));
+    let out = short(&story.hear(on_executor(executor("e", 1_000), vec![second], false)));
+    let shown = out.iter().position(|it| it == "show volumes v").expect("it is shown");
+    assert_eq!(out[shown + 1], "event Launch");
+
+    let out = short(&story.step(update("t2", "e", TaskState::Finished, 1)));
+    assert!(out.contains(&"show volumes ".to_owned()), "{out:?}");
+
+    let why = "no disk".into();
+    let out = short(&story.step(Input::VolumesNotShown { container: container.clone(), why }));
+    assert!(out.contains(&"destroy container".to_owned()), "{out:?}");
+    let out = short(&story.step(Input::Exited { container, exit: Exit::default() }));
+    let failed = "update t1 Failed REASON_CONTAINER_UPDATE_FAILED, latest Failed";
+    assert!(out.contains(&failed.to_owned()), "{out:?}");
 }
