@@ -232,8 +232,8 @@ impl Proposer {
         Self { raft, applied, meters, runtime: tokio::runtime::Handle::current() }
     }
 
-    /// Has `records` agreed on, together. They come back through the log; `failed` gets them back
-    /// if they do not.
+    /// Has `records` agreed on, together. They come back through the log; `failed` gets them back if it is
+    /// certain that they will not. Where it is not the reign is over, as the log says as well.
     pub(crate) fn propose(
         &self,
         records: Vec<Record>,
@@ -248,7 +248,9 @@ impl Proposer {
                 Ok(_) => proposing.agreed(),
                 Err(error) => {
                     tracing::warn!(%error, "records could not be agreed on");
-                    failed(records);
+                    if !matches!(error, ProposeError::Lost) {
+                        failed(records);
+                    }
                 }
             }
         });

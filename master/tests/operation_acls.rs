@@ -237,19 +237,26 @@ async fn frameworks_make_of_resources_only_what_the_rules_let_them() {
 #[tokio::test]
 async fn operations_are_shown_to_those_who_see_their_roles() {
     let master = ruled(None).await;
-    let agent = FakeAgent::registered(master.address()).await;
+    let mut agent = FakeAgent::registered(master.address()).await;
+    agent.be_slow();
     let id = json!({"value": agent.id.to_string()});
     let body = json!({"agent_id": id, "resources": [reserved("cpus", 1.0, "db", "ops")]});
     let call = json!({"type": "RESERVE_RESOURCES", "reserve_resources": body});
-    assert_eq!(ask(&master, Encoding::Json, "ops", &call).await.0, 202);
-    for encoding in BOTH {
-        for (who, seen) in [("ops", 1), ("dev", 0)] {
-            let operator = Operator { who: Some(named(who)), ..Operator::new(&master, encoding) };
-            let answer = operator.ask("GET_OPERATIONS").await;
-            let shown = answer["operations"].as_array().map_or(0, Vec::len);
-            assert_eq!(shown, seen, "{who}: {answer}");
+    let meanwhile = async {
+        let Some(ToAgent::Apply(operation)) = agent.hear().await else { panic!("not told") };
+        for encoding in BOTH {
+            for (who, seen) in [("ops", 1), ("dev", 0)] {
+                let who = Some(named(who));
+                let operator = Operator { who, ..Operator::new(&master, encoding) };
+                let answer = operator.ask("GET_OPERATIONS").await;
+                let shown = answer["operations"].as_array().map_or(0, Vec::len);
+                assert_eq!(shown, seen, "{answer}");
+            }
         }
-    }
+        agent.finish(&operation).await;
+    };
+    let (answer, ()) = tokio::join!(ask(&master, Encoding::Json, "ops", &call), meanwhile);
+    assert_eq!(answer.0, 202);
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use agent_core::record::Key;
 use agent_core::{Agent, Config, Input, Output, Record};
 use model::capability::AgentCapability;
 use model::ids::{AgentId, ConnectionId, ContainerId, TaskId, Term};
-use model::link::AgentDescription;
+use model::link::{AgentDescription, ToAgent};
+use model::operation::Operation;
 use model::payload::Payload;
 use model::resources::Resources;
 use model::search::Search;
@@ -41,12 +42,19 @@ pub(crate) struct AgentNode {
     pub(crate) ran: Vec<TaskId>,
     /// All it has, with what operations have made of it.
     pub(crate) total: Resources,
+    /// The operation that it is just being told of.
+    told: Option<Operation>,
     pub(crate) volumes: VolumeStore,
 }
 
 /// What its machine is called.
 pub(crate) fn hostname(at: usize) -> Arc<str> {
     format!("host-{at}").into()
+}
+
+/// A machine with what operations have made of it.
+fn made_of(machine: &Resources, made: &Resources) -> Resources {
+    machine.with_made(made).expect("an agent keeps what its machine can have")
 }
 
 impl AgentNode {
@@ -138,8 +146,12 @@ impl World {
         let Some(core) = &mut node.core else { return };
         let mut out = Vec::new();
         core.wake(now, &mut out);
+        if let Input::FromMaster { message: ToAgent::Apply(operation), .. } = &input {
+            node.told = Some((**operation).clone());
+        }
         core.step(input, now, &mut out);
         self.after_agent(at, out);
+        self.agents[at].told = None;
     }
 
     pub(crate) fn wake_agent(&mut self, at: usize, life: Life) {
@@ -183,6 +195,9 @@ impl World {
             Output::Append(record) => self.agents[at].keep(record),
             Output::AppendTogether(records) => {
                 for record in records {
+                    if let Record::Made(made) = &record {
+                        self.made_on_disk(at, made);
+                    }
                     self.laws.kept_by_agent(&record);
                     self.agents[at].keep(record);
                 }
@@ -201,6 +216,10 @@ impl World {
             Output::PurgeVolumes { operation, .. } => self.agents[at].volumes.purge(operation),
             Output::Note(note) => self.laws.noted_by_agent(&note),
             Output::View(Change::Total(total)) => {
+                if total != self.on_disk(at) {
+                    let what = format!("memory: agent {at} has {total:?}, and not that on disk");
+                    self.laws.broke(what);
+                }
                 self.laws.agent_has(at, &total, &self.settings.machine);
                 self.agents[at].total = total;
             }
@@ -252,6 +271,18 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What an agent has by what is on its disk.
+    fn on_disk(&self, at: usize) -> Resources {
+        let machine = &self.settings.machine;
+        let made = self.agents[at].records.get(&Key::Made).and_then(Record::made);
+        made.map_or_else(|| machine.clone(), |made| made_of(machine, made))
+    }
+
+    fn made_on_disk(&mut self, at: usize, made: &Resources) {
+        let (before, now) = (self.on_disk(at), made_of(&self.settings.machine, made));
+        self.laws.made_on_disk(at, &before, &now, self.agents[at].told.as_ref());
     }
 
     /// Looks for the leading master, again and again until there is one.

@@ -14,7 +14,7 @@ use master_core::view::{
 };
 use model::ids::{AgentId, FrameworkId, OfferId, OperationId, OperationUuid, TaskId, UpdateId};
 use model::offer::Offer;
-use model::operation::{OperationState, OperationStatus};
+use model::operation::{Operation, OperationState, OperationStatus};
 use model::resources::Resources;
 use model::task::{Status, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +46,8 @@ pub(crate) struct Laws {
     reported: u64,
     /// The last report of each task that was heard.
     heard: BTreeMap<TaskId, u64>,
+    /// Operations whose outcome an agent has on disk.
+    kept: BTreeSet<OperationUuid>,
     /// Operations that an agent has carried out.
     pub(crate) carried_out: BTreeSet<OperationUuid>,
     /// How operations ended, as their frameworks heard.
@@ -162,6 +164,32 @@ impl Laws {
         if let Some((role, id)) = volume_names(total).find(|name| !seen.insert(name.clone())) {
             self.broke(format!("one answer: agent {at} has volume {id} of {role} twice"));
         }
+    }
+
+    /// Memory: what an agent has on disk of what was made is changed by the operation that it is told of,
+    /// and by nothing else.
+    pub(crate) fn made_on_disk(
+        &mut self,
+        at: usize,
+        before: &Resources,
+        now: &Resources,
+        told: Option<&Operation>,
+    ) {
+        let mut expected = before.clone();
+        let applied = told.map(|told| told.conversion.apply(&mut expected));
+        match told.filter(|_| applied.is_some_and(|it| it.is_ok()) && expected == *now) {
+            Some(told) => {
+                self.kept.insert(told.uuid);
+            }
+            None => self.broke(format!(
+                "memory: agent {at} had {before:?} and keeps {now:?}; it was told of {told:?}"
+            )),
+        }
+    }
+
+    /// Whether what has come of an operation outlives every master, and every crash of its agent.
+    pub(crate) fn is_kept(&self, operation: OperationUuid) -> bool {
+        self.kept.contains(&operation)
     }
 
     /// An agent has kept an operation's end together with what came of it.

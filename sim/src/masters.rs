@@ -9,6 +9,7 @@
 use crate::world::{Arrival, Event, Life, MASTERS, Node, World, deadline};
 use master_core::{Config, Input, Master, Output, Registry};
 use model::ids::{AgentId, Reign, Term};
+use model::link::ToAgent;
 use model::registry::{Record, ReignEntry};
 use model::step::Core;
 use std::collections::VecDeque;
@@ -144,6 +145,9 @@ impl World {
                     self.send(connection, Arrival::Closed, false);
                 }
                 Output::ToAgent { connection, message } => {
+                    if let ToAgent::Apply(operation) = &message {
+                        self.asked.given(operation);
+                    }
                     let link = connection;
                     let input = agent_core::Input::FromMaster { link, term: Term(term), message };
                     self.send(connection, Arrival::AtAgent(input), false);

@@ -9,7 +9,8 @@ use crate::world::{Event, World};
 use master_core::registry::Rules;
 use master_core::{Done, Input, Refusal};
 use model::amount::Milli;
-use model::ids::{AgentId, RequestId};
+use model::ids::{AgentId, OperationUuid, RequestId};
+use model::operation::Operation;
 use model::operator::OperatorCall;
 use model::resources::Resources;
 use model::role::Role;
@@ -33,7 +34,23 @@ const WITH_QUOTA: [&str; 2] = ["batch", "keep"];
 const WITH_WEIGHT: [&str; 4] = ["*", "batch", "keep", "keep/below"];
 
 /// What operators have asked for and have no answer to. It may come to pass all the same.
-pub(crate) type Asked = BTreeMap<RequestId, OperatorCall>;
+#[derive(Default)]
+pub(crate) struct Asked {
+    calls: BTreeMap<RequestId, OperatorCall>,
+    /// What they are asking for right now.
+    now: Option<RequestId>,
+    /// The operations that agents were given for them.
+    operations: BTreeMap<RequestId, OperationUuid>,
+}
+
+impl Asked {
+    /// A master gives an operation to an agent.
+    pub(crate) fn given(&mut self, operation: &Operation) {
+        if let Some(request) = self.now.filter(|_| operation.framework.is_none()) {
+            self.operations.insert(request, operation.uuid);
+        }
+    }
+}
 
 fn role(name: &str) -> Role {
     Role::new(name).expect("well formed")
@@ -66,19 +83,26 @@ impl World {
             return;
         };
         let request = self.new_request();
-        self.asked.insert(request, call.clone());
+        self.asked.calls.insert(request, call.clone());
+        self.asked.now = Some(request);
         let life = self.masters[at].life;
         self.step_master(at, life, Input::Operate { request, principal: None, call });
+        self.asked.now = None;
     }
 
     /// A master answers.
     pub(crate) fn operators_hear(&mut self, request: RequestId, result: &Result<Done, Refusal>) {
-        let Some(call) = self.asked.remove(&request) else { return };
-        if *result != Ok(Done::Ok) {
+        let Some(call) = self.asked.calls.remove(&request) else { return };
+        let operation = self.asked.operations.remove(&request);
+        if result.is_err() {
             return;
         }
         self.summary.decisions += 1;
-        if !self.is_agreed(&call) {
+        if matches!(call, OperatorCall::Convert { .. }) {
+            if operation.is_none_or(|uuid| !self.laws.is_kept(uuid)) {
+                self.laws.broke(format!("memory: {call:?} was told to be done; its agent has not"));
+            }
+        } else if !self.is_agreed(&call) {
             self.laws.broke(format!("memory: {call:?} was told to be done and is not agreed on"));
         }
     }
@@ -106,7 +130,7 @@ impl World {
             OperatorCall::StopMaintenance(machines) => {
                 machines.iter().all(|machine| !rules.machines_down.contains(machine))
             }
-            // Not asked for here, or done without the others.
+            // Not asked for here, or done by an agent.
             OperatorCall::TeardownFramework(_)
             | OperatorCall::SetQuota { .. }
             | OperatorCall::RemoveQuota(_)

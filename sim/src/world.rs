@@ -159,7 +159,7 @@ impl World {
             lease: None,
             token: 0,
             lease_until: Time::ZERO,
-            asked: Asked::new(),
+            asked: Asked::default(),
             laws: Laws::default(),
             steps: Steps::default(),
             is_chaos: !settings.is_told,

@@ -210,6 +210,9 @@ pub enum Refusal {
     /// What the call needs could not be written to the registry.
     #[error("The masters could not agree on it; try again")]
     NotAgreed,
+    /// It was begun, and for this reason nobody here knows how it ended.
+    #[error("{0} meanwhile; see whether it was done, and try again if it was not")]
+    Interrupted(&'static str),
     /// The framework is not known here.
     #[error("Framework cannot be found")]
     FrameworkUnknown,
@@ -265,7 +268,9 @@ impl Refusal {
     /// The HTTP status that says so.
     pub fn status(&self) -> u16 {
         match self {
-            Self::NotLeading | Self::NotAgreed | Self::AgentInTransition => 503,
+            Self::NotLeading | Self::NotAgreed | Self::Interrupted(_) | Self::AgentInTransition => {
+                503
+            }
             Self::NotSubscribed | Self::Forbidden(_) => 403,
             Self::NoSuchAgent => 404,
             Self::Conflict(_) => 409,

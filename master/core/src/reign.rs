@@ -86,15 +86,20 @@ fn seed_weights(books: &Books, turn: &mut Turn<'_>) {
 /// Lets everybody go, who will find the next leader.
 pub(crate) fn end(books: Books, turn: &mut Turn<'_>) {
     let subscribing = books.subscribing.into_values().flatten();
-    let subscribing = subscribing.filter(|one| !one.is_gone).map(|one| one.request);
+    for one in subscribing.filter(|one| !one.is_gone) {
+        turn.answer(one.request, Err(Refusal::NotLeading));
+    }
+    // Some of it the masters may have agreed on, or an agent may have done, without our knowing.
     let teardowns = books.frameworks.into_values().flat_map(|framework| framework.teardowns);
-    let waiting: Vec<RequestId> = subscribing
-        .chain(teardowns.map(|(request, _)| request))
+    let begun: Vec<RequestId> = teardowns
+        .map(|(request, _)| request)
         .chain(books.gone_requests.into_values())
         .chain(books.agreeing.into_iter().map(|(_, request)| request))
+        .chain(books.operations.into_values().filter_map(|operation| operation.request))
         .collect();
-    for request in waiting {
-        turn.answer(request, Err(Refusal::NotLeading));
+    for request in begun {
+        let why = "The leading master has changed";
+        turn.answer(request, Err(Refusal::Interrupted(why)));
     }
     for connection in books.streams.into_keys() {
         turn.out.push(Output::CloseScheduler { connection });

@@ -2,11 +2,11 @@
 
 mod world;
 
-use master_core::{Done, Refusal};
+use master_core::{Done, Input, Refusal};
 use model::amount::Milli;
 use model::call::Operation;
 use model::ids::AgentId;
-use model::operation::Conversion;
+use model::operation::{Conversion, OperationState};
 use model::operator::OperatorCall;
 use model::resources::Resources;
 use model::task::TaskState;
@@ -331,6 +331,47 @@ fn an_operator_takes_what_is_free_or_offered() {
     };
     let why = "No agent found with specified ID".to_owned();
     assert_eq!(world.operate(call), Some(Err(Refusal::Invalid(why))));
+}
+
+#[test]
+fn an_operator_is_told_that_it_is_done_when_the_agent_has_it_and_else_what_is_known() {
+    type Ends = fn(&mut World);
+    let unknown = |why| Err(Refusal::Interrupted(why));
+    let conflict = |why: &str| Err(Refusal::Conflict(why.to_owned()));
+    let cases: [(Ends, Result<Done, Refusal>); 6] = [
+        (|world| world.agents_say(|_| ()), Ok(Done::Accepted)),
+        (
+            |world| {
+                world.agents_say(|status| {
+                    status.state = OperationState::Dropped;
+                    status.message = Some("no room".into());
+                });
+            },
+            conflict("The agent has not done it: no room"),
+        ),
+        (|world| world.disconnect("a"), unknown("The agent has disconnected")),
+        (|world| world.reconnect("a"), unknown("The agent has disconnected")),
+        (
+            |world| {
+                let gone = OperatorCall::MarkAgentGone(world.id("a"));
+                assert_eq!(world.operate(gone), Some(Ok(Done::Ok)));
+            },
+            conflict("The agent was marked gone"),
+        ),
+        (|world| world.step(Input::Depose), unknown("The leading master has changed")),
+    ];
+    for (end, expected) in cases {
+        let mut world = World::new();
+        world.agent("a");
+        world.are_slow = true;
+        let conversion = reserve(&reserved(&parse("cpus:1"), "r"));
+        let call = OperatorCall::Convert { agent: world.id("a"), conversion };
+        assert_eq!(world.operate(call), None, "the answer waits for the agent");
+        world.answers.clear();
+        end(&mut world);
+        let first = world.answers.values().next();
+        assert_eq!(first, Some(&expected), "and nothing else of it");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! An agent that only talks.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::capability::AgentCapability;
 use model::framework::Framework;
@@ -8,7 +10,7 @@ use model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, Term, Up
 use model::link::{
     AgentDescription, FromAgent, Launch, LiveExecutor, LiveTask, Register, Reregister, ToAgent,
 };
-use model::operation::{OperationState, OperationStatus};
+use model::operation::{Operation, OperationState, OperationStatus};
 use model::step::Timestamp;
 use model::task::{ExecutorSpec, Source, Status, TaskState};
 use proto::agora::v1::agent_link_client::AgentLinkClient;
@@ -26,11 +28,12 @@ use transport::identity::Identity;
 
 use super::SOON;
 
-/// One end of a link. It answers pings by itself, and ends when it is dropped.
+/// One end of a link. It answers pings by itself, does what operators want, and ends when it is dropped.
 pub struct FakeAgent {
     to_master: mpsc::Sender<AgentFrame>,
     from_master: mpsc::UnboundedReceiver<ToAgent>,
     reader: JoinHandle<()>,
+    is_slow: Arc<AtomicBool>,
     pub description: AgentDescription,
     /// What it was told when it was let in.
     pub greeting: ToAgent,
@@ -178,9 +181,11 @@ impl FakeAgent {
         };
         let id = agent.clone();
         let (heard, from_reader) = mpsc::unbounded_channel();
-        let reader = tokio::spawn(read(from_master, to_master.clone(), term, heard));
+        let is_slow = Arc::<AtomicBool>::default();
+        let reading = read(from_master, to_master.clone(), term, heard, is_slow.clone());
+        let reader = tokio::spawn(reading);
         let (from_master, greeting) = (from_reader, message);
-        Ok(Self { to_master, from_master, reader, description, greeting, id, term })
+        Ok(Self { to_master, from_master, reader, is_slow, description, greeting, id, term })
     }
 
     /// What it says when it comes back with what it runs of `frameworks`.
@@ -231,18 +236,24 @@ impl FakeAgent {
         }
     }
 
-    /// Hears of an operation, and says that it is done. Its name is returned.
+    /// From now on it does not say by itself that what operators want is done.
+    pub fn be_slow(&self) {
+        self.is_slow.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that an operation is done.
+    pub async fn finish(&self, operation: &Operation) {
+        self.say(&finished(operation)).await;
+    }
+
+    /// Hears of an operation, and says that it is done, unless it has said so by itself. Its name is returned.
     pub async fn apply(&mut self) -> &'static str {
         let told = self.hear().await.expect("the link is up");
         let ToAgent::Apply(operation) = told else { panic!("{told:?}") };
-        let mut status = OperationStatus::new(operation.id.clone(), OperationState::Finished);
-        status.converted = operation.conversion.converted();
-        // Repeated until it is kept, where anybody is to keep it.
-        status.uuid = operation.id.is_some().then_some(UpdateId([0x40; 16]));
-        let (name, framework) = (operation.conversion.name(), operation.framework.clone());
-        self.say(&FromAgent::OperationUpdate { operation: operation.uuid, framework, status })
-            .await;
-        name
+        if operation.framework.is_some() {
+            self.finish(&operation).await;
+        }
+        operation.conversion.name()
     }
 
     /// Must be told to launch something next.
@@ -264,12 +275,24 @@ impl Drop for FakeAgent {
     }
 }
 
-/// Passes on what comes, but for pings, which are answered, and for where the masters are.
+/// The report that an operation is done.
+fn finished(operation: &Operation) -> FromAgent {
+    let mut status = OperationStatus::new(operation.id.clone(), OperationState::Finished);
+    status.converted = operation.conversion.converted();
+    // Repeated until it is kept, where anybody is to keep it.
+    status.uuid = operation.id.is_some().then_some(UpdateId([0x40; 16]));
+    let (operation, framework) = (operation.uuid, operation.framework.clone());
+    FromAgent::OperationUpdate { operation, framework, status }
+}
+
+/// Passes on what comes, but for pings, which are answered, and for where the masters are. What operators
+/// want is done at once.
 async fn read(
     mut from_master: Streaming<MasterFrame>,
     to_master: mpsc::Sender<AgentFrame>,
     term: Term,
     heard: mpsc::UnboundedSender<ToAgent>,
+    is_slow: Arc<AtomicBool>,
 ) {
     while let Some((message, _)) = next(&mut from_master).await {
         let is_open = if matches!(message, ToAgent::Ping { .. }) {
@@ -277,6 +300,13 @@ async fn read(
         } else if matches!(message, ToAgent::Masters(_)) {
             true
         } else {
+            if let ToAgent::Apply(operation) = &message
+                && operation.framework.is_none()
+                && !is_slow.load(Ordering::Relaxed)
+            {
+                // A master that is gone hears no more.
+                let _ = to_master.send(link::agent_frame(&finished(operation), term)).await;
+            }
             heard.send(message).is_ok()
         };
         if !is_open {

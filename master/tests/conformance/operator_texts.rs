@@ -214,6 +214,9 @@ async fn an_agent_that_is_just_being_marked_gone_is_in_transition() {
         assert_in_between(&operator, "MARK_AGENT_GONE", gone).await;
         let drain = (409, "Agent is being removed or marked");
         assert_in_between(&operator, "DRAIN_AGENT", drain).await;
+        // What was asked for was agreed on, after that the agent is gone.
+        let left = (409, "Agent has left the cluster meanwhile");
+        assert_in_between(&operator, "DEACTIVATE_AGENT", left).await;
     })
     .await;
 }

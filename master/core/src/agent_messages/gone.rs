@@ -15,6 +15,7 @@ pub(crate) fn apply(books: &mut Books, connection: ConnectionId, turn: &mut Turn
     books.allocator.deactivate_agent(&id);
     books.unpublished.agent(&id);
     books.rescind_offers_on(&id, turn);
+    books.interrupt_operations_on(&id, turn);
     turn.note(Note::AgentDisconnected(id.clone()));
     lose_uncheckpointed(books, &id, turn);
 }

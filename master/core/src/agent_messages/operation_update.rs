@@ -1,10 +1,11 @@
 //! An operation is done, or is not going to be, by its agent's word.
 
 use super::drop_message;
+use crate::io::{Done, Refusal};
 use crate::note::{Note, Relayed};
 use crate::state::{Books, Turn};
 use model::ids::{AgentId, OperationUuid};
-use model::operation::OperationStatus;
+use model::operation::{OperationState, OperationStatus};
 
 /// Takes the news in and passes the report on. A repeat is passed on too: the framework may not have got
 /// it the first time. What is not known here was mostly acknowledged, and the agent is about to hear so.
@@ -25,6 +26,16 @@ pub(crate) fn apply(
     let framework = known.what.framework.clone();
     let of = framework.clone();
     turn.note(Note::Relayed { what: Relayed::OperationUpdate, framework: of });
+    if status.state.is_terminal() {
+        let result = if status.state == OperationState::Finished {
+            Ok(Done::Accepted)
+        } else {
+            let why = status.message.as_deref().unwrap_or("it has said no reason");
+            Err(Refusal::Conflict(format!("The agent has not done it: {why}")))
+        };
+        books.answer_for_operation(uuid, result, turn);
+    }
+    let known = &books.operations[&uuid];
     if known.status != status {
         books.set_operation_status(uuid, status.clone(), turn);
     }

@@ -429,6 +429,7 @@ fn take_over_operations(
                 agent: id.clone(),
                 status: live.status.clone(),
                 is_forsaken: false,
+                request: None,
             };
             books.insert_operation(operation, turn);
         } else if books.operations[&uuid].status != live.status {

@@ -81,5 +81,5 @@ fn begin(
     books.allocator.convert_given(framework, role, agent, &consumed, &converted);
     let uuid = books.operation_uuid();
     let framework = Some(framework.clone());
-    books.begin_operation(agent, Operation { uuid, framework, id, conversion }, turn);
+    books.begin_operation(agent, Operation { uuid, framework, id, conversion }, None, turn);
 }

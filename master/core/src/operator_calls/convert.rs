@@ -3,7 +3,7 @@
 
 use super::being_removed;
 use crate::conversions::{self, By};
-use crate::io::{Done, Refusal};
+use crate::io::Refusal;
 use crate::state::{Books, Turn};
 use model::call::REFUSE_FOR_DEFAULT;
 use model::ids::{AgentId, OfferId, RequestId};
@@ -11,7 +11,8 @@ use model::operation::{Conversion, Operation};
 use model::resources::Resources;
 use std::sync::Arc;
 
-/// Books it as done and hands it to the agent. Offers that are in the way are taken back.
+/// Books it as done and hands it to the agent. Offers that are in the way are taken back. Answered when the
+/// agent has it on disk: until then it would be lost with this leader.
 pub(crate) fn apply(
     books: &mut Books,
     request: RequestId,
@@ -31,12 +32,14 @@ pub(crate) fn apply(
             Err(too_little(&conversion))
         }
     });
-    if result.is_ok() {
-        let uuid = books.operation_uuid();
-        let operation = Operation { uuid, framework: None, id: None, conversion };
-        books.begin_operation(agent, operation, turn);
+    match result {
+        Ok(()) => {
+            let uuid = books.operation_uuid();
+            let operation = Operation { uuid, framework: None, id: None, conversion };
+            books.begin_operation(agent, operation, Some(request), turn);
+        }
+        Err(refusal) => turn.answer(request, Err(refusal)),
     }
-    turn.answer(request, result.map(|()| Done::Accepted));
 }
 
 fn check(

@@ -2,10 +2,11 @@
 
 use super::timers::Due;
 use super::{Books, Turn};
+use crate::io::{Done, Refusal};
 use crate::note::Note;
 use crate::view::{OperationView, ViewChange};
 use model::event::SchedulerEvent;
-use model::ids::{AgentId, FrameworkId, OperationUuid};
+use model::ids::{AgentId, FrameworkId, OperationUuid, RequestId};
 use model::link::ToAgent;
 use model::operation::{self, Conversion, OperationState, OperationStatus};
 use std::sync::Arc;
@@ -14,6 +15,9 @@ use std::time::Duration;
 /// How long the report of an operation waits for a framework that is over or not known: it may have
 /// been declared so by a mistake that somebody is about to mend.
 pub(crate) const ORPHAN_KEPT_FOR: Duration = Duration::from_secs(600);
+
+/// Why nobody knows of an operation whether its agent has done it.
+const DISCONNECTED: &str = "The agent has disconnected";
 
 /// An operation that is not over for everybody.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ pub(crate) struct Operation {
     pub(crate) status: OperationStatus,
     /// Whether nobody is waited for any longer to keep its report.
     pub(crate) is_forsaken: bool,
+    /// Whom to answer once its agent has done it: an operator.
+    pub(crate) request: Option<RequestId>,
 }
 
 impl Operation {
@@ -45,19 +51,21 @@ impl Operation {
 }
 
 impl Books {
-    /// Books an operation as done and hands it to its agent, which is connected.
+    /// Books an operation as done and hands it to its agent, which is connected. `request` is answered when
+    /// the agent has done it.
     pub(crate) fn begin_operation(
         &mut self,
         agent: &AgentId,
         what: operation::Operation,
+        request: Option<RequestId>,
         turn: &mut Turn<'_>,
     ) {
         self.convert_total(agent, &what.conversion);
         self.send(agent, ToAgent::Apply(Box::new(what.clone())), turn);
         let mut status = OperationStatus::new(what.id.clone(), OperationState::Pending);
         status.agent = Some(agent.clone());
-        let operation =
-            Operation { what: Arc::new(what), agent: agent.clone(), status, is_forsaken: false };
+        let (what, agent) = (Arc::new(what), agent.clone());
+        let operation = Operation { what, agent, status, is_forsaken: false, request };
         self.insert_operation(operation, turn);
     }
 
@@ -95,12 +103,35 @@ impl Books {
         self.operations.insert(uuid, operation);
     }
 
+    /// Answers whoever waits for an operation.
+    pub(crate) fn answer_for_operation(
+        &mut self,
+        uuid: OperationUuid,
+        result: Result<Done, Refusal>,
+        turn: &mut Turn<'_>,
+    ) {
+        let operation = self.operations.get_mut(&uuid);
+        if let Some(request) = operation.and_then(|operation| operation.request.take()) {
+            turn.answer(request, result);
+        }
+    }
+
+    /// An agent's link has ended: whoever waits for what it was to do is not kept waiting for its return.
+    pub(crate) fn interrupt_operations_on(&mut self, agent: &AgentId, turn: &mut Turn<'_>) {
+        let all = self.agents.get(agent).map(|agent| agent.operations.clone());
+        for uuid in all.unwrap_or_default() {
+            self.answer_for_operation(uuid, Err(Refusal::Interrupted(DISCONNECTED)), turn);
+        }
+    }
+
     /// Takes an operation out of the books.
     pub(crate) fn take_operation(
         &mut self,
         uuid: OperationUuid,
         turn: &mut Turn<'_>,
     ) -> Option<Operation> {
+        // Who knows better has answered before.
+        self.answer_for_operation(uuid, Err(Refusal::Interrupted(DISCONNECTED)), turn);
         let operation = self.operations.remove(&uuid)?;
         if let Some(agent) = self.agents.get_mut(&operation.agent) {
             agent.operations.remove(&uuid);
@@ -153,6 +184,9 @@ impl Books {
         message: &str,
         turn: &mut Turn<'_>,
     ) {
+        if state != OperationState::Unreachable {
+            self.answer_for_operation(uuid, Err(Refusal::Conflict(message.to_owned())), turn);
+        }
         let Some(operation) = self.take_operation(uuid, turn) else { return };
         turn.note(Note::OperationUpdated {
             operation: operation.what.clone(),

@@ -19,7 +19,7 @@ use model::framework::{Capabilities, Framework};
 use model::ids::{
     AgentId, ConnectionId, FrameworkId, OfferId, Reign, RequestId, StreamId, TaskId, Term, UpdateId,
 };
-use model::link::{AgentDescription, Launch, LiveExecutor, LiveOperation, ToAgent};
+use model::link::{AgentDescription, FromAgent, Launch, LiveExecutor, LiveOperation, ToAgent};
 use model::operation::{OperationState, OperationStatus};
 use model::operator::OperatorCall;
 use model::payload::Payload;
@@ -89,6 +89,9 @@ pub(crate) struct World {
     /// Whether proposals are agreed on. If not, they wait.
     pub(crate) agrees: bool,
     pub(crate) waiting: VecDeque<Vec<Record>>,
+    /// What agents say of what operators have had done, at once unless they are slow.
+    to_say: Vec<(ConnectionId, FromAgent)>,
+    pub(crate) are_slow: bool,
     pub(crate) agents: BTreeMap<&'static str, FakeAgent>,
     pub(crate) frameworks: BTreeMap<&'static str, FakeFramework>,
     pub(crate) answers: BTreeMap<RequestId, Result<Done, Refusal>>,
@@ -118,6 +121,8 @@ impl World {
             term: 0,
             agrees: true,
             waiting: VecDeque::new(),
+            to_say: Vec::new(),
+            are_slow: false,
             agents: BTreeMap::new(),
             frameworks: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -249,6 +254,9 @@ impl World {
                 | Output::Outdated { .. } => {}
             }
         }
+        if !self.are_slow {
+            self.agents_say(|_| ());
+        }
         while self.agrees
             && let Some(records) = self.waiting.pop_front()
         {
@@ -348,6 +356,13 @@ impl World {
                     operation.conversion.apply(&mut agent.total).expect("it is there");
                     let mut status =
                         OperationStatus::new(operation.id.clone(), OperationState::Finished);
+                    if operation.framework.is_none() {
+                        let (operation, framework) = (operation.uuid, None);
+                        let message = FromAgent::OperationUpdate { operation, framework, status };
+                        agent.heard.push(line);
+                        self.to_say.push((connection, message));
+                        return;
+                    }
                     let uuid = operation.uuid.0;
                     status.uuid = operation.id.is_some().then_some(UpdateId(uuid));
                     agent.operations.push(LiveOperation { operation: *operation, status });

@@ -1,13 +1,13 @@
 //! Resources in all forms, and what is done with them.
 
 use super::{World, task as plain_task};
-use master_core::{Config, Done, Refusal};
+use master_core::{Config, Done, Input, Refusal};
 use model::call::{Accept, Call, Operation};
 use model::disk::{Disk, Persistence, Volume};
 use model::framework::Capabilities;
-use model::ids::{AgentId, OperationId, PersistenceId};
+use model::ids::{AgentId, OperationId, PersistenceId, Term};
 use model::link::{FromAgent, LiveOperation};
-use model::operation::Conversion;
+use model::operation::{Conversion, OperationStatus};
 use model::operator::OperatorCall;
 use model::payload::Payload;
 use model::resources::{Reservation, Resources};
@@ -23,6 +23,16 @@ impl World {
         call: OperatorCall,
     ) -> Option<Result<Done, Refusal>> {
         self.operate_by(Some(principal), call)
+    }
+
+    /// Agents say what has come of what operators have had done, which is changed before.
+    pub(crate) fn agents_say(&mut self, change: impl Fn(&mut OperationStatus)) {
+        for (connection, mut message) in std::mem::take(&mut self.to_say) {
+            if let FromAgent::OperationUpdate { status, .. } = &mut message {
+                change(status);
+            }
+            self.step(Input::FromAgent { connection, term_seen: Term(0), message });
+        }
     }
 
     /// An agent reports on all its operations.
