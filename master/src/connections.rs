@@ -3,6 +3,7 @@
 //! The driver writes to them and never waits. A connection whose queue is full is closed and
 //! counted: what it misses it gets when it comes back, and nobody else is held up.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
@@ -27,13 +28,16 @@ pub(crate) struct Connections<M> {
     kind: &'static str,
     queue_max: usize,
     standing: Standing,
-    open: DashMap<ConnectionId, mpsc::Sender<M>>,
+    open: Arc<DashMap<ConnectionId, mpsc::Sender<M>>>,
 }
 
-impl<M> Connections<M> {
+impl<M: Send + 'static> Connections<M> {
     /// None open. `kind` names them in counters; each queues up to `queue_max` messages.
     pub(crate) fn new(kind: &'static str, queue_max: usize, standing: Standing) -> Self {
-        Self { kind, queue_max, standing, open: DashMap::new() }
+        let open = Arc::<DashMap<ConnectionId, mpsc::Sender<M>>>::default();
+        let queues = open.clone();
+        standing.gate.wait_for(move || queues.iter().map(|queue| queued(&queue)).sum());
+        Self { kind, queue_max, standing, open }
     }
 
     /// Opens one. It is closed when the receiver's end is dropped or sees the end of messages.
@@ -70,6 +74,11 @@ impl<M> Connections<M> {
     pub(crate) fn close_all(&self) {
         self.open.clear();
     }
+}
+
+/// How many messages wait to be taken out.
+fn queued<M>(queue: &mpsc::Sender<M>) -> usize {
+    queue.max_capacity() - queue.capacity()
 }
 
 /// What one connection is to hear.

@@ -13,6 +13,8 @@ use model::step::Timestamp;
 use tokio::sync::watch;
 use transport::http::Refused;
 
+use crate::gate::Gate;
+
 /// Who leads.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Leadership {
@@ -88,6 +90,8 @@ pub(crate) trait Lease: Send + Sync {
 pub(crate) struct Standing {
     leadership: watch::Receiver<Leadership>,
     lease: Arc<dyn Lease>,
+    /// By which calls come in that only the leading master carries out.
+    pub gate: Gate,
 }
 
 /// The reign in which a master serves.
@@ -102,8 +106,12 @@ pub(crate) struct Serving {
 }
 
 impl Standing {
-    pub(crate) fn new(leadership: watch::Receiver<Leadership>, lease: Arc<dyn Lease>) -> Self {
-        Self { leadership, lease }
+    pub(crate) fn new(
+        leadership: watch::Receiver<Leadership>,
+        lease: Arc<dyn Lease>,
+        gate: Gate,
+    ) -> Self {
+        Self { leadership, lease, gate }
     }
 
     /// Who leads, as far as this master has heard.
@@ -211,7 +219,7 @@ pub(crate) mod tests {
     pub(crate) fn standing(heard: Leadership) -> (Standing, watch::Sender<Option<Term>>) {
         let (_, leadership) = watch::channel(heard);
         let (answer, told) = watch::channel(Some(Term(1)));
-        (Standing::new(leadership, Arc::new(Told(told))), answer)
+        (Standing::new(leadership, Arc::new(Told(told)), Gate::default()), answer)
     }
 
     fn leading_in(term: u64) -> Leadership {
@@ -223,7 +231,7 @@ pub(crate) mod tests {
     async fn a_master_that_is_not_sure_waits_and_says_who_leads_if_it_does_not() {
         let (heard, leadership) = watch::channel(leading_in(1));
         let (answer, told) = watch::channel(Some(Term(1)));
-        let standing = Standing::new(leadership, Arc::new(Told(told)));
+        let standing = Standing::new(leadership, Arc::new(Told(told)), Gate::default());
         let reign = standing.of_this_reign();
         assert_eq!(standing.serving().await.map(|serving| serving.term), Ok(Term(1)));
         assert!(reign.lasts().await);

@@ -7,6 +7,7 @@ mod api;
 mod connections;
 mod driver;
 mod facts;
+mod gate;
 mod leadership;
 mod links;
 mod meters;

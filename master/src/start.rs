@@ -20,6 +20,7 @@ use transport::server::{BindError, Server};
 use crate::api::{self, Shared};
 use crate::driver::Driver;
 use crate::facts::{Facts, wall_clock};
+use crate::gate::Gate;
 use crate::leadership::{Leadership, Standing};
 use crate::links::Links;
 use crate::meters::Meters;
@@ -118,10 +119,12 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let own = own_address(&options, &facts, address);
     let raft_dir = options.work_dir.join("raft");
     let others: Vec<_> = options.join.iter().filter(|one| **one != own).cloned().collect();
+    let gate = Gate::default();
     let raft_options = RaftOptions {
         peers: options.peers.clone(),
         join: joining(&options, &others, &raft_dir).await?,
         identity: options.identity.clone(),
+        gate: gate.clone(),
         ..RaftOptions::new(raft_dir, own.clone())
     };
     let log = to_driver.clone();
@@ -132,7 +135,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
 
     let stop = CancellationToken::new();
     let (leadership_told, leadership) = watch::channel(Leadership::Electing);
-    let standing = Standing::new(leadership.clone(), Arc::new(raft.clone()));
+    let standing = Standing::new(leadership.clone(), Arc::new(raft.clone()), gate);
     let (masters_told, masters) = watch::channel(Masters::default());
     let view = Arc::new(View::default());
     let proposer = Proposer::new(raft.clone(), applied, meters.clone());

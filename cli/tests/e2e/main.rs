@@ -8,6 +8,7 @@ mod bad_input;
 mod churn;
 mod disks;
 mod failover;
+mod handing_on;
 mod harness;
 mod kills;
 mod local;

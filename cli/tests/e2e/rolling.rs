@@ -6,11 +6,12 @@
 use crate::harness::{Daemon, PATIENCE, World, until, until_async, wanted};
 use framework_sdk::builders::{TaskBuilder, framework};
 use framework_sdk::calls::launch;
+use framework_sdk::client::Submitted;
 use framework_sdk::matching::{Available, Needs};
 use framework_sdk::{Client, ClientOptions, EventStream, Handle, SessionEvent};
 use proto::mesos::v1::scheduler::Event;
 use proto::mesos::v1::{Offer, TaskId, TaskState, TaskStatus};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -60,6 +61,8 @@ impl Story {
 struct Seen {
     tasks: BTreeMap<String, Story>,
     resubscribed: usize,
+    /// Tasks whose launch a master has said to take.
+    taken: BTreeSet<String>,
     /// What must not happen.
     wrong: Vec<String>,
     is_enough: bool,
@@ -83,6 +86,15 @@ impl Seen {
             *ends.entry((story.latest, story.message.as_str())).or_default() += 1;
         }
         ends
+    }
+
+    /// Tasks that were taken, never ran, and that nobody knows of any more.
+    fn lost(&self) -> Vec<String> {
+        let is_lost = |id: &&String| {
+            let story = self.tasks.get(*id);
+            story.is_some_and(|it| !it.has_run && it.latest == Some(TaskState::TaskUnknown))
+        };
+        self.taken.iter().filter(is_lost).cloned().collect()
     }
 
     fn note(&mut self, status: &TaskStatus) {
@@ -132,13 +144,26 @@ fn take(handle: &Handle, event: Event, seen: &Arc<Mutex<Seen>>, marks: &Path) {
         seen.lock().expect("not poisoned").note(&update.status);
     }
     for offer in event.offers.into_iter().flat_map(|offers| offers.offers) {
-        answer(handle, &offer, &mut seen.lock().expect("not poisoned"), marks);
+        let (tasks, submitted) =
+            answer(handle, &offer, &mut seen.lock().expect("not poisoned"), marks);
+        // What becomes of a call while leaders change is told by reconciling.
+        let seen = seen.clone();
+        tokio::spawn(async move {
+            if submitted.await.is_ok() {
+                seen.lock().expect("not poisoned").taken.extend(tasks);
+            }
+        });
     }
 }
 
-fn answer(handle: &Handle, offer: &Offer, seen: &mut Seen, marks: &Path) {
+fn answer(
+    handle: &Handle,
+    offer: &Offer,
+    seen: &mut Seen,
+    marks: &Path,
+) -> (Vec<String>, Submitted) {
     let mut available = Available::of(offer);
-    let mut tasks = Vec::new();
+    let (mut tasks, mut ids) = (Vec::new(), Vec::new());
     let mut room = if seen.is_enough { 0 } else { at_once().saturating_sub(seen.live().len()) };
     // A dozen or two begin and end in a second, however many there are.
     let secs = at_once() / 16;
@@ -148,13 +173,13 @@ fn answer(handle: &Handle, offer: &Offer, seen: &mut Seen, marks: &Path) {
         let id = format!("task-{}", seen.tasks.len());
         let command = format!("echo >> {}/{id} && exec sleep {secs}", marks.display());
         tasks.push(TaskBuilder::shell(&id, &command).build(&offer.agent_id, taken.resources));
+        ids.push(id.clone());
         seen.tasks.insert(id, Story::default());
         room -= 1;
     }
-    // What becomes of a call while leaders change is told by reconciling.
     let filter = Some(Duration::from_millis(100));
     let call = framework_sdk::calls::accept([offer.id.clone()], vec![launch(tasks)], filter);
-    drop(handle.submit(call));
+    (ids, handle.submit(call))
 }
 
 fn reconcile(handle: &Handle, seen: &Arc<Mutex<Seen>>) {
@@ -181,7 +206,7 @@ fn contradictions(marks: &Path, seen: &Seen) -> Vec<String> {
 }
 
 /// Everything that a test of these needs beside its masters.
-struct Load {
+pub(crate) struct Load {
     handle: Handle,
     seen: Arc<Mutex<Seen>>,
     framework: JoinHandle<()>,
@@ -191,7 +216,7 @@ struct Load {
 
 impl Load {
     /// Starts agents and the framework, and waits until its tasks come and go.
-    async fn start(world: &World, masters: &str) -> Self {
+    pub(crate) async fn start(world: &World, masters: &str) -> Self {
         let agents = [
             world.start_agent("agent-1", masters, "31000-31499").await,
             world.start_agent("agent-2", masters, "31500-31999").await,
@@ -213,14 +238,15 @@ impl Load {
         self.seen.lock().expect("not poisoned")
     }
 
-    async fn goes_on(&self) {
+    pub(crate) async fn goes_on(&self) {
         let before = self.look().finished();
         until("tasks go on", || (self.look().finished() >= before + 20).then_some(())).await;
     }
 
     /// Launches nothing more, and finds that nothing was lost, nothing ran twice, and nothing but the
-    /// session was interrupted.
-    async fn ends_well(self) {
+    /// session was interrupted. Which launches were taken and lost without a word, as may happen when a leader
+    /// dies, is returned.
+    pub(crate) async fn ends_well(self) -> Vec<String> {
         self.look().is_enough = true;
         let mut looks = 0;
         until_async("every task has come to its end", PATIENCE, async || {
@@ -246,6 +272,7 @@ impl Load {
         assert!(finished > at_once() && leaders > 0, "{finished} tasks, {leaders} leaders");
         // What was on its way to an agent when a leader ended may never have run.
         assert!(all - finished <= at_once() * leaders, "{finished} of {all} ran");
+        seen.lost()
     }
 }
 

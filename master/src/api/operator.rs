@@ -108,6 +108,7 @@ pub(super) async fn operate(
     Caller(principal): Caller,
     call: OperatorCall,
 ) -> Result<HttpResponse, Refused> {
+    let _inside = api.standing.gate.enter()?;
     let done = api.driver.call(|request| Input::Operate { request, principal, call }).await?;
     let status = StatusCode::from_u16(done.status()).unwrap_or(StatusCode::OK);
     Ok(status.into_response())

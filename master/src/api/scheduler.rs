@@ -44,8 +44,8 @@ async fn answered(api: &Api, request: Request) -> Result<Response, Refused> {
             let claim = stream_id.map_or(StreamClaim::Missing, |id| {
                 StreamClaim::Given(String::from_utf8_lossy(id.as_bytes()).into())
             });
-            let asked = scheduler_stream::call(api, framework, call, claim, principal);
-            let done = asked.answer().await?;
+            let called = scheduler_stream::call(api, framework, call, claim, principal)?;
+            let done = called.answer().await?;
             let status = StatusCode::from_u16(done.status()).unwrap_or(StatusCode::ACCEPTED);
             return Ok(status.into_response());
         }

@@ -214,7 +214,7 @@ fn call(api: &Api, caller: &Caller, held: Held) -> impl Future<Output = MasterAn
         Ok(SchedulerCall::Call(framework, call)) => {
             let claim = caller.connection.map_or(StreamClaim::Missing, StreamClaim::Connection);
             let principal = caller.principal.clone();
-            Ok(scheduler_stream::call(api, framework, call, claim, principal))
+            scheduler_stream::call(api, framework, call, claim, principal)
         }
         Ok(SchedulerCall::Subscribe(_) | SchedulerCall::SubscribeRefused { .. }) => {
             Err(Refused::bad_request("This stream has its subscription; open another one"))

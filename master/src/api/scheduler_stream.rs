@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use master_core::{Input, StreamClaim, check_principal};
+use master_core::{Done, Input, StreamClaim, check_principal};
 use model::call::{Call, Subscribe};
 use model::event::SchedulerEvent;
 use model::framework::Capabilities;
@@ -19,6 +19,7 @@ use transport::http::Refused;
 use super::Shared;
 use crate::connections::Queue;
 use crate::driver::{Asked, Subscribed, refused};
+use crate::gate::Inside;
 use crate::meters::Count;
 
 /// A call as it is understood.
@@ -81,6 +82,7 @@ pub(super) async fn subscribe(
     call: Subscribe,
     principal: Option<Arc<str>>,
 ) -> Result<Subscription, Refused> {
+    let _inside = api.standing.gate.enter()?;
     let capabilities = call.framework.capabilities;
     let subscribed = api.driver.subscribe(call, principal).await?;
     Ok(Subscription { subscribed, capabilities })
@@ -100,6 +102,22 @@ pub(super) fn error_only(
     Ok(Subscription { subscribed, capabilities: Capabilities::default() })
 }
 
+/// A call that is with the core.
+pub(super) struct Called {
+    asked: Asked,
+    inside: Inside,
+}
+
+impl Called {
+    /// Waits for how it went.
+    pub(super) async fn answer(self) -> Result<Done, Refused> {
+        let Self { asked, inside } = self;
+        let result = asked.answer().await;
+        drop(inside);
+        result
+    }
+}
+
 /// Hands any other call of a framework to the core.
 pub(super) fn call(
     api: &Shared,
@@ -107,9 +125,12 @@ pub(super) fn call(
     call: Call,
     stream: StreamClaim,
     principal: Option<Arc<str>>,
-) -> Asked {
+) -> Result<Called, Refused> {
+    let inside = api.standing.gate.enter()?;
     api.meters.call(&call);
-    api.driver.ask(|request| Input::Call { request, framework, stream, call, principal })
+    let asked =
+        api.driver.ask(|request| Input::Call { request, framework, stream, call, principal });
+    Ok(Called { asked, inside })
 }
 
 /// The message of an event.

@@ -80,6 +80,9 @@ impl Store {
     }
 
     async fn commit_record(&self, record: Record) -> Result<Outcome, Status> {
+        // Who is turned away is told what makes clients ask again: that nothing was begun.
+        let inside = self.api.standing.gate.enter();
+        let _inside = inside.map_err(|_| transport::grpc::not_leader(None))?;
         let term = self.term().await?;
         self.api.proposer.commit(term, record).await.map_err(|error| not_agreed(&error))
     }

@@ -19,6 +19,7 @@ use super::error::ChangeError;
 use super::handle::Handle;
 use super::links::Book;
 use super::node::{Change, Listing, Member};
+use crate::gate::Gate;
 
 /// How long a master that is to be added may take to say who it is.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -29,11 +30,12 @@ pub struct RaftAdminService {
     handle: Handle,
     book: Arc<Book>,
     identity: Identity,
+    gate: Gate,
 }
 
 impl RaftAdminService {
-    pub(crate) fn new(handle: Handle, book: Arc<Book>, identity: Identity) -> Self {
-        Self { handle, book, identity }
+    pub(crate) fn new(handle: Handle, book: Arc<Book>, identity: Identity, gate: Gate) -> Self {
+        Self { handle, book, identity, gate }
     }
 
     /// As it is added to the routes of the master's port.
@@ -51,6 +53,12 @@ impl RaftAdminService {
             committed_index: committed,
             members: members.into_iter().map(member_to_wire).collect(),
         }
+    }
+
+    /// Has another master lead, once all has ended that this one has begun.
+    async fn hand_on(&self, name: Option<String>) -> Result<u64, ChangeError> {
+        let _shut = self.gate.shut().await;
+        self.handle.change(Change::Transfer { name }).await
     }
 
     /// Asks the master at `address` for its raft id.
@@ -145,7 +153,7 @@ impl RaftAdmin for RaftAdminService {
             }
             Err(ChangeError::Leads) => {
                 // The next leader can do it: whoever asks goes on to that one.
-                let next = self.handle.change(Change::Transfer { name: None }).await;
+                let next = self.hand_on(None).await;
                 next.map_err(|error| status(&error))?;
                 Err(status(&ChangeError::NotLeader { leader: self.handle.leader() }))
             }
@@ -158,7 +166,7 @@ impl RaftAdmin for RaftAdminService {
         request: Request<TransferLeadershipRequest>,
     ) -> Result<Response<TransferLeadershipResponse>, Status> {
         let name = Some(request.into_inner().member).filter(|name| !name.is_empty());
-        let leads = self.handle.change(Change::Transfer { name }).await;
+        let leads = self.hand_on(name).await;
         let raft_id = leads.map_err(|error| status(&error))?;
         let members = self.handle.list().await.members;
         let leader = members.into_iter().find(|member| member.raft_id == raft_id);

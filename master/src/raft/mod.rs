@@ -78,6 +78,8 @@ use std::time::Duration;
 
 use transport::identity::Identity;
 
+use crate::gate::Gate;
+
 pub use admin::RaftAdminService;
 pub(crate) use error::chain;
 pub use error::{ChangeError, ProposeError, RaftError};
@@ -186,6 +188,8 @@ pub struct RaftOptions {
     pub snapshot_bytes_max: u64,
     /// What shows the other masters who this one is.
     pub identity: Identity,
+    /// What is to have ended before leadership is handed on by plan.
+    pub(crate) gate: Gate,
 }
 
 impl RaftOptions {
@@ -204,6 +208,7 @@ impl RaftOptions {
             entry_bytes_max: 8 << 20,
             snapshot_bytes_max: 1 << 30,
             identity: Identity::default(),
+            gate: Gate::default(),
         }
     }
 }

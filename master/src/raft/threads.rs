@@ -86,7 +86,7 @@ pub fn start<M: StateMachine>(
     };
     let (disk, mut found) = Disk::open(&options.dir, &options.own, &beginning)?;
     let identity = found.identity.clone();
-    let shown = options.identity.clone();
+    let (shown, gate) = (options.identity.clone(), options.gate.clone());
 
     let (mailbox, inbox) = channel();
     let start = Instant::now();
@@ -116,7 +116,7 @@ pub fn start<M: StateMachine>(
     });
     let raft = RaftService::new(shared.clone(), book.clone(), links, snapshot_bytes_max);
     let handle = Handle(shared);
-    let admin = RaftAdminService::new(handle.clone(), book, shown);
+    let admin = RaftAdminService::new(handle.clone(), book, shown, gate);
     Ok((handle, Services { raft, admin }))
 }
 
