@@ -36,6 +36,10 @@ impl Allocator {
         self.count_given(at, framework, role, &amounts, offered_at);
         self.count_headroom(at, &headroom);
         self.count_consumed(role, what, true);
+        if offered_at.is_none() && self.roles.quota(role).is_some() {
+            // It need not have been free, so what it meets of a guarantee may be kept free elsewhere.
+            self.quotas.has_loosened = true;
+        }
     }
 
     /// Books all that is free of a plain agent as given, and says what that is. It comes to `amounts`.

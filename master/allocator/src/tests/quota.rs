@@ -183,6 +183,21 @@ fn what_an_agent_took_with_it_may_be_had_elsewhere_at_once() {
 }
 
 #[test]
+fn what_is_found_in_use_and_meets_a_guarantee_is_not_kept_free_elsewhere() {
+    let mut allocator = allocator();
+    set_quota(&mut allocator, "x", "cpus:2", "cpus:4", at(0));
+    allocator.put_framework(&framework("g"), &wish(&["other"]), at(0));
+    let used = [(framework("g"), role("other"), some("cpus:1"))];
+    allocator.put_agent(&agent("a"), some("cpus:1"), used, at(0));
+    add_agent(&mut allocator, "b", "cpus:2", at(0));
+    assert_eq!(run(&mut allocator, at(20)).len(), 0, "both of b are kept for x");
+    // More than a has: nothing that was free is taken.
+    allocator.book(&framework("f"), &role("x"), &agent("a"), &some("cpus:2"));
+    assert_eq!(allocator.next_run(), Some(at(20)), "at once");
+    assert_eq!(run(&mut allocator, at(50)), ["g other b cpus:2"]);
+}
+
+#[test]
 fn guarantees_beyond_all_measure_stop_others_and_nothing_else() {
     let mut allocator = allocator();
     let all = || BTreeMap::from([(Arc::from("cpus"), Milli(i64::MAX))]);
