@@ -142,28 +142,26 @@ impl Gpus {
         now: &BTreeSet<u32>,
     ) -> Result<(), StepError> {
         let group = self.hierarchy.group(container);
-        let change = |file: &str, path: &Path| -> io::Result<()> {
+        let rule = |path: &Path| -> io::Result<String> {
             let access = Access { read: true, write: true, mknod: false };
             match AllowedDevice::at(path, access) {
-                Some(device) if device.kind == DeviceKind::Character => {
-                    fs::write(group.join(file), device.to_string())
-                }
+                Some(device) if device.kind == DeviceKind::Character => Ok(device.to_string()),
                 _ => Err(io::Error::other(format!("{} is no device", path.display()))),
             }
         };
         let of = |number: &u32| self.dir.join(format!("{DEVICE}{number}"));
         let set = || -> io::Result<()> {
-            for number in before.difference(now) {
-                change("devices.deny", &of(number))?;
-            }
-            for number in now.difference(before) {
-                change("devices.allow", &of(number))?;
-            }
+            let mut fewer: Vec<PathBuf> = before.difference(now).map(of).collect();
+            let mut more: Vec<PathBuf> = now.difference(before).map(of).collect();
             match (before.is_empty(), now.is_empty()) {
-                (true, false) => self.driver().try_for_each(|file| change("devices.allow", &file)),
-                (false, true) => self.driver().try_for_each(|file| change("devices.deny", &file)),
-                _ => Ok(()),
+                (true, false) => more.extend(self.driver()),
+                (false, true) => fewer.extend(self.driver()),
+                _ => {}
             }
+            let rules = |paths: &[PathBuf]| paths.iter().map(|path| rule(path)).collect();
+            let (more, fewer): (io::Result<Vec<_>>, io::Result<Vec<_>>) =
+                (rules(&more), rules(&fewer));
+            self.hierarchy.interface().change_devices(&group, &more?, &fewer?)
         };
         set().map_err(failed(NAME, Step::Limit, &group))
     }

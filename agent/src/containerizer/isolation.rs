@@ -126,7 +126,7 @@ impl Isolation {
         let root = nix::unistd::geteuid().is_root();
         let mut chosen = Self::parse(if root { DEFAULT_ROOT } else { DEFAULT_UNPRIVILEGED })
             .expect("the defaults are names");
-        // A machine with the v2 tree alone has no such controller, and is not to be refused for it.
+        // A machine that can do it in neither tree is not to be refused for it.
         let here = cgroups_here();
         chosen.0.retain(|name| *name != "cgroups/devices" || here.contains(name));
         chosen

@@ -93,13 +93,20 @@ impl Isolated {
     /// Ends all, and looks whether anything is left.
     pub(crate) async fn end(self) {
         self.site.end().await;
-        for tree in fs::read_dir("/sys/fs/cgroup").expect("it is mounted").flatten() {
-            let group = tree.path().join(&self.cgroups_root);
+        for tree in cgroup_trees() {
+            let group = tree.join(&self.cgroups_root);
             if group.is_dir() {
                 fs::remove_dir(&group).expect("no container is left");
             }
         }
     }
+}
+
+/// Where cgroups may be mounted: the v2 tree, or the one of each v1 controller.
+pub(crate) fn cgroup_trees() -> Vec<PathBuf> {
+    let top = PathBuf::from("/sys/fs/cgroup");
+    let below = fs::read_dir(&top).expect("it is mounted").flatten().map(|entry| entry.path());
+    below.chain([top.clone()]).collect()
 }
 
 fn isolate(options: &mut Options, cgroups_root: &str) {

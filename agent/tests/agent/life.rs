@@ -7,6 +7,7 @@ use model::task::{Reason, TaskState};
 use proto::mesos::v1 as mesos;
 use serde_json::{Value, json};
 
+use crate::containers::cgroup_trees;
 use crate::master::{AGENT, framework_id};
 use crate::{PATIENCE, Site, command_task, executor_task, update};
 
@@ -189,10 +190,8 @@ async fn a_task_past_its_memory_is_told_of_it() {
     site.master.status_of(TaskState::Finished).await;
     site.end().await;
     // Empty by now, or this would fail.
-    let mounts = std::fs::read_dir("/sys/fs/cgroup").expect("cgroups");
-    let mounts = mounts.map(|entry| entry.expect("an entry").path());
-    for hierarchy in mounts.chain(["/sys/fs/cgroup".into()]) {
-        let left = hierarchy.join(&root);
+    for tree in cgroup_trees() {
+        let left = tree.join(&root);
         if left.exists() {
             std::fs::remove_dir(left).expect("nothing is left in it");
         }

@@ -11,8 +11,8 @@ use proto::mesos::v1 as mesos;
 use proto::mesos::v1::agent::call::Type;
 
 use crate::containers::{
-    BOTH, Encoding, Isolated, kill_nested, launch_nested, of, remove_nested, wait, wait_nested,
-    within,
+    BOTH, Encoding, Isolated, cgroup_trees, kill_nested, launch_nested, of, remove_nested, wait,
+    wait_nested, within,
 };
 use crate::master::AGENT;
 use crate::streams::{alive, attach_output, on_terminal, resized, session, typed, with_terminal};
@@ -29,9 +29,8 @@ impl Isolated {
 
     /// The cgroups of a container in the executor's.
     fn groups_of(&self, name: &str) -> Vec<PathBuf> {
-        let trees = fs::read_dir("/sys/fs/cgroup").expect("it is mounted").flatten();
-        let groups = trees.flat_map(|tree| {
-            let root = tree.path().join(&self.cgroups_root).join(&self.root);
+        let groups = cgroup_trees().into_iter().flat_map(|tree| {
+            let root = tree.join(&self.cgroups_root).join(&self.root);
             [root.join("mesos").join(name), root.join(name)]
         });
         groups.filter(|group| group.is_dir()).collect()

@@ -123,5 +123,6 @@ async fn a_launcher_that_dies_at_any_step_takes_its_container_with_it() {
             break;
         }
     }
-    assert!(last.is_some_and(|step| step > 8), "{last:?}");
+    // Where groups are entered by the clone itself there are fewer.
+    assert!(last.is_some_and(|step| step > 6), "{last:?}");
 }

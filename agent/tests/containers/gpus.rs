@@ -40,7 +40,7 @@ impl Site {
             gpus: GpuOptions { dir: self.host.dir.path().join("dev"), devices: None },
             ..self.host.options()
         };
-        Containerizer::new(options).expect("these tests run as root, with cgroups of version 1")
+        Containerizer::new(options).expect("these tests run as root, with cgroups")
     }
 
     /// Starts a container that looks, and looks again when it is told to.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use agent::containerizer::{
@@ -185,10 +186,12 @@ async fn the_machine_is_seen_in_part_and_cannot_be_changed() {
     let secret = runtime.join("containers/secret");
     fs::create_dir_all(&secret).expect("it is ours");
     fs::create_dir_all(hidden.join("secret")).expect("it is ours");
+    let tree = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
+    let tree = tree.into_iter().find(|tree| Path::new(tree).is_dir()).expect("it is mounted");
     let commands = format!(
         "wc -c < /proc/timer_list; ls /sys/firmware | wc -l; ls {} {} | grep -c secret; \
-         echo changed > /proc/sys/kernel/core_pattern; mkdir /sys/fs/cgroup/memory/agora-test; \
-         echo $$ > /sys/fs/cgroup/memory/cgroup.procs; touch {}/new; \
+         echo changed > /proc/sys/kernel/core_pattern; mkdir {tree}/agora-test; \
+         echo $$ > {tree}/cgroup.procs; touch {}/new; \
          grep CapEff /proc/1/status | cut -f 2; cat /proc/1/environ | wc -c; readlink /proc/1/fd/1 /proc/1/root",
         runtime.join("containers").display(),
         hidden.display(),

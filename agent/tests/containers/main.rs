@@ -3,6 +3,7 @@
 //! Where a test waits for something to become true it looks again and again, for a bounded time.
 
 mod crashes;
+mod delegated;
 mod gpus;
 mod hardening;
 mod host;

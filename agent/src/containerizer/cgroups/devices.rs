@@ -1,6 +1,6 @@
 //! `cgroups/devices`: which device files a container may open, whoever its user is.
 //!
-//! It takes the v1 controller. The v2 tree has none.
+//! Where the v1 controller is, by its files; in the v2 tree by a program that the kernel asks.
 
 use std::fmt;
 use std::fs;
@@ -188,11 +188,8 @@ impl Isolator for Devices {
             return Ok(());
         }
         let group = self.hierarchy.group(container.id.as_str());
-        let set = || {
-            fs::write(group.join("devices.deny"), "a")?;
-            self.allowed.iter().try_for_each(|line| fs::write(group.join("devices.allow"), line))
-        };
-        set().map_err(failed(self.name(), Step::Limit, &group))
+        let set = self.hierarchy.interface().set_devices(&group, &self.allowed);
+        set.map_err(failed(self.name(), Step::Limit, &group))
     }
 
     fn joins(&self) -> bool {

@@ -1,6 +1,6 @@
 //! `cgroups/blkio`, `cgroups/hugetlb`, `cgroups/net_cls`, `cgroups/net_prio`, `cgroups/perf_event`:
 //! a group for each container, in which its use is counted and in which operators and their tools
-//! may set what they want. No limit is set here.
+//! may set what they want. No limit is set here. In the v2 tree `blkio` is called `io`.
 
 use super::super::isolator::{Container, Isolator, StepError};
 use super::hierarchy::{Hierarchy, Mounts, NoController};

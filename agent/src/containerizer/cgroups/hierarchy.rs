@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::v1::V1;
 use super::v2::V2;
+use super::v2_tree;
 
 /// How long a removed cgroup may stay busy: its last process counts as inside for some
 /// milliseconds after its end, longer on a loaded machine.
@@ -82,6 +83,10 @@ pub(crate) trait Interface: Debug + Send + Sync {
     fn set_pids(&self, group: &Path, most: u64) -> io::Result<()>;
     /// How many there are.
     fn pids(&self, group: &Path) -> io::Result<u64>;
+    /// Has only these devices be opened from the group. They are lines such as `c 1:3 rw`.
+    fn set_devices(&self, group: &Path, allowed: &[String]) -> io::Result<()>;
+    /// Has more devices be opened from the group, and others that were allowed no more.
+    fn change_devices(&self, group: &Path, more: &[String], fewer: &[String]) -> io::Result<()>;
     /// Kills every process in the group. Those that start meanwhile may be missed: ask again until
     /// [`processes`] is empty.
     fn kill(&self, group: &Path) -> io::Result<()>;
@@ -255,7 +260,7 @@ impl Mounts {
     /// Whether any tree has `controller`.
     pub(crate) fn has(&self, controller: &str) -> bool {
         self.v1.contains_key(controller)
-            || self.v2.as_deref().is_some_and(|mount| hands_out(mount, controller))
+            || self.v2.as_deref().is_some_and(|mount| v2_tree::has(mount, controller))
     }
 
     /// The tree that has `controller`, with the directory `root` in it made ready for containers.
@@ -276,11 +281,12 @@ impl Mounts {
         }
         let absent = || NoController::Absent { controller: controller.to_owned() };
         let mount = self.v2.as_deref().ok_or_else(absent)?;
-        if !hands_out(mount, controller) {
+        if !v2_tree::has(mount, controller) {
             return Err(absent());
         }
-        let root = v2_root(mount, root, Some(controller)).map_err(failed(&mount.join(root)))?;
-        let controller = Some(controller.to_owned());
+        let handed = v2_tree::handed_down(controller);
+        let root = v2_tree::root(mount, root, handed).map_err(failed(&mount.join(root)))?;
+        let controller = handed.map(str::to_owned);
         Ok(Hierarchy { root, interface: Arc::new(V2), v2: true, controller })
     }
 
@@ -288,34 +294,12 @@ impl Mounts {
     /// group at once, else the v1 freezer.
     pub(crate) fn tracking(&self, root: &str) -> Result<Hierarchy, NoController> {
         if let Some(mount) = &self.v2
-            && let Ok(root) = v2_root(mount, root, None)
+            && let Ok(root) = v2_tree::root(mount, root, None)
         {
             return Ok(Hierarchy { root, interface: Arc::new(V2), v2: true, controller: None });
         }
         self.hierarchy("freezer", root)
     }
-}
-
-/// Whether the v2 tree at `mount` has `controller`.
-fn hands_out(mount: &Path, controller: &str) -> bool {
-    let has = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
-    has.split_ascii_whitespace().any(|name| name == controller)
-}
-
-/// Makes `root` in the v2 tree at `mount`, with `controller` handed down to what is in it.
-fn v2_root(mount: &Path, root: &str, controller: Option<&str>) -> io::Result<PathBuf> {
-    let mut at = mount.to_owned();
-    let hand_down = |at: &Path| match controller {
-        Some(name) => fs::write(at.join("cgroup.subtree_control"), format!("+{name}")),
-        None => Ok(()),
-    };
-    hand_down(&at)?;
-    for part in Path::new(root) {
-        at.push(part);
-        fs::create_dir_all(&at)?;
-        hand_down(&at)?;
-    }
-    Ok(at)
 }
 
 /// Why a controller cannot be used.

@@ -1,5 +1,6 @@
 //! Isolators on cgroups: what a container may use, and what it has used.
 
+mod bpf;
 mod cpu;
 mod cpuset;
 mod devices;
@@ -7,9 +8,11 @@ mod grouped;
 pub(crate) mod hierarchy;
 mod memory;
 mod pids;
+mod rules;
 mod tracking;
 mod v1;
 mod v2;
+mod v2_tree;
 
 use std::fs;
 use std::io;

@@ -8,8 +8,12 @@ use super::super::isolator::{Container, Isolator, Step, StepError, failed};
 use super::hierarchy::{Hierarchy, Mounts, NoController, members};
 use crate::launcher::Plan;
 
-/// How long to wait between two looks at whether the killed are gone.
+/// How long to wait before the second look at whether the killed are gone; twice as long each time.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// The longest wait between two looks. Each kills again, which holds up all cgroups of the machine for a
+/// moment, and with it the end of the killed when many containers are ended at once.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// The isolator.
 #[derive(Debug)]
@@ -49,6 +53,7 @@ impl Isolator for Tracking {
     fn kill(&self, container: &str) -> Result<(), StepError> {
         let group = self.hierarchy.group(container);
         let until = Instant::now() + self.kill_within;
+        let mut pause = PAUSE;
         loop {
             let left = members(&group).map_err(failed(self.name(), Step::Kill, &group))?;
             if left.is_empty() {
@@ -63,7 +68,8 @@ impl Isolator for Tracking {
                 Step::Kill,
                 &group,
             ))?;
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 

@@ -110,6 +110,16 @@ impl Interface for V1 {
         number(&group.join("pids.current"))
     }
 
+    fn set_devices(&self, group: &Path, allowed: &[String]) -> io::Result<()> {
+        fs::write(group.join("devices.deny"), "a")?;
+        self.change_devices(group, allowed, &[])
+    }
+
+    fn change_devices(&self, group: &Path, more: &[String], fewer: &[String]) -> io::Result<()> {
+        fewer.iter().try_for_each(|line| fs::write(group.join("devices.deny"), line))?;
+        more.iter().try_for_each(|line| fs::write(group.join("devices.allow"), line))
+    }
+
     fn kill(&self, group: &Path) -> io::Result<()> {
         let freezer = group.join("freezer.state");
         // Frozen, they cannot multiply while they are being killed.

@@ -6,10 +6,18 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::inotify;
+use rustix::fs::{XattrFlags, inotify};
 
 use super::hierarchy::{CpuSetting, CpuTime, Interface, MemorySetting, members};
-use super::{PERIOD, number, quota_micros, shares, table};
+use super::rules::{self, Rule};
+use super::{PERIOD, bpf, number, quota_micros, shares, table};
+
+/// What a group is marked with: the devices that may be opened from it. The kernel has them as a
+/// program only, out of which they cannot be read.
+const DEVICES: &str = "trusted.agora.devices";
+
+/// The most that the kernel takes as such a mark.
+const DEVICES_BYTES_MAX: usize = 64 << 10;
 
 /// The v2 interface.
 #[derive(Debug)]
@@ -71,6 +79,24 @@ impl Interface for V2 {
 
     fn pids(&self, group: &Path) -> io::Result<u64> {
         number(&group.join("pids.current"))
+    }
+
+    fn set_devices(&self, group: &Path, allowed: &[String]) -> io::Result<()> {
+        let rules: Result<Vec<Rule>, _> = allowed.iter().map(|line| line.parse()).collect();
+        // Written down first: should this end in between, what is written is asked next time.
+        let lines = allowed.join("\n");
+        rustix::fs::setxattr(group, DEVICES, lines.as_bytes(), XattrFlags::empty())?;
+        bpf::filter(group, &rules::program(&rules?))
+    }
+
+    fn change_devices(&self, group: &Path, more: &[String], fewer: &[String]) -> io::Result<()> {
+        let mut text = vec![0; DEVICES_BYTES_MAX];
+        let length = rustix::fs::getxattr(group, DEVICES, &mut text)?;
+        let text = String::from_utf8_lossy(&text[..length]).into_owned();
+        let mut allowed: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
+        allowed.retain(|line| !fewer.contains(line) && !more.contains(line));
+        allowed.extend_from_slice(more);
+        self.set_devices(group, &allowed)
     }
 
     fn kill(&self, group: &Path) -> io::Result<()> {
