@@ -1,4 +1,4 @@
-//! Project chores: `cargo xtask ci`, `tidy`, `sim`, `fuzz`, `endure`, `churn`, `bench`.
+//! Project chores: `cargo xtask ci`, `tidy`, `sim`, `fuzz`, `endure`, `churn`, `vm`, `bench`.
 
 mod ci;
 mod command;
@@ -6,6 +6,7 @@ mod endure;
 mod fuzz;
 mod python;
 mod tidy;
+mod vm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Chore {
     Churn(endure::Churn),
     /// Feed what is read from the network and from flags with made-up input, and check its laws
     Fuzz(fuzz::Arguments),
+    /// Run the tests of containers in a virtual machine that has cgroups v2 alone
+    Vm(vm::Arguments),
     /// Run the benchmarks in a release build (arguments are handed on; see --help of it)
     #[command(disable_help_flag = true)]
     Bench {
@@ -70,6 +73,7 @@ fn run(chore: Chore) -> anyhow::Result<()> {
         Chore::Endure(arguments) => endure::run(&arguments),
         Chore::Churn(arguments) => endure::churn(&arguments),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
+        Chore::Vm(arguments) => vm::run(&arguments),
         Chore::Bench { args } => {
             // The agora binary is measured too, so it must be as new as the benchmarks.
             command::cargo(&["build", "--quiet", "--release", "-p", "cli"], &[])?;
