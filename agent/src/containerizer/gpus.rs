@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 
 use super::cgroups::hierarchy::Hierarchy;
 use super::cgroups::{AllowedDevice, DeviceKind};
+use super::devices;
 use super::isolator::{Container, Isolator, Step, StepError, failed, refused};
 use super::{Access, Limits};
-use crate::launcher::{Plan, Volume, VolumeSource, write_atomically};
+use crate::launcher::{Plan, write_atomically};
 
 /// Its name in `--isolation`.
 pub(super) const NAME: &str = "gpu/nvidia";
@@ -184,10 +185,9 @@ impl Isolator for Gpus {
         // A container with the machine's files sees them all, and opens its own.
         if container.layers.is_some() && !own.is_empty() {
             let files = own.iter().map(|number| self.dir.join(format!("{DEVICE}{number}")));
-            plan.shown.extend(files.chain(self.driver()).map(|file| Volume {
-                container_path: Path::new("/dev").join(file.file_name().unwrap_or_default()),
-                source: VolumeSource::Host(file),
-                read_only: false,
+            plan.shown.extend(files.chain(self.driver()).map(|file| {
+                let place = Path::new("/dev").join(file.file_name().unwrap_or_default());
+                devices::shown(file, place)
             }));
         }
         Ok(())

@@ -9,18 +9,19 @@ use super::cgroups::{Cpu, Cpuset, Devices, Grouped, Memory, Pids, Tracking};
 use super::isolator::Isolator;
 use super::rootfs::Rootfses;
 use super::{
-    ContainerizerOptions, capabilities, cni, disk, filesystem, gpus, namespaces, nnp, ports, posix,
-    rlimits, seccomp, secrets, volumes,
+    ContainerizerOptions, capabilities, cni, devices, disk, filesystem, gpus, namespaces, nnp,
+    ports, posix, rlimits, seccomp, secrets, volumes,
 };
 
 /// All names, in the order in which isolators prepare. They clean up in reverse.
-pub const NAMES: [&str; 28] = [
+pub const NAMES: [&str; 29] = [
     "cgroups/cpu",
     "cgroups/mem",
     "cgroups/pids",
     "cgroups/devices",
     // After what forbids all devices, since it allows some.
     "gpu/nvidia",
+    "linux/devices",
     "cgroups/cpuset",
     "cgroups/blkio",
     "cgroups/hugetlb",
@@ -192,6 +193,7 @@ pub(super) fn build(
             "cgroups/devices" => {
                 Box::new(Devices::new(&mounts, group, &setup.options.allowed_devices)?)
             }
+            devices::NAME => Box::new(devices::Devices::new(&setup.options.allowed_devices)),
             gpus::NAME => Box::new(graphics(isolation, setup, &mounts)?),
             "cgroups/cpuset" => Box::new(Cpuset::new(&mounts, group)?),
             "cgroups/blkio" | "cgroups/hugetlb" | "cgroups/net_cls" | "cgroups/net_prio"

@@ -11,6 +11,7 @@
 mod capabilities;
 mod cgroups;
 mod cni;
+mod devices;
 mod disk;
 mod filesystem;
 mod following;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agent::containerizer::{
-    Containerizer, ContainerizerOptions, ImageVolume, Isolation, LaunchSpec,
+    AllowedDevice, Containerizer, ContainerizerOptions, ImageVolume, Isolation, LaunchSpec,
 };
 use agent::images::{
     Collection, Credentials, Images, ImagesOptions, Overrides, Provisioned, Registries, Registry,
@@ -14,6 +14,7 @@ use agent::images::{
 };
 use agent::launcher::{Volume, VolumeSource};
 
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
 
 use crate::host::{Host, PATIENCE, eventually, exited, id, run};
@@ -265,4 +266,37 @@ async fn a_volume_of_an_image_without_an_isolator_for_it_is_refused() {
                     --isolation";
     assert_eq!(error, expected);
     host.assert_nothing_left("c1");
+}
+
+#[tokio::test]
+async fn a_container_of_an_image_has_files_for_the_devices_it_may_use() {
+    let host = Host::new();
+    let layout = host.dir.path().join("layout");
+    busybox(&config()).write_layout(&layout, "latest");
+    let image = images(&host, &layout).provision(&wanted("busybox")).await.expect("it is there");
+    let device = |name: &str| {
+        let path = host.dir.path().join(name);
+        mknod(&path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 3))
+            .expect("these tests run as root");
+        path.display().to_string()
+    };
+    let [open, shut] = [device("open"), device("shut")];
+    let listed = json!({"allowed_devices": [
+        {"device": {"path": open}, "access": {"read": true, "write": true}},
+        {"device": {"path": shut}, "access": {"mknod": true}},
+        {"device": {"number": {"major_number": 1, "minor_number": 11}}, "access": {"read": true}}]});
+    let with = |isolation: &str| ContainerizerOptions {
+        isolation: Isolation::parse(isolation).expect("names"),
+        allowed_devices: AllowedDevice::parse_list(&listed.to_string()).expect("a list"),
+        ..host.options()
+    };
+    let look = format!("test -c {open} && cat {open} && echo opened; test -e {shut} || echo none");
+    for (name, isolation, said) in [
+        ("c1", "filesystem/linux,linux/devices", "opened\nnone\n"),
+        ("c2", "filesystem/linux", "none\n"),
+    ] {
+        let containerizer = Containerizer::new(with(isolation)).expect("these tests run as root");
+        run(&host, &containerizer, spec(&host, name, &image, &look)).await;
+        assert_eq!(host.stdout(name), said);
+    }
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -54,8 +54,10 @@ pub struct Access {
 }
 
 /// A device that every container of the agent may use.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AllowedDevice {
+    /// The file that it was named by. Absent: it was named by its numbers.
+    pub path: Option<PathBuf>,
     /// Which kind of file.
     pub kind: DeviceKind,
     /// The kernel's number of its driver.
@@ -108,14 +110,17 @@ impl AllowedDevice {
             minor_number: u64,
         }
         let list: List = serde_json::from_str(text)?;
-        let read = |Listed { device, access }| {
-            let (kind, major, minor) = match device {
-                Device::Path { path } => at(&path).ok_or(BadDevices::NoDevice { path })?,
-                Device::Number { number } => {
-                    (DeviceKind::Character, number.major_number, number.minor_number)
-                }
-            };
-            Ok(Self { kind, major, minor, access })
+        let read = |Listed { device, access }| match device {
+            Device::Path { path } => {
+                Self::at(Path::new(&path), access).ok_or(BadDevices::NoDevice { path })
+            }
+            Device::Number { number } => Ok(Self {
+                path: None,
+                kind: DeviceKind::Character,
+                major: number.major_number,
+                minor: number.minor_number,
+                access,
+            }),
         };
         list.allowed_devices.into_iter().map(read).collect()
     }
@@ -125,7 +130,7 @@ impl AllowedDevice {
     /// The device that the file `path` stands for.
     pub(in super::super) fn at(path: &Path, access: Access) -> Option<Self> {
         let (kind, major, minor) = at(path.to_str()?)?;
-        Some(Self { kind, major, minor, access })
+        Some(Self { path: Some(path.to_owned()), kind, major, minor, access })
     }
 }
 
