@@ -17,8 +17,8 @@ use transport::identity::Identity;
 use transport::server::BindError;
 
 use crate::containerizer::{
-    AllowedDevice, DISK_WATCH_INTERVAL_DEFAULT, GpuOptions, LogLimits, NetworkOptions, PortOptions,
-    SetupError, SharingOptions, UnknownIsolator,
+    AllowedDevice, ContainerDns, DISK_WATCH_INTERVAL_DEFAULT, GpuOptions, LogLimits,
+    NetworkOptions, PortOptions, SetupError, SharingOptions, UnknownIsolator,
 };
 use crate::detect::DetectError;
 use crate::fetcher::{CACHE_BYTES_MAX_DEFAULT, STALL_TIMEOUT_DEFAULT};
@@ -80,6 +80,8 @@ pub struct Options {
     pub allowed_devices: Vec<AllowedDevice>,
     /// Holds a file for each secret that tasks may name. Absent: they name none.
     pub secret_resolver: Option<PathBuf>,
+    /// How containers look up names where their networks do not say.
+    pub default_container_dns: ContainerDns,
     /// Which graphics processors there are, where `gpu/nvidia` gives them to containers.
     pub gpus: GpuOptions,
     /// How the ports of containers are watched, where `network/ports` does.
@@ -229,6 +231,7 @@ impl Default for Options {
             effective_capabilities: None,
             allowed_devices: Vec::new(),
             secret_resolver: None,
+            default_container_dns: ContainerDns::default(),
             gpus: GpuOptions::default(),
             ports: PortOptions::default(),
             check_agent_port_range_only: false,

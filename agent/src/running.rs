@@ -362,6 +362,7 @@ fn real(
         networks: NetworkOptions {
             config_dir: options.network_cni_config_dir.clone(),
             plugins_dirs: options.network_cni_plugins_dirs.clone(),
+            dns: options.default_container_dns.clone(),
             root_dir: options
                 .network_cni_root_dir_persist
                 .then(|| options.work_dir.join("isolators/network/cni")),

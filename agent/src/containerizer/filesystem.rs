@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use super::dns::ContainerDns;
 use super::isolator::{Container, Isolator, StepError};
 use super::rootfs::Rootfses;
 use super::volumes;
@@ -39,6 +40,8 @@ pub(super) struct Linux {
     pub(super) hidden: Vec<PathBuf>,
     /// Where the containers' runtime directories are.
     pub(super) containers: PathBuf,
+    /// What counts for names in containers of images that are in the machine's network.
+    pub(super) dns: ContainerDns,
     /// Where containers of images have their files.
     pub(super) rootfses: Rootfses,
 }
@@ -54,7 +57,8 @@ impl Isolator for Linux {
         plan.masked.extend(self.hidden.iter().cloned());
         plan.read_only.extend(READ_ONLY.iter().map(PathBuf::from));
         if let Some(layers) = &container.layers {
-            self.rootfses.make(self.name(), container, layers, plan)?;
+            let dns = self.dns.of(&container.wanted);
+            self.rootfses.make(self.name(), container, (layers, dns), plan)?;
         }
         volumes::take_memory(container, plan);
         persistent::mount(self.name(), &self.files(container.id.as_str()), container, plan)

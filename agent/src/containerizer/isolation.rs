@@ -216,6 +216,7 @@ pub(super) fn build(
                     .cloned()
                     .collect(),
                 containers: setup.containers.clone(),
+                dns: setup.options.networks.dns.clone(),
                 rootfses: rootfses(setup),
             }),
             "filesystem/posix" => {
@@ -270,7 +271,8 @@ fn networks(setup: &Setup<'_>) -> io::Result<cni::Cni> {
     let options = &setup.options.networks;
     let here = || setup.options.runtime_dir.join("isolators/network/cni");
     let root = options.root_dir.clone().unwrap_or_else(here);
-    cni::Cni::new(root, options.config_dir.clone(), options.plugins_dirs.clone())
+    let (configs, plugins) = (options.config_dir.clone(), options.plugins_dirs.clone());
+    cni::Cni::new(root, configs, plugins, options.dns.clone())
 }
 
 #[cfg(test)]

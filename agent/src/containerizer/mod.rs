@@ -13,6 +13,7 @@ mod cgroups;
 mod cni;
 mod devices;
 mod disk;
+mod dns;
 mod filesystem;
 mod following;
 mod gpus;
@@ -56,6 +57,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::cgroups::{Access, AllowedDevice, BadDevices, DeviceKind};
+pub use self::dns::{BadDns, ContainerDns, Dns};
 pub use self::following::Following;
 pub use self::gpus::GpuOptions;
 pub use self::isolation::{

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::dns::ContainerDns;
+
 /// What containers may share with the machine when they ask for it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SharingOptions {
@@ -23,6 +25,8 @@ pub struct NetworkOptions {
     pub plugins_dirs: Vec<PathBuf>,
     /// What holds what is to be undone for each container. Absent: a place in the runtime directory.
     pub root_dir: Option<PathBuf>,
+    /// How names are looked up where no network says it (`--default_container_dns`).
+    pub dns: ContainerDns,
 }
 
 /// Where systems put the plug-ins for networks.
@@ -31,6 +35,6 @@ pub const NETWORK_PLUGINS_DIRS_DEFAULT: &str = "/usr/lib/cni:/opt/cni/bin";
 impl Default for NetworkOptions {
     fn default() -> Self {
         let plugins_dirs = std::env::split_paths(NETWORK_PLUGINS_DIRS_DEFAULT).collect();
-        Self { config_dir: None, plugins_dirs, root_dir: None }
+        Self { config_dir: None, plugins_dirs, root_dir: None, dns: ContainerDns::default() }
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::dns::Dns;
 use super::isolator::{Container, Step, StepError, failed, refused};
 use crate::launcher::{Files, Plan, Rootfs, Volume, VolumeSource};
 
@@ -36,19 +37,19 @@ impl Rootfses {
     }
 
     /// Makes the directories of a container that is made of `layers`, the topmost first, and has `plan`
-    /// say so.
+    /// say so. `dns` being absent, names are looked up as the machine does.
     pub(super) fn make(
         &self,
         isolator: &'static str,
         container: &Container,
-        layers: &[PathBuf],
+        (layers, dns): (&[PathBuf], Option<&Dns>),
         plan: &mut Plan,
     ) -> Result<(), StepError> {
         let dir = self.dir.join(container.id.as_str());
         let rootfs = Rootfs { layers: layers.to_vec(), dir };
         let made = || -> io::Result<Vec<Volume>> {
             make_directories(&rootfs)?;
-            whereabouts(&rootfs.dir, plan.hostname.as_deref())
+            whereabouts(&rootfs.dir, plan.hostname.as_deref(), dns)
         };
         let files = made().map_err(failed(isolator, Step::Prepare, &rootfs.dir))?;
         for file in files {
@@ -119,7 +120,7 @@ fn add_hosts(plan: &Plan, hosts: &[(String, IpAddr)]) -> io::Result<()> {
 }
 
 /// Copies what tells where the machine is, for a container that may change it for itself.
-fn whereabouts(dir: &Path, hostname: Option<&str>) -> io::Result<Vec<Volume>> {
+fn whereabouts(dir: &Path, hostname: Option<&str>, dns: Option<&Dns>) -> io::Result<Vec<Volume>> {
     let mut files = Vec::new();
     let mut add = |name: &str, text: Vec<u8>| -> io::Result<()> {
         let source = dir.join(name);
@@ -133,7 +134,9 @@ fn whereabouts(dir: &Path, hostname: Option<&str>) -> io::Result<Vec<Volume>> {
         Ok(())
     };
     for name in WHEREABOUTS {
-        let Ok(mut text) = fs::read(Path::new("/etc").join(name)) else { continue };
+        let ours = dns.filter(|_| name == "resolv.conf").map(|dns| dns.text().into_bytes());
+        let machines = || fs::read(Path::new("/etc").join(name)).ok();
+        let Some(mut text) = ours.or_else(machines) else { continue };
         if let (Some(hostname), "hosts") = (hostname, name) {
             // Programs look up what they are called.
             text.extend(format!("\n127.0.1.1 {hostname}\n").bytes());

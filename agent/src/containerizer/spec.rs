@@ -201,6 +201,11 @@ pub enum Networks {
     Own(Vec<NetworkInfo>),
 }
 
+impl Networks {
+    /// The network that stands for Docker's own bridge. Marathon calls it so too.
+    pub(crate) const BRIDGE: &'static str = "mesos-bridge";
+}
+
 /// Which system calls a container may make.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Seccomp {

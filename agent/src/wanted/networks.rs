@@ -6,9 +6,6 @@ use proto::mesos::v1::{ContainerInfo, NetworkInfo, network_info};
 
 use crate::containerizer::Networks;
 
-/// The network that stands for Docker's own bridge. Marathon calls it so too.
-const BRIDGE: &str = "mesos-bridge";
-
 /// Reads the networks of a container. An error says what makes no sense.
 pub(super) fn read(container: &ContainerInfo) -> Result<Networks, String> {
     let named = container.network_infos.iter().filter(|info| !info.name().is_empty());
@@ -21,7 +18,8 @@ pub(super) fn read(container: &ContainerInfo) -> Result<Networks, String> {
         Network::Host => Ok(Networks::Host),
         Network::None => Ok(Networks::Own(Vec::new())),
         Network::Bridge => {
-            let bridge = NetworkInfo { name: Some(BRIDGE.to_owned()), ..NetworkInfo::default() };
+            let bridge =
+                NetworkInfo { name: Some(Networks::BRIDGE.to_owned()), ..NetworkInfo::default() };
             checked(with_ports(vec![bridge], docker))
         }
         Network::User if named.is_empty() => {
@@ -116,7 +114,7 @@ mod tests {
         assert_eq!(names(of(Network::None, Vec::new())), Some(Vec::new()));
         let bridged = of(Network::Bridge, Vec::new()).expect("it makes sense");
         let Networks::Own(bridged) = bridged else { unreachable!("it has a network") };
-        assert_eq!(bridged[0].name(), BRIDGE);
+        assert_eq!(bridged[0].name(), Networks::BRIDGE);
         assert_eq!(bridged[0].port_mappings[0].container_port, 80);
         assert_eq!(names(of(Network::User, vec![named("blue")])), Some(vec!["blue".to_owned()]));
         assert!(of(Network::User, Vec::new()).is_err());

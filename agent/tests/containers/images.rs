@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agent::containerizer::{
-    AllowedDevice, Containerizer, ContainerizerOptions, ImageVolume, Isolation, LaunchSpec,
+    AllowedDevice, ContainerDns, Containerizer, ContainerizerOptions, ImageVolume, Isolation,
+    LaunchSpec, NetworkOptions,
 };
 use agent::images::{
     Collection, Credentials, Images, ImagesOptions, Overrides, Provisioned, Registries, Registry,
@@ -299,4 +300,21 @@ async fn a_container_of_an_image_has_files_for_the_devices_it_may_use() {
         run(&host, &containerizer, spec(&host, name, &image, &look)).await;
         assert_eq!(host.stdout(name), said);
     }
+}
+
+#[tokio::test]
+async fn names_are_looked_up_as_the_agent_says_in_the_machines_network() {
+    let host = Host::new();
+    let layout = host.dir.path().join("layout");
+    busybox(&config()).write_layout(&layout, "latest");
+    let image = images(&host, &layout).provision(&wanted("busybox")).await.expect("it is there");
+    let dns = json!({"mesos": [{"network_mode": "HOST",
+        "dns": {"nameservers": ["10.0.0.1"], "search": ["cluster"], "options": ["ndots:2"]}}]});
+    let dns = ContainerDns::parse(&dns.to_string()).expect("it makes sense");
+    let networks = NetworkOptions { dns, ..NetworkOptions::default() };
+    let options = ContainerizerOptions { networks, ..host.options() };
+    let containerizer = Containerizer::new(options).expect("these tests run as root");
+    let look = spec(&host, "c1", &image, "cat /etc/resolv.conf");
+    assert_eq!(run(&host, &containerizer, look).await.status, exited(0));
+    assert_eq!(host.stdout("c1"), "search cluster\noptions ndots:2\nnameserver 10.0.0.1\n");
 }

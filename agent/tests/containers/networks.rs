@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use agent::containerizer::{Containerizer, ContainerizerOptions, NetworkOptions, Networks};
+use agent::containerizer::{
+    ContainerDns, Containerizer, ContainerizerOptions, NetworkOptions, Networks,
+};
 use proto::mesos::v1::network_info::{IpAddress, PortMapping};
 use proto::mesos::v1::{Label, Labels, NetworkInfo};
 use serde_json::{Value, json};
@@ -102,6 +104,11 @@ impl Site {
             config_dir: Some(self.path("networks")),
             plugins_dirs: vec![self.path("plugins"), PLUGINS.into()],
             root_dir: None,
+            // For networks that say nothing of names.
+            dns: ContainerDns::parse(
+                r#"{"mesos": [{"network_mode": "CNI", "dns": {"nameservers": ["192.0.2.99"]}}]}"#,
+            )
+            .expect("it makes sense"),
         };
         ContainerizerOptions { networks, ..self.host.options() }
     }
@@ -205,6 +212,23 @@ async fn a_server_is_reached_by_its_own_address_and_by_a_port_of_the_machine() {
     containerizer.destroy(&id("c1")).await;
     assert_eq!(containerizer.networks(&id("c1")).await, None);
     assert_eq!(page(mapped), None);
+    site.assert_nothing_left("c1");
+}
+
+#[tokio::test]
+async fn a_network_that_says_nothing_of_names_has_the_servers_of_the_agent() {
+    let site = Site::new();
+    let mut plain = site.bridged("plain");
+    plain["plugins"][0].as_object_mut().expect("an object").remove("dns");
+    site.network(&plain);
+    let containerizer = site.containerizer();
+    let mut spec = site.host.spec("c1", "cat /etc/resolv.conf");
+    let info = NetworkInfo { name: Some("plain".to_owned()), ..NetworkInfo::default() };
+    spec.wanted.networks = Networks::Own(vec![info]);
+    let container = spec.container.clone();
+    containerizer.launch(spec).await.expect("it starts");
+    containerizer.wait(&container).await;
+    assert_eq!(site.host.stdout("c1"), "nameserver 192.0.2.99\n");
     site.assert_nothing_left("c1");
 }
 

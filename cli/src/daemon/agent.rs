@@ -2,7 +2,7 @@
 
 use super::log::LogFlags;
 use super::{addresses, asked_to_end, inner, say_bound};
-use agent::containerizer::{AllowedDevice, LogLimits, PortOptions, SharingOptions};
+use agent::containerizer::{AllowedDevice, ContainerDns, LogLimits, PortOptions, SharingOptions};
 use agent::launcher::Capabilities;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -94,6 +94,10 @@ pub(crate) struct Machine {
     /// [{"device": {"path": "/dev/fuse"}, "access": {"read": true, "write": true}}]}'
     #[arg(long, env = "AGORA_ALLOWED_DEVICES")]
     allowed_devices: Option<String>,
+    /// By which servers containers look up names where their networks do not say: JSON in the form that
+    /// Mesos has, or a file with that, as /path or file:///path
+    #[arg(long, env = "AGORA_DEFAULT_CONTAINER_DNS")]
+    default_container_dns: Option<String>,
     /// Directory with a file for each secret that tasks may name, DIR/name or DIR/name/key
     #[arg(long, env = "AGORA_SECRET_RESOLVER")]
     secret_resolver: Option<PathBuf>,
@@ -261,6 +265,11 @@ impl Machine {
         if let Some(text) = &self.allowed_devices {
             options.allowed_devices =
                 AllowedDevice::parse_list(text).context("--allowed_devices")?;
+        }
+        if let Some(given) = &self.default_container_dns {
+            options.default_container_dns = super::given::text(given)
+                .and_then(|text| Ok(ContainerDns::parse(&text)?))
+                .context("--default_container_dns")?;
         }
         options.gpus.devices = self.nvidia_gpu_devices;
         options.ports = PortOptions {

@@ -7,7 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::result::Dns;
+use super::super::dns::Dns;
 
 /// A file that is made, and where a container sees it.
 pub(super) const SEEN_AT: [(&str, &str); 3] =
@@ -19,7 +19,7 @@ pub(super) fn write(dir: &Path, hostname: &str, addresses: &[IpAddr], dns: &Dns)
         // A network that says nothing has the machine's.
         fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
     } else {
-        resolver(dns)
+        dns.text()
     };
     let texts = [hosts(hostname, addresses), format!("{hostname}\n"), resolver];
     for ((name, _), text) in SEEN_AT.iter().zip(texts) {
@@ -40,22 +40,6 @@ fn hosts(hostname: &str, addresses: &[IpAddr]) -> String {
     }
     if addresses.is_empty() {
         let _ = writeln!(text, "127.0.1.1 {hostname}");
-    }
-    text
-}
-
-fn resolver(dns: &Dns) -> String {
-    let mut text = String::new();
-    if !dns.domain.is_empty() {
-        let _ = writeln!(text, "domain {}", dns.domain);
-    }
-    for (word, values) in [("search", &dns.search), ("options", &dns.options)] {
-        if !values.is_empty() {
-            let _ = writeln!(text, "{word} {}", values.join(" "));
-        }
-    }
-    for server in &dns.nameservers {
-        let _ = writeln!(text, "nameserver {server}");
     }
     text
 }

@@ -22,7 +22,8 @@ use serde_json::{Map, Value, json};
 
 use self::plugin::{Order, Verb};
 use self::record::{Joined, Record};
-use self::result::{Answer, Dns};
+use self::result::Answer;
+use super::dns::{ContainerDns, Dns};
 use super::isolator::{Container, Isolator, Step, StepError, failed, refused};
 use super::spec::Networks;
 use crate::launcher::{Plan, Volume, VolumeSource};
@@ -47,6 +48,8 @@ pub(super) struct Cni {
     configs: Option<PathBuf>,
     /// Where plug-ins are.
     plugins: Vec<PathBuf>,
+    /// What counts for names where no network says it.
+    dns: ContainerDns,
 }
 
 impl Cni {
@@ -55,6 +58,7 @@ impl Cni {
         root: PathBuf,
         configs: Option<PathBuf>,
         plugins: Vec<PathBuf>,
+        dns: ContainerDns,
     ) -> io::Result<Self> {
         fs::create_dir_all(&root)?;
         if let Some(configs) = &configs {
@@ -71,7 +75,7 @@ impl Cni {
             let names: Vec<&str> = found.networks.keys().map(String::as_str).collect();
             tracing::info!(networks = names.join(","), "containers can join these networks");
         }
-        Ok(Self { root, configs, plugins })
+        Ok(Self { root, configs, plugins, dns })
     }
 
     fn dir(&self, container: &str) -> PathBuf {
@@ -198,7 +202,8 @@ impl Isolator for Cni {
         let addresses: Vec<IpAddr> =
             answers.iter().flat_map(|answer| &answer.addresses).copied().collect();
         let dns = answers.into_iter().map(|answer| answer.dns);
-        let dns = dns.into_iter().find(|dns| !dns.nameservers.is_empty()).unwrap_or_default();
+        let dns = dns.into_iter().find(|dns| !dns.nameservers.is_empty());
+        let dns = dns.or_else(|| self.dns.of(&container.wanted).cloned()).unwrap_or_default();
         self.furnish(container, &addresses, &dns, plan)
     }
 

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::super::dns::Dns;
+
 /// What is wanted of an answer.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Answer {
@@ -12,16 +14,6 @@ pub(super) struct Answer {
     pub(super) addresses: Vec<IpAddr>,
     /// How names are looked up in it.
     pub(super) dns: Dns,
-}
-
-/// How names are looked up.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(default)]
-pub(super) struct Dns {
-    pub(super) nameservers: Vec<String>,
-    pub(super) domain: String,
-    pub(super) search: Vec<String>,
-    pub(super) options: Vec<String>,
 }
 
 #[derive(Deserialize)]
