@@ -80,6 +80,10 @@ pub struct Options {
     pub allowed_devices: Vec<AllowedDevice>,
     /// Holds a file for each secret that tasks may name. Absent: they name none.
     pub secret_resolver: Option<PathBuf>,
+    /// Whether all executors are told to come by the agent's socket.
+    pub http_executor_domain_sockets: bool,
+    /// Where that socket is. Absent: in the runtime directory.
+    pub domain_socket_location: Option<PathBuf>,
     /// How containers look up names where their networks do not say.
     pub default_container_dns: ContainerDns,
     /// Which graphics processors there are, where `gpu/nvidia` gives them to containers.
@@ -231,6 +235,8 @@ impl Default for Options {
             effective_capabilities: None,
             allowed_devices: Vec::new(),
             secret_resolver: None,
+            http_executor_domain_sockets: false,
+            domain_socket_location: None,
             default_container_dns: ContainerDns::default(),
             gpus: GpuOptions::default(),
             ports: PortOptions::default(),
@@ -272,6 +278,14 @@ impl Default for Options {
 /// Why an agent did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The socket cannot be where it is to be.
+    #[error("--domain_socket_location={}: {why}", location.display())]
+    Socket {
+        /// Where.
+        location: PathBuf,
+        /// Why not, and what to do.
+        why: String,
+    },
     /// The port is not to be had.
     #[error(transparent)]
     Bind(#[from] BindError),

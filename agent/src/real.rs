@@ -43,6 +43,7 @@ pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 
 /// What executors are told about their agent.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the agent by itself")]
 pub(crate) struct Surroundings {
     pub(crate) work_dir: PathBuf,
     pub(crate) address: SocketAddr,
@@ -60,6 +61,8 @@ pub(crate) struct Surroundings {
     pub(crate) token_key: Option<Arc<TokenKey>>,
     /// Whether containers of type DOCKER are run.
     pub(crate) docker_containers: bool,
+    /// Whether all executors come by the socket.
+    pub(crate) sockets_for_all: bool,
     /// Whether containers have mounts of their own.
     pub(crate) has_mounts: bool,
 }
@@ -193,10 +196,12 @@ impl Real {
             self.environment(launch, &run, &sandbox, &executor, image.as_ref(), home);
         let uses_socket = self.uses_socket(launch, &wanted, image.is_some());
         if uses_socket {
-            // Where it starts an image may say.
+            // Where it starts an image may say. Without mounts it is where it is.
+            let is_mounted = self.around.has_mounts || wanted.networks != Networks::Host;
             let path = match &image {
                 Some(_) => format!("{}/{}", Rootfs::SANDBOX, socket::SEEN_AT),
-                None => socket::SEEN_AT.to_owned(),
+                None if is_mounted => socket::SEEN_AT.to_owned(),
+                None => socket::path(&self.around.socket_dir).display().to_string(),
             };
             environment.push((SOCKET_VARIABLE.to_owned(), path));
         } else if let Some(ca) = &self.around.ca {
@@ -239,7 +244,9 @@ impl Real {
     fn uses_socket(&self, launch: &ContainerLaunch, wanted: &Wanted, has_image: bool) -> bool {
         let is_without_proof = self.around.has_mounts && launch.executor.is_default;
         let is_tls = self.around.ca.is_some();
-        wanted.networks != Networks::Host || is_tls && (has_image || is_without_proof)
+        self.around.sockets_for_all
+            || wanted.networks != Networks::Host
+            || is_tls && (has_image || is_without_proof)
     }
 
     /// What is put into the container by this agent: the way to its socket, if that is used.

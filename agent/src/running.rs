@@ -98,6 +98,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let work_dir = directory(&options.work_dir, 0o755)?;
     let options = Options { work_dir: work_dir.clone(), ..options };
     let machine = Machine::detect(&work_dir)?;
+    if let Some(location) = &options.domain_socket_location {
+        let failed = |why| StartError::Socket { location: location.clone(), why };
+        socket::check(location).map_err(failed)?;
+    }
     let bound = bind(&options).await?;
     // Executors have no certificates, but tokens.
     let bound = bound
@@ -158,7 +162,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         stop: stop.clone(),
     };
     let router = api::router(Api { shared: Arc::new(shared) });
-    let socket_dir = socket::dir(&runtime_dir(&options));
+    let socket_dir = socket_dir(&options);
     let socket = socket::listen(&socket_dir)
         .map_err(|source| StartError::WorkDir { path: socket_dir, source })?;
     let local = tokio::spawn(transport::local::serve(socket, router.clone(), stop.clone()));
@@ -311,6 +315,10 @@ fn write_address(work_dir: &Path, address: SocketAddr) -> Result<(), StartError>
     fs::write(&path, format!("{address}\n")).map_err(|source| StartError::WorkDir { path, source })
 }
 
+fn socket_dir(options: &Options) -> PathBuf {
+    socket::dir(options.domain_socket_location.as_deref(), &runtime_dir(options))
+}
+
 fn runtime_dir(options: &Options) -> PathBuf {
     options.runtime_dir.clone().unwrap_or_else(|| options.work_dir.join("run"))
 }
@@ -326,7 +334,7 @@ fn real(
         ports.only = Some(offered.ranges("ports"));
     }
     let runtime_dir = runtime_dir(options);
-    let socket_dir = socket::dir(&runtime_dir);
+    let socket_dir = socket_dir(options);
     let isolation = match &options.isolation {
         // A directory of networks is of no use without what joins containers to them.
         Some(names) if options.network_cni_config_dir.is_some() => {
@@ -408,6 +416,7 @@ fn real(
         token_key: options.authentication.executors.clone(),
         docker_containers: settings.as_ref().is_some_and(|it| it.docker_containers),
         has_mounts,
+        sockets_for_all: options.http_executor_domain_sockets,
         switch_user: options.switch_user && nix::unistd::geteuid().is_root(),
     };
     let fetcher = Fetcher::new(FetcherOptions {

@@ -234,3 +234,29 @@ async fn a_task_is_given_its_secrets_in_variables_and_one_without_its_secret_fai
     );
     site.end().await;
 }
+
+#[tokio::test]
+async fn executors_come_by_the_socket_where_they_are_told_to() {
+    let place = tempfile::tempdir().expect("a directory");
+    let location = place.path().join("socket/agent.sock");
+    let given = location.clone();
+    let mut site = Site::with(|options| {
+        options.http_executor_domain_sockets = true;
+        options.domain_socket_location = Some(given);
+    })
+    .await;
+    site.master.launch(command_task(AGENT, "t1", "echo $MESOS_DOMAIN_SOCKET; exec sleep 600"));
+    site.master.status_of(TaskState::Running).await;
+    assert_eq!(site.sandbox_file("t1", "stdout").await, format!("{}\n", location.display()));
+    // Also to the next agent.
+    let mut site = site
+        .restarted_with(|options| {
+            options.http_executor_domain_sockets = true;
+            options.domain_socket_location = Some(location);
+        })
+        .await;
+    site.master.reregister().await;
+    site.master.kill("t1");
+    site.master.status_of(TaskState::Killed).await;
+    site.end().await;
+}

@@ -94,6 +94,13 @@ pub(crate) struct Machine {
     /// [{"device": {"path": "/dev/fuse"}, "access": {"read": true, "write": true}}]}'
     #[arg(long, env = "AGORA_ALLOWED_DEVICES")]
     allowed_devices: Option<String>,
+    /// Have all executors come by a socket in the file system rather than by the port
+    #[arg(long, env = "AGORA_HTTP_EXECUTOR_DOMAIN_SOCKETS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    http_executor_domain_sockets: bool,
+    /// Where that socket is, DIR/agent.sock, in a directory for it alone; by default in the runtime
+    /// directory
+    #[arg(long, env = "AGORA_DOMAIN_SOCKET_LOCATION")]
+    domain_socket_location: Option<PathBuf>,
     /// By which servers containers look up names where their networks do not say: JSON in the form that
     /// Mesos has, or a file with that, as /path or file:///path
     #[arg(long, env = "AGORA_DEFAULT_CONTAINER_DNS")]
@@ -266,6 +273,8 @@ impl Machine {
             options.allowed_devices =
                 AllowedDevice::parse_list(text).context("--allowed_devices")?;
         }
+        options.http_executor_domain_sockets = self.http_executor_domain_sockets;
+        options.domain_socket_location = self.domain_socket_location;
         if let Some(given) = &self.default_container_dns {
             options.default_container_dns = super::given::text(given)
                 .and_then(|text| Ok(ContainerDns::parse(&text)?))
