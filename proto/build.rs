@@ -14,6 +14,31 @@ use prost_types::{
     MessageOptions,
 };
 
+/// Large fields that most messages of their kind do without. In place they would make each resource four
+/// times as large, and an operation seven kilobytes, all of which are cleared and moved about with it.
+const BOXED: &[&str] = &[
+    ".mesos.v1.ExecutorInfo.container",
+    ".mesos.v1.ExecutorInfo.discovery",
+    ".mesos.v1.Offer.Operation.create",
+    ".mesos.v1.Offer.Operation.create_disk",
+    ".mesos.v1.Offer.Operation.destroy",
+    ".mesos.v1.Offer.Operation.destroy_disk",
+    ".mesos.v1.Offer.Operation.grow_volume",
+    ".mesos.v1.Offer.Operation.launch_group",
+    ".mesos.v1.Offer.Operation.reserve",
+    ".mesos.v1.Offer.Operation.shrink_volume",
+    ".mesos.v1.Offer.Operation.unreserve",
+    ".mesos.v1.Resource.disk",
+    ".mesos.v1.Task.container",
+    ".mesos.v1.Task.discovery",
+    ".mesos.v1.Task.health_check",
+    ".mesos.v1.TaskInfo.check",
+    ".mesos.v1.TaskInfo.container",
+    ".mesos.v1.TaskInfo.discovery",
+    ".mesos.v1.TaskInfo.executor",
+    ".mesos.v1.TaskInfo.health_check",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut files = Vec::new();
     for root in ["mesos", "agora"] {
@@ -37,6 +62,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut config = prost_build::Config::new();
     config.bytes(["."]).btree_map(["."]).include_file("packages.rs");
+    for field in BOXED {
+        config.boxed(field);
+    }
     tonic_prost_build::configure()
         // Clients are made of a channel that `transport` has set up; besides, a constructor called
         // `connect` would be in the way of a call of that name.

@@ -156,8 +156,8 @@ impl Real {
             self.around.secrets.reveal(command)?;
         }
         let command = executor.command.clone().unwrap_or_default();
-        let mut wanted = wanted::read(executor.container.as_ref())?;
-        let terminal = executor.container.as_ref().and_then(nested::terminal);
+        let mut wanted = wanted::read(executor.container.as_deref())?;
+        let terminal = executor.container.as_deref().and_then(nested::terminal);
         if terminal.is_some() && launch.executor.is_default {
             let why =
                 "the executor of a group has no use for a terminal; give 'tty_info' to its tasks";

@@ -323,7 +323,7 @@ async fn a_task_that_fails_its_health_check_is_killed() {
         ..Default::default()
     };
     let mut info = task("t", "sleep 1000");
-    info.health_check = Some(health_check);
+    info.health_check = Some(health_check.into());
     agent.launch(info).await;
     agent.expect_states(&[TaskStarting, TaskRunning]).await;
     std::fs::write(sandbox.path().join("well"), "").expect("the sandbox is there");

@@ -25,6 +25,10 @@ use clap::{Parser, ValueEnum};
 use framework_sdk::Protocol;
 use report::Report;
 
+// What is measured here runs in the product under this allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measure what Agora costs
 ///
 /// Builds nothing: run it by `cargo xtask bench`, which builds the release binaries first. Real

@@ -48,7 +48,7 @@ pub fn launch_group(executor: ExecutorInfo, tasks: Vec<TaskInfo>) -> Operation {
     let group = operation::LaunchGroup { executor, task_group: TaskGroupInfo { tasks } };
     Operation {
         r#type: Some(operation::Type::LaunchGroup.into()),
-        launch_group: Some(group),
+        launch_group: Some(group.into()),
         ..Operation::default()
     }
 }

@@ -104,10 +104,10 @@ impl Volume {
             persistence: Some(self.persistence.clone()),
             volume: Some(mounted),
             // What kind of disk it is made of stays.
-            ..disk.disk.clone().unwrap_or_default()
+            ..disk.disk.as_deref().cloned().unwrap_or_default()
         };
         let shared = self.is_shared.then(SharedInfo::default);
-        Resource { disk: Some(disk_info), shared, ..disk }
+        Resource { disk: Some(disk_info.into()), shared, ..disk }
     }
 }
 
@@ -126,39 +126,39 @@ fn of_type(kind: operation::Type) -> Operation {
 /// Keeps resources for a role: what comes of [`Reservation::of`].
 pub fn reserve(resources: Vec<Resource>) -> Operation {
     let reserve = operation::Reserve { resources, ..operation::Reserve::default() };
-    Operation { reserve: Some(reserve), ..of_type(operation::Type::Reserve) }
+    Operation { reserve: Some(reserve.into()), ..of_type(operation::Type::Reserve) }
 }
 
 /// Takes the topmost reservation off, of resources as they are offered.
 pub fn unreserve(resources: Vec<Resource>) -> Operation {
     let unreserve = operation::Unreserve { resources };
-    Operation { unreserve: Some(unreserve), ..of_type(operation::Type::Unreserve) }
+    Operation { unreserve: Some(unreserve.into()), ..of_type(operation::Type::Unreserve) }
 }
 
 /// Makes volumes: what comes of [`Volume::of`].
 pub fn create(volumes: Vec<Resource>) -> Operation {
     let create = operation::Create { volumes };
-    Operation { create: Some(create), ..of_type(operation::Type::Create) }
+    Operation { create: Some(create.into()), ..of_type(operation::Type::Create) }
 }
 
 /// Removes volumes that no task uses, with all that is in them.
 pub fn destroy(volumes: Vec<Resource>) -> Operation {
     let destroy = operation::Destroy { volumes };
-    Operation { destroy: Some(destroy), ..of_type(operation::Type::Destroy) }
+    Operation { destroy: Some(destroy.into()), ..of_type(operation::Type::Destroy) }
 }
 
 /// Makes a volume larger by `addition`: free space of the kind that the volume is made of. No task of
 /// the same ACCEPT can use it.
 pub fn grow(volume: Resource, addition: Resource) -> Operation {
     let grow = operation::GrowVolume { volume, addition };
-    Operation { grow_volume: Some(grow), ..of_type(operation::Type::GrowVolume) }
+    Operation { grow_volume: Some(grow.into()), ..of_type(operation::Type::GrowVolume) }
 }
 
 /// Makes a volume smaller by so many mebibytes. No task of the same ACCEPT can use it.
 pub fn shrink(volume: Resource, subtract_mib: f64) -> Operation {
     let subtract = Scalar { value: subtract_mib };
     let shrink = operation::ShrinkVolume { volume, subtract };
-    Operation { shrink_volume: Some(shrink), ..of_type(operation::Type::ShrinkVolume) }
+    Operation { shrink_volume: Some(shrink.into()), ..of_type(operation::Type::ShrinkVolume) }
 }
 
 /// `operation` under an id, by which the framework is told how it went. Two that are under way must

@@ -88,9 +88,10 @@ pub(crate) fn task_info(launch: &Launch, secrets: &Opened, scene: &Scene<'_>) ->
         "" | "//cmd" => (Some(command), None),
         path => {
             let executor = executor(path.trim_start_matches("//"), launch, command, reserver);
-            (None, Some(executor))
+            (None, Some(executor.into()))
         }
     };
+    let check = app.extra.get("check");
     TaskInfo {
         name: app.id.task_name(),
         task_id: (&launch.task).into(),
@@ -99,12 +100,12 @@ pub(crate) fn task_info(launch: &Launch, secrets: &Opened, scene: &Scene<'_>) ->
         data: executor.as_ref().and_then(|_| data(app)),
         executor,
         command,
-        container: container::container(launch, secrets, scene),
-        health_check: health::health_check(app, &launch.ports),
-        check: app.extra.get("check").and_then(|check| check::of_app(check, app, &launch.ports)),
+        container: container::container(launch, secrets, scene).map(Box::new),
+        health_check: health::health_check(app, &launch.ports).map(Box::new),
+        check: check.and_then(|it| check::of_app(it, app, &launch.ports)).map(Box::new),
         kill_policy: kill_policy(app),
         labels: labels(app.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()))),
-        discovery: Some(discovery(launch)),
+        discovery: Some(discovery(launch).into()),
         limits: limits(app.extra.get("resourceLimits")),
         ..TaskInfo::default()
     }

@@ -61,7 +61,7 @@ async fn agents_and_executors_know_for_which_role_resources_were_offered() {
             assert!(are_for_web(&task.resources), "{task:?}");
             let told = launch.executor.as_ref().map(executor_to_wire);
             assert_eq!(told.is_some(), id != "c");
-            for executor in told.into_iter().chain(task.executor) {
+            for executor in told.into_iter().chain(task.executor.map(|it| *it)) {
                 assert!(are_for_web(&executor.resources), "{executor:?}");
             }
         }

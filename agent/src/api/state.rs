@@ -218,13 +218,13 @@ fn task(framework: &FrameworkView, executor: &ExecutorView, it: &TaskView) -> Va
     if let Some(given) = &info.labels {
         all["labels"] = labels(given);
     }
-    if let Some(discovery) = &info.discovery {
+    if let Some(discovery) = info.discovery.as_deref() {
         all["discovery"] = message(discovery);
     }
-    if let Some(container) = &info.container {
+    if let Some(container) = info.container.as_deref() {
         all["container"] = message(container);
     }
-    if let Some(check) = &info.health_check {
+    if let Some(check) = info.health_check.as_deref() {
         all["health_check"] = message(check);
     }
     if let Some(user) = info.command.as_ref().and_then(|command| command.user.clone()) {

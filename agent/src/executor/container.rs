@@ -68,7 +68,7 @@ pub(super) fn own(
     variables: Vec<(String, String)>,
 ) -> Own {
     let id = inside(around, uuid::Uuid::new_v4().to_string());
-    let container = info.container.clone().unwrap_or_else(|| mesos::ContainerInfo {
+    let container = info.container.as_deref().cloned().unwrap_or_else(|| mesos::ContainerInfo {
         r#type: mesos::container_info::Type::Mesos.into(),
         ..mesos::ContainerInfo::default()
     });

@@ -60,7 +60,7 @@ async fn a_task_runs_in_the_files_of_its_image_as_the_image_says() {
             environment: Some(mesos::Environment { variables: vec![variable] }),
             ..mesos::CommandInfo::default()
         }),
-        container: Some(mesos_container("app:1")),
+        container: Some(mesos_container("app:1").into()),
         ..command_task(AGENT, "t1", "")
     };
     site.master.launch(task);
@@ -112,7 +112,7 @@ async fn a_session_sees_the_files_of_an_image_and_the_environment_of_its_task() 
             environment: Some(mesos::Environment { variables: vec![variable] }),
             ..mesos::CommandInfo::default()
         }),
-        container: Some(mesos_container("app:1")),
+        container: Some(mesos_container("app:1").into()),
         ..command_task(AGENT, "t1", "")
     });
     site.master.status_of(TaskState::Running).await;
@@ -135,7 +135,7 @@ async fn a_task_whose_image_is_not_to_be_had_fails_and_says_why() {
     let images = tempfile::tempdir().expect("a directory");
     let mut site = Site::with(|options| with_images(options, images.path())).await;
     let task = mesos::TaskInfo {
-        container: Some(mesos_container("none:1")),
+        container: Some(mesos_container("none:1").into()),
         ..command_task(AGENT, "t1", "true")
     };
     site.master.launch(task);
@@ -165,7 +165,7 @@ async fn a_task_sees_an_image_as_a_volume() {
             ..mesos::ContainerInfo::default()
         };
         mesos::TaskInfo {
-            container: Some(container),
+            container: Some(container.into()),
             ..command_task(AGENT, id, "cat pages/old/new && ! touch pages/own")
         }
     };
@@ -219,7 +219,7 @@ async fn a_container_meant_for_docker_runs_as_docker_would_run_it() {
             arguments: vec!["/old/new".to_owned()],
             ..mesos::CommandInfo::default()
         }),
-        container: Some(docker_container("app:1", parameters)),
+        container: Some(docker_container("app:1", parameters).into()),
         ..command_task(AGENT, id, "")
     };
     site.master.launch(task("t1", &parameters));

@@ -240,7 +240,7 @@ fn command_task(agent: &str, id: &str, command: &str) -> mesos::TaskInfo {
 fn executor_task(agent: &str, id: &str, executor: &str) -> mesos::TaskInfo {
     mesos::TaskInfo {
         command: None,
-        executor: Some(mesos::ExecutorInfo {
+        executor: Some(Box::new(mesos::ExecutorInfo {
             executor_id: mesos::ExecutorId { value: executor.to_owned() },
             framework_id: Some(mesos::FrameworkId { value: FRAMEWORK.to_owned() }),
             command: Some(mesos::CommandInfo {
@@ -250,7 +250,7 @@ fn executor_task(agent: &str, id: &str, executor: &str) -> mesos::TaskInfo {
             resources: resources(0.1, 32.0),
             name: Some("custom".to_owned()),
             ..mesos::ExecutorInfo::default()
-        }),
+        })),
         ..command_task(agent, id, "")
     }
 }

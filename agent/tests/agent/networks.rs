@@ -48,7 +48,7 @@ fn task() -> mesos::TaskInfo {
     };
     let info = mesos::NetworkInfo { name: Some("blue".to_owned()), ..Default::default() };
     mesos::TaskInfo {
-        health_check: Some(mesos::HealthCheck {
+        health_check: Some(Box::new(mesos::HealthCheck {
             r#type: Some(mesos::health_check::Type::Http.into()),
             http: Some(check),
             delay_seconds: Some(0.0),
@@ -56,12 +56,12 @@ fn task() -> mesos::TaskInfo {
             grace_period_seconds: Some(600.0),
             consecutive_failures: Some(1_000_000),
             ..mesos::HealthCheck::default()
-        }),
-        container: Some(mesos::ContainerInfo {
+        })),
+        container: Some(Box::new(mesos::ContainerInfo {
             r#type: mesos::container_info::Type::Mesos.into(),
             network_infos: vec![info],
             ..mesos::ContainerInfo::default()
-        }),
+        })),
         ..command_task(AGENT, "t1", "touch up; exec /usr/bin/python3 -m http.server 8000")
     }
 }

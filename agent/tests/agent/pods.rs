@@ -52,7 +52,7 @@ fn shared(path: &str, at: &str) -> mesos::Volume {
 fn of_image(id: &str, image: &str, command: &str) -> mesos::TaskInfo {
     let volumes = vec![shared("common", "/shared")];
     mesos::TaskInfo {
-        container: Some(mesos::ContainerInfo { volumes, ..mesos_container(image) }),
+        container: Some(Box::new(mesos::ContainerInfo { volumes, ..mesos_container(image) })),
         ..command_task(AGENT, id, command)
     }
 }
@@ -109,11 +109,11 @@ async fn tasks_of_a_group_run_in_images_of_their_own_and_share_network_and_volum
     // A plain one beside it, in the files of the machine and the same volume.
     let writer = "echo said > data/word; readlink /proc/self/ns/net > data/net; touch data/done; exec sleep 600";
     let mut beside = command_task(AGENT, "side", writer);
-    beside.container = Some(mesos::ContainerInfo {
+    beside.container = Some(Box::new(mesos::ContainerInfo {
         r#type: mesos::container_info::Type::Mesos.into(),
         volumes: vec![shared("common", "data")],
         ..mesos::ContainerInfo::default()
-    });
+    }));
     site.master.launch_group(executor(), vec![beside]);
     let running = site.status_of_task("side", TaskState::Running).await;
     let common = site.sandbox_of(&container_in(&running));
@@ -188,7 +188,7 @@ async fn a_task_of_a_group_is_checked_inside_of_its_image() {
     busybox(&json!({"Env": ["PATH=/bin"]})).write_layout(&images.path().join("app:1"), "1");
     let mut site = Site::with(|options| with_images(options, images.path())).await;
     let mut task = of_image("app", "app:1", "sleep 600");
-    task.health_check = Some(mesos::HealthCheck {
+    task.health_check = Some(Box::new(mesos::HealthCheck {
         r#type: Some(mesos::health_check::Type::Command.into()),
         // Of the image, and with the task's environment.
         command: Some(shell(
@@ -200,7 +200,7 @@ async fn a_task_of_a_group_is_checked_inside_of_its_image() {
         grace_period_seconds: Some(0.0),
         consecutive_failures: Some(1),
         ..mesos::HealthCheck::default()
-    });
+    }));
     site.master.launch_group(executor(), vec![task]);
     let mut status = site.status_of_task("app", TaskState::Running).await;
     let common = site.sandbox_of(&container_in(&status));

@@ -117,10 +117,10 @@ impl Reserver<'_> {
         for resource in all.iter_mut().filter(|it| is_volume(it)) {
             resource.disk = resource.disk.take().and_then(|disk| {
                 let source = disk.source?;
-                Some(proto::mesos::v1::resource::DiskInfo {
+                Some(Box::new(proto::mesos::v1::resource::DiskInfo {
                     source: Some(source),
                     ..proto::mesos::v1::resource::DiskInfo::default()
-                })
+                }))
             });
         }
         destroy.into_iter().chain([operations::unreserve(all)]).collect()

@@ -46,11 +46,13 @@ fn executor(launch: &Launch, pod: &Pod, scene: &Scene<'_>) -> ExecutorInfo {
     let networks = networks(launch, pod, scene.bridge);
     let linux_info = linux_info(pod.linux_info.as_ref());
     let has_container = !networks.is_empty() || linux_info.is_some();
-    let container = has_container.then(|| ContainerInfo {
-        r#type: container_info::Type::Mesos.into(),
-        network_infos: networks,
-        linux_info,
-        ..ContainerInfo::default()
+    let container = has_container.then(|| {
+        Box::new(ContainerInfo {
+            r#type: container_info::Type::Mesos.into(),
+            network_infos: networks,
+            linux_info,
+            ..ContainerInfo::default()
+        })
     });
     let pairs = app.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     // The executor of the tasks before may still be on its way out.
@@ -76,22 +78,23 @@ fn task_info(
     let app = &*launch.app;
     let own = app.labels.iter().filter(|(key, _)| !container.labels.contains_key(*key));
     let pairs = own.chain(&container.labels);
+    let check = container.check.as_ref().and_then(|it| {
+        check::check(it, &|name| inner_port(launch, pod, name?.get("endpoint")?.as_str()?))
+    });
     TaskInfo {
         name: container.name.clone(),
         task_id: task.into(),
         agent_id: scene.agent.into(),
         resources: to_wire(resources, Form::Stack, Some(scene.reserver.role)),
         command: Some(command(launch, pod, container, (task, secrets))),
-        container: self::container(pod, container, secrets),
-        health_check: health_check(launch, pod, container),
-        check: container.check.as_ref().and_then(|it| {
-            check::check(it, &|name| inner_port(launch, pod, name?.get("endpoint")?.as_str()?))
-        }),
+        container: self::container(pod, container, secrets).map(Box::new),
+        health_check: health_check(launch, pod, container).map(Box::new),
+        check: check.map(Box::new),
         kill_policy: container
             .kill_grace
             .map(|grace| KillPolicy { grace_period: Some(duration_info(grace)) }),
         labels: labels(pairs.map(|(key, value)| (key.as_str(), value.as_str()))),
-        discovery: Some(discovery(launch, pod, container)),
+        discovery: Some(discovery(launch, pod, container).into()),
         limits: limits(container.resource_limits.as_ref()),
         ..TaskInfo::default()
     }

@@ -111,28 +111,28 @@ pub fn conversion_to_wire(
     match conversion {
         Conversion::Reserve { source, resources } => {
             let reserve = operation::Reserve { source: list(source), resources: list(resources) };
-            WireOperation { reserve: Some(reserve), ..of(Type::Reserve) }
+            WireOperation { reserve: Some(reserve.into()), ..of(Type::Reserve) }
         }
         Conversion::Unreserve(all) => {
             let unreserve = operation::Unreserve { resources: list(all) };
-            WireOperation { unreserve: Some(unreserve), ..of(Type::Unreserve) }
+            WireOperation { unreserve: Some(unreserve.into()), ..of(Type::Unreserve) }
         }
         Conversion::Create(volumes) => {
             let create = operation::Create { volumes: list(volumes) };
-            WireOperation { create: Some(create), ..of(Type::Create) }
+            WireOperation { create: Some(create.into()), ..of(Type::Create) }
         }
         Conversion::Destroy(volumes) => {
             let destroy = operation::Destroy { volumes: list(volumes) };
-            WireOperation { destroy: Some(destroy), ..of(Type::Destroy) }
+            WireOperation { destroy: Some(destroy.into()), ..of(Type::Destroy) }
         }
         Conversion::Grow { volume, addition } => {
             let grow = operation::GrowVolume { volume: single(volume), addition: single(addition) };
-            WireOperation { grow_volume: Some(grow), ..of(Type::GrowVolume) }
+            WireOperation { grow_volume: Some(grow.into()), ..of(Type::GrowVolume) }
         }
         Conversion::Shrink { volume, subtract } => {
             let subtract = value::Scalar { value: subtract.as_f64() };
             let shrink = operation::ShrinkVolume { volume: single(volume), subtract };
-            WireOperation { shrink_volume: Some(shrink), ..of(Type::ShrinkVolume) }
+            WireOperation { shrink_volume: Some(shrink.into()), ..of(Type::ShrinkVolume) }
         }
     }
 }

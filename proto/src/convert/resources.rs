@@ -86,7 +86,7 @@ fn one_from_wire(resource: &Resource) -> Result<(Key, Value), Malformed> {
     }
     let kind = Kind {
         reservations: reservations_from_wire(resource)?,
-        disk: resource.disk.as_ref().map(disk::from_wire).transpose()?,
+        disk: resource.disk.as_deref().map(disk::from_wire).transpose()?,
         provider: resource.provider_id.as_ref().map(payload),
         is_revocable: resource.revocable.is_some(),
         is_shared: resource.shared.is_some(),
@@ -240,7 +240,7 @@ fn one_to_wire(key: &Key, value: &Value, form: Form) -> Resource {
     let mut resource = Resource {
         name: key.name.to_string(),
         provider_id: key.kind.provider.as_ref().map(unpack_own),
-        disk: key.kind.disk.as_ref().map(disk::to_wire),
+        disk: key.kind.disk.as_ref().map(|disk| disk::to_wire(disk).into()),
         revocable: key.kind.is_revocable.then_some(RevocableInfo {}),
         shared: key.kind.is_shared.then_some(SharedInfo {}),
         ..Resource::default()
@@ -491,7 +491,7 @@ mod tests {
             refusal(scalar("gpus", 0.5)),
             "Invalid scalar resource: 'gpus' must be a whole number"
         );
-        let disk = Some(v1::resource::DiskInfo::default());
+        let disk = Some(Box::default());
         assert_eq!(
             refusal(Resource { disk, ..scalar("cpus", 1.0) }),
             "DiskInfo should not be set for cpus resource"

@@ -290,7 +290,7 @@ fn operation_from_wire(wire: WireOperation, framework: &FrameworkId) -> Operatio
         }
         OperationType::LaunchGroup => {
             let group = wire.launch_group.unwrap_or_default();
-            group_from_wire(group, has_id, framework)
+            group_from_wire(*group, has_id, framework)
         }
         OperationType::Unknown
         | OperationType::Reserve
@@ -327,7 +327,7 @@ fn group_from_wire(group: LaunchGroup, has_id: bool, framework: &FrameworkId) ->
     let mut tasks = tasks_from_wire(group.task_group.tasks, has_id, framework, Launched::InGroup);
     for member in &mut tasks {
         if let (Ok(spec), Some(shared)) = (&*member, &shared)
-            && task::to_wire(spec).executor.is_some_and(|own| own != *shared)
+            && task::to_wire(spec).executor.is_some_and(|own| *own != *shared)
         {
             let why = "The 'ExecutorInfo' of the task differs from that of its group".to_owned();
             *member = Err(task::invalid(&task::to_wire(spec), why));

@@ -101,7 +101,7 @@ fn spec(
     check_group_member(info, launched)?;
     let kill_grace = grace.and_then(duration);
     let user = user(info.command.as_ref());
-    let own_cgroup = share_cgroups(info.container.as_ref()) == Some(false);
+    let own_cgroup = share_cgroups(info.container.as_deref()) == Some(false);
     let needs = Needs { role, own_cgroup, limits: !info.limits.is_empty() };
     let runs_by = runs_by(info, framework, launched)?;
     Ok(TaskSpec {
@@ -194,19 +194,19 @@ fn share_cgroups(container: Option<&ContainerInfo>) -> Option<bool> {
 /// Whether the task is probed from its executor's network, in which it is not.
 fn is_out_of_reach(info: &TaskInfo) -> bool {
     use health_check::Type;
-    let kind = info.health_check.as_ref().map(HealthCheck::r#type);
+    let kind = info.health_check.as_deref().map(HealthCheck::r#type);
     let has_own = info.container.as_ref().is_some_and(|it| !it.network_infos.is_empty());
     has_own && matches!(kind, Some(Type::Http | Type::Tcp))
 }
 
 fn check_group_member(info: &TaskInfo, launched: Launched) -> Result<(), Malformed> {
-    let share_cgroups = share_cgroups(info.container.as_ref());
+    let share_cgroups = share_cgroups(info.container.as_deref());
     match launched {
         Launched::InGroup if is_out_of_reach(info) => Err(Malformed::new(
             "HTTP and TCP health checks are not supported for a task of a group with \
              'network_infos' of its own",
         )),
-        Launched::InGroup if is_docker(info.container.as_ref()) => {
+        Launched::InGroup if is_docker(info.container.as_deref()) => {
             Err(Malformed::new("Docker ContainerInfo is not supported on the task"))
         }
         Launched::Alone if share_cgroups == Some(false) => {
@@ -338,7 +338,7 @@ fn check_executor_type(info: &ExecutorInfo, launched: Launched) -> Result<bool, 
 }
 
 fn check_group_executor(info: &ExecutorInfo, resources: &Resources) -> Result<(), Malformed> {
-    if is_docker(info.container.as_ref()) {
+    if is_docker(info.container.as_deref()) {
         return Err(Malformed::new("Docker ContainerInfo is not supported on the executor"));
     }
     for (name, least) in [("cpus", EXECUTOR_CPUS_MIN), ("mem", EXECUTOR_MEM_MIN)] {
@@ -465,7 +465,7 @@ mod tests {
         let info = executor_to_wire(executor);
         assert_eq!(info.framework_id.as_ref().map(|id| id.value.as_str()), Some("f"));
         assert_eq!(info.r#type(), ExecutorType::Custom);
-        assert_eq!(to_wire(&spec).executor, Some(info), "both tell the same");
+        assert_eq!(to_wire(&spec).executor, Some(info.into()), "both tell the same");
     }
 
     #[test]

@@ -156,9 +156,9 @@ pub(crate) fn task(task: &v1::Task) -> Value {
     object.insert("statuses".to_owned(), task.statuses.iter().map(status).collect());
     put(&mut object, "user", task.user.clone());
     put(&mut object, "labels", task.labels.as_ref().map(labels));
-    put(&mut object, "discovery", task.discovery.as_ref().map(mapped));
-    put(&mut object, "container", task.container.as_ref().map(mapped));
-    put(&mut object, "health_check", task.health_check.as_ref().map(mapped));
+    put(&mut object, "discovery", task.discovery.as_deref().map(mapped));
+    put(&mut object, "container", task.container.as_deref().map(mapped));
+    put(&mut object, "health_check", task.health_check.as_deref().map(mapped));
     Value::Object(object)
 }
 

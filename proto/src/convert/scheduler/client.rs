@@ -235,10 +235,10 @@ fn operation_to_wire(operation: &Operation) -> WireOperation {
         },
         Operation::LaunchGroup { executor, tasks } => WireOperation {
             r#type: Some(OperationType::LaunchGroup.into()),
-            launch_group: Some(operation::LaunchGroup {
+            launch_group: Some(Box::new(operation::LaunchGroup {
                 executor: executor.as_ref().map(task::executor_to_wire).unwrap_or_default(),
                 task_group: TaskGroupInfo { tasks: infos(tasks) },
-            }),
+            })),
             ..WireOperation::default()
         },
         Operation::Convert { id, conversion, role: _ } => match conversion {
