@@ -1,5 +1,8 @@
 //! Resources: what an agent has, what an offer holds, what a task takes.
 
+mod entries;
+
+use self::entries::Entries;
 use crate::amount::{Milli, Ranges};
 use crate::disk::Disk;
 use crate::ids::{BadId, check_id};
@@ -174,7 +177,7 @@ pub struct Key {
 ///
 /// Invariant: nothing is stored with an empty value, so equal amounts compare equal.
 #[derive(Clone, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Resources(BTreeMap<Key, Value>);
+pub struct Resources(Entries);
 
 impl Resources {
     /// No resources.
@@ -207,15 +210,13 @@ impl Resources {
         }
         match self.0.get_mut(&key) {
             Some(mine) => mine.add(&value),
-            None => {
-                self.0.insert(key, value);
-            }
+            None => self.0.insert(key, value),
         }
     }
 
     /// Puts `other` on top of what is here.
     pub fn add(&mut self, other: &Self) {
-        for (key, value) in &other.0 {
+        for (key, value) in other.0.iter() {
             self.insert(key.clone(), value.clone());
         }
     }
@@ -254,7 +255,7 @@ impl Resources {
 
     /// Whether there is any of `key`.
     pub fn has(&self, key: &Key) -> bool {
-        self.0.contains_key(key)
+        self.0.get(key).is_some()
     }
 
     /// Whether `wanted` can be used of this: of what is shared, any number of times.
@@ -294,7 +295,7 @@ impl Resources {
     /// Takes out what there is of `other`. For books that may have changed on the other side: of what
     /// comes whole, such as a volume, nothing is left even if it was of another size there.
     pub fn subtract(&mut self, other: &Self) {
-        for (key, value) in &other.0 {
+        for (key, value) in other.0.iter() {
             if let Some(mine) = self.0.get_mut(key) {
                 mine.subtract(value);
                 if mine.is_nothing() || !key.kind.is_divisible() {
@@ -314,9 +315,8 @@ impl Resources {
 
     /// Those that `keep` says yes to.
     #[must_use]
-    pub fn filtered(&self, mut keep: impl FnMut(&Key, &Value) -> bool) -> Self {
-        let kept = self.0.iter().filter(|&(key, value)| keep(key, value));
-        Self(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
+    pub fn filtered(&self, keep: impl Fn(&Key, &Value) -> bool) -> Self {
+        Self(self.0.filtered(keep))
     }
 
     /// The same amounts, of kinds that `change` has changed.
@@ -345,7 +345,7 @@ impl Resources {
     /// The scalar total of `name` over all kinds.
     pub fn scalar(&self, name: &str) -> Milli {
         let mut sum = Milli::ZERO;
-        for (key, value) in &self.0 {
+        for (key, value) in self.0.iter() {
             if let Value::Scalar(amount) = value
                 && &*key.name == name
             {
@@ -358,7 +358,7 @@ impl Resources {
     /// The scalar totals by name, over all kinds.
     pub fn scalar_totals(&self) -> BTreeMap<Arc<str>, Milli> {
         let mut totals = BTreeMap::new();
-        for (key, value) in &self.0 {
+        for (key, value) in self.0.iter() {
             if let Value::Scalar(amount) = value {
                 *totals.entry(key.name.clone()).or_insert(Milli::ZERO) += *amount;
             }
@@ -369,7 +369,7 @@ impl Resources {
     /// The ranges of `name` over all kinds.
     pub fn ranges(&self, name: &str) -> Ranges {
         let mut sum = Ranges::default();
-        for (key, value) in &self.0 {
+        for (key, value) in self.0.iter() {
             if let Value::Ranges(ranges) = value
                 && &*key.name == name
             {
