@@ -562,6 +562,19 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_and_what_it_was_made_of_change_apart() {
+        let all = parse("cpus:4;mem:512");
+        let mut rest = all.clone();
+        rest.subtract(&parse("cpus:1;mem:512"));
+        assert_eq!((rest, all.clone()), (parse("cpus:3"), parse("cpus:4;mem:512")));
+        let mut nothing = all.clone();
+        nothing.subtract(&all);
+        assert_eq!(nothing, Resources::none());
+        assert_eq!(all.filtered(|key, _| &*key.name == "mem"), parse("mem:512"));
+        assert_eq!(all.filtered(|_, _| false), Resources::none());
+    }
+
+    #[test]
     fn only_ports_and_items_of_sets_overlap() {
         let all = |text: &str| Resources::parse(text, &Role::any()).expect("resources");
         let one = all("cpus:1;ports:[80-82, 90-90];names:{a,b}");
