@@ -13,6 +13,7 @@ use model::link::FaultDomain;
 use model::resources::{Attributes, Shortage};
 use model::role::Role;
 use transport::auth::{Credentials, TokenKey};
+use transport::firewall::Firewall;
 use transport::identity::Identity;
 use transport::server::BindError;
 
@@ -149,6 +150,8 @@ pub struct Options {
     pub max_completed_executors_per_framework: usize,
     /// Who must prove to be who they are.
     pub authentication: Authentication,
+    /// Endpoints that nobody is answered on.
+    pub firewall: Firewall,
     /// What shows the masters who this is.
     pub identity: Identity,
     /// Who is told how far launches, ends and records have got. No flag says so: it is for tests.
@@ -268,6 +271,7 @@ impl Default for Options {
             launcher: (PathBuf::new(), vec!["launch".into()]),
             max_completed_executors_per_framework: 150,
             authentication: Authentication::default(),
+            firewall: Firewall::default(),
             identity: Identity::default(),
             steps: Steps::default(),
             flags: BTreeMap::new(),

@@ -37,6 +37,9 @@ use crate::options::Options;
 use crate::real::Real;
 use crate::wire;
 
+/// What paths may begin with.
+const PROCESS: &str = "slave(1)";
+
 /// What handlers work with.
 #[derive(Clone)]
 pub(crate) struct Api {
@@ -72,6 +75,7 @@ async fn networks(api: &Api, container: &ContainerId) -> Vec<NetworkInfo> {
 /// All routes.
 pub(crate) fn router(api: Api) -> Router {
     let gate = access::gate(&api.shared.options.authentication);
+    let firewall = api.shared.options.firewall.clone();
     let routes = Router::new()
         .route(EXECUTOR_PATH, any(executor::call))
         .route("/api/v1", any(operator::call))
@@ -89,5 +93,6 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/files/download", any(files::download))
         .route("/files/debug", any(files::debug))
         .with_state(api);
-    transport::paths::normalized(gate.guard(transport::http::compressed(routes)), "slave(1)")
+    let open = firewall.guard(PROCESS, routes);
+    transport::paths::normalized(gate.guard(transport::http::compressed(open)), PROCESS)
 }

@@ -59,6 +59,28 @@ async fn an_agent_asks_for_a_name_and_its_secret() {
 }
 
 #[tokio::test]
+async fn endpoints_of_an_agent_that_are_shut_answer_nobody() {
+    let rules = r#"{"disabled_endpoints": {"paths": ["/files/browse", "/slave(1)/state"]}}"#;
+    let site = Site::with(|options| {
+        options.firewall = serde_json::from_str(rules).expect("rules");
+    })
+    .await;
+    for (path, endpoint) in [
+        ("/files/browse?path=/", "/files/browse"),
+        ("/slave(1)/files/browse", "/files/browse"),
+        ("/state", "/state"),
+        ("/slave(1)/state", "/state"),
+    ] {
+        let (status, text) = site.get(path).await;
+        assert_eq!((status.as_u16(), text), (403, format!("Endpoint '{endpoint}' is disabled")));
+    }
+    for path in ["/health", "/flags", "/files/debug"] {
+        assert_eq!(site.get(path).await.0, 200, "{path}");
+    }
+    site.end().await;
+}
+
+#[tokio::test]
 async fn an_executor_speaks_for_itself_by_its_token_and_for_nobody_else() {
     let key = TokenKey::new(b"0123456789abcdef0123456789abcdef");
     let mut site = Site::with(|options| {

@@ -129,6 +129,13 @@ pub(crate) struct OfAgent {
     /// restarts of the agent; also as file:///path
     #[arg(long, env = "AGORA_JWT_SECRET_KEY", value_parser = given::path)]
     jwt_secret_key: Option<PathBuf>,
+    /// Endpoints that nobody is answered on: rules in JSON, or a file with them, also as
+    /// file:///path
+    ///
+    /// They are {"disabled_endpoints": {"paths": [...]}}, with paths such as "/files/browse". These are
+    /// answered 403, whichever way they are written.
+    #[arg(long, env = "AGORA_FIREWALL_RULES")]
+    firewall_rules: Option<String>,
 }
 
 impl OfAgent {
@@ -159,6 +166,7 @@ impl OfAgent {
         ];
         check(&flags, "http_credentials", settings.credentials.is_some(), tls)?;
         options.authentication = settings;
+        options.firewall = read_json("firewall_rules", self.firewall_rules.as_deref())?;
         options.identity = identity(self.credential.as_deref())?.with_tls(tls.cloned());
         Ok(())
     }
