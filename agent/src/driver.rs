@@ -230,6 +230,7 @@ impl Shell {
                 }
                 Err(why) => {
                     meters.count(Count::ContainerLaunchErrors);
+                    tracing::warn!(%container, %why, "a container was not started");
                     handle.send(Input::LaunchFailed { container, why }).await;
                 }
             }

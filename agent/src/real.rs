@@ -12,6 +12,7 @@ use agent_core::input::{Exit, Limitation};
 use agent_core::output::ContainerLaunch;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use model::amount::Ranges;
 use model::ids::ContainerId;
 use model::resources::Resources;
 use model::units::format_duration;
@@ -67,6 +68,14 @@ pub(crate) struct Surroundings {
     pub(crate) has_mounts: bool,
 }
 
+/// What a container may use, as it was last told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Allowed {
+    pub(crate) limits: Limits,
+    /// The ports that it may listen on.
+    pub(crate) ports: Ranges,
+}
+
 /// Runs executors in containers of this machine.
 #[derive(Debug)]
 pub(crate) struct Real {
@@ -81,7 +90,9 @@ pub(crate) struct Real {
     /// Held while the directories around a sandbox are made or removed.
     pub(crate) sandboxes: Arc<Mutex<()>>,
     /// What containers may take, to tell what they went past.
-    pub(crate) limits: Mutex<HashMap<ContainerId, Limits>>,
+    pub(crate) allowed: Mutex<HashMap<ContainerId, Allowed>>,
+    /// Held by whoever changes what a container may use.
+    changing: tokio::sync::Mutex<()>,
 }
 
 impl Real {
@@ -100,7 +111,8 @@ impl Real {
             meters,
             preparing: Mutex::default(),
             sandboxes: Arc::default(),
-            limits: Mutex::default(),
+            allowed: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -127,7 +139,27 @@ impl Real {
 
     /// What a container may use, if it was told.
     pub(crate) fn limits_of(&self, container: &ContainerId) -> Option<Limits> {
-        self.limits.lock().get(container).copied()
+        self.allowed.lock().get(container).map(|allowed| allowed.limits)
+    }
+
+    /// Lets a container use what it was last told, and no more. One that does not run yet is told
+    /// once it does.
+    pub(crate) async fn apply_allowed(&self, container: &ContainerId) {
+        // One after the other, so that the latest word stays.
+        let _changing = self.changing.lock().await;
+        let allowed = self.allowed.lock().get(container).cloned();
+        let Some(Allowed { limits, ports }) =
+            allowed.filter(|_| self.containerizer.is_open(container))
+        else {
+            return;
+        };
+        let updated = match self.containerizer.update(container, limits).await {
+            Ok(()) => self.containerizer.update_ports(container, ports).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = updated {
+            tracing::warn!(%container, %error, "the limits of a container were not changed");
+        }
     }
 
     /// Gives up a launch that has not got as far as the containerizer. Says whether there was one.
@@ -138,7 +170,7 @@ impl Real {
 
     /// Drops what is known of a container that is over.
     pub(crate) async fn forget_now(&self, container: &ContainerId) {
-        self.limits.lock().retain(|it, _| it != container && !it.is_inside(container));
+        self.allowed.lock().retain(|it, _| it != container && !it.is_inside(container));
         self.containerizer.forget(container).await;
     }
 
@@ -423,8 +455,7 @@ impl Real {
     }
 
     fn explained(&self, container: &ContainerId, broken: containerizer::Limitation) -> Limitation {
-        let limits = self.limits.lock().get(container).copied();
-        explained(limits, broken)
+        explained(self.limits_of(container), broken)
     }
 }
 
@@ -462,19 +493,10 @@ impl Containers for Real {
     }
 
     fn update(&self, container: ContainerId, resources: Resources) -> BoxFuture<'_, ()> {
-        async move {
-            let limits = limits(&resources, &Resources::none(), &[]);
-            let ports = resources.ranges("ports");
-            self.limits.lock().insert(container.clone(), limits);
-            let updated = match self.containerizer.update(&container, limits).await {
-                Ok(()) => self.containerizer.update_ports(&container, ports).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = updated {
-                tracing::warn!(%container, %error, "the limits of a container were not changed");
-            }
-        }
-        .boxed()
+        let limits = limits(&resources, &Resources::none(), &[]);
+        let allowed = Allowed { limits, ports: resources.ranges("ports") };
+        self.allowed.lock().insert(container.clone(), allowed);
+        async move { self.apply_allowed(&container).await }.boxed()
     }
 
     fn show_volumes(

@@ -5,7 +5,7 @@ use model::ids::ContainerId;
 use tokio_util::sync::CancellationToken;
 
 use crate::containerizer::LaunchSpec;
-use crate::real::Real;
+use crate::real::{Allowed, Real};
 
 /// Why a container was not started.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -53,7 +53,9 @@ impl Real {
             () = destroyed.cancelled() => Err("the container was destroyed before it ran".to_owned()),
         };
         let spec = prepared.map_err(NotStarted::Failed)?;
-        self.limits.lock().insert(container.clone(), spec.limits);
+        let asked = Allowed { limits: spec.limits, ports: spec.ports.clone() };
+        // Tasks that join it may have been told of meanwhile.
+        self.allowed.lock().entry(container.clone()).or_insert_with(|| asked.clone());
         // The containerizer knows of it at the first poll of this; from then on it can be told to
         // destroy it.
         let mut launching = Box::pin(self.containerizer.launch(spec));
@@ -66,9 +68,14 @@ impl Real {
             std::task::Poll::Ready(launched) => launched,
             std::task::Poll::Pending => launching.await,
         };
-        launched.map(|_| ()).map_err(|error| {
-            self.limits.lock().remove(&container);
-            NotStarted::Failed(error.to_string())
-        })
+        if let Err(error) = launched {
+            self.allowed.lock().remove(&container);
+            return Err(NotStarted::Failed(error.to_string()));
+        }
+        let latest = self.allowed.lock().get(&container).cloned();
+        if latest.is_some_and(|latest| latest != asked) {
+            self.apply_allowed(&container).await;
+        }
+        Ok(())
     }
 }

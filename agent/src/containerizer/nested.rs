@@ -255,6 +255,12 @@ impl Containerizer {
         matches!(opened, Ok(Ok(_)))
     }
 
+    /// Whether a container runs: its launch is over, and its end has not begun.
+    pub(crate) fn is_open(&self, container: &ContainerId) -> bool {
+        let table = self.inner.containers.lock();
+        table.live.get(container).is_some_and(|entry| *entry.is_open.borrow())
+    }
+
     /// Whether a container is not over.
     pub fn runs(&self, container: &ContainerId) -> bool {
         self.inner.containers.lock().live.contains_key(container)

@@ -53,6 +53,11 @@ impl Isolated {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
+        Self::running(change, &["t1"]).await
+    }
+
+    /// With these tasks of the executor, which come all at once.
+    async fn running(change: impl FnOnce(&mut Options), tasks: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let cgroups_root = format!("agora-test-api-{}-{number}", std::process::id());
@@ -61,7 +66,9 @@ impl Isolated {
             change(options);
         })
         .await;
-        site.master.launch(executor_task(AGENT, "t1", "e1"));
+        for task in tasks {
+            site.master.launch(executor_task(AGENT, task, "e1"));
+        }
         site.launched("e1").await;
         site.sandbox_file("e1", "environment").await;
         let root = site.container_of("e1").await;
@@ -223,6 +230,17 @@ fn scalar(name: &str, value: f64) -> mesos::Resource {
 }
 
 pub(crate) const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
+
+#[tokio::test]
+async fn tasks_that_join_an_executor_while_it_is_started_count_in_its_limits() {
+    let tasks = ["t1", "t2", "t3", "t4", "t5", "t6", "t7"];
+    let isolated = Isolated::running(|_| {}, &tasks).await;
+    // Each task has 64 MiB, and the executor 32.
+    let limit = f64::from((7 * 64 + 32) << 20);
+    let has_all = |all: &Value| all[0]["statistics"]["mem_limit_bytes"].as_f64() == Some(limit);
+    isolated.site.until("/containers", has_all).await;
+    isolated.end().await;
+}
 
 #[tokio::test]
 async fn a_nested_container_is_launched_waited_for_killed_and_removed() {
