@@ -221,6 +221,13 @@ async fn ended(process: Option<&AsyncFd<OwnedFd>>) {
     }
 }
 
+/// How long after the news that memory has run out the kernel's kill is first looked for; twice as long
+/// each time.
+const KILL_LOOKED_FOR_FIRST: Duration = Duration::from_millis(10);
+
+/// The longest time between two looks. In all it is looked for that long; then it has found memory.
+const KILL_LOOKED_FOR_MAX: Duration = Duration::from_secs(16);
+
 /// Waits until an isolator says that a limit is broken.
 async fn limited(inner: &Arc<Inner>, container: &str, watches: Vec<AsyncFd<OwnedFd>>) {
     // Of today's isolators only one watches; with more, the first one speaks for all.
@@ -228,18 +235,24 @@ async fn limited(inner: &Arc<Inner>, container: &str, watches: Vec<AsyncFd<Owned
         return std::future::pending().await;
     };
     loop {
+        // It may also have been before anybody watched.
+        if inner.limitation(container).is_some() {
+            return;
+        }
         let Ok(mut ready) = watch.readable().await else {
             return std::future::pending().await;
         };
         let mut drained = [0; 4_096];
         let _ = ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut drained)?));
-        if inner.limitation(container).is_some() {
-            return;
-        }
-        // The news comes when memory runs out, which is just before the kernel kills for it.
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        if inner.limitation(container).is_some() {
-            return;
+        // The news comes when memory runs out, which is before the kernel kills for it: just before, or
+        // some time where the processes get little of a processor. It does not come again.
+        let mut pause = KILL_LOOKED_FOR_FIRST;
+        while pause < KILL_LOOKED_FOR_MAX {
+            if inner.limitation(container).is_some() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
         }
     }
 }
