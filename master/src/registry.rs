@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use master_core::Registry;
 use master_core::registry::Outcome;
+use model::ids::Term;
 use model::registry::{Record, ReignEntry};
 use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
@@ -29,14 +30,14 @@ pub(crate) enum FromLog {
     /// This master leads, in this term.
     Leading {
         /// The term.
-        term: model::ids::Term,
+        term: Term,
     },
     /// It does not.
     Following {
         /// Who does: `host:port`, as masters know it.
         leader: Option<String>,
         /// In which term.
-        term: model::ids::Term,
+        term: Term,
     },
     /// A reign's first record is applied.
     ReignBegun {
@@ -204,10 +205,10 @@ impl StateMachine for Machine {
 /// Tells the driver what the log says of leadership. Called on the raft thread.
 pub(crate) fn tell(driver: &ToDriver, event: RaftEvent) {
     let told = match event {
-        RaftEvent::Leading { term } => FromLog::Leading { term: model::ids::Term(term) },
+        RaftEvent::Leading { term } => FromLog::Leading { term: Term(term) },
         RaftEvent::Following { leader, term } => FromLog::Following {
             leader: leader.map(|LeaderInfo { address, .. }| address),
-            term: model::ids::Term(term),
+            term: Term(term),
         },
         RaftEvent::Voters { addresses } => {
             FromLog::Voters(addresses.into_iter().map(Into::into).collect())
@@ -232,15 +233,16 @@ impl Proposer {
         Self { raft, applied, meters, runtime: tokio::runtime::Handle::current() }
     }
 
-    /// Has `records` agreed on, together. They come back through the log; `failed` gets them back if it is
+    /// Has `records` agreed on in the reign `term`, together. They come back through the log; `failed` gets them back if it is
     /// certain that they will not. Where it is not the reign is over, as the log says as well.
     pub(crate) fn propose(
         &self,
+        term: Term,
         records: Vec<Record>,
         failed: impl FnOnce(Vec<Record>) + Send + 'static,
     ) {
         // Made here and not in the task: the order of proposals is the order of entries.
-        let proposal = self.raft.propose(encoded(&records));
+        let proposal = self.raft.propose_in(term.0, encoded(&records));
         let meters = self.meters.clone();
         self.runtime.spawn(async move {
             let proposing = meters.proposed();

@@ -397,8 +397,17 @@ impl Running {
     }
 
     fn propose(&self, records: Vec<Record>) {
+        // In the reign that they were decided in: this master may have lost leadership and have it again
+        // before the core hears of either.
+        let Some((term, ..)) = self.beginning else {
+            tracing::warn!(
+                count = records.len(),
+                "the reign was over before these records could be proposed"
+            );
+            return;
+        };
         let failed = self.failed.clone();
-        self.driver.proposer.propose(records, move |records| {
+        self.driver.proposer.propose(term, records, move |records| {
             let _ = failed.send(records);
         });
     }
