@@ -50,7 +50,7 @@ impl MastersFile {
     /// turned to another cluster. A file that cannot be read neither; the log says so.
     pub fn masters(&self) -> Vec<String> {
         let kept = match read(&self.path) {
-            Ok(Some(kept)) if kept.given == self.given => kept.masters,
+            Ok(Some(kept)) if sorted(&kept.given) == sorted(&self.given) => kept.masters,
             Ok(_) => Vec::new(),
             Err(error) => {
                 let path = self.path.display();
@@ -97,6 +97,12 @@ impl MastersFile {
     }
 }
 
+fn sorted(all: &[String]) -> Vec<&String> {
+    let mut all: Vec<_> = all.iter().collect();
+    all.sort();
+    all
+}
+
 /// What is kept at `path`, if anything is.
 fn read(path: &Path) -> io::Result<Option<Kept>> {
     let file = match File::open(path) {
@@ -126,7 +132,8 @@ fn write(path: &Path, kept: &Kept) -> io::Result<()> {
     let mut file = File::create(&new)?;
     file.write_all(&serde_json::to_vec(kept)?)?;
     file.sync_all()?;
-    std::fs::rename(&new, path)
+    std::fs::rename(&new, path)?;
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn is_address(text: &str) -> bool {

@@ -359,7 +359,7 @@ impl StoreClient {
         let mut state = self.state();
         state.channels.retain(|address, _| masters.contains(address));
         state.masters = masters;
-        drop(state);
+        // While nobody else can, so that both say the same.
         self.shared.told.send_if_modified(|before| {
             let is_new = *before != told;
             *before = told;
