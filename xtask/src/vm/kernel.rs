@@ -1,6 +1,6 @@
 //! Debian's kernel: fetched once, never installed.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,14 @@ fn only(directory: &Path, start: &str) -> anyhow::Result<String> {
     let entries = fs::read_dir(directory).context("the kernel is not whole")?.flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names = names.filter(|name| name.starts_with(start));
-    names.next().with_context(|| format!("there is no {start} in {}", directory.display()))
+    let at = directory.display();
+    let name = names.next().with_context(|| format!("there is no {start} in {at}"))?;
+    match names.next() {
+        Some(other) => {
+            bail!("{name} and {other} are both in {at}; remove it, and it is fetched anew")
+        }
+        None => Ok(name),
+    }
 }
 
 fn fetch(home: &Path, to: &Path) -> anyhow::Result<()> {

@@ -85,6 +85,8 @@ impl Machine<'_> {
 
     /// QEMU with what every machine has. It says in the file `ended` how it did.
     fn command(&self, files: &Path, ended: &str) -> Command {
+        // What an earlier one has said is nothing to this one.
+        let _ = fs::remove_file(self.home.join(ended));
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"]);
         command.args(["-smp", "2", "-m"]).arg(MEMORY_MIB.to_string());
