@@ -10,11 +10,15 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 use transport::http::Refused;
 
+use crate::leadership::Leadership;
+
 /// How long leadership is kept at most to end what was begun. Calls are answered within milliseconds
-/// unless a disk or an agent is slow, and nobody's calls are taken meanwhile.
+/// unless a disk or an agent is slow; a client that does not read its events costs all of this time. Nobody's
+/// calls are taken meanwhile.
 const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether all has ended.
@@ -37,6 +41,8 @@ struct State {
     /// Calls that are not answered.
     inside: AtomicUsize,
     unsaid: Mutex<Vec<Unsaid>>,
+    /// Who leads, as the driver has it; absent where nobody does.
+    leadership: Option<watch::Receiver<Leadership>>,
 }
 
 /// A call that is not answered.
@@ -53,6 +59,21 @@ impl std::fmt::Debug for Gate {
 }
 
 impl Gate {
+    /// An open gate of a master whose driver says by `leadership` who leads.
+    pub(crate) fn new(leadership: watch::Receiver<Leadership>) -> Self {
+        Self(Arc::new(State { leadership: Some(leadership), ..State::default() }))
+    }
+
+    /// Waits until the driver has heard that this master does not lead any more, but no longer than
+    /// [`END_WITHIN`]. Until then it would carry calls out that nobody is told of.
+    pub(crate) async fn deposed(&self) {
+        let Some(mut leadership) = self.0.leadership.clone() else { return };
+        let deposed = leadership.wait_for(|it| !matches!(it, Leadership::Leading(_)));
+        if timeout(END_WITHIN, deposed).await.is_err() {
+            tracing::warn!("leadership was handed on, and the core has not heard of it");
+        }
+    }
+
     /// Lets a call in. It counts until what is returned is dropped.
     pub(crate) fn enter(&self) -> Result<Inside, Refused> {
         // First, so that whoever shuts the gate sees this one or is seen.

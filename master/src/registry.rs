@@ -233,8 +233,9 @@ impl Proposer {
         Self { raft, applied, meters, runtime: tokio::runtime::Handle::current() }
     }
 
-    /// Has `records` agreed on in the reign `term`, together. They come back through the log; `failed` gets them back if it is
-    /// certain that they will not. Where it is not the reign is over, as the log says as well.
+    /// Has `records` agreed on in the reign `term`, together. They come back through the log; `failed` gets
+    /// them back if it is certain that they will not. Where it is not the reign is over, as the log says as
+    /// well.
     pub(crate) fn propose(
         &self,
         term: Term,

@@ -119,7 +119,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let own = own_address(&options, &facts, address);
     let raft_dir = options.work_dir.join("raft");
     let others: Vec<_> = options.join.iter().filter(|one| **one != own).cloned().collect();
-    let gate = Gate::default();
+    let (leadership_told, leadership) = watch::channel(Leadership::Electing);
+    let gate = Gate::new(leadership.clone());
     let raft_options = RaftOptions {
         peers: options.peers.clone(),
         join: joining(&options, &others, &raft_dir).await?,
@@ -134,7 +135,6 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     meters.state_fetch.record(reading.elapsed());
 
     let stop = CancellationToken::new();
-    let (leadership_told, leadership) = watch::channel(Leadership::Electing);
     let standing = Standing::new(leadership.clone(), Arc::new(raft.clone()), gate);
     let (masters_told, masters) = watch::channel(Masters::default());
     let view = Arc::new(View::default());

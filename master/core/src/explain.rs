@@ -131,6 +131,9 @@ impl Explaining {
     /// Makes a part of it. The whole, once it is made.
     pub(crate) fn go_on(mut self, books: &Books, now: Time) -> Result<Progress, Unknown> {
         let Self { framework, only, begun } = &mut self;
+        if !books.frameworks.contains_key(framework) {
+            return Err(Unknown::Framework);
+        }
         let begun = match begun {
             Some(begun) => begun,
             None => begun.insert(Box::new(Begun::new(books, framework, only.as_ref())?)),

@@ -336,7 +336,7 @@ pub(super) fn quota_status(api: &Api, viewer: &Viewer) -> v1::quota::QuotaStatus
 /// Which machines are to be away, what frameworks say to that, and which are away.
 pub(super) fn maintenance_status(api: &Api) -> ClusterStatus {
     let picture = api.view.picture();
-    let rules = api.view.rules();
+    let rules = picture.rules();
     let hosts: BTreeMap<&AgentId, (&str, &str)> =
         picture.hosts().map(|(id, name, address)| (id, (name, ip_of(address)))).collect();
     let is_on = |machine: &Machine, answer: &InverseAnswer| {

@@ -75,7 +75,7 @@ struct Running {
     /// Inputs that came of performing outputs.
     next: Vec<Input>,
     /// Proposals that failed come back here.
-    failed: mpsc::UnboundedSender<Vec<Record>>,
+    failed: mpsc::UnboundedSender<(Term, Vec<Record>)>,
     /// Why the core wants to go on no more, if it does not.
     given_up: Option<String>,
     /// The reign that this master has proposed to begin.
@@ -125,7 +125,7 @@ impl Running {
     async fn run(
         mut self,
         mut asks: mpsc::Receiver<Ask>,
-        mut failures: mpsc::UnboundedReceiver<Vec<Record>>,
+        mut failures: mpsc::UnboundedReceiver<(Term, Vec<Record>)>,
     ) -> Option<String> {
         let start = Instant::now();
         let (mut batch, mut logged) = (Vec::with_capacity(BATCH_MAX), Vec::new());
@@ -155,7 +155,9 @@ impl Running {
             for input in std::mem::take(&mut self.next) {
                 self.driver.core.step(input, now, &mut out);
             }
-            if let Some(records) = failed {
+            // What was proposed in an earlier reign is nothing to this one.
+            let of_this = |(term, _): &(Term, _)| self.beginning.is_some_and(|it| it.0 == *term);
+            if let Some((_, records)) = failed.filter(of_this) {
                 self.driver.core.step(Input::ProposalFailed(records), now, &mut out);
             }
             let mut fatal = None;
@@ -408,7 +410,7 @@ impl Running {
         };
         let failed = self.failed.clone();
         self.driver.proposer.propose(term, records, move |records| {
-            let _ = failed.send(records);
+            let _ = failed.send((term, records));
         });
     }
 }

@@ -57,8 +57,26 @@ impl RaftAdminService {
 
     /// Has another master lead, once all has ended that this one has begun.
     async fn hand_on(&self, name: Option<String>) -> Result<u64, ChangeError> {
-        let _shut = self.gate.shut().await;
-        self.handle.change(Change::Transfer { name }).await
+        let own = self.book.identity.raft_id;
+        let is_meant = |it: &Member| {
+            let of = |name: &str| name == it.address || name == it.raft_id.to_string();
+            it.raft_id != own && it.is_voter && name.as_deref().is_none_or(of)
+        };
+        let Self { handle, gate, .. } = self.clone();
+        if !handle.list().await.members.iter().any(is_meant) {
+            // Nothing will come of it but the reason, and nobody is to wait for that.
+            return handle.change(Change::Transfer { name }).await;
+        }
+        // A task of its own: whoever asked may go away, and the gate is to stay shut all the same.
+        let handed = tokio::spawn(async move {
+            let _shut = gate.shut().await;
+            let leads = handle.change(Change::Transfer { name }).await;
+            if leads.is_ok() {
+                gate.deposed().await;
+            }
+            leads
+        });
+        handed.await.expect("it does not panic, and nobody aborts it")
     }
 
     /// Asks the master at `address` for its raft id.

@@ -56,6 +56,11 @@ impl View {
 
     /// Puts one change in.
     pub(crate) fn apply(&self, change: ViewChange) {
+        if matches!(change, ViewChange::Clear) {
+            // Of a large cluster it takes a while to drop, and nobody need wait for that.
+            let all = std::mem::take(&mut *self.0.lock());
+            return drop(all);
+        }
         self.0.lock().apply(change);
     }
 }

@@ -93,6 +93,11 @@ impl Picture {
         }
     }
 
+    /// What operators have decided.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// What frameworks have answered that were asked to leave agents.
     pub(crate) fn inverse_answers(&self) -> &[InverseAnswer] {
         &self.inverse_answers
