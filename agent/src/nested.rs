@@ -63,7 +63,7 @@ impl Real {
             None => None,
             Some(parent) => {
                 // An executor may ask as soon as it runs, and that is before all here know that it does.
-                self.containerizer.opened(&parent).await;
+                let _ = self.containerizer.opened(&parent).await;
                 let outer = self.containerizer.outer(&parent);
                 Some(outer.ok_or_else(|| format!("container {parent} does not run"))?)
             }

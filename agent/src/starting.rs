@@ -52,7 +52,10 @@ impl Real {
             prepared = prepare => prepared,
             () = destroyed.cancelled() => Err("the container was destroyed before it ran".to_owned()),
         };
-        let spec = prepared.map_err(NotStarted::Failed)?;
+        let spec = prepared.map_err(|why| {
+            self.allowed.lock().remove(&container);
+            NotStarted::Failed(why)
+        })?;
         let asked = Allowed { limits: spec.limits, ports: spec.ports.clone() };
         // Tasks that join it may have been told of meanwhile.
         self.allowed.lock().entry(container.clone()).or_insert_with(|| asked.clone());

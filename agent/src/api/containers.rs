@@ -173,9 +173,10 @@ fn persistent(api: &Api, container: &ContainerId, command: &CommandInfo) -> Vec<
     let mut around = executors.filter(|it| container.parent().as_ref() == Some(&it.container));
     let Some(executor) = around.next() else { return Vec::new() };
     let variables = command.environment.iter().flat_map(|it| &it.variables);
-    let named =
+    // The executor's word comes first; what follows is the task's own.
+    let mut named =
         variables.filter(|it| it.name == "MESOS_TASK_ID").map(mesos::environment::Variable::value);
-    let own = named.last().and_then(|id| executor.tasks.iter().find(|(it, _)| it.as_str() == id));
+    let own = named.next().and_then(|id| executor.tasks.iter().find(|(it, _)| it.as_str() == id));
     let tasks = own.map(|(_, task)| task).into_iter().chain(executor.tasks.values());
     let all = tasks.map(|task| &task.spec.resources).chain([&executor.spec.resources]);
     seen_by(&api.shared.options.work_dir, all)

@@ -271,14 +271,23 @@ struct Table {
     sessions_ended: VecDeque<ContainerId>,
 }
 
+/// How far a container is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    Starting,
+    /// Others may be launched in it.
+    Running,
+    /// Its end has begun, or it was never started.
+    Ending,
+}
+
 /// One container that is not over.
 #[derive(Debug)]
 struct Entry {
     destroy: CancellationToken,
     termination: watch::Sender<Option<Termination>>,
-    /// Whether containers may be launched in it: from when it runs to when its end begins. Changed
-    /// only with the table locked.
-    is_open: watch::Sender<bool>,
+    /// Changed only with the table locked.
+    stage: watch::Sender<Stage>,
     /// Set before it is open, if it is a session.
     session: OnceLock<terminals::Session>,
     /// What has been cut off at the beginning of each of its logs. Held while that is done.
@@ -290,7 +299,7 @@ impl Entry {
         Arc::new(Self {
             destroy: CancellationToken::new(),
             termination: watch::Sender::new(None),
-            is_open: watch::Sender::new(false),
+            stage: watch::Sender::new(Stage::Starting),
             session: OnceLock::new(),
             cut: Mutex::default(),
         })

@@ -8,10 +8,13 @@ use std::time::Duration;
 use model::ids::ContainerId;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::time::error::Elapsed;
 
 use super::spec::{Networks, plan};
 use super::supervise::{first_process, remove_record};
-use super::{Class, Containerizer, Entry, Inner, LaunchError, LaunchSpec, Table, cni, read_plan};
+use super::{
+    Class, Containerizer, Entry, Inner, LaunchError, LaunchSpec, Stage, Table, cni, read_plan,
+};
 use crate::images::Start;
 use crate::launcher::{Files, Identity, Joined, Plan};
 
@@ -66,8 +69,8 @@ pub enum KillError {
 /// Whether there may be such a container: the one around it runs and has room.
 pub(super) fn admit(table: &Table, container: &ContainerId) -> Result<(), NoPlace> {
     let Some(parent) = container.parent() else { return Ok(()) };
-    let is_open = |entry: &Arc<Entry>| *entry.is_open.borrow();
-    if !table.live.get(&parent).is_some_and(is_open) {
+    let runs = |entry: &Arc<Entry>| *entry.stage.borrow() == Stage::Running;
+    if !table.live.get(&parent).is_some_and(runs) {
         return Err(NoPlace::NoParent { parent });
     }
     let root = container.root();
@@ -198,7 +201,7 @@ impl Table {
 pub(super) async fn end_inside(inner: &Inner, container: &ContainerId, entry: &Entry) {
     let ends: Vec<_> = {
         let table = inner.containers.lock();
-        entry.is_open.send_replace(false);
+        entry.stage.send_replace(Stage::Ending);
         let inside = table.live.iter().filter(|(it, _)| it.parent().as_ref() == Some(container));
         inside
             .map(|(_, inside)| {
@@ -245,20 +248,21 @@ impl Containerizer {
         Some(Outer { sandbox: plan.sandbox, identity: plan.identity })
     }
 
-    /// Waits until a container runs that has been heard of already, so that its launch is all but over.
-    /// Whether it does.
-    pub(crate) async fn opened(&self, container: &ContainerId) -> bool {
+    /// Waits while a container is being started that has been heard of already, so that its launch is
+    /// all but over. Whether it runs then; an error: it does not get on.
+    pub(crate) async fn opened(&self, container: &ContainerId) -> Result<bool, Elapsed> {
         let entry = self.inner.containers.lock().live.get(container).cloned();
-        let Some(entry) = entry else { return false };
-        let mut is_open = entry.is_open.subscribe();
-        let opened = tokio::time::timeout(OPENED_WITHIN, is_open.wait_for(|it| *it)).await;
-        matches!(opened, Ok(Ok(_)))
+        let Some(entry) = entry else { return Ok(false) };
+        let mut stage = entry.stage.subscribe();
+        let started = stage.wait_for(|stage| *stage != Stage::Starting);
+        let stage = tokio::time::timeout(OPENED_WITHIN, started).await?;
+        Ok(stage.is_ok_and(|stage| *stage == Stage::Running))
     }
 
     /// Whether a container runs: its launch is over, and its end has not begun.
     pub(crate) fn is_open(&self, container: &ContainerId) -> bool {
         let table = self.inner.containers.lock();
-        table.live.get(container).is_some_and(|entry| *entry.is_open.borrow())
+        table.live.get(container).is_some_and(|entry| *entry.stage.borrow() == Stage::Running)
     }
 
     /// Whether a container is not over.
@@ -306,7 +310,7 @@ impl Containerizer {
             entry.destroy.cancel();
             return Ok(());
         }
-        if !*entry.is_open.borrow() {
+        if *entry.stage.borrow() != Stage::Running {
             return Err(KillError::NotYet(container.clone()));
         }
         let container = container.clone();

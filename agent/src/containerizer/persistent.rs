@@ -34,7 +34,7 @@ pub(super) fn mount(
         give(isolator, volume, plan.identity.as_ref())?;
         plan.shown.push(mounted(volume));
     }
-    if all.is_empty() { Ok(()) } else { note(isolator, files, &all.iter().map(mounted).collect()) }
+    note_first(isolator, files, all)
 }
 
 /// Mounts in a running container what it is to show and does not, and unmounts what it is not to show
@@ -69,7 +69,7 @@ pub(super) fn link(
 ) -> Result<(), StepError> {
     let all = &container.wanted.persistent;
     all.iter().try_for_each(|volume| link_one(isolator, volume, plan))?;
-    if all.is_empty() { Ok(()) } else { note(isolator, files, &all.iter().map(mounted).collect()) }
+    note_first(isolator, files, all)
 }
 
 /// Makes links in the sandbox of a running container to what it is to show, and removes those to what it
@@ -159,7 +159,11 @@ impl Containerizer {
         container: &ContainerId,
         volumes: Vec<PersistentVolume>,
     ) -> Result<(), StepError> {
-        if !self.opened(container).await {
+        let runs = self.opened(container).await.map_err(|_| {
+            let why = io::Error::other("the container is being started and does not get on");
+            failed("persistent volumes", Step::Change, Path::new(container.as_str()))(why)
+        })?;
+        if !runs {
             return Ok(());
         }
         let container = container.clone();
@@ -169,6 +173,15 @@ impl Containerizer {
         })
         .await
     }
+}
+
+/// Writes down what a container shows from its beginning, if it is anything.
+fn note_first(
+    isolator: &'static str,
+    files: &Files,
+    all: &[PersistentVolume],
+) -> Result<(), StepError> {
+    if all.is_empty() { Ok(()) } else { note(isolator, files, &all.iter().map(mounted).collect()) }
 }
 
 fn note(isolator: &'static str, files: &Files, all: &Vec<Volume>) -> Result<(), StepError> {

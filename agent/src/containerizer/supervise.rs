@@ -18,8 +18,8 @@ use super::isolator::StepError;
 use super::nested::Fate;
 use super::terminals::Session;
 use super::{
-    ENDED_MAX, Entry, Inner, LaunchError, LaunchSpec, Launched, Recovered, Termination, blocking,
-    logs, nested, read_plan,
+    ENDED_MAX, Entry, Inner, LaunchError, LaunchSpec, Launched, Recovered, Stage, Termination,
+    blocking, logs, nested, read_plan,
 };
 use crate::launcher::{self, Files, Process, write_atomically};
 
@@ -110,7 +110,7 @@ pub(super) async fn launch(
 /// Lets containers be launched in one that runs.
 fn open(inner: &Inner, entry: &Entry) {
     let _table = inner.containers.lock();
-    entry.is_open.send_replace(true);
+    entry.stage.send_replace(Stage::Running);
 }
 
 /// Waits for a container's end, or brings it about, and clears up.
@@ -175,6 +175,7 @@ fn end(
     termination: Termination,
 ) -> Option<ContainerId> {
     let mut table = inner.containers.lock();
+    entry.stage.send_replace(Stage::Ending);
     table.live.remove(container);
     table.ended.insert(container.clone(), termination.clone());
     // Of those in another one the other has so many at most, and they go with it.
@@ -225,8 +226,8 @@ async fn ended(process: Option<&AsyncFd<OwnedFd>>) {
 /// each time.
 const KILL_LOOKED_FOR_FIRST: Duration = Duration::from_millis(10);
 
-/// The longest time between two looks. In all it is looked for that long; then it has found memory.
-const KILL_LOOKED_FOR_MAX: Duration = Duration::from_secs(16);
+/// The longest time between two looks, and the last: by then the kernel has found memory.
+const KILL_LOOKED_FOR_MAX: Duration = Duration::from_secs(10);
 
 /// Waits until an isolator says that a limit is broken.
 async fn limited(inner: &Arc<Inner>, container: &str, watches: Vec<AsyncFd<OwnedFd>>) {
@@ -234,25 +235,27 @@ async fn limited(inner: &Arc<Inner>, container: &str, watches: Vec<AsyncFd<Owned
     let Some(watch) = watches.into_iter().next() else {
         return std::future::pending().await;
     };
+    // Since the latest news: how long until the kill is looked for again.
+    let mut pause = None;
     loop {
         // It may also have been before anybody watched.
         if inner.limitation(container).is_some() {
             return;
         }
-        let Ok(mut ready) = watch.readable().await else {
-            return std::future::pending().await;
+        let news = match pause {
+            Some(pause) => tokio::time::timeout(pause, watch.readable()).await.ok(),
+            None => Some(watch.readable().await),
         };
-        let mut drained = [0; 4_096];
-        let _ = ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut drained)?));
-        // The news comes when memory runs out, which is before the kernel kills for it: just before, or
-        // some time where the processes get little of a processor. It does not come again.
-        let mut pause = KILL_LOOKED_FOR_FIRST;
-        while pause < KILL_LOOKED_FOR_MAX {
-            if inner.limitation(container).is_some() {
-                return;
+        match news {
+            Some(Ok(mut ready)) => {
+                let mut drained = [0; 4_096];
+                let _ = ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut drained)?));
+                // It comes when memory runs out, which is before the kernel kills for it: just before, or
+                // some time where the processes get little of a processor. It may not come again.
+                pause = Some(KILL_LOOKED_FOR_FIRST);
             }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+            Some(Err(_)) => return std::future::pending().await,
+            None => pause = pause.map(|it| it * 2).filter(|it| *it <= KILL_LOOKED_FOR_MAX),
         }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn exchange(
         return Err("the container is gone".to_owned());
     }
     std::thread::scope(|scope| {
-        let changed = scope.spawn(|| {
+        let inside = || {
             // The thread's root and directory are its own, or it could not go in.
             unshare(CloneFlags::CLONE_FS)
                 .and_then(|()| setns(&door, CloneFlags::CLONE_NEWNS))
@@ -47,7 +47,9 @@ pub(crate) fn exchange(
                 mount(plan, volume, source).map_err(|why| named(volume, &why))?;
             }
             Ok(())
-        });
+        };
+        let changed = std::thread::Builder::new().spawn_scoped(scope, inside);
+        let changed = changed.map_err(|error| format!("there is no thread for it: {error}"))?;
         changed.join().unwrap_or_else(|_| Err("the thread in it has panicked".to_owned()))
     })
 }
@@ -60,7 +62,7 @@ fn named(volume: &Volume, why: &str) -> String {
 fn mount(plan: &Plan, volume: &Volume, source: &OwnedFd) -> Result<(), String> {
     let path = &volume.container_path;
     let place = if !path.is_absolute() {
-        inside(anywhere(plan.sandbox_inside())?, path, plan.identity.as_ref(), Some(false))
+        inside(unlinked(plan.sandbox_inside())?, path, plan.identity.as_ref(), Some(false))
     } else if plan.rootfs.is_some() {
         inside(anywhere(Path::new("/"))?, below_root(path), None, Some(false))
     } else {

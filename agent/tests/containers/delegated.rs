@@ -26,7 +26,7 @@ fn enter(group: &Path) {
     fs::write(group.join("cgroup.procs"), "0").expect("it is ours");
 }
 
-/// The second column of the kernel's list of groups, and so on.
+/// The kernel's list of the groups that this process is in.
 fn own_groups() -> String {
     fs::read_to_string("/proc/self/cgroup").expect("it can be read")
 }

@@ -53,6 +53,7 @@ pub(crate) fn apply(agent: &mut Agent, call: Subscribe, now: Now, out: &mut Vec<
         update::take(agent, framework, executor, status, now, out);
     }
     drop_unheard(agent, framework, executor, &call.unacknowledged_tasks, now, out);
+    // Also if it is to show none: an agent may have ended before it could say so.
     launch::show_volumes(agent, framework, executor, out);
     launch::hand_over(agent, framework, executor, connection, out);
     repeat_kills(agent, framework, executor, connection, out);

@@ -2,6 +2,7 @@
 
 use crate::agent::Agent;
 use crate::executors;
+use crate::master_messages::launch;
 use crate::output::{Event, ExecutorEvent, Output};
 use crate::state::ExecutorState;
 use crate::updates;
@@ -94,10 +95,8 @@ fn shrink(
             resources: state.resources_of(&task.executor),
         });
         let had = task.spec.resources.iter().any(|(key, _)| key.kind.is_persistent_volume());
-        if had && !executor.spec.is_default {
-            // Nobody is to hold on to what may be another's, or be removed.
-            let volumes = state.volumes_of(&task.executor);
-            out.push(Output::ShowVolumes { container: executor.container.clone(), volumes });
+        if had {
+            launch::show_volumes(agent, framework, &task.executor, out);
         }
     }
 }

@@ -262,13 +262,16 @@ pub(crate) fn deliver(
         out.push(Output::UpdateContainer { container, resources });
     }
     if let (ExecutorState::Running, Some(connection)) = (it.state, it.connection) {
-        show_volumes(agent, framework, executor, out);
+        if agent.frameworks.get(framework).is_some_and(|it| !it.volumes_of(executor).is_empty()) {
+            show_volumes(agent, framework, executor, out);
+        }
         hand_over(agent, framework, executor, connection, out);
     }
 }
 
 /// Has the container of a running executor show the persistent volumes of its tasks, some of which it
-/// may not have been told of yet. Tasks of a group have theirs in containers of their own.
+/// may not have been told of yet, and no others: nobody is to hold on to what may be another's, or be
+/// removed. Tasks of a group have theirs in containers of their own.
 pub(crate) fn show_volumes(
     agent: &Agent,
     framework: &FrameworkId,
@@ -281,9 +284,7 @@ pub(crate) fn show_volumes(
         return;
     }
     let volumes = state.volumes_of(executor);
-    if !volumes.is_empty() {
-        out.push(Output::ShowVolumes { container: it.container.clone(), volumes });
-    }
+    out.push(Output::ShowVolumes { container: it.container.clone(), volumes });
 }
 
 /// Sends an executor the tasks that it has not got: groups whole, and in the order they came.
