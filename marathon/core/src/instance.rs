@@ -251,6 +251,12 @@ impl Instance {
         !self.app.is_checked() || verdict == Some(true)
     }
 
+    /// Whether it is to go on, and runs, and fails its health check.
+    pub fn is_unwell(&self) -> bool {
+        let is_up = self.condition == Condition::Running && self.goal == Goal::Running;
+        is_up && self.task.as_ref().is_some_and(|task| task.health.unhealthy_since.is_some())
+    }
+
     /// Whether it is of the launch-relevant definition of `app`.
     pub fn is_current(&self, app: &App) -> bool {
         self.app.version_info.last_config_change_at == app.version_info.last_config_change_at

@@ -26,6 +26,7 @@ pub mod reservation;
 pub mod rollout;
 pub mod scheduler;
 pub mod secret;
+pub mod service_ports;
 mod stored;
 pub mod view;
 

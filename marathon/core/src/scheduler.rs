@@ -12,6 +12,7 @@ mod containers;
 mod due;
 mod groups;
 mod history;
+mod instances;
 mod kills;
 mod lead;
 mod maintenance;
@@ -34,6 +35,8 @@ use crate::io::{Config, Input, Output};
 use crate::launch_queue::LaunchQueue;
 use crate::outbox::Outbox;
 use crate::planner::{Deployment, Progress};
+use crate::service_ports::ServicePorts;
+use instances::Instances;
 use model::ids::{AgentId, FrameworkId};
 use model::rng::Rng;
 use model::step::{Core, Now, Time, Timestamp};
@@ -65,12 +68,14 @@ struct Books {
     versions: Versions,
     /// Deployments by the version they made: those that run and the latest that are over.
     history: BTreeMap<Timestamp, Arc<Past>>,
-    instances: BTreeMap<AppId, BTreeMap<InstanceId, Arc<Instance>>>,
+    instances: BTreeMap<AppId, Instances>,
     /// Of which app each instance is.
     owners: BTreeMap<InstanceId, AppId>,
     deployments: BTreeMap<DeploymentId, UnderWay>,
     /// Which deployment each app is part of.
     locks: BTreeMap<AppId, DeploymentId>,
+    /// Which service ports the apps have.
+    service_ports: ServicePorts,
     /// Roles of apps, each with how many are in it.
     role_counts: BTreeMap<Arc<str>, usize>,
     /// Roles that the master knows of, or is told of.
@@ -183,7 +188,12 @@ impl Marathon {
     }
 
     fn instances_of(&self, app: &AppId) -> Vec<&Arc<Instance>> {
-        self.books.instances.get(app).into_iter().flat_map(BTreeMap::values).collect()
+        self.books.instances.get(app).into_iter().flat_map(Instances::values).collect()
+    }
+
+    /// Instances of `app` that fail their health check.
+    fn unwell_of(&self, app: &AppId) -> impl Iterator<Item = &Arc<Instance>> {
+        self.books.instances.get(app).into_iter().flat_map(Instances::unwell)
     }
 
     fn wake_at(&mut self, at: Time, due: Due) {

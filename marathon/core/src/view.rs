@@ -14,7 +14,6 @@ use crate::{clock, queue_json};
 use model::ids::FrameworkId;
 use model::step::Timestamp;
 use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -221,15 +220,10 @@ impl View {
         self.tree.app(id).map(|app| self.render(app, embed))
     }
 
-    /// The JSON of `app` with what `embed` adds.
+    /// The JSON of `app`, one of the tree, with what `embed` adds.
     pub fn render(&self, app: &App, embed: Embed) -> String {
-        let kept =
-            self.apps.get(&app.id).filter(|kept| std::ptr::eq(&raw const **kept.value(), app));
-        let bare = match kept {
-            Some(kept) => Cow::Borrowed(kept.app()),
-            None => Cow::Owned(render::app(app).to_string()),
-        };
-        let mut out = ObjectText::of(&bare);
+        let kept = self.apps.get(&app.id).expect("what is in the tree is in both tables");
+        let mut out = ObjectText::of(kept.app());
         if embed.counts {
             let counts = self.counts(&app.id);
             out = out

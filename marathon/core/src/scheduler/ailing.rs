@@ -3,32 +3,44 @@
 //! The agent reports when a task turns from healthy to unhealthy and back. One that stays unhealthy for as long
 //! as its allowed failures take is ailing: it is replaced, and goes when its replacement serves.
 
-use super::{Marathon, updates};
+use super::{Due, Marathon, updates};
 use crate::ids::{AppId, InstanceId};
-use crate::instance::{Condition, Goal, Instance};
+use crate::instance::Instance;
 use crate::pace;
-use model::step::{Now, Time, Timestamp};
+use model::step::{Now, Timestamp};
 use std::collections::BTreeSet;
 
 /// Who of `app` is ailing.
 pub(super) fn of(marathon: &Marathon, app: &AppId, now: Now) -> BTreeSet<InstanceId> {
-    let all = marathon.instances_of(app).into_iter();
-    let ailing = all.filter(|it| since(it).is_some_and(|at| at <= now.wall));
+    let unwell = marathon.unwell_of(app);
+    let ailing = unwell.filter(|it| since(marathon, it).is_some_and(|at| at <= now.wall));
     ailing.map(|it| it.id.clone()).collect()
 }
 
-/// When `instance` is ailing, if it stays as it is.
-pub(super) fn due_at(instance: &Instance, now: Now) -> Option<Time> {
-    since(instance).map(|at| now.time + at.since(now.wall))
+/// Has the app of `instance` looked at again when that is ailing, if it stays as it is.
+pub(super) fn look_later(marathon: &mut Marathon, instance: &Instance, now: Now) {
+    let at = since(marathon, instance).map(|at| now.time + at.since(now.wall));
+    if let Some(at) = at.filter(|at| *at > now.time) {
+        marathon.wake_at(at, Due::Look(instance.app.id.clone()));
+    }
+}
+
+/// What is said of `app` has changed: how many failures are too many may have, too.
+pub(super) fn look_later_at_all(marathon: &mut Marathon, app: &AppId, now: Now) {
+    let unwell: Vec<_> = marathon.unwell_of(app).cloned().collect();
+    for instance in unwell {
+        look_later(marathon, &instance, now);
+    }
 }
 
 /// From when on `instance` is ailing, if it stays as it is.
-fn since(instance: &Instance) -> Option<Timestamp> {
-    let is_up = instance.condition == Condition::Running && instance.goal == Goal::Running;
-    if !is_up || !pace::replaces_first(&instance.app) {
+fn since(marathon: &Marathon, instance: &Instance) -> Option<Timestamp> {
+    // What its agent was told counts for whether it is judged here, and what is said now for how.
+    if !instance.is_unwell() || !pace::replaces_first(&instance.app) {
         return None;
     }
-    let app = &instance.app;
+    let present = marathon.books.tree.apps.get(&instance.app.id);
+    let app = present.filter(|app| instance.is_current(app)).unwrap_or(&instance.app);
     let of_app = app.health_checks.first().map(|it| (it.interval, it.max_consecutive_failures));
     let of_pod = app.pod.iter().flat_map(|pod| &pod.containers).find_map(|container| {
         let check = container.health_check.as_ref()?;

@@ -38,6 +38,7 @@ impl Marathon {
         self.note_follower(&app);
         let old = self.books.tree.apps.get(&id).cloned();
         self.note_role(old.as_deref(), Some(&app));
+        self.books.service_ports.note(old.as_deref(), Some(&app));
         self.books.tree.apps.insert(id.clone(), app);
         self.drop_old_versions(&id);
         self.books.queue_shown.insert(id);
@@ -56,6 +57,7 @@ impl Marathon {
     pub(super) fn remove_app(&mut self, id: &AppId) {
         let old = self.books.tree.apps.remove(id);
         self.note_role(old.as_deref(), None);
+        self.books.service_ports.note(old.as_deref(), None);
         self.books.followers.remove(id);
         self.outbox.put(stored::app_key(id), None);
         self.show(Change::App(id.clone(), None));
@@ -186,7 +188,7 @@ impl Marathon {
         let shown = Some(Rendered::new(instance.clone()));
         self.show(Change::Instance(app.clone(), id.clone(), shown));
         self.books.owners.insert(id.clone(), app.clone());
-        self.books.instances.entry(app.clone()).or_default().insert(id, instance);
+        self.books.instances.entry(app.clone()).or_default().insert(instance);
         if gets_on {
             advance::app_got_on(self, &app, now);
         }

@@ -1,6 +1,6 @@
 //! Changing apps: what is asked for becomes a deployment.
 
-use super::{Marathon, UnderWay, advance, settle};
+use super::{Marathon, UnderWay, advance, ailing, settle};
 use crate::app::{App, NetworkMode, VersionInfo, parse};
 use crate::event::Happening;
 use crate::group::{Group, Tree};
@@ -127,7 +127,10 @@ fn carry_out(marathon: &mut Marathon, prepared: Prepared, ends: Outcome, now: No
     }
     for (id, (_, new)) in changes {
         match new {
-            Some(new) => marathon.put_app(new),
+            Some(new) => {
+                marathon.put_app(new);
+                ailing::look_later_at_all(marathon, &id, now);
+            }
             None => marathon.remove_app(&id),
         }
     }
@@ -229,8 +232,8 @@ fn check(
                 None => "one, for which it must be in a group of that name".to_owned(),
             };
             let error = format!(
-                "an app with persistent volumes must be in a role other than '*': give it {of_group}, \
-                 or start Marathon with --mesos_role"
+                "persistent volumes need a role other than '*': give {id} {of_group}, or start \
+                 Marathon with --mesos_role"
             );
             return Err(parse::Invalid::one("/role", error).refusal());
         }
@@ -318,7 +321,8 @@ fn enforced_role(marathon: &Marathon, groups: &GroupChanges, id: &AppId) -> Opti
 /// What really changes, with roles, versions and service ports filled in.
 fn changes(marathon: &Marathon, wish: &Wish, groups: &GroupChanges, version: Timestamp) -> Changes {
     let mut changes = Changes::new();
-    let mut taken: Option<BTreeSet<u16>> = None;
+    // Numbers that this very change gives out.
+    let mut given = BTreeSet::new();
     for (id, wanted) in &wish.apps {
         let old = marathon.books.tree.apps.get(id);
         let Some(wanted) = wanted else {
@@ -332,8 +336,7 @@ fn changes(marathon: &Marathon, wish: &Wish, groups: &GroupChanges, version: Tim
             new.role = enforced_role(marathon, groups, id);
         }
         if needs_ports(&new) {
-            let taken = taken.get_or_insert_with(|| service_ports(marathon));
-            assign_ports(&mut new, old.map(|old| &**old), taken, marathon.config.service_ports);
+            assign_ports(&mut new, old.map(|old| &**old), marathon, &mut given);
         }
         let is_restart = wish.restarts.contains(id);
         if let Some(old) = old {
@@ -366,24 +369,20 @@ fn needs_ports(app: &App) -> bool {
     app.service_ports().contains(&0)
 }
 
-fn service_ports(marathon: &Marathon) -> BTreeSet<u16> {
-    marathon.books.tree.apps.values().flat_map(|app| app.service_ports()).collect()
-}
-
-/// Gives every service port that is 0 a number: the one it had, or one that no app has.
-fn assign_ports(
-    app: &mut App,
-    old: Option<&App>,
-    taken: &mut BTreeSet<u16>,
-    (first, last): (u16, u16),
-) {
+/// Gives every service port that is 0 a number: the one it had, or one that no app has and that is not
+/// `given` yet.
+fn assign_ports(app: &mut App, old: Option<&App>, marathon: &Marathon, given: &mut BTreeSet<u16>) {
+    let (first, last) = marathon.config.service_ports;
+    let taken = &marathon.books.service_ports;
     let had = old.map(App::service_ports).unwrap_or_default();
     let own: BTreeSet<u16> = app.service_ports().into_iter().collect();
     let mut next = first..=last;
     let mut assign = |index: usize| {
         let kept = had.get(index).copied().filter(|port| *port != 0 && !own.contains(port));
-        let port = kept.or_else(|| next.find(|port| !taken.contains(port) && !own.contains(port)));
-        taken.extend(port);
+        let is_free =
+            |port: u16| !taken.has(port) && !given.contains(&port) && !own.contains(&port);
+        let port = kept.or_else(|| next.find(|port| is_free(*port)));
+        given.extend(port);
         port.unwrap_or(0)
     };
     let is_host = app.networks.iter().any(|network| network.mode == NetworkMode::Host);

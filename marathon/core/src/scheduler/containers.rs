@@ -3,7 +3,7 @@
 //! A pod is as its containers are taken together. One that ends well leaves the others running; one
 //! that ends badly takes the others with it, and the instance is over when the last has ended.
 
-use super::{Marathon, updates};
+use super::{Marathon, ailing, updates};
 use crate::instance::{Condition, Container, Instance, Task, Termination};
 use crate::io::UpdateView;
 use crate::view::Change;
@@ -37,6 +37,9 @@ pub(super) fn heard(
         return;
     }
     let is_over = note(container, status, was_asked);
+    if !is_over {
+        marathon.confirm_reservation(instance);
+    }
     let is_broken = container.is_broken;
     task.unreachable_at = None;
     if !update.addresses.is_empty() {
@@ -65,7 +68,7 @@ pub(super) fn heard(
         marathon.watch(&changed, now);
     }
     marathon.put_instance(changed.clone(), now);
-    updates::look_when_ailing(marathon, &changed, now);
+    ailing::look_later(marathon, &changed, now);
     if is_broken && instance.condition != Condition::Killing {
         // Its executor ends the others by itself; whether it does is not to be relied on.
         marathon.kill(&changed, changed.goal, now);

@@ -1,5 +1,6 @@
 //! Ending tasks, and keeping at it until they have ended.
 
+use super::instances::Instances;
 use super::{Due, Marathon, updates};
 use crate::app::UnreachableStrategy;
 use crate::ids::InstanceId;
@@ -8,7 +9,6 @@ use crate::io::Output;
 use crate::pace;
 use model::ids::{AgentId, TaskId};
 use model::step::Now;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(super) fn alive(task: &Task) -> Vec<(TaskId, Option<AgentId>)> {
 impl Marathon {
     /// Every instance that `keep` says yes to.
     pub(super) fn all_instances(&self, keep: impl Fn(&Instance) -> bool) -> Vec<Arc<Instance>> {
-        let all = self.books.instances.values().flat_map(BTreeMap::values);
+        let all = self.books.instances.values().flat_map(Instances::values);
         all.filter(|it| keep(it)).cloned().collect()
     }
 

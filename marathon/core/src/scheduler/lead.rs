@@ -1,5 +1,6 @@
 //! Coming into the lead and losing it, meeting the master and losing it.
 
+use super::instances::Instances;
 use super::residence::{self, Reservations};
 use super::{Books, Due, Marathon, UnderWay, advance, kills, readiness, settle};
 use crate::event::Happening;
@@ -48,12 +49,7 @@ pub(super) fn lead(
         let shown = Some(Rendered::new(instance.clone()));
         marathon.show(Change::Instance(app.clone(), id.clone(), shown));
         marathon.books.owners.insert(id.clone(), app.clone());
-        marathon
-            .books
-            .instances
-            .entry(app.clone())
-            .or_default()
-            .insert(id.clone(), instance.clone());
+        marathon.books.instances.entry(app.clone()).or_default().insert(instance.clone());
         if let Some(task) = &instance.task {
             marathon.books.fleet.seen(task.place.clone());
         }
@@ -112,6 +108,7 @@ fn show_tree(marathon: &mut Marathon) {
     for app in apps {
         marathon.note_follower(&app);
         marathon.note_role(None, Some(&app));
+        marathon.books.service_ports.note(None, Some(&app));
         marathon.show(Change::App(app.id.clone(), Some(Rendered::new(app))));
     }
     let versions: Vec<_> =
@@ -184,7 +181,7 @@ pub(super) fn reconcile(marathon: &mut Marathon, now: Now) {
         .books
         .instances
         .values()
-        .flat_map(BTreeMap::values)
+        .flat_map(Instances::values)
         .filter_map(|it| it.task.as_ref())
         .flat_map(kills::alive)
         .collect();

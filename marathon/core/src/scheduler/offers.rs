@@ -1,5 +1,6 @@
 //! Using offers: who waits is matched with what there is.
 
+use super::instances::Instances;
 use super::residence::{self, Found};
 use super::{Due, Marathon, maintenance, secrets, settle};
 use crate::app::App;
@@ -282,7 +283,7 @@ fn find(
         Vec::new()
     } else {
         // Instances of another definition are on their way out and not compared with.
-        let of_app = marathon.books.instances.get(&app.id).into_iter().flat_map(|it| it.values());
+        let of_app = marathon.books.instances.get(&app.id).into_iter().flat_map(Instances::values);
         of_app
             .filter(|it| it.is_current(app))
             .filter_map(|it| it.task.as_ref().map(|task| &task.place))

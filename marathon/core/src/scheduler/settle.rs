@@ -82,10 +82,10 @@ impl Marathon {
         ailing: &BTreeSet<InstanceId>,
         leaving: &BTreeSet<InstanceId>,
     ) -> (Moves, Option<Arc<App>>) {
-        let all = self.instances_of(app);
         match self.target(app) {
-            Target::Nothing => (rollout::stop(&all), None),
+            Target::Nothing => (rollout::stop(&self.instances_of(app)), None),
             Target::Replace { app, bounds } => {
+                let all = self.instances_of(&app.id);
                 let sized = fleet::sized(&app, &self.books.fleet);
                 (rollout::replace(&all, &sized, bounds), Some(app))
             }
@@ -93,6 +93,14 @@ impl Marathon {
                 // Nobody else says how many it is to have, but that it is to have none.
                 let follows = fleet::is_one_per_agent(&app) && to > 0;
                 let to = if follows { self.books.fleet.count_for(&app) } else { to };
+                let counted = self.books.instances.get(&app.id).map(|it| it.scaled_up(to));
+                if ailing.is_empty()
+                    && leaving.is_empty()
+                    && let Some(Some(moves)) = counted
+                {
+                    return (moves, Some(app));
+                }
+                let all = self.instances_of(&app.id);
                 // Who is to leave an agent goes like who is unwell: not before another has come.
                 let who = &ailing.union(leaving).cloned().collect();
                 let at_once = Pace::of(&app).ailing_at_once + leaving.len();

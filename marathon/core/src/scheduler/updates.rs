@@ -1,7 +1,7 @@
 //! Status reports: what they say of an instance, and what follows.
 
 use super::settle::Target;
-use super::{Due, Marathon, advance, ailing, containers, readiness};
+use super::{Marathon, advance, ailing, containers, readiness};
 use crate::app::UnreachableStrategy;
 use crate::event::Happening;
 use crate::ids::InstanceId;
@@ -112,15 +112,8 @@ fn known(marathon: &mut Marathon, instance: &Arc<Instance>, update: &UpdateView,
     if changed.condition != instance.condition {
         marathon.watch(&changed, now);
     }
-    look_when_ailing(marathon, &changed, now);
+    ailing::look_later(marathon, &changed, now);
     marathon.put_instance(changed, now);
-}
-
-/// Has the app of `instance` looked at again when that is ailing, if it stays as it is.
-pub(super) fn look_when_ailing(marathon: &mut Marathon, instance: &Instance, now: Now) {
-    if let Some(at) = ailing::due_at(instance, now).filter(|at| *at > now.time) {
-        marathon.wake_at(at, Due::Look(instance.app.id.clone()));
-    }
 }
 
 /// Takes in the verdict of the health check, if the report has one.
