@@ -9,6 +9,7 @@ pub mod render;
 pub mod volume;
 
 use crate::ids::AppId;
+use crate::pace;
 use model::amount::Milli;
 use model::step::Timestamp;
 use pod::{Needs, Pod};
@@ -491,10 +492,13 @@ impl App {
     /// decides how or where they were launched.
     ///
     /// Labels, health of the deployment, backoff and strategies belong to Marathon and not to the
-    /// task, so changing them costs no restart. Health checks run beside the task and do.
+    /// task, so changing them costs no restart. The health check that runs beside the task does: no call
+    /// to an agent changes it.
     pub fn launches_like(&self, other: &Self) -> bool {
+        let judged_here = pace::replaces_first(self) && pace::replaces_first(other);
         let launch_relevant = |app: &Self| {
             let mut app = app.clone();
+            app.forget_unsent_checks(judged_here);
             app.instances = 0;
             app.labels.clear();
             app.dependencies.clear();
@@ -514,5 +518,21 @@ impl App {
             app
         };
         launch_relevant(self) == launch_relevant(other)
+    }
+
+    /// Leaves of the health checks what agents are told of them: the first, and how many failures are too
+    /// many unless that is `judged_here`.
+    fn forget_unsent_checks(&mut self, judged_here: bool) {
+        self.health_checks.truncate(1);
+        for check in &mut self.health_checks {
+            check.ignore_http_1xx = None;
+            if judged_here {
+                check.max_consecutive_failures = 0;
+            }
+        }
+        let containers = self.pod.iter_mut().flat_map(|pod| &mut pod.containers);
+        for check in containers.filter_map(|it| it.health_check.as_mut()).filter(|_| judged_here) {
+            check.max_consecutive_failures = 0;
+        }
     }
 }

@@ -85,6 +85,35 @@ fn an_instance_that_recovers_stays_and_its_replacement_goes() {
 }
 
 #[test]
+fn how_many_failures_are_too_many_changes_in_place_where_marathon_counts_them() {
+    let (mut world, old) = replaced_first("1");
+    let put = |world: &mut World, failures: u32| {
+        let check = json!({"protocol": "MESOS_TCP", "intervalSeconds": 10,
+                           "maxConsecutiveFailures": failures});
+        world.put("/web", json!({"healthChecks": [check]})).expect("changed");
+        world.rest();
+    };
+    put(&mut world, 5);
+    assert_eq!(world.tasks_of("/web"), old, "no agent was told of it");
+    world.report(&old[0], TaskState::Running, Some(false));
+    world.pass(39.0);
+    assert_eq!(world.tasks.len(), 3);
+    world.pass(2.0);
+    assert_eq!(world.tasks.len(), 4);
+    world.report(&old[0], TaskState::Running, Some(true));
+    world.rest();
+    assert_eq!(world.tasks_of("/web"), old);
+    // It counts for those too that fail already.
+    world.report(&old[1], TaskState::Running, Some(false));
+    world.pass(5.0);
+    put(&mut world, 2);
+    world.pass(4.0);
+    assert_eq!(world.tasks.len(), 3);
+    world.pass(2.0);
+    assert_eq!(world.tasks.len(), 4);
+}
+
+#[test]
 fn what_becomes_of_lost_instances_is_what_the_app_says_now() {
     let mut world = World::new(2);
     let mut body = sleeper("/web", 1);

@@ -172,6 +172,32 @@ fn what_the_tasks_do_not_see_restarts_nothing() {
 }
 
 #[test]
+fn a_changed_health_check_restarts_those_whose_agents_run_it() {
+    let mut world = World::new(1);
+    let mut body = sleeper("/web", 2);
+    let check = |path: &str| json!({"protocol": "HTTP", "path": path, "intervalSeconds": 10});
+    body["healthChecks"] = json!([check("/a"), check("/b")]);
+    world.create(body);
+    world.rest();
+    let old = world.tasks_of("/web");
+    for task in &old {
+        world.report(task, TaskState::Running, Some(true));
+    }
+    // Agents run the first one, and have no use for what is said of 1xx.
+    let mut first = check("/a");
+    first["ignoreHttp1xx"] = true.into();
+    for checks in [json!([check("/a"), check("/c")]), json!([first])] {
+        world.put("/web", json!({"healthChecks": checks})).expect("changed");
+        world.pass(1.0);
+        assert_eq!(world.tasks_of("/web"), old, "{checks}");
+    }
+    first["maxConsecutiveFailures"] = 7.into();
+    world.put("/web", json!({"healthChecks": [first]})).expect("changed");
+    world.pass(1.0);
+    assert_eq!(world.tasks.len(), 4, "the new ones are not healthy yet");
+}
+
+#[test]
 fn an_upgrade_stays_within_its_strategy() {
     for (minimum, over, floor, most) in
         [(1.0, 1.0, 4, 8), (0.5, 0.0, 2, 4), (1.0, 0.0, 4, 5), (0.0, 0.0, 0, 4), (0.5, 0.25, 2, 5)]
