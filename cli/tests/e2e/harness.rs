@@ -117,15 +117,23 @@ impl World {
 
     /// Starts an agent with 4 cores, 2 GiB and the given ports.
     pub(crate) async fn start_agent(&self, name: &str, masters: &str, ports: &str) -> Daemon {
+        self.start_agent_with(name, masters, ports, &[]).await
+    }
+
+    /// The same, with more flags.
+    pub(crate) async fn start_agent_with(
+        &self,
+        name: &str,
+        masters: &str,
+        ports: &str,
+        flags: &[&str],
+    ) -> Daemon {
         let resources = format!("--resources=cpus:4;mem:2048;disk:1024;ports:[{ports}]");
-        let args = [
-            "agent",
-            "--ip=127.0.0.1",
-            "--port=0",
-            &format!("--master={masters}"),
-            &format!("--cgroups_root={}/{name}", self.cgroups_root),
-            &resources,
-        ];
+        let master = format!("--master={masters}");
+        let cgroups_root = format!("--cgroups_root={}/{name}", self.cgroups_root);
+        let mut args =
+            vec!["agent", "--ip=127.0.0.1", "--port=0", &master, &cgroups_root, &resources];
+        args.extend(flags);
         self.start(name, &args).await
     }
 
@@ -419,13 +427,18 @@ impl World {
 
     /// Creates an app and waits until its deployment is done.
     pub(crate) async fn deploy(&self, marathon: &str, app: &Value) {
+        self.create(marathon, "/v2/apps", app).await;
+        self.deployed(marathon).await;
+    }
+
+    /// Creates an app or a pod as soon as Marathon leads, and waits for nothing else.
+    pub(crate) async fn create(&self, marathon: &str, path: &str, body: &Value) {
         let (status, body) = until_async("Marathon leads", PATIENCE, async || {
-            let answer = self.send(reqwest::Method::POST, marathon, "/v2/apps", app).await;
+            let answer = self.send(reqwest::Method::POST, marathon, path, body).await;
             (answer.0 != 502 && answer.0 != 503).then_some(answer)
         })
         .await;
         assert_eq!(status, 201, "{body}");
-        self.deployed(marathon).await;
     }
 
     /// Waits until no deployment is under way.

@@ -94,9 +94,10 @@ pub enum Mismatch {
         /// Where.
         host: Arc<str>,
     },
-    /// A volume is not where it was made.
+    /// A volume is not offered where it was made.
     #[error(
-        "its volume '{0}' is not there any more; killing the instance with wipe=true gives it new ones"
+        "its volume '{0}' is not in this offer: the task before has it still, or it is not there any more; \
+         killing the instance with wipe=true gives it new ones"
     )]
     Volume(String),
     /// A secret is not kept. No agent has what it takes.

@@ -75,27 +75,29 @@ impl Reservation {
     }
 }
 
-/// What of a resident app cannot change while its reservations are there: path and what is wrong.
+/// What of a resident app or pod cannot change while its reservations are there: path and what is wrong.
+/// Force does not help: it ends deployments in the way, and makes no agent have more than it has.
 pub fn fixed(old: &App, new: &App) -> Option<(&'static str, &'static str)> {
     if !old.is_resident() && !new.is_resident() {
         return None;
     }
+    let at = |of_app, of_pod| if new.is_pod() { of_pod } else { of_app };
     if old.persistent_volumes().ne(new.persistent_volumes()) {
-        let error = "persistent volumes cannot be changed; create another app, or delete this one";
-        return Some(("/container/volumes", error));
+        let error = "persistent volumes cannot be changed; create another one, or delete this one";
+        return Some((at("/container/volumes", "/volumes"), error));
     }
     if old.needs() != new.needs() || old.executor_needs != new.executor_needs {
-        let error = "cpus, mem, disk and gpus of an app with persistent volumes cannot be changed: they \
-                     are reserved with the volumes";
-        return Some(("/", error));
+        let error = "cpus, mem, disk and gpus cannot be changed with persistent volumes: they are \
+                     reserved with these";
+        return Some((at("/", "/containers"), error));
     }
     if old.wanted_ports() != new.wanted_ports() {
-        let error = "host ports of an app with persistent volumes cannot be changed: they are reserved \
-                     with the volumes";
-        return Some(("/portDefinitions", error));
+        let error =
+            "host ports cannot be changed with persistent volumes: they are reserved with these";
+        return Some((at("/portDefinitions", "/containers"), error));
     }
     if old.role != new.role {
-        return Some(("/role", "the role of an app with persistent volumes cannot be changed"));
+        return Some(("/role", "the role cannot be changed with persistent volumes"));
     }
     None
 }

@@ -11,7 +11,6 @@ use marathon_core::{app::pod::Pod, clock};
 use model::ids::TaskId;
 use model::resources::Resources;
 use proto::convert::duration_info;
-use proto::convert::resources::{Form, to_wire};
 use proto::mesos::v1::container_info::MesosInfo;
 use proto::mesos::v1::offer::Operation;
 use proto::mesos::v1::{
@@ -57,12 +56,14 @@ fn executor(launch: &Launch, pod: &Pod, scene: &Scene<'_>) -> ExecutorInfo {
     let pairs = app.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     // The executor of the tasks before may still be on its way out.
     let number = launch.task.as_str().rsplit('.').next().unwrap_or_default();
+    let mut resources = scene.reserver.resources_of(launch, &launch.executor);
+    resources.extend(scene.reserver.volumes_of(launch));
     ExecutorInfo {
         r#type: Some(executor_info::Type::Default.into()),
         executor_id: ExecutorId { value: format!("instance-{}.{number}", launch.instance) },
         framework_id: scene.reserver.framework.map(Into::into),
         container,
-        resources: to_wire(&launch.executor, Form::Stack, Some(scene.reserver.role)),
+        resources,
         labels: labels(pairs),
         ..ExecutorInfo::default()
     }
@@ -85,7 +86,7 @@ fn task_info(
         name: container.name.clone(),
         task_id: task.into(),
         agent_id: scene.agent.into(),
-        resources: to_wire(resources, Form::Stack, Some(scene.reserver.role)),
+        resources: scene.reserver.resources_of(launch, resources),
         command: Some(command(launch, pod, container, (task, secrets))),
         container: self::container(pod, container, secrets).map(Box::new),
         health_check: health_check(launch, pod, container).map(Box::new),
@@ -178,8 +179,9 @@ fn volume(volume: &PodVolume, mount: &VolumeMount, secrets: &Opened) -> Option<V
     wire.set_mode(mode);
     match &volume.source {
         VolumeSource::Host(path) => wire.host_path = Some(path.clone()),
-        // A directory in the sandbox of the executor, which all containers can reach.
-        VolumeSource::Ephemeral => {
+        // A directory in the sandbox of the executor, which all containers can reach. What outlives them
+        // is among the resources of the executor, and there by its name.
+        VolumeSource::Ephemeral | VolumeSource::Persistent(_) => {
             let path = volume::source::SandboxPath {
                 r#type: Some(volume::source::sandbox_path::Type::Parent.into()),
                 path: volume.name.clone(),

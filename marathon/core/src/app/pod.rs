@@ -212,6 +212,8 @@ pub enum VolumeSource {
     Host(String),
     /// The value of a secret, by its name in the pod.
     Secret(String),
+    /// A directory that outlives the tasks of the instance: `persistent`, as given.
+    Persistent(Value),
 }
 
 /// A volume as one container sees it.

@@ -1,6 +1,7 @@
-//! Volumes of an app that outlive its tasks.
+//! Volumes of an app or a pod that outlive its tasks.
 
 use super::App;
+use super::pod::VolumeSource;
 use model::amount::Milli;
 use model::disk::SourceKind;
 use serde_json::Value;
@@ -8,7 +9,7 @@ use serde_json::Value;
 /// A volume that is made for each instance and kept for the tasks that come after.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PersistentVolume {
-    /// Where tasks see it, in their sandbox.
+    /// Where it is in the sandbox: of the task or, by its name, of the executor of a pod.
     pub container_path: String,
     /// How large it is at least, in MiB.
     pub size: Milli,
@@ -32,20 +33,31 @@ pub struct PathRule {
 impl App {
     /// Its volumes that outlive tasks, in order.
     pub fn persistent_volumes(&self) -> impl Iterator<Item = PersistentVolume> + '_ {
-        let volumes = self.container.iter().flat_map(|container| &container.volumes);
-        volumes.filter_map(persistent)
+        self.persistent().filter_map(|(path, given)| persistent(path, given))
     }
 
     /// Whether its instances stay where their volumes are.
     pub fn is_resident(&self) -> bool {
-        let mut volumes = self.container.iter().flat_map(|container| &container.volumes);
-        volumes.any(|volume| volume.get("persistent").is_some())
+        self.persistent().next().is_some()
+    }
+
+    /// Where each persistent volume is, and what was said of it.
+    fn persistent(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let of_app = self.container.iter().flat_map(|container| &container.volumes);
+        let of_app = of_app.filter_map(|volume| {
+            Some((volume.get("containerPath")?.as_str()?, volume.get("persistent")?))
+        });
+        let of_pod = self.pod.iter().flat_map(|pod| &pod.volumes);
+        let of_pod = of_pod.filter_map(|volume| match &volume.source {
+            VolumeSource::Persistent(given) => Some((volume.name.as_str(), given)),
+            VolumeSource::Ephemeral | VolumeSource::Host(_) | VolumeSource::Secret(_) => None,
+        });
+        of_app.chain(of_pod)
     }
 }
 
-/// What `volume`, which was found to be right, says of a persistent one.
-fn persistent(volume: &Value) -> Option<PersistentVolume> {
-    let given = volume.get("persistent")?;
+/// The persistent volume at `path` of which `given` was said, and found to be right.
+fn persistent(path: &str, given: &Value) -> Option<PersistentVolume> {
     let size = |name: &str| given.get(name).and_then(Value::as_i64).map(Milli::units);
     let rule = |rule: &Value| {
         Some(PathRule {
@@ -55,7 +67,7 @@ fn persistent(volume: &Value) -> Option<PersistentVolume> {
     };
     let rules = given.get("constraints").and_then(Value::as_array).into_iter().flatten();
     Some(PersistentVolume {
-        container_path: volume.get("containerPath")?.as_str()?.to_owned(),
+        container_path: path.to_owned(),
         size: size("size")?,
         size_max: size("maxSize"),
         on: match given.get("type").and_then(Value::as_str) {

@@ -21,9 +21,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long offers are asked for so that what was given up can be given back. What is not offered by
-/// then, for its agent is away, goes when it is.
+/// How long offers are asked for so that what was given up can be given back.
 const COLLECT_FOR: Duration = Duration::from_secs(600);
+
+/// How long it is waited before they are asked for once more, for what was not offered by then since its
+/// agent was away.
+const COLLECT_AGAIN: Duration = Duration::from_secs(3_600);
 
 /// Least time between two tries to give the same back: the first may have been refused.
 const RELEASE_EVERY: Duration = Duration::from_secs(10);
@@ -32,10 +35,18 @@ const RELEASE_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Reservations {
     all: BTreeMap<Arc<str>, Arc<Reservation>>,
-    /// When each was last given back, and where.
-    released: BTreeMap<Arc<str>, (Time, AgentId)>,
+    /// What of each was last given back.
+    released: BTreeMap<Arc<str>, Released>,
     /// Until when offers are asked for to give things back.
     collects_until: Time,
+}
+
+/// What was given back of a reservation.
+#[derive(Debug)]
+struct Released {
+    at: Time,
+    agent: AgentId,
+    resources: Resources,
 }
 
 impl Reservations {
@@ -88,10 +99,11 @@ pub(super) fn find(
         Some(own) => vec![own.clone()],
         None => marathon.free_reservations(&app.id),
     };
-    if let Some((found, left)) =
-        candidates.iter().find_map(|it| Some((it.clone(), held.get(&it.id)?)))
-    {
-        return on_reserved(marathon, app, &found, left);
+    // What another one of them had may not be free as a whole yet.
+    let here = || candidates.iter().filter_map(|it| Some((it.clone(), held.get(&it.id)?)));
+    let is_whole = |(it, left): &(Arc<Reservation>, &Resources)| missing(it, left).is_none();
+    if let Some((found, left)) = here().find(is_whole).or_else(|| here().next()) {
+        return on_reserved(marathon, app, offer, &found, left);
     }
     let is_homeless =
         |id: &&InstanceId| marathon.instance(id).is_some_and(|it| it.reservation.is_none());
@@ -107,16 +119,14 @@ pub(super) fn find(
 fn on_reserved(
     marathon: &mut Marathon,
     app: &App,
+    offer: &OfferView,
     reservation: &Arc<Reservation>,
     held: &Resources,
 ) -> Result<Found, Mismatch> {
-    let volumes = held.filtered(|key, _| key.kind.is_persistent_volume());
-    let ids: BTreeSet<&PersistenceId> =
-        volumes.iter().filter_map(|(key, _)| volume_id(key)).collect();
-    let wanted = reservation.volumes.iter().map(|it| it.persistence_id(&app.id));
-    if let Some(missing) = wanted.into_iter().find(|id| !ids.contains(id)) {
+    if let Some(missing) = missing(reservation, held) {
         return Err(Mismatch::Volume(missing.to_string()));
     }
+    let volumes = held.filtered(|key, _| key.kind.is_persistent_volume());
     let mut fit = matcher::take(
         &app.parts(),
         held.minus(&volumes),
@@ -124,13 +134,20 @@ fn on_reserved(
         &mut marathon.ports,
     )?;
     fit.resources.add(&volumes);
-    if let Some(task) = fit.parts.first_mut() {
-        task.add(&volumes);
+    // Those of a pod are its executor's, which comes last: so all its containers can share them.
+    let owner = if app.is_pod() { fit.parts.last_mut() } else { fit.parts.first_mut() };
+    if let Some(owner) = owner {
+        owner.add(&volumes);
     }
     Ok(Found {
         fit,
         claim: Claim { id: reservation.id.clone(), new: None },
-        reservation: Reservation { state: ReservationState::Made, ..(**reservation).clone() },
+        // Its agent may have come back under another id.
+        reservation: Reservation {
+            place: matcher::place(offer),
+            state: ReservationState::Made,
+            ..(**reservation).clone()
+        },
     })
 }
 
@@ -179,6 +196,13 @@ fn anew(
         state: ReservationState::Asked,
     };
     Ok(Found { fit, claim: Claim { id, new: Some(new) }, reservation })
+}
+
+/// A volume of `reservation` that is not among what of it is offered.
+fn missing(reservation: &Reservation, held: &Resources) -> Option<PersistenceId> {
+    let ids: BTreeSet<&PersistenceId> = held.iter().filter_map(|(key, _)| volume_id(key)).collect();
+    let mut wanted = reservation.volumes.iter().map(|it| it.persistence_id(&reservation.app));
+    wanted.find(|id| !ids.contains(id))
 }
 
 fn volume_id(key: &Key) -> Option<&PersistenceId> {
@@ -233,6 +257,11 @@ impl Marathon {
 
     /// The task of `instance` ended as `status` says. Whether its reservation is lost with it.
     pub(super) fn loses_reservation(&self, instance: &Instance, status: &Status) -> bool {
+        // Of a pod one container may have ended before its agent was given up, and in a worse way.
+        let mut containers = instance.task.iter().flat_map(|task| &task.containers);
+        if containers.any(|it| it.state == TaskState::GoneByOperator) {
+            return true;
+        }
         match status.state {
             TaskState::GoneByOperator => true,
             // It is not known whether there ever was one, and nothing is in it.
@@ -307,12 +336,19 @@ pub(super) fn collect(
 ) -> Vec<Release> {
     let reservations = &marathon.books.reservations;
     let agent = &offer.offer.agent;
-    // What was given back and is not offered any more is gone.
+    // What was given back and is not offered any more is gone, and so is all of it: containers of a pod may
+    // end one by one, but the volumes are free only when all have.
     let given_back = reservations.released.iter();
-    let over = given_back.filter(|(id, (_, at))| at == agent && !held.contains_key(*id));
-    let over: Vec<_> = over.map(|(id, _)| id.clone()).collect();
-    for id in over {
-        forget(marathon, &id);
+    let over = given_back.filter(|(id, it)| it.agent == *agent && !held.contains_key(*id));
+    let is_all = |id: &str, it: &Released| {
+        reservations.all.get(id).is_none_or(|known| missing(known, &it.resources).is_none())
+    };
+    let over: Vec<_> = over.map(|(id, it)| (id.clone(), is_all(id, it))).collect();
+    for (id, is_all) in over {
+        marathon.books.reservations.released.remove(&id);
+        if is_all {
+            forget(marathon, &id);
+        }
     }
     let reservations = &mut marathon.books.reservations;
     let unwanted: Vec<_> =
@@ -321,18 +357,22 @@ pub(super) fn collect(
     for id in unwanted {
         let Some(resources) = held.remove(&id) else { continue };
         let last = reservations.released.get(&id);
-        if last.is_none_or(|(at, _)| *at + RELEASE_EVERY <= now.time) {
-            reservations.released.insert(id.clone(), (now.time, agent.clone()));
+        let is_repeated = |it: &Released| it.resources == resources && it.agent == *agent;
+        if last.is_none_or(|it| !is_repeated(it) || it.at + RELEASE_EVERY <= now.time) {
+            let (at, agent) = (now.time, agent.clone());
+            let last = Released { at, agent, resources: resources.clone() };
+            reservations.released.insert(id.clone(), last);
             releases.push(Release { id, resources });
         }
     }
     releases
 }
 
-/// The time to give things back is over. What was not offered by an agent that is there does not exist:
-/// the launch that was to make it never came.
+/// The time to give things back is over, or has come again. What was not offered by an agent that is there
+/// does not exist: the launch that was to make it never came.
 pub(super) fn collected(marathon: &mut Marathon, now: Now) {
-    if now.time < marathon.books.reservations.collects_until {
+    let until = marathon.books.reservations.collects_until;
+    if now.time < until {
         return;
     }
     let held = marathon.all_instances(|it| it.reservation.is_some());
@@ -344,12 +384,20 @@ pub(super) fn collected(marathon: &mut Marathon, now: Now) {
     let nothing: Vec<_> =
         reservations.all.values().filter(is_nothing).map(|it| it.id.clone()).collect();
     for id in nothing {
+        marathon.books.reservations.released.remove(&id);
         forget(marathon, &id);
+    }
+    if marathon.books.reservations.all.values().all(|it| it.is_live()) {
+        return;
+    }
+    if now.time < until + COLLECT_AGAIN {
+        marathon.wake_at(until + COLLECT_AGAIN, Due::Collect);
+    } else {
+        collect_soon(marathon, now);
     }
 }
 
 fn forget(marathon: &mut Marathon, id: &str) {
-    marathon.books.reservations.released.remove(id);
     // What was in no book is not stored either.
     if marathon.books.reservations.all.remove(id).is_some() {
         marathon.outbox.put(stored::reservation_key(id), None);

@@ -1,5 +1,9 @@
 //! Pods: one group, on a default executor.
 
+use marathon_core::io::{Claim, Launch, NewVolume};
+use model::amount::Milli;
+use model::ids::PersistenceId;
+use model::resources::Resources;
 use proto::mesos::v1::{TaskInfo, environment};
 use serde_json::{Value, json};
 
@@ -206,4 +210,44 @@ fn secrets_of_a_pod_are_the_containers_own() {
         (&volume["container_path"], &volume["source"]["type"]),
         (&json!("etc/key"), &json!("SECRET"))
     );
+}
+
+#[test]
+fn what_outlives_a_pod_is_the_executors_and_seen_by_who_mounts_it() {
+    let body = json!({
+        "id": "/db", "volumes": [{"name": "data", "persistent": {"size": 64}}],
+        "containers": [
+            {"name": "a", "resources": {"cpus": 0.5, "mem": 32}, "exec": {"command": {"shell": "x"}},
+             "volumeMounts": [{"name": "data", "mountPath": "there"}]},
+            {"name": "b", "resources": {"cpus": 0.1, "mem": 32}, "exec": {"command": {"shell": "x"}},
+             "volumeMounts": [{"name": "data", "mountPath": "/in", "readOnly": true}]},
+        ],
+    });
+    let app = pod(&body);
+    let described = app.pod.clone().expect("a pod");
+    let space = Resources::scalars([("disk", Milli::units(64))]);
+    let id = PersistenceId::new("db#data#1").expect("an id");
+    let volume = NewVolume { container_path: "data".into(), id, space };
+    let claim = Some(Claim { id: "r1".into(), new: Some(vec![volume]) });
+    let launch = Launch { claim, ..launch(app) };
+    let operation = with_scene(|scene| launch_group(&launch, &described, &secrets(), scene));
+    let group = operation.launch_group.expect("a group");
+    let executor = json_of(&group.executor);
+    let of_executor = executor["resources"].as_array().expect("resources");
+    let disks = of_executor.iter().filter_map(|it| it.get("disk"));
+    let disks: Vec<_> = disks.map(|it| (&it["persistence"]["id"], &it["volume"])).collect();
+    let at = json!({"container_path": "data", "mode": "RW"});
+    assert_eq!(disks, [(&json!("db#data#1"), &at)]);
+    let mounts = group.task_group.tasks.iter().map(|task| {
+        let task = json_of(task);
+        let all = task["resources"].as_array().expect("resources").iter().chain(of_executor);
+        for resource in all {
+            assert!(resource["reservations"][0].to_string().contains("r1"), "{resource}");
+        }
+        let volume = &task["container"]["volumes"][0];
+        assert_eq!(volume["source"]["sandbox_path"], json!({"type": "PARENT", "path": "data"}));
+        (volume["container_path"].clone(), volume["mode"].clone())
+    });
+    let mounts: Vec<_> = mounts.collect();
+    assert_eq!(mounts, [(json!("there"), json!("RW")), (json!("/in"), json!("RO"))]);
 }

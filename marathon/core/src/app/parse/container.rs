@@ -108,7 +108,13 @@ fn persistent(volume: &Reader<'_>) {
     if volume.text("mode").as_deref() == Some("RO") {
         volume.wrong("mode", "must be RW for a persistent volume");
     }
-    let Some(given) = volume.object("persistent") else { return };
+    if let Some(given) = volume.object("persistent") {
+        disk(&given);
+    }
+}
+
+/// What must hold of the disk of a volume that outlives tasks.
+pub(super) fn disk(given: &Reader<'_>) {
     let kind = given.text("type").unwrap_or_else(|| "root".to_owned());
     if !matches!(&*kind, "root" | "path" | "mount") {
         given.wrong("type", "must be one of root, path, mount");

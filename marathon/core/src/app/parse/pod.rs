@@ -10,12 +10,15 @@ use super::{
 use super::{kill_selection, part};
 use crate::app::parse::reader::{Errors, Reader};
 use crate::app::pod::{Needs, Pod, PodVolume, VolumeSource};
-use crate::app::{App, Millionths, NetworkMode, UpgradeStrategy};
+use crate::app::{App, Millionths, NetworkMode, UnreachableStrategy, UpgradeStrategy};
 use crate::ids::AppId;
 use model::amount::Milli;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// What the sandbox of an executor has anyway. A persistent volume is there by its name.
+const IN_EVERY_SANDBOX: [&str; 3] = ["containers", "stderr", "stdout"];
 
 /// The id in the body of a pod; absent when there is none.
 pub fn pod_id(body: &Value) -> Option<Result<AppId, Invalid>> {
@@ -62,6 +65,9 @@ pub(super) fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App 
         legacy_shared_cgroups: reader.flag("legacySharedCgroups"),
     };
     let needs = pod.needs();
+    let is_persistent = |it: &PodVolume| matches!(it.source, VolumeSource::Persistent(_));
+    let is_resident = pod.volumes.iter().any(is_persistent);
+    let (healthy_min, over_max) = if is_resident { (500_000, 0) } else { (1_000_000, 1_000_000) };
     let scheduling = reader.object("scheduling");
     let backoff = scheduling.as_ref().and_then(|it| it.object("backoff"));
     let upgrade = scheduling.as_ref().and_then(|it| it.object("upgrade"));
@@ -100,14 +106,15 @@ pub(super) fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App 
         dependencies: Vec::new(),
         labels: reader.labels("labels"),
         upgrade_strategy: UpgradeStrategy {
-            minimum_health_capacity: part(upgrade.as_ref(), "minimumHealthCapacity", 1_000_000),
-            maximum_over_capacity: part(upgrade.as_ref(), "maximumOverCapacity", 1_000_000),
+            minimum_health_capacity: part(upgrade.as_ref(), "minimumHealthCapacity", healthy_min),
+            maximum_over_capacity: part(upgrade.as_ref(), "maximumOverCapacity", over_max),
         },
         kill_selection: scheduling.as_ref().map(kill_selection).unwrap_or_default(),
-        unreachable_strategy: scheduling
-            .as_ref()
-            .map(|it| unreachable_strategy(it, false))
-            .unwrap_or_default(),
+        unreachable_strategy: match &scheduling {
+            Some(given) => unreachable_strategy(given, is_resident),
+            None if is_resident => UnreachableStrategy::Disabled,
+            None => UnreachableStrategy::default(),
+        },
         kill_grace: None,
         accepted_resource_roles: placement
             .as_ref()
@@ -176,19 +183,26 @@ pub(super) fn executor_needs(given: &Reader<'_>) -> Needs {
 
 fn volume(reader: &Reader<'_>) -> PodVolume {
     let text = |name: &str| reader.get(name).map(|_| reader.required_text(name));
-    if reader.get("persistent").is_some() {
-        reader.wrong("persistent", super::shared::NO_PERSISTENT);
+    let (host, secret, persistent) = (text("host"), text("secret"), reader.object("persistent"));
+    let is_more = [host.is_some(), secret.is_some(), persistent.is_some()];
+    if is_more.iter().filter(|it| **it).count() > 1 {
+        reader.wrong("", "must be one of ephemeral, host, persistent, secret");
     }
-    let (host, secret) = (text("host"), text("secret"));
-    if host.is_some() && secret.is_some() {
-        reader.wrong("", "must be one of ephemeral, host, secret");
+    let name = container::name(reader, "name");
+    if let Some(given) = &persistent {
+        super::container::disk(given);
+        if IN_EVERY_SANDBOX.contains(&&*name) {
+            let error = format!("'{name}' is something else in every sandbox; choose another name");
+            reader.wrong("name", error);
+        }
     }
-    let source = match (host, secret) {
-        (Some(path), _) => VolumeSource::Host(path),
-        (None, Some(name)) => VolumeSource::Secret(name),
-        (None, None) => VolumeSource::Ephemeral,
+    let source = match (host, secret, reader.get("persistent")) {
+        (Some(path), ..) => VolumeSource::Host(path),
+        (None, Some(name), _) => VolumeSource::Secret(name),
+        (None, None, Some(given)) => VolumeSource::Persistent(given.clone()),
+        (None, None, None) => VolumeSource::Ephemeral,
     };
-    PodVolume { name: container::name(reader, "name"), source }
+    PodVolume { name, source }
 }
 
 /// Variables, for the environment of pods and their containers.

@@ -27,7 +27,7 @@ pub(super) fn check(app: &App, reader: &Reader<'_>, defaults: &Defaults) {
     }
     shared::secrets(reader, &secret_names(app));
     migration(app, reader);
-    resident(app, reader);
+    resident(app, reader, "upgradeStrategy", "container/volumes");
     role(app, reader, defaults);
     accepted_roles(app, reader, defaults);
 }
@@ -251,18 +251,18 @@ fn migration(app: &App, reader: &Reader<'_>) {
     }
 }
 
-/// What must hold of an app whose volumes outlive its tasks. That it needs a role of its own is checked
-/// when that of its group is known.
-fn resident(app: &App, reader: &Reader<'_>) {
+/// What must hold of an app or a pod whose volumes outlive its tasks, with where its upgrade strategy and its
+/// volumes are. That it needs a role of its own is checked when that of its group is known.
+pub(super) fn resident(app: &App, reader: &Reader<'_>, strategy: &str, volumes: &str) {
     if !app.is_resident() {
         return;
     }
     if app.upgrade_strategy.maximum_over_capacity.0 > 0 {
-        let error = "must be 0 for an app with persistent volumes";
-        reader.wrong("upgradeStrategy/maximumOverCapacity", error);
+        let error = "must be 0 with persistent volumes";
+        reader.wrong(&format!("{strategy}/maximumOverCapacity"), error);
     }
     if is_one_per_agent(app) {
-        let error = "not possible for an app with persistent volumes";
+        let error = "not possible with persistent volumes";
         reader.wrong(&format!("labels/{ONE_PER_AGENT}"), error);
     }
     let mut paths = BTreeSet::new();
@@ -271,11 +271,10 @@ fn resident(app: &App, reader: &Reader<'_>) {
         // As long as what the agent will know it by.
         let id = format!("{}#{path}#{}", app.id.safe(), "u".repeat(36));
         if let Err(bad) = PersistenceId::new(id) {
-            let error = format!("the app's id and containerPath '{path}': {bad}");
-            reader.wrong("container/volumes", error);
+            reader.wrong(volumes, format!("the id and '{path}' together: {bad}"));
         }
-        if !paths.insert(path.clone()) {
-            reader.wrong("container/volumes", format!("containerPath '{path}' is there twice"));
+        if !paths.insert(path.clone()) && !app.is_pod() {
+            reader.wrong(volumes, format!("containerPath '{path}' is there twice"));
         }
     }
 }

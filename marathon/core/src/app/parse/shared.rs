@@ -6,10 +6,6 @@ use model::amount::Milli;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What is said of volumes of pods that would outlive their instance.
-pub(super) const NO_PERSISTENT: &str = "persistent volumes of pods are not supported: an instance would get \
-                                        a directory that goes with it; use host, or an app";
-
 /// `resourceLimits`: of CPUs and memory, each at least what is asked for, or `unlimited`.
 pub(super) fn resource_limits(reader: &Reader<'_>, needs: Needs) {
     let Some(limits) = reader.object("resourceLimits") else { return };

@@ -187,6 +187,9 @@ fn volume(volume: &PodVolume) -> Value {
         VolumeSource::Secret(name) => {
             out.set("secret", name.clone());
         }
+        VolumeSource::Persistent(given) => {
+            out.set("persistent", given.clone());
+        }
     }
     out.into()
 }

@@ -1,7 +1,7 @@
 //! How pods and their instances are, as `::status` shows them.
 
 use super::pod::needs;
-use super::{Object, pod};
+use super::{Object, local_volumes, pod};
 use crate::app::App;
 use crate::app::pod::{Pod, PodContainer};
 use crate::clock;
@@ -80,7 +80,8 @@ fn instance(instance: &Instance, role: &str) -> Value {
     }
     let version = clock::format(app.version);
     out.set("specReference", format!("/v2/pods{}::versions/{version}", app.id));
-    out.set("localVolumes", Value::Array(Vec::new()));
+    let volumes = instance.task.as_ref().map(|task| local_volumes(task, app));
+    out.set("localVolumes", volumes.unwrap_or_else(|| Value::Array(Vec::new())));
     out.set("role", app.role.as_deref().unwrap_or(role));
     out.set("lastUpdated", changed.clone());
     out.set("lastChanged", changed);
