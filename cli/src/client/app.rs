@@ -2,6 +2,7 @@
 
 use super::deployment::{Change, finish, last_failure};
 use super::show::{amount, items, number, print, print_json, table, text};
+use super::update::Update;
 use super::{Cluster, Failure};
 use crate::say::say;
 use clap::{Args, Subcommand};
@@ -29,6 +30,10 @@ pub(crate) enum AppCommand {
         /// The app's id
         id: String,
     },
+    /// Change some fields of an app; the others stay as they are
+    ///
+    /// Example: agora app update /web cpus=0.5 'env={"LEVEL": "debug"}'
+    Update(Update),
     /// Set how many instances of an app run
     Scale {
         /// The app's id
@@ -87,6 +92,7 @@ pub(crate) async fn run(command: AppCommand, cluster: &Cluster) -> Result<(), Fa
         AppCommand::List => list(cluster).await,
         AppCommand::Show { id } => show(&id, cluster).await,
         AppCommand::Explain { id } => explain(&id, cluster).await,
+        AppCommand::Update(update) => super::update::update(update, cluster).await,
         AppCommand::Scale { id, instances, change } => {
             let body = json!({ "instances": instances });
             let path = app_path(&id, "", change.force);
@@ -216,8 +222,21 @@ async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
         instances.add_row(row.map(|at| text(one, at)));
     }
     print(&instances);
+    if let Some(why) = told.pointer("/master/why").and_then(Value::as_str) {
+        say!("\nThe master says: {why}.");
+    }
+    if let Some(why) = told.pointer("/master/error").and_then(Value::as_str) {
+        say!("\nThe master cannot be asked what else keeps offers away: {why}.");
+    }
     if told.get("waiting").is_some() && items(&told, "/waiting/agents").is_empty() {
-        say!("\nNo offer has come meanwhile: 'agora framework explain marathon' tells why.");
+        say!("\nNo offer has come meanwhile: 'agora framework explain marathon' tells more.");
+        let mut reasons = table(["AGENTS", "NOT OFFERED BECAUSE"]);
+        for reason in items(&told, "/master/notOffered") {
+            reasons.add_row(["/agents", "/reason"].map(|at| text(reason, at)));
+        }
+        if !reasons.is_empty() {
+            print(&reasons);
+        }
     } else if told.get("waiting").is_some() {
         say!("");
         let mut agents = table(["AGENT", "HOST", "WHY NOT"]);

@@ -140,7 +140,7 @@ async fn put(put: Put, cluster: &Cluster) -> Result<(), Failure> {
 }
 
 /// What a dry run says, line by line.
-fn told(answer: &Value) -> Vec<String> {
+pub(super) fn told(answer: &Value) -> Vec<String> {
     let changes = items(answer, "/changes");
     if changes.is_empty() {
         return vec!["nothing would change".to_owned()];

@@ -19,6 +19,7 @@ mod show;
 pub(crate) mod status;
 pub(crate) mod task;
 mod terminal;
+mod update;
 pub(crate) mod volume;
 
 pub(crate) use http::{Cluster, ClusterArgs, Failure};

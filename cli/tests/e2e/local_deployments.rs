@@ -51,6 +51,33 @@ async fn groups_are_put_and_deployments_steered_and_explained() {
     assert!(err.contains("the last task to fail was bad.instance-"), "{err}");
     assert_eq!(agora(&["app", "delete", "/bad"]).0, Some(0));
 
+    // Some fields of an app change, and the others stay.
+    let file = write("plain.json", &sleeper("/plain"));
+    assert_eq!(agora(&["app", "create", file.to_str().expect("plain")]).0, Some(0));
+    let update = ["app", "update", "/plain", "instances=2", "cmd=exec sleep 2000"];
+    let (code, out, err) = agora(&[&update[..], &["--dry-run"]].concat());
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        out.contains("/plain would be restarted\n") && out.contains("instances: 1 -> 2"),
+        "{out}"
+    );
+    let (code, out, err) = agora(&update);
+    assert_eq!((code, out.as_str()), (Some(0), "/plain changed\n"), "{err}");
+    let file = write("part.json", &json!({"labels": {"tier": "front"}}));
+    let (code, _, err) =
+        agora(&["app", "update", "/plain", "--file", file.to_str().expect("plain")]);
+    assert_eq!(code, Some(0), "{err}");
+    let (_, out, _) = agora(&["app", "show", "/plain", "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (&shown["cmd"], &shown["tasksRunning"], &shown["mem"], &shown["labels"]["tier"]),
+        (&json!("exec sleep 2000"), &json!(2), &json!(32), &json!("front"))
+    );
+    let (code, _, err) = agora(&["app", "update", "/plain", "instance=2"]);
+    assert!(code == Some(1) && err.contains("/instance: is no field of an app"), "{err}");
+    assert_eq!(agora(&["app", "update", "/none", "instances=2"]).0, Some(4));
+    assert_eq!(agora(&["app", "delete", "/plain"]).0, Some(0));
+
     // One that waits is explained, held, and taken back.
     let mut big = sleeper("/big");
     big["cpus"] = 10_000.into();
