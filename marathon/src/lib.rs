@@ -9,6 +9,7 @@ mod clock;
 mod driver;
 mod election;
 mod events;
+mod masters;
 mod options;
 mod prober;
 mod published;

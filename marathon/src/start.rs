@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::driver::{self, Parts};
 use crate::election::Election;
 use crate::events::Bus;
+use crate::masters::Masters;
 use crate::options::Options;
 use crate::prober::Prober;
 use crate::published::Publisher;
@@ -132,7 +133,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         clock: Clock::start(),
         publisher,
         bus: bus.clone(),
-        store,
+        store: store.clone(),
         candidate: candidate.clone(),
         prober: Prober::new(),
         identity: options.identity.clone(),
@@ -144,8 +145,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     });
     let election = tokio::spawn(election.run());
     let http = api::client(&options.identity);
+    let masters = Masters::new(store, &options.identity);
     let renderers = Renderers::start().map_err(StartError::Thread)?;
-    let shared = Shared { own, options, view, candidate, requests, bus, vault, http, renderers };
+    let shared =
+        Shared { own, options, view, candidate, requests, bus, vault, http, masters, renderers };
     let router = api::router(Arc::new(shared));
     let served = tokio::spawn(bound.serve(router, stop.clone()));
     Ok(Running { address, stop, driver, election, served })

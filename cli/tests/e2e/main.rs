@@ -20,6 +20,7 @@ mod operators;
 mod pipes;
 mod pods;
 mod protocols;
+mod quota;
 mod residence;
 mod rolling;
 mod scheduler;

@@ -32,7 +32,11 @@ pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
             call.only(&[Method::GET])?;
             let id = app_id(id)?;
             let told = call.view.explain_app(&id, clock::wall());
-            json(StatusCode::OK, &told.ok_or_else(|| no_app(id.as_str()))?)
+            let mut told = told.ok_or_else(|| no_app(id.as_str()))?;
+            if let Some(entry) = call.view.queue.get(&id) {
+                told["master"] = call.held_back(&call.why_no_offers().await, entry);
+            }
+            json(StatusCode::OK, &told)
         }
         _ => refuse(StatusCode::NOT_FOUND, "URI not found"),
     }

@@ -28,6 +28,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use marathon_core::io::Command;
+use marathon_core::launch_queue::Entry;
 use marathon_core::view::View;
 use model::step::Timestamp;
 use serde_json::Value;
@@ -39,6 +40,7 @@ use transport::server::Peer;
 use crate::driver;
 use crate::election::{Candidate, Leadership};
 use crate::events::{Bus, NewReader};
+use crate::masters::{Masters, Told};
 use crate::options::Options;
 use crate::published::Reader;
 use crate::vault::Vault;
@@ -69,6 +71,7 @@ pub(crate) struct Shared {
     /// What seals secrets; absent where there is no key.
     pub(crate) vault: Option<Arc<Vault>>,
     pub(crate) http: reqwest::Client,
+    pub(crate) masters: Masters,
     /// Make long answers, by path and query.
     pub(crate) renderers: Renderers<String>,
 }
@@ -243,6 +246,22 @@ impl Call<'_> {
         Ok(self.shared.renderers.answer(question, &self.parts.headers, work).await)
     }
 
+    /// Asks the leading master what keeps offers from us.
+    async fn why_no_offers(&self) -> Result<Told, String> {
+        match &self.view.framework {
+            Some(framework) => self.shared.masters.explain(framework).await,
+            None => Err("no master has met us yet".to_owned()),
+        }
+    }
+
+    /// What of that is about an app that waits.
+    fn held_back(&self, told: &Result<Told, String>, entry: &Entry) -> Value {
+        match told {
+            Ok(told) => told.of(&entry.app, &self.view.role, &entry.offers),
+            Err(why) => serde_json::json!({"error": why}),
+        }
+    }
+
     /// Has the core do something.
     async fn ask(&self, command: Command) -> Reply {
         let (answer, answered) = oneshot::channel();
@@ -345,8 +364,18 @@ async fn queue(call: &Call<'_>, rest: &[&str]) -> Reply {
     match rest {
         [] => {
             call.only(&[Method::GET])?;
-            let with_offers = call.query.all("embed").any(|embed| embed == "lastUnusedOffers");
-            json(StatusCode::OK, &call.view.queue(crate::clock::wall(), with_offers))
+            let embeds = |name: &str| call.query.all("embed").any(|embed| embed == name);
+            let with_offers = embeds("lastUnusedOffers");
+            let mut shown = call.view.queue(crate::clock::wall(), with_offers);
+            // Clients that read strictly do not know of this.
+            if embeds("master") && !call.view.queue.is_empty() {
+                let told = call.why_no_offers().await;
+                let entries = shown["queue"].as_array_mut().into_iter().flatten();
+                for (shown, entry) in entries.zip(call.view.queue.values()) {
+                    shown["master"] = call.held_back(&told, entry);
+                }
+            }
+            json(StatusCode::OK, &shown)
         }
         [id @ .., "delay"] if !id.is_empty() => {
             call.only(&[Method::DELETE])?;

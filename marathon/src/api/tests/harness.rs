@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use framework_sdk::store::StoreClient;
 use marathon_core::Marathon;
 use marathon_core::io::{Ask, Config, Input, Output};
 use marathon_core::view::View;
@@ -21,6 +22,7 @@ use crate::clock::Clock;
 use crate::driver::Request;
 use crate::election::{Candidate, Leadership};
 use crate::events::Bus;
+use crate::masters::Masters;
 use crate::options::Options;
 use crate::published::Publisher;
 use crate::vault::Vault;
@@ -52,6 +54,12 @@ impl Api {
     }
 
     pub(super) async fn with(options: Options) -> Self {
+        // Nobody listens there.
+        Self::under("127.0.0.1:1".to_owned(), options).await
+    }
+
+    /// The same, with somebody at `master` who answers for it.
+    pub(super) async fn under(master: String, options: Options) -> Self {
         transport::install_tls_provider();
         let stop = CancellationToken::new();
         let address = SocketAddr::new(options.http_address, 0);
@@ -69,6 +77,8 @@ impl Api {
         let behind = Behind { core, clock: Clock::start(), publisher, bus: bus.clone(), asked: 0 };
         tokio::spawn(behind.run(requests_rx, inputs_rx));
         let http = client(&options.identity);
+        let store = StoreClient::new(vec![master], "marathon");
+        let masters = Masters::new(store, &options.identity);
         let shared = Shared {
             own: own.clone(),
             options,
@@ -78,6 +88,7 @@ impl Api {
             bus,
             vault,
             http: http.clone(),
+            masters,
             renderers: Renderers::start().expect("threads"),
         };
         tokio::spawn(bound.serve(router(Arc::new(shared)), stop.clone()));
