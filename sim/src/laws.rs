@@ -279,7 +279,7 @@ impl World {
         if let Some(what) = others.iter().find_map(waits) {
             return Some(format!("delivery: nobody tells what became of {what}"));
         }
-        self.untruth(&wanted).or_else(|| self.disagreement())
+        self.untruth(&wanted).or_else(|| self.disagreement()).or_else(|| self.leaks())
     }
 
     /// The tasks that Marathon wants to run, or why it is not as its users want it.

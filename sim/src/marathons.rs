@@ -1,5 +1,6 @@
 //! Marathon: its sessions with the master, its store, and the lease by which one of it leads.
 
+use crate::residents;
 use crate::schedulers::framework;
 use crate::world::{Event, Life, Node, World, deadline};
 use marathon_core::Marathon;
@@ -11,7 +12,6 @@ use model::framework::Capabilities;
 use model::ids::{ConnectionId, FrameworkId, RequestId, StreamId};
 use model::payload::Payload;
 use model::resources::Attributes;
-use model::role::Role;
 use model::step::Core;
 use model::task::{Needs, RunsBy, TaskSpec};
 use std::collections::BTreeSet;
@@ -56,7 +56,8 @@ impl World {
         if self.marathons[at].core.is_some() {
             return;
         }
-        let config = Config { seed: self.ids.next_u64(), ..Config::default() };
+        let role = residents::ROLE.into();
+        let config = Config { seed: self.ids.next_u64(), role, ..Config::default() };
         let role = config.role.clone();
         let node = &mut self.marathons[at];
         node.core = Some(Marathon::new(config));
@@ -153,13 +154,16 @@ impl World {
                 let wait = self.some_time(Duration::from_millis(50));
                 self.after(wait, Event::MarathonDials(at, life, framework));
             }
-            Output::Accept { offer, agent, launches, refuse_for, .. } => {
+            Output::Accept { offer, agent, releases, launches, refuse_for, .. } => {
+                let undone = releases.iter().flat_map(residents::undoing);
+                let made = launches.iter().flat_map(residents::making);
+                let mut operations: Vec<_> = undone.chain(made).collect();
                 let spec = |launch: Launch| {
                     Ok(TaskSpec {
+                        resources: residents::taken(&launch),
                         id: launch.task,
                         name: launch.app.id.task_name().into(),
                         agent: agent.clone(),
-                        resources: launch.resources,
                         runs_by: RunsBy::Command,
                         user: None,
                         kill_grace: None,
@@ -167,7 +171,9 @@ impl World {
                         info: Payload::default(),
                     })
                 };
-                let operations = vec![Operation::Launch(launches.into_iter().map(spec).collect())];
+                if !launches.is_empty() {
+                    operations.push(Operation::Launch(launches.into_iter().map(spec).collect()));
+                }
                 let offers = vec![offer.as_str().into()];
                 self.call(at, Call::Accept(Accept { offers, operations, refuse_for }));
             }
@@ -231,12 +237,13 @@ impl World {
             self.after(wait, Event::MarathonDials(at, life, id));
             return;
         };
-        let role = Role::any();
+        let role = residents::role();
         let mut framework = framework("marathon", "root", role, Duration::from_secs(604_800));
         framework.id = id;
         framework.capabilities = Capabilities {
             partition_aware: true,
             task_killing_state: true,
+            reservation_refinement: true,
             ..Capabilities::default()
         };
         let node = &mut self.marathons[at];
@@ -277,12 +284,12 @@ impl World {
             SchedulerEvent::Offers(offers) => Input::Offers(
                 offers
                     .into_iter()
-                    .map(|offer| OfferView {
+                    .map(|mut offer| OfferView {
+                        held: residents::take_held(&mut offer.resources),
                         offer,
                         attributes: Attributes::default(),
                         region: None,
                         zone: None,
-                        held: std::collections::BTreeMap::new(),
                     })
                     .collect(),
             ),

@@ -5,6 +5,7 @@
 //! a kill, an acknowledgement.
 
 use crate::marathons::LEASE;
+use crate::residents;
 use crate::world::{Event, Node, World};
 use crate::{Settings, Violation};
 use marathon_core::ids::AppId;
@@ -97,7 +98,9 @@ fn play(settings: &Settings, crash_at: Option<u64>) -> Result<World, Violation> 
     }
     world.rests()?;
     let instances = 2 + settings.seed / 6 % 5;
-    world.asks(create(instances));
+    // Every other sixty seeds are of an app with volumes.
+    let is_resident = !(settings.seed / 60).is_multiple_of(2);
+    world.asks(create(instances, is_resident));
     if kind > 1 {
         world.rests()?;
     }
@@ -119,7 +122,11 @@ fn app() -> AppId {
     AppId::parse_app("/app").expect("well formed")
 }
 
-fn create(instances: u64) -> Command {
+fn create(instances: u64, is_resident: bool) -> Command {
+    if is_resident {
+        let body = residents::app("/app", instances, &"disabled".into());
+        return Command::CreateApp { body, force: false };
+    }
     Command::CreateApp {
         body: json!({
             "id": "/app", "cmd": "sleep 1000", "instances": instances, "cpus": 0.5, "mem": 64,

@@ -1,5 +1,6 @@
 //! Users: they create, scale, restart and delete apps, and kill tasks.
 
+use crate::residents;
 use crate::world::{Event, World};
 use marathon_core::ids::AppId;
 use marathon_core::io::{Ask, Command, Input, KillHow, PutApp};
@@ -13,11 +14,19 @@ impl World {
     /// A user wants something, and later something else.
     pub(crate) fn user(&mut self) {
         if !self.is_chaos {
+            if !self.settings.is_told && !self.users_clear_up() {
+                self.after(Duration::from_secs(5), Event::User);
+            }
             return;
         }
         let wait = Duration::from_secs(1) + self.users.up_to(Duration::from_secs(12));
         self.after(wait, Event::User);
         let command = self.wish();
+        self.asks_as_user(command);
+    }
+
+    /// Asks whoever leads.
+    pub(crate) fn asks_as_user(&mut self, command: Command) {
         let Some(at) = self.lease else { return };
         let request = self.new_request();
         let ask = Ask { request, client: "user".into(), uri: "/v2/apps".into(), command };
@@ -26,11 +35,20 @@ impl World {
     }
 
     fn wish(&mut self) -> Command {
-        let name = format!("/app-{}", self.users.below(APPS));
+        let is_resident = self.users.chance(30);
+        let name = if is_resident {
+            self.a_resident().to_owned()
+        } else {
+            format!("/app-{}", self.users.below(APPS))
+        };
         let id = AppId::parse_app(&name).expect("well formed");
         let instances = self.users.below(6);
         let force = self.users.chance(30);
         match self.users.below(10) {
+            0..=3 if is_resident => {
+                let body = residents::app(&name, instances, &self.a_strategy());
+                Command::CreateApp { body, force }
+            }
             0..=3 => Command::CreateApp {
                 body: json!({
                     "id": name, "cmd": "sleep 1000", "instances": instances, "cpus": 0.5, "mem": 64,
@@ -60,7 +78,9 @@ impl World {
             }
             7 => Command::RestartApp { id, force },
             8 => {
-                let how = KillHow { scale: self.users.chance(30), wipe: false, force };
+                let scale = self.users.chance(30);
+                let wipe = !scale && is_resident && self.users.chance(30);
+                let how = KillHow { scale, wipe, force };
                 Command::KillAppTasks { id, host: None, how }
             }
             _ => Command::DeleteApp { id, force: true },
