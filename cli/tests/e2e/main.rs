@@ -10,9 +10,14 @@ mod disks;
 mod failover;
 mod handing_on;
 mod harness;
+#[allow(dead_code, reason = "tests of agents use more of it")]
+#[path = "../../../agent/tests/common/image.rs"]
+mod image;
+mod images;
 mod kills;
 mod local;
 mod local_deployments;
+mod maintenance;
 mod membership;
 mod memory;
 mod operations;
@@ -31,4 +36,5 @@ mod startup;
 mod succession;
 mod third_party;
 mod tls;
+mod upgrade;
 mod volumes;
