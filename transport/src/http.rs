@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, http};
+
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use proto::json::JsonError;
 use proto::schema::Described;
@@ -77,12 +79,14 @@ pub struct Refused {
     pub text: String,
     /// How long to wait before asking again, where that is known.
     pub retry_after: Option<Duration>,
+    /// The methods that are allowed, as an `Allow` header has them; absent where it is not the method.
+    pub allow: Option<&'static str>,
 }
 
 impl Refused {
     /// A refusal with `status` and `text`.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), retry_after: None }
+        Self { status, text: text.into(), retry_after: None, allow: None }
     }
 
     /// The request is wrong, and sending it again will not help.
@@ -100,8 +104,8 @@ impl Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let mut response = (self.status, [(header::CONTENT_TYPE, TEXT)], self.text).into_response();
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        if let Some(allow) = self.allow {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         if let Some(wait) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().into());
@@ -115,10 +119,36 @@ pub fn post_only(method: &Method) -> Result<(), Refused> {
     if method == Method::POST {
         return Ok(());
     }
-    Err(Refused::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        format!("405 Method Not Allowed. Expecting one of {{ 'POST' }}, but received '{method}'."),
-    ))
+    Err(not_allowed(method, "POST"))
+}
+
+/// Refuses a method where only `allowed` is.
+pub fn not_allowed(method: &Method, allowed: &'static str) -> Refused {
+    let text = expecting(allowed, method);
+    Refused { allow: Some(allowed), ..Refused::new(StatusCode::METHOD_NOT_ALLOWED, text) }
+}
+
+/// What Mesos says of a method that is not one of `allowed`, which is as in an `Allow` header.
+fn expecting(allowed: &str, method: &Method) -> String {
+    let allowed: Vec<String> = allowed.split(',').map(|it| format!("'{}'", it.trim())).collect();
+    let allowed = allowed.join(", ");
+    format!("405 Method Not Allowed. Expecting one of {{ {allowed} }}, but received '{method}'.")
+}
+
+/// Says what is wrong where a route has refused a method without a word.
+pub async fn explain_method(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let mut response = next.run(request).await;
+    let is_silent = response.status() == StatusCode::METHOD_NOT_ALLOWED
+        && response.body().size_hint().exact() == Some(0);
+    let allow =
+        response.headers().get(header::ALLOW).filter(|_| is_silent && method != Method::HEAD);
+    if let Some(text) = allow.and_then(|it| it.to_str().ok()).map(|it| expecting(it, &method)) {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
+        *response.body_mut() = text.into();
+    }
+    response
 }
 
 /// What the body is written in. Case and parameters of the content type do not matter here, although

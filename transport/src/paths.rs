@@ -9,7 +9,10 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
+use axum::middleware::from_fn;
 use tower::ServiceExt;
+
+use crate::http::explain_method;
 
 /// The URI as the client sent it: an extension of every request that went through [`normalized`].
 #[derive(Clone, Debug)]
@@ -59,7 +62,8 @@ fn names(segment: &str, process: &str) -> bool {
             && segment.replace("%28", "(").replace("%29", ")").eq_ignore_ascii_case(process)
 }
 
-/// `router` behind [`normal`]: what it sees are paths in their one form.
+/// `router` behind [`normal`]: what it sees are paths in their one form. Where it refuses a method
+/// without a word the answer says which are allowed.
 pub fn normalized(router: Router, process: &'static str) -> Router {
     let service = router.map_request(move |mut request: Request| {
         let uri = request.uri().clone();
@@ -70,7 +74,10 @@ pub fn normalized(router: Router, process: &'static str) -> Router {
         request.extensions_mut().insert(Requested(uri));
         request
     });
-    Router::new().fallback_service(service.map_err(|never: Infallible| match never {}))
+    // Outside of the routes: which methods they allow is put down after all that is around them.
+    Router::new()
+        .fallback_service(service.map_err(|never: Infallible| match never {}))
+        .layer(from_fn(explain_method))
 }
 
 fn with_path(uri: &Uri, path: &str) -> Uri {
@@ -86,6 +93,8 @@ fn with_path(uri: &Uri, path: &str) -> Uri {
 
 #[cfg(test)]
 mod tests {
+    use axum::middleware::Next;
+
     use super::*;
 
     #[test]
@@ -130,5 +139,30 @@ mod tests {
             .expect("infallible");
         let body = axum::body::to_bytes(answer.into_body(), 1_000).await.expect("a body");
         assert_eq!(&body[..], b"/state?a=%2F&b //master/state/?a=%2F&b");
+    }
+    #[tokio::test]
+    async fn a_refused_method_is_answered_with_those_that_are_not() {
+        let router = Router::new()
+            .route("/teardown", axum::routing::post(async || "down"))
+            .route("/quota", axum::routing::get(async || "all").delete(async || "none"))
+            .layer(from_fn(async |request: Request, next: Next| next.run(request).await));
+        let router = normalized(router, "master");
+        for (method, path, allow, text) in [
+            ("GET", "/teardown", "POST", "Expecting one of { 'POST' }, but received 'GET'."),
+            (
+                "PUT",
+                "/master/quota",
+                "GET,HEAD,DELETE",
+                "Expecting one of { 'GET', 'HEAD', 'DELETE' }, but received 'PUT'.",
+            ),
+        ] {
+            let request = Request::builder().method(method).uri(path);
+            let request = request.body(axum::body::Body::empty()).expect("a request");
+            let answer = router.clone().oneshot(request).await.expect("infallible");
+            assert_eq!(answer.status(), 405);
+            assert_eq!(answer.headers()["allow"], allow);
+            let body = axum::body::to_bytes(answer.into_body(), 1_000).await.expect("a body");
+            assert_eq!(body, format!("405 Method Not Allowed. {text}"));
+        }
     }
 }

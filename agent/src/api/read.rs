@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use model::units::parse_duration;
 use serde_json::{Value, json};
-use transport::http::{Refused, rendered};
+use transport::http::{Refused, not_allowed, rendered};
 
 use super::{Api, metrics, state as states};
 use crate::containerizer::Usage;
@@ -25,10 +25,7 @@ pub(super) async fn flags(
     Query(parameters): Parameters,
 ) -> Response {
     if method != Method::GET {
-        let text = format!(
-            "405 Method Not Allowed. Expecting one of {{ 'GET' }}, but received '{method}'."
-        );
-        return Refused::new(StatusCode::METHOD_NOT_ALLOWED, text).into_response();
+        return not_allowed(&method, "GET").into_response();
     }
     rendered(&json!({"flags": api.shared.options.flags}), &parameters)
 }

@@ -20,7 +20,7 @@ use axum::routing::{any, post};
 use model::acl::Action;
 use proto::mesos::v1;
 use serde_json::{Map, Value, json};
-use transport::http::Refused;
+use transport::http::{Refused, not_allowed};
 use transport::rendering::Whole;
 
 use self::render::Belongings;
@@ -192,11 +192,7 @@ async fn flags(
     parameters: Parameters,
 ) -> Response {
     if method != Method::GET {
-        let text = format!(
-            "405 Method Not Allowed. Expecting one of {{ 'GET' }}, but received '{method}'."
-        );
-        let allow = [(axum::http::header::ALLOW, "GET")];
-        return (StatusCode::METHOD_NOT_ALLOWED, allow, text).into_response();
+        return not_allowed(&method, "GET").into_response();
     }
     if let Err(refused) = viewer.check(Action::ViewFlags, None, FLAGS) {
         return refused.into_response();
