@@ -38,7 +38,13 @@ pub enum Why {
     /// The agent is not one that the framework's offer constraints allow.
     #[error("the framework's offer constraints leave the agent out")]
     OfferConstraints,
-    /// All that is free there is reserved for other roles, or nothing is free.
+    /// Nothing is free there, and some of what is not is in offers, be they the framework's own.
+    #[error("all that is not in use on the agent is in offers that are not answered")]
+    InOffers,
+    /// Nothing is free there.
+    #[error("all of the agent is in use")]
+    InUse,
+    /// All that is free there is reserved for other roles.
     #[error("nothing that is free on the agent is for the role")]
     NothingForRole,
     /// What is free there is less than is worth an offer.
@@ -110,6 +116,17 @@ pub(crate) fn for_role<'a>(agent: &'a Agent, role: &Role) -> Result<Cow<'a, Reso
         }))
     };
     if what.is_empty() { Err(Why::NothingForRole) } else { Ok(what) }
+}
+
+/// Why nothing of `agent` is for a role.
+pub(crate) fn why_nothing(agent: &Agent) -> Why {
+    if agent.free.iter().any(|(key, _)| !is_hidden(key)) {
+        Why::NothingForRole
+    } else if agent.given.values().any(|it| it.offered_at.is_some()) {
+        Why::InOffers
+    } else {
+        Why::InUse
+    }
 }
 
 /// What of `offer` a framework may be given: absent if all of it.

@@ -125,6 +125,7 @@ impl Allocator {
         let role = self.roles.find(role)?;
         let offer = match self.for_role(agent_at, role) {
             Ok(offer) => offer,
+            Err(Why::NothingForRole) => return Some(gates::why_nothing(self.agents.get(agent_at))),
             Err(why) => return Some(why),
         };
         self.for_framework(agent_at, framework_at, role, &offer, now).err()

@@ -275,6 +275,8 @@ fn why_not(
         | Why::AgentInactive
         | Why::NotWhitelisted
         | Why::OfferConstraints
+        | Why::InOffers
+        | Why::InUse
         | Why::NothingForRole
         | Why::TooLittle
         | Why::QuotaLimit

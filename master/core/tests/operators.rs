@@ -223,7 +223,7 @@ fn what_keeps_agents_from_a_framework_is_told() {
     world.framework("f");
     world.settle();
     let f = world.frameworks["f"].id.clone();
-    let nothing_free = "nothing that is free on the agent is for the role";
+    let nothing_free = "all that is not in use on the agent is in offers that are not answered";
     let told = world.explain(&f, None).expect("it is there");
     assert_eq!(told.offers, 3);
     let [of] = &told.roles[..] else { panic!("{told:?}") };

@@ -139,7 +139,7 @@ fn ephemeral_ports_are_never_offered() {
     // They alone are nothing to offer.
     assert_eq!(run(&mut allocator, at(2_000)).len(), 0);
     let why = allocator.why_not(&framework("f"), &role("x"), &agent("a"), at(2_000));
-    assert_eq!(why, Some(Why::NothingForRole));
+    assert_eq!(why, Some(Why::InOffers));
     // Not with what comes back either, be it all that was given.
     let back = some("cpus:1;ports:[1-5]");
     allocator.give_back(&framework("f"), &role("x"), &agent("a"), &back, None, at(2_100));
