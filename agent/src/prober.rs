@@ -102,6 +102,11 @@ impl Health {
         self.pace.due(now)
     }
 
+    /// Takes in that nobody was there to look, which says nothing about the task.
+    pub fn missed(&mut self, now: Time) {
+        self.pace.done(now);
+    }
+
     /// Takes in what a look showed.
     pub fn looked(&mut self, passed: bool, now: Time) -> Verdict {
         self.pace.done(now);
@@ -166,6 +171,11 @@ impl Check {
     /// Whether to look now. Whoever is told so must bring a result.
     pub fn due(&mut self, now: Time) -> bool {
         self.pace.due(now)
+    }
+
+    /// Takes in that nobody was there to look, which says nothing about the task.
+    pub fn missed(&mut self, now: Time) {
+        self.pace.done(now);
     }
 
     /// Takes in what a look showed; says whether that is news.

@@ -1,7 +1,7 @@
 //! What a container is asked to be like, read from its description.
 
 mod docker;
-mod networks;
+pub(crate) mod networks;
 
 use std::path::PathBuf;
 

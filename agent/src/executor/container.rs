@@ -15,6 +15,7 @@ use model::task::Reason;
 use nix::sys::signal::Signal;
 use proto::mesos::v1 as mesos;
 use proto::mesos::v1::agent::call::{self, Type};
+use proto::mesos::v1::agent::response::WaitContainer;
 use proto::mesos::v1::agent::{Call, Response};
 use proto::mesos::v1::volume::source::{SandboxPath, Type as SourceType, sandbox_path};
 use tokio::sync::mpsc;
@@ -119,7 +120,7 @@ fn amounts(resources: &[mesos::Resource]) -> Vec<mesos::Resource> {
             ..mesos::Resource::default()
         })
     };
-    ["cpus", "mem", "disk"].into_iter().filter_map(of).collect()
+    ["cpus", "mem", "disk", "gpus"].into_iter().filter_map(of).collect()
 }
 
 fn command(info: &mesos::TaskInfo, variables: Vec<(String, String)>) -> mesos::CommandInfo {
@@ -162,8 +163,9 @@ pub(super) async fn run(agent: Agent, own: Own, task: TaskId, inputs: mpsc::Send
     let _ = inputs.send(Input::Started { task: task.clone() }.into()).await;
     let wait = call::WaitContainer { container_id: own.id.clone() };
     let wait = Call { wait_container: Some(wait), ..of(Type::WaitContainer) };
-    let (status, broken) = match persist(&agent, &wait).await {
-        Ok(answer) => ended(&own.id, &answer),
+    let over = persist(&agent, &wait).await.and_then(|answer| over(&answer));
+    let (status, broken) = match over {
+        Ok(over) => ended(&own.id, over),
         // It has gone without a trace, with the machine's memory of it.
         Err(message) => (libc::SIGKILL, Some(Box::new(lost(&own.id, message)))),
     };
@@ -176,23 +178,33 @@ async fn persist(agent: &Agent, call: &Call) -> Result<bytes::Bytes, String> {
         match agent.operate(call).await {
             Ok(answer) => return Ok(answer),
             // It has just been started, or the container has.
-            Err(Failed::Unreached(_) | Failed::Refused(StatusCode::SERVICE_UNAVAILABLE, _)) => {}
+            Err(failed) if is_away(&failed) => {}
             Err(Failed::Refused(StatusCode::UNAUTHORIZED, text)) => {
                 return Err(format!(
                     "the agent asks for a name and this executor has none to show; start the agent \
                      with --authenticate_http_executors: {text}"
                 ));
             }
-            Err(Failed::Refused(_, text)) => return Err(text),
+            Err(Failed::Refused(_, text) | Failed::Unreached(text)) => return Err(text),
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
+/// Whether an agent is not there, or has just been started and is not ready.
+fn is_away(failed: &Failed) -> bool {
+    matches!(failed, Failed::Unreached(_) | Failed::Refused(StatusCode::SERVICE_UNAVAILABLE, _))
+}
+
+/// The agent's answer to who waits for a container.
+fn over(answer: &[u8]) -> Result<WaitContainer, String> {
+    let answer: Response = proto::wire::decode(answer).map_err(|error| error.to_string())?;
+    answer.wait_container.ok_or_else(|| "the agent does not say how the container ended".to_owned())
+}
+
 /// How a container ended, by the agent's word.
-fn ended(id: &mesos::ContainerId, answer: &[u8]) -> (i32, Option<Box<Broken>>) {
-    let answer: Response = proto::wire::decode(answer).unwrap_or_default();
-    let over = answer.wait_container.unwrap_or_default();
+fn ended(id: &mesos::ContainerId, over: WaitContainer) -> (i32, Option<Box<Broken>>) {
+    // Where there is none it is a launch that was given up.
     let status = over.exit_status.unwrap_or(libc::SIGKILL);
     let reason = over.reason.and_then(Reason::from_number);
     let broken = reason.map(|reason| {
@@ -221,13 +233,18 @@ pub(super) async fn remove(agent: Agent, id: mesos::ContainerId) {
     let _ = persist(&agent, &call).await;
 }
 
-/// Runs a check's command inside of a task's container; gives its exit code if it had one in time.
+/// The agent was not there to look into a container.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Away;
+
+/// Runs a check's command inside of a task's container; gives its exit code if it had one in time. An
+/// agent that is not there, or that goes meanwhile and takes the command with it, is no fault of the task.
 pub(super) async fn exit_code(
     agent: &Agent,
     around: &mesos::ContainerId,
     command: mesos::CommandInfo,
     timeout: Duration,
-) -> Option<i32> {
+) -> Result<Option<i32>, Away> {
     let id = inside(around.clone(), format!("check-{}", uuid::Uuid::new_v4()));
     let launch = call::LaunchNestedContainerSession {
         container_id: id.clone(),
@@ -240,14 +257,23 @@ pub(super) async fn exit_code(
     };
     // It ends with its connection, so also when there is no more time for it.
     let attended = tokio::time::timeout(timeout, agent.attend(&session)).await;
-    let mut code = None;
-    if let Ok(Ok(())) = attended {
-        let wait = call::WaitContainer { container_id: id.clone() };
-        let wait = Call { wait_container: Some(wait), ..of(Type::WaitContainer) };
-        let answer = agent.operate(&wait).await.ok();
-        let status = answer.map(|answer| ended(&id, &answer).0);
-        code = status.and_then(|status| ExitStatus::from_raw(status).code());
-    }
-    remove(agent.clone(), id).await;
+    let code = match attended {
+        Ok(Ok(())) => {
+            let wait = call::WaitContainer { container_id: id.clone() };
+            let wait = Call { wait_container: Some(wait), ..of(Type::WaitContainer) };
+            match agent.operate(&wait).await {
+                Ok(answer) => {
+                    let status = over(&answer).ok().map(|over| ended(&id, over).0);
+                    Ok(status.and_then(|status| ExitStatus::from_raw(status).code()))
+                }
+                Err(failed) if is_away(&failed) => Err(Away),
+                Err(_) => Ok(None),
+            }
+        }
+        Ok(Err(failed)) if is_away(&failed) => Err(Away),
+        Ok(Err(_)) | Err(_) => Ok(None),
+    };
+    // Nobody waits for it: an agent that is away would hold up the next look.
+    tokio::spawn(remove(agent.clone(), id));
     code
 }

@@ -366,9 +366,16 @@ impl Executor {
         }
     }
 
-    fn health_looked(&mut self, id: &TaskId, passed: bool, now: Now, out: &mut Vec<Output>) {
+    fn health_looked(
+        &mut self,
+        id: &TaskId,
+        passed: Option<bool>,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
         let Some(entry) = self.tasks.get_mut(id) else { return };
         let Some(health) = &mut entry.health else { return };
+        let Some(passed) = passed else { return health.missed(now.time) };
         let reason = Some(Reason::TaskHealthCheckStatusUpdated);
         match health.looked(passed, now.time) {
             Verdict::Nothing => {}
@@ -384,9 +391,16 @@ impl Executor {
         }
     }
 
-    fn check_looked(&mut self, id: &TaskId, answer: Answer, now: Now, out: &mut Vec<Output>) {
+    fn check_looked(
+        &mut self,
+        id: &TaskId,
+        answer: Option<Answer>,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
         let Some(entry) = self.tasks.get_mut(id) else { return };
         let Some(check) = &mut entry.check else { return };
+        let Some(answer) = answer else { return check.missed(now.time) };
         if check.looked(answer, now.time) {
             entry.answer = Some(answer);
             let reason = Some(Reason::TaskCheckStatusUpdated);

@@ -246,7 +246,7 @@ impl Shell {
         }
         match happened.what {
             What::Input(input) => {
-                if let Input::Exited { task, .. } = &input {
+                if let Input::Exited { task, .. } | Input::StartFailed { task, .. } = &input {
                     self.pids.remove(task);
                     self.clear_away(task);
                 }
@@ -363,10 +363,11 @@ impl Shell {
         }
     }
 
-    /// Has the container removed that has been over for longest, if there are many: the agent keeps
-    /// only so many in one.
+    /// Forgets how a task that is over was run. Has the container removed that has been over for longest,
+    /// if there are many: the agent keeps only so many in one.
     fn clear_away(&mut self, task: &TaskId) {
         self.over.extend(self.container_of(task));
+        self.runnables.remove(task);
         if self.over.len() > CONTAINERS_OVER_MAX
             && let Some(oldest) = self.over.pop_front()
         {
@@ -385,14 +386,15 @@ impl Shell {
         tokio::spawn(async move {
             let answer = match (target, around) {
                 (Look::Inside(command), (agent, Some(around))) => {
-                    Answer::Command(container::exit_code(&agent, &around, *command, timeout).await)
+                    let code = container::exit_code(&agent, &around, *command, timeout).await;
+                    code.map(Answer::Command).ok()
                 }
                 // Of a container that is not known nothing is known.
-                (Look::Inside(_), (_, None)) => Answer::Command(None),
-                (Look::Here(target), _) => target.look(timeout).await,
+                (Look::Inside(_), (_, None)) => None,
+                (Look::Here(target), _) => Some(target.look(timeout).await),
             };
             let input = if health {
-                Input::HealthLooked { task, passed: answer.passed() }
+                Input::HealthLooked { task, passed: answer.map(Answer::passed) }
             } else {
                 Input::CheckLooked { task, answer }
             };

@@ -11,9 +11,11 @@ use proto::mesos::v1::executor::{Call, Event, call, event};
 use super::container::{self, Own};
 use super::core::{Input, Report, Task};
 use super::process::{Program, is_at_terminal};
+use crate::containerizer::Networks;
 use crate::images::{Given, Start};
 use crate::launcher::Identity;
 use crate::prober::{Answer, Patience, Schedule, Target};
+use crate::wanted::networks;
 
 /// Who this executor is, as every call says.
 #[derive(Clone, Debug)]
@@ -193,6 +195,7 @@ fn in_container(
         Some(command) => Some(Look::Inside(Box::new(command.clone()))),
         None => target.map(Look::Here),
     };
+    let means = if is_looked_at_elsewhere(info) { Err(ELSEWHERE.to_owned()) } else { means };
     let health = info.health_check.as_ref().and_then(|it| {
         let found = look(it.command.as_ref(), health_target(it, &[]))?;
         Some((found, health_schedule(it).timeout))
@@ -202,6 +205,19 @@ fn in_container(
         Some((look(command, check_target(it, &[]))?, check_schedule(it).timeout))
     });
     Runnable { means, health, check }
+}
+
+/// Why a task is not run of which nothing could be said.
+const ELSEWHERE: &str = "HTTP and TCP checks look from the network of the task's group, and this task \
+    has one of its own; give the network to the executor of the group, or check by a command";
+
+/// Whether a check of a task is by a network that this executor is not in.
+fn is_looked_at_elsewhere(info: &mesos::TaskInfo) -> bool {
+    let is_away = |it: &mesos::ContainerInfo| networks::read(it) != Ok(Networks::Host);
+    let by_network = |target: &Target| !matches!(target, Target::Command(_));
+    let health = info.health_check.as_ref().and_then(|it| health_target(it, &[]));
+    let check = info.check.as_ref().and_then(|it| check_target(it, &[]));
+    info.container.as_deref().is_some_and(is_away) && health.iter().chain(&check).any(by_network)
 }
 
 fn has_own_address() -> bool {
@@ -436,4 +452,34 @@ fn check_status(answer: Option<Answer>) -> mesos::CheckStatusInfo {
         }
     }
     info
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(network: Option<&str>, check: &str) -> mesos::TaskInfo {
+        let networks = network.map(|name| format!(r#"{{"name":"{name}"}}"#)).unwrap_or_default();
+        let json = format!(
+            r#"{{"name":"t","task_id":{{"value":"t"}},"agent_id":{{"value":"a"}},
+                "command":{{"value":"true"}},"check":{check},
+                "container":{{"type":"MESOS","hostname":"h","network_infos":[{networks}]}}}}"#
+        );
+        proto::json::from_slice(json.as_bytes()).expect("well formed")
+    }
+
+    #[test]
+    fn a_task_in_a_network_of_its_own_is_not_checked_from_another() {
+        let around = mesos::ContainerId { value: "c".to_owned(), parent: None };
+        let means = |task| runnable(&task, Launched::InGroup(Some(&around))).means;
+        let http = r#"{"type":"HTTP","http":{"port":80}}"#;
+        let refused = means(task(Some("blue"), http)).expect_err("it would look elsewhere");
+        assert!(refused.starts_with("HTTP and TCP checks look from the network of"), "{refused}");
+        let refused = means(task(Some("blue"), r#"{"type":"TCP","tcp":{"port":80}}"#));
+        assert!(refused.is_err(), "it would look elsewhere");
+        let command = r#"{"type":"COMMAND","command":{"command":{"value":"true"}}}"#;
+        for (network, check) in [(Some("blue"), command), (Some(""), http), (None, http)] {
+            means(task(network, check)).expect("it looks where the task is");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use proto::mesos::v1::{ContainerInfo, NetworkInfo, network_info};
 use crate::containerizer::Networks;
 
 /// Reads the networks of a container. An error says what makes no sense.
-pub(super) fn read(container: &ContainerInfo) -> Result<Networks, String> {
+pub(crate) fn read(container: &ContainerInfo) -> Result<Networks, String> {
     let named = container.network_infos.iter().filter(|info| !info.name().is_empty());
     let named: Vec<NetworkInfo> = named.cloned().collect();
     let docker = container.docker.as_ref().filter(|_| container.r#type() == Type::Docker);

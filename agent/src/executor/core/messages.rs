@@ -117,15 +117,15 @@ pub enum Input {
     HealthLooked {
         /// At which task.
         task: TaskId,
-        /// Whether it was well.
-        passed: bool,
+        /// Whether it was well; absent where nobody was there to look.
+        passed: Option<bool>,
     },
     /// A look for the check is done.
     CheckLooked {
         /// At which task.
         task: TaskId,
-        /// What it showed.
-        answer: Answer,
+        /// What it showed; absent where nobody was there to look.
+        answer: Option<Answer>,
     },
 }
 

@@ -236,12 +236,15 @@ fn an_unhealthy_task_is_reported_and_then_killed() {
     let schedule = Schedule { delay: seconds(0), interval: seconds(10), timeout: seconds(1) };
     let patience = Patience { grace: seconds(0), failures_max: 2 };
     let mut story = Story::running(vec![Task { health: Some((schedule, patience)), ..task("t") }]);
-    let looked = |passed| Input::HealthLooked { task: id("t"), passed };
+    let looked = |passed| Input::HealthLooked { task: id("t"), passed: Some(passed) };
     let flip = "(task_health_check_status_updated)";
     assert_eq!(story.wake(1), ["look t"]);
     assert_eq!(story.step(looked(true), 2), [format!("t running healthy {flip}")]);
     assert_eq!(story.wake(12), ["look t"]);
     assert_eq!(story.step(looked(false), 13), [format!("t running unhealthy {flip}")]);
+    // Nobody was there to look, which is no second failure.
+    let missed = Input::HealthLooked { task: id("t"), passed: None };
+    assert!(story.step(missed, 14).is_empty());
     assert_eq!(
         story.step(looked(false), 24)[1..],
         [format!("t running unhealthy {flip}"), "t killing unhealthy".into(), "term t".into()]
@@ -331,7 +334,7 @@ fn a_flapping_task_does_not_fill_the_executor_while_the_agent_is_away() {
     story.step(Input::Disconnected, 1);
     for n in 0..1_000 {
         let mut out = Vec::new();
-        let looked = Input::HealthLooked { task: id("t"), passed: n % 2 == 0 };
+        let looked = Input::HealthLooked { task: id("t"), passed: Some(n % 2 == 0) };
         story.executor.step(looked, at(1), &mut out);
     }
     assert_eq!(story.executor.reports.len(), FLAPS_MAX);
