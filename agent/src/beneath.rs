@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
@@ -95,6 +96,21 @@ impl Root {
         clear(&parent, name)?;
         rustix::fs::symlinkat(target, &parent, name)?;
         self.give(&parent, name)
+    }
+
+    /// Removes a symbolic link to `target`. What else has its name by now stays.
+    pub(crate) fn remove_link(&self, path: &Path, target: &Path) -> io::Result<()> {
+        let name = path.file_name().ok_or(Errno::XDEV)?;
+        let above = path.parent().unwrap_or(Path::new(""));
+        let parent = match self.resolve(above, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            parent => parent?,
+        };
+        match rustix::fs::readlinkat(&parent, name, Vec::new()) {
+            Ok(there) if there.as_bytes() == target.as_os_str().as_bytes() => clear(&parent, name),
+            Ok(_) | Err(Errno::NOENT | Errno::INVAL) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Makes `path` another name of the file `target`.

@@ -16,7 +16,7 @@ use super::isolator::{Container, Step, StepError, failed, refused};
 use super::spec::PersistentVolume;
 use super::supervise::first_process;
 use super::{Containerizer, read_plan};
-use crate::beneath::{self, Root};
+use crate::beneath::Root;
 use crate::launcher::{self, Files, Identity, Plan, Volume, VolumeSource, write_atomically};
 
 /// What a container shows, as it is written down in its runtime directory.
@@ -51,7 +51,9 @@ pub(super) fn remount(
         give(isolator, volume, plan.identity.as_ref())?;
     }
     let new: Vec<Volume> = change.coming(all).map(mounted).collect();
-    match launcher::exchange(&plan, process, &change.gone, &new) {
+    let kept: Vec<Volume> = change.now.iter().filter(|it| !new.contains(it)).cloned().collect();
+    let exchange = launcher::Exchange { gone: &change.gone, kept: &kept, new: &new };
+    match launcher::exchange(&plan, process, exchange) {
         Err(why) if process.is_there() => {
             let what = Path::new("persistent volumes");
             Err(failed(isolator, Step::Change, what)(io::Error::other(why)))
@@ -85,9 +87,8 @@ pub(super) fn relink(
     for volume in &change.gone {
         let path = &volume.container_path;
         let unlinked = || -> io::Result<()> {
-            let sandbox = Root::open(&plan.sandbox, plan.identity.as_ref())?;
-            let (parent, name) = sandbox.place(path)?;
-            beneath::clear(&parent, name)
+            let VolumeSource::Host(directory) = &volume.source else { return Ok(()) };
+            Root::open(&plan.sandbox, plan.identity.as_ref())?.remove_link(path, directory)
         };
         unlinked().map_err(failed(isolator, Step::Change, path))?;
     }

@@ -40,7 +40,7 @@ use self::streams::Streams;
 use crate::steps::Steps;
 
 pub use self::capabilities::{Capabilities, UnknownCapability};
-pub(crate) use self::exchange::exchange;
+pub(crate) use self::exchange::{Exchange, exchange};
 pub use self::frames::Channel;
 pub(crate) use self::mounts::mount_points;
 pub use self::plan::{

@@ -2,8 +2,10 @@
 //! machine's that it may not see or change.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -108,13 +110,53 @@ fn read_only(paths: &[PathBuf]) -> Result<(), String> {
 
 /// Where anything is mounted.
 pub(crate) fn mount_points() -> Result<BTreeSet<PathBuf>, String> {
-    let text = fs::read_to_string("/proc/self/mountinfo")
+    mount_points_of("self")
+}
+
+/// Where anything is mounted, as a process sees it: its number, or `self`.
+pub(super) fn mount_points_of(process: &str) -> Result<BTreeSet<PathBuf>, String> {
+    let text = fs::read(format!("/proc/{process}/mountinfo"))
         .map_err(|error| format!("cannot read the mounts: {error}"))?;
-    let at = |line: &str| line.split(' ').nth(4).map(|at| PathBuf::from(at.replace("\\040", " ")));
-    Ok(text.lines().filter_map(at).collect())
+    let at = |line: &[u8]| line.split(|byte| *byte == b' ').nth(4).map(unescaped);
+    Ok(text.split(|byte| *byte == b'\n').filter_map(at).collect())
+}
+
+/// A path as it is: the kernel writes some of its bytes as a backslash and three octal digits.
+fn unescaped(written: &[u8]) -> PathBuf {
+    let (mut rest, mut path) = (written, Vec::with_capacity(written.len()));
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after.get(..3).filter(|_| byte == b'\\');
+        let digits = digits.and_then(|it| std::str::from_utf8(it).ok());
+        if let Some(escaped) = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            path.push(escaped);
+            rest = &after[3..];
+        } else {
+            path.push(byte);
+            rest = after;
+        }
+    }
+    OsString::from_vec(path).into()
 }
 
 pub(super) fn failed(what: &'static str, path: &Path) -> impl Fn(Errno) -> String + use<> {
     let path = path.to_owned();
     move |errno| format!("cannot {what} {} in the container: {errno}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_mounts_are_read_whatever_is_in_them() {
+        for (written, path) in [
+            ("/plain", "/plain"),
+            ("/with\\040a\\011space", "/with a\tspace"),
+            ("/line\\012back\\134040", "/line\nback\\040"),
+            ("/end\\04", "/end\\04"),
+        ] {
+            assert_eq!(unescaped(written.as_bytes()), PathBuf::from(path));
+        }
+        assert!(mount_points().expect("they can be read").contains(Path::new("/proc")));
+    }
 }

@@ -124,6 +124,30 @@ async fn a_running_container_shows_volumes_that_come_and_none_that_have_gone() {
 }
 
 #[tokio::test]
+async fn a_volume_is_taken_from_a_container_that_has_moved_it() {
+    let host = Host::new();
+    let containerizer = Containerizer::new(options(&host)).expect("these tests run as root");
+    let own = PersistentVolume { container_path: "deep/data".into(), ..volume(&host, "v1") };
+    let other = PersistentVolume { container_path: "deep/other".into(), ..volume(&host, "v2") };
+    let command = "mv deep 'moved away'; echo kept > 'moved away/data/file'; mkdir -p deep/data; \
+        touch moved; while ! test -e go; do sleep 0.01; done; ls 'moved away/data'; echo looked; \
+        ls 'moved away/other'; touch looked; sleep 1000";
+    let mut spec = host.spec("c1", command);
+    spec.wanted.persistent = vec![own.clone(), other.clone()];
+    fs::write(other.directory.join("stays"), "").expect("it is there");
+    containerizer.launch(spec).await.expect("it starts");
+    let sandbox = host.dir.path().join("c1");
+    eventually("it has moved it", || sandbox.join("moved").exists()).await;
+    containerizer.show_volumes(&id("c1"), vec![other]).await.expect("it can do without");
+    fs::write(sandbox.join("go"), "").expect("it is there");
+    eventually("it has looked", || sandbox.join("looked").exists()).await;
+    assert_eq!(host.stdout("c1"), "looked\nstays\n");
+    assert!(own.directory.join("file").exists(), "the volume has kept it");
+    containerizer.destroy(&id("c1")).await;
+    host.assert_nothing_left("c1");
+}
+
+#[tokio::test]
 async fn a_link_in_the_place_of_a_persistent_volume_leads_nowhere() {
     let host = Host::new();
     let containerizer = Containerizer::new(options(&host)).expect("these tests run as root");
@@ -179,6 +203,12 @@ async fn without_mounts_a_persistent_volume_is_a_link() {
     assert_eq!(fs::read_to_string(link.join("file")).expect("it is there"), "kept\n");
     containerizer.show_volumes(&id("c3"), Vec::new()).await.expect("it can do without");
     assert!(fs::symlink_metadata(&link).is_err(), "it is gone");
+    // What the task has put there instead is the task's.
+    containerizer.show_volumes(&id("c3"), vec![volume(&host, "v1")]).await.expect("it is there");
+    fs::remove_file(&link).expect("it is a link");
+    fs::write(&link, "own").expect("its sandbox is there");
+    containerizer.show_volumes(&id("c3"), Vec::new()).await.expect("it can do without");
+    assert_eq!(fs::read_to_string(&link).expect("it is there"), "own");
     containerizer.destroy(&id("c3")).await;
 }
 
