@@ -2,6 +2,8 @@
 
 mod format;
 
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,10 +76,26 @@ pub(crate) struct Loaded {
 impl Store {
     /// Opens or makes the store at `path`, reads it, and notes the present boot. Blocks.
     pub(crate) fn open(path: &Path, boot_id: &str) -> Result<(Self, Loaded), StoreError> {
-        let database = Database::create(path).map_err(|error| StoreError::Open {
-            path: path.to_owned(),
-            source: Box::new(error.into()),
-        })?;
+        let is_there = path.exists();
+        let create = |path: &Path| {
+            Database::create(path).map_err(|error| StoreError::Open {
+                path: path.to_owned(),
+                source: Box::new(error.into()),
+            })
+        };
+        // From now on it is nobody else's.
+        let mut database = create(path)?;
+        if is_there {
+            match write_anew(path, create) {
+                Ok(written) => database = written,
+                Err(error) => tracing::warn!(
+                    path = %path.display(),
+                    %error,
+                    "the checkpoints could not be written anew; should the last run have ended since its \
+                     disk failed, keep the machine up until this succeeds at a start of the agent"
+                ),
+            }
+        }
         let loaded = load(&database, path, boot_id)?;
         Ok((Self::Disk(Arc::new(database)), loaded))
     }
@@ -107,6 +125,48 @@ impl Store {
     /// Whether writing takes time.
     pub(crate) fn is_durable(&self) -> bool {
         matches!(self, Self::Disk(_))
+    }
+}
+
+/// Bytes that are copied at a time.
+const COPIED_BYTES: usize = 1 << 20;
+
+/// Writes a store that is there once more, to another file in its place.
+///
+/// Where a disk has failed to take what was written the kernel says so once, and from then on shows what
+/// was written as if it were on disk. An agent ends at that, and the next one would read what is lost
+/// with the machine's memory. What is written anew is known to be on disk.
+fn write_anew(
+    path: &Path,
+    create: impl Fn(&Path) -> Result<Database, StoreError>,
+) -> Result<Database, StoreError> {
+    let beside = path.with_extension("new");
+    let failed = |error: io::Error| used("copy", redb::Error::Io(error));
+    let written = || {
+        copy(path, &beside).map_err(failed)?;
+        // Opened before it has its name, so that it is never anybody else's.
+        let database = create(&beside)?;
+        fs::rename(&beside, path).map_err(failed)?;
+        let around = File::open(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+        around.sync_all().map_err(failed)?;
+        Ok(database)
+    };
+    written().inspect_err(|_| {
+        let _ = fs::remove_file(&beside);
+    })
+}
+
+/// Copies a file, not by a call that has the kernel share what is on disk.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut before = File::open(from)?;
+    let mut file = File::create(to)?;
+    file.set_permissions(before.metadata()?.permissions())?;
+    let mut chunk = vec![0; COPIED_BYTES];
+    loop {
+        match before.read(&mut chunk)? {
+            0 => return file.sync_all(),
+            read => file.write_all(&chunk[..read])?,
+        }
     }
 }
 

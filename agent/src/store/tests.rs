@@ -148,3 +148,32 @@ fn another_format_is_not_touched() {
     let refused = Store::open(&path, "boot").expect_err("it is not ours").to_string();
     assert!(refused.contains("of format 9"), "{refused}");
 }
+
+#[test]
+fn a_store_is_written_anew_when_it_is_opened_so_that_it_is_on_disk() {
+    use std::os::unix::fs::MetadataExt;
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("agent.redb");
+    let (store, _) = Store::open(&path, "boot").expect("it is made");
+    let record = Record::Masters(vec!["127.0.0.1:5050".into()]);
+    store.write(std::slice::from_ref(&record)).expect("it is written");
+    drop(store);
+    let before = fs::metadata(&path).expect("it is there").ino();
+    let (store, _) = Store::open(&path, "boot").expect("it is read");
+    let error = Store::open(&path, "boot").expect_err("another agent has it").to_string();
+    assert!(error.contains("already open"), "{error}");
+    drop(store);
+    // Of a run that came no further.
+    fs::write(path.with_extension("new"), "half").expect("its directory is there");
+    let (store, loaded) = Store::open(&path, "boot").expect("it is read");
+    drop(store);
+    assert_eq!(loaded.records, [record]);
+    assert_ne!(fs::metadata(&path).expect("it is there").ino(), before);
+    let left: Vec<_> = fs::read_dir(dir.path()).expect("it is there").flatten().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    // Where that cannot be, what is there is read.
+    fs::create_dir(path.with_extension("new")).expect("its directory is there");
+    let (_, loaded) = Store::open(&path, "boot").expect("it is read");
+    assert_eq!(loaded.records.len(), 1);
+}
