@@ -323,6 +323,7 @@ fn limits(wish: &Wish) -> Limits {
         mem_bytes: amount(asked("mem"), MIB),
         mem_limit_bytes: limit("mem", MIB),
         disk_bytes: Some(disk).filter(|bytes| *bytes > 0),
+        gpus: amount(asked("gpus"), 1.0),
         ..Limits::default()
     }
 }

@@ -1,7 +1,7 @@
 //! `gpu/nvidia`: whole graphics processors, each for one container at a time.
 //!
 //! A container can open the device files of those that it was given, and with them the files of the
-//! driver that belong to none. It takes the isolator `cgroups/devices`, which forbids all others.
+//! driver that belong to none. What is in it shares them, or has some of them for itself. It takes the isolator `cgroups/devices`, which forbids all others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -93,22 +93,35 @@ impl Gpus {
         Ok(Self { containers, dir, hierarchy, all, given: Mutex::new(given) })
     }
 
-    /// Gives a container as many as it is to have, and takes from it what it has beyond that.
+    /// Gives a container as many as it is to have, and takes from it what it has beyond that. One in
+    /// another is given some of the other's.
     fn give(&self, container: &str, wanted: usize) -> Result<(), StepError> {
         let mut given = self.given.lock();
         let mut own = given.get(container).cloned().unwrap_or_default();
         let before = own.clone();
         while own.len() > wanted {
-            own.pop_last();
+            let inside = held(&given, |it| is_inside(it, container));
+            let spare = own.difference(&inside).last().or(own.last()).copied();
+            spare.map(|number| own.remove(&number));
         }
-        let taken: BTreeSet<u32> = given.values().flatten().copied().collect();
-        let free = self.all.iter().filter(|number| !taken.contains(number));
+        let is_nested = around(container).next().is_some();
+        // The nearest that has limits of its own has what those have that share them.
+        let pool: Vec<u32> = match around(container).find_map(|it| given.get(it)) {
+            Some(theirs) => theirs.iter().copied().collect(),
+            None if is_nested => Vec::new(),
+            None => self.all.clone(),
+        };
+        let is_other =
+            |it: &str| it != container && !is_inside(it, container) && !is_inside(container, it);
+        let taken = held(&given, is_other);
+        let free = pool.iter().filter(|number| !taken.contains(number) && !before.contains(number));
         own.extend(free.take(wanted - own.len()));
         if own.len() < wanted {
+            let who = if is_nested { "the container around it" } else { "this agent" };
             let why = format!(
-                "this agent has {} of them, and {} are in use",
-                self.all.len(),
-                taken.difference(&before).count()
+                "{who} has {} of them, and {} are in use",
+                pool.len(),
+                pool.iter().filter(|number| taken.contains(number)).count()
             );
             return Err(refused(NAME, &format!("{wanted} graphics processors"), why));
         }
@@ -168,6 +181,21 @@ impl Gpus {
     }
 }
 
+/// What those have of whom `is_meant` says so.
+fn held(given: &BTreeMap<String, BTreeSet<u32>>, is_meant: impl Fn(&str) -> bool) -> BTreeSet<u32> {
+    let meant = given.iter().filter(|(container, _)| is_meant(container));
+    meant.flat_map(|(_, numbers)| numbers).copied().collect()
+}
+
+/// The containers that one is in, the innermost first.
+fn around(container: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(container), |it| it.rsplit_once('.').map(|(outer, _)| outer)).skip(1)
+}
+
+fn is_inside(container: &str, outer: &str) -> bool {
+    around(container).any(|it| it == outer)
+}
+
 /// The file that says what a container has. It outlives the agent, as the container does.
 fn record(containers: &Path, container: &str) -> PathBuf {
     containers.join(container).join("gpus")
@@ -180,8 +208,14 @@ impl Isolator for Gpus {
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
         let id = container.id.as_str();
-        self.update(id, &container.limits)?;
-        let own = self.given.lock().get(id).cloned().unwrap_or_default();
+        let given = |it: &str| self.given.lock().get(it).cloned();
+        let own = if container.has_own_limits() {
+            self.update(id, &container.limits)?;
+            given(id)
+        } else {
+            around(id).find_map(given)
+        };
+        let own = own.unwrap_or_default();
         // A container with the machine's files sees them all, and opens its own.
         if container.layers.is_some() && !own.is_empty() {
             let files = own.iter().map(|number| self.dir.join(format!("{DEVICE}{number}")));

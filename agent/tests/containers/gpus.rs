@@ -57,6 +57,8 @@ impl Site {
         );
         let mut spec = self.host.spec(name, &command);
         spec.limits.gpus = gpus;
+        // One in another that has none of its own shares the other's.
+        spec.wanted.has_own_limits = gpus > 0;
         containerizer.launch(spec).await.map(drop).map_err(|error| error.to_string())
     }
 
@@ -99,6 +101,25 @@ async fn a_container_opens_the_graphics_processors_it_was_given_and_no_others() 
         second.destroy(&id(name)).await;
         site.host.assert_nothing_left(name);
     }
+
+    // What is in a container has some of what the container has.
+    site.launched(&second, "two", 2).await.expect("all are free");
+    site.launched(&second, "two.own", 1).await.expect("it has two");
+    assert_eq!(site.seen("two.own", "first").await, "nvidia0:yes nvidia1:no nvidiactl:yes ");
+    site.launched(&second, "two.shares", 0).await.expect("it takes none");
+    assert_eq!(site.seen("two.shares", "first").await, "nvidia0:yes nvidia1:yes nvidiactl:yes ");
+    let error = site.launched(&second, "two.many", 2).await.expect_err("there is one left");
+    assert_eq!(
+        error,
+        "isolator gpu/nvidia cannot grant 2 graphics processors: the container around it has 2 of them, \
+         and 1 are in use"
+    );
+    // It gives away first what is in nobody's hands.
+    second.update(&id("two"), Limits { gpus: 1, ..Limits::default() }).await.expect("it runs");
+    fs::write(site.host.dir.path().join("two.own/go"), "").expect("it is there");
+    assert_eq!(site.seen("two.own", "again").await, "nvidia0:yes nvidia1:no nvidiactl:yes ");
+    second.destroy(&id("two")).await;
+    site.host.assert_nothing_left("two");
 
     let options = ContainerizerOptions {
         isolation: Isolation::parse("gpu/nvidia").expect("a name"),
