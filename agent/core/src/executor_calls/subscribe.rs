@@ -38,8 +38,8 @@ pub(crate) fn apply(agent: &mut Agent, call: Subscribe, now: Now, out: &mut Vec<
     }
     it.state = ExecutorState::Running;
     out.push(Output::stage(framework, executor, Stage::Running));
-    if !it.has_subscribed {
-        it.has_subscribed = true;
+    let is_back = std::mem::replace(&mut it.has_subscribed, true);
+    if !is_back {
         out.push(Output::Append(Record::Executor(ExecutorRecord {
             framework: framework.clone(),
             spec: it.spec.clone(),
@@ -53,8 +53,11 @@ pub(crate) fn apply(agent: &mut Agent, call: Subscribe, now: Now, out: &mut Vec<
         update::take(agent, framework, executor, status, now, out);
     }
     drop_unheard(agent, framework, executor, &call.unacknowledged_tasks, now, out);
-    // Also if it is to show none: an agent may have ended before it could say so.
-    launch::show_volumes(agent, framework, executor, out);
+    let state = agent.frameworks.get(framework);
+    // Of one that is back also if it is to show none: an agent may have ended before it could say so.
+    if is_back || state.is_some_and(|state| !state.volumes_of(executor).is_empty()) {
+        launch::show_volumes(agent, framework, executor, out);
+    }
     launch::hand_over(agent, framework, executor, connection, out);
     repeat_kills(agent, framework, executor, connection, out);
     recovery::finish_if_all_back(agent, now, out);

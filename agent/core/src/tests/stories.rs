@@ -389,7 +389,8 @@ fn tasks_that_an_executor_never_heard_of_are_dropped() {
             "CloseExecutor { connection: ConnectionId(7) }",
             "event Subscribed",
             "append Updates(f, b)",
-            "update b Dropped REASON_AGENT_RESTARTED, latest Dropped"
+            "update b Dropped REASON_AGENT_RESTARTED, latest Dropped",
+            "show volumes "
         ]
     );
 }
