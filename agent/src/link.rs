@@ -236,6 +236,12 @@ fn refused(status: &tonic::Status) -> Ended {
         None if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
             Ended::Refused(status.message().to_owned())
         }
+        // What is too large now is so the next time.
+        None if status.code() == Code::OutOfRange => Ended::Refused(format!(
+            "the master says more at once than the {} MiB that this agent takes: {}",
+            MESSAGE_BYTES_MAX >> 20,
+            status.message()
+        )),
         // Nor does that end by itself.
         None => match transport::tls::explain(status) {
             Some(why) => Ended::Refused(why),
@@ -262,12 +268,14 @@ async fn hear(
             Ok(None) if heard => return Ended::Served { next: None },
             Ok(None) => return Ended::Failed("the master ended the link".to_owned()),
             Err(status) => {
-                let ended = refused(&status);
-                if !heard {
-                    return ended;
-                }
-                let next = if let Ended::Redirected(leader) = ended { Some(leader) } else { None };
-                return Ended::Served { next };
+                return match refused(&status) {
+                    ended if !heard || status.code() == Code::OutOfRange => ended,
+                    Ended::Redirected(leader) => Ended::Served { next: Some(leader) },
+                    Ended::Served { .. }
+                    | Ended::Refused(_)
+                    | Ended::Failed(_)
+                    | Ended::Stopped => Ended::Served { next: None },
+                };
             }
         };
         heard = true;
