@@ -300,8 +300,8 @@ impl Containerizer {
         first_process(&self.inner.files(container.as_str())).map(|process| process.pid)
     }
 
-    /// Sends a signal to a container: the command gets it, SIGTERM all processes. SIGKILL destroys the
-    /// container; that it is over is then to be waited for.
+    /// Sends a signal to a container: the command gets it, SIGTERM all processes. One that is being started
+    /// gets it when it runs. SIGKILL destroys the container; that it is over is then to be waited for.
     pub async fn signal(&self, container: &ContainerId, signal: i32) -> Result<(), KillError> {
         let signal = Signal::try_from(signal).map_err(|_| KillError::NoSignal(signal))?;
         let entry = self.inner.containers.lock().live.get(container).cloned();
@@ -310,8 +310,11 @@ impl Containerizer {
             entry.destroy.cancel();
             return Ok(());
         }
-        if *entry.stage.borrow() != Stage::Running {
-            return Err(KillError::NotYet(container.clone()));
+        match self.opened(container).await {
+            Ok(true) => {}
+            // Its end has begun, and nothing is left to be told.
+            Ok(false) => return Ok(()),
+            Err(_) => return Err(KillError::NotYet(container.clone())),
         }
         let container = container.clone();
         self.blocking(move |inner| inner.signal(container.as_str(), signal)).await;
