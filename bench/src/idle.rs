@@ -5,11 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use framework_sdk::Protocol;
-use framework_sdk::builders::TaskBuilder;
-use framework_sdk::calls::{accept, launch};
-use framework_sdk::matching::{Available, Needs};
 
-use crate::load::{Framework, Progress, progress_of};
+use crate::load::{Framework, run_sleeper};
 use crate::process::{Site, descendants, used};
 use crate::report::{Report, progress};
 
@@ -46,7 +43,7 @@ async fn one_run() -> anyhow::Result<Run> {
     let agent = site.agent(&master).await?;
     let mut framework =
         Framework::subscribe(slice::from_ref(&master.address), Protocol::default()).await?;
-    run_sleeper(&mut framework).await?;
+    run_sleeper(&mut framework, Duration::from_secs(3_600)).await?;
     tokio::time::sleep(REST).await;
     let below = descendants(agent.pid());
     let pss_of = |mode: &str| -> anyhow::Result<f64> {
@@ -64,30 +61,4 @@ async fn one_run() -> anyhow::Result<Run> {
     framework.end().await?;
     agent.emptied().await?;
     Ok(run)
-}
-
-/// Has one task sleep on the agent.
-async fn run_sleeper(framework: &mut Framework) -> anyhow::Result<()> {
-    let mut is_launched = false;
-    loop {
-        let event = framework.next().await?;
-        for offer in event.offers.into_iter().flat_map(|offers| offers.offers) {
-            let taken = Available::of(&offer).take(&Needs::new(0.1, 64.0));
-            if let (false, Some(taken)) = (is_launched, taken) {
-                let task = TaskBuilder::shell("sleeper", "exec sleep 1000")
-                    .build(&offer.agent_id, taken.resources);
-                is_launched = true;
-                let for_long = Some(Duration::from_secs(3_600));
-                framework
-                    .handle
-                    .call(accept([offer.id], vec![launch(vec![task])], for_long))
-                    .await?;
-            }
-        }
-        if let Some(update) = event.update
-            && progress_of(&update.status)? == Progress::Running
-        {
-            return Ok(());
-        }
-    }
 }

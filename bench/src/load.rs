@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use framework_sdk::builders::framework;
+use framework_sdk::builders::{TaskBuilder, framework};
+use framework_sdk::calls::{accept, launch};
 use framework_sdk::client::Submitted;
+use framework_sdk::matching::{Available, Needs};
 use framework_sdk::{Client, ClientOptions, EventStream, Handle, Protocol, SessionEvent};
 use proto::mesos::v1::scheduler::{Call, Event};
 use proto::mesos::v1::{TaskState, TaskStatus};
@@ -127,4 +129,32 @@ pub(crate) fn progress_of(status: &TaskStatus) -> anyhow::Result<Progress> {
         state.as_str_name()
     );
     Ok(Progress::Finished)
+}
+
+/// Has one task sleep on the agent, and wants nothing more of that for `refused`.
+pub(crate) async fn run_sleeper(
+    framework: &mut Framework,
+    refused: Duration,
+) -> anyhow::Result<()> {
+    let mut is_launched = false;
+    loop {
+        let event = framework.next().await?;
+        for offer in event.offers.into_iter().flat_map(|offers| offers.offers) {
+            let taken = Available::of(&offer).take(&Needs::new(0.1, 64.0));
+            if let (false, Some(taken)) = (is_launched, taken) {
+                let task = TaskBuilder::shell("sleeper", "exec sleep 1000")
+                    .build(&offer.agent_id, taken.resources);
+                is_launched = true;
+                let call = accept([offer.id], vec![launch(vec![task])], Some(refused));
+                framework.handle.call(call).await?;
+            } else {
+                framework.handle.decline([offer.id], Some(Duration::ZERO)).await?;
+            }
+        }
+        if let Some(update) = event.update
+            && progress_of(&update.status)? == Progress::Running
+        {
+            return Ok(());
+        }
+    }
 }

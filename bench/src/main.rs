@@ -10,6 +10,7 @@ mod apps;
 mod failover;
 mod idle;
 mod large_cluster;
+mod launch_floor;
 mod load;
 mod process;
 mod reads;
@@ -52,6 +53,8 @@ struct Arguments {
     /// How the framework talks to the master
     #[arg(long, value_enum, default_value_t = Spoken::Grpc)]
     protocol: Spoken,
+    #[command(flatten)]
+    floor: launch_floor::Order,
     /// Only read the state of this master, again and again: what `reads` starts
     #[arg(long, hide = true)]
     read_from: Option<String>,
@@ -74,7 +77,8 @@ enum Spoken {
 /// One thing to measure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Measure {
-    /// From ACCEPT to TASK_RUNNING of a real `true` task on one agent, one after the other
+    /// From ACCEPT to TASK_RUNNING of real tasks on one agent, one after the other and 500 in one go,
+    /// beside the least that such launches can cost here
     RealLaunches,
     /// Offers and launches per second over simulated agents
     WireLaunches,
@@ -109,6 +113,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
+    if let Some(pattern) = arguments.floor.pattern() {
+        return arguments.floor.obey(pattern);
+    }
     transport::install_tls_provider();
     let wanted = |measure| arguments.measures.is_empty() || arguments.measures.contains(&measure);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -35,6 +35,8 @@ pub(crate) struct Daemon {
 pub(crate) struct Used {
     /// CPU time.
     pub(crate) cpu: Duration,
+    /// The same with that of all who have ended below it.
+    pub(crate) cpu_with_ended: Duration,
     /// Resident memory of its own and its part of what it shares, in MiB.
     pub(crate) pss_mib: f64,
     /// The most that was ever resident, in MiB.
@@ -212,17 +214,16 @@ pub(crate) fn used(pid: u32) -> anyhow::Result<Used> {
         number.unwrap_or(0.0) / 1_024.0
     };
     let stat = read("stat")?;
-    // The name in parentheses may hold blanks; utime and stime are the 12th and 13th after it.
+    // The name in parentheses may hold blanks; utime, stime, cutime and cstime are the 12th to 15th
+    // after it. The kernel counts in hundredths of a second for everybody outside of it.
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let ticks: u64 = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
+    let cpu = |times: usize| {
+        let ticks = fields.split_whitespace().skip(11).take(times);
+        Duration::from_millis(ticks.filter_map(|it| it.parse::<u64>().ok()).sum::<u64>() * 10)
+    };
     Ok(Used {
-        // The kernel counts in hundredths of a second for everybody outside of it.
-        cpu: Duration::from_millis(ticks * 10),
+        cpu: cpu(2),
+        cpu_with_ended: cpu(4),
         pss_mib: kibibytes(&read("smaps_rollup")?, "Pss:"),
         peak_mib: kibibytes(&read("status")?, "VmHWM:"),
     })
