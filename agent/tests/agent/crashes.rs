@@ -250,6 +250,8 @@ impl Story {
                 match self.master.next().await {
                     Some(FromAgent::Reregister(brought)) => return brought,
                     Some(FromAgent::ExecutorExited { .. }) | None => {}
+                    // Said once more by the one before, which had not heard yet that it was heard.
+                    Some(FromAgent::StatusUpdate { status, .. }) if status.uuid == end.uuid => {}
                     Some(other) => panic!("{death:?}: {other:?}"),
                 }
             }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use agent::containerizer::{Containerizer, ContainerizerOptions, Isolation};
 
-use crate::host::{Host, exited, id, run};
+use crate::host::{Host, exited, id, is_v2, run};
 
 /// The trees that the isolators below are in.
 fn trees() -> Vec<PathBuf> {
@@ -17,8 +17,33 @@ fn trees() -> Vec<PathBuf> {
     ["cpu", "memory", "pids", "unified"].map(|tree| top.join(tree)).into()
 }
 
-fn is_v2() -> bool {
-    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+/// This process in a group of its own in each tree, until this is dropped: also where a test fails.
+struct Delegated<'a>(&'a Host);
+
+impl<'a> Delegated<'a> {
+    fn new(host: &'a Host) -> Self {
+        for tree in trees().iter().filter(|tree| tree.is_dir()) {
+            let group = tree.join(&host.root);
+            fs::create_dir(&group).expect("it is new");
+            enter(&group);
+        }
+        Self(host)
+    }
+}
+
+impl Drop for Delegated<'_> {
+    fn drop(&mut self) {
+        for tree in trees().iter().filter(|tree| tree.is_dir()) {
+            enter(tree);
+        }
+        for group in self.0.groups() {
+            for name in ["agora-agent", "containers"] {
+                let left = group.join(name);
+                let is_gone = !left.exists() || fs::remove_dir(&left).is_ok();
+                assert!(is_gone || std::thread::panicking(), "{}", left.display());
+            }
+        }
+    }
 }
 
 /// Moves this process.
@@ -34,11 +59,7 @@ fn own_groups() -> String {
 #[tokio::test]
 async fn an_agent_in_a_group_of_its_own_goes_aside_for_its_containers() {
     let host = Host::new();
-    for tree in trees().iter().filter(|tree| tree.is_dir()) {
-        let group = tree.join(&host.root);
-        fs::create_dir(&group).expect("it is new");
-        enter(&group);
-    }
+    let _delegated = Delegated::new(&host);
     let options = ContainerizerOptions {
         cgroups_root: format!("{}/containers", host.root),
         isolation: Isolation::parse("cgroups/cpu,cgroups/mem,cgroups/pids").expect("names"),
@@ -72,14 +93,4 @@ async fn an_agent_in_a_group_of_its_own_goes_aside_for_its_containers() {
     };
     let again = Containerizer::new(again).expect("these tests run as root");
     assert_eq!(run(&host, &again, host.spec("c2", "exit 3")).await.status, exited(3));
-
-    for tree in trees().iter().filter(|tree| tree.is_dir()) {
-        enter(tree);
-    }
-    for group in host.groups() {
-        for name in ["agora-agent", "containers"] {
-            let left = group.join(name);
-            assert!(!left.exists() || fs::remove_dir(&left).is_ok(), "{}", left.display());
-        }
-    }
 }

@@ -164,3 +164,8 @@ pub(crate) async fn run(
 pub(crate) fn exited(code: u8) -> Option<i32> {
     i32::from(code).checked_shl(8)
 }
+
+/// Whether there are v2 groups alone on this machine.
+pub(crate) fn is_v2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}

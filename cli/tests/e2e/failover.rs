@@ -82,7 +82,9 @@ async fn tasks_outlive_the_leading_master_and_it_catches_up() {
 #[tokio::test]
 async fn a_framework_that_stays_away_expires_though_its_leader_has_died() {
     let world = World::new();
-    let mut masters = world.start_masters(&[]).await;
+    // The longest that agents may take to come back is what a next leader waits for at least.
+    let flags = ["--agent_reregister_timeout=2secs", "--agent_ping_timeout=2secs"];
+    let mut masters = world.start_masters(&flags).await;
     let all: Vec<&Daemon> = masters.daemons.iter().collect();
     let leader = world.leader(&all).await;
     let address = masters.daemons[leader].address.clone();

@@ -167,6 +167,15 @@ impl Scheduler {
         self.events.drain(..).filter(|event| event["type"] != "HEARTBEAT").collect()
     }
 
+    /// All of a kind that has been said so far. Others stay for whoever asks for them.
+    pub async fn heard_of(&mut self, kind: &str) -> Vec<Value> {
+        self.catch_up().await;
+        let (meant, others) = self.events.drain(..).partition(|event| event["type"] == kind);
+        self.events = others;
+        let meant: VecDeque<Value> = meant;
+        meant.into()
+    }
+
     /// Takes in all that has been said so far. An answer to a question shows where that ends.
     async fn catch_up(&mut self) {
         // Of an agent that nobody knows: that is answered at once, also after a change of leader.

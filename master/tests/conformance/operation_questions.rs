@@ -35,8 +35,8 @@ async fn asked(scheduler: &mut Scheduler, question: Option<(&str, Option<&str>)>
     let operations: Vec<Value> = question.map(one).into_iter().collect();
     let body = json!({"operations": operations});
     scheduler.call(json!({"type": "RECONCILE_OPERATIONS", "reconcile_operations": body})).await;
-    let told = scheduler.heard().await;
-    let told = told.into_iter().filter(|event| event["type"] == "UPDATE_OPERATION_STATUS");
+    // An offer may come meanwhile, and there will be no other.
+    let told = scheduler.heard_of("UPDATE_OPERATION_STATUS").await.into_iter();
     told.map(|mut event| event["update_operation_status"]["status"].take()).collect()
 }
 
