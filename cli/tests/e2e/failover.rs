@@ -1,7 +1,6 @@
 //! The leading master dies; nobody's task does.
 
 use crate::harness::{Daemon, PATIENCE, World, kill, until, until_async, web_app};
-use crate::scheduler::Scheduler;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -77,43 +76,6 @@ async fn tasks_outlive_the_leading_master_and_it_catches_up() {
         (mine >= leading).then_some(())
     })
     .await;
-}
-
-#[tokio::test]
-async fn a_framework_that_stays_away_expires_though_its_leader_has_died() {
-    let world = World::new();
-    // The longest that agents may take to come back is what a next leader waits for at least.
-    let flags = ["--agent_reregister_timeout=2secs", "--agent_ping_timeout=2secs"];
-    let mut masters = world.start_masters(&flags).await;
-    let all: Vec<&Daemon> = masters.daemons.iter().collect();
-    let leader = world.leader(&all).await;
-    let address = masters.daemons[leader].address.clone();
-    until_async("the leader serves", PATIENCE, async || {
-        world.json(&address, "/state").await.map(|_| ())
-    })
-    .await;
-    let info = json!({"user": "root", "name": "away", "failover_timeout": 2.0});
-    let scheduler = Scheduler::subscribe(&address, &info).await;
-    let id = scheduler.id["value"].clone();
-    masters.daemons.remove(leader).kill();
-    drop(scheduler);
-
-    let rest: Vec<&Daemon> = masters.daemons.iter().collect();
-    let known = async |list: &str| {
-        for master in &rest {
-            let Some(state) = world.json(&master.address, "/state").await else { continue };
-            let all = state[list].as_array().map_or(&[][..], Vec::as_slice);
-            if let Some(found) = all.iter().find(|one| one["id"] == id) {
-                return Some(found.clone());
-            }
-        }
-        None
-    };
-    let listed =
-        until_async("the next leader lists it", PATIENCE, async || known("frameworks").await).await;
-    assert_eq!((&listed["recovered"], &listed["connected"]), (&json!(true), &json!(false)));
-    until_async("it is over", PATIENCE, async || known("completed_frameworks").await).await;
-    assert_eq!(known("frameworks").await, None);
 }
 
 /// The longest that a majority's word keeps others from leading.

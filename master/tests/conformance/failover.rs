@@ -87,6 +87,34 @@ async fn nobody_guesses_about_tasks_while_their_agents_are_still_to_come_back() 
 }
 
 #[tokio::test]
+async fn a_framework_that_stays_away_is_over_in_its_time_under_the_next_leader() {
+    for encoding in BOTH {
+        // The next leader gives everybody as long as it gives agents.
+        let short = Duration::from_millis(500);
+        let options =
+            Options { agent_reregister_timeout: short, agent_ping_timeout: short, ..eager() };
+        let master = Alone::with(options).await;
+        let info = with(asker(true), "failover_timeout", json!(1.0));
+        let scheduler = Scheduler::subscribed(&master, encoding, &info, None).await;
+        let id = scheduler.id.clone();
+        drop(scheduler);
+        let master = master.restarted().await;
+        let known = async |list: &str| {
+            let state = master.get("/state").await;
+            let all = state[list].as_array().expect("a list").clone();
+            all.into_iter().find(|framework| framework["id"] == id["value"])
+        };
+        let recovered = known("frameworks").await.expect("its time has not come");
+        assert_eq!(recovered["connected"], json!(false));
+        until("it is over", async || known("completed_frameworks").await).await;
+        assert_eq!(known("frameworks").await, None);
+        let subscribe = json!({"framework_info": with(info, "id", id.clone())});
+        let refused = Scheduler::subscribed_by(&master, encoding, &subscribe, None).await;
+        assert_eq!(refused.err().as_deref(), Some("Framework has been removed"));
+    }
+}
+
+#[tokio::test]
 async fn a_new_leader_lists_frameworks_and_agents_as_recovered_until_they_are_back() {
     for encoding in BOTH {
         let master = Alone::with(eager()).await;

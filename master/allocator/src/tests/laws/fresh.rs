@@ -71,6 +71,8 @@ impl Cluster {
                 ROLES.iter().flat_map(|of| self.totals.keys().map(move |id| (of, id)))
             {
                 let why = allocator.why_not(framework, &role(of), agent, self.now);
+                // What is in offers that will not be answered is in use to whoever is told so.
+                let why = why.map(|why| if why == Why::InOffers { Why::InUse } else { why });
                 whys.insert(format!("{framework} {of} {agent}"), why);
             }
         }
