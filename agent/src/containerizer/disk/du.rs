@@ -11,18 +11,21 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::isolator::{Container, Isolator, Step, StepError, failed};
-use super::{Limitation, Limits, PersistentVolume, Usage};
-use crate::launcher::{Files, Plan, VolumeSource, write_atomically};
+use super::limits::DiskLimits;
+use crate::containerizer::isolator::{Container, Isolator, StepError};
+use crate::containerizer::{Limitation, Limits, PersistentVolume, Usage, read_plan};
+use crate::launcher::{Files, Plan, VolumeSource};
 
 /// Bytes in the unit that file systems count in.
 const BLOCK: u64 = 512;
 
+/// Its name in `--isolation`.
+const NAME: &str = "disk/du";
+
 /// The isolator.
 #[derive(Debug)]
-pub(super) struct Du {
-    /// Where the containers' runtime directories are.
-    containers: PathBuf,
+pub(crate) struct Du {
+    limits: DiskLimits,
     /// Whether a container that takes more than it was given is ended.
     enforced: bool,
     /// How often it is looked.
@@ -40,36 +43,22 @@ struct Seen {
 }
 
 impl Du {
-    pub(super) fn new(containers: PathBuf, enforced: bool, interval: Duration) -> Self {
-        Self { containers, enforced, interval, seen: Mutex::default() }
-    }
-
-    /// Outlives the agent, as the container does.
-    fn limit_file(&self, container: &str) -> PathBuf {
-        self.containers.join(container).join("disk_limit")
-    }
-
-    /// As the file with the limit, for persistent volumes: directories and sizes.
-    fn volumes_file(&self, container: &str) -> PathBuf {
-        self.containers.join(container).join("disk_volumes")
+    pub(crate) fn new(containers: PathBuf, enforced: bool, interval: Duration) -> Self {
+        let limits = DiskLimits::new(NAME, containers);
+        Self { limits, enforced, interval, seen: Mutex::default() }
     }
 
     /// The size of the first volume that takes more.
     fn full_volume(&self, container: &str) -> Option<u64> {
-        let text = fs::read(self.volumes_file(container)).ok()?;
-        let volumes: Vec<(PathBuf, u64)> = serde_json::from_slice(&text).ok()?;
+        let volumes = self.limits.volumes(container);
         let full = volumes.into_iter().find(|(directory, bytes)| used(directory) > *bytes);
         full.map(|(_, bytes)| bytes)
-    }
-
-    fn limit(&self, container: &str) -> Option<u64> {
-        fs::read_to_string(self.limit_file(container)).ok()?.parse().ok()
     }
 }
 
 impl Isolator for Du {
     fn name(&self) -> &'static str {
-        "disk/du"
+        NAME
     }
 
     fn prepare(&self, container: &Container, _plan: &mut Plan) -> Result<(), StepError> {
@@ -80,22 +69,17 @@ impl Isolator for Du {
     }
 
     fn update(&self, container: &str, limits: &Limits) -> Result<(), StepError> {
-        let file = self.limit_file(container);
-        let text = limits.disk_bytes.map(|bytes| bytes.to_string()).unwrap_or_default();
-        write_atomically(&file, text.as_bytes()).map_err(failed(self.name(), Step::Limit, &file))
+        self.limits.set(container, limits.disk_bytes)
     }
 
     fn show_volumes(&self, container: &str, all: &[PersistentVolume]) -> Result<(), StepError> {
-        let volumes: Vec<_> = all.iter().map(|it| (&it.directory, it.bytes)).collect();
-        let file = self.volumes_file(container);
-        let text = serde_json::to_vec(&volumes).expect("paths and numbers");
-        write_atomically(&file, &text).map_err(failed(self.name(), Step::Limit, &file))
+        self.limits.set_volumes(container, all)
     }
 
     fn usage(&self, container: &str, usage: &mut Usage) {
         let seen = self.seen.lock().get(container).copied();
         usage.disk_used_bytes = seen.map(|seen| seen.used);
-        usage.disk_limit_bytes = self.limit(container);
+        usage.disk_limit_bytes = self.limits.of(container);
     }
 
     fn limitation(&self, container: &str) -> Option<Limitation> {
@@ -110,7 +94,7 @@ impl Isolator for Du {
     }
 
     fn inspect(&self, container: &str) {
-        if let Some(plan) = super::read_plan(&Files::new(self.containers.join(container))) {
+        if let Some(plan) = read_plan(&Files::new(self.limits.directory(container))) {
             // What it writes besides its sandbox, if it has files of its own, is its own as well.
             let written = plan.rootfs.as_ref().map_or(0, |rootfs| used(&rootfs.upper()));
             let volumes = plan.shown.iter().map(|volume| match &volume.source {
@@ -121,7 +105,7 @@ impl Isolator for Du {
                 | VolumeSource::Memory(_) => 0,
             });
             let used = used(&plan.sandbox) + written + volumes.sum::<u64>();
-            let limit = self.limit(container);
+            let limit = self.limits.of(container);
             let seen = Seen { used, limit, volume: self.full_volume(container) };
             self.seen.lock().insert(container.to_owned(), seen);
         }
