@@ -41,13 +41,10 @@ pub(crate) async fn run(
             let age_max = age_max(rules, used_milli(&work_dir)?);
             told.sandboxes_are_kept_for(age_max);
             let in_use = |container: &ContainerId| real.in_use(container);
-            Ok::<_, io::Error>(collect(
-                &work_dir,
-                age_max,
-                SystemTime::now(),
-                &in_use,
-                &real.sandboxes,
-            ))
+            let now = SystemTime::now();
+            let collected = collect(&work_dir, age_max, now, &in_use, &real.sandboxes);
+            real.containerizer.reclaim();
+            Ok::<_, io::Error>(collected)
         });
         match collected.await.expect("it does not panic") {
             Ok(Collected { removed, failed, kept }) => {

@@ -19,7 +19,7 @@ use transport::server::BindError;
 
 use crate::containerizer::{
     AllowedDevice, ContainerDns, DISK_WATCH_INTERVAL_DEFAULT, GpuOptions, LogLimits,
-    NetworkOptions, PortOptions, SetupError, SharingOptions, UnknownIsolator,
+    NetworkOptions, PortOptions, ProjectRange, SetupError, SharingOptions, UnknownIsolator,
 };
 use crate::detect::DetectError;
 use crate::fetcher::{CACHE_BYTES_MAX_DEFAULT, STALL_TIMEOUT_DEFAULT};
@@ -117,11 +117,15 @@ pub struct Options {
     pub gc_disk_headroom_milli: u64,
     /// How often sandboxes are looked through for old ones.
     pub disk_watch_interval: Duration,
-    /// Whether a container that takes more of the disk than it was given is ended, where the isolator
-    /// `disk/du` counts that.
+    /// Whether a container is held to what it was given of the disk, where the isolator `disk/du` or
+    /// `disk/xfs` counts what it takes.
     pub enforce_container_disk_quota: bool,
-    /// How often that is counted, and logs are looked at.
+    /// How often that is looked at, and logs are.
     pub container_disk_watch_interval: Duration,
+    /// The numbers of projects that are for containers, where `disk/xfs` divides the disk.
+    pub xfs_project_range: ProjectRange,
+    /// Whether containers are ended there that take too much, rather than refused more.
+    pub xfs_kill_containers: bool,
     /// How often those who are attached to a container are told that the connection is alive.
     pub http_heartbeat_interval: Duration,
     /// How much is kept of what tasks print. Absent: all.
@@ -257,6 +261,8 @@ impl Default for Options {
             disk_watch_interval: Duration::from_secs(60),
             enforce_container_disk_quota: false,
             container_disk_watch_interval: DISK_WATCH_INTERVAL_DEFAULT,
+            xfs_project_range: ProjectRange::default(),
+            xfs_kill_containers: false,
             http_heartbeat_interval: HEARTBEAT_INTERVAL_DEFAULT,
             container_logs: Some(LogLimits::default()),
             registration_backoff_factor: Duration::from_millis(100),

@@ -81,6 +81,13 @@ pub(crate) fn places(work_dir: &Path, total: &Resources) -> BTreeSet<PathBuf> {
     others.chain([volumes_in(work_dir)]).collect()
 }
 
+/// The work directory, and the roots of PATH disks: whatever volumes are made on but for MOUNT disks.
+pub(crate) fn roots(work_dir: &Path, total: &Resources) -> impl Iterator<Item = PathBuf> {
+    let disks = total.iter().filter_map(|(key, _)| key.kind.disk.as_ref());
+    let disks = disks.filter(|disk| kind_of(disk) == Some(SourceKind::Path));
+    std::iter::once(work_dir.to_owned()).chain(disks.map(|disk| root_of(work_dir, disk)))
+}
+
 fn volumes_in(root: &Path) -> PathBuf {
     root.join("volumes")
 }
@@ -193,12 +200,7 @@ pub(crate) fn purge_leftovers(
     total: &Resources,
     doomed: &[OperationUuid],
 ) -> io::Result<()> {
-    let sources = total.iter().filter_map(|(key, _)| key.kind.disk.as_ref());
-    let roots = sources
-        .filter(|disk| kind_of(disk) == Some(SourceKind::Path))
-        .map(|disk| root_of(work_dir, disk))
-        .chain([work_dir.to_owned()]);
-    for root in roots {
+    for root in roots(work_dir, total) {
         let Ok(entries) = fs::read_dir(put_aside_in(&root)) else { continue };
         for entry in entries {
             let entry = entry?;

@@ -21,7 +21,9 @@ use transport::server::{BindError, Bound, Server};
 use transport::tls::Tls;
 
 use crate::api::{self, Api, Shared};
-use crate::containerizer::{Containerizer, ContainerizerOptions, Isolation, NetworkOptions};
+use crate::containerizer::{
+    Containerizer, ContainerizerOptions, Isolation, NetworkOptions, XfsOptions,
+};
 use crate::containers::Containers;
 use crate::description::{advertised, describe, description};
 use crate::detect::Machine;
@@ -363,6 +365,11 @@ fn real(
         allowed_devices: options.allowed_devices.clone(),
         enforce_disk: options.enforce_container_disk_quota,
         disk_watch_interval: options.container_disk_watch_interval,
+        xfs: XfsOptions {
+            places: persistent_volumes::roots(&options.work_dir, offered).collect(),
+            range: options.xfs_project_range.clone(),
+            kills: options.xfs_kill_containers,
+        },
         logs: options.container_logs,
         gpus: options.gpus.clone(),
         ports,

@@ -17,6 +17,11 @@ pub(super) fn samples(api: &Api) -> Samples {
     shared.meters.tell(all);
     shared.image_meters.tell(all);
     shared.real.fetcher.tell(all);
+    let projects = shared.real.containerizer.projects();
+    for (name, count) in [("total", projects.total), ("free", projects.free)] {
+        #[expect(clippy::cast_precision_loss, reason = "there are no more than 2^32")]
+        all.gauge(format!("containerizer/mesos/disk/project_ids_{name}"), count as f64);
+    }
     {
         let mirror = shared.mirror.read();
         all.gauge("slave/registered", f64::from(u8::from(mirror.is_connected)));

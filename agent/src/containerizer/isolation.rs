@@ -3,18 +3,21 @@
 use std::time::Duration;
 use std::{io, path::PathBuf};
 
+use model::ids::ContainerId;
+use proto::mesos::v1::NetworkInfo;
+
 use super::cgroups::hierarchy::Mounts;
 pub use super::cgroups::hierarchy::NoController;
 use super::cgroups::{Cpu, Cpuset, Devices, Grouped, Memory, Pids, Tracking};
 use super::isolator::Isolator;
 use super::rootfs::Rootfses;
 use super::{
-    ContainerizerOptions, capabilities, cni, devices, disk, filesystem, gpus, namespaces, nnp,
-    ports, posix, rlimits, seccomp, secrets, volumes,
+    Containerizer, ContainerizerOptions, ProjectCount, capabilities, cni, devices, disk,
+    filesystem, gpus, namespaces, nnp, ports, posix, rlimits, seccomp, secrets, volumes,
 };
 
 /// All names, in the order in which isolators prepare. They clean up in reverse.
-pub const NAMES: [&str; 29] = [
+pub const NAMES: [&str; 30] = [
     "cgroups/cpu",
     "cgroups/mem",
     "cgroups/pids",
@@ -41,6 +44,8 @@ pub const NAMES: [&str; 29] = [
     "posix/cpu",
     "posix/mem",
     "disk/du",
+    // After what makes directories that a container writes to.
+    "disk/xfs",
     "posix/rlimits",
     "linux/capabilities",
     "linux/nnp",
@@ -91,6 +96,9 @@ pub enum IsolationError {
     /// Graphics processors are not to be had.
     #[error("isolator gpu/nvidia: {0}")]
     Gpus(String),
+    /// The disk cannot be divided.
+    #[error("isolator disk/xfs: {0}")]
+    Quotas(String),
     /// Networks are not to be had.
     #[error("isolator network/cni: {0}")]
     Networks(io::Error),
@@ -157,6 +165,29 @@ fn cgroups_here() -> Vec<&'static str> {
 
 fn needs_root(name: &str) -> bool {
     !name.starts_with("posix/") && name != "filesystem/posix" && name != "disk/du"
+}
+
+impl Containerizer {
+    /// The networks of its own that a container is in, with its addresses. Absent: it is in the
+    /// machine's, or over.
+    pub async fn networks(&self, container: &ContainerId) -> Option<Vec<NetworkInfo>> {
+        let container = container.clone();
+        self.blocking(move |inner| {
+            inner.isolators.iter().find_map(|it| it.networks(container.as_str()))
+        })
+        .await
+    }
+
+    /// Takes back what was kept for sandboxes and volumes that have been removed. Blocks.
+    pub fn reclaim(&self) {
+        self.inner.isolators.iter().for_each(|isolator| isolator.reclaim());
+    }
+
+    /// The projects of the disk that may be given to sandboxes and volumes. Without `disk/xfs` there are
+    /// none.
+    pub fn projects(&self) -> ProjectCount {
+        self.inner.isolators.iter().find_map(|isolator| isolator.projects()).unwrap_or_default()
+    }
 }
 
 /// What isolators are made with.
@@ -236,13 +267,16 @@ pub(super) fn build(
                 setup.options.enforce_disk,
                 setup.options.disk_watch_interval,
             )),
+            disk::XFS => Box::new(quotas(setup).map_err(IsolationError::Quotas)?),
             "posix/rlimits" => Box::new(rlimits::Rlimits),
             "linux/capabilities" => Box::new(capabilities::Granted {
                 bounding: setup.options.capabilities_bounding,
                 effective: setup.options.capabilities_effective,
             }),
             "linux/nnp" => Box::new(nnp::NoNewPrivileges),
-            "linux/seccomp" => Box::new(seccomp::Filter),
+            "linux/seccomp" => {
+                Box::new(seccomp::Filter { projects_stay: isolation.0.contains(&disk::XFS) })
+            }
             other => unreachable!("'{other}' is in the list of names and not made here"),
         });
     }
@@ -265,6 +299,12 @@ fn graphics(
     let hierarchy = mounts.hierarchy("devices", setup.cgroups_root)?;
     gpus::Gpus::new(setup.containers.clone(), &setup.options.gpus, hierarchy)
         .map_err(IsolationError::Gpus)
+}
+
+fn quotas(setup: &Setup<'_>) -> Result<disk::Xfs, String> {
+    let options = setup.options;
+    let (enforced, interval) = (options.enforce_disk, options.disk_watch_interval);
+    disk::Xfs::new(setup.containers.clone(), &options.xfs, enforced, interval)
 }
 
 fn networks(setup: &Setup<'_>) -> io::Result<cni::Cni> {

@@ -13,7 +13,7 @@ use model::amount::Ranges;
 use model::ids::ContainerId;
 use proto::mesos::v1::NetworkInfo;
 
-use super::{Limitation, Limits, PersistentVolume, Usage, Wanted};
+use super::{Limitation, Limits, PersistentVolume, ProjectCount, Usage, Wanted};
 use crate::launcher::Plan;
 
 /// What isolators know of the container that is to be launched.
@@ -130,6 +130,15 @@ pub(crate) trait Isolator: fmt::Debug + Send + Sync {
     /// Looks at what nothing tells of by itself, for [`Isolator::limitation`] and
     /// [`Isolator::usage`]. May take long; called from time to time.
     fn inspect(&self, _container: &str) {}
+
+    /// Takes back what is kept for directories of containers that are over, where these have been removed
+    /// since. Blocks; called from time to time.
+    fn reclaim(&self) {}
+
+    /// The projects of the disk that it may give to sandboxes and volumes. Absent: it gives none.
+    fn projects(&self) -> Option<ProjectCount> {
+        None
+    }
 
     /// Ends all processes of the container, if it knows them.
     fn kill(&self, _container: &str) -> Result<(), StepError> {

@@ -52,11 +52,11 @@ use std::time::Duration;
 use model::amount::Ranges;
 use model::ids::ContainerId;
 use parking_lot::Mutex;
-use proto::mesos::v1::NetworkInfo;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::cgroups::{Access, AllowedDevice, BadDevices, DeviceKind};
+pub use self::disk::{BadProjects, ProjectRange, XfsOptions};
 pub use self::dns::{BadDns, ContainerDns, Dns};
 pub use self::following::Following;
 pub use self::gpus::GpuOptions;
@@ -69,7 +69,7 @@ pub use self::isolator::{Step, StepError};
 pub use self::logs::LogLimits;
 pub use self::nested::{KillError, NoPlace, Outer};
 pub use self::options::{NETWORK_PLUGINS_DIRS_DEFAULT, NetworkOptions, SharingOptions};
-pub use self::outcome::{Limitation, Recovered, Termination, Usage};
+pub use self::outcome::{Limitation, ProjectCount, Recovered, Termination, Usage};
 pub use self::ports::PortOptions;
 pub use self::spec::{
     Class, CommandLine, ImageVolume, Kind, LaunchSpec, Limits, Networks, PersistentVolume, Seccomp,
@@ -133,11 +133,13 @@ pub struct ContainerizerOptions {
     pub networks: NetworkOptions,
     /// Holds what containers of images write, one directory per container. On a disk: it may be much.
     pub provisioner_dir: PathBuf,
-    /// Whether a container that takes more of the disk than it was given is ended, where `disk/du`
-    /// counts that (`--enforce_container_disk_quota`).
+    /// Whether a container is held to what it was given of the disk, where `disk/du` or `disk/xfs`
+    /// counts what it takes (`--enforce_container_disk_quota`).
     pub enforce_disk: bool,
-    /// How often that is counted, and logs are looked at (`--container_disk_watch_interval`).
+    /// How often that is looked at, and logs are (`--container_disk_watch_interval`).
     pub disk_watch_interval: Duration,
+    /// How the disk is divided, where `disk/xfs` does.
+    pub xfs: XfsOptions,
     /// How much is kept of what containers print. Absent: all.
     pub logs: Option<LogLimits>,
     /// Who is told how far launches and ends have got.
@@ -168,6 +170,7 @@ impl ContainerizerOptions {
             networks: NetworkOptions::default(),
             enforce_disk: false,
             disk_watch_interval: DISK_WATCH_INTERVAL_DEFAULT,
+            xfs: XfsOptions::default(),
             logs: Some(LogLimits::default()),
             steps: Steps::default(),
         }
@@ -425,16 +428,6 @@ impl Containerizer {
                 isolator.usage(container.as_str(), &mut usage);
             }
             usage
-        })
-        .await
-    }
-
-    /// The networks of its own that a container is in, with its addresses. Absent: it is in the
-    /// machine's, or over.
-    pub async fn networks(&self, container: &ContainerId) -> Option<Vec<NetworkInfo>> {
-        let container = container.clone();
-        self.blocking(move |inner| {
-            inner.isolators.iter().find_map(|it| it.networks(container.as_str()))
         })
         .await
     }

@@ -57,6 +57,15 @@ pub struct Usage {
     pub disk_limit_bytes: Option<u64>,
 }
 
+/// Projects of the disk: numbers that it counts and limits by.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ProjectCount {
+    /// Those that an agent may give to sandboxes and volumes.
+    pub total: u64,
+    /// Those of them that nothing has.
+    pub free: u64,
+}
+
 /// What was found of the containers an agent knows.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Recovered {

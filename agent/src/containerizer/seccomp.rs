@@ -13,6 +13,7 @@ use seccompiler::{
     SeccompFilter, SeccompRule, sock_filter,
 };
 
+use super::disk::{WRITE_ATTRIBUTES, WRITE_FLAGS};
 use super::isolator::{Container, Isolator, StepError, refused};
 use super::spec::Seccomp;
 use crate::launcher::{Capabilities, Plan};
@@ -105,9 +106,15 @@ const NEW_NAMESPACES: [libc::c_int; 7] = [
 /// addresses and their order; the last asks only.
 const PERSONALITIES: [u64; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
+/// What changes the project that a file counts to, which its owner can.
+const PROJECT_CHANGES: [rustix::ioctl::Opcode; 2] = [WRITE_ATTRIBUTES, WRITE_FLAGS];
+
 /// The isolator.
 #[derive(Debug)]
-pub(super) struct Filter;
+pub(super) struct Filter {
+    /// Whether files are to stay in the project that they were made in, since that is what limits them.
+    pub(super) projects_stay: bool,
+}
 
 impl Isolator for Filter {
     fn name(&self) -> &'static str {
@@ -128,7 +135,7 @@ impl Isolator for Filter {
         // so the kernel wants this where it is not root that filters.
         plan.no_new_privileges = true;
         let held = plan.capabilities_bounding.unwrap_or(Capabilities::ALL);
-        let program = filter(held)
+        let program = filter(held, self.projects_stay)
             .map_err(|error| refused(self.name(), "a filter of system calls", error.to_string()))?;
         plan.seccomp = program.iter().map(|it| (it.code, it.jt, it.jf, it.k)).collect();
         Ok(())
@@ -136,7 +143,7 @@ impl Isolator for Filter {
 }
 
 /// The filter for a container that can have the capabilities `held`.
-fn filter(held: Capabilities) -> Result<BpfProgram, BackendError> {
+fn filter(held: Capabilities, projects_stay: bool) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     let closed = OPENED.iter().filter(|(capability, _)| !held.has(capability));
     for call in closed.flat_map(|(_, calls)| *calls).chain(NEVER) {
@@ -158,6 +165,13 @@ fn filter(held: Capabilities) -> Result<BpfProgram, BackendError> {
     let family = u64::from(libc::AF_VSOCK.cast_unsigned());
     let vsock = SeccompRule::new(vec![argument(0, SeccompCmpOp::Eq, family)?])?;
     rules.insert(libc::SYS_socket, vec![vsock]);
+    if projects_stay && !held.has("SYS_ADMIN") {
+        let with = |call: rustix::ioctl::Opcode| {
+            SeccompRule::new(vec![argument(1, SeccompCmpOp::Eq, call.into())?])
+        };
+        let asked = PROJECT_CHANGES.into_iter().map(with).collect::<Result<_, _>>()?;
+        rules.insert(libc::SYS_ioctl, asked);
+    }
 
     let refuse = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     let arch = std::env::consts::ARCH.try_into()?;
@@ -200,9 +214,11 @@ mod tests {
 
     #[test]
     fn a_filter_is_shorter_the_more_is_allowed() {
-        let none = filter(Capabilities::default()).expect("a filter");
-        let all = filter(Capabilities::ALL).expect("a filter");
+        let none = filter(Capabilities::default(), true).expect("a filter");
+        let all = filter(Capabilities::ALL, true).expect("a filter");
         assert!(all.len() < none.len(), "{} and {}", all.len(), none.len());
+        let less = filter(Capabilities::default(), false).expect("a filter");
+        assert!(less.len() < none.len(), "projects may change");
         // The kernel's own limit.
         assert!(none.len() < 4_096);
     }

@@ -29,6 +29,10 @@ mod sessions;
 mod simulated;
 mod streams;
 mod volumes;
+mod xfs;
+#[path = "../common/xfs.rs"]
+#[expect(dead_code, reason = "other tests want more of it")]
+mod xfs_disk;
 
 use std::path::Path;
 use std::time::Duration;

@@ -199,7 +199,10 @@ impl Master {
                     });
                     return status;
                 }
-                FromAgent::ExecutorExited { .. } | FromAgent::OperationUpdate { .. } => {}
+                // On a slow machine it may ask again before it hears that it is registered.
+                FromAgent::Register(_)
+                | FromAgent::ExecutorExited { .. }
+                | FromAgent::OperationUpdate { .. } => {}
                 other => panic!("a report is due, not {other:?}"),
             }
         }

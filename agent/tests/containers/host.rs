@@ -23,10 +23,15 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new() -> Self {
+        Self::at(&std::env::temp_dir())
+    }
+
+    /// With its directories in another one.
+    pub(crate) fn at(place: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let root =
             format!("agora-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Self { dir: tempfile::tempdir().expect("a directory"), root }
+        Self { dir: tempfile::tempdir_in(place).expect("a directory"), root }
     }
 
     pub(crate) fn options(&self) -> ContainerizerOptions {

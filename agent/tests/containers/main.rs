@@ -18,6 +18,9 @@ mod ports;
 mod registry;
 mod secrets;
 mod volumes;
+mod xfs;
+#[path = "../common/xfs.rs"]
+mod xfs_disk;
 
 use std::fs;
 use std::path::Path;

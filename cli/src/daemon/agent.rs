@@ -2,7 +2,9 @@
 
 use super::log::LogFlags;
 use super::{addresses, asked_to_end, inner, say_bound};
-use agent::containerizer::{AllowedDevice, ContainerDns, LogLimits, PortOptions, SharingOptions};
+use agent::containerizer::{
+    AllowedDevice, ContainerDns, LogLimits, PortOptions, ProjectRange, SharingOptions,
+};
 use agent::launcher::Capabilities;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -168,12 +170,22 @@ pub(crate) struct Machine {
     /// How often sandboxes are looked through for old ones
     #[arg(long, env = "AGORA_DISK_WATCH_INTERVAL", value_parser = parse_duration, default_value = "1mins")]
     disk_watch_interval: Duration,
-    /// End containers that take more of the disk than they were given; needs the isolator disk/du
+    /// Hold containers to what they were given of the disk; needs the isolator disk/du, which ends those
+    /// that take more, or disk/xfs, which refuses it to them
     #[arg(long, env = "AGORA_ENFORCE_CONTAINER_DISK_QUOTA", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     enforce_container_disk_quota: bool,
-    /// How often the isolator disk/du counts what containers take, and logs are looked at
+    /// How often the isolator disk/du counts what containers take, disk/xfs looks for those to end, and
+    /// logs are looked at
     #[arg(long, env = "AGORA_CONTAINER_DISK_WATCH_INTERVAL", value_parser = parse_duration, default_value = "15secs")]
     container_disk_watch_interval: Duration,
+    /// Numbers of XFS projects that the isolator disk/xfs gives to sandboxes and volumes; nobody else may
+    /// use them
+    #[arg(long, env = "AGORA_XFS_PROJECT_RANGE", value_parser = projects, default_value = "[5000-10000]")]
+    xfs_project_range: ProjectRange,
+    /// With disk/xfs and --enforce_container_disk_quota, end containers that take more of the disk than
+    /// they were given, rather than refuse it to them: they can take 10 MB more until that is seen
+    #[arg(long, env = "AGORA_XFS_KILL_CONTAINERS", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    xfs_kill_containers: bool,
     /// How often those who are attached to a container are told that the connection is alive
     #[arg(long, env = "AGORA_HTTP_HEARTBEAT_INTERVAL", value_parser = parse_duration, default_value = "30secs")]
     http_heartbeat_interval: Duration,
@@ -237,6 +249,11 @@ fn ranges(text: &str) -> Result<Ranges, String> {
         Ok(Value::Ranges(ranges)) => Ok(ranges),
         _ => Err(format!("'{text}' is not a list of ranges such as [31000-32000]")),
     }
+}
+
+/// Numbers of projects, such as `[5000-10000]`.
+fn projects(text: &str) -> Result<ProjectRange, String> {
+    ProjectRange::new(ranges(text)?).map_err(|why| why.to_string())
 }
 
 /// A part of a whole, such as 0.1, in thousandths.
@@ -306,6 +323,8 @@ impl Machine {
         options.disk_watch_interval = self.disk_watch_interval;
         options.enforce_container_disk_quota = self.enforce_container_disk_quota;
         options.container_disk_watch_interval = self.container_disk_watch_interval;
+        options.xfs_project_range = self.xfs_project_range;
+        options.xfs_kill_containers = self.xfs_kill_containers;
         options.http_heartbeat_interval = self.http_heartbeat_interval;
         options.container_logs = (self.container_log_max_size > 0).then_some(LogLimits {
             bytes_max: self.container_log_max_size,

@@ -11,9 +11,18 @@ use crate::command::run_here;
 /// The package that depends on the newest kernel's.
 const PACKAGE: &str = "linux-image-amd64";
 
-/// What must be loaded before there are files.
-const MODULES: [&str; 7] =
-    ["virtio_pci", "virtio_blk", "9pnet_virtio", "9p", "crc32c_generic", "ext4", "overlay"];
+/// What must be loaded before there are files, and what tests of divided disks mount.
+const MODULES: [&str; 9] = [
+    "virtio_pci",
+    "virtio_blk",
+    "9pnet_virtio",
+    "9p",
+    "crc32c_generic",
+    "ext4",
+    "overlay",
+    "loop",
+    "xfs",
+];
 
 /// An unpacked kernel.
 pub(super) struct Kernel {
@@ -124,7 +133,7 @@ mod tests {
                      k/virtio_pci.ko: k/virtio_ring.ko k/virtio.ko\n\
                      k/virtio_blk.ko: k/virtio.ko k/virtio_ring.ko\n\
                      k/9pnet.ko:\nk/9p.ko: k/9pnet.ko\nk/9pnet_virtio.ko: k/9pnet.ko\n\
-                     k/crc32c_generic.ko:\nk/ext4.ko:\nk/overlay.ko:\n";
+                     k/crc32c_generic.ko:\nk/ext4.ko:\nk/overlay.ko:\nk/loop.ko:\nk/xfs.ko:\n";
         let expected = [
             "k/virtio.ko",
             "k/virtio_ring.ko",
@@ -136,6 +145,8 @@ mod tests {
             "k/crc32c_generic.ko",
             "k/ext4.ko",
             "k/overlay.ko",
+            "k/loop.ko",
+            "k/xfs.ko",
         ];
         assert_eq!(order(table).expect("all are there"), expected);
         let error = order("k/virtio_pci.ko:\n").expect_err("most are missing").to_string();

@@ -140,10 +140,10 @@ impl Machine<'_> {
     }
 }
 
-/// Settings of the shell that runs the task.
+/// Settings of the shell that runs the task. Tests that need quotas of XFS find them here.
 fn environment() -> String {
     let path = std::env::var("PATH").unwrap_or_default();
-    format!("export PATH='{path}:/usr/sbin:/sbin' HOME=/root TMPDIR=/scratch")
+    format!("export PATH='{path}:/usr/sbin:/sbin' HOME=/root TMPDIR=/scratch AGORA_TEST_XFS=1")
 }
 
 fn which_busybox() -> &'static str {

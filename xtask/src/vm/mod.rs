@@ -21,10 +21,11 @@ const TESTS: &str = "package(agent)";
 
 /// Programs that are needed, and the Debian packages that have them. The tests need more, see
 /// CONTRIBUTING.md.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("mke2fs", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
     ("dpkg-deb", "dpkg"),
     ("apt-get", "apt"),
     ("cargo-nextest", "'cargo install --locked cargo-nextest'"),

@@ -1,7 +1,8 @@
 //! `disk/du`: what a container's sandbox takes of the disk, counted from time to time, and if so
 //! wanted a limit on it.
 //!
-//! A task can go past its limit between two looks. Only a quota of the file system would stop that.
+//! A task can go past its limit between two looks. Only a quota of the file system stops that: see
+//! `disk/xfs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
