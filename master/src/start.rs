@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use master_core::{Config, Input, Master};
-use model::acl::{Acls, Heeded};
+use model::acl::Heeded;
 use model::role::Role;
 use model::rules::Weight;
 use model::search::Masters;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use transport::auth::warn_of_open_doors;
+use transport::auth::{warn_of_open_doors, warn_of_vain_rules};
 use transport::rendering::Renderers;
 use transport::server::{BindError, Server};
 
@@ -103,7 +103,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let bound = bound.with_tls(options.identity.tls().cloned());
     let address = bound.local_addr();
     warn_of_open(&options, address);
-    warn_of_vain_rules(&options.acls);
+    // One file may be for agents too.
+    warn_of_vain_rules(&options.acls, |by| by != Heeded::Nowhere);
     let facts = Facts::new(&options, options.advertised(address), started_at);
     write_address(&options, address)?;
     let listed = options.whitelist.clone().map(|path| match whitelist::read(&path) {
@@ -207,18 +208,6 @@ fn warn_of_open(options: &Options, address: SocketAddr) {
         ("take part as a master", all_shut || shut.masters),
     ];
     warn_of_open_doors("master", address.ip(), &doors, options.identity.tls().is_some());
-}
-
-/// Rules that nobody heeds keep nobody from anything, which whoever wrote them should know.
-fn warn_of_vain_rules(acls: &Acls) {
-    for action in acls.actions() {
-        let why = match action.heeded() {
-            Heeded::ByMasters => continue,
-            Heeded::OnAgents => "it is done on agents, and a master is not asked",
-            Heeded::Nowhere => "there are no resource providers that could do it",
-        };
-        tracing::warn!(action = action.name(), "--acls has rules that mean nothing here: {why}");
-    }
 }
 
 /// Tells scripts where the master listens, above all when it chose the port itself.

@@ -1,7 +1,7 @@
 //! Whether somebody may do what they ask for, by the rules of operators. Each text is what the caller
 //! reads.
 
-use model::acl::Action;
+use model::acl::{Action, denial};
 use model::framework::Framework;
 use model::ids::FrameworkId;
 use model::operation::Conversion;
@@ -18,7 +18,7 @@ pub(crate) fn roles(books: &Books, framework: &Framework) -> Result<(), String> 
     let principal = framework.principal.as_deref();
     let acls = &books.config.acls;
     match acls.refused(Action::RegisterFramework, principal, &framework.roles) {
-        Some(role) => Err(not_to(principal, &format!("register a framework in role '{role}'"))),
+        Some(role) => Err(denial(principal, &format!("register a framework in role '{role}'"))),
         None => Ok(()),
     }
 }
@@ -30,25 +30,17 @@ pub(crate) fn task(
     task: &TaskSpec,
     executor: Option<&ExecutorSpec>,
 ) -> Result<(), String> {
-    let acls = &books.config.acls;
-    if acls.allow_all_of(Action::RunTask) {
-        return Ok(());
-    }
     let framework = &books.frameworks[framework].description;
     let own = match &task.runs_by {
         RunsBy::Executor(executor) => Some(executor),
         RunsBy::Command | RunsBy::Group => executor,
     };
-    let of_executor = own.and_then(|executor| executor.user.as_ref());
-    let principal = framework.principal.as_deref();
-    // Both run: the task as its user, the executor as its own.
-    for user in [task.user.as_ref().or(of_executor), of_executor] {
-        let user = user.unwrap_or(&framework.user);
-        if !acls.allow(Action::RunTask, principal, Some(user)) {
-            return Err(not_to(principal, &format!("run tasks as user '{user}'")));
+    match books.config.acls.refused_user(framework, task, own) {
+        Some(user) => {
+            Err(denial(framework.principal.as_deref(), &format!("run tasks as user '{user}'")))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Whether `principal` may ask for this change.
@@ -65,7 +57,7 @@ pub(crate) fn change(
         if acls.allow(action, principal, object) {
             return Ok(());
         }
-        Err(Refusal::Forbidden(not_to(principal, what)))
+        Err(Refusal::Forbidden(denial(principal, what)))
     };
     let allow_roles = |action: Action, what: &str, roles: &mut dyn Iterator<Item = &Role>| {
         for role in roles {
@@ -134,7 +126,7 @@ pub(crate) fn conversion(
             };
             if !acls.allow(action, principal, object) {
                 let whose = object.map(|object| format!(" of '{object}'")).unwrap_or_default();
-                return Err(not_to(principal, &format!("{what}{whose}")));
+                return Err(denial(principal, &format!("{what}{whose}")));
             }
         }
         Ok(())
@@ -155,12 +147,5 @@ pub(crate) fn conversion(
         Conversion::Grow { volume, .. } | Conversion::Shrink { volume, .. } => {
             allow(Action::ResizeVolume, volume, "resize volumes")
         }
-    }
-}
-
-fn not_to(principal: Option<&str>, what: &str) -> String {
-    match principal {
-        Some(principal) => format!("Not authorized to {what} as principal '{principal}'"),
-        None => format!("Not authorized to {what} without authentication"),
     }
 }

@@ -1,18 +1,19 @@
 //! What somebody may see and read.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use model::acl::{Acls, Action};
+use model::acl::Action;
 use model::ids::FrameworkId;
 use proto::mesos::v1;
 use proto::mesos::v1::master::response::get_agents::Agent;
 use proto::mesos::v1::master::response::get_frameworks::Framework;
-use transport::auth::Principal;
+use transport::auth::{Asker, Principal};
 use transport::http::{Encoding, Refused};
 use transport::rendering::Whole;
 
@@ -55,7 +56,7 @@ impl Reader {
         encoding: Option<Encoding>,
         headers: HeaderMap,
     ) -> Self {
-        let principal = viewer.principal.clone().filter(|_| !viewer.acls.allow_everything());
+        let principal = viewer.principal().cloned().filter(|_| !viewer.acls().allow_everything());
         Self { viewer, question: Question { what, encoding, principal }, headers }
     }
 
@@ -69,11 +70,16 @@ impl Reader {
     }
 }
 
-/// Whoever asks, and the rules that hold for them.
+/// Whoever asks a master, and the rules that hold for them.
 #[derive(Clone)]
-pub(crate) struct Viewer {
-    acls: Arc<Acls>,
-    principal: Option<Arc<str>>,
+pub(crate) struct Viewer(Asker);
+
+impl Deref for Viewer {
+    type Target = Asker;
+
+    fn deref(&self) -> &Asker {
+        &self.0
+    }
 }
 
 impl FromRequestParts<Api> for Viewer {
@@ -86,48 +92,13 @@ impl FromRequestParts<Api> for Viewer {
 
 impl Viewer {
     pub(crate) fn new(api: &Api, principal: Option<Arc<str>>) -> Self {
-        Self { acls: api.acls.clone(), principal }
-    }
-
-    /// Whether they may; `object` is as in [`Acls::allow`].
-    pub(crate) fn may(&self, action: Action, object: Option<&str>) -> bool {
-        self.acls.allow(action, self.principal.as_deref(), object)
-    }
-
-    /// Refuses them if they may not. `what` ends the sentence "Not authorized to".
-    pub(crate) fn check(
-        &self,
-        action: Action,
-        object: Option<&str>,
-        what: &str,
-    ) -> Result<(), Refused> {
-        if self.may(action, object) {
-            return Ok(());
-        }
-        let who = match &self.principal {
-            Some(principal) => format!("as principal '{principal}'"),
-            None => "without authentication".to_owned(),
-        };
-        Err(Refused::new(StatusCode::FORBIDDEN, format!("Not authorized to {what} {who}")))
-    }
-
-    /// Whether they may see a role.
-    pub(crate) fn sees_role(&self, role: &str) -> bool {
-        self.may(Action::ViewRole, Some(role))
-    }
-
-    /// Whether they may see a resource: every role that it is reserved or given for.
-    fn sees_resource(&self, resource: &v1::Resource) -> bool {
-        let reserved = resource.reservations.iter().filter_map(|one| one.role.as_ref());
-        let in_short = resource.role.iter().filter(|role| *role != "*");
-        let given = resource.allocation_info.iter().filter_map(|info| info.role.as_ref());
-        reserved.chain(in_short).chain(given).all(|role| self.sees_role(role))
+        Self(Asker::new(api.acls.clone(), principal))
     }
 
     /// Whether they may see all there is.
     pub(crate) fn sees_everything(&self) -> bool {
         let all = [Action::ViewFramework, Action::ViewTask, Action::ViewExecutor, Action::ViewRole];
-        all.into_iter().all(|action| self.acls.allow_all_of(action))
+        all.into_iter().all(|action| self.acls().allow_all_of(action))
     }
 
     /// Leaves out of an agent what they may not see.
@@ -160,14 +131,9 @@ impl Viewer {
         self.sees_frameworks_of(&info.user)
     }
 
-    /// Whether they may see the frameworks of a user.
-    pub(crate) fn sees_frameworks_of(&self, user: &str) -> bool {
-        self.may(Action::ViewFramework, Some(user))
-    }
-
     /// Whether they may see the framework with this id; of one that is not known nothing is to be seen.
     pub(crate) fn sees_framework_of(&self, api: &Api, id: &FrameworkId) -> bool {
-        self.acls.allow_all_of(Action::ViewFramework)
+        self.acls().allow_all_of(Action::ViewFramework)
             || api.view.user_of(id).is_some_and(|user| self.sees_frameworks_of(&user))
     }
 
@@ -206,7 +172,7 @@ impl Viewer {
         state.tasks.retain(sees_task);
         state.unreachable_tasks.retain(sees_task);
         state.completed_tasks.retain(sees_task);
-        if !self.acls.allow_all_of(Action::ViewRole) {
+        if !self.acls().allow_all_of(Action::ViewRole) {
             for agent in &mut state.agents {
                 self.narrow_agent(Arc::make_mut(agent));
             }

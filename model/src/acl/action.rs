@@ -1,12 +1,14 @@
 //! What can be allowed and refused.
 
-/// Whose rules an action is for.
+/// Who heeds the rules of an action.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Heeded {
-    /// Masters heed them.
+    /// Masters: agents are not asked.
     ByMasters,
-    /// They are about what happens on agents, and masters do not ask.
-    OnAgents,
+    /// Agents: masters are not asked.
+    ByAgents,
+    /// Masters and agents, each where it is asked.
+    ByBoth,
     /// Nobody can ever do it: there are no resource providers.
     Nowhere,
 }
@@ -210,29 +212,29 @@ impl Action {
         Self::ALL.iter().find(|(action, ..)| *action == self).expect("all are there").1
     }
 
-    /// Whose rules it is for.
+    /// Who heeds rules of it.
     pub fn heeded(self) -> Heeded {
         match self {
+            Self::RunTask
+            | Self::GetEndpoint
+            | Self::ViewRole
+            | Self::ViewFramework
+            | Self::ViewTask
+            | Self::ViewExecutor
+            | Self::ViewFlags
+            | Self::AccessMesosLog
+            | Self::SetLogLevel => Heeded::ByBoth,
             Self::RegisterFramework
-            | Self::RunTask
             | Self::TeardownFramework
             | Self::ReserveResources
             | Self::UnreserveResources
             | Self::CreateVolume
             | Self::DestroyVolume
             | Self::ResizeVolume
-            | Self::GetEndpoint
-            | Self::ViewRole
             | Self::UpdateWeight
             | Self::GetQuota
             | Self::UpdateQuota
             | Self::UpdateQuotaConfig
-            | Self::ViewFramework
-            | Self::ViewTask
-            | Self::ViewExecutor
-            | Self::ViewFlags
-            | Self::AccessMesosLog
-            | Self::SetLogLevel
             | Self::RegisterAgent
             | Self::UpdateMaintenanceSchedule
             | Self::GetMaintenanceSchedule
@@ -261,7 +263,7 @@ impl Action {
             | Self::WaitStandaloneContainer
             | Self::RemoveStandaloneContainer
             | Self::ViewStandaloneContainer
-            | Self::PruneImages => Heeded::OnAgents,
+            | Self::PruneImages => Heeded::ByAgents,
             Self::CreateBlockDisk
             | Self::DestroyBlockDisk
             | Self::CreateMountDisk

@@ -69,6 +69,78 @@ fn a_rule_for_some_does_not_speak_of_all() {
 }
 
 #[test]
+fn what_is_done_to_nobody_knows_what_takes_leave_for_whatever_there_is() {
+    let rules = |permissive: bool, rules: &[(&str, &str)]| {
+        let rule = |(principals, users): &(&str, &str)| {
+            format!(r#"{{"principals": {principals}, "users": {users}}}"#)
+        };
+        let all: Vec<String> = rules.iter().map(rule).collect();
+        acls(&format!(
+            r#"{{"permissive": {permissive}, "access_sandboxes": [{}]}}"#,
+            all.join(", ")
+        ))
+    };
+    let (any, none) = (r#"{"type": "ANY"}"#, r#"{"type": "NONE"}"#);
+    let (ops, eve) = (r#"{"values": ["ops"]}"#, r#"{"values": ["eve"]}"#);
+    let (www, nobody) = (r#"{"values": ["www"]}"#, r#"{"values": []}"#);
+    for (acls, of_ops, of_nobody) in [
+        (rules(true, &[]), true, true),
+        (rules(false, &[]), false, false),
+        (rules(false, &[(ops, any)]), true, false),
+        (rules(true, &[(ops, none)]), false, true),
+        // Some are not all, but with the others they are.
+        (rules(false, &[(ops, www)]), false, false),
+        (rules(true, &[(ops, www)]), true, true),
+        (rules(false, &[(ops, www), (ops, any)]), true, false),
+        (rules(true, &[(ops, www), (any, none)]), false, false),
+        // One that is forbidden may be the one.
+        (rules(true, &[(none, www)]), false, false),
+        (rules(true, &[(none, www), (ops, any)]), false, false),
+        (rules(true, &[(none, nobody)]), true, true),
+        (rules(true, &[(eve, none), (none, any)]), false, false),
+    ] {
+        for (principal, may) in [(Some("ops"), of_ops), (None, of_nobody)] {
+            let decision = acls.allow_whatever(Action::AccessSandbox, principal);
+            assert_eq!(decision, may, "{principal:?} {acls:?}");
+        }
+    }
+}
+
+#[test]
+fn who_is_called_by_a_number_is_not_thereby_somebody_else() {
+    let (all, root) = (r#"{"type": "ANY"}"#, r#"{"values": ["root"]}"#);
+    let rules = |rules: &[(&str, &str)]| {
+        let rule = |(principals, users): &(&str, &str)| {
+            format!(r#"{{"principals": {principals}, "users": {users}}}"#)
+        };
+        let all: Vec<String> = rules.iter().map(rule).collect();
+        acls(&format!(r#"{{"run_tasks": [{}]}}"#, all.join(", ")))
+    };
+    let not_root = rules(&[(r#"{"type": "NONE"}"#, root), (all, all)]);
+    let but_zero = rules(&[(all, r#"{"values": ["0"]}"#), (r#"{"type": "NONE"}"#, root)]);
+    for (acls, user, may) in [
+        (&not_root, "www", true),
+        (&not_root, "root", false),
+        (&not_root, "root:www", false),
+        (&not_root, "www:root", true),
+        (&not_root, "0", false),
+        (&not_root, "+0", false),
+        (&not_root, "33", false),
+        (&not_root, "0:33", false),
+        (&but_zero, "0", true),
+        (&but_zero, "33", false),
+        (&but_zero, "www2", true),
+        (&rules(&[(all, all)]), "0", true),
+        (&rules(&[(all, r#"{"type": "NONE"}"#)]), "0", false),
+        (&Acls::default(), "0", true),
+        (&Acls::default().with_permissive(false), "0", false),
+        (&Acls::default().with_permissive(false), "", false),
+    ] {
+        assert_eq!(acls.allow_user(Action::RunTask, Some("web"), user), may, "{user} {acls:?}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_rules_is_told() {
     for (text, says) in [
         (
@@ -115,8 +187,15 @@ fn every_action_of_mesos_is_known_and_who_heeds_it() {
     let mut nowhere = acls.actions().filter(|action| action.heeded() == Heeded::Nowhere);
     let disk_or_provider = |name: &str| name.contains("_disk") || name.contains("_provider");
     assert!(nowhere.all(|action| disk_or_provider(action.name())));
-    let on_agents = Action::LaunchNestedContainerSessionAsUser;
-    assert_eq!(on_agents.heeded(), Heeded::OnAgents);
+    for (action, by) in [
+        (Action::RegisterAgent, Heeded::ByMasters),
+        (Action::LaunchNestedContainerSessionAsUser, Heeded::ByAgents),
+        (Action::AccessSandbox, Heeded::ByAgents),
+        (Action::RunTask, Heeded::ByBoth),
+        (Action::ViewFlags, Heeded::ByBoth),
+    ] {
+        assert_eq!(action.heeded(), by, "{}", action.name());
+    }
 }
 
 #[test]

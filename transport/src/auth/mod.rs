@@ -1,8 +1,10 @@
 //! Who calls: proofs of identity, and the gate in front of the routes that asks for them.
 //!
 //! Whoever comes through [`Gate`] has a [`Principal`], an extension of the request that handlers of
-//! both protocols find in the same place. What a principal may do is not decided here.
+//! both protocols find in the same place. What a principal may do the rules decide, of which an
+//! [`Asker`] is asked.
 
+mod asker;
 mod credentials;
 mod gate;
 mod secret;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 
 use axum::http::Extensions;
 
+pub use asker::{Asker, warn_of_vain_rules};
 pub(crate) use credentials::read_private;
 pub use credentials::{Credential, CredentialError, Credentials};
 pub use gate::{Authenticator, Gate, RealmOf};
