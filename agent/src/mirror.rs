@@ -182,6 +182,19 @@ impl Mirror {
         }
     }
 
+    /// The executor whose container this is, whether it is over or not, and its framework.
+    pub(crate) fn run_in(
+        &self,
+        container: &ContainerId,
+    ) -> Option<(&FrameworkView, &ExecutorView)> {
+        let frameworks = self.frameworks.values().chain(&self.completed_frameworks);
+        let mut runs = frameworks.flat_map(|framework| {
+            let all = framework.executors.values().chain(&framework.completed_executors);
+            all.map(move |executor| (framework, executor))
+        });
+        runs.find(|(_, executor)| executor.container == *container)
+    }
+
     /// The executor, if it is not over.
     pub(crate) fn executor(
         &self,

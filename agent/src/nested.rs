@@ -10,11 +10,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use model::acl::Action;
 use model::amount::Ranges;
 use model::ids::ContainerId;
 use proto::mesos::v1::{CommandInfo, ContainerInfo, Resource, value};
 use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
+use transport::auth::Asker;
 
 use crate::containerizer::{
     Class, CommandLine, Kind, LaunchSpec, Limits, Networks, Outer, PersistentVolume, Termination,
@@ -23,7 +25,7 @@ use crate::containerizer::{
 use crate::images::{Given, Provisioned};
 use crate::launcher::{Identity, Io, Rootfs, VolumeSource, Window};
 use crate::limits::MIB;
-use crate::real::{PATH, Real, uri};
+use crate::real::{PATH, Real, Whom, uri};
 use crate::starting::NotStarted;
 use crate::wanted;
 
@@ -48,6 +50,15 @@ pub(crate) struct Wish {
     pub(crate) environment: Vec<(String, String)>,
     /// Persistent volumes of the executor that it is directly in, by their places in that one's sandbox.
     pub(crate) persistent: Vec<PersistentVolume>,
+    /// By whose right its image may say whom it runs as. Absent: the image may in any case.
+    pub(crate) by: Option<ByRight>,
+}
+
+/// Somebody, and what they must be allowed to have a container run as a user.
+#[derive(Clone, Debug)]
+pub(crate) struct ByRight {
+    pub(crate) asker: Asker,
+    pub(crate) action: Action,
 }
 
 impl Real {
@@ -77,7 +88,8 @@ impl Real {
         }
         share_persistent(&wish.persistent, &mut wanted);
         let image = self.image(wanted.image.as_ref()).await?;
-        let (owner, home) = self.owner(&wish, image.as_ref(), outer.as_ref())?;
+        let whom = self.owner(&wish, image.as_ref(), outer.as_ref())?;
+        let Whom { identity: owner, home, known_as } = whom;
         let sandbox = match outer.as_ref().filter(|_| wish.is_session) {
             Some(outer) => outer.sandbox.clone(),
             None => self.sandbox_for(&wish, owner.as_ref(), outer.as_ref()).await?,
@@ -97,6 +109,7 @@ impl Real {
             sandbox,
             user: None,
             identity: owner,
+            known_as,
             workdir: image.as_ref().and_then(Provisioned::workdir),
             image,
             image_volumes: self.image_volumes(&wanted).await?,
@@ -130,34 +143,43 @@ impl Real {
         Ok(sandbox)
     }
 
-    /// Whom a container runs as, and that user's directory in the image: its command says, else its image,
-    /// else the container around it.
+    /// Whom a container runs as: its command says, else its image, else the container around it.
     fn owner(
         &self,
         wish: &Wish,
         image: Option<&Provisioned>,
         outer: Option<&Outer>,
-    ) -> Result<(Option<Identity>, Option<String>), String> {
-        if !self.around.switch_user {
-            return Ok((None, None));
-        }
+    ) -> Result<Whom, String> {
         let of_machine = |user: &str| Identity::of(user).map_err(|error| error.to_string());
         let asked = wish.command.user.as_deref().filter(|user| !user.is_empty());
         let around = outer.and_then(|outer| outer.identity.clone());
-        let Some(image) = image else {
-            let identity = asked.map(of_machine).transpose()?.or(around);
-            return Ok((identity, None));
+        let own = || outer.is_none().then(Identity::own_name);
+        let Some(image) = image.filter(|_| self.around.switch_user) else {
+            let other = asked.filter(|_| self.around.switch_user);
+            let identity = other.map(of_machine).transpose()?;
+            let identity = identity.or(around.filter(|_| self.around.switch_user));
+            let known_as = asked.map(str::to_owned).or_else(own);
+            return Ok(Whom { identity, home: None, known_as });
         };
-        let user = match asked.or(image.config.user.as_deref()) {
-            Some(user) => user,
+        let user = match (asked, image.config.user.as_deref()) {
+            (Some(user), _) => user,
+            (None, Some(user)) => {
+                may_become(wish, user)?;
+                user
+            }
             // Whoever may not be root does not become it by an image.
-            None if around.is_some() => return Ok((around, None)),
-            None => "0",
+            (None, None) if around.is_some() => {
+                return Ok(Whom { identity: around, home: None, known_as: None });
+            }
+            (None, None) => "0",
         };
+        let known_as = asked.or(image.config.user.as_deref()).map(str::to_owned).or_else(own);
         match image.user(user) {
-            Ok(found) => Ok((Some(found.identity), found.home)),
+            Ok(found) => Ok(Whom { identity: Some(found.identity), home: found.home, known_as }),
             // Somebody the image does not name may still be known here.
-            Err(_) if asked.is_some() => Ok((Some(of_machine(user)?), None)),
+            Err(_) if asked.is_some() => {
+                Ok(Whom { identity: Some(of_machine(user)?), home: None, known_as })
+            }
             Err(error) => Err(error.to_string()),
         }
     }
@@ -203,6 +225,17 @@ impl Real {
 /// A container that runs is not removed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct StillRuns;
+
+/// Refuses a container whose image says that it runs as `user`, as whom whoever asks may run none.
+fn may_become(wish: &Wish, user: &str) -> Result<(), String> {
+    match &wish.by {
+        Some(ByRight { asker, action }) if !asker.may_to_user(*action, Some(user)) => {
+            let refused = asker.refused(&format!("run containers as user '{user}'"));
+            Err(format!("its image is run as user '{user}': {}; name another user", refused.text))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
 
 /// A session has nothing but its command.
 fn has_nothing_of_its_own(wish: &Wish, wanted: &Wanted) -> Result<(), String> {

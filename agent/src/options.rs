@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::{ReconfigurationPolicy, Reconfigured};
+use model::acl::Acls;
 use model::link::FaultDomain;
 use model::resources::{Attributes, Shortage};
 use model::role::Role;
@@ -154,6 +155,8 @@ pub struct Options {
     pub max_completed_executors_per_framework: usize,
     /// Who must prove to be who they are.
     pub authentication: Authentication,
+    /// Who may do what.
+    pub acls: Arc<Acls>,
     /// Endpoints that nobody is answered on.
     pub firewall: Firewall,
     /// What shows the masters who this is.
@@ -277,6 +280,7 @@ impl Default for Options {
             launcher: (PathBuf::new(), vec!["launch".into()]),
             max_completed_executors_per_framework: 150,
             authentication: Authentication::default(),
+            acls: Arc::default(),
             firewall: Firewall::default(),
             identity: Identity::default(),
             steps: Steps::default(),

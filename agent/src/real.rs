@@ -76,6 +76,17 @@ pub(crate) struct Allowed {
     pub(crate) ports: Ranges,
 }
 
+/// Whom a container runs as.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Whom {
+    /// Absent: as the agent, or as the container around it.
+    pub(crate) identity: Option<Identity>,
+    /// That user's directory in the image.
+    pub(crate) home: Option<String>,
+    /// What rules call that user. Absent: as the container around it.
+    pub(crate) known_as: Option<String>,
+}
+
 /// Runs executors in containers of this machine.
 #[derive(Debug)]
 pub(crate) struct Real {
@@ -196,7 +207,8 @@ impl Real {
             return Err(why.to_owned());
         }
         let image = self.image(wanted.image.as_ref()).await?;
-        let (owner, home) = self.whom(&command, launch, image.as_ref())?;
+        let Whom { identity: owner, home, known_as } =
+            self.whom(&command, launch, image.as_ref())?;
         let run = Run {
             agent: launch.agent.clone(),
             framework,
@@ -246,6 +258,7 @@ impl Real {
             sandbox,
             user: None,
             identity: owner,
+            known_as,
             workdir: image.as_ref().and_then(Provisioned::workdir),
             image,
             image_volumes: self.image_volumes(&wanted).await?,
@@ -332,39 +345,42 @@ impl Real {
         Ok(volumes)
     }
 
-    /// Whom the executor runs as, and that user's directory in the image.
+    /// Whom the executor runs as.
     fn whom(
         &self,
         command: &CommandInfo,
         launch: &ContainerLaunch,
         image: Option<&Provisioned>,
-    ) -> Result<(Option<Identity>, Option<String>), String> {
-        if !self.around.switch_user {
-            return Ok((None, None));
-        }
-        let of_machine =
-            |user: &str| Identity::of(user).map(Some).map_err(|error| error.to_string());
+    ) -> Result<Whom, String> {
         let said = |user: &str| Some(user.to_owned()).filter(|user| !user.is_empty());
         let asked = command.user.as_deref().and_then(said);
         let usual = said(&launch.framework.user);
-        let Some(image) = image else {
+        let Some(image) = image.filter(|_| self.around.switch_user) else {
             let user = asked.or(usual);
-            return Ok((user.as_deref().map_or(Ok(None), of_machine)?, None));
+            let other = user.as_deref().filter(|_| self.around.switch_user);
+            let identity =
+                other.map(Identity::of).transpose().map_err(|error| error.to_string())?;
+            let known_as = Some(user.unwrap_or_else(Identity::own_name));
+            return Ok(Whom { identity, home: None, known_as });
         };
         let of_image = |user: &str| image.user(user).map_err(|error| error.to_string());
         // Docker asks nobody but the image.
         let usual = usual.filter(|_| image.way == Way::Mesos);
-        let found = match (asked, &image.config.user, usual) {
-            (_, Some(given), _) if image.user_is_given => of_image(given)?,
-            (None, Some(own), _) => of_image(own)?,
-            (Some(user), _, _) | (None, None, Some(user)) => match of_image(&user) {
-                Ok(found) => found,
-                // Somebody the image does not name may still be known here.
-                Err(_) => return Ok((of_machine(&user)?, None)),
-            },
-            (None, None, None) => of_image("0")?,
+        let (user, found) = match (asked, &image.config.user, usual) {
+            (_, Some(given), _) if image.user_is_given => (given.clone(), of_image(given)?),
+            (None, Some(own), _) => (own.clone(), of_image(own)?),
+            (Some(user), _, _) | (None, None, Some(user)) => {
+                let Ok(found) = of_image(&user) else {
+                    // Somebody the image does not name may still be known here.
+                    let identity = Identity::of(&user).map_err(|error| error.to_string())?;
+                    let (identity, known_as) = (Some(identity), Some(user));
+                    return Ok(Whom { identity, home: None, known_as });
+                };
+                (user, found)
+            }
+            (None, None, None) => ("0".to_owned(), of_image("0")?),
         };
-        Ok((Some(found.identity), found.home))
+        Ok(Whom { identity: Some(found.identity), home: found.home, known_as: Some(user) })
     }
 
     fn command_line(

@@ -1,7 +1,7 @@
 //! Starting an agent, and ending it.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use agent_core::input::{Exit, Recovered};
 use agent_core::record::Record;
 use agent_core::{Agent, Config, Input, ReconfigurationPolicy};
+use model::acl::Heeded;
 use model::link::AgentDescription;
 use model::resources::Resources;
 use parking_lot::RwLock;
@@ -16,7 +17,7 @@ use proto::mesos::v1::AgentInfo;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use transport::auth::warn_of_open_doors;
+use transport::auth::{warn_of_open_doors, warn_of_vain_rules};
 use transport::server::{BindError, Bound, Server};
 use transport::tls::Tls;
 
@@ -32,6 +33,7 @@ use crate::fetcher::{Fetcher, FetcherOptions};
 use crate::gc;
 use crate::handle::Handle;
 use crate::images::{ImageMeters, Images, ImagesOptions};
+use crate::launcher::Identity;
 use crate::link::{self, Channels, Link};
 use crate::meters::Meters;
 use crate::mirror::Mirror;
@@ -110,15 +112,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         .with_tls(options.identity.tls().cloned())
         .open_without_certificate(&[api::EXECUTOR_PATH]);
     let address = advertised(&options, bound.local_addr());
-    let shut = &options.authentication;
-    let all_shut = options.identity.requires_certificates();
-    let doors = [
-        ("read", all_shut || shut.readonly),
-        ("change things", all_shut || shut.readwrite),
-        ("speak for executors", shut.executors.is_some()),
-    ];
-    let is_tls = options.identity.tls().is_some();
-    warn_of_open_doors("agent", bound.local_addr().ip(), &doors, is_tls);
+    warn(&options, bound.local_addr().ip());
     let info = describe(&options, &machine, address)?;
     let description = description(&info, address);
 
@@ -161,6 +155,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         info: info.clone(),
         slaves,
         started_at: wall(),
+        own_user: Identity::own_name(),
         stop: stop.clone(),
     };
     let router = api::router(Api { shared: Arc::new(shared) });
@@ -195,6 +190,20 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let mut running = run(parts, address, channels, stop).await;
     running.tasks.extend([served, local, kept, collected]);
     Ok(running)
+}
+
+/// Warns of what is open to everybody who reaches `ip`, and of rules that do not do what they may seem to.
+fn warn(options: &Options, ip: IpAddr) {
+    let shut = &options.authentication;
+    let all_shut = options.identity.requires_certificates();
+    let doors = [
+        ("read", all_shut || shut.readonly),
+        ("change things", all_shut || shut.readwrite),
+        ("speak for executors", shut.executors.is_some()),
+    ];
+    warn_of_open_doors("agent", ip, &doors, options.identity.tls().is_some());
+    warn_of_vain_rules(&options.acls, |by| matches!(by, Heeded::ByAgents | Heeded::ByBoth));
+    api::warn_of_kept_out_executors(options);
 }
 
 /// Keeps the images of an agent in order for as long as it runs.
@@ -287,6 +296,7 @@ fn config(options: &Options, description: AgentDescription) -> Config {
         executor_reregistration_timeout: options.executor_reregistration_timeout,
         executor_shutdown_grace_period: options.executor_shutdown_grace_period,
         registration_backoff_factor: options.registration_backoff_factor.max(ASK_AGAIN_MIN),
+        acls: options.acls.clone(),
     }
 }
 

@@ -54,6 +54,13 @@ impl Conversion {
         }
     }
 
+    /// Whether all roles that it is about are such.
+    pub fn is_of_roles(&self, is_such: impl Fn(&str) -> bool) -> bool {
+        let both = [self.consumed(), self.converted()];
+        let mut kinds = both.iter().flat_map(Resources::iter).map(|(key, _)| &key.kind);
+        kinds.all(|kind| kind.reserved_for().is_none_or(|role| is_such(role.as_str())))
+    }
+
     /// What it takes.
     pub fn consumed(&self) -> Resources {
         match self {

@@ -102,6 +102,7 @@ impl World {
             executor_reregistration_timeout: Duration::from_secs(2),
             executor_shutdown_grace_period: Duration::from_secs(5),
             registration_backoff_factor: Duration::from_millis(100),
+            acls: Arc::default(),
         };
         let seed = self.ids.next_u64();
         let node = &mut self.agents[at];

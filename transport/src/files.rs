@@ -141,7 +141,8 @@ pub async fn download(parameters: Parameters, locate: impl Locate) -> Response {
             Ok(found)
         });
         let file = file.await.map_err(|error| {
-            if error.text.is_empty() {
+            // What is not allowed is told in words of whoever decided that.
+            if error.status == StatusCode::FORBIDDEN {
                 error
             } else {
                 Refused { text: error.text.replace("read", "download"), ..error }
@@ -229,8 +230,7 @@ async fn on_disk<T: Send + 'static>(
     path: String,
     work: impl FnOnce(File) -> io::Result<T> + Send + 'static,
 ) -> Result<T, Refused> {
-    let not_found = || Refused::new(StatusCode::NOT_FOUND, "");
-    let located = locate(&path).ok_or_else(not_found)?;
+    let located = locate(&path)?;
     let done = tokio::task::spawn_blocking(move || work(located.open()?)).await;
     done.map_err(|_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, ""))?
         .map_err(|error| refusal(&error, &path))
@@ -240,7 +240,7 @@ fn refusal(error: &io::Error, path: &str) -> Refused {
     use rustix::io::Errno;
     let kind = error.kind();
     if kind == io::ErrorKind::NotFound {
-        return Refused::new(StatusCode::NOT_FOUND, "");
+        return not_found();
     }
     if kind == io::ErrorKind::PermissionDenied {
         return Refused::new(StatusCode::FORBIDDEN, "");
@@ -265,10 +265,16 @@ fn refusal(error: &io::Error, path: &str) -> Refused {
     }
 }
 
-/// Where a path of a request leads, if anywhere. Called once; may look at the disk.
-pub trait Locate: FnOnce(&str) -> Option<Located> {}
+/// What somebody hears whose path leads nowhere.
+pub fn not_found() -> Refused {
+    Refused::new(StatusCode::NOT_FOUND, "")
+}
 
-impl<F: FnOnce(&str) -> Option<Located>> Locate for F {}
+/// Where a path of a request leads, if anywhere and if whoever asks may go there. Called once; may look
+/// at the disk.
+pub trait Locate: FnOnce(&str) -> Result<Located, Refused> {}
+
+impl<F: FnOnce(&str) -> Result<Located, Refused>> Locate for F {}
 
 /// A directory of the daemon's own, and something in it.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -11,6 +11,7 @@ use crate::recovery;
 use crate::runtime_events;
 use crate::state::FrameworkState;
 use crate::updates::Line;
+use model::acl::Acls;
 use model::ids::{
     AgentId, ConnectionId, ContainerId, ExecutorId, FrameworkId, OperationUuid, TaskId, Term,
     UpdateId,
@@ -37,6 +38,8 @@ pub struct Config {
     pub executor_shutdown_grace_period: Duration,
     /// About how long to wait before registering again when the master does not answer. Doubles.
     pub registration_backoff_factor: Duration,
+    /// Who may do what here. The core asks as whom frameworks may have tasks run.
+    pub acls: Arc<Acls>,
 }
 
 /// An agent.

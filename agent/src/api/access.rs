@@ -1,10 +1,7 @@
-//! Which proof of identity each endpoint asks for, and whose executor calls.
+//! Which proof of identity each endpoint asks for, and which executor has shown one.
 
 use axum::http::{Extensions, Method, StatusCode};
 use model::ids::{ContainerId, ExecutorId, FrameworkId};
-use proto::mesos::v1 as mesos;
-use proto::mesos::v1::agent::Call;
-use proto::mesos::v1::agent::call::Type;
 use std::collections::BTreeMap;
 use transport::auth::{Authenticator, Gate, Principal, TokenKey};
 use transport::http::Refused;
@@ -30,13 +27,16 @@ pub(super) fn gate(settings: &Authentication) -> Gate {
     let bearer: Vec<_> = settings.executors.iter().cloned().map(Authenticator::Bearer).collect();
     // Executors have containers nested in their own run by the same calls as operators.
     let both: Vec<_> = basic.iter().chain(&bearer).cloned().collect();
+    let open = Gate::new(realm_of);
+    // Where everybody is let in, rules may still tell executors from others.
+    let open = if bearer.is_empty() { open } else { open.knowing(READWRITE, bearer.clone()) };
     let required = [
         (settings.readonly, READONLY, basic),
         (settings.readwrite, READWRITE, both),
         (settings.executors.is_some(), EXECUTOR, bearer),
     ];
     let realms = required.into_iter().filter(|(is_required, ..)| *is_required);
-    realms.fold(Gate::new(realm_of), |gate, (_, realm, by)| gate.requiring(realm, by))
+    realms.fold(open, |gate, (_, realm, by)| gate.requiring(realm, by))
 }
 
 /// What is not named here counts as read-only, so that nothing new is open by mistake.
@@ -95,92 +95,7 @@ pub(super) fn check_executor(
     Err(Refused::new(StatusCode::FORBIDDEN, text))
 }
 
-/// An executor may only have to do with containers in its own, and ask how this agent is. Whoever has a
-/// name, or need not have one, is no executor.
-pub(super) fn check_call(who: Option<&Principal>, call: &Call) -> Result<(), Refused> {
-    let Some(executor) = who.filter(|who| who.value.is_none()) else { return Ok(()) };
-    let own =
-        executor.claims.get(CONTAINER_CLAIM).and_then(|own| ContainerId::new(own.as_str()).ok());
-    let forbidden = |why: String| Err(Refused::new(StatusCode::FORBIDDEN, why));
-    let container = match Touched::by(call) {
-        // What should name one and does not is no good call, and its handler says so.
-        Touched::Nothing | Touched::Container(None) => return Ok(()),
-        Touched::Container(Some(container)) => container,
-        Touched::More => {
-            let kind = call.r#type().as_str_name();
-            return forbidden(format!("The token of an executor does not allow {kind} calls"));
-        }
-    };
-    // One that is no id is refused by its handler too.
-    let Ok(container) = ContainerId::try_from(container) else { return Ok(()) };
-    if own.is_some_and(|own| container.is_inside(&own)) {
-        return Ok(());
-    }
-    forbidden(format!(
-        "Container {container} is not in the container of the executor whose token this is"
-    ))
-}
-
-/// What a call has to do with.
-enum Touched<'a> {
-    /// What everybody may know.
-    Nothing,
-    /// One container, if it names it.
-    Container(Option<&'a mesos::ContainerId>),
-    /// All of the agent.
-    More,
-}
-
-impl<'a> Touched<'a> {
-    fn by(call: &'a Call) -> Self {
-        Self::Container(match call.r#type() {
-            Type::GetHealth | Type::GetVersion => return Self::Nothing,
-            Type::LaunchNestedContainer => {
-                call.launch_nested_container.as_ref().map(|it| &it.container_id)
-            }
-            Type::WaitNestedContainer => {
-                call.wait_nested_container.as_ref().map(|it| &it.container_id)
-            }
-            Type::KillNestedContainer => {
-                call.kill_nested_container.as_ref().map(|it| &it.container_id)
-            }
-            Type::RemoveNestedContainer => {
-                call.remove_nested_container.as_ref().map(|it| &it.container_id)
-            }
-            Type::LaunchNestedContainerSession => {
-                call.launch_nested_container_session.as_ref().map(|it| &it.container_id)
-            }
-            Type::AttachContainerInput => {
-                let input = call.attach_container_input.as_ref();
-                input.and_then(|it| it.container_id.as_ref())
-            }
-            Type::AttachContainerOutput => {
-                call.attach_container_output.as_ref().map(|it| &it.container_id)
-            }
-            Type::LaunchContainer => call.launch_container.as_ref().map(|it| &it.container_id),
-            Type::WaitContainer => call.wait_container.as_ref().map(|it| &it.container_id),
-            Type::KillContainer => call.kill_container.as_ref().map(|it| &it.container_id),
-            Type::RemoveContainer => call.remove_container.as_ref().map(|it| &it.container_id),
-            Type::Unknown
-            | Type::GetFlags
-            | Type::GetMetrics
-            | Type::GetLoggingLevel
-            | Type::SetLoggingLevel
-            | Type::ListFiles
-            | Type::ReadFile
-            | Type::GetState
-            | Type::GetContainers
-            | Type::GetFrameworks
-            | Type::GetExecutors
-            | Type::GetOperations
-            | Type::GetTasks
-            | Type::GetAgent
-            | Type::GetResourceProviders
-            | Type::AddResourceProviderConfig
-            | Type::UpdateResourceProviderConfig
-            | Type::RemoveResourceProviderConfig
-            | Type::MarkResourceProviderGone
-            | Type::PruneImages => return Self::More,
-        })
-    }
+/// The container of the executor whose token this principal has shown.
+pub(super) fn container_of(executor: &Principal) -> Option<ContainerId> {
+    ContainerId::new(executor.claims.get(CONTAINER_CLAIM)?.as_str()).ok()
 }

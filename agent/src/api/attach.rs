@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use transport::http::{Encoding, Refused};
 
+use super::caller::Caller;
 use super::containers::{any, nested, not_started, unknown, wish};
 use super::operator::{invalid, missing};
 use super::streamed::{MESSAGE_CONTENT_TYPE, RECORDIO, Streamed, Wanted};
@@ -43,13 +44,14 @@ const SILENCE_MIN: Duration = Duration::from_secs(1);
 /// Answers LAUNCH_NESTED_CONTAINER_SESSION.
 pub(super) async fn session(
     api: &Api,
+    caller: &Caller,
     call: Option<call::LaunchNestedContainerSession>,
     wanted: Wanted,
 ) -> Result<Answer, Refused> {
     let call = call.ok_or_else(|| missing("launch_nested_container_session"))?;
     let container = nested(&call.container_id, "launch_nested_container_session")?;
     let around = container.parent().expect("it is nested");
-    let wish = wish(api, container.clone(), call.command, call.container)?;
+    let wish = wish(api, caller, container.clone(), call.command, call.container)?;
     let environment = of_task(&api.shared, &around).map_err(Refused::bad_request)?;
     let wish = Wish { is_session: true, environment, ..wish };
     let real = Arc::clone(&api.shared.real);

@@ -14,6 +14,8 @@ use proto::mesos::v1::{CommandInfo, ContainerInfo, Resource, value};
 use transport::http::{Encoding, Refused, answer};
 
 use super::Api;
+use super::allowed::by_right;
+use super::caller::Caller;
 use super::operator::{invalid, missing};
 use super::read::{LiveContainer, live};
 use crate::containerizer::{KillError, PersistentVolume, Termination};
@@ -25,11 +27,12 @@ use crate::wire;
 /// Answers LAUNCH_NESTED_CONTAINER.
 pub(super) async fn launch_nested(
     api: &Api,
+    caller: &Caller,
     call: Option<call::LaunchNestedContainer>,
 ) -> Result<Answer, Refused> {
     let call = call.ok_or_else(|| missing("launch_nested_container"))?;
     let container = nested(&call.container_id, "launch_nested_container")?;
-    launched(api, wish(api, container, call.command, call.container)?).await
+    launched(api, wish(api, caller, container, call.command, call.container)?).await
 }
 
 /// Answers WAIT_NESTED_CONTAINER.
@@ -133,6 +136,7 @@ fn not_of_executor(api: &Api, container: &ContainerId, verb: &str) -> Result<(),
 /// What is asked for, with what follows from the container that it is to be in.
 pub(super) fn wish(
     api: &Api,
+    caller: &Caller,
     container: ContainerId,
     command: Option<CommandInfo>,
     info: Option<ContainerInfo>,
@@ -154,6 +158,7 @@ pub(super) fn wish(
     };
     let wish = Wish {
         persistent: persistent(api, &container, &command),
+        by: by_right(&api.shared, caller, &container),
         container,
         command,
         info,
@@ -185,6 +190,7 @@ fn persistent(api: &Api, container: &ContainerId, command: &CommandInfo) -> Vec<
 /// Answers LAUNCH_CONTAINER.
 pub(super) async fn launch(
     api: &Api,
+    caller: &Caller,
     call: Option<call::LaunchContainer>,
 ) -> Result<Answer, Refused> {
     let launch = call.ok_or_else(|| missing("launch_container"))?;
@@ -210,7 +216,7 @@ pub(super) async fn launch(
     }
     plain(&launch.resources)?;
     let limits = limits(&launch.limits, &launch.resources)?;
-    let wish = wish(api, container, launch.command, launch.container)?;
+    let wish = wish(api, caller, container, launch.command, launch.container)?;
     launched(api, Wish { resources: launch.resources, limits, ..wish }).await
 }
 
@@ -357,6 +363,7 @@ pub(super) fn more(api: &Api, call: GetContainers) -> Vec<LiveContainer> {
             #[expect(clippy::cast_precision_loss, reason = "amounts for people")]
             let number = |amount: u64| amount as f64;
             LiveContainer {
+                user: around.and_then(|it| it.user.clone()),
                 framework: text(|it| &it.framework),
                 executor: text(|it| &it.executor),
                 name: text(|it| &it.name),

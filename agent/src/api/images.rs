@@ -2,14 +2,21 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use model::acl::Action;
 use proto::mesos::v1::agent::call::PruneImages;
 use transport::http::Refused;
 
 use super::Api;
+use super::caller::Caller;
 use crate::images::PruneError;
 
 /// Removes all images but those that the call names and those that containers are made of.
-pub(super) async fn prune(api: &Api, call: Option<PruneImages>) -> Result<Response, Refused> {
+pub(super) async fn prune(
+    api: &Api,
+    caller: &Caller,
+    call: Option<PruneImages>,
+) -> Result<Response, Refused> {
+    caller.check(Action::PruneImages, None, "remove images")?;
     let Some(images) = &api.shared.images else {
         let text = "There are no images on this agent";
         return Err(Refused::new(StatusCode::NOT_IMPLEMENTED, text));

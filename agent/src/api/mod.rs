@@ -1,7 +1,9 @@
 //! What an agent answers on its port.
 
 mod access;
+mod allowed;
 mod attach;
+mod caller;
 mod containers;
 mod executor;
 mod files;
@@ -13,6 +15,7 @@ mod state;
 mod streamed;
 
 pub(crate) use access::token as executor_token;
+pub(crate) use allowed::warn_of_kept_out_executors;
 pub(crate) use executor::PATH as EXECUTOR_PATH;
 
 use std::net::SocketAddr;
@@ -63,6 +66,8 @@ pub(crate) struct Shared {
     /// The directory of all sandboxes, absolute and without links in it.
     pub(crate) slaves: PathBuf,
     pub(crate) started_at: Timestamp,
+    /// What the user is called as whom the agent runs.
+    pub(crate) own_user: String,
     pub(crate) stop: CancellationToken,
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response as Answer};
+use model::acl::Action;
 use model::link::LiveOperation;
 use model::task::RunsBy;
 use proto::convert;
 use proto::convert::resources::Form;
-use proto::mesos::v1::agent::call::{GetContainers, SetLoggingLevel, Type};
+use proto::mesos::v1::agent::call::{GetContainers, GetMetrics, SetLoggingLevel, Type};
 use proto::mesos::v1::agent::response::{self, get_containers, get_executors, get_frameworks};
 use proto::mesos::v1::agent::{Call, Response};
 use proto::mesos::v1::{
@@ -19,8 +20,9 @@ use proto::mesos::v1::{
 use transport::auth::Principal;
 use transport::http::{Encoding, Refused, answer, read_call};
 
+use super::caller::{Caller, FLAGS};
 use super::streamed::{RECORDIO, Sent, Wanted, sent};
-use super::{Api, access, attach, containers, files, images, read};
+use super::{Api, allowed, attach, containers, files, images, read};
 use crate::driver::wall;
 use crate::mirror::{ExecutorView, FrameworkView, TaskView};
 use crate::wire;
@@ -37,16 +39,16 @@ async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
     }
     transport::http::post_only(request.method())?;
     let wanted = Wanted::of(request.headers())?;
-    let who = request.extensions().get::<Principal>().cloned();
+    let caller = Caller::new(api, request.extensions().get::<Principal>());
     let (call, rest) = match sent(request)? {
         Sent::Streamed(mut stream) => (stream.first().await?, Some(stream)),
         Sent::Whole(request) => (read_call::<Call>(*request, "Call").await?.2, None),
     };
     let kind = call.r#type.and_then(|kind| Type::try_from(kind).ok());
     let kind = kind.ok_or_else(|| invalid("Expecting 'type' to be present"))?;
-    access::check_call(who.as_ref(), &call)?;
+    allowed::check_call(api, &caller, &call)?;
     if kind == Type::LaunchNestedContainerSession {
-        return attach::session(api, call.launch_nested_container_session, wanted).await;
+        return attach::session(api, &caller, call.launch_nested_container_session, wanted).await;
     }
     if kind == Type::AttachContainerOutput {
         return attach::output(api, call.attach_container_output, wanted).await;
@@ -62,12 +64,13 @@ async fn handled(api: &Api, request: Request) -> Result<Answer, Refused> {
         })?;
         return attach::input(api, call, rest).await;
     }
-    Box::pin(answered(api, kind, call, encoding)).await
+    Box::pin(answered(api, &caller, kind, call, encoding)).await
 }
 
 /// Answers a call that is no stream.
 async fn answered(
     api: &Api,
+    caller: &Caller,
     kind: Type,
     call: Call,
     encoding: Encoding,
@@ -83,54 +86,50 @@ async fn answered(
             ..of(response::Type::GetVersion)
         },
         Type::GetFlags => Response {
-            get_flags: Some(response::GetFlags { flags: flags(api) }),
+            get_flags: Some(response::GetFlags { flags: flags(api, caller)? }),
             ..of(response::Type::GetFlags)
         },
         Type::GetMetrics => {
-            let timeout = call.get_metrics.and_then(|get| get.timeout);
-            if timeout.is_some_and(|timeout| timeout.nanoseconds < 0) {
-                return Err(Refused::bad_request("Invalid timeout: it must not be negative"));
-            }
-            Response {
-                get_metrics: Some(response::GetMetrics { metrics: metrics(api) }),
-                ..of(response::Type::GetMetrics)
-            }
+            let metrics = metrics(api, call.get_metrics)?;
+            let get_metrics = Some(response::GetMetrics { metrics });
+            Response { get_metrics, ..of(response::Type::GetMetrics) }
         }
-        Type::GetAgent => Response {
-            get_agent: Some(response::GetAgent {
-                agent_info: Some(agent_info(api)),
-                ..response::GetAgent::default()
-            }),
-            ..of(response::Type::GetAgent)
-        },
-        Type::GetTasks => Response { get_tasks: Some(tasks(api)), ..of(response::Type::GetTasks) },
+        Type::GetAgent => {
+            Response { get_agent: Some(this_agent(api, caller)), ..of(response::Type::GetAgent) }
+        }
+        Type::GetTasks => {
+            Response { get_tasks: Some(tasks(api, caller)), ..of(response::Type::GetTasks) }
+        }
         Type::GetExecutors => {
-            Response { get_executors: Some(executors(api)), ..of(response::Type::GetExecutors) }
+            let get_executors = Some(executors(api, caller));
+            Response { get_executors, ..of(response::Type::GetExecutors) }
         }
         Type::GetFrameworks => {
-            Response { get_frameworks: Some(frameworks(api)), ..of(response::Type::GetFrameworks) }
+            let get_frameworks = Some(frameworks(api, caller));
+            Response { get_frameworks, ..of(response::Type::GetFrameworks) }
         }
         Type::GetState => Response {
             get_state: Some(response::GetState {
-                get_tasks: Some(tasks(api)),
-                get_executors: Some(executors(api)),
-                get_frameworks: Some(frameworks(api)),
+                get_tasks: Some(tasks(api, caller)),
+                get_executors: Some(executors(api, caller)),
+                get_frameworks: Some(frameworks(api, caller)),
             }),
             ..of(response::Type::GetState)
         },
-        Type::GetOperations => operations(api),
-        Type::GetContainers => Response {
-            get_containers: Some(containers(api, call.get_containers.unwrap_or_default()).await),
-            ..of(response::Type::GetContainers)
-        },
+        Type::GetOperations => operations(api, caller),
+        Type::GetContainers => {
+            let wanted = call.get_containers.unwrap_or_default();
+            let get_containers = Some(containers(api, caller, wanted).await);
+            Response { get_containers, ..of(response::Type::GetContainers) }
+        }
         Type::ListFiles => {
             let call = call.list_files.ok_or_else(|| missing("list_files"))?;
-            let list_files = Some(files::list(api, call).await?);
+            let list_files = Some(files::list(api, caller, call).await?);
             Response { list_files, ..of(response::Type::ListFiles) }
         }
         Type::ReadFile => {
             let call = call.read_file.ok_or_else(|| missing("read_file"))?;
-            let read_file = Some(files::part(api, call).await?);
+            let read_file = Some(files::part(api, caller, call).await?);
             Response { read_file, ..of(response::Type::ReadFile) }
         }
         Type::GetLoggingLevel => {
@@ -138,9 +137,9 @@ async fn answered(
                 Some(response::GetLoggingLevel { level: transport::logging::level() });
             Response { get_logging_level, ..of(response::Type::GetLoggingLevel) }
         }
-        Type::SetLoggingLevel => return set_level(call.set_logging_level),
+        Type::SetLoggingLevel => return set_level(caller, call.set_logging_level),
         Type::LaunchNestedContainer => {
-            return containers::launch_nested(api, call.launch_nested_container).await;
+            return containers::launch_nested(api, caller, call.launch_nested_container).await;
         }
         Type::WaitNestedContainer => {
             return containers::wait_nested(api, call.wait_nested_container, encoding).await;
@@ -151,11 +150,13 @@ async fn answered(
         Type::RemoveNestedContainer => {
             return containers::remove_nested(api, call.remove_nested_container).await;
         }
-        Type::LaunchContainer => return containers::launch(api, call.launch_container).await,
+        Type::LaunchContainer => {
+            return containers::launch(api, caller, call.launch_container).await;
+        }
         Type::WaitContainer => return containers::wait(api, call.wait_container, encoding).await,
         Type::KillContainer => return containers::kill(api, call.kill_container).await,
         Type::RemoveContainer => return containers::remove(api, call.remove_container).await,
-        Type::PruneImages => return images::prune(api, call.prune_images).await,
+        Type::PruneImages => return images::prune(api, caller, call.prune_images).await,
         other @ (Type::Unknown
         | Type::GetResourceProviders
         | Type::LaunchNestedContainerSession
@@ -173,7 +174,8 @@ async fn answered(
 }
 
 /// Logs more or less for a while.
-fn set_level(call: Option<SetLoggingLevel>) -> Result<Answer, Refused> {
+fn set_level(caller: &Caller, call: Option<SetLoggingLevel>) -> Result<Answer, Refused> {
+    caller.check(Action::SetLogLevel, None, "change how much is logged")?;
     let call = call.ok_or_else(|| missing("set_logging_level"))?;
     let duration = u64::try_from(call.duration.nanoseconds)
         .map_err(|_| invalid("'duration' must not be negative"))?;
@@ -198,29 +200,43 @@ fn version() -> VersionInfo {
     }
 }
 
-fn flags(api: &Api) -> Vec<Flag> {
+fn flags(api: &Api, caller: &Caller) -> Result<Vec<Flag>, Refused> {
+    caller.check(Action::ViewFlags, None, FLAGS)?;
     let flags = api.shared.options.flags.iter();
-    flags.map(|(name, value)| Flag { name: name.clone(), value: Some(value.clone()) }).collect()
+    let flag =
+        |(name, value): (&String, &String)| Flag { name: name.clone(), value: Some(value.clone()) };
+    Ok(flags.map(flag).collect())
 }
 
-fn metrics(api: &Api) -> Vec<Metric> {
+fn metrics(api: &Api, call: Option<GetMetrics>) -> Result<Vec<Metric>, Refused> {
+    let timeout = call.and_then(|get| get.timeout);
+    if timeout.is_some_and(|timeout| timeout.nanoseconds < 0) {
+        return Err(Refused::bad_request("Invalid timeout: it must not be negative"));
+    }
     let all = super::metrics::samples(api).flat().into_iter();
-    all.map(|(name, value)| Metric { name, value: Some(value) }).collect()
+    Ok(all.map(|(name, value)| Metric { name, value: Some(value) }).collect())
 }
 
-fn agent_info(api: &Api) -> AgentInfo {
+/// This agent, without resources that are for roles that nobody shows the caller.
+fn this_agent(api: &Api, caller: &Caller) -> response::GetAgent {
     let id = api.shared.mirror.read().agent.as_ref().map(Into::into);
-    AgentInfo { id, ..api.shared.info.clone() }
+    let mut info = AgentInfo { id, ..api.shared.info.clone() };
+    info.resources.retain(|resource| caller.sees_resource(resource));
+    response::GetAgent { agent_info: Some(info), ..response::GetAgent::default() }
 }
 
-/// Operations whose framework has not kept their report.
-fn operations(api: &Api) -> Response {
+/// Operations whose framework has not kept their report, where the caller sees all roles that they are
+/// about.
+fn operations(api: &Api, caller: &Caller) -> Response {
     let mirror = api.shared.mirror.read();
     let one = |live: &LiveOperation| {
         let agent = live.status.agent.as_ref();
         convert::operation::to_wire(&live.operation, agent, &live.status)
     };
-    let operations = mirror.operations.values().map(one).collect();
+    let is_seen = |live: &&LiveOperation| {
+        live.operation.conversion.is_of_roles(|role| caller.sees_role(role))
+    };
+    let operations = mirror.operations.values().filter(is_seen).map(one).collect();
     Response {
         r#type: Some(response::Type::GetOperations.into()),
         get_operations: Some(response::GetOperations { operations }),
@@ -228,15 +244,20 @@ fn operations(api: &Api) -> Response {
     }
 }
 
-fn all_frameworks(api: &Api, mut each: impl FnMut(&FrameworkView, bool)) {
+/// The frameworks that the caller sees, and whether each is over.
+fn all_frameworks(api: &Api, caller: &Caller, mut each: impl FnMut(&FrameworkView, bool)) {
     let mirror = api.shared.mirror.read();
-    mirror.frameworks.values().for_each(|it| each(it, false));
-    mirror.completed_frameworks.iter().for_each(|it| each(it, true));
+    let live = mirror.frameworks.values().map(|it| (it, false));
+    for (it, is_over) in live.chain(mirror.completed_frameworks.iter().map(|it| (it, true))) {
+        if caller.sees_framework(&api.shared, it) {
+            each(it, is_over);
+        }
+    }
 }
 
-fn frameworks(api: &Api) -> response::GetFrameworks {
+fn frameworks(api: &Api, caller: &Caller) -> response::GetFrameworks {
     let mut all = response::GetFrameworks::default();
-    all_frameworks(api, |view, is_over| {
+    all_frameworks(api, caller, |view, is_over| {
         let entry =
             get_frameworks::Framework { framework_info: wire::framework_info(&view.framework) };
         if is_over {
@@ -248,23 +269,27 @@ fn frameworks(api: &Api) -> response::GetFrameworks {
     all
 }
 
-fn executors(api: &Api) -> response::GetExecutors {
+fn executors(api: &Api, caller: &Caller) -> response::GetExecutors {
     let entry = |it: &ExecutorView| get_executors::Executor {
         executor_info: ExecutorInfo::clone(&it.info),
     };
     let mut all = response::GetExecutors::default();
-    all_frameworks(api, |view, _| {
-        all.executors.extend(view.executors.values().map(entry));
-        all.completed_executors.extend(view.completed_executors.iter().map(entry));
+    all_frameworks(api, caller, |view, _| {
+        let is_seen = |it: &&ExecutorView| caller.sees_executor(&api.shared, view, it);
+        all.executors.extend(view.executors.values().filter(is_seen).map(entry));
+        let over = view.completed_executors.iter().filter(is_seen);
+        all.completed_executors.extend(over.map(entry));
     });
     all
 }
 
-fn tasks(api: &Api) -> response::GetTasks {
+fn tasks(api: &Api, caller: &Caller) -> response::GetTasks {
     let mut all = response::GetTasks::default();
-    all_frameworks(api, |view, _| {
-        for executor in view.executors.values() {
-            for it in executor.tasks.values() {
+    all_frameworks(api, caller, |view, _| {
+        let executors = view.executors.values().chain(&view.completed_executors);
+        for executor in executors.filter(|it| caller.sees_executor(&api.shared, view, it)) {
+            let is_seen = |it: &&TaskView| caller.sees_task(&api.shared, view, executor, it);
+            for it in executor.tasks.values().filter(is_seen) {
                 let entry = task(view, executor, it);
                 if it.is_delivered {
                     all.launched_tasks.push(entry);
@@ -272,10 +297,8 @@ fn tasks(api: &Api) -> response::GetTasks {
                     all.queued_tasks.push(entry);
                 }
             }
-        }
-        for executor in view.executors.values().chain(&view.completed_executors) {
-            let over = executor.completed_tasks.iter().map(|it| task(view, executor, it));
-            all.completed_tasks.extend(over);
+            let over = executor.completed_tasks.iter().filter(is_seen);
+            all.completed_tasks.extend(over.map(|it| task(view, executor, it)));
         }
     });
     all
@@ -309,9 +332,12 @@ fn task(framework: &FrameworkView, executor: &ExecutorView, it: &TaskView) -> Ta
     }
 }
 
-async fn containers(api: &Api, call: GetContainers) -> response::GetContainers {
+async fn containers(api: &Api, caller: &Caller, call: GetContainers) -> response::GetContainers {
     let mut all = response::GetContainers::default();
     for one in read::live(api).into_iter().chain(containers::more(api, call)) {
+        if !caller.sees_container(&api.shared, &one.container, one.user.as_deref()) {
+            continue;
+        }
         let usage = api.shared.containers.usage(one.container.clone()).await;
         #[expect(
             clippy::cast_possible_truncation,

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use axum::extract::{Query, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use model::acl::Action;
 use model::units::parse_duration;
 use serde_json::{Value, json};
 use transport::http::{Refused, not_allowed, rendered};
 
+use super::caller::{CONTAINERS, Caller, FLAGS, METRICS, user_of_executor};
 use super::{Api, metrics, state as states};
 use crate::containerizer::Usage;
 use crate::driver::wall;
@@ -21,27 +23,40 @@ pub(super) async fn version(State(_): State<Api>, Query(parameters): Parameters)
 
 pub(super) async fn flags(
     State(api): State<Api>,
+    caller: Caller,
     method: Method,
     Query(parameters): Parameters,
 ) -> Response {
     if method != Method::GET {
         return not_allowed(&method, "GET").into_response();
     }
+    if let Err(refused) = caller.check(Action::ViewFlags, None, FLAGS) {
+        return refused.into_response();
+    }
     rendered(&json!({"flags": api.shared.options.flags}), &parameters)
 }
 
-pub(super) async fn state(State(api): State<Api>, Query(parameters): Parameters) -> Response {
+pub(super) async fn state(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(parameters): Parameters,
+) -> Response {
     if !api.shared.mirror.read().is_ready {
         let text = "Agent has not finished recovery";
         return Refused::new(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
-    rendered(&states::agent(&api), &parameters)
+    rendered(&states::agent(&api, &caller), &parameters)
 }
 
 /// Executors with what they use.
-pub(super) async fn containers(State(api): State<Api>, Query(parameters): Parameters) -> Response {
+pub(super) async fn containers(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(parameters): Parameters,
+) -> Result<Response, Refused> {
+    caller.check_endpoint("/containers", CONTAINERS)?;
     let mut all = Vec::new();
-    for one in live(&api) {
+    for one in seen(&api, &caller) {
         let usage = api.shared.containers.usage(one.container.clone()).await;
         let networks = super::networks(&api, &one.container).await;
         let networks: Vec<Value> = networks.iter().map(proto::json::to_value).collect();
@@ -61,12 +76,17 @@ pub(super) async fn containers(State(api): State<Api>, Query(parameters): Parame
         }
         all.push(entry);
     }
-    rendered(&Value::Array(all), &parameters)
+    Ok(rendered(&Value::Array(all), &parameters))
 }
 
-pub(super) async fn statistics(State(api): State<Api>, Query(parameters): Parameters) -> Response {
+pub(super) async fn statistics(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(parameters): Parameters,
+) -> Result<Response, Refused> {
+    caller.check_endpoint("/monitor/statistics", CONTAINERS)?;
     let mut all = Vec::new();
-    for one in live(&api) {
+    for one in seen(&api, &caller) {
         let usage = api.shared.containers.usage(one.container.clone()).await.unwrap_or_default();
         all.push(json!({
             "framework_id": one.framework,
@@ -76,11 +96,13 @@ pub(super) async fn statistics(State(api): State<Api>, Query(parameters): Parame
             "statistics": statistics_of(&usage, &one),
         }));
     }
-    rendered(&Value::Array(all), &parameters)
+    Ok(rendered(&Value::Array(all), &parameters))
 }
 
 /// An executor that is not over.
 pub(super) struct LiveContainer {
+    /// As whom the executor runs; absent for a standalone container.
+    pub(super) user: Option<String>,
     pub(super) framework: String,
     pub(super) executor: String,
     pub(super) name: String,
@@ -88,6 +110,13 @@ pub(super) struct LiveContainer {
     pub(super) container: model::ids::ContainerId,
     pub(super) cpus: f64,
     pub(super) mem_bytes: f64,
+}
+
+/// Those that the caller sees.
+fn seen(api: &Api, caller: &Caller) -> Vec<LiveContainer> {
+    let mut all = live(api);
+    all.retain(|it| caller.sees_container(&api.shared, &it.container, it.user.as_deref()));
+    all
 }
 
 pub(super) fn live(api: &Api) -> Vec<LiveContainer> {
@@ -101,6 +130,7 @@ pub(super) fn live(api: &Api) -> Vec<LiveContainer> {
                 resources.add(&task.spec.resources);
             }
             LiveContainer {
+                user: Some(user_of_executor(&api.shared, framework, it).to_owned()),
                 framework: framework.id.to_string(),
                 executor: it.spec.id.to_string(),
                 name: it.info.name().to_owned(),
@@ -143,15 +173,22 @@ fn statistics_of(usage: &Usage, one: &LiveContainer) -> Value {
 /// Nothing here takes time, so whatever the timeout is, nothing is left out.
 pub(super) async fn metrics_snapshot(
     State(api): State<Api>,
+    caller: Caller,
     Query(parameters): Parameters,
 ) -> Response {
+    if let Err(refused) = caller.check_endpoint("/metrics/snapshot", METRICS) {
+        return refused.into_response();
+    }
     if let Some(Err(bad)) = parameters.get("timeout").map(|text| parse_duration(text)) {
         return Refused::bad_request(format!("Invalid timeout: {bad}")).into_response();
     }
     rendered(&json!(metrics::samples(&api).flat()), &parameters)
 }
 
-pub(super) async fn metrics_text(State(api): State<Api>) -> Response {
+pub(super) async fn metrics_text(State(api): State<Api>, caller: Caller) -> Response {
+    if let Err(refused) = caller.check_endpoint("/metrics", METRICS) {
+        return refused.into_response();
+    }
     let mut text = metrics::samples(&api).prometheus();
     text.push_str(&transport::metrics::prometheus_text());
     let kind = [(header::CONTENT_TYPE, transport::metrics::PROMETHEUS_MIME)];

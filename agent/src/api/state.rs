@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::acl::Action;
 use model::resources::{Key, Resources, Value as Amount};
 use model::task::{RunsBy, Status};
 use proto::convert;
@@ -9,6 +10,7 @@ use proto::mesos::v1::{ExecutorInfo, Labels};
 use serde_json::{Map, Value, json};
 
 use super::Api;
+use super::caller::Caller;
 use crate::mirror::{ExecutorView, FrameworkView, TaskView};
 use crate::sandbox::Run;
 use crate::wire;
@@ -24,11 +26,18 @@ pub(super) fn version() -> Value {
     })
 }
 
-/// All of the agent.
-pub(super) fn agent(api: &Api) -> Value {
+/// All of the agent that the caller sees.
+pub(super) fn agent(api: &Api, caller: &Caller) -> Value {
     let shared = &api.shared;
     let mirror = shared.mirror.read();
-    let total = mirror.total.as_ref().unwrap_or(&shared.description.resources);
+    let all = mirror.total.as_ref().unwrap_or(&shared.description.resources);
+    let total = &all.filtered(|key, _| {
+        let mut roles = key.kind.reservations.iter().map(|one| one.role.as_str());
+        roles.all(|role| caller.sees_role(role))
+    });
+    let seen = |it: &&FrameworkView| caller.sees_framework(shared, it);
+    let frameworks = mirror.frameworks.values().filter(seen);
+    let completed = mirror.completed_frameworks.iter().filter(seen);
     let mut state = version();
     let fields = json!({
         "id": mirror.agent.as_ref().map_or("", |id| id.as_str()),
@@ -43,11 +52,14 @@ pub(super) fn agent(api: &Api) -> Value {
         "reserved_resources_full": reserved(total, full),
         "unreserved_resources_full": full(&unreserved(total)),
         "attributes": attributes(api),
-        "flags": shared.options.flags,
-        "frameworks": mirror.frameworks.values().map(|it| framework(api, it)).collect::<Vec<_>>(),
-        "completed_frameworks": mirror.completed_frameworks.iter().map(|it| framework(api, it)).collect::<Vec<_>>(),
+        "frameworks": frameworks.map(|it| framework(api, caller, it)).collect::<Vec<_>>(),
+        "completed_frameworks":
+            completed.map(|it| framework(api, caller, it)).collect::<Vec<_>>(),
     });
     merge(&mut state, fields);
+    if caller.may(Action::ViewFlags, None) {
+        state["flags"] = json!(shared.options.flags);
+    }
     state
 }
 
@@ -120,8 +132,11 @@ fn reserved(resources: &Resources, show: fn(&Resources) -> Value) -> Value {
     by_role.into_iter().map(|(role, all)| (role, show(&all))).collect::<Map<_, _>>().into()
 }
 
-fn framework(api: &Api, view: &FrameworkView) -> Value {
+fn framework(api: &Api, caller: &Caller, view: &FrameworkView) -> Value {
     let framework = &view.framework;
+    let seen = |it: &&ExecutorView| caller.sees_executor(&api.shared, view, it);
+    let executors = view.executors.values().filter(seen);
+    let completed = view.completed_executors.iter().filter(seen);
     let info = wire::framework_info(framework);
     let mut all = json!({
         "id": view.id.as_str(),
@@ -130,9 +145,9 @@ fn framework(api: &Api, view: &FrameworkView) -> Value {
         "failover_timeout": framework.failover_timeout.as_secs_f64(),
         "checkpoint": framework.checkpoint,
         "hostname": info.hostname(),
-        "executors": view.executors.values().map(|it| executor(api, view, it)).collect::<Vec<_>>(),
+        "executors": executors.map(|it| executor(api, caller, view, it)).collect::<Vec<_>>(),
         "completed_executors":
-            view.completed_executors.iter().map(|it| executor(api, view, it)).collect::<Vec<_>>(),
+            completed.map(|it| executor(api, caller, view, it)).collect::<Vec<_>>(),
     });
     let roles: Vec<String> = framework.roles.iter().map(ToString::to_string).collect();
     if framework.capabilities.multi_role {
@@ -165,13 +180,14 @@ pub(super) fn directory(api: &Api, framework: &FrameworkView, it: &ExecutorView)
     run.sandbox(&api.shared.options.work_dir).display().to_string()
 }
 
-fn executor(api: &Api, framework: &FrameworkView, it: &ExecutorView) -> Value {
+fn executor(api: &Api, caller: &Caller, framework: &FrameworkView, it: &ExecutorView) -> Value {
     let mut used = it.spec.resources.clone();
     for task in it.tasks.values() {
         used.add(&task.spec.resources);
     }
+    let seen = |task: &&TaskView| caller.sees_task(&api.shared, framework, it, task);
     let (launched, queued): (Vec<_>, Vec<_>) =
-        it.tasks.values().partition(|task| task.is_delivered);
+        it.tasks.values().filter(seen).partition(|task| task.is_delivered);
     let show = |tasks: Vec<&TaskView>| -> Vec<Value> {
         tasks.into_iter().map(|task| self::task(framework, it, task)).collect()
     };
@@ -184,7 +200,7 @@ fn executor(api: &Api, framework: &FrameworkView, it: &ExecutorView) -> Value {
         "resources": summary(&used),
         "tasks": show(launched),
         "queued_tasks": show(queued),
-        "completed_tasks": show(it.completed_tasks.iter().collect()),
+        "completed_tasks": show(it.completed_tasks.iter().filter(seen).collect()),
     });
     if !it.is_command {
         all["type"] = json!(if it.spec.is_default { "DEFAULT" } else { "CUSTOM" });

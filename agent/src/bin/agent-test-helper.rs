@@ -101,6 +101,7 @@ fn containerizer(mut arguments: impl Iterator<Item = OsString>) {
             environment: Vec::new(),
             user: None,
             identity: None,
+            known_as: None,
             image: None,
             image_volumes: Vec::new(),
             workdir: None,

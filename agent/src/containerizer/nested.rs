@@ -123,6 +123,7 @@ pub(super) fn place(inner: &Inner, spec: LaunchSpec) -> Result<Plan, LaunchError
     let joined = Joined { network: network && !is_own_network, ..joined };
     Ok(Plan {
         identity: plan.identity.clone().or(outer.identity),
+        known_as: plan.known_as.clone().or(outer.known_as),
         sandbox_around: Some(outer.sandbox),
         cgroups_of: if shares_limits { outer.cgroups_of } else { own },
         joined: Some(joined),
@@ -140,6 +141,7 @@ fn beside(outer: &Plan, joined: Joined, mut spec: LaunchSpec) -> Result<Plan, La
     let namespaces = &outer.namespaces;
     Ok(Plan {
         identity: plan.identity.clone().or_else(|| outer.identity.clone()),
+        known_as: plan.known_as.clone().or_else(|| outer.known_as.clone()),
         workdir: Some(outer.workdir.as_deref().unwrap_or(outer.sandbox_inside()).to_owned()),
         joined: Some(Joined {
             mount: has(namespaces.mount, |it| it.mount),
@@ -246,6 +248,12 @@ impl Containerizer {
         }
         let plan = read_plan(&self.inner.files(container.as_str()))?;
         Some(Outer { sandbox: plan.sandbox, identity: plan.identity })
+    }
+
+    /// What rules call the user that a container runs as, or ran as until it is forgotten. Absent: it is
+    /// not known here.
+    pub fn known_as(&self, container: &ContainerId) -> Option<String> {
+        read_plan(&self.inner.files(container.as_str()))?.known_as
     }
 
     /// Waits while a container is being started that has been heard of already, so that its launch is

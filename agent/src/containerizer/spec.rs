@@ -66,6 +66,8 @@ pub struct LaunchSpec {
     /// Whom to run as, looked up already: it counts before `user`. Users of an image are those that
     /// its own files name.
     pub identity: Option<Identity>,
+    /// What that one is called where rules speak of users. Absent: as the one it is in, if it is in one.
+    pub known_as: Option<String>,
     /// The image whose files it sees. Absent: those of the machine.
     pub image: Option<Provisioned>,
     /// Images that it sees as volumes.
@@ -239,6 +241,7 @@ pub(super) fn plan(spec: LaunchSpec) -> Result<Plan, UnknownUser> {
         arguments,
         environment: spec.environment,
         identity,
+        known_as: spec.known_as.or(spec.user),
         hostname: spec.hostname,
         small: spec.small,
         shown: spec.shown,

@@ -27,6 +27,8 @@ pub struct Plan {
     pub environment: Vec<(String, String)>,
     /// Whom to run as. Absent: as the agent does.
     pub identity: Option<Identity>,
+    /// What that one is called where rules speak of users. Absent: nobody knows.
+    pub known_as: Option<String>,
     /// Which namespaces are new.
     pub namespaces: Namespaces,
     /// The host name inside a new UTS namespace. Absent: as outside.
@@ -233,6 +235,13 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// What the user is called as whom the agent runs; its number if it has no name.
+    pub fn own_name() -> String {
+        let uid = nix::unistd::geteuid();
+        let user = nix::unistd::User::from_uid(uid).ok().flatten();
+        user.map_or_else(|| uid.to_string(), |user| user.name)
+    }
+
     /// Looks up a user of this machine by name, or by number.
     pub fn of(user: &str) -> Result<Self, UnknownUser> {
         let found = match user.parse::<u32>() {

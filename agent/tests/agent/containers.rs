@@ -116,7 +116,7 @@ pub(crate) fn cgroup_trees() -> Vec<PathBuf> {
     below.chain([top.clone()]).collect()
 }
 
-fn isolate(options: &mut Options, cgroups_root: &str) {
+pub(crate) fn isolate(options: &mut Options, cgroups_root: &str) {
     options.isolation = None;
     cgroups_root.clone_into(&mut options.cgroups_root);
 }
@@ -147,17 +147,7 @@ impl Site {
         call: &Call,
         encoding: Encoding,
     ) -> (StatusCode, String, Response) {
-        let request = self.post(call, encoding);
-        let answer = tokio::time::timeout(PATIENCE, request.send()).await.expect("in time");
-        let answer = answer.expect("an answer");
-        let status = answer.status();
-        let body = answer.bytes().await.expect("a body");
-        let response = match encoding {
-            _ if status != 200 || body.is_empty() => Response::default(),
-            Encoding::Json => proto::json::from_slice(&body).expect("a response"),
-            Encoding::Protobuf => proto::wire::decode(&body).expect("a response"),
-        };
-        (status, String::from_utf8_lossy(&body).into_owned(), response)
+        answered(self.post(call, encoding), encoding).await
     }
 
     /// Makes a call that is answered with this status and nothing.
@@ -165,6 +155,23 @@ impl Site {
         let (got, text, _) = self.operate(call, encoding).await;
         assert_eq!(got.as_u16(), status, "{call:?}: {text}");
     }
+}
+
+/// Sends a call and gives status, body as text, and the response where there is one.
+pub(crate) async fn answered(
+    request: RequestBuilder,
+    encoding: Encoding,
+) -> (StatusCode, String, Response) {
+    let answer = tokio::time::timeout(PATIENCE, request.send()).await.expect("in time");
+    let answer = answer.expect("an answer");
+    let status = answer.status();
+    let body = answer.bytes().await.expect("a body");
+    let response = match encoding {
+        _ if status != 200 || body.is_empty() => Response::default(),
+        Encoding::Json => proto::json::from_slice(&body).expect("a response"),
+        Encoding::Protobuf => proto::wire::decode(&body).expect("a response"),
+    };
+    (status, String::from_utf8_lossy(&body).into_owned(), response)
 }
 
 pub(crate) fn shell(command: &str) -> mesos::CommandInfo {
@@ -184,7 +191,7 @@ pub(crate) fn launch_nested(container_id: mesos::ContainerId, command: &str) -> 
     Call { launch_nested_container: Some(launch), ..of(Type::LaunchNestedContainer) }
 }
 
-fn launch(container_id: mesos::ContainerId, command: &str) -> Call {
+pub(crate) fn launch(container_id: mesos::ContainerId, command: &str) -> Call {
     let launch =
         call::LaunchContainer { container_id, command: Some(shell(command)), ..Default::default() };
     Call { launch_container: Some(launch), ..of(Type::LaunchContainer) }
@@ -205,7 +212,7 @@ pub(crate) fn kill_nested(container_id: mesos::ContainerId, signal: Option<i32>)
     Call { kill_nested_container, ..of(Type::KillNestedContainer) }
 }
 
-fn kill(container_id: mesos::ContainerId, signal: Option<i32>) -> Call {
+pub(crate) fn kill(container_id: mesos::ContainerId, signal: Option<i32>) -> Call {
     let kill_container = Some(call::KillContainer { container_id, signal });
     Call { kill_container, ..of(Type::KillContainer) }
 }
@@ -220,7 +227,7 @@ pub(crate) fn remove(container_id: mesos::ContainerId) -> Call {
     Call { remove_container, ..of(Type::RemoveContainer) }
 }
 
-fn show(nested: bool, standalone: bool) -> Call {
+pub(crate) fn show(nested: bool, standalone: bool) -> Call {
     let show = call::GetContainers { show_nested: Some(nested), show_standalone: Some(standalone) };
     Call { get_containers: Some(show), ..of(Type::GetContainers) }
 }

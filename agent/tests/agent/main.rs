@@ -4,6 +4,8 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "what is not expected fails the test")]
 
 mod access;
+mod acls;
+mod container_acls;
 mod containers;
 mod crashes;
 mod executor_api;

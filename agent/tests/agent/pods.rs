@@ -17,7 +17,7 @@ use crate::volumes::{make, volume};
 use crate::{FRAMEWORK, Site, command_task, eventually, resources};
 
 /// The executor of all groups here.
-fn executor() -> mesos::ExecutorInfo {
+pub(crate) fn executor() -> mesos::ExecutorInfo {
     let mut resources = resources(0.1, 32.0);
     let scalar = Some(mesos::value::Scalar { value: 10.0 });
     resources.push(mesos::Resource { name: "disk".to_owned(), scalar, ..resources[0].clone() });

@@ -57,6 +57,7 @@ impl Host {
             environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
             user: None,
             identity: None,
+            known_as: None,
             image: None,
             image_volumes: Vec::new(),
             workdir: None,

@@ -129,6 +129,12 @@ pub(crate) struct OfAgent {
     /// restarts of the agent; also as file:///path
     #[arg(long, env = "AGORA_JWT_SECRET_KEY", value_parser = given::path)]
     jwt_secret_key: Option<PathBuf>,
+    /// Who may do what: rules in JSON, or a file with them, also as file:///path
+    #[arg(long, env = "AGORA_ACLS")]
+    acls: Option<String>,
+    /// Whether what no rule speaks of is allowed; by default as the rules say, or else it is
+    #[arg(long, env = "AGORA_PERMISSIVE", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    permissive: Option<bool>,
     /// Endpoints that nobody is answered on: rules in JSON, or a file with them, also as
     /// file:///path
     ///
@@ -166,6 +172,7 @@ impl OfAgent {
         ];
         check(&flags, "http_credentials", settings.credentials.is_some(), tls)?;
         options.authentication = settings;
+        options.acls = acls(self.acls.as_deref(), self.permissive)?;
         options.firewall = read_json("firewall_rules", self.firewall_rules.as_deref())?;
         options.identity = identity(self.credential.as_deref())?.with_tls(tls.cloned());
         Ok(())

@@ -1,6 +1,6 @@
 //! A cluster in which everybody must prove to be who they are.
 
-use crate::harness::{Daemon, PATIENCE, World, until_async};
+use crate::harness::{Daemon, PATIENCE, World, until, until_async};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -151,4 +151,53 @@ fn a_master_does_not_start_with_limits_that_mean_nothing() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(&why), "{flag}: {said}");
     }
+}
+
+#[tokio::test]
+async fn an_agent_takes_its_rules_by_flag_and_warns_of_those_that_mean_nothing() {
+    let world = World::new();
+    let any = json!({"type": "ANY"});
+    let acls = json!({
+        "view_flags": [{"principals": any, "flags": {"type": "NONE"}}],
+        "kill_nested_containers": [{"principals": any, "users": {"type": "NONE"}}],
+        "register_agents": [{"principals": any, "agents": any}],
+        "create_block_disks": [{"principals": any, "roles": any}],
+    });
+    let file = world.path("acls.json");
+    fs::write(&file, acls.to_string()).expect("written");
+    let root = format!("--cgroups_root={}/agent", world.cgroups_root);
+    // There need be no master for this.
+    let common = ["agent", "--ip=127.0.0.1", "--port=0", "--master=127.0.0.1:1", &root];
+    let by_file = format!("--acls=file://{}", file.display());
+    let strict = ["--acls={}", "--permissive=false"];
+    for (name, flags) in [("ruled", &[by_file.as_str()][..]), ("strict", &strict[..])] {
+        let agent = world.start(name, &[&common, flags].concat()).await;
+        let why = "Not authorized to see the flags without authentication";
+        let told = world.get(&agent.address, "/flags").await;
+        assert_eq!(told, Some((403, why.to_owned())), "{name}");
+    }
+    let warning = |name: &str, what: &str| {
+        let log = world.log(name);
+        let mut lines = log.lines().filter(|line| line.contains("WARN") && line.contains(what));
+        lines.next().map(str::to_owned)
+    };
+    for (name, action, why) in [
+        ("ruled", "register_agents", "masters heed them, and agents do not"),
+        ("ruled", "create_block_disks", "there are no resource providers"),
+        ("ruled", "kill_nested_containers", "task groups will fail"),
+        ("strict", "launch_nested_containers_under", "task groups will fail"),
+    ] {
+        let line = until("it warns", || warning(name, action)).await;
+        assert!(line.contains(why), "{line}");
+    }
+    assert_eq!(warning("ruled", "view_flags"), None);
+
+    let output = Command::new(env!("CARGO_BIN_EXE_agora"))
+        .args(common)
+        .arg(r#"--acls={"run_task": []}"#)
+        .arg(format!("--work_dir={}", world.path("work").display()))
+        .output()
+        .expect("the binary is built");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("'run_task' is no action"), "{said}");
 }

@@ -10,7 +10,7 @@ use model::acl::Action;
 use proto::mesos::v1::master::call::{ListFiles, ReadFile};
 use proto::mesos::v1::master::response;
 use serde_json::{Map, json};
-use transport::files::Located;
+use transport::files::{Located, not_found};
 use transport::http::{Parameters, Refused, rendered};
 
 use super::Api;
@@ -85,8 +85,9 @@ pub(super) async fn part(api: &Api, call: ReadFile) -> Result<response::ReadFile
     Ok(response::ReadFile { size: part.size, data: part.data.into() })
 }
 
-fn locate(api: &Api, path: &str) -> Option<Located> {
-    let file = api.facts.log_file.as_deref()?;
+fn locate(api: &Api, path: &str) -> Result<Located, Refused> {
     let path = Path::new(path.trim_end_matches('/'));
-    (path == Path::new(LOG) || path == file).then(|| Located::file(file)).flatten()
+    let file = api.facts.log_file.as_deref();
+    let file = file.filter(|file| path == Path::new(LOG) || path == *file);
+    file.and_then(Located::file).ok_or_else(not_found)
 }

@@ -12,7 +12,6 @@ use master_core::view::{
 use model::ids::{AgentId, FrameworkId, OfferId, OperationUuid};
 use model::offer::{InverseOffer, Offer};
 use model::operation::OperationState;
-use model::resources::Resources;
 use proto::convert::offer::inverse_to_wire;
 use proto::mesos::v1;
 use proto::mesos::v1::master::response::get_agents::Agent;
@@ -107,10 +106,7 @@ impl Picture {
     /// seen.
     pub(crate) fn operations(&self, sees_role: impl Fn(&str) -> bool) -> Vec<Arc<v1::Operation>> {
         let is_seen = |entry: &&Arc<Entry<OperationView, v1::Operation>>| {
-            let conversion = &entry.model.operation.conversion;
-            let both = [conversion.consumed(), conversion.converted()];
-            let mut roles = both.iter().flat_map(Resources::iter).map(|(key, _)| &key.kind);
-            roles.all(|kind| kind.reserved_for().is_none_or(|role| sees_role(role.as_str())))
+            entry.model.operation.conversion.is_of_roles(&sees_role)
         };
         let seen = self.operations.values().filter(is_seen);
         seen.map(|entry| entry.wire(wire::operation)).collect()

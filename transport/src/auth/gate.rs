@@ -32,7 +32,15 @@ pub type RealmOf = fn(&Method, &str) -> Option<&'static str>;
 #[derive(Debug)]
 pub struct Gate {
     realm_of: RealmOf,
-    realms: BTreeMap<&'static str, Vec<Authenticator>>,
+    realms: BTreeMap<&'static str, Realm>,
+}
+
+/// What is a proof in a realm.
+#[derive(Debug)]
+struct Realm {
+    authenticators: Vec<Authenticator>,
+    /// Whether nobody is let in without.
+    is_required: bool,
 }
 
 impl Gate {
@@ -44,7 +52,15 @@ impl Gate {
     /// Requires in `realm` what one of `authenticators` takes for a proof.
     #[must_use]
     pub fn requiring(mut self, realm: &'static str, authenticators: Vec<Authenticator>) -> Self {
-        self.realms.insert(realm, authenticators);
+        self.realms.insert(realm, Realm { authenticators, is_required: true });
+        self
+    }
+
+    /// Knows whoever shows in `realm` what one of `authenticators` takes for a proof, and lets in
+    /// everybody else as nobody.
+    #[must_use]
+    pub fn knowing(mut self, realm: &'static str, authenticators: Vec<Authenticator>) -> Self {
+        self.realms.insert(realm, Realm { authenticators, is_required: false });
         self
     }
 
@@ -61,13 +77,18 @@ impl Gate {
         let Some(realm) = (self.realm_of)(request.method(), request.uri().path()) else {
             return Ok(None);
         };
-        let Some(authenticators) = self.realms.get(realm) else { return Ok(None) };
+        let Some(Realm { authenticators, is_required }) = self.realms.get(realm) else {
+            return Ok(None);
+        };
         let shown = request.headers().get(header::AUTHORIZATION);
         if shown.is_none() && request.extensions().get::<Principal>().is_some() {
             return Ok(None);
         }
         let shown = shown.and_then(|value| value.to_str().ok()).unwrap_or_default();
         let found = authenticators.iter().find_map(|one| one.check(shown));
+        if found.is_none() && !is_required {
+            return Ok(None);
+        }
         let challenges = || authenticators.iter().map(|one| one.challenge(realm)).collect();
         found.map(Some).ok_or_else(|| (realm, challenges()))
     }
@@ -136,11 +157,13 @@ mod tests {
 
     const CLOSED: &str = "closed-realm";
     const OPEN: &str = "open-realm";
+    const KNOWING: &str = "knowing-realm";
 
     fn realm_of(_: &Method, path: &str) -> Option<&'static str> {
         match path {
             "/closed" => Some(CLOSED),
             "/open" => Some(OPEN),
+            "/knowing" => Some(KNOWING),
             _ => None,
         }
     }
@@ -150,10 +173,12 @@ mod tests {
             let who = who.and_then(|Extension(who)| who.value);
             who.as_deref().unwrap_or("nobody").to_owned()
         };
-        let routes = Router::new().route("/closed", get(whoami)).route("/open", get(whoami));
+        let routes = ["/closed", "/open", "/knowing"];
+        let routes =
+            routes.iter().fold(Router::new(), |router, path| router.route(path, get(whoami)));
         let credentials = Credentials::new([Credential::new("web", "w")]);
         let basic = vec![Authenticator::Basic(Arc::new(credentials))];
-        Gate::new(realm_of).requiring(CLOSED, basic).guard(routes)
+        Gate::new(realm_of).requiring(CLOSED, basic.clone()).knowing(KNOWING, basic).guard(routes)
     }
 
     async fn asked(request: Request) -> (StatusCode, String, String) {
@@ -195,6 +220,18 @@ mod tests {
         for shown in [None, Some(wrong.as_str())] {
             let (status, _, body) = asked(request("/open", shown)).await;
             assert_eq!((status.as_u16(), body.as_str()), (200, "nobody"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_realm_that_only_knows_people_lets_in_everybody() {
+        let (right, wrong) = (Credential::new("web", "w").basic(), Credential::new("web", "x"));
+        let wrong = wrong.basic();
+        for (shown, who) in [(None, "nobody"), (Some(&wrong), "nobody"), (Some(&right), "web")] {
+            let (status, challenge, body) =
+                asked(request("/knowing", shown.map(String::as_str))).await;
+            assert_eq!((status.as_u16(), body.as_str()), (200, who), "{shown:?}");
+            assert_eq!(challenge, "");
         }
     }
 

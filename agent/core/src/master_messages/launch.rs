@@ -5,6 +5,7 @@ use crate::output::{Change, ContainerLaunch, Event, ExecutorEvent, Output};
 use crate::record::{ExecutorRecord, Record, TaskRecord};
 use crate::state::{End, Executor, ExecutorState, FrameworkState, Task, id_of};
 use crate::updates;
+use model::acl::denial;
 use model::framework::Framework;
 use model::ids::{ConnectionId, ExecutorId, FrameworkId, TaskId};
 use model::link::Launch;
@@ -34,7 +35,9 @@ pub(crate) fn apply(agent: &mut Agent, launch: Launch, now: Now, out: &mut Vec<O
     if tasks.is_empty() {
         return;
     }
-    if let Some(end) = refused(agent, &framework, &spec, &tasks, launch.starts_executor) {
+    let end = unauthorized(agent, &framework, &spec, &tasks, launch.is_group)
+        .or_else(|| refused(agent, &framework, &spec, &tasks, launch.starts_executor));
+    if let Some(end) = end {
         drop_all(agent, &framework, &tasks, &end, now, out);
         return;
     }
@@ -85,6 +88,23 @@ fn executor_of(given: Option<ExecutorSpec>, tasks: &[TaskSpec]) -> (ExecutorSpec
         info: Payload::default(),
     };
     (spec, true)
+}
+
+/// Why these tasks may not be run here, if they may not. The master has asked its own rules; those of
+/// this agent may be others.
+fn unauthorized(
+    agent: &Agent,
+    framework: &FrameworkId,
+    spec: &ExecutorSpec,
+    tasks: &[TaskSpec],
+    is_group: bool,
+) -> Option<End> {
+    let framework = &agent.frameworks.get(framework)?.framework;
+    let acls = &agent.config.acls;
+    let user = tasks.iter().find_map(|task| acls.refused_user(framework, task, Some(spec)))?;
+    let reason = if is_group { Reason::TaskGroupUnauthorized } else { Reason::TaskUnauthorized };
+    let why = denial(framework.principal.as_deref(), &format!("run tasks as user '{user}'"));
+    Some(End::new(TaskState::Error, reason, why))
 }
 
 /// Why these tasks cannot be run here, if they cannot.

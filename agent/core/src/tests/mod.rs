@@ -153,6 +153,7 @@ pub(super) fn config() -> Config {
         executor_reregistration_timeout: Duration::from_secs(2),
         executor_shutdown_grace_period: Duration::from_secs(5),
         registration_backoff_factor: Duration::from_secs(1),
+        acls: std::sync::Arc::default(),
     }
 }
 

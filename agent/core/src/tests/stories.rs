@@ -1,6 +1,7 @@
 use super::*;
 use crate::input::{Exit, Limitation};
 use crate::output::{ExecutorEvent, Refusal};
+use model::acl::Acls;
 use model::search::Masters;
 use model::task::Reason;
 use std::sync::Arc;
@@ -122,6 +123,39 @@ fn what_does_not_fit_is_dropped() {
     );
     story.hear(command(task("fits", 500)));
     assert_eq!(*story.agent.used(), cpus(4_000));
+}
+
+#[test]
+fn what_may_not_run_as_its_user_by_the_rules_of_the_agent_has_an_error() {
+    let mut story = Story::registered();
+    story.agent.config.acls = Arc::new(Acls::default().with_permissive(false));
+    let www = TaskSpec { user: Some("www".into()), ..task("t", 100) };
+    let out = story.hear(command(www));
+    assert_eq!(
+        short(&out),
+        [
+            "append Framework(f)",
+            "append Updates(f, t)",
+            "update t Error REASON_TASK_UNAUTHORIZED, latest Error"
+        ]
+    );
+    let Some(Output::ToMaster(FromAgent::StatusUpdate { status, .. })) = out.last() else {
+        panic!("a report is due: {out:?}");
+    };
+    let why = "Not authorized to run tasks as user 'www' without authentication";
+    assert_eq!(status.message.as_deref(), Some(why));
+    let group = vec![task("a", 100), task("b", 100)];
+    assert_eq!(
+        short(&story.hear(on_executor(executor("e", 100), group, true))),
+        [
+            "append Updates(f, a)",
+            "update a Error REASON_TASK_GROUP_UNAUTHORIZED, latest Error",
+            "append Updates(f, b)",
+            "update b Error REASON_TASK_GROUP_UNAUTHORIZED, latest Error"
+        ]
+    );
+    assert_eq!(*story.agent.used(), cpus(0));
+    assert!(story.agent.containers.is_empty(), "its executor is not started either");
 }
 
 #[test]
