@@ -5,6 +5,7 @@ mod allowed;
 mod attach;
 mod caller;
 mod containers;
+mod disks;
 mod executor;
 mod files;
 mod images;

@@ -359,6 +359,7 @@ async fn containers(api: &Api, caller: &Caller, call: GetContainers) -> response
             mem_limit_bytes: Some(mem_limit),
             disk_used_bytes: usage.disk_used_bytes,
             disk_limit_bytes: usage.disk_limit_bytes,
+            disk_statistics: super::disks::statistics(api, &usage),
             ..ResourceStatistics::default()
         });
         let status = ContainerStatus {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use transport::http::{Refused, not_allowed, rendered};
 
 use super::caller::{CONTAINERS, Caller, FLAGS, METRICS, user_of_executor};
-use super::{Api, metrics, state as states};
+use super::{Api, disks, metrics, state as states};
 use crate::containerizer::Usage;
 use crate::driver::wall;
 
@@ -72,7 +72,7 @@ pub(super) async fn containers(
             },
         });
         if let Some(usage) = usage {
-            entry["statistics"] = statistics_of(&usage, &one);
+            entry["statistics"] = statistics_of(&api, &usage, &one);
         }
         all.push(entry);
     }
@@ -93,7 +93,7 @@ pub(super) async fn statistics(
             "executor_id": one.executor,
             "executor_name": one.name,
             "source": one.source,
-            "statistics": statistics_of(&usage, &one),
+            "statistics": statistics_of(&api, &usage, &one),
         }));
     }
     Ok(rendered(&Value::Array(all), &parameters))
@@ -143,7 +143,7 @@ pub(super) fn live(api: &Api) -> Vec<LiveContainer> {
         .collect()
 }
 
-fn statistics_of(usage: &Usage, one: &LiveContainer) -> Value {
+fn statistics_of(api: &Api, usage: &Usage, one: &LiveContainer) -> Value {
     let mut all = json!({
         "timestamp": wall().as_secs_f64(),
         "cpus_limit": one.cpus,
@@ -163,6 +163,10 @@ fn statistics_of(usage: &Usage, one: &LiveContainer) -> Value {
     }
     if let Some(bytes) = usage.disk_limit_bytes {
         all["disk_limit_bytes"] = bytes.into();
+    }
+    let volumes = disks::statistics(api, usage);
+    if !volumes.is_empty() {
+        all["disk_statistics"] = volumes.iter().map(proto::json::to_value).collect();
     }
     if let Some(pids) = usage.pids {
         all["processes"] = pids.into();

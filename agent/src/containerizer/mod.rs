@@ -69,7 +69,7 @@ pub use self::isolator::{Step, StepError};
 pub use self::logs::LogLimits;
 pub use self::nested::{KillError, NoPlace, Outer};
 pub use self::options::{NETWORK_PLUGINS_DIRS_DEFAULT, NetworkOptions, SharingOptions};
-pub use self::outcome::{Limitation, ProjectCount, Recovered, Termination, Usage};
+pub use self::outcome::{Limitation, ProjectCount, Recovered, Termination, Usage, VolumeUsage};
 pub use self::ports::PortOptions;
 pub use self::spec::{
     Class, CommandLine, ImageVolume, Kind, LaunchSpec, Limits, Networks, PersistentVolume, Seccomp,

@@ -1,5 +1,6 @@
 //! What there is to tell of containers: what they use, how they ended, which were found again.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use model::ids::ContainerId;
@@ -35,7 +36,7 @@ pub struct Termination {
 }
 
 /// What a container uses.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Usage {
     /// CPU time in programs.
     pub cpus_user: Duration,
@@ -55,6 +56,19 @@ pub struct Usage {
     pub disk_used_bytes: Option<u64>,
     /// What it may take. Absent: nobody counts, or asked for any.
     pub disk_limit_bytes: Option<u64>,
+    /// What its persistent volumes take. Empty: it has none, or nobody counts.
+    pub volumes: Vec<VolumeUsage>,
+}
+
+/// What a persistent volume takes, whoever wrote it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct VolumeUsage {
+    /// Where it is.
+    pub directory: PathBuf,
+    /// What it took when it was last counted.
+    pub used_bytes: u64,
+    /// What it may take.
+    pub limit_bytes: u64,
 }
 
 /// Projects of the disk: numbers that it counts and limits by.

@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use model::ids::OperationUuid;
 use model::link::ToAgent;
 use model::operation::{Conversion, Operation};
 use model::task::TaskState;
 use proto::mesos::v1 as mesos;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::master::AGENT;
-use crate::{FRAMEWORK, Site, eventually, executor_task, update};
+use crate::{FRAMEWORK, PATIENCE, Site, command_task, eventually, executor_task, update};
 
 /// A volume of 32 MiB that is called `id` and seen at `at`.
 pub(crate) fn volume(id: &str, at: &str) -> mesos::Resource {
@@ -77,5 +78,42 @@ async fn a_task_that_joins_a_running_executor_finds_its_volume_there() {
     site.master.status_of(TaskState::Finished).await;
     eventually("it is gone with its task", || sandbox.join("gone").exists()).await;
     assert!(word.exists(), "and nowhere else");
+    site.end().await;
+}
+
+/// What is told of volumes once the first one takes so much.
+async fn disks_until_used(site: &Site, bytes: u64) -> Value {
+    loop {
+        let all = site.get_json("/containers").await;
+        let disks = all[0]["statistics"]["disk_statistics"].clone();
+        if disks[0]["used_bytes"].as_u64().is_some_and(|used| used >= bytes) {
+            return disks;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_volume_takes_is_told_with_what_it_is() {
+    let mut site = Site::with(|options| {
+        options.isolation = Some("posix/cpu,filesystem/posix,disk/du".to_owned());
+        options.resources = Some("cpus:4;mem:4096;disk(web):128".to_owned());
+        options.container_disk_watch_interval = Duration::from_millis(20);
+    })
+    .await;
+    let volume = volume("v1", "data");
+    make(&site, 1, &volume);
+    let mut task = command_task(AGENT, "t1", "head -c 3000000 /dev/zero > data/file; sleep 600");
+    task.resources.push(volume);
+    site.master.launch(task);
+    site.master.status_of(TaskState::Running).await;
+    let told = disks_until_used(&site, 3_000_000);
+    let mut disks = tokio::time::timeout(PATIENCE, told).await.expect("it is told");
+    let used = disks[0]["used_bytes"].take();
+    assert!(used.as_u64().is_some_and(|used| used < 4_000_000), "{used}");
+    let expected = json!([{
+        "persistence": {"id": "v1"}, "limit_bytes": 32 << 20, "used_bytes": null,
+    }]);
+    assert_eq!(disks, expected);
     site.end().await;
 }

@@ -288,7 +288,7 @@ async fn a_cpu_hog_is_held_to_its_quota() {
     containerizer.launch(spec).await.expect("it starts");
     let until = Instant::now() + PATIENCE;
     let first = containerizer.usage(&id("hog")).await;
-    let mut usage = first;
+    let mut usage = first.clone();
     // Twenty periods are two seconds.
     while usage.cpu_periods < first.cpu_periods + 20 {
         assert!(Instant::now() < until, "it does not run");

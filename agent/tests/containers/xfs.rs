@@ -214,6 +214,9 @@ async fn shares_of_the_disk_outlast_the_agent_and_are_free_once_nothing_has_them
     let of_volume = all[3];
     assert_eq!(project(&data.directory.join("of/earlier")), of_volume);
     assert_eq!(limits(&disk, of_volume), Some((4 * 1_024, 14 * 1_024)));
+    let told = second.usage(&id("new")).await.volumes;
+    assert_eq!((told.len(), &told[0].directory), (1, &data.directory));
+    assert_eq!((told[0].limit_bytes, told[0].used_bytes), (4 * MIB, 0), "directories are small");
     all.sort_unstable();
     assert_eq!((all, free(&second)), ([70, 71, 72, 73], 0));
     let error = second.launch(given(&host, "more", MIB, "true")).await.expect_err("there is none");

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::limits::DiskLimits;
 use crate::containerizer::isolator::{Container, Isolator, StepError};
-use crate::containerizer::{Limitation, Limits, PersistentVolume, Usage, read_plan};
+use crate::containerizer::{Limitation, Limits, PersistentVolume, Usage, VolumeUsage, read_plan};
 use crate::launcher::{Files, Plan, VolumeSource};
 
 /// Bytes in the unit that file systems count in.
@@ -35,12 +35,11 @@ pub(crate) struct Du {
     seen: Mutex<BTreeMap<String, Seen>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Seen {
     used: u64,
     limit: Option<u64>,
-    /// The size of a persistent volume that has become larger than it.
-    volume: Option<u64>,
+    volumes: Vec<VolumeUsage>,
 }
 
 impl Du {
@@ -49,11 +48,13 @@ impl Du {
         Self { limits, enforced, interval, seen: Mutex::default() }
     }
 
-    /// The size of the first volume that takes more.
-    fn full_volume(&self, container: &str) -> Option<u64> {
-        let volumes = self.limits.volumes(container);
-        let full = volumes.into_iter().find(|(directory, bytes)| used(directory) > *bytes);
-        full.map(|(_, bytes)| bytes)
+    fn volumes(&self, container: &str) -> Vec<VolumeUsage> {
+        let volumes = self.limits.volumes(container).into_iter();
+        let seen = volumes.map(|(directory, limit_bytes)| {
+            let used_bytes = used(&directory);
+            VolumeUsage { directory, used_bytes, limit_bytes }
+        });
+        seen.collect()
     }
 }
 
@@ -78,15 +79,19 @@ impl Isolator for Du {
     }
 
     fn usage(&self, container: &str, usage: &mut Usage) {
-        let seen = self.seen.lock().get(container).copied();
-        usage.disk_used_bytes = seen.map(|seen| seen.used);
         usage.disk_limit_bytes = self.limits.of(container);
+        if let Some(seen) = self.seen.lock().get(container) {
+            usage.disk_used_bytes = Some(seen.used);
+            usage.volumes.clone_from(&seen.volumes);
+        }
     }
 
     fn limitation(&self, container: &str) -> Option<Limitation> {
-        let seen = self.seen.lock().get(container).copied().filter(|_| self.enforced)?;
+        let all = self.seen.lock();
+        let seen = all.get(container).filter(|_| self.enforced)?;
         let sandbox = seen.limit.is_some_and(|limit| seen.used > limit);
-        let volume = seen.volume.map(|bytes| Limitation::Volume { bytes });
+        let full = seen.volumes.iter().find(|volume| volume.used_bytes > volume.limit_bytes);
+        let volume = full.map(|volume| Limitation::Volume { bytes: volume.limit_bytes });
         sandbox.then_some(Limitation::Disk).or(volume)
     }
 
@@ -107,7 +112,7 @@ impl Isolator for Du {
             });
             let used = used(&plan.sandbox) + written + volumes.sum::<u64>();
             let limit = self.limits.of(container);
-            let seen = Seen { used, limit, volume: self.full_volume(container) };
+            let seen = Seen { used, limit, volumes: self.volumes(container) };
             self.seen.lock().insert(container.to_owned(), seen);
         }
     }

@@ -18,7 +18,9 @@ use super::limits::DiskLimits;
 use super::pool::ProjectRange;
 use super::projects::{Projects, given_to, put};
 use crate::containerizer::isolator::{Container, Isolator, Step, StepError, failed};
-use crate::containerizer::{Limitation, Limits, PersistentVolume, ProjectCount, Usage, read_plan};
+use crate::containerizer::{
+    Limitation, Limits, PersistentVolume, ProjectCount, Usage, VolumeUsage, read_plan,
+};
 use crate::launcher::{Files, Plan, VolumeSource};
 
 /// Its name in `--isolation`.
@@ -193,6 +195,12 @@ fn written_to(plan: &Plan) -> impl Iterator<Item = &Path> {
     plan.rootfs.as_ref().map(|rootfs| rootfs.dir.as_path()).into_iter().chain(volumes)
 }
 
+/// What is used of a volume that is a file system by itself. Absent: it is not there.
+fn of_whole_disk(volume: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(volume).ok()?;
+    Some(disk.f_blocks.saturating_sub(disk.f_bfree).saturating_mul(disk.f_frsize))
+}
+
 /// Whether a container is in another one.
 fn is_nested(container: &str) -> bool {
     container.contains('.')
@@ -248,12 +256,20 @@ impl Isolator for Xfs {
     }
 
     fn usage(&self, container: &str, usage: &mut Usage) {
-        let Some(sandbox) = self.sandbox_of(container).filter(|_| !is_nested(container)) else {
-            return;
-        };
-        let quota = self.quota_of(&sandbox).ok().flatten();
-        usage.disk_used_bytes = quota.map(|quota| quota.used_bytes);
-        usage.disk_limit_bytes = self.limits.of(container);
+        let used = |directory: &Path| Some(self.quota_of(directory).ok()??.used_bytes);
+        let volumes = self.limits.volumes(container).into_iter();
+        let counted = volumes.filter_map(|(directory, limit_bytes)| {
+            let used_bytes = match self.disk_of(&directory).ok()? {
+                Some(_) => used(&directory)?,
+                None => of_whole_disk(&directory)?,
+            };
+            Some(VolumeUsage { directory, used_bytes, limit_bytes })
+        });
+        usage.volumes = counted.collect();
+        if let Some(sandbox) = self.sandbox_of(container).filter(|_| !is_nested(container)) {
+            usage.disk_used_bytes = used(&sandbox);
+            usage.disk_limit_bytes = self.limits.of(container);
+        }
     }
 
     fn limitation(&self, container: &str) -> Option<Limitation> {
