@@ -28,6 +28,11 @@ impl Disk {
         Self::told("XFS with quotas of projects", Self::mount("loop,prjquota"))
     }
 
+    /// As [`Disk::divided`], where files that grow hold 16 MiB to grow into.
+    pub(crate) fn ahead() -> Option<Self> {
+        Self::told("XFS with quotas of projects", Self::mount("loop,prjquota,allocsize=16m"))
+    }
+
     /// One without. Absent: this machine has none, and that is said.
     pub(crate) fn plain() -> Option<Self> {
         Self::told("XFS", Self::mount("loop"))

@@ -182,6 +182,26 @@ async fn who_takes_more_than_a_share_of_the_disk_is_ended_if_so_wanted_before_it
 }
 
 #[tokio::test]
+async fn who_holds_space_for_a_file_to_grow_into_is_not_ended_for_that() {
+    let Some(disk) = Disk::ahead() else { return };
+    let host = Host::at(&disk.at);
+    let containerizer = Containerizer::new(options(&host, true)).expect("root, and such a disk");
+    let command = "exec 3>log; head -c 1000000 /dev/zero >&3; echo written; sleep 1000";
+    containerizer.launch(given(&host, "c1", 8 * MIB, command)).await.expect("it starts");
+    eventually("it has written", || host.stdout("c1") == "written\n").await;
+    let given_up = async {
+        // At first it holds twice its share.
+        while containerizer.usage(&id("c1")).await.disk_used_bytes.is_none_or(|it| it > 2 * MIB) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, given_up).await.expect("it holds no more than it needs");
+    let ended = containerizer.destroy(&id("c1")).await;
+    assert_eq!((ended.limitation, ended.destroyed), (None, true));
+    host.assert_nothing_left("c1");
+}
+
+#[tokio::test]
 async fn shares_of_the_disk_outlast_the_agent_and_are_free_once_nothing_has_them() {
     let Some(disk) = Disk::divided() else { return };
     let host = Host::at(&disk.at);

@@ -37,6 +37,13 @@ pub(crate) const WRITE_ATTRIBUTES: Opcode = opcode::write::<Attributes>(b'X', 32
 /// Changes flags of a file, of which one is whether a directory gives on its project.
 pub(crate) const WRITE_FLAGS: Opcode = opcode::write::<c_long>(b'f', 2);
 
+/// Has XFS give up space that it holds for files to grow into.
+const FREE_AHEAD: Opcode = opcode::read::<HeldAhead>(b'X', 58);
+
+/// That it is to be waited for, and is about the files of one project.
+const WAITS: u32 = 1 << 0;
+const OF_PROJECT: u32 = 1 << 3;
+
 /// A command about quotas of projects, by its number among those that are for XFS.
 const fn command(number: c_int) -> c_int {
     let xfs = (b'X' as c_int) << 8;
@@ -123,6 +130,21 @@ struct Attributes {
     padding: [u8; 8],
 }
 
+/// `struct xfs_fs_eofblocks`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct HeldAhead {
+    version: u32,
+    flags: u32,
+    user: u32,
+    group: u32,
+    project: u32,
+    padding: u32,
+    file_bytes_min: u64,
+    more_padding: [u64; 12],
+}
+
+const _: () = assert!(size_of::<HeldAhead>() == 128);
 const _: () = assert!(size_of::<DiskQuota>() == 112);
 const _: () = assert!(size_of::<QuotaState>() == 80);
 const _: () = assert!(size_of::<Attributes>() == 28);
@@ -219,6 +241,14 @@ pub(super) fn set_project(file: impl AsFd, project: u32, is_directory: bool) -> 
     Ok(unsafe { ioctl(file, Setter::<WRITE_ATTRIBUTES, Attributes>::new(attributes)) }?)
 }
 
+/// Has the file system that `any` is on give up what it holds beyond the ends of files of a project, for
+/// them to grow into. Who writes goes on; it will hold some again.
+pub(super) fn free_ahead(any: impl AsFd, project: u32) -> io::Result<()> {
+    let held = HeldAhead { version: 1, flags: WAITS | OF_PROJECT, project, ..HeldAhead::default() };
+    // SAFETY: this call reads one such structure, whatever its number says.
+    Ok(unsafe { ioctl(any, Setter::<FREE_AHEAD, HeldAhead>::new(held)) }?)
+}
+
 fn attributes(file: impl AsFd) -> io::Result<Attributes> {
     // SAFETY: this call writes one such structure.
     Ok(unsafe { ioctl(file, Getter::<READ_ATTRIBUTES, Attributes>::new()) }?)
@@ -235,5 +265,6 @@ mod tests {
         assert_eq!(commands, [0x0058_0302, 0x0058_0402, 0x0058_0502, 0x0058_0902]);
         assert_eq!(READ_ATTRIBUTES, 0x801c_581f);
         assert_eq!(WRITE_ATTRIBUTES, 0x401c_5820);
+        assert_eq!(FREE_AHEAD, 0x8080_583a);
     }
 }

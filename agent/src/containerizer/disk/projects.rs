@@ -125,6 +125,20 @@ impl Projects {
         calls::quota(&self.device, project)
     }
 
+    /// Whether what is in a directory takes more than the soft limit of its project. What is held for files
+    /// to grow into, which may be as much again, is given up before anybody is judged by it.
+    pub(super) fn is_past(&self, directory: &Path, project: u32) -> io::Result<bool> {
+        let is_past = || {
+            let Quota { used_bytes, soft_bytes, .. } = self.quota(project)?;
+            Ok(soft_bytes > 0 && used_bytes > soft_bytes)
+        };
+        if !is_past()? {
+            return Ok(false);
+        }
+        calls::free_ahead(opened(directory)?, project)?;
+        is_past()
+    }
+
     pub(super) fn count(&self) -> ProjectCount {
         let pool = self.pool.lock();
         ProjectCount { total: pool.range().count(), free: pool.free() }

@@ -124,6 +124,14 @@ impl Xfs {
         disk.quota(project).map(Some)
     }
 
+    /// Whether what is in a directory takes more than the project that it was given may.
+    fn is_past(&self, directory: &Path) -> io::Result<bool> {
+        match self.disk_of(directory)?.zip(given_to(directory)?) {
+            Some((disk, project)) => disk.is_past(directory, project),
+            None => Ok(false),
+        }
+    }
+
     fn sandbox_of(&self, container: &str) -> Option<PathBuf> {
         Some(read_plan(&Files::new(self.limits.directory(container)))?.sandbox)
     }
@@ -167,15 +175,14 @@ impl Xfs {
 
     /// Which limit a container has broken, as the file system counts it now.
     fn look(&self, container: &str) -> io::Result<Option<Limitation>> {
-        let is_past = |quota: &Quota| quota.soft_bytes > 0 && quota.used_bytes > quota.soft_bytes;
         if !is_nested(container)
             && let Some(sandbox) = self.sandbox_of(container)
-            && self.quota_of(&sandbox)?.is_some_and(|quota| is_past(&quota))
+            && self.is_past(&sandbox)?
         {
             return Ok(Some(Limitation::Disk));
         }
         for (volume, bytes) in self.limits.volumes(container) {
-            if self.quota_of(&volume)?.is_some_and(|quota| is_past(&quota)) {
+            if self.is_past(&volume)? {
                 return Ok(Some(Limitation::Volume { bytes }));
             }
         }
