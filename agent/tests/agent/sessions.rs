@@ -139,7 +139,8 @@ async fn a_session_at_a_terminal_has_its_size_and_hears_of_another_one() {
         site.expect(&remove_nested(id.clone()), encoding, 200).await;
     }
     // Its terminal is the one it is controlled by: what is typed there can end it.
-    let mut output = site.output(&on_terminal(id.clone(), "echo up; exec cat", 24, 80), BOTH[0]).await;
+    let mut output =
+        site.output(&on_terminal(id.clone(), "echo up; exec cat", 24, 80), BOTH[0]).await;
     output.until("up").await;
     let typist = site.types(&id, BOTH[0]).await;
     typist.sends(&typed("\u{3}")).await;
