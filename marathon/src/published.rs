@@ -1,8 +1,7 @@
 //! The view that reads are answered from, without ever holding up the core.
 //!
-//! There are two copies. Readers have one; changes are made to the other, then they are swapped. The
-//! one that was swapped out is brought up to date the next time, so a change costs what it changes,
-//! twice, and not the size of the view. Only if a reader still holds the old copy is it made anew.
+//! Readers have a copy that stays as it is. The copies share their tables, so making one costs what has changed
+//! since the one before, however much there is and however long somebody reads an old one.
 
 use std::sync::Arc;
 
@@ -23,15 +22,13 @@ impl Reader {
 /// The writer's end.
 pub(crate) struct Publisher {
     current: Arc<ArcSwap<View>>,
-    spare: Arc<View>,
-    /// What the spare copy has not seen.
-    missed: Vec<Change>,
+    /// What is changed, and copied when it is to be seen.
+    view: View,
 }
 
 impl Publisher {
     pub(crate) fn new(view: View) -> Self {
-        let spare = Arc::new(view.clone());
-        Self { current: Arc::new(ArcSwap::from_pointee(view)), spare, missed: Vec::new() }
+        Self { current: Arc::new(ArcSwap::from_pointee(view.clone())), view }
     }
 
     pub(crate) fn reader(&self) -> Reader {
@@ -43,19 +40,10 @@ impl Publisher {
         if changes.is_empty() {
             return;
         }
-        if Arc::get_mut(&mut self.spare).is_none() {
-            self.spare = Arc::new(View::clone(&self.current.load()));
-            self.missed.clear();
+        for change in changes {
+            self.view.apply(change);
         }
-        let spare = Arc::get_mut(&mut self.spare).expect("nobody else has it");
-        for change in self.missed.drain(..) {
-            spare.apply(change);
-        }
-        for change in &changes {
-            spare.apply(change.clone());
-        }
-        self.spare = self.current.swap(self.spare.clone());
-        self.missed = changes;
+        self.current.store(Arc::new(self.view.clone()));
     }
 }
 
@@ -73,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn both_copies_see_every_change_whether_somebody_reads_or_not() {
+    fn what_is_read_stays_as_it_is_while_changes_become_visible() {
         let mut publisher = Publisher::new(View::new("*".into()));
         let reader = publisher.reader();
         publisher.publish(vec![Change::Clear { is_leading: true }]);

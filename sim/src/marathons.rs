@@ -137,6 +137,11 @@ impl World {
             }
             self.perform_for_marathon(at, life, output);
         }
+        let core = self.marathons[at].core.as_ref();
+        let wrong = core.map(Marathon::audit).unwrap_or_default();
+        if !wrong.is_empty() {
+            self.laws.broke(format!("truth: marathon {at} has counted wrong: {wrong:?}"));
+        }
         let wake = deadline(self.marathons[at].core.as_ref());
         self.schedule_wake(Node::Marathon(at), life, wake);
     }

@@ -2,6 +2,10 @@
 //!
 //! A group exists if an app lies below it or if somebody has described it. Only described ones are
 //! kept: a [`Group`] is that description without its apps.
+//!
+//! The tables are persistent: a copy shares all with what it was made from, and a change of either copies no
+//! more than the way to what it changes. So what would be can be looked at as a whole before it is, and it costs
+//! no more however many apps there are.
 
 mod parse;
 
@@ -13,8 +17,9 @@ use crate::clock;
 use crate::history::Past;
 use crate::ids::AppId;
 use crate::json_text::{self, ObjectText};
+use imbl::OrdMap;
 use model::step::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -31,17 +36,20 @@ pub struct Group {
     pub version: Timestamp,
 }
 
-/// All apps and groups at one moment.
+/// All apps and groups at one moment. A copy costs nothing to speak of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tree {
     /// Every app and every pod.
-    pub apps: BTreeMap<AppId, Arc<App>>,
+    pub apps: OrdMap<AppId, Arc<App>>,
     /// Every group that was described.
-    pub groups: BTreeMap<AppId, Arc<Group>>,
+    pub groups: OrdMap<AppId, Arc<Group>>,
 }
 
 /// Stored versions of every app.
-pub type Versions = BTreeMap<AppId, BTreeMap<Timestamp, Arc<App>>>;
+pub type Versions = OrdMap<AppId, OrdMap<Timestamp, Arc<App>>>;
+
+/// Deployments by the version they made.
+pub type History = OrdMap<Timestamp, Arc<Past>>;
 
 impl Tree {
     /// The app `id`, if it is one and no pod.
@@ -56,7 +64,9 @@ impl Tree {
 
     /// Whether there is a group `id`; the root always is.
     pub fn has_group(&self, id: &AppId) -> bool {
-        has_group(&self.apps, &self.groups, id)
+        id.is_root()
+            || below(&self.apps, id).next().is_some()
+            || within(&self.groups, id).next().is_some()
     }
 
     /// The group around `app` that has its role enforced, if one does.
@@ -67,12 +77,7 @@ impl Tree {
 
     /// This tree as it was once `version` had come, by taking back what came later, newest first.
     #[must_use]
-    pub fn at(
-        mut self,
-        version: Timestamp,
-        history: &BTreeMap<Timestamp, Arc<Past>>,
-        versions: &Versions,
-    ) -> Self {
+    pub fn at(mut self, version: Timestamp, history: &History, versions: &Versions) -> Self {
         for past in history.range(version..).rev().map(|(_, past)| past) {
             if past.version <= version {
                 break;
@@ -93,26 +98,11 @@ impl Tree {
         }
         self
     }
-
-    /// Why these apps and groups cannot be together: each name is one thing only.
-    pub fn clash(&self) -> Option<AppId> {
-        let is_group = |app: &&AppId| self.has_group(app);
-        self.apps.keys().find(is_group).cloned()
-    }
-}
-
-/// Whether there is a group `id` in a tree of `apps` and described `groups`; the root always is.
-pub fn has_group(
-    apps: &BTreeMap<AppId, Arc<App>>,
-    groups: &BTreeMap<AppId, Arc<Group>>,
-    id: &AppId,
-) -> bool {
-    id.is_root() || below(apps, id).next().is_some() || within(groups, id).next().is_some()
 }
 
 /// What lies strictly below `id` in `table`.
 pub fn below<'a, V>(
-    table: &'a BTreeMap<AppId, V>,
+    table: &'a OrdMap<AppId, V>,
     id: &'a AppId,
 ) -> impl Iterator<Item = (&'a AppId, &'a V)> {
     // Siblings such as `/a-b` stand between `/a` and `/a/b`: begin where the slash does.
@@ -124,7 +114,7 @@ pub fn below<'a, V>(
 
 /// `id` itself and what lies below it in `table`.
 pub fn within<'a, V>(
-    table: &'a BTreeMap<AppId, V>,
+    table: &'a OrdMap<AppId, V>,
     id: &'a AppId,
 ) -> impl Iterator<Item = (&'a AppId, &'a V)> {
     table.get_key_value(id).into_iter().chain(below(table, id))
@@ -146,11 +136,7 @@ pub fn subgroups(tree: &Tree, id: &AppId) -> BTreeSet<AppId> {
 /// Versions at which something at or below `id` changed, oldest first.
 ///
 /// They reach back as far as deployments are remembered; the present one is always among them.
-pub fn versions(
-    tree: &Tree,
-    history: &BTreeMap<Timestamp, Arc<Past>>,
-    id: &AppId,
-) -> BTreeSet<Timestamp> {
+pub fn versions(tree: &Tree, history: &History, id: &AppId) -> BTreeSet<Timestamp> {
     let touches = |past: &&Arc<Past>| {
         below(&past.apps, id).next().is_some() || within(&past.groups, id).next().is_some()
     };

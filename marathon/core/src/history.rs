@@ -5,9 +5,9 @@
 use crate::clock;
 use crate::group::Group;
 use crate::ids::{AppId, DeploymentId};
+use imbl::OrdMap;
 use model::step::Timestamp;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Deployments that are remembered. Groups can go back that far; each is a few hundred bytes and
@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub const HISTORY_MAX: usize = 100;
 
 /// What was said of groups, and what is said of them since.
-pub type GroupChanges = BTreeMap<AppId, (Option<Arc<Group>>, Option<Arc<Group>>)>;
+pub type GroupChanges = OrdMap<AppId, (Option<Arc<Group>>, Option<Arc<Group>>)>;
 
 /// What one deployment changed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -25,7 +25,7 @@ pub struct Past {
     /// The deployment.
     pub deployment: DeploymentId,
     /// Of each app the version it had and the one it got; absent means it was not there.
-    pub apps: BTreeMap<AppId, (Option<Timestamp>, Option<Timestamp>)>,
+    pub apps: OrdMap<AppId, (Option<Timestamp>, Option<Timestamp>)>,
     /// Of each group what was said of it and what is said since.
     pub groups: GroupChanges,
     /// When it began.

@@ -257,6 +257,12 @@ impl Instance {
         is_up && self.task.as_ref().is_some_and(|task| task.health.unhealthy_since.is_some())
     }
 
+    /// When its task began, or it was wanted if it has none: what its age is counted from.
+    pub fn began_at(&self) -> Timestamp {
+        let task = self.task.as_ref();
+        task.map_or(self.since, |task| task.started_at.unwrap_or(task.staged_at))
+    }
+
     /// Whether it is of the launch-relevant definition of `app`.
     pub fn is_current(&self, app: &App) -> bool {
         self.app.version_info.last_config_change_at == app.version_info.last_config_change_at

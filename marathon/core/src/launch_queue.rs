@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::ids::{AppId, InstanceId};
 use crate::io::OfferView;
 use crate::matcher::{Mismatch, Reason};
+use imbl::OrdMap;
 use model::ids::AgentId;
 use model::step::{Now, Time, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +48,7 @@ pub struct Offers {
     /// How often each reason was the first that spoke against an offer.
     pub reasons: BTreeMap<Reason, u32>,
     /// The last unused offer of each agent.
-    pub last_unused: BTreeMap<AgentId, Arc<Unused>>,
+    pub last_unused: OrdMap<AgentId, Arc<Unused>>,
 }
 
 /// An offer that was not used, and why.
@@ -71,9 +72,13 @@ struct Backoff {
 }
 
 /// Who waits, of every app.
+///
+/// Invariant: `next` has the first of each app, and everybody waits until his backoff is over.
 #[derive(Debug, Default)]
 pub struct LaunchQueue {
     apps: BTreeMap<AppId, Waiting>,
+    /// When the first instance of each app is due.
+    next: BTreeSet<(Time, AppId)>,
     /// By slot and not by app: one bad instance does not hold up the others. Kept while the slot
     /// runs too, since the next failure builds on it.
     backoffs: BTreeMap<InstanceId, Backoff>,
@@ -81,29 +86,60 @@ pub struct LaunchQueue {
 
 #[derive(Debug)]
 struct Waiting {
-    instances: BTreeSet<InstanceId>,
+    /// By when each is due; from the beginning of time if nothing holds it up.
+    instances: BTreeSet<(Time, InstanceId)>,
     since: Timestamp,
     offers: Offers,
+}
+
+impl Waiting {
+    fn due_at(&self) -> Option<Time> {
+        self.instances.first().map(|(at, _)| *at)
+    }
 }
 
 impl LaunchQueue {
     /// `instance` waits from now on.
     pub fn add(&mut self, app: &AppId, instance: InstanceId, now: Now) {
-        let waiting = self.apps.entry(app.clone()).or_insert_with(|| Waiting {
-            instances: BTreeSet::new(),
-            since: now.wall,
-            offers: Offers::default(),
+        let due_at = self.due_at(&instance).unwrap_or_default();
+        self.change(app, now.wall, |instances| {
+            instances.insert((due_at, instance));
         });
-        waiting.instances.insert(instance);
     }
 
     /// `instance` waits no longer: it is launched, or not wanted any more.
     pub fn remove(&mut self, app: &AppId, instance: &InstanceId) {
-        if let Some(waiting) = self.apps.get_mut(app) {
-            waiting.instances.remove(instance);
-            if waiting.instances.is_empty() {
-                self.apps.remove(app);
+        if self.apps.contains_key(app) {
+            let due_at = self.due_at(instance).unwrap_or_default();
+            self.change(app, Timestamp::default(), |instances| {
+                instances.remove(&(due_at, instance.clone()));
+            });
+        }
+    }
+
+    /// Changes who waits of `app`; who is the first to do so waits since `since`.
+    fn change(
+        &mut self,
+        app: &AppId,
+        since: Timestamp,
+        change: impl FnOnce(&mut BTreeSet<(Time, InstanceId)>),
+    ) {
+        let waiting = self.apps.entry(app.clone()).or_insert_with(|| Waiting {
+            instances: BTreeSet::new(),
+            since,
+            offers: Offers::default(),
+        });
+        let before = waiting.due_at();
+        change(&mut waiting.instances);
+        let after = waiting.due_at();
+        if after.is_none() {
+            self.apps.remove(app);
+        }
+        if before != after {
+            if let Some(at) = before {
+                self.next.remove(&(at, app.clone()));
             }
+            self.next.extend(after.map(|at| (at, app.clone())));
         }
     }
 
@@ -134,15 +170,14 @@ impl LaunchQueue {
     /// Makes every waiting instance of `app` due at once. False if none waits.
     pub fn reset(&mut self, app: &AppId) -> bool {
         let Some(waiting) = self.apps.get(app) else { return false };
-        for instance in &waiting.instances {
+        for (_, instance) in &waiting.instances {
             self.backoffs.remove(instance);
         }
+        self.change(app, Timestamp::default(), |instances| {
+            let all = std::mem::take(instances);
+            instances.extend(all.into_iter().map(|(_, instance)| (Time::default(), instance)));
+        });
         true
-    }
-
-    /// Whether `instance` may be launched at `time`.
-    pub fn is_due(&self, instance: &InstanceId, time: Time) -> bool {
-        self.backoffs.get(instance).is_none_or(|backoff| backoff.until <= time)
     }
 
     /// When `instance` may be launched, if it has to wait for that.
@@ -155,24 +190,38 @@ impl LaunchQueue {
         self.apps.get(app).map(|waiting| &waiting.offers)
     }
 
-    /// Apps of which something waits.
-    pub fn apps(&self) -> impl Iterator<Item = &AppId> {
-        self.apps.keys()
+    /// Apps of which something is due at `time`, who waits longest first.
+    pub fn due(&self, time: Time) -> impl Iterator<Item = &AppId> {
+        self.next.iter().take_while(move |(at, _)| *at <= time).map(|(_, app)| app)
     }
 
-    /// Instances of `app` that wait.
-    pub fn of(&self, app: &AppId) -> impl Iterator<Item = &InstanceId> {
-        self.apps.get(app).into_iter().flat_map(|waiting| &waiting.instances)
+    /// The instance of `app` that is next, whether it is due or not.
+    pub fn first_of(&self, app: &AppId) -> Option<&InstanceId> {
+        self.apps.get(app)?.instances.first().map(|(_, instance)| instance)
     }
 
-    /// The instance of each app that is next, of those that are due at `time`.
+    /// The instance of `app` that is next, of those that are due at `time`.
     pub fn next_of(&self, app: &AppId, time: Time) -> Option<&InstanceId> {
-        self.of(app).find(|instance| self.is_due(instance, time))
+        let first = self.apps.get(app)?.instances.first();
+        first.filter(|(at, _)| *at <= time).map(|(_, instance)| instance)
     }
 
     /// Whether anything is due at `time`.
     pub fn has_due(&self, time: Time) -> bool {
-        self.apps.values().flat_map(|waiting| &waiting.instances).any(|it| self.is_due(it, time))
+        self.due(time).next().is_some()
+    }
+
+    /// Everybody who waits.
+    pub fn all(&self) -> impl Iterator<Item = &InstanceId> {
+        self.apps.values().flat_map(|waiting| &waiting.instances).map(|(_, instance)| instance)
+    }
+
+    /// Whether everybody waits for his backoff, and the first of each app is known.
+    pub fn is_sound(&self) -> bool {
+        let all = self.apps.values().flat_map(|waiting| &waiting.instances);
+        let mut due = all.map(|(at, instance)| (*at, self.due_at(instance).unwrap_or_default()));
+        let next = self.apps.iter().filter_map(|(app, it)| Some((it.due_at()?, app.clone())));
+        due.all(|(at, backoff)| at == backoff) && next.collect::<BTreeSet<_>>() == self.next
     }
 
     /// Notes that an offer was used for `app`, or why not.
@@ -208,11 +257,11 @@ impl LaunchQueue {
     /// What waits of `app`, for the API; absent when nothing does. `app` is what will be launched.
     pub fn entry(&self, app: &Arc<App>, now: Now) -> Option<Entry> {
         let waiting = self.apps.get(&app.id)?;
-        let until = waiting.instances.iter().map(|it| self.due_at(it).unwrap_or_default()).min()?;
+        let until = waiting.due_at()?;
         let wall = |at: Time| (at > now.time).then(|| now.wall.plus(at.since(now.time)));
         let due_at = wall(until);
-        let slots = waiting.instances.iter();
-        let backoffs = slots.filter_map(|it| Some((it.clone(), wall(self.due_at(it)?)?)));
+        let later = waiting.instances.iter().rev();
+        let backoffs = later.map_while(|(at, it)| Some((it.clone(), wall(*at)?)));
         Some(Entry {
             app: app.clone(),
             count: waiting.instances.len(),

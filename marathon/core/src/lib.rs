@@ -13,6 +13,7 @@ pub mod group;
 pub mod history;
 pub mod ids;
 pub mod instance;
+mod instances;
 pub mod io;
 pub mod json_text;
 pub mod launch_queue;

@@ -1,7 +1,8 @@
 //! Deployments as data: what steps lead from one set of apps to another.
 
 use crate::app::App;
-use crate::group::{Tree, within};
+use crate::group::{Group, Tree, below, within};
+use crate::history::GroupChanges;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use model::step::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,13 +48,12 @@ impl Deployment {
 
     /// What is under way for `app` now, if anything.
     pub fn current_action(&self, app: &AppId) -> Option<&Action> {
-        self.plan.steps.get(self.step)?.actions.iter().find(|action| action.app() == app)
+        self.plan.steps.get(self.step)?.action(app)
     }
 
     /// Whether something is still to come for `app` after the step under way.
     pub fn is_to_come(&self, app: &AppId) -> bool {
-        let later = self.plan.steps.iter().skip(self.step + 1);
-        later.flat_map(|step| &step.actions).any(|action| action.app() == app)
+        self.plan.steps.iter().skip(self.step + 1).any(|step| step.action(app).is_some())
     }
 }
 
@@ -83,10 +83,31 @@ impl Plan {
 }
 
 /// Actions that may run together.
+///
+/// Invariant: at most one for each app, in the order of their ids, so that one is found among thousands.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Step {
-    /// At most one for each app.
-    pub actions: Vec<Action>,
+    actions: Vec<Action>,
+}
+
+impl Step {
+    /// These actions, of which the first counts where two are about one app.
+    pub fn of(mut actions: Vec<Action>) -> Self {
+        actions.sort_by(|one, other| one.app().cmp(other.app()));
+        actions.dedup_by(|later, earlier| later.app() == earlier.app());
+        Self { actions }
+    }
+
+    /// All of them, by the ids of their apps.
+    pub fn actions(&self) -> &[Action] {
+        &self.actions
+    }
+
+    /// What is done to `app`, if anything.
+    pub fn action(&self, app: &AppId) -> Option<&Action> {
+        let at = self.actions.binary_search_by(|action| action.app().cmp(app));
+        at.ok().map(|at| &self.actions[at])
+    }
 }
 
 /// One thing to do.
@@ -133,27 +154,33 @@ impl Action {
 /// What is to change: of each app, what it was and what it is to be; absent means not there.
 pub type Changes = BTreeMap<AppId, (Option<Arc<App>>, Option<Arc<App>>)>;
 
-/// The steps that carry out `changes`, or an app that depends on itself.
+/// The steps that carry out `changes` of apps and `groups`, or an app that depends on itself.
 ///
 /// `tree` is every app and group as it is to be. `outdated` says whether an app has instances of another
 /// definition than its present one, left by a deployment that was cut short. `victims` go first where an
 /// app is scaled down.
 pub fn plan(
     changes: &Changes,
+    groups: &GroupChanges,
     tree: &Tree,
     outdated: impl Fn(&AppId) -> bool,
     victims: &BTreeMap<AppId, BTreeSet<InstanceId>>,
 ) -> Result<Plan, Cycle> {
-    let mut stops = Step::default();
-    let mut starts = Step::default();
-    let mut layers: BTreeMap<usize, Step> = BTreeMap::new();
+    let (mut stops, mut starts) = (Vec::new(), Vec::new());
+    let mut layers: BTreeMap<usize, Vec<Action>> = BTreeMap::new();
     let mut depths = Depths { tree, known: BTreeMap::new() };
+    let is_ordered = needs_order(changes, groups);
+    for (id, _) in groups.iter().filter(|(_, change)| needs_more(change)) {
+        for (_, app) in below(&tree.apps, id) {
+            depths.of(app)?;
+        }
+    }
     for (id, (old, new)) in changes {
         let Some(new) = new else {
-            stops.actions.push(Action::Stop { app: id.clone() });
+            stops.push(Action::Stop { app: id.clone() });
             continue;
         };
-        let depth = depths.of(new)?;
+        let depth = if is_ordered { depths.of(new)? } else { 0 };
         let scale = || Action::Scale {
             app: id.clone(),
             to: new.instances,
@@ -161,7 +188,7 @@ pub fn plan(
         };
         let action = match old {
             None => {
-                starts.actions.push(Action::Start { app: id.clone() });
+                starts.push(Action::Start { app: id.clone() });
                 Some(scale())
             }
             Some(_) if new.instances == 0 => Some(scale()),
@@ -176,14 +203,33 @@ pub fn plan(
                 }
             }
         };
-        layers.entry(depth).or_default().actions.extend(action);
+        layers.entry(depth).or_default().extend(action);
     }
     let all = [stops, starts].into_iter().chain(layers.into_values());
     let is_pod = |(old, new): &(Option<Arc<App>>, Option<Arc<App>>)| {
         new.as_ref().or(old.as_ref()).is_some_and(|app| app.is_pod())
     };
     let pods = changes.iter().filter(|(_, change)| is_pod(change)).map(|(id, _)| id.clone());
-    Ok(Plan { steps: all.filter(|step| !step.actions.is_empty()).collect(), pods: pods.collect() })
+    let full = all.filter(|actions| !actions.is_empty());
+    Ok(Plan { steps: full.map(Step::of).collect(), pods: pods.collect() })
+}
+
+/// Whether what the apps depend on has a part in it. If one alone changes, and none comes to need others, it has
+/// not: there is nothing to put in order, and what was no circle is none.
+fn needs_order(changes: &Changes, groups: &GroupChanges) -> bool {
+    let new = || changes.values().filter_map(|(old, new)| Some((old.as_ref(), new.as_ref()?)));
+    let has_new_needs = |(old, new): (Option<&Arc<App>>, &Arc<App>)| {
+        old.is_none_or(|old| old.dependencies != new.dependencies)
+    };
+    new().nth(1).is_some() || new().any(has_new_needs) || groups.values().any(needs_more)
+}
+
+/// Whether a group comes to depend on something else than it did.
+fn needs_more((old, new): &(Option<Arc<Group>>, Option<Arc<Group>>)) -> bool {
+    let needs = |group: &Option<Arc<Group>>| {
+        group.as_ref().map(|group| group.dependencies.clone()).unwrap_or_default()
+    };
+    !needs(new).is_empty() && needs(old) != needs(new)
 }
 
 /// An app that cannot be deployed before itself.

@@ -5,67 +5,66 @@
 
 use crate::app::{App, KillSelection, Millionths};
 use crate::ids::InstanceId;
-use crate::instance::{Condition, Goal, Instance};
-use model::step::Timestamp;
+use crate::instance::{Condition, Instance};
+use crate::instances::Instances;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What is to be done now, and whether that was all.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Moves {
+pub(crate) struct Moves {
     /// How many instances to add.
-    pub add: u32,
+    pub(crate) add: u32,
     /// Whom to stop.
-    pub stop: Vec<InstanceId>,
+    pub(crate) stop: Vec<InstanceId>,
     /// Whether all is as it is to be, with nothing left on its way.
-    pub is_done: bool,
+    pub(crate) is_done: bool,
 }
 
 /// Instances that fail their health check, or whose agent is to be away, and are replaced before they
 /// go.
 #[derive(Clone, Copy, Debug)]
-pub struct Ailing<'a> {
+pub(crate) struct Ailing<'a> {
     /// Which.
-    pub who: &'a BTreeSet<InstanceId>,
+    pub(crate) who: &'a BTreeSet<InstanceId>,
     /// How many are replaced at once.
-    pub at_once: usize,
+    pub(crate) at_once: usize,
 }
 
 /// Brings the number of instances to `to`; `victims` go first.
-pub fn scale(
-    all: &[&Arc<Instance>],
+pub(crate) fn scale(
+    all: &Instances,
     to: u32,
     victims: &BTreeSet<InstanceId>,
     selection: KillSelection,
     ailing: Ailing<'_>,
 ) -> Moves {
-    let mut counted: Vec<_> = all.iter().copied().filter(|it| it.is_counted()).collect();
-    let wanted = to as usize;
-    let is_ailing = |it: &Instance| ailing.who.contains(&it.id);
-    let ill = counted.iter().filter(|it| is_ailing(it)).count();
-    let add = (wanted + ill.min(ailing.at_once)).saturating_sub(counted.len());
-    let serving = counted.iter().filter(|it| it.is_serving() && !is_ailing(it)).count();
-    let mut surplus = counted.len().saturating_sub(wanted);
-    if surplus > 0 {
-        order(&mut counted, victims, selection);
-    }
-    if ill > 0 && surplus > 0 {
+    let (counted, wanted) = (all.counted(), to as usize);
+    let ill = || ailing.who.iter().filter_map(|id| all.get(id));
+    let ill_counted = ill().filter(|it| it.is_counted()).count();
+    let add = (wanted + ill_counted.min(ailing.at_once)).saturating_sub(counted);
+    let mut surplus = counted.saturating_sub(wanted);
+    if ill_counted > 0 {
         // Nobody goes before one that serves has come in its place, and then it is an ailing one.
-        counted.sort_by_key(|it| !is_ailing(it));
-        surplus = surplus.min((serving + ill).saturating_sub(wanted));
+        let serving = all.serving() - ill().filter(|it| it.is_serving()).count();
+        surplus = surplus.min((serving + ill_counted).saturating_sub(wanted));
     }
-    let stop: Vec<_> = counted.iter().take(surplus).map(|it| it.id.clone()).collect();
-    let is_done = add == 0
-        && stop.is_empty()
-        && all.iter().all(|it| it.is_serving() || it.condition == Condition::UnreachableInactive);
+    let mut stop = Vec::new();
+    // Only who goes is put in order, and nobody is if nobody goes.
+    if surplus > 0 {
+        let mut candidates: Vec<_> = all.values().filter(|it| it.is_counted()).collect();
+        order(&mut candidates, victims, selection);
+        candidates.sort_by_key(|it| !ailing.who.contains(&it.id));
+        stop.extend(candidates.iter().take(surplus).map(|it| it.id.clone()));
+    }
+    let is_done = add == 0 && stop.is_empty() && all.is_settled();
     Moves { add: u32::try_from(add).unwrap_or(u32::MAX), stop, is_done }
 }
 
 /// Ends all of them.
-pub fn stop(all: &[&Arc<Instance>]) -> Moves {
-    let stop = all.iter().filter(|it| it.goal == Goal::Running).map(|it| it.id.clone()).collect();
-    Moves { add: 0, stop, is_done: all.is_empty() }
+pub(crate) fn stop(all: &Instances) -> Moves {
+    Moves { add: 0, stop: all.wanted().cloned().collect(), is_done: all.is_empty() }
 }
 
 /// Within what limits an app is replaced.
@@ -103,59 +102,52 @@ impl Bounds {
 ///
 /// At no time do fewer serve than they say, if as many did before; at no time are there more than
 /// they say, those counted that are still on their way out.
-pub fn replace(all: &[&Arc<Instance>], app: &App, bounds: Bounds) -> Moves {
+pub(crate) fn replace(all: &Instances, app: &App, bounds: Bounds) -> Moves {
     let wanted = app.instances as usize;
     let Bounds { healthy_min, count_max, new_max } = bounds;
     let wanted_new = new_max.unwrap_or(wanted).min(wanted);
-    let is_new = |it: &Instance| it.is_counted() && it.is_current(app);
-    let mut new: Vec<_> = all.iter().copied().filter(|it| is_new(it)).collect();
-    let old: Vec<&Arc<Instance>> =
-        all.iter().copied().filter(|it| it.goal == Goal::Running && !it.is_current(app)).collect();
-    let serving = all.iter().filter(|it| it.is_serving()).count();
+    let config = app.version_info.last_config_change_at;
+    let (new, old) = (all.counted_of(config), all.outdated(config));
     // Where not all are to be new yet, the others stay as they are.
     let old_spare = old.len().saturating_sub(wanted - wanted_new);
 
     // Who does not serve can go at once: that takes nothing away.
-    let (mut spare, idle): (Vec<&Arc<Instance>>, Vec<&Arc<Instance>>) =
-        old.into_iter().partition(|it| it.is_serving());
-    let may_stop = serving.saturating_sub(healthy_min);
-    let mut stop: Vec<_> = idle.iter().take(old_spare).map(|it| it.id.clone()).collect();
-    let may_stop_old = may_stop.min(old_spare - stop.len());
-    if may_stop_old > 0 {
-        spare.sort_by_key(|it| (started_at(it), it.id.clone()));
-    }
-    stop.extend(spare.iter().take(may_stop_old).map(|it| it.id.clone()));
-    let left_to_stop = may_stop.saturating_sub(spare.len());
-
-    // More new ones than wanted: an earlier deployment wanted more. Those that serve count.
-    let mut surplus = new.len().saturating_sub(wanted);
-    if surplus > 0 {
-        order(&mut new, &BTreeSet::new(), app.kill_selection);
-    }
-    let mut left = left_to_stop;
-    for it in &new {
-        if surplus > 0 && (!it.is_serving() || left > 0) {
-            left -= usize::from(it.is_serving());
-            surplus -= 1;
-            stop.push(it.id.clone());
-        }
+    let may_stop = all.serving().saturating_sub(healthy_min);
+    let mut stop: Vec<_> = old.idle().take(old_spare).cloned().collect();
+    stop.extend(old.oldest(may_stop.min(old_spare - stop.len())));
+    let left_to_stop = may_stop.saturating_sub(old.serving());
+    // More new ones than wanted: an earlier deployment wanted more.
+    if new > wanted {
+        stop.extend(surplus(all, app, new - wanted, left_to_stop));
     }
 
     // What waits for an offer holds no place once it is stopped; a task does until it has ended.
-    let gone_at_once = idle.iter().filter(|it| it.condition == Condition::Scheduled).count();
-    let holding = all.iter().filter(|it| it.condition != Condition::UnreachableInactive).count();
-    let holding = holding - gone_at_once;
+    let holding = all.holding() - old.waiting();
     let room = count_max.saturating_sub(holding);
-    let add = wanted_new.saturating_sub(new.len()).min(room);
+    let add = wanted_new.saturating_sub(new).min(room);
     // The strategy may have become stricter since they were added.
-    let waiting = new.iter().filter(|it| it.condition == Condition::Scheduled);
-    let waiting = waiting.filter(|it| !stop.contains(&it.id)).map(|it| it.id.clone());
+    let waiting = all.waiting_of(config).filter(|it| !stop.contains(it)).cloned();
     let too_many: Vec<_> = waiting.take(holding.saturating_sub(count_max)).collect();
     stop.extend(too_many);
 
-    let all_new = all.iter().all(|it| it.is_serving() && it.is_current(app));
-    let is_done = stop.is_empty() && new.len() == wanted && all.len() == wanted && all_new;
+    let all_new = all.serving_of(config) == all.len();
+    let is_done = stop.is_empty() && new == wanted && all.len() == wanted && all_new;
     Moves { add: u32::try_from(add).unwrap_or(u32::MAX), stop, is_done }
+}
+
+/// Who of the present definition of `app` goes where there are `too_many`; of those that serve no more than
+/// `serving_max`.
+fn surplus(all: &Instances, app: &App, too_many: usize, serving_max: usize) -> Vec<InstanceId> {
+    let is_new = |it: &&Arc<Instance>| it.is_counted() && it.is_current(app);
+    let mut new: Vec<_> = all.values().filter(is_new).collect();
+    order(&mut new, &BTreeSet::new(), app.kill_selection);
+    let mut serving_left = serving_max;
+    let may_go = new.into_iter().filter(|it| {
+        let may_go = !it.is_serving() || serving_left > 0;
+        serving_left -= usize::from(may_go && it.is_serving());
+        may_go
+    });
+    may_go.take(too_many).map(|it| it.id.clone()).collect()
 }
 
 /// The least that must serve and the most that may be there while `app` is replaced.
@@ -180,7 +172,7 @@ fn order(
     selection: KillSelection,
 ) {
     instances.sort_by_cached_key(|it| {
-        let age = started_at(it).0;
+        let age = it.began_at().0;
         let by_age = match selection {
             KillSelection::YoungestFirst => Reverse(age),
             KillSelection::OldestFirst => Reverse(u64::MAX - age),
@@ -201,9 +193,4 @@ fn weight(instance: &Instance) -> u8 {
         Condition::Running if instance.is_healthy() => 7,
         Condition::Running => 6,
     }
-}
-
-fn started_at(instance: &Instance) -> Timestamp {
-    let task = instance.task.as_ref();
-    task.map_or(instance.since, |task| task.started_at.unwrap_or(task.staged_at))
 }

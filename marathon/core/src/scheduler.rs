@@ -6,37 +6,39 @@
 mod advance;
 mod ailing;
 mod asks;
+mod audit;
 mod books;
 mod change;
 mod containers;
 mod due;
 mod groups;
 mod history;
-mod instances;
 mod kills;
 mod lead;
 mod maintenance;
 mod offers;
 mod pods;
 mod readiness;
+mod reservations;
 mod residence;
 mod roles;
 mod secrets;
 mod settle;
 mod updates;
+#[cfg(test)]
+mod work;
 
 use crate::app::parse::Defaults;
 use crate::fleet::Fleet;
 use crate::group::{Tree, Versions};
-use crate::history::Past;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::Instance;
+use crate::instances::{self, Instances};
 use crate::io::{Config, Input, Output};
 use crate::launch_queue::LaunchQueue;
 use crate::outbox::Outbox;
 use crate::planner::{Deployment, Progress};
 use crate::service_ports::ServicePorts;
-use instances::Instances;
 use model::ids::{AgentId, FrameworkId};
 use model::rng::Rng;
 use model::step::{Core, Now, Time, Timestamp};
@@ -67,7 +69,7 @@ struct Books {
     tree: Tree,
     versions: Versions,
     /// Deployments by the version they made: those that run and the latest that are over.
-    history: BTreeMap<Timestamp, Arc<Past>>,
+    history: history::Remembered,
     instances: BTreeMap<AppId, Instances>,
     /// Of which app each instance is.
     owners: BTreeMap<InstanceId, AppId>,
@@ -76,8 +78,8 @@ struct Books {
     locks: BTreeMap<AppId, DeploymentId>,
     /// Which service ports the apps have.
     service_ports: ServicePorts,
-    /// Roles of apps, each with how many are in it.
-    role_counts: BTreeMap<Arc<str>, usize>,
+    /// The roles that something is in.
+    role_counts: roles::RoleCounts,
     /// Roles that the master knows of, or is told of.
     roles: BTreeSet<Arc<str>>,
     /// Agents that are to be away.
@@ -85,7 +87,7 @@ struct Books {
     tokens: offers::Tokens,
     /// Values that only the shell can open, by where they are kept.
     secrets: secrets::Secrets,
-    reservations: residence::Reservations,
+    reservations: reservations::Reservations,
     queue: LaunchQueue,
     fleet: Fleet,
     /// Apps with an instance on every agent that fits.
@@ -187,13 +189,8 @@ impl Marathon {
         self.books.instances.get(app)?.get(id)
     }
 
-    fn instances_of(&self, app: &AppId) -> Vec<&Arc<Instance>> {
-        self.books.instances.get(app).into_iter().flat_map(Instances::values).collect()
-    }
-
-    /// Instances of `app` that fail their health check.
-    fn unwell_of(&self, app: &AppId) -> impl Iterator<Item = &Arc<Instance>> {
-        self.books.instances.get(app).into_iter().flat_map(Instances::unwell)
+    fn instances_of(&self, app: &AppId) -> &Instances {
+        self.books.instances.get(app).unwrap_or(&instances::NONE)
     }
 
     fn wake_at(&mut self, at: Time, due: Due) {

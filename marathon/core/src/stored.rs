@@ -10,8 +10,7 @@ pub(crate) use past::{group, group_key, past, past_key};
 pub(crate) use reservation::{reservation, reservation_key};
 
 use crate::app::{App, parse, render};
-use crate::group::{Tree, Versions};
-use crate::history::Past;
+use crate::group::{History, Tree, Versions};
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::{Condition, Container, Goal, Health, Instance, Task};
 use crate::io::Key;
@@ -37,7 +36,7 @@ pub(crate) struct Loaded {
     pub(crate) versions: Versions,
     pub(crate) instances: Vec<Instance>,
     pub(crate) deployments: Vec<Deployment>,
-    pub(crate) history: BTreeMap<Timestamp, Arc<Past>>,
+    pub(crate) history: History,
     pub(crate) secrets: BTreeMap<Arc<str>, Arc<[u8]>>,
     pub(crate) reservations: Vec<Reservation>,
 }
@@ -245,7 +244,7 @@ pub(crate) fn deployment(deployment: &Deployment) -> Vec<u8> {
             .plan
             .steps
             .iter()
-            .map(|step| step.actions.iter().map(action).collect())
+            .map(|step| step.actions().iter().map(action).collect())
             .collect(),
         originals: originals
             .map(|(id, app)| (id.to_string(), app.as_ref().map(|app| app.version.0)))
@@ -388,7 +387,7 @@ fn deployment_of(stored: &StoredDeployment, versions: &Versions) -> Option<Deplo
     let mut steps = Vec::new();
     for actions in &stored.steps {
         let actions: Option<_> = actions.iter().map(action_of).collect();
-        steps.push(Step { actions: actions? });
+        steps.push(Step::of(actions?));
     }
     Some(Deployment {
         id: DeploymentId::new(&stored.id),

@@ -1,7 +1,7 @@
 //! What reads are answered from: everything that was made visible, shared and never changed in place.
 
 use crate::app::{App, render};
-use crate::group::{self, Group, Tree};
+use crate::group::{self, Group, History, Tree, Versions};
 use crate::history::Past;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::{Condition, Instance, Termination};
@@ -11,6 +11,7 @@ use crate::launch_queue::Entry;
 use crate::planner::{Deployment, Progress};
 use crate::rendered::Rendered;
 use crate::{clock, queue_json};
+use imbl::{OrdMap, OrdSet};
 use model::ids::FrameworkId;
 use model::step::Timestamp;
 use serde_json::{Value, json};
@@ -54,7 +55,7 @@ pub enum Change {
 /// Ended instances of one pod that are shown: enough to see whether it fails always alike.
 const TERMINATIONS_MAX: usize = 10;
 
-/// What is visible. Cloning copies the tables and shares what is in them.
+/// What is visible. A copy shares all that does not change in either of the two afterwards.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     /// Whether this process leads. If not, all else is empty.
@@ -66,27 +67,27 @@ pub struct View {
     /// Every app and every described group.
     pub tree: Tree,
     /// The apps of the tree with their JSON.
-    apps: BTreeMap<AppId, Arc<Rendered<App>>>,
+    apps: OrdMap<AppId, Arc<Rendered<App>>>,
     /// Deployments by the version they made.
-    pub history: BTreeMap<Timestamp, Arc<Past>>,
+    pub history: History,
     /// Stored versions of every app.
-    pub versions: BTreeMap<AppId, BTreeMap<Timestamp, Arc<App>>>,
+    pub versions: Versions,
     /// Instances by app, also of apps that are gone.
-    pub instances: BTreeMap<AppId, BTreeMap<InstanceId, Arc<Rendered<Instance>>>>,
+    pub instances: OrdMap<AppId, OrdMap<InstanceId, Arc<Rendered<Instance>>>>,
     /// Running deployments.
-    pub deployments: BTreeMap<DeploymentId, Arc<Deployment>>,
+    pub deployments: OrdMap<DeploymentId, Arc<Deployment>>,
     /// Which of them change each app.
-    affecting: BTreeMap<AppId, BTreeSet<DeploymentId>>,
+    affecting: OrdMap<AppId, BTreeSet<DeploymentId>>,
     /// How each of them gets on.
-    pub progress: BTreeMap<DeploymentId, Arc<Progress>>,
+    pub progress: OrdMap<DeploymentId, Arc<Progress>>,
     /// What waits to be launched.
-    pub queue: BTreeMap<AppId, Arc<Entry>>,
+    pub queue: OrdMap<AppId, Arc<Entry>>,
     /// The last failure of each app.
-    pub failures: BTreeMap<AppId, Arc<TaskFailure>>,
+    pub failures: OrdMap<AppId, Arc<TaskFailure>>,
     /// Where secrets are kept.
-    pub secrets: BTreeSet<Arc<str>>,
+    pub secrets: OrdSet<Arc<str>>,
     /// The latest instances of each pod that ended, newest first.
-    pub terminations: BTreeMap<AppId, Vec<Arc<Termination>>>,
+    pub terminations: OrdMap<AppId, Vec<Arc<Termination>>>,
 }
 
 /// What is added to an app.
@@ -206,13 +207,19 @@ impl View {
         put(&mut self.deployments, id, deployment);
     }
 
+    /// Running deployments that change `app`.
+    pub(crate) fn deployments_of(&self, app: &AppId) -> impl Iterator<Item = &Arc<Deployment>> {
+        let ids = self.affecting.get(app).into_iter().flatten();
+        ids.filter_map(|id| self.deployments.get(id))
+    }
+
     /// Instances of `app`.
     pub fn instances_of(&self, app: &AppId) -> impl Iterator<Item = &Arc<Instance>> {
         self.rendered_of(app).map(|instance| instance.value())
     }
 
     fn rendered_of(&self, app: &AppId) -> impl Iterator<Item = &Arc<Rendered<Instance>>> {
-        self.instances.get(app).into_iter().flat_map(BTreeMap::values)
+        self.instances.get(app).into_iter().flat_map(OrdMap::values)
     }
 
     /// The JSON of an app with what `embed` adds; absent when there is none of that id.
@@ -261,7 +268,7 @@ impl View {
 
     /// Every task in one of `states` (empty means any), with its service ports.
     pub fn tasks(&self, states: &[TaskFilter]) -> impl Iterator<Item = Value> {
-        let all = self.instances.values().flat_map(BTreeMap::values).map(|it| it.value());
+        let all = self.instances.values().flat_map(OrdMap::values).map(|it| it.value());
         all.filter(|it| states.is_empty() || states.iter().any(|state| state.takes(it.condition)))
             .filter_map(|instance| render::task(instance, &self.role, true))
     }
@@ -276,7 +283,7 @@ impl View {
         let mut out = render::deployment(deployment);
         let actions = out["currentActions"].as_array_mut().into_iter().flatten();
         let step = deployment.plan.steps.get(deployment.step);
-        for (shown, action) in actions.zip(step.iter().flat_map(|step| &step.actions)) {
+        for (shown, action) in actions.zip(step.iter().flat_map(|step| step.actions())) {
             shown["readinessCheckResults"] = self.readiness(action.app());
         }
         out
@@ -297,7 +304,7 @@ impl View {
     /// Stored versions of an app, newest first; absent when there is no such app.
     pub fn versions(&self, app: &AppId) -> Option<Vec<String>> {
         self.tree.app(app)?;
-        let versions = self.versions.get(app).into_iter().flat_map(BTreeMap::keys);
+        let versions = self.versions.get(app).into_iter().flat_map(OrdMap::keys);
         Some(versions.rev().map(|version| clock::format(*version)).collect())
     }
 
@@ -474,15 +481,15 @@ impl Counts {
     }
 }
 
-fn put<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+fn put<K: Ord + Clone, V: Clone>(table: &mut OrdMap<K, V>, key: K, value: Option<V>) {
     match value {
         Some(value) => table.insert(key, value),
         None => table.remove(&key),
     };
 }
 
-fn put_below<A: Ord, K: Ord, V>(
-    table: &mut BTreeMap<A, BTreeMap<K, V>>,
+fn put_below<A: Ord + Clone, K: Ord + Clone, V: Clone>(
+    table: &mut OrdMap<A, OrdMap<K, V>>,
     above: A,
     key: K,
     value: Option<V>,

@@ -309,3 +309,18 @@ fn what_is_wrong_in_a_group_is_told_by_its_path() {
     }
     assert!(world.view.tree.apps.is_empty() && world.view.tree.groups.is_empty());
 }
+
+#[test]
+fn groups_that_come_to_need_each_other_are_refused_also_if_no_app_of_theirs_changes() {
+    let mut world = World::new(1);
+    put(&mut world, "/", shop(), POST).expect("made");
+    world.rest();
+    let needy = json!({"id": "/shop/db", "dependencies": ["../front"],
+                       "apps": [sleeper("mongo", 1), sleeper("redis", 1)]});
+    let refusal = put(&mut world, "/shop/db", needy, PUT).expect_err("the front needs it");
+    assert!(errors(&refusal).starts_with("Has cyclic dependencies: /shop/"), "{refusal:?}");
+    // What is refused has changed nothing, so what is there can still be changed.
+    world.put("/shop/db/mongo", json!({"instances": 2})).expect("scaled");
+    world.rest();
+    assert_eq!(world.running("/shop/db/mongo"), 2);
+}

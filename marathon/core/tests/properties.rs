@@ -272,6 +272,7 @@ proptest! {
         let mut world = World::with(2, Config { role: "web".into(), ..config(7) });
         for act in acts {
             play(&mut world, &act);
+            prop_assert_eq!(world.marathon.audit(), Vec::<&str>::new(), "after {:?}", act);
         }
         heal(&mut world);
         check_converged(&world);

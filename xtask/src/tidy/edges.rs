@@ -46,7 +46,7 @@ const CORES: &[&str] =
     &["model", "allocator", "master-core", "agent-core", "framework-core", "marathon-core", "sim"];
 
 /// What cores may use of others: plain data and text.
-const CORE_MAY_USE: &[&str] = &["thiserror", "serde", "serde_json", "regex"];
+const CORE_MAY_USE: &[&str] = &["thiserror", "serde", "serde_json", "regex", "imbl"];
 
 /// Adds every edge that may not be.
 pub(super) fn check(findings: &mut Findings) -> anyhow::Result<()> {

@@ -355,7 +355,7 @@ pub fn failure(failure: &TaskFailure) -> Value {
 
 /// One step of a plan.
 pub fn step(plan: &Plan, step: &Step) -> Value {
-    let actions: Vec<_> = step.actions.iter().map(|it| action(plan, it)).collect();
+    let actions: Vec<_> = step.actions().iter().map(|it| action(plan, it)).collect();
     json!({"actions": actions})
 }
 
@@ -374,7 +374,7 @@ pub fn deployment(deployment: &Deployment) -> Value {
     let current = deployment.plan.steps.get(deployment.step);
     let current: Vec<_> = current
         .iter()
-        .flat_map(|step| &step.actions)
+        .flat_map(|step| step.actions())
         .map(|it| {
             let mut out = action(&deployment.plan, it);
             out["readinessCheckResults"] = json!([]);

@@ -7,7 +7,7 @@ use crate::ids::AppId;
 use crate::instance::{Condition, Instance};
 use crate::launch_queue::Unused;
 use crate::pace::Pace;
-use crate::planner::Deployment;
+use crate::planner::{Action, Deployment};
 use crate::rollout::Bounds;
 use crate::view::View;
 use model::step::Timestamp;
@@ -41,7 +41,7 @@ impl View {
             out["startedAt"] = clock::format(past.started_at).into();
         }
         let step = deployment.plan.steps.get(deployment.step);
-        let apps = step.iter().flat_map(|step| &step.actions).map(crate::planner::Action::app);
+        let apps = step.iter().flat_map(|step| step.actions()).map(Action::app);
         let apps: Vec<_> = apps.collect();
         let at_stop: Vec<_> = apps
             .iter()
@@ -64,7 +64,8 @@ impl View {
             out["killsFirst"] =
                 progress.kill_first.iter().map(|app| Value::from(app.as_str())).collect();
         }
-        let limits = apps.iter().filter_map(|app| self.tree.apps.get(app)).map(|app| Pace::of(app));
+        let limits =
+            apps.iter().filter_map(|app| self.tree.apps.get(*app)).map(|app| Pace::of(app));
         if let Some(limit) = limits.filter_map(|pace| pace.progress_within).min() {
             out["failsAfterSecondsWithoutProgress"] = limit.as_secs().into();
         }
@@ -92,7 +93,7 @@ impl View {
     pub fn explain_app(&self, id: &AppId, now: Timestamp) -> Option<Value> {
         let app = self.tree.apps.get(id)?;
         let entry = self.queue.get(id);
-        let deployments = self.deployments.values().filter(|it| it.originals.contains_key(id));
+        let deployments = self.deployments_of(id);
         let instances = self.instances_of(id).map(|it| {
             let mut shown = instance(it, app, now);
             if let Some(due_at) = entry.and_then(|entry| entry.backoffs.get(&it.id)) {

@@ -8,8 +8,9 @@ use crate::explain;
 use crate::fleet;
 use crate::history::Outcome;
 use crate::ids::{AppId, DeploymentId};
-use crate::instance::{Condition, Instance};
+use crate::instance::Instance;
 use crate::io::{Answer, Refusal};
+use crate::launch_queue::Unused;
 use crate::matcher::Reason;
 use crate::pace::Pace;
 use crate::planner::Progress;
@@ -47,7 +48,7 @@ pub(super) fn hold(
     marathon.show(Change::Deployment(key.clone(), Some(deployment.clone())));
     got_on(marathon, &key, now);
     if let Some(step) = deployment.plan.steps.get(deployment.step) {
-        marathon.books.touched.extend(step.actions.iter().map(|action| action.app().clone()));
+        marathon.books.touched.extend(step.actions().iter().map(|action| action.app().clone()));
     }
     let body = serde_json::json!({"id": id, "isPaused": is_paused, "stage": deployment.stage});
     Ok(Answer { status: 200, body: Some(body), deployment: None, location: None })
@@ -110,7 +111,7 @@ pub(super) fn progress_due(marathon: &mut Marathon, id: &DeploymentId, now: Now)
 
 /// What `app` waits for, in a sentence.
 fn why(marathon: &Marathon, app: &AppId) -> String {
-    let all = marathon.instances_of(app);
+    let all: Vec<_> = marathon.instances_of(app).values().collect();
     let wanted = marathon.books.tree.apps.get(app).map(|app| &**app);
     explain::why(app, wanted, &all, marathon.books.queue.offers(app))
 }
@@ -153,7 +154,7 @@ pub(super) fn waits_for_somebody(marathon: &Marathon, id: &DeploymentId) -> bool
     let Some(under_way) = marathon.books.deployments.get(id) else { return false };
     under_way.waits_for.iter().any(|app| match marathon.target(app) {
         Target::Replace { app: present, bounds } => {
-            let all = marathon.instances_of(app);
+            let all: Vec<_> = marathon.instances_of(app).values().collect();
             explain::is_at_stop(&all, &present, bounds)
         }
         Target::Nothing | Target::Scale { .. } => false,
@@ -202,23 +203,17 @@ pub(super) fn make_room(marathon: &mut Marathon, app: &Arc<App>, now: Now) {
         return;
     }
     let all = marathon.instances_of(&app.id);
-    let waits_since = all
-        .iter()
-        .filter(|it| it.is_current(app) && it.condition == Condition::Scheduled)
-        .map(|it| it.since)
-        .min();
+    let waiting = all.waiting_of(app.version_info.last_config_change_at);
+    let waits_since = waiting.filter_map(|id| all.get(id)).map(|it| it.since).min();
     let (Some(since), Some(waiting)) = (waits_since, marathon.books.queue.offers(&app.id)) else {
         return;
-    };
-    let has_no_port = |it: &Instance| {
-        let agent = it.task.as_ref().map(|task| &task.place.agent);
-        let unused = agent.and_then(|agent| waiting.last_unused.get(agent));
-        unused.is_some_and(|unused| unused.why.reason() == Reason::InsufficientPorts)
     };
     let is_hopeless = waiting.last_unused.values().all(|unused| {
         matches!(unused.why.reason(), Reason::InsufficientPorts | Reason::UnfulfilledConstraint)
     });
-    let is_in_the_way = all.iter().any(|it| !it.is_current(app) && has_no_port(it));
+    let lacks_ports = |unused: &Unused| unused.why.reason() == Reason::InsufficientPorts;
+    let without = waiting.last_unused.iter().filter(|(_, unused)| lacks_ports(unused));
+    let is_in_the_way = without.flat_map(|(agent, _)| all.on(agent)).any(|it| !it.is_current(app));
     if !(is_hopeless && is_in_the_way) || now.wall.since(since) < SPARE_WAIT {
         if marathon.books.looked_at_later.insert(app.id.clone()) {
             marathon.wake_at(now.time + SPARE_WAIT, Due::Look(app.id.clone()));

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 /// Who of `app` is ailing.
 pub(super) fn of(marathon: &Marathon, app: &AppId, now: Now) -> BTreeSet<InstanceId> {
-    let unwell = marathon.unwell_of(app);
+    let unwell = marathon.instances_of(app).unwell();
     let ailing = unwell.filter(|it| since(marathon, it).is_some_and(|at| at <= now.wall));
     ailing.map(|it| it.id.clone()).collect()
 }
@@ -27,7 +27,7 @@ pub(super) fn look_later(marathon: &mut Marathon, instance: &Instance, now: Now)
 
 /// What is said of `app` has changed: how many failures are too many may have, too.
 pub(super) fn look_later_at_all(marathon: &mut Marathon, app: &AppId, now: Now) {
-    let unwell: Vec<_> = marathon.unwell_of(app).cloned().collect();
+    let unwell: Vec<_> = marathon.instances_of(app).unwell().cloned().collect();
     for instance in unwell {
         look_later(marathon, &instance, now);
     }

@@ -69,7 +69,7 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
                 let task = it.task.as_ref();
                 task.is_some_and(|it| host.as_deref().is_none_or(|host| *it.place.host == *host))
             };
-            let victims = marathon.instances_of(&id).into_iter().filter(on_host).cloned().collect();
+            let victims = marathon.instances_of(&id).values().filter(on_host).cloned().collect();
             kill(marathon, victims, how, now)
         }
         Command::KillTask { id, task, how } => kill_task(marathon, &id, &task, how, now),

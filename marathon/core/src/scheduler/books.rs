@@ -11,8 +11,8 @@ use crate::io::Output;
 use crate::rendered::Rendered;
 use crate::stored;
 use crate::view::Change;
+use imbl::OrdMap;
 use model::step::{Now, Timestamp};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Stored versions of one app. More than anybody goes back, and little to keep.
@@ -104,7 +104,7 @@ impl Marathon {
             return;
         }
         let versions = self.books.versions.get(id);
-        let all: Vec<Timestamp> = versions.into_iter().flat_map(BTreeMap::keys).copied().collect();
+        let all: Vec<Timestamp> = versions.into_iter().flat_map(OrdMap::keys).copied().collect();
         for version in all {
             if !self.is_remembered(id, version) {
                 self.drop_version(id, version);
@@ -129,7 +129,7 @@ impl Marathon {
         let original = original.and_then(|it| it.deployment.originals.get(id));
         self.books.tree.apps.get(id).is_some_and(has)
             || original.is_some_and(|app| app.as_ref().is_some_and(has))
-            || self.instances_of(id).iter().any(|it| has(&it.app))
+            || self.instances_of(id).values().any(|it| has(&it.app))
             || self.is_remembered(id, version)
     }
 

@@ -1,6 +1,6 @@
 //! Changing apps: what is asked for becomes a deployment.
 
-use super::{Marathon, UnderWay, advance, ailing, settle};
+use super::{Marathon, advance, ailing, settle};
 use crate::app::{App, NetworkMode, VersionInfo, parse};
 use crate::event::Happening;
 use crate::group::{Group, Tree};
@@ -88,11 +88,11 @@ pub(super) fn prepare(marathon: &Marathon, wish: &Wish, now: Now) -> Result<Prep
     }
     check(&tree, &changes, &groups, &marathon.config.role)?;
     let outdated = |id: &AppId| {
-        let present = marathon.books.tree.apps.get(id);
-        let all = marathon.instances_of(id);
-        present.is_some_and(|app| all.iter().any(|it| it.is_counted() && !it.is_current(app)))
+        let config = |app: &Arc<App>| app.version_info.last_config_change_at;
+        let present = marathon.books.tree.apps.get(id).map(config);
+        present.is_some_and(|config| marathon.instances_of(id).outdated(config).counted() > 0)
     };
-    let plan = planner::plan(&changes, &tree, outdated, &wish.victims)
+    let plan = planner::plan(&changes, &groups, &tree, outdated, &wish.victims)
         .map_err(|cycle| parse::Invalid::one("/", cycle.to_string()).refusal())?;
     let is_return = wish.is_return;
     Ok(Prepared { version, changes, groups, plan, in_the_way, is_return })
@@ -269,7 +269,7 @@ pub(super) fn take_back(
 ) -> Result<Started, Refusal> {
     let originals = deployment.originals.iter();
     let apps = originals.map(|(id, app)| (id.clone(), app.as_ref().map(|app| (**app).clone())));
-    let past = marathon.books.history.get(&deployment.version);
+    let past = marathon.books.history.get(deployment.version);
     let groups = past.iter().flat_map(|past| &past.groups);
     let groups = groups.map(|(id, (old, _))| (id.clone(), old.as_ref().map(|old| (**old).clone())));
     let wish = Wish {
@@ -292,11 +292,8 @@ fn start(marathon: &mut Marathon, deployment: Deployment, now: Now) {
         let encoded = stored::deployment(&deployment);
         marathon.outbox.put(stored::deployment_key(&id), Some(encoded));
     }
-    for app in deployment.originals.keys() {
-        marathon.books.locks.insert(app.clone(), id.clone());
-        marathon.books.touched.insert(app.clone());
-    }
-    marathon.books.deployments.insert(id.clone(), UnderWay::new(deployment));
+    marathon.books.touched.extend(deployment.originals.keys().cloned());
+    marathon.take_up(deployment);
     advance::watch(marathon, &id, now);
     settle::begin_step(marathon, &id, now);
 }
@@ -321,8 +318,10 @@ fn enforced_role(marathon: &Marathon, groups: &GroupChanges, id: &AppId) -> Opti
 /// What really changes, with roles, versions and service ports filled in.
 fn changes(marathon: &Marathon, wish: &Wish, groups: &GroupChanges, version: Timestamp) -> Changes {
     let mut changes = Changes::new();
-    // Numbers that this very change gives out.
-    let mut given = BTreeSet::new();
+    // Numbers that this very change names or gives out.
+    let named = wish.apps.values().flatten().flat_map(App::service_ports);
+    let mut given: BTreeSet<u16> = named.collect();
+    let mut free = marathon.books.service_ports.free();
     for (id, wanted) in &wish.apps {
         let old = marathon.books.tree.apps.get(id);
         let Some(wanted) = wanted else {
@@ -336,7 +335,7 @@ fn changes(marathon: &Marathon, wish: &Wish, groups: &GroupChanges, version: Tim
             new.role = enforced_role(marathon, groups, id);
         }
         if needs_ports(&new) {
-            assign_ports(&mut new, old.map(|old| &**old), marathon, &mut given);
+            assign_ports(&mut new, old.map(|old| &**old), &mut free, &mut given);
         }
         let is_restart = wish.restarts.contains(id);
         if let Some(old) = old {
@@ -369,19 +368,18 @@ fn needs_ports(app: &App) -> bool {
     app.service_ports().contains(&0)
 }
 
-/// Gives every service port that is 0 a number: the one it had, or one that no app has and that is not
-/// `given` yet.
-fn assign_ports(app: &mut App, old: Option<&App>, marathon: &Marathon, given: &mut BTreeSet<u16>) {
-    let (first, last) = marathon.config.service_ports;
-    let taken = &marathon.books.service_ports;
+/// Gives every service port that is 0 a number: the one it had, or the next `free` one that is not `given` yet.
+fn assign_ports(
+    app: &mut App,
+    old: Option<&App>,
+    free: &mut impl Iterator<Item = u16>,
+    given: &mut BTreeSet<u16>,
+) {
     let had = old.map(App::service_ports).unwrap_or_default();
     let own: BTreeSet<u16> = app.service_ports().into_iter().collect();
-    let mut next = first..=last;
     let mut assign = |index: usize| {
         let kept = had.get(index).copied().filter(|port| *port != 0 && !own.contains(port));
-        let is_free =
-            |port: u16| !taken.has(port) && !given.contains(&port) && !own.contains(&port);
-        let port = kept.or_else(|| next.find(|port| is_free(*port)));
+        let port = kept.or_else(|| free.find(|port| !given.contains(port)));
         given.extend(port);
         port.unwrap_or(0)
     };

@@ -110,11 +110,11 @@ fn rollback(marathon: &Marathon, id: &AppId, version: Timestamp) -> Result<Wish,
     if !books.tree.has_group(id) {
         return Err(no_group(id));
     }
-    if !group::versions(&books.tree, &books.history, id).contains(&version) {
+    if !group::versions(&books.tree, books.history.all(), id).contains(&version) {
         let version = crate::clock::format(version);
         return Err(refusal(404, format!("Group '{id}' does not exist in version {version}")));
     }
-    let then = books.tree.clone().at(version, &books.history, &books.versions);
+    let then = books.tree.clone().at(version, books.history.all(), &books.versions);
     let mut wish = Wish::default();
     for app in below(&books.tree.apps, id).chain(below(&then.apps, id)).map(|(app, _)| app) {
         let present = books.tree.apps.get(app);

@@ -1,10 +1,10 @@
 //! Ending tasks, and keeping at it until they have ended.
 
-use super::instances::Instances;
 use super::{Due, Marathon, updates};
 use crate::app::UnreachableStrategy;
 use crate::ids::InstanceId;
 use crate::instance::{Condition, Goal, Instance, Task};
+use crate::instances::Instances;
 use crate::io::Output;
 use crate::pace;
 use model::ids::{AgentId, TaskId};

@@ -1,18 +1,19 @@
 //! Coming into the lead and losing it, meeting the master and losing it.
 
-use super::instances::Instances;
-use super::residence::{self, Reservations};
-use super::{Books, Due, Marathon, UnderWay, advance, kills, readiness, settle};
+use super::history::Remembered;
+use super::{Books, Due, Marathon, advance, kills, readiness, residence, settle};
 use crate::event::Happening;
 use crate::ids::WriteId;
 use crate::instance::{Condition, Instance};
+use crate::instances::Instances;
 use crate::io::{Key, Output};
 use crate::rendered::Rendered;
+use crate::service_ports::ServicePorts;
 use crate::stored;
 use crate::view::Change;
+use imbl::OrdMap;
 use model::ids::{FrameworkId, UpdateId};
 use model::step::Now;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// This process leads: take up everything where it was left.
@@ -32,17 +33,20 @@ pub(super) fn lead(
         marathon.show(Change::Framework(framework.clone()));
     }
     let books = &mut marathon.books;
+    books.service_ports = ServicePorts::new(marathon.config.service_ports);
     books.framework.clone_from(&framework);
-    let versions = loaded.versions.values().flat_map(BTreeMap::keys);
+    let versions = loaded.versions.values().flat_map(OrdMap::keys);
     let deployed = loaded.deployments.iter().map(|deployment| &deployment.version);
     let past = loaded.history.keys();
     books.last_version = versions.chain(deployed).chain(past).copied().max().unwrap_or_default();
     books.tree = loaded.tree;
-    books.history = loaded.history;
+    books.history = Remembered::new(&loaded.history);
     books.secrets = loaded.secrets;
-    books.reservations = Reservations::new(loaded.reservations);
     books.versions = loaded.versions;
     show_tree(marathon);
+    for reservation in loaded.reservations {
+        marathon.take_reservation(reservation);
+    }
     for instance in loaded.instances {
         let (app, id) = (instance.app.id.clone(), instance.id.clone());
         let instance = Arc::new(instance);
@@ -61,11 +65,8 @@ pub(super) fn lead(
         marathon.books.touched.insert(app);
     }
     for deployment in loaded.deployments {
-        for app in deployment.originals.keys() {
-            marathon.books.locks.insert(app.clone(), deployment.id.clone());
-        }
         let id = deployment.id.clone();
-        marathon.books.deployments.insert(id.clone(), UnderWay::new(deployment));
+        marathon.take_up(deployment);
         advance::watch(marathon, &id, now);
         settle::begin_step(marathon, &id, now);
     }
@@ -100,7 +101,7 @@ fn show_tree(marathon: &mut Marathon) {
     for group in groups {
         marathon.show(Change::Group(group.id.clone(), Some(group)));
     }
-    let history: Vec<_> = marathon.books.history.values().cloned().collect();
+    let history: Vec<_> = marathon.books.history.all().values().cloned().collect();
     for past in history {
         marathon.show(Change::Past(past.version, Some(past)));
     }

@@ -64,18 +64,14 @@ pub(super) fn leave(marathon: &mut Marathon, agent: &AgentId, now: Now) {
 /// Who of `app` is to leave its agent.
 pub(super) fn leaving(marathon: &Marathon, app: &AppId, now: Now) -> BTreeSet<InstanceId> {
     let away = &marathon.books.away;
-    if away.is_empty() {
-        return BTreeSet::new();
-    }
-    let is_leaving = |it: &&Arc<Instance>| {
-        let agent = it.task.as_ref().map(|task| &task.place.agent);
-        let away = agent.and_then(|agent| away.get(agent));
+    let may_leave = |it: &&Arc<Instance>| {
         let app = &it.app;
         let may_move = !app.is_single_instance() && !is_one_per_agent(app) && !app.is_resident();
-        may_move && is_up(it) && away.is_some_and(|away| is_near(away.when, now.wall))
+        may_move && is_up(it)
     };
-    let all = marathon.instances_of(app).into_iter();
-    all.filter(is_leaving).map(|it| it.id.clone()).collect()
+    let near = away.iter().filter(|(_, away)| is_near(away.when, now.wall));
+    let there = near.flat_map(|(agent, _)| marathon.instances_of(app).on(agent));
+    there.filter(may_leave).map(|it| it.id.clone()).collect()
 }
 
 /// Whether nothing is to go to the agent of `offer`.

@@ -1,6 +1,5 @@
 //! Using offers: who waits is matched with what there is.
 
-use super::instances::Instances;
 use super::residence::{self, Found};
 use super::{Due, Marathon, maintenance, secrets, settle};
 use crate::app::App;
@@ -8,6 +7,7 @@ use crate::app::pod::PodContainer;
 use crate::fleet::is_one_per_agent;
 use crate::ids::{AppId, InstanceId};
 use crate::instance::{Condition, Container, Health, Instance, Place, Task};
+use crate::instances::Instances;
 use crate::io::{Claim, Config, Launch, OfferView, Output};
 use crate::matcher::{self, Fit, Roles};
 use crate::reservation::Reservation;
@@ -120,7 +120,7 @@ fn fill(
     let mut left = Left { free: offer.offer.resources.clone(), held };
     let mut launches = Vec::new();
     // What does not fit once does not fit later: an offer only shrinks.
-    let mut asking: BTreeSet<AppId> = marathon.books.queue.apps().cloned().collect();
+    let mut asking: BTreeSet<AppId> = marathon.books.queue.due(now.time).cloned().collect();
     while !asking.is_empty() {
         for id in asking.clone() {
             if launches.len() >= marathon.config.instances_per_offer_max {

@@ -5,9 +5,10 @@
 //! what was reserved. What nobody is to have any more is given up: destroyed and unreserved as soon as
 //! it is offered, as is everything with our mark that is not in the books.
 
+use super::reservations::Released;
 use super::{Due, Marathon};
 use crate::app::{App, UnreachableStrategy};
-use crate::ids::{AppId, InstanceId};
+use crate::ids::AppId;
 use crate::instance::{Condition, Instance, Place};
 use crate::io::{Claim, NewVolume, OfferView, Release};
 use crate::matcher::{self, Fit, Mismatch, Roles};
@@ -15,7 +16,7 @@ use crate::reservation::{LocalVolume, Reservation, ReservationState};
 use crate::stored;
 use model::ids::{AgentId, PersistenceId, UpdateId};
 use model::resources::{Key, Resources};
-use model::step::{Now, Time};
+use model::step::Now;
 use model::task::{Status, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,50 +31,6 @@ const COLLECT_AGAIN: Duration = Duration::from_secs(3_600);
 
 /// Least time between two tries to give the same back: the first may have been refused.
 const RELEASE_EVERY: Duration = Duration::from_secs(10);
-
-/// What was reserved for instances, and what of it is to go.
-#[derive(Debug, Default)]
-pub(super) struct Reservations {
-    all: BTreeMap<Arc<str>, Arc<Reservation>>,
-    /// What of each was last given back.
-    released: BTreeMap<Arc<str>, Released>,
-    /// Until when offers are asked for to give things back.
-    collects_until: Time,
-}
-
-/// What was given back of a reservation.
-#[derive(Debug)]
-struct Released {
-    at: Time,
-    agent: AgentId,
-    resources: Resources,
-}
-
-impl Reservations {
-    /// Those that were stored.
-    pub(super) fn new(stored: Vec<Reservation>) -> Self {
-        let all = stored.into_iter().map(|it| (it.id.clone(), Arc::new(it))).collect();
-        Self { all, ..Self::default() }
-    }
-
-    /// Their roles: to give them back takes offers in these.
-    pub(super) fn roles(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.all.values().map(|it| &it.role)
-    }
-
-    fn live(&self, id: &str) -> Option<&Arc<Reservation>> {
-        self.all.get(id).filter(|it| it.is_live())
-    }
-
-    fn of_app(&self, app: &AppId) -> impl Iterator<Item = &Arc<Reservation>> {
-        self.all.values().filter(move |it| it.app == *app && it.is_live())
-    }
-
-    /// Whether something is to be given back and may be offered soon.
-    pub(super) fn wants_offers(&self, now: Now) -> bool {
-        now.time < self.collects_until && self.all.values().any(|it| !it.is_live())
-    }
-}
 
 /// Where an instance with volumes can be launched.
 pub(super) struct Found {
@@ -105,9 +62,7 @@ pub(super) fn find(
     if let Some((found, left)) = here().find(is_whole).or_else(|| here().next()) {
         return on_reserved(marathon, app, offer, &found, left);
     }
-    let is_homeless =
-        |id: &&InstanceId| marathon.instance(id).is_some_and(|it| it.reservation.is_none());
-    let homeless = marathon.books.queue.of(&app.id).filter(is_homeless).count();
+    let homeless = marathon.instances_of(&app.id).homeless();
     let is_bound = own.is_some() || candidates.len() >= homeless;
     match candidates.first().filter(|_| is_bound) {
         Some(elsewhere) => Err(Mismatch::Reservation { host: elsewhere.place.host.clone() }),
@@ -213,27 +168,33 @@ impl Marathon {
     /// What is reserved for instances of `app` and held by none.
     fn free_reservations(&self, app: &AppId) -> Vec<Arc<Reservation>> {
         let all = self.instances_of(app);
-        let held: BTreeSet<&Arc<str>> =
-            all.iter().filter_map(|it| it.reservation.as_ref()).collect();
         let of_app = self.books.reservations.of_app(app);
-        of_app.filter(|it| !held.contains(&it.id)).cloned().collect()
+        of_app.filter(|it| all.holders(&it.id).next().is_none()).cloned().collect()
     }
 
     /// Takes in a reservation, or how it is now.
     pub(super) fn put_reservation(&mut self, reservation: Reservation) {
         let id = reservation.id.clone();
-        if self.books.reservations.all.get(&id).is_some_and(|known| **known == reservation) {
+        if self.books.reservations.get(&id).is_some_and(|known| **known == reservation) {
             return;
         }
         let encoded = stored::reservation(&reservation);
         self.outbox.put(stored::reservation_key(&id), Some(encoded));
-        self.books.reservations.all.insert(id, Arc::new(reservation));
+        self.take_reservation(reservation);
+    }
+
+    /// Has a reservation in the books, with its role.
+    pub(super) fn take_reservation(&mut self, reservation: Reservation) {
+        self.books.role_counts.add(&reservation.role);
+        if let Some(known) = self.books.reservations.put(Arc::new(reservation)) {
+            self.books.role_counts.remove(&known.role);
+        }
     }
 
     /// A task of `instance` was heard of, so that what was reserved for it is there.
     pub(super) fn confirm_reservation(&mut self, instance: &Instance) {
         let id = instance.reservation.as_ref();
-        let known = id.and_then(|id| self.books.reservations.all.get(id));
+        let known = id.and_then(|id| self.books.reservations.get(id));
         if let Some(known) = known.filter(|it| it.state == ReservationState::Asked) {
             let made = Reservation { state: ReservationState::Made, ..(**known).clone() };
             self.put_reservation(made);
@@ -243,7 +204,7 @@ impl Marathon {
     /// Whether it is not known yet that what `instance` was launched with is there.
     pub(super) fn is_reservation_asked(&self, instance: &Instance) -> bool {
         let id = instance.reservation.as_ref();
-        let known = id.and_then(|id| self.books.reservations.all.get(id));
+        let known = id.and_then(|id| self.books.reservations.get(id));
         known.is_some_and(|it| it.state == ReservationState::Asked)
     }
 
@@ -318,11 +279,11 @@ fn collect_soon(marathon: &mut Marathon, now: Now) {
 /// This process leads, or the time to give things back is over: what is still to go is asked for anew.
 pub(super) fn lead(marathon: &mut Marathon, now: Now) {
     let apps: BTreeSet<AppId> =
-        marathon.books.reservations.all.values().map(|it| it.app.clone()).collect();
+        marathon.books.reservations.values().map(|it| it.app.clone()).collect();
     for app in &apps {
         marathon.give_up_if_gone(app, now);
     }
-    if marathon.books.reservations.all.values().any(|it| !it.is_live()) {
+    if marathon.books.reservations.given_up().next().is_some() {
         collect_soon(marathon, now);
     }
 }
@@ -341,7 +302,7 @@ pub(super) fn collect(
     let given_back = reservations.released.iter();
     let over = given_back.filter(|(id, it)| it.agent == *agent && !held.contains_key(*id));
     let is_all = |id: &str, it: &Released| {
-        reservations.all.get(id).is_none_or(|known| missing(known, &it.resources).is_none())
+        reservations.get(id).is_none_or(|known| missing(known, &it.resources).is_none())
     };
     let over: Vec<_> = over.map(|(id, it)| (id.clone(), is_all(id, it))).collect();
     for (id, is_all) in over {
@@ -375,19 +336,17 @@ pub(super) fn collected(marathon: &mut Marathon, now: Now) {
     if now.time < until {
         return;
     }
-    let held = marathon.all_instances(|it| it.reservation.is_some());
-    let held: BTreeSet<_> = held.iter().filter_map(|it| it.reservation.clone()).collect();
-    let (fleet, reservations) = (&marathon.books.fleet, &mut marathon.books.reservations);
-    let is_nothing = |it: &&Arc<Reservation>| {
-        !it.is_live() && fleet.has(&it.place.agent) && !held.contains(&it.id)
-    };
+    let is_held =
+        |it: &Reservation| marathon.instances_of(&it.app).holders(&it.id).next().is_some();
+    let (fleet, reservations) = (&marathon.books.fleet, &marathon.books.reservations);
+    let is_nothing = |it: &&Arc<Reservation>| fleet.has(&it.place.agent) && !is_held(it);
     let nothing: Vec<_> =
-        reservations.all.values().filter(is_nothing).map(|it| it.id.clone()).collect();
+        reservations.given_up().filter(is_nothing).map(|it| it.id.clone()).collect();
     for id in nothing {
         marathon.books.reservations.released.remove(&id);
         forget(marathon, &id);
     }
-    if marathon.books.reservations.all.values().all(|it| it.is_live()) {
+    if marathon.books.reservations.given_up().next().is_none() {
         return;
     }
     if now.time < until + COLLECT_AGAIN {
@@ -399,14 +358,15 @@ pub(super) fn collected(marathon: &mut Marathon, now: Now) {
 
 fn forget(marathon: &mut Marathon, id: &str) {
     // What was in no book is not stored either.
-    if marathon.books.reservations.all.remove(id).is_some() {
+    if let Some(known) = marathon.books.reservations.remove(id) {
+        marathon.books.role_counts.remove(&known.role);
         marathon.outbox.put(stored::reservation_key(id), None);
     }
 }
 
 /// An agent is gone: those who do not wait for ever for it, wait from now on.
 pub(super) fn agent_lost(marathon: &mut Marathon, agent: &AgentId, now: Now) {
-    let here: Vec<_> = marathon.books.reservations.all.values().cloned().collect();
+    let here: Vec<_> = marathon.books.reservations.values().cloned().collect();
     for reservation in here.iter().filter(|it| it.is_live() && it.place.agent == *agent) {
         if let Some(wait) = waits_for(marathon, reservation) {
             marathon.wake_at(now.time + wait, Due::Reservation(reservation.id.clone()));
@@ -430,8 +390,7 @@ pub(super) fn waited(marathon: &mut Marathon, id: &Arc<str>, now: Now) {
     if is_back || waits_for(marathon, &reservation).is_none() {
         return;
     }
-    let holder = |it: &Instance| it.reservation.as_ref() == Some(id);
-    let holders = marathon.all_instances(holder);
+    let holders: Vec<_> = marathon.instances_of(&reservation.app).holders(id).cloned().collect();
     // Whoever runs there is out of contact, and its own time ends that.
     if holders.iter().any(|it| it.condition != Condition::Scheduled) {
         return;

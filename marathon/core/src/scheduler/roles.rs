@@ -3,40 +3,75 @@
 use super::Marathon;
 use crate::app::App;
 use crate::io::Output;
-use std::collections::BTreeSet;
+use crate::planner::Deployment;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Roles that something is in: apps, apps as they were before a deployment that runs (what is being replaced is
+/// made up for in the role it had), and reservations (to give them back takes offers in their role).
+#[derive(Debug, Default)]
+pub(super) struct RoleCounts {
+    /// How much is in each.
+    counts: BTreeMap<Arc<str>, usize>,
+    /// Whether a role has come or gone since this was last asked.
+    has_changed: bool,
+}
+
+impl RoleCounts {
+    /// One more is in `role`.
+    pub(super) fn add(&mut self, role: &str) {
+        if let Some(count) = self.counts.get_mut(role) {
+            *count += 1;
+        } else {
+            self.counts.insert(role.into(), 1);
+            self.has_changed = true;
+        }
+    }
+
+    /// One less is in `role`.
+    pub(super) fn remove(&mut self, role: &str) {
+        let Some(count) = self.counts.get_mut(role) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.counts.remove(role);
+            self.has_changed = true;
+        }
+    }
+
+    /// How much is in each.
+    pub(super) fn counts(&self) -> &BTreeMap<Arc<str>, usize> {
+        &self.counts
+    }
+}
+
+/// The roles that apps had before `deployment`, as often as they had them.
+pub(super) fn of_originals(deployment: &Deployment) -> impl Iterator<Item = &str> {
+    deployment.originals.values().flatten().filter_map(|app| app.role.as_deref())
+}
 
 impl Marathon {
     /// Every role that is needed now.
     pub(super) fn roles(&self) -> BTreeSet<Arc<str>> {
         let own = [self.config.role.clone()];
-        let of_apps = self.books.role_counts.keys().cloned();
-        // What is being replaced is made up for in the role it had.
-        let under_way = self.books.deployments.values();
-        let originals = under_way.flat_map(|it| it.deployment.originals.values().flatten());
-        let of_originals = originals.filter_map(|app| app.role.as_deref()).map(Arc::from);
-        let of_reservations = self.books.reservations.roles().cloned();
-        own.into_iter().chain(of_apps).chain(of_originals).chain(of_reservations).collect()
+        own.into_iter().chain(self.books.role_counts.counts.keys().cloned()).collect()
     }
 
     /// Remembers that `old` has become `new`.
     pub(super) fn note_role(&mut self, old: Option<&App>, new: Option<&App>) {
-        let counts = &mut self.books.role_counts;
         if let Some(role) = new.and_then(|app| app.role.as_deref()) {
-            *counts.entry(role.into()).or_default() += 1;
+            self.books.role_counts.add(role);
         }
-        let Some(role) = old.and_then(|app| app.role.as_deref()) else { return };
-        if let Some(count) = counts.get_mut(role) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(role);
-            }
+        if let Some(role) = old.and_then(|app| app.role.as_deref()) {
+            self.books.role_counts.remove(role);
         }
     }
 }
 
 /// Has the master know of roles that have come or gone.
 pub(super) fn settle(marathon: &mut Marathon) {
+    if !std::mem::take(&mut marathon.books.role_counts.has_changed) {
+        return;
+    }
     let roles = marathon.roles();
     if roles != marathon.books.roles {
         marathon.books.roles.clone_from(&roles);

@@ -1,6 +1,6 @@
 //! Letting apps come closer to what they are to have, and deployments on with their steps.
 
-use super::{Due, Marathon, advance, ailing, maintenance, roles};
+use super::{Due, Marathon, UnderWay, advance, ailing, maintenance, roles};
 use crate::app::App;
 use crate::event::{Happening, deployment_info};
 use crate::fleet;
@@ -8,7 +8,7 @@ use crate::history::Outcome;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::io::Output;
 use crate::pace::Pace;
-use crate::planner::Action;
+use crate::planner::{Action, Deployment};
 use crate::rollout::{self, Ailing, Bounds, Moves};
 use crate::stored;
 use crate::view::Change;
@@ -83,29 +83,21 @@ impl Marathon {
         leaving: &BTreeSet<InstanceId>,
     ) -> (Moves, Option<Arc<App>>) {
         match self.target(app) {
-            Target::Nothing => (rollout::stop(&self.instances_of(app)), None),
+            Target::Nothing => (rollout::stop(self.instances_of(app)), None),
             Target::Replace { app, bounds } => {
-                let all = self.instances_of(&app.id);
                 let sized = fleet::sized(&app, &self.books.fleet);
-                (rollout::replace(&all, &sized, bounds), Some(app))
+                (rollout::replace(self.instances_of(&app.id), &sized, bounds), Some(app))
             }
             Target::Scale { app, to, victims } => {
                 // Nobody else says how many it is to have, but that it is to have none.
                 let follows = fleet::is_one_per_agent(&app) && to > 0;
                 let to = if follows { self.books.fleet.count_for(&app) } else { to };
-                let counted = self.books.instances.get(&app.id).map(|it| it.scaled_up(to));
-                if ailing.is_empty()
-                    && leaving.is_empty()
-                    && let Some(Some(moves)) = counted
-                {
-                    return (moves, Some(app));
-                }
                 let all = self.instances_of(&app.id);
                 // Who is to leave an agent goes like who is unwell: not before another has come.
                 let who = &ailing.union(leaving).cloned().collect();
                 let at_once = Pace::of(&app).ailing_at_once + leaving.len();
                 let ailing = Ailing { who, at_once };
-                (rollout::scale(&all, to, &victims, app.kill_selection, ailing), Some(app))
+                (rollout::scale(all, to, &victims, app.kill_selection, ailing), Some(app))
             }
         }
     }
@@ -150,9 +142,22 @@ fn converge(marathon: &mut Marathon, app: &AppId, now: Now) {
     }
 }
 
-fn under_way<'a>(marathon: &'a mut Marathon, app: &AppId) -> Option<&'a mut super::UnderWay> {
+fn under_way<'a>(marathon: &'a mut Marathon, app: &AppId) -> Option<&'a mut UnderWay> {
     let id = marathon.books.locks.get(app)?;
     marathon.books.deployments.get_mut(id)
+}
+
+impl Marathon {
+    /// A deployment runs from now on: what it changes is its own until it ends.
+    pub(super) fn take_up(&mut self, deployment: Deployment) {
+        for app in deployment.originals.keys() {
+            self.books.locks.insert(app.clone(), deployment.id.clone());
+        }
+        for role in roles::of_originals(&deployment) {
+            self.books.role_counts.add(role);
+        }
+        self.books.deployments.insert(deployment.id.clone(), UnderWay::new(deployment));
+    }
 }
 
 /// Starts the step a deployment stands at; ends the deployment when there is none left.
@@ -163,7 +168,7 @@ pub(super) fn begin_step(marathon: &mut Marathon, id: &DeploymentId, now: Now) {
         end_deployment(marathon, id, Outcome::Succeeded, None, now);
         return;
     };
-    under_way.waits_for = step.actions.iter().map(|action| action.app().clone()).collect();
+    under_way.waits_for = step.actions().iter().map(|action| action.app().clone()).collect();
     let apps = under_way.waits_for.clone();
     marathon.show(Change::Deployment(id.clone(), Some(deployment.clone())));
     if let Some(what) = deployment_info(&deployment) {
@@ -182,7 +187,7 @@ fn end_step(marathon: &mut Marathon, id: &DeploymentId, now: Now) {
         marathon.outbox.put(stored::deployment_key(id), Some(stored::deployment(&next)));
     }
     under_way.deployment = Arc::new(next);
-    for action in &step.actions {
+    for action in step.actions() {
         if let Action::Stop { app } = action {
             marathon.tell(Happening::AppTerminated { app: app.clone() }, now);
         }
@@ -221,6 +226,9 @@ pub(super) fn end_deployment(
     marathon.show(Change::Deployment(id.clone(), None));
     marathon.show(Change::Progress(id.clone(), None));
     marathon.tell(what, now);
+    for role in roles::of_originals(&under_way.deployment) {
+        marathon.books.role_counts.remove(role);
+    }
     for app in under_way.deployment.originals.keys() {
         marathon.books.locks.remove(app);
         marathon.give_up_if_gone(app, now);
@@ -231,7 +239,7 @@ pub(super) fn end_deployment(
 
 fn show_queue(marathon: &mut Marathon, now: Now) {
     for id in std::mem::take(&mut marathon.books.queue_shown) {
-        let waiting = marathon.books.queue.of(&id).next().cloned();
+        let waiting = marathon.books.queue.first_of(&id).cloned();
         let of_instance = waiting.and_then(|it| marathon.instance(&it).map(|it| it.app.clone()));
         let app = marathon.books.tree.apps.get(&id).cloned().or(of_instance);
         let entry = app.and_then(|app| marathon.books.queue.entry(&app, now)).map(Arc::new);

@@ -4,6 +4,7 @@ use super::{FORM, Key, encode};
 use crate::group::Group;
 use crate::history::{End, Outcome, Past};
 use crate::ids::{AppId, DeploymentId};
+use imbl::OrdMap;
 use model::step::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -103,12 +104,12 @@ pub(crate) fn past(past: &Past) -> Vec<u8> {
 
 impl StoredPast {
     pub(super) fn read(self) -> Option<Past> {
-        let mut apps = BTreeMap::new();
+        let mut apps = OrdMap::new();
         for (id, (before, after)) in self.apps {
             apps.insert(AppId::parse(&id).ok()?, (before.map(Timestamp), after.map(Timestamp)));
         }
         let group = |stored: Option<StoredGroup>| stored.and_then(|it| it.read()).map(Arc::new);
-        let mut groups = BTreeMap::new();
+        let mut groups = OrdMap::new();
         for (id, before, after) in self.groups {
             groups.insert(AppId::parse(&id).ok()?, (group(before), group(after)));
         }

@@ -1,0 +1,71 @@
+//! Checking that what is counted and indexed is what looking at everything finds.
+
+use super::history::Remembered;
+use super::{Books, Marathon, roles};
+use crate::fleet::is_one_per_agent;
+use crate::ids::{AppId, InstanceId};
+use crate::instance::Condition;
+use crate::instances::Instances;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+impl Marathon {
+    /// What of the books does not follow from the rest of them: nothing, whatever has happened.
+    ///
+    /// Changes keep sums and indices as they go and look at no more than they change. This looks at everything
+    /// there is, for those who test that the two agree.
+    pub fn audit(&self) -> Vec<&'static str> {
+        let books = &self.books;
+        let checks = [
+            ("roles", roles_of(books) == *books.role_counts.counts()),
+            (
+                "service ports",
+                books.service_ports.is_of(books.tree.apps.values().map(|app| &**app)),
+            ),
+            ("history", Remembered::new(books.history.all()) == books.history),
+            ("followers", followers_of(books) == books.followers),
+            ("instances", books.instances.values().all(Instances::is_sound)),
+            ("owners", owners_of(books) == books.owners),
+            (
+                "queue",
+                books.queue.is_sound() && waiting_of(books) == books.queue.all().cloned().collect(),
+            ),
+            ("locks", locks_of(books) == books.locks.keys().cloned().collect()),
+        ];
+        let wrong = checks.into_iter().filter(|(_, is_right)| !is_right).map(|(what, _)| what);
+        wrong.chain(books.reservations.audit()).collect()
+    }
+}
+
+fn roles_of(books: &Books) -> BTreeMap<Arc<str>, usize> {
+    let of_apps = books.tree.apps.values().filter_map(|app| app.role.as_deref());
+    let of_originals =
+        books.deployments.values().flat_map(|it| roles::of_originals(&it.deployment));
+    let of_reservations = books.reservations.values().map(|it| &*it.role);
+    let mut counts = BTreeMap::new();
+    for role in of_apps.chain(of_originals).chain(of_reservations) {
+        *counts.entry(role.into()).or_default() += 1;
+    }
+    counts
+}
+
+fn owners_of(books: &Books) -> BTreeMap<InstanceId, AppId> {
+    let all = books.instances.iter();
+    let all = all.flat_map(|(app, of_app)| of_app.values().map(|it| (it.id.clone(), app.clone())));
+    all.collect()
+}
+
+fn waiting_of(books: &Books) -> BTreeSet<InstanceId> {
+    let all = books.instances.values().flat_map(Instances::values);
+    let waiting = all.filter(|it| it.condition == Condition::Scheduled);
+    waiting.map(|it| it.id.clone()).collect()
+}
+
+fn followers_of(books: &Books) -> BTreeSet<AppId> {
+    let followers = books.tree.apps.iter().filter(|(_, app)| is_one_per_agent(app));
+    followers.map(|(id, _)| id.clone()).collect()
+}
+
+fn locks_of(books: &Books) -> BTreeSet<AppId> {
+    books.deployments.values().flat_map(|it| it.deployment.originals.keys()).cloned().collect()
+}
