@@ -1,29 +1,13 @@
 //! Marathon with many apps and many tasks, over simulated agents and through the real wire.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+mod cluster;
+
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use cluster::Cluster;
+use serde_json::json;
 
-use crate::process::{Daemon, PATIENCE, Site};
-use crate::report::{Report, millis, progress};
-use crate::simulated_agents::{Fleet, Plan};
-
-/// How often is looked whether what is waited for has come. A look costs little beside what it waits for.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// Clients that read at the same time, and how long.
-const READERS: usize = 10;
-const READ_FOR: Duration = Duration::from_secs(5);
-
-/// Apps put into the store by one request before a single one of them is scaled.
-const STORED_AT_ONCE: u32 = 1_000;
-
-/// Scale changes, one after the other.
-const SCALED: u32 = 200;
+use crate::report::{Report, Section, millis, progress};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +21,10 @@ pub(crate) struct Size {
     pub(crate) stored: u32,
 }
 
+/// Apps put into the store by one request before a single one of them is scaled.
+const STORED_AT_ONCE: u32 = 1_000;
+
+/// Tells each story `runs` times, each time with a cluster of its own.
 pub(crate) async fn measure(size: Size, runs: u32, report: &mut Report) -> anyhow::Result<()> {
     let Size { agents, instances, apps, stored } = size;
     let command = format!("cargo xtask bench apps --agents {agents} --runs {runs}");
@@ -44,266 +32,105 @@ pub(crate) async fn measure(size: Size, runs: u32, report: &mut Report) -> anyho
     let section = report.section(&title, command);
     for run in 1..=runs {
         let about = |what: &str| progress(&format!("{what}, run {run} of {runs}"));
-
         about(&format!("one app of {instances} instances"));
         let cluster = Cluster::start(agents).await?;
-        let begun = Instant::now();
-        cluster.post(&json!({"id": "/large", "instances": instances, "cmd": "sleep 1000", "cpus": 0.1, "mem": 32})).await?;
-        cluster.running(instances).await?;
-        let took = begun.elapsed();
-        section.add(&format!("one app of {instances}, all running"), "s", took.as_secs_f64());
-        section.add(
-            "the large app: CPU of Marathon",
-            "s",
-            cluster.marathon.used()?.cpu.as_secs_f64(),
-        );
-        section.add(
-            "the large app: CPU of the master",
-            "s",
-            cluster.master.used()?.cpu.as_secs_f64(),
-        );
-        section.add(
-            "the large app: Marathon, peak resident",
-            "MiB",
-            cluster.marathon.used()?.peak_mib,
-        );
+        one_large_app(&cluster, instances, section).await?;
         cluster.stop().await;
 
         about(&format!("{apps} apps, each by a request of its own"));
         let cluster = Cluster::start(agents).await?;
-        let begun = Instant::now();
-        for number in 0..apps {
-            cluster.post(&small(number, 1)).await?;
-        }
-        section.add(&format!("{apps} single POSTs, answered"), "s", begun.elapsed().as_secs_f64());
-        cluster.running(apps).await?;
-        section.add(
-            &format!("{apps} single POSTs, all running"),
-            "s",
-            begun.elapsed().as_secs_f64(),
-        );
+        single_posts(&cluster, apps, section).await?;
         cluster.stop().await;
 
-        about(&format!("{apps} apps in one group"));
+        about(&format!("{apps} apps in one group, and reads of them with their tasks"));
         let cluster = Cluster::start(agents).await?;
-        let begun = Instant::now();
-        cluster.put_group("/many", 0..apps, 1).await?;
-        section.add(
-            &format!("{apps} apps in one PUT, answered"),
-            "s",
-            begun.elapsed().as_secs_f64(),
-        );
-        cluster.running(apps).await?;
-        section.add(
-            &format!("{apps} apps in one PUT, all running"),
-            "s",
-            begun.elapsed().as_secs_f64(),
-        );
-
-        about(&format!("reads of {apps} apps with their tasks"));
-        for (name, gzip) in [
-            ("GET /v2/apps?embed=apps.tasks", false),
-            ("GET /v2/apps?embed=apps.tasks, gzip", true),
-        ] {
-            let read = cluster.read_all(gzip).await?;
-            section.add(name, "per s", read.rate);
-            section.add(&format!("{name}, p99"), "ms", millis(&read.latencies, 0.99));
-            section.add(&format!("{name}, size"), "MB", read.megabytes);
-        }
+        one_group(&cluster, apps, section).await?;
+        reads(&cluster, section).await?;
         cluster.stop().await;
 
         about(&format!("scaling one of {stored} apps"));
         let cluster = Cluster::start(agents).await?;
-        let begun = Instant::now();
-        for first in (0..stored).step_by(STORED_AT_ONCE as usize) {
-            let last = (first + STORED_AT_ONCE).min(stored);
-            cluster.put_group(&format!("/g{first}"), first..last, 0).await?;
-        }
-        cluster.settled().await?;
-        section.add(&format!("{stored} apps stored"), "s", begun.elapsed().as_secs_f64());
-        let latencies = cluster.scale_each(stored).await?;
-        section.add("one scale change with them, p50", "ms", millis(&latencies, 0.5));
-        section.add("one scale change with them, p99", "ms", millis(&latencies, 0.99));
-        section.add(
-            &format!("{stored} apps stored: Marathon, peak resident"),
-            "MiB",
-            cluster.marathon.used()?.peak_mib,
-        );
+        scale_among_many(&cluster, stored, section).await?;
         cluster.stop().await;
     }
     Ok(())
 }
 
-/// A small app.
-fn small(number: u32, instances: u32) -> Value {
-    json!({"id": format!("/app-{number}"), "instances": instances, "cmd": "sleep 1000", "cpus": 0.1, "mem": 32})
+/// One app with many instances: until all run, and what it takes.
+async fn one_large_app(
+    cluster: &Cluster,
+    instances: u32,
+    section: &mut Section,
+) -> anyhow::Result<()> {
+    let app = json!({"id": "/large", "instances": instances, "cmd": "sleep 1000", "cpus": 0.1,
+                     "mem": 32});
+    let begun = Instant::now();
+    cluster.post(&app).await?;
+    cluster.running(instances).await?;
+    section.add(&format!("one app of {instances}, all running"), "s", seconds(begun));
+    let (marathon, master) = (cluster.marathon.used()?, cluster.master.used()?);
+    section.add("the large app: CPU of Marathon", "s", marathon.cpu.as_secs_f64());
+    section.add("the large app: CPU of the master", "s", master.cpu.as_secs_f64());
+    section.add("the large app: Marathon, peak resident", "MiB", marathon.peak_mib);
+    Ok(())
 }
 
-/// One master, one Marathon and agents without machines.
-struct Cluster {
-    fleet: Fleet,
-    marathon: Daemon,
-    master: Daemon,
-    http: reqwest::Client,
-    _site: Site,
+/// Many small apps, each made by a request of its own, one after the other.
+async fn single_posts(cluster: &Cluster, apps: u32, section: &mut Section) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    for number in 0..apps {
+        cluster.post(&cluster::small(number, 1)).await?;
+    }
+    section.add(&format!("{apps} single POSTs, answered"), "s", seconds(begun));
+    cluster.running(apps).await?;
+    section.add(&format!("{apps} single POSTs, all running"), "s", seconds(begun));
+    Ok(())
 }
 
-/// What readers got.
-struct Read {
-    rate: f64,
-    latencies: Vec<Duration>,
-    megabytes: f64,
+/// The same apps, made by one request.
+async fn one_group(cluster: &Cluster, apps: u32, section: &mut Section) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    cluster.put_group("/many", 0..apps, 1).await?;
+    section.add(&format!("{apps} apps in one PUT, answered"), "s", seconds(begun));
+    cluster.running(apps).await?;
+    section.add(&format!("{apps} apps in one PUT, all running"), "s", seconds(begun));
+    Ok(())
 }
 
-impl Cluster {
-    async fn start(agents: u32) -> anyhow::Result<Self> {
-        let site = Site::new()?;
-        let master = site.master().await?;
-        let marathon = site.marathon(&master).await?;
-        let plan =
-            Plan { count: agents, cpus: 8.0, mem_mib: 16_384.0, tasks_run_for: None, tells: None };
-        let fleet = Fleet::start(&plan, std::slice::from_ref(&master.address)).await;
-        let http = reqwest::Client::new();
-        let cluster = Self { fleet, marathon, master, http, _site: site };
-        cluster.ready(agents).await?;
-        Ok(cluster)
-    }
-
-    async fn stop(self) {
-        let Self { fleet, marathon, master, .. } = self;
-        drop(marathon);
-        drop(master);
-        fleet.stop().await;
-    }
-
-    /// Waits until Marathon leads and the master knows all agents.
-    async fn ready(&self, agents: u32) -> anyhow::Result<()> {
-        until("the cluster is ready", async || {
-            let apps = self.get(&self.marathon, "/v2/apps").await;
-            let metrics = self.get(&self.master, "/metrics/snapshot").await.unwrap_or_default();
-            let counts = |name: &str, least: u32| {
-                metrics[name].as_f64().is_some_and(|count| count >= f64::from(least))
-            };
-            apps.is_some()
-                && counts("master/slaves_active", agents)
-                && counts("master/frameworks_active", 1)
-        })
-        .await
-    }
-
-    async fn get(&self, daemon: &Daemon, path: &str) -> Option<Value> {
-        let answer = self.http.get(format!("http://{}{path}", daemon.address)).send().await.ok()?;
-        answer.error_for_status().ok()?.json().await.ok()
-    }
-
-    /// Waits until the master counts so many running tasks.
-    async fn running(&self, tasks: u32) -> anyhow::Result<()> {
-        until("all tasks run", async || {
-            let metrics = self.get(&self.master, "/metrics/snapshot").await.unwrap_or_default();
-            metrics["master/tasks_running"].as_f64().is_some_and(|it| it >= f64::from(tasks))
-        })
-        .await?;
-        // The owner's view counts, not the master's.
-        self.settled().await
-    }
-
-    /// Waits until no deployment is under way.
-    async fn settled(&self) -> anyhow::Result<()> {
-        until("all deployments are done", async || {
-            let deployments = self.get(&self.marathon, "/v2/deployments").await;
-            deployments.and_then(|it| Some(it.as_array()?.is_empty())).unwrap_or(false)
-        })
-        .await
-    }
-
-    async fn send(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<StatusCode> {
-        let url = format!("http://{}{path}", self.marathon.address);
-        let answer = self.http.request(method, url).json(body).send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        anyhow::ensure!(status.is_success(), "{path} was refused with {status}: {text}");
-        Ok(status)
-    }
-
-    async fn post(&self, app: &Value) -> anyhow::Result<()> {
-        self.send(Method::POST, "/v2/apps", app).await.map(drop)
-    }
-
-    /// Puts these apps into one group by one request.
-    async fn put_group(
-        &self,
-        id: &str,
-        numbers: std::ops::Range<u32>,
-        instances: u32,
-    ) -> anyhow::Result<()> {
-        let apps: Vec<Value> = numbers
-            .map(|number| {
-                let mut app = small(number, instances);
-                app["id"] = format!("{id}/app-{number}").into();
-                app
-            })
-            .collect();
-        self.send(Method::PUT, &format!("/v2/groups{id}"), &json!({"apps": apps})).await.map(drop)
-    }
-
-    /// Reads every app with its tasks, from some clients at once, for a while.
-    async fn read_all(&self, gzip: bool) -> anyhow::Result<Read> {
-        let url: Arc<str> =
-            format!("http://{}/v2/apps?embed=apps.tasks", self.marathon.address).into();
-        let bytes = Arc::new(AtomicU32::new(0));
-        let begun = Instant::now();
-        let readers = (0..READERS).map(|_| {
-            let (url, bytes) = (url.clone(), bytes.clone());
-            tokio::spawn(async move {
-                let client = reqwest::Client::new();
-                let mut latencies = Vec::new();
-                while begun.elapsed() < READ_FOR {
-                    let asked = Instant::now();
-                    let mut request = client.get(&*url);
-                    if gzip {
-                        request = request.header("accept-encoding", "gzip");
-                    }
-                    let answer = request.send().await?.error_for_status()?.bytes().await?;
-                    latencies.push(asked.elapsed());
-                    bytes.store(u32::try_from(answer.len())?, Ordering::Relaxed);
-                }
-                anyhow::Ok(latencies)
-            })
-        });
-        let mut latencies = Vec::new();
-        for reader in readers.collect::<Vec<_>>() {
-            latencies.extend(reader.await.context("a reader has panicked")??);
-        }
-        let count = u32::try_from(latencies.len()).context("too many reads")?;
-        Ok(Read {
-            rate: f64::from(count) / begun.elapsed().as_secs_f64(),
-            latencies,
-            megabytes: f64::from(bytes.load(Ordering::Relaxed)) / 1e6,
-        })
-    }
-
-    /// Scales some of `stored` apps up to one instance, one after the other, and says how long each
-    /// answer took.
-    async fn scale_each(&self, stored: u32) -> anyhow::Result<Vec<Duration>> {
-        let mut latencies = Vec::new();
-        for number in (0..stored).step_by((stored / SCALED).max(1) as usize) {
-            let group = number / STORED_AT_ONCE * STORED_AT_ONCE;
-            let asked = Instant::now();
-            let path = format!("/v2/apps/g{group}/app-{number}");
-            self.send(Method::PUT, &path, &json!({"instances": 1})).await?;
-            latencies.push(asked.elapsed());
-        }
-        self.settled().await?;
-        Ok(latencies)
-    }
-}
-
-/// Waits until `look` says yes.
-async fn until(what: &str, look: impl AsyncFn() -> bool) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !look().await {
-        anyhow::ensure!(Instant::now() < deadline, "waited in vain until {what}");
-        tokio::time::sleep(LOOK_EVERY).await;
+/// What there is, read with its tasks by many at once.
+async fn reads(cluster: &Cluster, section: &mut Section) -> anyhow::Result<()> {
+    for (name, gzip) in
+        [("GET /v2/apps?embed=apps.tasks", false), ("GET /v2/apps?embed=apps.tasks, gzip", true)]
+    {
+        let read = cluster.read_all(gzip).await?;
+        section.add(name, "per s", read.rate);
+        section.add(&format!("{name}, p99"), "ms", millis(&read.latencies, 0.99));
+        section.add(&format!("{name}, size"), "MB", read.megabytes);
     }
     Ok(())
+}
+
+/// Many apps of which none runs, and then one after the other is scaled.
+async fn scale_among_many(
+    cluster: &Cluster,
+    stored: u32,
+    section: &mut Section,
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    for first in (0..stored).step_by(STORED_AT_ONCE as usize) {
+        let last = (first + STORED_AT_ONCE).min(stored);
+        cluster.put_group(&format!("/g{first}"), first..last, 0).await?;
+    }
+    cluster.settled().await?;
+    section.add(&format!("{stored} apps stored"), "s", seconds(begun));
+    let latencies: Vec<Duration> = cluster.scale_each(stored).await?;
+    section.add("one scale change with them, p50", "ms", millis(&latencies, 0.5));
+    section.add("one scale change with them, p99", "ms", millis(&latencies, 0.99));
+    let peak = cluster.marathon.used()?.peak_mib;
+    section.add(&format!("{stored} apps stored: Marathon, peak resident"), "MiB", peak);
+    Ok(())
+}
+
+fn seconds(begun: Instant) -> f64 {
+    begun.elapsed().as_secs_f64()
 }
