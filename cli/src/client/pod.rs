@@ -29,7 +29,7 @@ pub(crate) enum PodCommand {
     },
     /// List all pods
     List,
-    /// Show one pod with its instances and their containers
+    /// Show one pod with its instances, their containers and its volumes
     Show {
         /// The pod's id, such as /web
         id: String,
@@ -210,7 +210,69 @@ async fn show(id: &str, cluster: &Cluster) -> Result<(), Failure> {
         }
     }
     print(&table);
+    show_volumes(&status);
     Ok(())
+}
+
+/// The volumes of a pod and who mounts them, and what the persistent ones of each instance are called.
+fn show_volumes(status: &Value) {
+    let spec = &status["spec"];
+    let volumes = items(spec, "/volumes");
+    if volumes.is_empty() {
+        return;
+    }
+    say!("");
+    let mut shown = table(["VOLUME", "KIND", "OF", "MOUNTED BY"]);
+    for volume in volumes {
+        let (kind, of) = source(volume);
+        shown.add_row([text(volume, "/name"), kind.to_owned(), of, mounts(spec, volume)]);
+    }
+    print(&shown);
+    let kept: Vec<_> = items(status, "/instances").iter().flat_map(persistent).collect();
+    if !kept.is_empty() {
+        say!("");
+        let mut shown = table(["PERSISTENT VOLUME", "HOST", "INSTANCE"]);
+        for row in kept {
+            shown.add_row(row);
+        }
+        print(&shown);
+    }
+}
+
+/// What kind of volume it is, and what it is made of.
+fn source(volume: &Value) -> (&'static str, String) {
+    if volume.get("host").is_some() {
+        ("host", text(volume, "/host"))
+    } else if volume.get("secret").is_some() {
+        ("secret", text(volume, "/secret"))
+    } else if volume.get("persistent").is_some() {
+        ("persistent", format!("{} MiB", text(volume, "/persistent/size")))
+    } else {
+        ("ephemeral", "-".to_owned())
+    }
+}
+
+/// Containers that mount `volume`, each with where it has it.
+fn mounts(spec: &Value, volume: &Value) -> String {
+    let of = |container: &Value| {
+        let name = text(container, "/name");
+        let mounts = items(container, "/volumeMounts").iter();
+        let mounts = mounts.filter(|mount| mount["name"] == volume["name"]).map(move |mount| {
+            let how = if mount["readOnly"] == true { " (read-only)" } else { "" };
+            format!("{name}:{}{how}", text(mount, "/mountPath"))
+        });
+        mounts.collect::<Vec<_>>()
+    };
+    let all: Vec<_> = items(spec, "/containers").iter().flat_map(of).collect();
+    if all.is_empty() { "nobody".to_owned() } else { all.join(", ") }
+}
+
+/// The persistent volumes that `instance` has: their ids at the agent, where they are and whose.
+fn persistent(instance: &Value) -> Vec<[String; 3]> {
+    let one = |volume: &Value| {
+        [text(volume, "/persistenceId"), text(instance, "/agentHostname"), text(instance, "/id")]
+    };
+    items(instance, "/localVolumes").iter().map(one).collect()
 }
 
 /// Names of endpoints, with their ports on the host.
@@ -233,5 +295,41 @@ mod tests {
         assert_eq!(endpoints(&container), "http:31000,inner");
         assert_eq!(endpoints(&json!({})), "");
         assert_eq!(pod_path("/a/b", "::status"), "/v2/pods/a/b::status");
+    }
+
+    #[test]
+    fn volumes_are_told_with_what_they_are_made_of_and_who_mounts_them_where() {
+        let spec = json!({
+            "volumes": [
+                {"name": "data", "persistent": {"size": 64}}, {"name": "logs", "host": "/var/log"},
+                {"name": "key", "secret": "tls"}, {"name": "scratch"},
+            ],
+            "containers": [
+                {"name": "db", "volumeMounts": [{"name": "data", "mountPath": "/data"},
+                                                {"name": "scratch", "mountPath": "tmp"}]},
+                {"name": "backup", "volumeMounts": [
+                    {"name": "data", "mountPath": "/from", "readOnly": true},
+                    {"name": "logs", "mountPath": "/logs"}]},
+            ],
+        });
+        let shown = items(&spec, "/volumes").iter().map(|volume| {
+            let (kind, of) = source(volume);
+            format!("{kind} {of} {}", mounts(&spec, volume))
+        });
+        assert_eq!(
+            shown.collect::<Vec<_>>(),
+            [
+                "persistent 64 MiB db:/data, backup:/from (read-only)",
+                "host /var/log backup:/logs",
+                "secret tls nobody",
+                "ephemeral - db:tmp",
+            ]
+        );
+        let instance = json!({
+            "id": "shop_db.instance-1", "agentHostname": "host7",
+            "localVolumes": [{"persistenceId": "shop_db#data#2", "containerPath": "data"}],
+        });
+        assert_eq!(persistent(&instance), [["shop_db#data#2", "host7", "shop_db.instance-1"]]);
+        assert!(persistent(&json!({})).is_empty());
     }
 }

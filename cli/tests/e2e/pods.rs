@@ -18,12 +18,14 @@ async fn a_pod_runs_its_containers_side_by_side_until_it_is_deleted() {
     let pod = json!({
         "id": "/shop/web",
         "executorResources": {"cpus": 0.1, "mem": 32, "disk": 10},
+        "volumes": [{"name": "scratch"}],
         "containers": [
             {"name": "server", "resources": {"cpus": 0.1, "mem": 64},
              "exec": {"command": {"shell": serve}},
              "endpoints": [{"name": "http", "hostPort": 0}],
              "healthCheck": {"http": {"endpoint": "http"}, "delaySeconds": 0, "intervalSeconds": 1}},
             {"name": "side", "resources": {"cpus": 0.1, "mem": 32},
+             "volumeMounts": [{"name": "scratch", "mountPath": "tmp"}],
              "exec": {"command": {"argv": ["sleep", "1000"]}}},
         ],
     });
@@ -37,6 +39,7 @@ async fn a_pod_runs_its_containers_side_by_side_until_it_is_deleted() {
     assert!(out.contains("STABLE") && out.contains("1/1"), "{out}");
     let (_, out, _) = agora(&["pod", "show", "/shop/web"]);
     assert_eq!(out.matches("TASK_RUNNING").count(), 2, "{out}");
+    assert!(out.contains("scratch") && out.contains("side:tmp"), "{out}");
 
     let status = |json: &str| -> Value { serde_json::from_str(json).expect("JSON") };
     let (_, out, _) = agora(&["pod", "show", "/shop/web", "--json"]);
