@@ -50,6 +50,20 @@ pub(crate) enum AppCommand {
         #[command(flatten)]
         change: Change,
     },
+    /// End instances of an app; others take their place
+    Kill {
+        /// The app's id
+        id: String,
+        /// Ids of instances or of their tasks, as 'agora app explain' and 'agora app show' tell them
+        #[arg(required = true)]
+        instances: Vec<String>,
+        /// Lower the app's instances by as many, so that nothing takes their place
+        #[arg(long, conflicts_with = "wipe")]
+        scale: bool,
+        /// Give up their volumes with all data; who waits for an agent waits no longer and starts anew
+        #[arg(long)]
+        wipe: bool,
+    },
     /// Delete an app and end all its instances
     Delete {
         /// The app's id
@@ -103,6 +117,21 @@ pub(crate) async fn run(command: AppCommand, cluster: &Cluster) -> Result<(), Fa
             let path = app_path(&id, "/restart", change.force);
             let answer = cluster.change(Method::POST, &path, None).await?;
             finish(cluster, &answer, &change, &format!("{id} restarted")).await
+        }
+        AppCommand::Kill { id, instances, scale, wipe } => {
+            let mut answers = Vec::new();
+            for instance in &instances {
+                let id = id.trim_start_matches('/');
+                let path = format!("/v2/apps/{id}/tasks/{instance}?scale={scale}&wipe={wipe}");
+                answers.push(cluster.change(Method::DELETE, &path, None).await?);
+                if !cluster.json {
+                    say!("{instance} is being ended");
+                }
+            }
+            if cluster.json {
+                print_json(&answers.into());
+            }
+            Ok(())
         }
         AppCommand::Delete { id, change } => {
             let path = app_path(&id, "", change.force);
@@ -222,6 +251,11 @@ async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
         instances.add_row(row.map(|at| text(one, at)));
     }
     print(&instances);
+    if told.get("waiting").is_some() {
+        for line in kept(id, &told) {
+            say!("\n{line}");
+        }
+    }
     if let Some(why) = told.pointer("/master/why").and_then(Value::as_str) {
         say!("\nThe master says: {why}.");
     }
@@ -246,4 +280,51 @@ async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
         print(&agents);
     }
     Ok(())
+}
+
+/// What those who wait may wait for: places where their data is, or where nobody has it any more.
+fn kept(id: &str, told: &Value) -> Vec<String> {
+    let unused = items(told, "/reserved").iter().filter(|it| it["isUsed"] == false);
+    let lines = unused.map(|kept| {
+        let place = format!("{} (agent {})", text(kept, "/hostname"), text(kept, "/agentId"));
+        let waiting = || {
+            let mut all = items(told, "/all").iter();
+            all.find(|it| it["condition"] == "Scheduled").map(|it| text(it, "/id"))
+        };
+        let instance = match kept["instance"].as_str() {
+            Some(instance) => Some(instance.to_owned()),
+            None => waiting(),
+        };
+        let instance = instance.unwrap_or_else(|| "INSTANCE".to_owned());
+        format!(
+            "{instance} waits for what is reserved for it on {place}.\nTo start elsewhere, without its \
+             data: agora app kill {id} {instance} --wipe"
+        )
+    });
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_its_data_is_told_where_it_is_and_how_to_go_without() {
+        let told = json!({
+            "all": [{"id": "db.instance-1", "condition": "Running"},
+                    {"id": "db.instance-2", "condition": "Scheduled"}],
+            "reserved": [
+                {"hostname": "host1", "agentId": "S1", "instance": "db.instance-1", "isUsed": true},
+                {"hostname": "host2", "agentId": "S2", "isUsed": false},
+            ],
+        });
+        assert_eq!(
+            kept("/db", &told),
+            [
+                "db.instance-2 waits for what is reserved for it on host2 (agent S2).\nTo start elsewhere, \
+              without its data: agora app kill /db db.instance-2 --wipe"
+            ]
+        );
+        assert!(kept("/db", &json!({})).is_empty());
+    }
 }

@@ -54,6 +54,9 @@ pub(crate) enum PodCommand {
         id: String,
         /// The instance's id, as 'agora pod show' tells it
         instance: String,
+        /// Give up its volumes with all data; who waits for an agent waits no longer and starts anew
+        #[arg(long)]
+        wipe: bool,
     },
     /// Delete a pod and end all its instances
     Delete {
@@ -90,8 +93,8 @@ pub(crate) async fn run(command: PodCommand, cluster: &Cluster) -> Result<(), Fa
             pod["scaling"] = json!({"kind": "fixed", "instances": instances});
             put(&id, &pod, &change, &format!("{id} scaled to {instances}"), cluster).await
         }
-        PodCommand::Kill { id, instance } => {
-            let path = pod_path(&id, &format!("::instances/{instance}"));
+        PodCommand::Kill { id, instance, wipe } => {
+            let path = pod_path(&id, &format!("::instances/{instance}?wipe={wipe}"));
             let answer = cluster.change(Method::DELETE, &path, None).await?;
             if cluster.json {
                 print_json(&answer);

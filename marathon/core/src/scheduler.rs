@@ -22,6 +22,7 @@ mod readiness;
 mod reservations;
 mod residence;
 mod roles;
+mod search;
 mod secrets;
 mod settle;
 mod updates;

@@ -10,6 +10,7 @@ use crate::json_text::{self, ObjectText};
 use crate::launch_queue::Entry;
 use crate::planner::{Deployment, Progress};
 use crate::rendered::Rendered;
+use crate::reservation::Reservation;
 use crate::{clock, queue_json};
 use imbl::{OrdMap, OrdSet};
 use model::ids::FrameworkId;
@@ -48,6 +49,8 @@ pub enum Change {
     Failure(AppId, Option<Arc<TaskFailure>>),
     /// A secret is kept, or no more. Only where: values are in no view.
     Secret(Arc<str>, bool),
+    /// What is reserved for instances of an app is new, changed or gone.
+    Reservation(Arc<str>, Option<Arc<Reservation>>),
     /// An instance of a pod has ended; absent, the pod is gone.
     Ended(AppId, Option<Arc<Termination>>),
 }
@@ -84,6 +87,8 @@ pub struct View {
     pub queue: OrdMap<AppId, Arc<Entry>>,
     /// The last failure of each app.
     pub failures: OrdMap<AppId, Arc<TaskFailure>>,
+    /// What is reserved for instances, also what is to go.
+    pub reservations: OrdMap<Arc<str>, Arc<Reservation>>,
     /// Where secrets are kept.
     pub secrets: OrdSet<Arc<str>>,
     /// The latest instances of each pod that ended, newest first.
@@ -173,6 +178,7 @@ impl View {
             Change::Deployment(id, deployment) => self.put_deployment(id, deployment),
             Change::Progress(id, progress) => put(&mut self.progress, id, progress),
             Change::Queue(id, entry) => put(&mut self.queue, id, entry),
+            Change::Reservation(id, kept) => put(&mut self.reservations, id, kept),
             Change::Failure(id, failure) => put(&mut self.failures, id, failure),
             Change::Secret(path, true) => {
                 self.secrets.insert(path);

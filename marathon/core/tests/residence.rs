@@ -2,6 +2,7 @@
 
 mod world;
 
+use marathon_core::instance::Condition;
 use marathon_core::io::{Command, Config, KillHow, PutApp, PutGroup};
 use marathon_core::matcher::Reason;
 use model::task::{Reason as Why, TaskState};
@@ -221,6 +222,96 @@ fn what_was_given_up_on_an_agent_that_is_away_goes_when_it_is_back() {
     assert_eq!(world.stored_reservations(), 1);
     world.pass(7_200.0);
     assert!(world.is_suppressed);
+}
+
+/// Takes the agent of the only task away: the task ends and is not yet started again.
+fn lose_agent_of_waiting(world: &mut World) -> usize {
+    let task = world.tasks_of("/db").remove(0);
+    let agent = world.tasks[&task].agent;
+    world.agents[agent].is_up = false;
+    world.report(&task, TaskState::Failed, None);
+    let lost = world.agents[agent].id.clone();
+    world.step(marathon_core::io::Input::AgentLost(lost));
+    world.pass(60.0);
+    assert_eq!(world.instances("/db")[0].condition, Condition::Scheduled, "it waits for its data");
+    agent
+}
+
+#[test]
+fn who_waits_for_an_agent_that_is_gone_for_good_starts_anew() {
+    let mut world = world(2);
+    world.create(resident(1));
+    world.pass(1.0);
+    let agent = lose_agent_of_waiting(&mut world);
+    world.pass(5_000.0);
+    assert_eq!(world.running("/db"), 0, "nobody else has the data");
+    // Nothing of ours runs there, so the master has nothing to tell; it is asked now and then.
+    world.agents[agent].is_gone = true;
+    world.pass(610.0);
+    assert_eq!(world.running("/db"), 1);
+    assert!(world.tasks.values().all(|it| it.agent != agent));
+    assert_eq!(world.stored_reservations(), 1, "what is gone is remembered by nobody");
+    assert!(
+        !world.kinds().contains(&"unknown_instance_terminated_event".to_owned()),
+        "a question is no end of a task"
+    );
+}
+
+#[test]
+fn who_waits_for_its_data_can_be_sent_on_without_it() {
+    for is_kept_for_next in [false, true] {
+        let mut world = world(2);
+        world.create(resident(1));
+        world.pass(1.0);
+        if is_kept_for_next {
+            world.put("/db", json!({"instances": 0})).expect("scaled");
+            world.pass(10.0);
+            world.agents.iter_mut().for_each(|agent| agent.is_up = false);
+            let host = &world.view.reservations.values().next().expect("kept").place.host;
+            let agent = world.agents.iter().position(|it| *it.host != **host).expect("another one");
+            world.agents[agent].is_up = true;
+            world.put("/db", json!({"instances": 1})).expect("scaled");
+            world.pass(10.0);
+        } else {
+            lose_agent_of_waiting(&mut world);
+        }
+        let told = world.view.explain_app(&app("/db"), world.now().wall).expect("it is there");
+        let kept = &told["reserved"][0];
+        assert_eq!(kept["isUsed"], false, "{told}");
+        assert_eq!(kept.get("instance").is_none(), is_kept_for_next, "{told}");
+        assert!(kept["volumes"][0].as_str().is_some_and(|it| it.starts_with("db#data#")), "{told}");
+        assert_eq!(world.running("/db"), 0);
+        let waiting = world.instances("/db")[0].id.to_string();
+        let how = KillHow { wipe: true, ..KillHow::default() };
+        world.ask(Command::KillTask { id: app("/db"), task: waiting, how }).expect("wiped");
+        world.pass(10.0);
+        assert_eq!(world.running("/db"), 1);
+    }
+}
+
+#[test]
+fn what_is_in_no_book_is_looked_for_though_nobody_waits() {
+    let mut world = world(1);
+    world.create(resident(1));
+    world.pass(200.0);
+    let (agent, resources) = world.reserved.values().next().expect("one").clone();
+    let strange = |world: &World| world.reserved.contains_key("strange");
+    world.reserved.insert("strange".into(), (agent, resources.clone()));
+    world.pass(60.0);
+    assert!(world.is_suppressed && strange(&world), "all runs as it is to");
+    world.pass(600.0);
+    assert!(world.is_suppressed && !strange(&world), "it is looked for with each reconciliation");
+    world.reserved.insert("strange".into(), (agent, resources));
+    world.crash();
+    world.pass(70.0);
+    assert!(world.is_suppressed && !strange(&world), "and by each new leader");
+    assert_eq!((world.running("/db"), world.reserved.len()), (1, 1));
+
+    let mut everybodys = World::new(1);
+    everybodys.pass(10.0);
+    let before = everybodys.revives;
+    everybodys.pass(7_300.0);
+    assert_eq!(everybodys.revives, before, "nothing can be reserved for everybody");
 }
 
 #[test]

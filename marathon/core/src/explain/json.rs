@@ -8,6 +8,7 @@ use crate::instance::{Condition, Instance};
 use crate::launch_queue::Unused;
 use crate::pace::Pace;
 use crate::planner::{Action, Deployment};
+use crate::reservation::Reservation;
 use crate::rollout::Bounds;
 use crate::view::View;
 use model::step::Timestamp;
@@ -123,10 +124,38 @@ impl View {
             }
             out["waiting"] = queue;
         }
+        let kept: Vec<_> = self.kept_for(id).map(|it| self.kept(it)).collect();
+        if !kept.is_empty() {
+            out["reserved"] = kept.into();
+        }
         if let Some(failure) = self.failures.get(id) {
             out["lastTaskFailure"] = render::failure(failure);
         }
         Some(out)
+    }
+
+    /// What is reserved for instances of `app`.
+    fn kept_for(&self, app: &AppId) -> impl Iterator<Item = &Arc<Reservation>> {
+        self.reservations.values().filter(move |it| it.app == *app && it.is_live())
+    }
+
+    /// A reservation: where it is, and whose. Without an instance it waits for the next one.
+    fn kept(&self, reservation: &Reservation) -> Value {
+        let holds = |it: &&Arc<Instance>| it.reservation.as_ref() == Some(&reservation.id);
+        let holder = self.instances_of(&reservation.app).find(holds);
+        let volumes = reservation.volumes.iter().map(|it| it.persistence_id(&reservation.app));
+        let is_used = holder.is_some_and(|it| it.condition != Condition::Scheduled);
+        let mut out = json!({
+            "id": &*reservation.id,
+            "agentId": reservation.place.agent.as_str(),
+            "hostname": &*reservation.place.host,
+            "volumes": volumes.map(|it| it.as_str().to_owned()).collect::<Vec<_>>(),
+            "isUsed": is_used,
+        });
+        if let Some(holder) = holder {
+            out["instance"] = holder.id.as_str().into();
+        }
+        out
     }
 }
 

@@ -288,8 +288,8 @@ fn kill(marathon: &mut Marathon, victims: Vec<Arc<Instance>>, how: KillHow, now:
     for victim in victims {
         let is_lost =
             matches!(victim.condition, Condition::Unreachable | Condition::UnreachableInactive);
-        if let Some(reservation) = victim.reservation.as_ref().filter(|_| how.wipe) {
-            marathon.give_up(reservation, now);
+        if how.wipe {
+            marathon.give_up_place(&victim, now);
         }
         if how.wipe || is_lost {
             marathon.decommission(&victim.id, now);

@@ -1,7 +1,7 @@
 //! Coming into the lead and losing it, meeting the master and losing it.
 
 use super::history::Remembered;
-use super::{Books, Due, Marathon, advance, kills, readiness, residence, settle};
+use super::{Books, Due, Marathon, advance, kills, readiness, residence, search, settle};
 use crate::event::Happening;
 use crate::ids::WriteId;
 use crate::instance::{Condition, Instance};
@@ -173,11 +173,12 @@ pub(super) fn subscribed(
     }
 }
 
-/// Asks about every task there should be, and about all there are.
+/// Asks about every task there should be, and about all there are; and for offers, which tell what is reserved.
 pub(super) fn reconcile(marathon: &mut Marathon, now: Now) {
     let next = now.time + marathon.config.reconcile_interval;
     marathon.books.timers.retain(|(_, due)| *due != Due::Reconcile);
     marathon.wake_at(next, Due::Reconcile);
+    search::search(marathon, now);
     let tasks: Vec<_> = marathon
         .books
         .instances
@@ -185,6 +186,7 @@ pub(super) fn reconcile(marathon: &mut Marathon, now: Now) {
         .flat_map(Instances::values)
         .filter_map(|it| it.task.as_ref())
         .flat_map(kills::alive)
+        .chain(search::questions(marathon, None))
         .collect();
     if !tasks.is_empty() {
         marathon.outbox.push(Output::Reconcile(tasks));

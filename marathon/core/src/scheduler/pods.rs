@@ -128,8 +128,8 @@ pub(super) fn kill(
     for victim in &victims {
         let is_lost =
             matches!(victim.condition, Condition::Unreachable | Condition::UnreachableInactive);
-        if let Some(reservation) = victim.reservation.as_ref().filter(|_| wipe) {
-            marathon.give_up(reservation, now);
+        if wipe {
+            marathon.give_up_place(victim, now);
         }
         if wipe || is_lost {
             marathon.decommission(&victim.id, now);

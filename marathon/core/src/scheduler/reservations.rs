@@ -22,6 +22,8 @@ pub(super) struct Reservations {
     pub(super) released: BTreeMap<Arc<str>, Released>,
     /// Until when offers are asked for to give things back.
     pub(super) collects_until: Time,
+    /// Until when offers are asked for to find what is in no book.
+    pub(super) searches_until: Time,
 }
 
 /// What was given back of a reservation.
@@ -84,9 +86,10 @@ impl Reservations {
         Some(known)
     }
 
-    /// Whether something is to be given back and may be offered soon.
+    /// Whether something is to be given back and may be offered soon, or what is in no book is looked for.
     pub(super) fn wants_offers(&self, now: Now) -> bool {
-        now.time < self.collects_until && !self.given_up.is_empty()
+        let collects = now.time < self.collects_until && !self.given_up.is_empty();
+        collects || now.time < self.searches_until
     }
 
     /// What does not follow from the reservations that are there, for those who check.

@@ -6,14 +6,15 @@
 //! it is offered, as is everything with our mark that is not in the books.
 
 use super::reservations::Released;
-use super::{Due, Marathon};
+use super::{Due, Marathon, search};
 use crate::app::{App, UnreachableStrategy};
 use crate::ids::AppId;
 use crate::instance::{Condition, Instance, Place};
-use crate::io::{Claim, NewVolume, OfferView, Release};
+use crate::io::{Claim, NewVolume, OfferView, Output, Release};
 use crate::matcher::{self, Fit, Mismatch, Roles};
 use crate::reservation::{LocalVolume, Reservation, ReservationState};
 use crate::stored;
+use crate::view::Change;
 use model::ids::{AgentId, PersistenceId, UpdateId};
 use model::resources::{Key, Resources};
 use model::step::Now;
@@ -186,7 +187,9 @@ impl Marathon {
     /// Has a reservation in the books, with its role.
     pub(super) fn take_reservation(&mut self, reservation: Reservation) {
         self.books.role_counts.add(&reservation.role);
-        if let Some(known) = self.books.reservations.put(Arc::new(reservation)) {
+        let reservation = Arc::new(reservation);
+        self.show(Change::Reservation(reservation.id.clone(), Some(reservation.clone())));
+        if let Some(known) = self.books.reservations.put(reservation) {
             self.books.role_counts.remove(&known.role);
         }
     }
@@ -216,21 +219,28 @@ impl Marathon {
         collect_soon(self, now);
     }
 
+    /// Has what is reserved for `instance` undone; if it waits to have something, what it waits for.
+    pub(super) fn give_up_place(&mut self, instance: &Instance, now: Now) {
+        let awaited = || {
+            let free = self.free_reservations(&instance.app.id);
+            let waits = instance.condition == Condition::Scheduled;
+            free.into_iter().find(|_| waits).map(|it| it.id.clone())
+        };
+        if let Some(id) = instance.reservation.clone().or_else(awaited) {
+            self.give_up(&id, now);
+        }
+    }
+
     /// The task of `instance` ended as `status` says. Whether its reservation is lost with it.
     pub(super) fn loses_reservation(&self, instance: &Instance, status: &Status) -> bool {
-        // Of a pod one container may have ended before its agent was given up, and in a worse way.
-        let mut containers = instance.task.iter().flat_map(|task| &task.containers);
-        if containers.any(|it| it.state == TaskState::GoneByOperator) {
-            return true;
-        }
         match status.state {
-            TaskState::GoneByOperator => true,
             // It is not known whether there ever was one, and nothing is in it.
             TaskState::Dropped
             | TaskState::Lost
             | TaskState::Error
             | TaskState::Unknown
-            | TaskState::Gone => self.is_reservation_asked(instance),
+            | TaskState::Gone
+            | TaskState::GoneByOperator => self.is_reservation_asked(instance),
             TaskState::Staging
             | TaskState::Starting
             | TaskState::Running
@@ -308,7 +318,7 @@ pub(super) fn collect(
     for (id, is_all) in over {
         marathon.books.reservations.released.remove(&id);
         if is_all {
-            forget(marathon, &id);
+            marathon.forget_reservation(&id);
         }
     }
     let reservations = &mut marathon.books.reservations;
@@ -344,7 +354,7 @@ pub(super) fn collected(marathon: &mut Marathon, now: Now) {
         reservations.given_up().filter(is_nothing).map(|it| it.id.clone()).collect();
     for id in nothing {
         marathon.books.reservations.released.remove(&id);
-        forget(marathon, &id);
+        marathon.forget_reservation(&id);
     }
     if marathon.books.reservations.given_up().next().is_none() {
         return;
@@ -356,16 +366,49 @@ pub(super) fn collected(marathon: &mut Marathon, now: Now) {
     }
 }
 
-fn forget(marathon: &mut Marathon, id: &str) {
-    // What was in no book is not stored either.
-    if let Some(known) = marathon.books.reservations.remove(id) {
-        marathon.books.role_counts.remove(&known.role);
-        marathon.outbox.put(stored::reservation_key(id), None);
+impl Marathon {
+    /// What was reserved under `id` is there no more.
+    pub(super) fn forget_reservation(&mut self, id: &str) {
+        // What was in no book is not stored either.
+        if let Some(known) = self.books.reservations.remove(id) {
+            self.books.role_counts.remove(&known.role);
+            self.outbox.put(stored::reservation_key(id), None);
+            self.show(Change::Reservation(known.id.clone(), None));
+        }
     }
 }
 
-/// An agent is gone: those who do not wait for ever for it, wait from now on.
+/// An agent is gone for good, and what was reserved there with it: whoever waits for it starts anew elsewhere.
+/// Those who had a task there are told of its end.
+pub(super) fn agent_gone(marathon: &mut Marathon, agent: &AgentId, now: Now) {
+    let all = marathon.books.reservations.values();
+    let there: Vec<_> = all.filter(|it| it.place.agent == *agent).cloned().collect();
+    for reservation in there {
+        let holders = marathon.instances_of(&reservation.app).holders(&reservation.id);
+        let holders: Vec<_> = holders.cloned().collect();
+        if holders.iter().any(|it| it.condition != Condition::Scheduled) {
+            continue;
+        }
+        marathon.forget_reservation(&reservation.id);
+        free(marathon, holders, now);
+    }
+}
+
+/// Those whose reservation is no more wait for any offer.
+fn free(marathon: &mut Marathon, holders: Vec<Arc<Instance>>, now: Now) {
+    for instance in holders {
+        marathon.put_instance(Instance { reservation: None, ..(*instance).clone() }, now);
+    }
+    marathon.books.asking.is_revive_wanted = true;
+}
+
+/// An agent is gone: those who do not wait for ever for it, wait from now on. Whether it is gone for good is
+/// asked.
 pub(super) fn agent_lost(marathon: &mut Marathon, agent: &AgentId, now: Now) {
+    let questions = search::questions(marathon, Some(agent));
+    if marathon.books.is_connected && !questions.is_empty() {
+        marathon.outbox.push(Output::Reconcile(questions));
+    }
     let here: Vec<_> = marathon.books.reservations.values().cloned().collect();
     for reservation in here.iter().filter(|it| it.is_live() && it.place.agent == *agent) {
         if let Some(wait) = waits_for(marathon, reservation) {
@@ -396,8 +439,5 @@ pub(super) fn waited(marathon: &mut Marathon, id: &Arc<str>, now: Now) {
         return;
     }
     marathon.give_up(id, now);
-    for instance in holders {
-        let freed = Instance { reservation: None, ..(*instance).clone() };
-        marathon.put_instance(freed, now);
-    }
+    free(marathon, holders, now);
 }

@@ -1,7 +1,7 @@
 //! Status reports: what they say of an instance, and what follows.
 
 use super::settle::Target;
-use super::{Marathon, advance, ailing, containers, readiness};
+use super::{Marathon, advance, ailing, containers, readiness, residence, search};
 use crate::app::UnreachableStrategy;
 use crate::event::Happening;
 use crate::ids::InstanceId;
@@ -27,7 +27,12 @@ pub(super) fn update(marathon: &mut Marathon, update: &UpdateView, now: Now) {
             containers::heard(marathon, &instance, update, now);
         }
         Some(instance) => known(marathon, &instance, update, now),
+        None if search::is_answer(marathon, status) => {}
         None => unknown(marathon, status, now),
+    }
+    // Who only waits to run there has no task of which it could be told.
+    if let (TaskState::GoneByOperator, Some(agent)) = (status.state, &status.agent) {
+        residence::agent_gone(marathon, agent, now);
     }
     // Last of all, so that it goes out only when what it led to is stored.
     if let (Some(uuid), Some(agent)) = (status.uuid, status.agent.clone()) {
@@ -273,12 +278,24 @@ fn keep_reservation(
     now: Now,
 ) -> Option<Arc<str>> {
     let id = instance.reservation.clone()?;
+    if is_agent_gone(instance, status) {
+        marathon.forget_reservation(&id);
+        return None;
+    }
     if marathon.loses_reservation(instance, status) {
         marathon.give_up(&id, now);
         return None;
     }
     marathon.confirm_reservation(instance);
     Some(id)
+}
+
+/// Whether the task of `instance` ended because its agent is gone for good, with all that was reserved there.
+fn is_agent_gone(instance: &Instance, status: &Status) -> bool {
+    // Of a pod one container may have ended before its agent was given up, and in a worse way.
+    let mut containers = instance.task.iter().flat_map(|task| &task.containers);
+    status.state == TaskState::GoneByOperator
+        || containers.any(|it| it.state == TaskState::GoneByOperator)
 }
 
 /// Whether an end speaks against the app, so that the next launch has to wait.

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod reconciled;
 mod reserved;
 
 use marathon_core::Marathon;
@@ -51,6 +52,8 @@ pub(crate) struct Agent {
     pub(crate) total: Resources,
     pub(crate) attributes: Attributes,
     pub(crate) is_up: bool,
+    /// Whether an operator said that it never comes back.
+    pub(crate) is_gone: bool,
     /// When it is to be away.
     pub(crate) away: Option<Unavailability>,
 }
@@ -161,6 +164,7 @@ impl World {
             total: Resources::parse(resources, &Role::any()).expect("resources"),
             attributes: Attributes::parse(attributes).expect("attributes"),
             is_up: true,
+            is_gone: false,
             away: None,
         });
     }
@@ -312,24 +316,7 @@ impl World {
                     }
                 }
             }
-            Output::Reconcile(tasks) => {
-                let asked: Vec<TaskId> = if tasks.is_empty() {
-                    self.tasks.keys().cloned().collect()
-                } else {
-                    tasks.into_iter().map(|(task, _)| task).collect()
-                };
-                for task in asked {
-                    let known = self.tasks.get(&task).map(|it| (it.agent, it.state));
-                    let (agent, state) = match known {
-                        Some((agent, _)) if !self.agents[agent].is_up => {
-                            (Some(agent), TaskState::Unreachable)
-                        }
-                        Some((agent, state)) => (Some(agent), state),
-                        None => (None, TaskState::Unknown),
-                    };
-                    self.report_of(&task, agent, state, Some(Reason::Reconciliation));
-                }
-            }
+            Output::Reconcile(tasks) => self.reconcile(tasks),
             Output::Store { .. }
             | Output::StepDown
             | Output::Subscribe { .. }
