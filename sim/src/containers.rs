@@ -261,7 +261,7 @@ impl World {
         let wait = self.some_time(Duration::from_millis(100));
         let event = ContainerEvent::Reaches(task.clone(), TaskState::Running);
         self.after(wait, Event::Container(at, id.clone(), event));
-        if let Some(end) = self.end_of(task) {
+        if let Some(end) = self.end_of(task).or_else(|| self.end_of_container(task)) {
             let runs_for = wait + self.some_time(SHORT_TASK_MAX);
             let event = ContainerEvent::Reaches(task.clone(), end);
             self.after(runs_for, Event::Container(at, id.clone(), event));

@@ -7,7 +7,7 @@ use crate::schedulers::{SchedulerNode, Work};
 use crate::world::World;
 use agent_core::Record;
 use agent_core::output::Event;
-use marathon_core::instance::Condition;
+use marathon_core::instance::{Condition, Task};
 use master_core::registry::Rules;
 use master_core::view::{
     AgentView, ExecutorKey, ExecutorView, OperationView, TaskKey, TaskList, TaskView, ViewChange,
@@ -308,7 +308,8 @@ impl World {
                     app.instances
                 ));
             }
-            wanted.extend(running.filter_map(|one| Some(one.task.as_ref()?.id.clone())));
+            let tasks = running.filter_map(|one| one.task.as_ref());
+            wanted.extend(tasks.flat_map(Task::alive).cloned());
         }
         Ok(wanted)
     }

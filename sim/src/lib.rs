@@ -17,6 +17,7 @@ mod marathons;
 mod masters;
 mod network;
 mod operators;
+mod pods;
 mod residents;
 pub mod scenario;
 mod schedulers;

@@ -1,19 +1,18 @@
 //! Marathon: its sessions with the master, its store, and the lease by which one of it leads.
 
+use crate::pods;
 use crate::residents;
 use crate::schedulers::framework;
 use crate::world::{Event, Life, Node, World, deadline};
 use marathon_core::Marathon;
-use marathon_core::io::{Config, Input, Launch, OfferView, Output, UpdateView};
+use marathon_core::io::{Config, Input, OfferView, Output, UpdateView};
 use marathon_core::view::View;
-use model::call::{Accept, Acknowledge, Call, Decline, Kill, Operation, ReconcileTask};
+use model::call::{Accept, Acknowledge, Call, Decline, Kill, ReconcileTask};
 use model::event::SchedulerEvent;
 use model::framework::Capabilities;
 use model::ids::{ConnectionId, FrameworkId, RequestId, StreamId};
-use model::payload::Payload;
 use model::resources::Attributes;
 use model::step::Core;
-use model::task::{Needs, RunsBy, TaskSpec};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -160,25 +159,7 @@ impl World {
                 self.after(wait, Event::MarathonDials(at, life, framework));
             }
             Output::Accept { offer, agent, releases, launches, refuse_for, .. } => {
-                let undone = releases.iter().flat_map(residents::undoing);
-                let made = launches.iter().flat_map(residents::making);
-                let mut operations: Vec<_> = undone.chain(made).collect();
-                let spec = |launch: Launch| {
-                    Ok(TaskSpec {
-                        resources: residents::taken(&launch),
-                        id: launch.task,
-                        name: launch.app.id.task_name().into(),
-                        agent: agent.clone(),
-                        runs_by: RunsBy::Command,
-                        user: None,
-                        kill_grace: None,
-                        needs: Needs::default(),
-                        info: Payload::default(),
-                    })
-                };
-                if !launches.is_empty() {
-                    operations.push(Operation::Launch(launches.into_iter().map(spec).collect()));
-                }
+                let operations = pods::operations(&agent, &releases, &launches);
                 let offers = vec![offer.as_str().into()];
                 self.call(at, Call::Accept(Accept { offers, operations, refuse_for }));
             }

@@ -5,6 +5,7 @@
 //! leads keeps to it: see [`Laws::check_rules`](crate::laws::Laws::check_rules).
 
 use crate::agents::hostname;
+use crate::residents;
 use crate::world::{Event, World};
 use master_core::registry::Rules;
 use master_core::{Done, Input, Refusal};
@@ -12,7 +13,7 @@ use model::amount::Milli;
 use model::ids::{AgentId, OperationUuid, RequestId};
 use model::operation::Operation;
 use model::operator::OperatorCall;
-use model::resources::Resources;
+use model::resources::Key;
 use model::role::Role;
 use model::rules::{Drain, Machine, Quota, Standing, Unavailability, Weight, Window};
 use std::collections::BTreeMap;
@@ -211,7 +212,9 @@ impl World {
     fn wants_conversion(&mut self) -> Option<OperatorCall> {
         let agent = self.some_agent()?;
         let shown = self.laws.agents.get(&agent)?;
-        let left: Resources = shown.total.unused(&shown.used);
+        // Whoever takes a part of what Marathon keeps for an app leaves that without.
+        let is_others = |key: &Key| key.kind.reserved_for() != Some(&residents::role());
+        let left = shown.total.unused(&shown.used).filtered(|key, _| is_others(key));
         let conversion = self.wants_to_keep(AS_KEEPER, &role("keep"), &left)?;
         Some(OperatorCall::Convert { agent, conversion })
     }

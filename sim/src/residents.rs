@@ -65,7 +65,8 @@ fn held(resources: &Resources) -> BTreeMap<Arc<str>, Resources> {
     held
 }
 
-fn volumes(launch: &Launch) -> Resources {
+/// The volumes that `launch` makes first, as they are then.
+pub(crate) fn volumes(launch: &Launch) -> Resources {
     let mut all = Resources::none();
     let Some(claim) = &launch.claim else { return all };
     for new in claim.new.iter().flatten() {
@@ -85,11 +86,11 @@ fn volumes(launch: &Launch) -> Resources {
     all
 }
 
-/// What the task of `launch` takes, volumes included.
-pub(crate) fn taken(launch: &Launch) -> Resources {
+/// A part of what `launch` takes, as it is when what is reserved for it is.
+pub(crate) fn part(launch: &Launch, part: &Resources) -> Resources {
     match launch.claim.as_ref().filter(|claim| claim.new.is_some()) {
-        Some(claim) => reserved(&launch.resources, &claim.id).plus(&volumes(launch)),
-        None => launch.resources.clone(),
+        Some(claim) => reserved(part, &claim.id),
+        None => part.clone(),
     }
 }
 
@@ -144,17 +145,20 @@ impl World {
         json!({"inactiveAfterSeconds": wait / 2, "expungeAfterSeconds": wait})
     }
 
-    /// Nothing breaks any more: users take back the last of their apps with volumes, with all data. Whether
-    /// it is gone.
+    /// Nothing breaks any more: users take back the last of their apps and pods with volumes, with all data.
+    /// Whether they are gone.
     pub(crate) fn users_clear_up(&mut self) -> bool {
         let id = AppId::parse_app(APPS[APPS.len() - 1]).expect("well formed");
-        let view = self.lease.map(|at| &self.marathons[at].view);
-        let Some(view) = view.filter(|view| view.is_leading) else { return false };
-        if !view.tree.apps.contains_key(&id) {
-            return true;
+        let app = (id.clone(), Command::DeleteApp { id, force: true });
+        for (id, delete) in [app, Self::pod_to_clear_up()] {
+            let view = self.lease.map(|at| &self.marathons[at].view);
+            let Some(view) = view.filter(|view| view.is_leading) else { return false };
+            if view.tree.apps.contains_key(&id) {
+                self.asks_as_user(delete);
+                return false;
+            }
         }
-        self.asks_as_user(Command::DeleteApp { id, force: true });
-        false
+        true
     }
 
     /// Leaks: what is reserved for Marathon is in its books and of an app that there is, and what is in its

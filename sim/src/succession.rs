@@ -5,6 +5,7 @@
 //! a kill, an acknowledgement.
 
 use crate::marathons::LEASE;
+use crate::pods;
 use crate::residents;
 use crate::world::{Event, Node, World};
 use crate::{Settings, Violation};
@@ -12,7 +13,7 @@ use marathon_core::ids::AppId;
 use marathon_core::io::{Ask, Command, Input, Output, PutApp};
 use model::ids::{FrameworkId, RequestId};
 use model::step::Time;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -98,9 +99,11 @@ fn play(settings: &Settings, crash_at: Option<u64>) -> Result<World, Violation> 
     }
     world.rests()?;
     let instances = 2 + settings.seed / 6 % 5;
-    // Every other sixty seeds are of an app with volumes.
-    let is_resident = !(settings.seed / 60).is_multiple_of(2);
-    world.asks(create(instances, is_resident));
+    // Every other sixty seeds are of what has volumes, and every other hundred and twenty of a pod.
+    let has_volume = !(settings.seed / 60).is_multiple_of(2);
+    let is_pod = !(settings.seed / 120).is_multiple_of(2);
+    let what = What { is_pod, has_volume };
+    world.asks(what.create(instances));
     if kind > 1 {
         world.rests()?;
     }
@@ -109,9 +112,10 @@ fn play(settings: &Settings, crash_at: Option<u64>) -> Result<World, Violation> 
     }
     match kind {
         0 | 1 => {}
-        2 => world.asks(change(&json!({ "cmd": "sleep 2000" }))),
-        3 => world.asks(change(&json!({ "instances": instances * 2 }))),
-        4 => world.asks(change(&json!({ "instances": instances / 2 }))),
+        2 => world.asks(what.change(instances)),
+        3 => world.asks(what.scale(instances * 2)),
+        4 => world.asks(what.scale(instances / 2)),
+        _ if is_pod => world.asks(what.change(instances + 1)),
         _ => world.asks(Command::RestartApp { id: app(), force: false }),
     }
     world.rests()?;
@@ -122,23 +126,49 @@ fn app() -> AppId {
     AppId::parse_app("/app").expect("well formed")
 }
 
-fn create(instances: u64, is_resident: bool) -> Command {
-    if is_resident {
-        let body = residents::app("/app", instances, &"disabled".into());
-        return Command::CreateApp { body, force: false };
-    }
-    Command::CreateApp {
-        body: json!({
-            "id": "/app", "cmd": "sleep 1000", "instances": instances, "cpus": 0.5, "mem": 64,
-            "upgradeStrategy": { "minimumHealthCapacity": 0.5, "maximumOverCapacity": 0.5 },
-        }),
-        force: false,
-    }
+/// What is deployed.
+#[derive(Clone, Copy)]
+struct What {
+    is_pod: bool,
+    has_volume: bool,
 }
 
-fn change(body: &serde_json::Value) -> Command {
-    let how = PutApp { partial: true, ..PutApp::default() };
-    Command::PutApp { id: app(), body: body.clone(), how }
+impl What {
+    fn pod(self, instances: u64, level: u64) -> Value {
+        pods::pod("/app", (2, self.has_volume), instances, level, &"disabled".into())
+    }
+
+    fn create(self, instances: u64) -> Command {
+        if self.is_pod {
+            return Command::CreatePod { body: self.pod(instances, 0), force: false };
+        }
+        if self.has_volume {
+            let body = residents::app("/app", instances, &"disabled".into());
+            return Command::CreateApp { body, force: false };
+        }
+        let body = json!({
+            "id": "/app", "cmd": "sleep 1000", "instances": instances, "cpus": 0.5, "mem": 64,
+            "upgradeStrategy": { "minimumHealthCapacity": 0.5, "maximumOverCapacity": 0.5 },
+        });
+        Command::CreateApp { body, force: false }
+    }
+
+    /// Another definition; of a pod, which is always told as a whole, with so many instances.
+    fn change(self, instances: u64) -> Command {
+        self.update(instances, 1, json!({ "cmd": "sleep 2000" }))
+    }
+
+    fn scale(self, instances: u64) -> Command {
+        self.update(instances, 0, json!({ "instances": instances }))
+    }
+
+    fn update(self, instances: u64, level: u64, body: Value) -> Command {
+        let id = app();
+        if self.is_pod {
+            return Command::PutPod { id, body: self.pod(instances, level), force: false };
+        }
+        Command::PutApp { id, body, how: PutApp { partial: true, ..PutApp::default() } }
+    }
 }
 
 impl World {

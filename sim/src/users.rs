@@ -1,4 +1,4 @@
-//! Users: they create, scale, restart and delete apps, and kill tasks.
+//! Users: they create, scale, restart and delete apps and pods, and kill tasks.
 
 use crate::residents;
 use crate::world::{Event, World};
@@ -35,6 +35,9 @@ impl World {
     }
 
     fn wish(&mut self) -> Command {
+        if self.users.chance(25) {
+            return self.wish_of_pod();
+        }
         let is_resident = self.users.chance(30);
         let name = if is_resident {
             self.a_resident().to_owned()
