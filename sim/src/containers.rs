@@ -19,7 +19,6 @@ const SHORT_TASK_MAX: Duration = Duration::from_secs(20);
 pub(crate) struct Container {
     framework: FrameworkId,
     executor: ExecutorId,
-    is_command: bool,
     /// Whether its processes have been started.
     is_up: bool,
     /// How it ended; absent while it runs.
@@ -59,7 +58,6 @@ impl World {
         let container = Container {
             framework: launch.framework.id.clone().expect("frameworks have their id by now"),
             executor: launch.executor.id.clone(),
-            is_command: launch.is_command,
             is_up: false,
             exit: None,
             connection: None,
@@ -294,12 +292,10 @@ impl World {
         let Some(container) = self.agents[at].containers.get_mut(id) else { return };
         container.unheard.remove(task);
         container.unacknowledged.retain(|status| status.uuid != Some(uuid));
-        let is_over = container.tasks.get(task).is_some_and(|state| state.is_terminal());
-        let all_told = container.unacknowledged.is_empty();
-        if is_over && all_told {
-            container.tasks.remove(task);
-            // The built-in executors end with their tasks, and so do those of short tasks.
-            if container.is_command || container.tasks.is_empty() {
+        if container.unacknowledged.is_empty() {
+            container.tasks.retain(|_, state| !state.is_terminal());
+            // Executors end with the last of their tasks.
+            if container.tasks.is_empty() {
                 self.soon(at, id, ContainerEvent::Exits(0));
             }
         }
