@@ -103,7 +103,7 @@ pub(crate) struct Flags {
     /// How long nothing may be heard of a launch, in milliseconds
     #[arg(long, env = "AGORA_TASK_LAUNCH_CONFIRM_TIMEOUT", value_parser = parse_millis, default_value = "300000")]
     task_launch_confirm_timeout: Duration,
-    /// How long a task may take from staging to running, in milliseconds
+    /// How long a task may take from staging to running, in milliseconds; what it downloads before does not count
     #[arg(long, env = "AGORA_TASK_LAUNCH_TIMEOUT", value_parser = parse_millis, default_value = "300000")]
     task_launch_timeout: Duration,
     /// How long nothing may be heard of a reservation before the master is asked what became of it, in

@@ -473,6 +473,15 @@ impl App {
         }
     }
 
+    /// Whether its agent fetches something before it can start: an image, or files.
+    pub fn is_fetched(&self) -> bool {
+        let image = self.container.as_ref().and_then(|container| container.docker.as_ref());
+        let mut containers = self.pod.iter().flat_map(|pod| &pod.containers);
+        image.is_some()
+            || !self.fetch.is_empty()
+            || containers.any(|it| it.image.is_some() || !it.artifacts.is_empty())
+    }
+
     /// Whether it is a pod.
     pub fn is_pod(&self) -> bool {
         self.pod.is_some()

@@ -55,6 +55,20 @@ fn group_by_spreads_over_the_zones_there_are_whatever_number_is_given() {
 }
 
 #[test]
+fn an_app_with_gpus_goes_where_they_are() {
+    let mut world = World::new(1);
+    let mut body = sleeper("/web", 1);
+    body["gpus"] = json!(1);
+    world.create(body);
+    world.pass(1.0);
+    assert_eq!(world.tasks.len(), 0);
+    world.add_agent("gpus", &format!("gpus:1;{MACHINE}"), "");
+    world.offer_again();
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/web"), [0, 1]);
+}
+
+#[test]
 fn group_by_counts_only_zones_that_the_other_constraints_allow() {
     let mut world = zones(&["a", "b", "c"]);
     let constraints = json!([["zone", "GROUP_BY"], ["zone", "UNLIKE", "c"]]);

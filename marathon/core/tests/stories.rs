@@ -497,6 +497,25 @@ fn a_launch_nobody_hears_of_is_made_up_for() {
 }
 
 #[test]
+fn a_launch_takes_as_long_as_what_it_downloads_and_no_longer() {
+    let mut world = World::new(1);
+    world.is_starting = false;
+    let mut body = sleeper("/web", 1);
+    body["container"] = json!({"type": "MESOS", "docker": {"image": "large"}});
+    world.create(body);
+    world.rest();
+    let task = world.tasks_of("/web")[0].clone();
+    world.report(&task, TaskState::Staging, None);
+    world.pass(3_000.0);
+    assert_eq!(world.launched.len(), 1, "it is still being pulled");
+    world.report(&task, TaskState::Starting, None);
+    world.pass(290.0);
+    assert_eq!(world.launched.len(), 1);
+    world.pass(20.0);
+    assert_eq!(world.launched.len(), 2, "it had all it needs, and did not run");
+}
+
+#[test]
 fn a_kill_is_repeated_until_it_has_ended() {
     let mut world = World::new(1);
     world.create(sleeper("/web", 1));

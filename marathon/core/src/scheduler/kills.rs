@@ -104,16 +104,24 @@ impl Marathon {
         let Some(instance) = self.instance(id).cloned() else { return };
         let is_same = instance.incarnation == incarnation;
         let Some(task) = instance.task.as_ref().filter(|_| is_same) else { return };
-        let limit = match instance.condition {
-            Condition::Provisioned => self.config.launch_confirm_timeout,
-            Condition::Staging | Condition::Starting => self.config.launch_timeout,
+        let is_fetched = instance.app.is_fetched();
+        let (limit, since) = match instance.condition {
+            Condition::Provisioned => (Some(self.config.launch_confirm_timeout), task.staged_at),
+            // A download is as long as it is. Its agent ends one that stands still, and the launch with it.
+            Condition::Staging if is_fetched => (None, task.staged_at),
+            Condition::Starting if is_fetched => {
+                (Some(self.config.launch_timeout), instance.changed_at)
+            }
+            Condition::Staging | Condition::Starting => {
+                (Some(self.config.launch_timeout), task.staged_at)
+            }
             Condition::Scheduled
             | Condition::Running
             | Condition::Killing
             | Condition::Unreachable
             | Condition::UnreachableInactive => return,
         };
-        if now.wall.since(task.staged_at) >= limit {
+        if limit.is_some_and(|limit| now.wall.since(since) >= limit) {
             self.kill(&instance, instance.goal, now);
             return;
         }
