@@ -1,7 +1,7 @@
 //! `agora deployment`: changes under way and those that are over; and waiting for one.
 
 use super::show::{items, print, print_json, table, text};
-use super::{Cluster, Failure};
+use super::{Cluster, Failure, logs};
 use crate::say::say;
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -286,14 +286,41 @@ async fn ended(cluster: &Cluster, one: &Value) -> Result<(), Failure> {
         message = format!("{message}: {}", text(one, "/reason"));
     }
     for app in items(one, "/apps") {
-        let path = format!("/v2/apps{}", text(app, "/id"));
-        // An app that went with the deployment has nothing more to tell.
-        let Ok(answer) = cluster.marathon(&path).await else { continue };
-        if let Some(failure) = answer.pointer("/app/lastTaskFailure") {
-            message = format!("{message}\n{}", last_failure(failure));
+        let Some((how, task)) = failed(&text(app, "/id"), cluster).await else { continue };
+        message = format!("{message}\n{how}");
+        if let Some(lines) = logs::last_lines(&task, cluster).await {
+            message = format!("{message}\n{lines}");
         }
     }
     Err(Failure::Refused(message))
+}
+
+/// How a task of an app or a pod failed last, and which. One that went with the deployment has nothing more
+/// to tell.
+async fn failed(id: &str, cluster: &Cluster) -> Option<(String, String)> {
+    if let Ok(answer) = cluster.marathon(&format!("/v2/apps{id}")).await {
+        let failure = answer.pointer("/app/lastTaskFailure")?;
+        return Some((last_failure(failure), text(failure, "/taskId")));
+    }
+    let status = cluster.marathon(&format!("/v2/pods{id}::status")).await.ok()?;
+    let ended = items(&status, "/terminationHistory").first()?;
+    last_broken(ended)
+}
+
+/// The container that an instance of a pod ended with, if one ended badly.
+fn last_broken(ended: &Value) -> Option<(String, String)> {
+    let is_bad = |it: &&Value| {
+        !["TASK_FINISHED", "TASK_KILLED"].iter().any(|good| it["lastKnownState"] == *good)
+    };
+    let container = items(ended, "/containers").iter().find(is_bad)?;
+    let task = text(container, "/containerId");
+    let how = format!(
+        "the last container to fail was {task} at {}: {} ({})",
+        text(ended, "/terminatedAt"),
+        text(container, "/termination/message"),
+        text(container, "/lastKnownState"),
+    );
+    Some((how, task))
 }
 
 /// How a task failed last, in a line.
@@ -312,6 +339,26 @@ pub(super) fn last_failure(failure: &Value) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn of_a_pod_the_container_is_told_that_broke() {
+        let mut ended = json!({
+            "terminatedAt": "then",
+            "containers": [
+                {"containerId": "pod.side.1", "lastKnownState": "TASK_KILLED"},
+                {"containerId": "pod.main.1", "lastKnownState": "TASK_FAILED",
+                 "termination": {"message": "exited with status 7"}},
+            ],
+        });
+        let (how, task) = last_broken(&ended).expect("one broke");
+        assert_eq!(task, "pod.main.1");
+        assert_eq!(
+            how,
+            "the last container to fail was pod.main.1 at then: exited with status 7 (TASK_FAILED)"
+        );
+        ended["containers"][1]["lastKnownState"] = "TASK_FINISHED".into();
+        assert_eq!(last_broken(&ended), None);
+    }
 
     #[test]
     fn a_deployment_is_told_in_a_line() {

@@ -15,6 +15,10 @@ const CHUNK_BYTES: u64 = 64 << 10;
 /// How often the end of the file is looked at with -f.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
 
+/// Of what a task wrote, the lines that are told when it has failed, and the most that is read for them.
+const LAST_LINES: usize = 10;
+const LAST_BYTES: u64 = 4 << 10;
+
 /// What to print.
 #[derive(Args, Debug)]
 pub(crate) struct Logs {
@@ -53,20 +57,56 @@ async fn print_from(
     address: &str,
     cluster: &Cluster,
 ) -> Result<u64, Failure> {
-    let read = |offset: String, length: u64| {
-        let query = format!("/files/read?path={}&offset={offset}&length={length}", escape(path));
-        async move { cluster.agent(address, &query).await }
-    };
-    // The size first: what is not UTF-8 comes replaced, so the text's length says nothing.
-    let size = read("-1".to_owned(), 0).await?["offset"].as_u64().unwrap_or(0);
+    let size = size(path, address, cluster).await?;
     while offset < size {
         let length = CHUNK_BYTES.min(size - offset);
-        let answer = read(offset.to_string(), length).await?;
-        let data = answer["data"].as_str().unwrap_or_default();
-        say::raw(data);
+        say::raw(&read(path, offset, length, address, cluster).await?);
         offset += length;
     }
     Ok(offset)
+}
+
+/// How much a file has: what is not UTF-8 comes replaced, so the length of its text says nothing.
+async fn size(path: &str, address: &str, cluster: &Cluster) -> Result<u64, Failure> {
+    let query = format!("/files/read?path={}&offset=-1&length=0", escape(path));
+    Ok(cluster.agent(address, &query).await?["offset"].as_u64().unwrap_or(0))
+}
+
+async fn read(
+    path: &str,
+    offset: u64,
+    length: u64,
+    address: &str,
+    cluster: &Cluster,
+) -> Result<String, Failure> {
+    let query = format!("/files/read?path={}&offset={offset}&length={length}", escape(path));
+    let answer = cluster.agent(address, &query).await?;
+    Ok(answer["data"].as_str().unwrap_or_default().to_owned())
+}
+
+/// What the task `id` wrote last to stderr or, if it wrote nothing there, to stdout; absent if that cannot be
+/// had, which is no failure of who asks in passing.
+pub(super) async fn last_lines(id: &str, cluster: &Cluster) -> Option<String> {
+    let task = find(id, cluster).await.ok()?;
+    let address = agent_address(&text(&task, "/slave_id"), cluster).await.ok()?;
+    let sandbox = sandbox(&task, &address, cluster).await.ok()?;
+    for file in ["stderr", "stdout"] {
+        let path = format!("{sandbox}/{file}");
+        let size = size(&path, &address, cluster).await.unwrap_or(0);
+        let from = size.saturating_sub(LAST_BYTES);
+        let written = read(&path, from, size - from, &address, cluster).await.ok()?;
+        let lines = last_of(&written, from > 0);
+        if !lines.is_empty() {
+            return Some(format!("the last it wrote to {file}:\n  {}", lines.join("\n  ")));
+        }
+    }
+    None
+}
+
+/// The last lines of `text`, of which the first may be the end of one.
+fn last_of(text: &str, is_cut: bool) -> Vec<&str> {
+    let lines: Vec<_> = text.trim_end().lines().skip(usize::from(is_cut)).collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].to_vec()
 }
 
 async fn is_over(task: &str, cluster: &Cluster) -> Result<bool, Failure> {
@@ -111,6 +151,17 @@ fn escape(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_lines_are_whole_and_few() {
+        let many: Vec<_> = (0..30).map(|n| format!("line {n}")).collect();
+        let many = many.join("\n");
+        let last = last_of(&many, true);
+        assert_eq!((last.len(), last[0], last[9]), (10, "line 20", "line 29"));
+        assert_eq!(last_of("half\nwhole\n\n", true), ["whole"]);
+        assert_eq!(last_of("whole", false), ["whole"]);
+        assert!(last_of("\n", false).is_empty());
+    }
 
     #[test]
     fn a_path_survives_the_query() {

@@ -39,7 +39,7 @@ async fn groups_are_put_and_deployments_steered_and_explained() {
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(agora(&["group", "show", "/shop"]).0, Some(4));
 
-    // A deployment that fails says why, and how the last task failed.
+    // A deployment that fails says why, how the last task failed, and what it wrote last.
     let mut bad = sleeper("/bad");
     bad["cmd"] = "echo broken >&2; exit 7".into();
     bad["healthChecks"] = json!([{"protocol": "COMMAND", "command": {"value": "true"}}]);
@@ -49,6 +49,7 @@ async fn groups_are_put_and_deployments_steered_and_explained() {
     assert_eq!(code, Some(1), "{err}");
     assert!(err.contains("1 new tasks of /bad failed"), "{err}");
     assert!(err.contains("the last task to fail was bad.instance-"), "{err}");
+    assert!(err.contains("the last it wrote to stderr:\n  broken"), "{err}");
     assert_eq!(agora(&["app", "delete", "/bad"]).0, Some(0));
 
     // Some fields of an app change, and the others stay.
