@@ -1,6 +1,6 @@
 //! What Marathon tells whoever watches.
 
-use crate::app::{App, render};
+use crate::app::{App, HealthCheck, render};
 use crate::clock;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::planner::{Deployment, Plan, Step};
@@ -69,6 +69,19 @@ pub enum Happening {
         is_healthy: bool,
         version: Timestamp,
     },
+    HealthCheckAdded {
+        app: AppId,
+        version: Timestamp,
+        check: HealthCheck,
+    },
+    HealthCheckRemoved {
+        app: AppId,
+    },
+    HealthCheckFailed {
+        app: AppId,
+        instance: InstanceId,
+        check: HealthCheck,
+    },
     HealthStatusChanged {
         app: AppId,
         instance: InstanceId,
@@ -95,6 +108,12 @@ pub enum Happening {
         step: Step,
     },
     DeploymentStepSuccess {
+        id: DeploymentId,
+        version: Timestamp,
+        plan: Plan,
+        step: Step,
+    },
+    DeploymentStepFailure {
         id: DeploymentId,
         version: Timestamp,
         plan: Plan,
@@ -136,11 +155,15 @@ impl Event {
             Happening::InstanceChanged { .. } => "instance_changed_event",
             Happening::UnknownInstanceTerminated { .. } => "unknown_instance_terminated_event",
             Happening::InstanceHealthChanged { .. } => "instance_health_changed_event",
+            Happening::HealthCheckAdded { .. } => "add_health_check_event",
+            Happening::HealthCheckRemoved { .. } => "remove_health_check_event",
+            Happening::HealthCheckFailed { .. } => "failed_health_check_event",
             Happening::HealthStatusChanged { .. } => "health_status_changed_event",
             Happening::UnhealthyInstanceKill { .. } => "unhealthy_instance_kill_event",
             Happening::GroupChangeSuccess { .. } => "group_change_success",
             Happening::DeploymentInfo { .. } => "deployment_info",
             Happening::DeploymentStepSuccess { .. } => "deployment_step_success",
+            Happening::DeploymentStepFailure { .. } => "deployment_step_failure",
             Happening::DeploymentSuccess { .. } => "deployment_success",
             Happening::DeploymentFailed { .. } => "deployment_failed",
             Happening::AppTerminated { .. } => "app_terminated_event",
@@ -212,6 +235,13 @@ impl Event {
                 "healthy": is_healthy,
                 "runSpecVersion": time(version),
             }),
+            Happening::HealthCheckAdded { app, version, check } => {
+                of_check(app, check, "version", &time(version))
+            }
+            // The field has this name though it names the instance.
+            Happening::HealthCheckFailed { app, instance, check } => {
+                of_check(app, check, "taskId", instance.as_str())
+            }
             Happening::HealthStatusChanged { app, instance, version, is_alive } => json!({
                 "appId": app.as_str(),
                 "instanceId": instance.as_str(),
@@ -238,7 +268,9 @@ impl Event {
             Happening::GroupChangeSuccess { group, version } => {
                 json!({"groupId": group.as_str(), "version": time(version)})
             }
-            Happening::AppTerminated { app } => json!({"appId": app.as_str()}),
+            Happening::HealthCheckRemoved { app } | Happening::AppTerminated { app } => {
+                json!({"appId": app.as_str()})
+            }
             Happening::SchedulerRegistered { framework, master } => {
                 json!({"frameworkId": **framework, "master": **master})
             }
@@ -246,6 +278,7 @@ impl Event {
             Happening::SchedulerDisconnected => json!({}),
             Happening::DeploymentInfo { .. }
             | Happening::DeploymentStepSuccess { .. }
+            | Happening::DeploymentStepFailure { .. }
             | Happening::DeploymentSuccess { .. }
             | Happening::DeploymentFailed { .. } => self.of_deployment(light),
         }
@@ -255,7 +288,8 @@ impl Event {
     fn of_deployment(&self, light: bool) -> Value {
         match &self.what {
             Happening::DeploymentInfo { id, version, plan, step }
-            | Happening::DeploymentStepSuccess { id, version, plan, step } => json!({
+            | Happening::DeploymentStepSuccess { id, version, plan, step }
+            | Happening::DeploymentStepFailure { id, version, plan, step } => json!({
                 "plan": plan_json(id, *version, plan, light),
                 "currentStep": render::step(plan, step),
             }),
@@ -278,6 +312,9 @@ impl Event {
             | Happening::InstanceChanged { .. }
             | Happening::UnknownInstanceTerminated { .. }
             | Happening::InstanceHealthChanged { .. }
+            | Happening::HealthCheckAdded { .. }
+            | Happening::HealthCheckRemoved { .. }
+            | Happening::HealthCheckFailed { .. }
             | Happening::HealthStatusChanged { .. }
             | Happening::UnhealthyInstanceKill { .. }
             | Happening::GroupChangeSuccess { .. }
@@ -287,6 +324,11 @@ impl Event {
             | Happening::SchedulerDisconnected => json!({}),
         }
     }
+}
+
+/// The fields of what happened to a health check, of which one is `name`.
+fn of_check(app: &AppId, check: &HealthCheck, name: &str, value: &str) -> Value {
+    json!({"appId": app.as_str(), name: value, "healthCheck": render::health_check(check)})
 }
 
 fn plan_json(id: &DeploymentId, version: Timestamp, plan: &Plan, light: bool) -> Value {

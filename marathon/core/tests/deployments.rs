@@ -135,6 +135,10 @@ fn too_many_failing_tasks_end_a_deployment() {
     assert_eq!(world.app("/web").cmd.as_deref(), Some("sleep 1000"));
     assert_eq!(world.tasks_of("/web"), old);
     assert_eq!(last_reason(&world), "3 new tasks of /web failed, the last one with: -");
+    let failed = world.events.iter().find(|it| it["eventType"] == "deployment_step_failure");
+    let failed = failed.expect("it is told");
+    assert_eq!(failed["currentStep"]["actions"][0]["app"], "/web");
+    assert_eq!(failed["plan"]["steps"][0], failed["currentStep"]);
 }
 
 #[test]

@@ -4,10 +4,11 @@ mod world;
 
 use marathon_core::instance::Condition;
 use marathon_core::io::{Command, Input, KillHow};
+use marathon_core::view::Embed;
 use model::ids::{FrameworkId, TaskId};
 use model::task::TaskState;
-use serde_json::json;
-use world::{World, sleeper};
+use serde_json::{Value, json};
+use world::{World, instance_of, sleeper};
 
 /// Three checked instances, all healthy, that are replaced before they go.
 fn replaced_first(at_once: &str) -> (World, Vec<TaskId>) {
@@ -49,6 +50,37 @@ fn an_unhealthy_instance_goes_only_when_its_replacement_serves() {
     assert!(!world.tasks.contains_key(&old[0]));
     assert_eq!(world.tasks.len(), 3);
     assert!(world.kinds().contains(&"unhealthy_instance_kill_event".to_owned()));
+}
+
+#[test]
+fn checks_that_come_fail_and_go_are_told() {
+    let mut world = World::new(1);
+    let mut body = sleeper("/web", 1);
+    body["healthChecks"] = json!([{"protocol": "COMMAND", "command": {"value": "true"}}]);
+    world.create(body);
+    world.rest();
+    let of = |world: &mut World, kind: &str| -> Vec<Value> {
+        let all = std::mem::take(&mut world.events);
+        all.into_iter().filter(|event| event["eventType"] == kind).collect()
+    };
+    let added = of(&mut world, "add_health_check_event");
+    assert_eq!((added.len(), &added[0]["appId"]), (1, &json!("/web")));
+    assert_eq!(added[0]["healthCheck"]["command"]["value"], "true");
+    assert_eq!(added[0]["version"], world.shown("/web", Embed::LIST).expect("there")["version"]);
+
+    let task = world.tasks_of("/web").remove(0);
+    world.report(&task, TaskState::Running, Some(true));
+    world.report(&task, TaskState::Running, Some(false));
+    let failed = of(&mut world, "failed_health_check_event");
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!(failed[0]["taskId"], instance_of(&task).to_string());
+    assert_eq!(failed[0]["healthCheck"], added[0]["healthCheck"]);
+
+    world.put("/web", json!({"instances": 2})).expect("scaled");
+    assert!(world.kinds().iter().all(|kind| !kind.ends_with("_health_check_event")));
+    world.put("/web", json!({"healthChecks": []})).expect_err("it is being scaled");
+    world.force("/web", json!({"healthChecks": []}));
+    assert_eq!(of(&mut world, "remove_health_check_event").len(), 1);
 }
 
 #[test]
@@ -160,7 +192,7 @@ fn a_serving_instance_is_told_of_before_it_is_asked_to_end() {
     let shown: Vec<_> = shown.map(world::parsed).collect();
     let killing: Vec<_> = shown.iter().filter(|it| it["state"] == "TASK_KILLING").collect();
     assert_eq!(killing.len(), 2, "but everybody sees that they are to go");
-    let told = |it: &&serde_json::Value| {
+    let told = |it: &&Value| {
         it["eventType"] == "status_update_event" && it["taskStatus"] == "TASK_KILLING"
     };
     assert_eq!(world.events.iter().filter(told).count(), 2);
@@ -183,7 +215,7 @@ fn a_serving_instance_is_told_of_before_it_is_asked_to_end() {
     world.ask(kill(&all[0])).expect("asked");
     world.report(&all[0], TaskState::Finished, None);
     world.rest();
-    let next = world::instance_of(&all[0]).task(2);
+    let next = instance_of(&all[0]).task(2);
     world.ask(kill(&next)).expect("asked");
     world.pass(29.0);
     assert!(world.tasks.contains_key(&next));

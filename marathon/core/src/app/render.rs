@@ -226,7 +226,8 @@ fn port_mapping(port: &PortMapping) -> Value {
     out.into()
 }
 
-fn health_check(check: &HealthCheck) -> Value {
+/// A health check of an app.
+pub fn health_check(check: &HealthCheck) -> Value {
     let mut out = Object::new();
     out.set_some("command", check.command.as_ref().map(|command| json!({"value": command})));
     out.set("gracePeriodSeconds", check.grace_period.as_secs());

@@ -125,7 +125,8 @@ fn carry_out(marathon: &mut Marathon, prepared: Prepared, ends: Outcome, now: No
             None => marathon.remove_group(&id),
         }
     }
-    for (id, (_, new)) in changes {
+    for (id, (old, new)) in changes {
+        tell_checks(marathon, &id, old.as_deref(), new.as_deref(), now);
         match new {
             Some(new) => {
                 marathon.put_app(new);
@@ -148,6 +149,26 @@ fn carry_out(marathon: &mut Marathon, prepared: Prepared, ends: Outcome, now: No
     };
     start(marathon, deployment, now);
     Started { id, version }
+}
+
+/// Tells which health checks an app has no more, and which it has from now on.
+fn tell_checks(
+    marathon: &mut Marathon,
+    id: &AppId,
+    old: Option<&App>,
+    new: Option<&App>,
+    now: Now,
+) {
+    let checks = |app: Option<&App>| app.map(|app| app.health_checks.clone()).unwrap_or_default();
+    let (before, after) = (checks(old), checks(new));
+    for _ in before.iter().filter(|check| !after.contains(check)) {
+        marathon.tell(Happening::HealthCheckRemoved { app: id.clone() }, now);
+    }
+    let version = new.map(|app| app.version).unwrap_or_default();
+    for check in after.into_iter().filter(|check| !before.contains(check)) {
+        let what = Happening::HealthCheckAdded { app: id.clone(), version, check };
+        marathon.tell(what, now);
+    }
 }
 
 /// What `wish` says of groups, and what is said of new ones because that is the rule.

@@ -214,6 +214,11 @@ pub(super) fn end_deployment(
     let Some(under_way) = marathon.books.deployments.remove(id) else { return };
     let (version, plan) = (under_way.deployment.version, under_way.deployment.plan.clone());
     marathon.note_end(version, outcome, why.clone(), now);
+    let at = under_way.deployment.plan.steps.get(under_way.deployment.step).cloned();
+    if let (Outcome::Failed | Outcome::RolledBack, Some(step)) = (outcome, at) {
+        let (id, plan) = (id.clone(), plan.clone());
+        marathon.tell(Happening::DeploymentStepFailure { id, version, plan, step }, now);
+    }
     let what = match outcome {
         Outcome::Succeeded => Happening::DeploymentSuccess { id: id.clone(), version, plan },
         Outcome::Cancelled

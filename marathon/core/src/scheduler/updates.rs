@@ -142,6 +142,12 @@ pub(super) fn health(marathon: &mut Marathon, instance: &mut Instance, status: &
         health.unhealthy_since = health.unhealthy_since.or(Some(status.at.min(now.wall)));
         health.last_failure = Some(status.at);
         health.last_failure_cause.clone_from(&status.message);
+        // The agent runs the first one, and says no more than that it failed.
+        if let Some(check) = instance.app.health_checks.first() {
+            let (app, instance) = (instance.app.id.clone(), instance.id.clone());
+            let what = Happening::HealthCheckFailed { app, instance, check: check.clone() };
+            marathon.tell(what, now);
+        }
     }
     if was != Some(is_healthy) {
         let (app, id) = (instance.app.id.clone(), instance.id.clone());
