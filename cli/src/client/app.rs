@@ -226,7 +226,8 @@ async fn show(id: &str, cluster: &Cluster) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
+/// Tells why an app or a pod is as it is.
+pub(super) async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
     let path = format!("/agora/v1/explain/app/{}", id.trim_start_matches('/'));
     let told = cluster.marathon(&path).await?;
     if cluster.json {
@@ -284,6 +285,7 @@ async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
 
 /// What those who wait may wait for: places where their data is, or where nobody has it any more.
 fn kept(id: &str, told: &Value) -> Vec<String> {
+    let verb = if told["isPod"] == true { "pod" } else { "app" };
     let unused = items(told, "/reserved").iter().filter(|it| it["isUsed"] == false);
     let lines = unused.map(|kept| {
         let place = format!("{} (agent {})", text(kept, "/hostname"), text(kept, "/agentId"));
@@ -298,7 +300,7 @@ fn kept(id: &str, told: &Value) -> Vec<String> {
         let instance = instance.unwrap_or_else(|| "INSTANCE".to_owned());
         format!(
             "{instance} waits for what is reserved for it on {place}.\nTo start elsewhere, without its \
-             data: agora app kill {id} {instance} --wipe"
+             data: agora {verb} kill {id} {instance} --wipe"
         )
     });
     lines.collect()
@@ -310,7 +312,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_its_data_is_told_where_it_is_and_how_to_go_without() {
-        let told = json!({
+        let mut told = json!({
             "all": [{"id": "db.instance-1", "condition": "Running"},
                     {"id": "db.instance-2", "condition": "Scheduled"}],
             "reserved": [
@@ -325,6 +327,8 @@ mod tests {
               without its data: agora app kill /db db.instance-2 --wipe"
             ]
         );
+        told["isPod"] = true.into();
+        assert!(kept("/db", &told)[0].ends_with("agora pod kill /db db.instance-2 --wipe"));
         assert!(kept("/db", &json!({})).is_empty());
     }
 }

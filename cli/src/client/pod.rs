@@ -34,6 +34,11 @@ pub(crate) enum PodCommand {
         /// The pod's id, such as /web
         id: String,
     },
+    /// Tell why a pod is as it is: what its instances wait for, and what spoke against each agent
+    Explain {
+        /// The pod's id
+        id: String,
+    },
     /// Show how every pod is, or one of them
     Status {
         /// The pod's id; without it all are shown
@@ -87,6 +92,7 @@ pub(crate) async fn run(command: PodCommand, cluster: &Cluster) -> Result<(), Fa
         }
         PodCommand::List => list(cluster).await,
         PodCommand::Show { id } => show(&id, cluster).await,
+        PodCommand::Explain { id } => super::app::explain(&id, cluster).await,
         PodCommand::Status { id } => status(id.as_deref(), cluster).await,
         PodCommand::Scale { id, instances, change } => {
             let mut pod = cluster.marathon(&pod_path(&id, "")).await?;

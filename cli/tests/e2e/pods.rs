@@ -40,6 +40,8 @@ async fn a_pod_runs_its_containers_side_by_side_until_it_is_deleted() {
     let (_, out, _) = agora(&["pod", "show", "/shop/web"]);
     assert_eq!(out.matches("TASK_RUNNING").count(), 2, "{out}");
     assert!(out.contains("scratch") && out.contains("side:tmp"), "{out}");
+    let (code, out, err) = agora(&["pod", "explain", "/shop/web"]);
+    assert!(code == Some(0) && out.contains("/shop/web has 1 of 1 as wanted"), "{out}{err}");
 
     let status = |json: &str| -> Value { serde_json::from_str(json).expect("JSON") };
     let (_, out, _) = agora(&["pod", "show", "/shop/web", "--json"]);

@@ -104,6 +104,7 @@ impl View {
         });
         let mut out = json!({
             "app": id.as_str(),
+            "isPod": app.is_pod(),
             "instances": app.instances,
             "why": self.why(id),
             "all": instances.collect::<Vec<_>>(),
