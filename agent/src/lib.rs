@@ -24,6 +24,7 @@ pub mod prober;
 mod real;
 mod resources_flag;
 mod running;
+mod runtime_dir;
 pub mod sandbox;
 pub mod secrets;
 mod simulated;

@@ -115,7 +115,6 @@ impl Real {
             image_volumes: self.image_volumes(&wanted).await?,
             shown: self.shown(wanted.networks != Networks::Host),
             wanted,
-            small: false,
         })
     }
 

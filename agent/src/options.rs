@@ -52,8 +52,8 @@ pub struct Options {
     pub work_dir: PathBuf,
     /// The file this daemon writes its log to, which is then served; absent: there is none.
     pub log_file: Option<PathBuf>,
-    /// What only lives as long as the machine is up. Made if it is not there; without one, `run` in
-    /// the work directory.
+    /// What only lives as long as the machine is up. Made if it is not there; without one it is in `/run`,
+    /// or `run` in the work directory for others than root.
     pub runtime_dir: Option<PathBuf>,
     /// All masters, `host:port` each. Any of them will do to find the leading one.
     pub masters: Vec<String>,
@@ -147,9 +147,8 @@ pub struct Options {
     pub reconfiguration_policy: ReconfigurationPolicy,
     /// Whether tasks run as the user they name, which only root may do.
     pub switch_user: bool,
-    /// The program that has the built-in executor in it, and the arguments that select it.
-    pub executor: (PathBuf, Vec<OsString>),
-    /// The program that has the container launcher in it, and the arguments that select it.
+    /// The program that has the container launcher in it, with the built-in executor, and the arguments
+    /// that select it.
     pub launcher: (PathBuf, Vec<OsString>),
     /// Executors that are over and are remembered, of each framework.
     pub max_completed_executors_per_framework: usize,
@@ -276,7 +275,6 @@ impl Default for Options {
             recover: Recover::Reconnect,
             reconfiguration_policy: ReconfigurationPolicy::Equal,
             switch_user: true,
-            executor: (PathBuf::new(), vec!["executor".into()]),
             launcher: (PathBuf::new(), vec!["launch".into()]),
             max_completed_executors_per_framework: 150,
             authentication: Authentication::default(),

@@ -1,7 +1,6 @@
 //! Executors in real containers: sandbox, files, environment, launch.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -51,7 +50,6 @@ pub(crate) struct Surroundings {
     pub(crate) secrets: Secrets,
     /// Where the agent's socket is.
     pub(crate) socket_dir: PathBuf,
-    pub(crate) executor: (PathBuf, Vec<OsString>),
     pub(crate) recovery_timeout: Duration,
     pub(crate) executor_shutdown_grace_period: Duration,
     pub(crate) executor_reregistration_timeout: Duration,
@@ -254,7 +252,7 @@ impl Real {
         Ok(LaunchSpec {
             container: launch.container.clone(),
             environment,
-            command: self.command_line(launch, &command, image.as_ref())?,
+            command: command_line(launch, &command, image.as_ref())?,
             sandbox,
             user: None,
             identity: owner,
@@ -267,7 +265,6 @@ impl Real {
             hostname: wanted.hostname.clone(),
             shown: self.shown(uses_socket),
             wanted,
-            small: is_built_in(launch),
             kind: Kind {
                 io: terminal.map(|size| Io { terminal: Some(size), is_session: false }),
                 ..Kind::default()
@@ -381,33 +378,6 @@ impl Real {
             (None, None, None) => ("0".to_owned(), of_image("0")?),
         };
         Ok(Whom { identity: Some(found.identity), home: found.home, known_as: Some(user) })
-    }
-
-    fn command_line(
-        &self,
-        launch: &ContainerLaunch,
-        command: &CommandInfo,
-        image: Option<&Provisioned>,
-    ) -> Result<CommandLine, String> {
-        if is_built_in(launch) {
-            let (program, arguments) = &self.around.executor;
-            let program = program.to_string_lossy().into_owned();
-            let rest = arguments.iter().map(|it| it.to_string_lossy().into_owned());
-            let arguments = [program.clone()].into_iter().chain(rest).collect();
-            return Ok(CommandLine::Program { path: program, arguments });
-        }
-        let value = command.value().to_owned();
-        if let Some(image) = image {
-            let (shell, arguments) = (command.shell(), command.arguments.as_slice());
-            let given = Given { shell, value: &value, arguments };
-            let (path, arguments) = image.start().command_line(given)?;
-            return Ok(CommandLine::Program { path, arguments });
-        }
-        Ok(if command.shell() {
-            CommandLine::Shell(value)
-        } else {
-            CommandLine::Program { path: value, arguments: command.arguments.clone() }
-        })
     }
 
     fn environment(
@@ -560,6 +530,29 @@ impl Containers for Real {
         }
         .boxed()
     }
+}
+
+/// What is executed for an executor.
+fn command_line(
+    launch: &ContainerLaunch,
+    command: &CommandInfo,
+    image: Option<&Provisioned>,
+) -> Result<CommandLine, String> {
+    if is_built_in(launch) {
+        return Ok(CommandLine::Executor);
+    }
+    let value = command.value().to_owned();
+    if let Some(image) = image {
+        let (shell, arguments) = (command.shell(), command.arguments.as_slice());
+        let given = Given { shell, value: &value, arguments };
+        let (path, arguments) = image.start().command_line(given)?;
+        return Ok(CommandLine::Program { path, arguments });
+    }
+    Ok(if command.shell() {
+        CommandLine::Shell(value)
+    } else {
+        CommandLine::Program { path: value, arguments: command.arguments.clone() }
+    })
 }
 
 /// Whether it is the agent's own program that runs there.

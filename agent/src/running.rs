@@ -40,6 +40,7 @@ use crate::mirror::Mirror;
 use crate::options::{ImageSettings, Options, Recover, StartError};
 use crate::persistent_volumes;
 use crate::real::{Real, Surroundings};
+use crate::runtime_dir;
 use crate::secrets::Secrets;
 use crate::simulated::{Imitation, Simulated};
 use crate::socket;
@@ -100,7 +101,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     transport::metrics::install();
     transport::install_tls_provider();
     let work_dir = directory(&options.work_dir, 0o755)?;
-    let options = Options { work_dir: work_dir.clone(), ..options };
+    let runtime_dir = options.runtime_dir.unwrap_or_else(|| runtime_dir::default_for(&work_dir));
+    let options = Options { work_dir: work_dir.clone(), runtime_dir: Some(runtime_dir), ..options };
     let machine = Machine::detect(&work_dir)?;
     if let Some(location) = &options.domain_socket_location {
         let failed = |why| StartError::Socket { location: location.clone(), why };
@@ -332,7 +334,7 @@ fn socket_dir(options: &Options) -> PathBuf {
 }
 
 fn runtime_dir(options: &Options) -> PathBuf {
-    options.runtime_dir.clone().unwrap_or_else(|| options.work_dir.join("run"))
+    options.runtime_dir.clone().unwrap_or_else(|| runtime_dir::default_for(&options.work_dir))
 }
 
 fn real(
@@ -425,7 +427,6 @@ fn real(
         address,
         secrets: Secrets { dir: options.secret_resolver.clone() },
         socket_dir,
-        executor: options.executor.clone(),
         recovery_timeout: options.recovery_timeout,
         executor_shutdown_grace_period: options.executor_shutdown_grace_period,
         executor_reregistration_timeout: options.executor_reregistration_timeout,

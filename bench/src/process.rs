@@ -77,8 +77,10 @@ impl Site {
         let master = format!("--master={}", master.address);
         let cgroups = format!("--cgroups_root={}", cgroups_root());
         let resources = "--resources=cpus:1000;mem:1000000;disk:1000000";
-        self.start("agent", "agent", &["--ip=127.0.0.1", "--port=0", &master, &cgroups, resources])
-            .await
+        // In memory, as by default, and by a name that is known here.
+        let runtime_dir = format!("--runtime_dir={}", runtime_dir().display());
+        let flags = ["--ip=127.0.0.1", "--port=0", &master, &cgroups, resources, &runtime_dir];
+        self.start("agent", "agent", &flags).await
     }
 
     /// Starts a Marathon. It keeps nothing of its own on disk.
@@ -137,12 +139,18 @@ impl Drop for Site {
             let _ = fs::remove_dir(hierarchy.path().join(cgroups_root()));
         }
         let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(cgroups_root()));
+        let _ = fs::remove_dir_all(runtime_dir());
     }
 }
 
 /// The cgroup below which the agents of this process have their containers.
 fn cgroups_root() -> String {
     format!("agora-bench-{}", std::process::id())
+}
+
+/// Where the agents of this process keep what does not outlive the machine.
+fn runtime_dir() -> PathBuf {
+    PathBuf::from("/run").join(cgroups_root())
 }
 
 /// The `agora` binary beside this one.
@@ -165,7 +173,8 @@ impl Daemon {
     /// Waits until nothing runs below this agent any more: it would run on after the agent's end.
     pub(crate) async fn emptied(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while !descendants(self.pid()).is_empty() {
+        let is_launched = |(_, arguments): &(u32, Vec<String>)| !is_fork_server(arguments);
+        while descendants(self.pid()).iter().any(is_launched) {
             anyhow::ensure!(Instant::now() < deadline, "the agent's tasks do not end");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -179,9 +188,18 @@ impl Daemon {
         Ok(())
     }
 
-    /// What it has used so far.
+    /// What it has used so far, with what an agent's launchers are forked from.
     pub(crate) fn used(&self) -> anyhow::Result<Used> {
-        used(self.pid())
+        let mut whole = used(self.pid())?;
+        let below = descendants(self.pid());
+        if let Some((server, _)) = below.iter().find(|(_, arguments)| is_fork_server(arguments)) {
+            let server = used(*server)?;
+            whole.cpu += server.cpu;
+            whole.cpu_with_ended += server.cpu_with_ended;
+            whole.pss_mib += server.pss_mib;
+            whole.peak_mib += server.peak_mib;
+        }
+        Ok(whole)
     }
 }
 
@@ -227,6 +245,11 @@ pub(crate) fn used(pid: u32) -> anyhow::Result<Used> {
         pss_mib: kibibytes(&read("smaps_rollup")?, "Pss:"),
         peak_mib: kibibytes(&read("status")?, "VmHWM:"),
     })
+}
+
+/// Whether these are the words of the process that an agent's launchers are forked from.
+fn is_fork_server(arguments: &[String]) -> bool {
+    arguments.get(1).is_some_and(|word| word == "launchers")
 }
 
 /// Processes below `pid`, each with its arguments.

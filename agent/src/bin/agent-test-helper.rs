@@ -23,10 +23,10 @@ use nix::unistd::Pid;
 fn main() {
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next().as_ref().and_then(|mode| mode.to_str()) {
-        Some("launcher") => agent::launcher::main(arguments),
+        Some("launcher") => agent::launcher::main(),
         Some("dying-launcher") => {
             let steps = dying_at(number(arguments.next()));
-            agent::launcher::main_told(arguments, &steps)
+            agent::launcher::main_told(&steps)
         }
         Some("dying-containerizer") => containerizer(arguments),
         Some("dying-agent") => dying_agent(arguments),
@@ -110,7 +110,6 @@ fn containerizer(mut arguments: impl Iterator<Item = OsString>) {
             wanted: Wanted::default(),
             ports: Ranges::default(),
             shown: Vec::new(),
-            small: false,
             kind: Kind::default(),
         };
         containerizer.launch(spec).await.expect("it starts");
@@ -142,12 +141,12 @@ fn dying_agent(mut arguments: impl Iterator<Item = OsString>) {
         }
     });
     let options = agent::Options {
+        runtime_dir: Some(PathBuf::from(&work_dir).join("run")),
         work_dir: work_dir.into(),
         masters: vec![master],
         hostname: Some("here".to_owned()),
         resources: Some("cpus:4;mem:4096;disk:4096;ports:[31000-31999]".to_owned()),
         cgroups_root: root,
-        executor: (this.clone(), vec!["executor".into()]),
         launcher: (this, vec!["launcher".into()]),
         registration_backoff_factor: Duration::from_millis(20),
         executor_shutdown_grace_period: Duration::from_millis(500),

@@ -19,6 +19,7 @@ mod following;
 mod gpus;
 mod isolation;
 mod isolator;
+mod launchers;
 mod logs;
 mod namespaces;
 mod nested;
@@ -39,13 +40,12 @@ mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -66,6 +66,7 @@ pub use self::isolation::{
 };
 use self::isolator::{Container, Isolator, LayeredVolume};
 pub use self::isolator::{Step, StepError};
+use self::launchers::{Launchers, OwnLauncher};
 pub use self::logs::LogLimits;
 pub use self::nested::{KillError, NoPlace, Outer};
 pub use self::options::{NETWORK_PLUGINS_DIRS_DEFAULT, NetworkOptions, SharingOptions};
@@ -259,6 +260,7 @@ pub struct Containerizer {
 struct Inner {
     options: ContainerizerOptions,
     isolators: Vec<Box<dyn Isolator>>,
+    launchers: Launchers,
     containers: Mutex<Table>,
     /// Ends supervision, not containers.
     stopped: CancellationToken,
@@ -341,6 +343,7 @@ impl Containerizer {
             );
         }
         let inner = Inner {
+            launchers: Launchers::new(options.launcher.clone()),
             options,
             isolators,
             containers: Mutex::default(),
@@ -509,7 +512,7 @@ impl Inner {
 
     /// The first part of a launch: all steps up to the launcher's start. Gives the launcher, and this
     /// end of a session's connection if it is one. Blocks.
-    fn start(&self, spec: LaunchSpec) -> Result<(Child, Option<UnixStream>), LaunchError> {
+    fn start(&self, spec: LaunchSpec) -> Result<(OwnLauncher, Option<UnixStream>), LaunchError> {
         let files = self.files(spec.container.as_str());
         self.options.steps.reached("to be recorded");
         // The record comes first: whatever is set up from here on can be found and cleared away.
@@ -559,35 +562,26 @@ impl Inner {
         write_atomically(&files.plan(), &text)
             .map_err(|source| LaunchError::Record { path: files.plan(), source })?;
         self.options.steps.reached("planned");
-        let (program, arguments) = &self.options.launcher;
-        let failed = |source| LaunchError::Launcher { path: program.clone(), source };
+        let failed =
+            |source| LaunchError::Launcher { path: self.launchers.program().to_owned(), source };
         let (ours, theirs) = if is_session {
             let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-            (Some(ours), Stdio::from(OwnedFd::from(theirs)))
+            (Some(ours), Some(OwnedFd::from(theirs)))
         } else {
-            (None, Stdio::null())
+            (None, None)
         };
-        let launcher = Command::new(program)
-            .args(arguments)
-            .arg(files.dir())
-            // The agent's own environment is nothing for processes that outlive it.
-            .env_clear()
-            .current_dir("/")
-            .stdin(theirs)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(failed)?;
+        let launcher = self.launchers.start(files.dir(), theirs.as_ref()).map_err(failed)?;
         self.options.steps.reached("launcher started");
         Ok((launcher, ours))
     }
 
     /// The second part: the launcher's answer, and what isolators do to a running container. Blocks.
-    fn answer(&self, container: &str, launcher: &mut Child) -> Result<Launched, LaunchError> {
+    fn answer(&self, container: &str, launcher: &mut OwnLauncher) -> Result<Launched, LaunchError> {
         let mut line = String::new();
-        let mut stdout = launcher.stdout.take().expect("its output is piped");
-        // An answer that breaks off is none.
-        let _ = stdout.read_to_string(&mut line);
+        if let Some(output) = launcher.output.take() {
+            // An answer that breaks off is none.
+            let _ = File::from(output).read_to_string(&mut line);
+        }
         let line = line.trim();
         if let Some(pid) = line.strip_prefix(LAUNCHED).and_then(|pid| pid.parse().ok()) {
             self.options.steps.reached("launched");

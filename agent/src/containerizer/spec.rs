@@ -24,6 +24,8 @@ pub enum CommandLine {
         /// Its arguments, its own name first.
         arguments: Vec<String>,
     },
+    /// The agent's built-in executor.
+    Executor,
 }
 
 /// What a container may use.
@@ -84,8 +86,6 @@ pub struct LaunchSpec {
     pub wanted: Wanted,
     /// What the agent itself has it see. Needs an isolator that gives it mounts of its own.
     pub shown: Vec<Volume>,
-    /// Whether the command is the agent's own executor, which keeps its memory small.
-    pub small: bool,
     /// What it is to others.
     pub kind: Kind,
 }
@@ -226,6 +226,7 @@ pub(super) fn plan(spec: LaunchSpec) -> Result<Plan, UnknownUser> {
         Some(identity) => Some(identity),
         None => spec.user.as_deref().map(Identity::of).transpose()?,
     };
+    let is_executor = spec.command == CommandLine::Executor;
     let (programs, arguments) = match spec.command {
         CommandLine::Shell(line) => {
             (vec!["/bin/sh".into()], vec!["sh".to_owned(), "-c".to_owned(), line])
@@ -233,6 +234,7 @@ pub(super) fn plan(spec: LaunchSpec) -> Result<Plan, UnknownUser> {
         CommandLine::Program { path, arguments } => {
             (candidates(&path, &spec.environment), arguments)
         }
+        CommandLine::Executor => (Vec::new(), Vec::new()),
     };
     Ok(Plan {
         sandbox: spec.sandbox,
@@ -243,7 +245,7 @@ pub(super) fn plan(spec: LaunchSpec) -> Result<Plan, UnknownUser> {
         identity,
         known_as: spec.known_as.or(spec.user),
         hostname: spec.hostname,
-        small: spec.small,
+        is_executor,
         shown: spec.shown,
         ..Plan::default()
     })

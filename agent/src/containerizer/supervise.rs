@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::isolator::StepError;
+use super::launchers::OwnLauncher;
 use super::nested::Fate;
 use super::terminals::Session;
 use super::{
@@ -38,7 +38,7 @@ struct Launcher {
     /// Becomes readable when it ends. Absent: it has ended.
     process: Option<AsyncFd<OwnedFd>>,
     /// To be reaped, if it is a child of this agent.
-    child: Option<Child>,
+    child: Option<OwnLauncher>,
 }
 
 /// Launches a container, and has it supervised if that went well.
@@ -67,9 +67,8 @@ pub(super) async fn launch(
             if let Some(session) = socket.and_then(|socket| Session::new(socket).ok()) {
                 let _ = entry.session.set(session);
             }
-            let id = i32::try_from(child.id()).expect("process numbers are small");
             // It cannot have been reaped, so the number is its own.
-            let parent = Launcher { process: watch(id), child: Some(child) };
+            let parent = Launcher { process: watch(child.id()), child: Some(child) };
             let destroyed = entry.destroy.is_cancelled();
             open(&inner, &entry);
             let supervised = supervise(inner, container.clone(), entry, parent);
@@ -91,8 +90,8 @@ pub(super) async fn launch(
                     return Vec::new();
                 }
                 let left = inner.undo(name.as_str());
-                if let Some(mut child) = child {
-                    let _ = child.wait();
+                if let Some(child) = child {
+                    child.wait();
                 }
                 remove_record(&inner.files(name.as_str()));
                 left
@@ -148,8 +147,8 @@ async fn supervise(
         record(&files, &termination);
         inner.options.steps.reached("end recorded");
         let left = inner.undo(name.as_str());
-        if let Some(mut child) = launcher.child.take() {
-            let _ = child.wait();
+        if let Some(child) = launcher.child.take() {
+            child.wait();
         }
         termination.status = status(&files);
         termination.leftovers = left.join("; ");

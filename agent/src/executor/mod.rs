@@ -134,8 +134,6 @@ impl ExecutorOptions {
 /// thread is started.
 pub fn main(options: &ExecutorOptions) -> i32 {
     crate::launcher::memory::stay_small_alone();
-    // In a container of an image it is started by its loader, whose name means nothing to people.
-    let _ = nix::sys::prctl::set_name(c"agora-executor");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(Shell::run(options)),

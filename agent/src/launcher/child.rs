@@ -10,17 +10,18 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::process::exit;
 
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::{ForkResult, Pid};
 
 use super::doors::Doors;
 use super::streams::Streams;
+use super::title::Title;
 use super::{Plan, memory, mounts, privileges};
+use crate::executor::ExecutorOptions;
 
 /// The kernel's flag to be born in a cgroup. The `libc` crate has it cut off to 32 bits.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -61,8 +62,8 @@ pub(super) enum Reaped {
 /// Clones the container's first process.
 pub(super) fn start(
     plan: &Plan,
-    doors: &Doors,
-    output: &Streams,
+    title: Option<Title>,
+    (doors, output): (&Doors, &Streams),
     ends: &Ends<'_>,
 ) -> Result<Started, String> {
     doors.enter_pid()?;
@@ -76,14 +77,21 @@ pub(super) fn start(
     for end in &ends.launchers {
         let _ = nix::unistd::close(*end);
     }
-    let error = match first(plan, doors, output, ends) {
-        Ok(code) => exit(code),
+    let error = match first(plan, title, (doors, output), ends) {
+        Ok(code) => leave(code),
         Err(error) => error,
     };
     if let Ok(mut refusal) = ends.refusal.try_clone().map(File::from) {
         let _ = refusal.write_all(error.as_bytes());
     }
-    exit(1)
+    leave(1)
+}
+
+/// Ends this process. What libraries would do at the end is of no use to a copy of another one.
+pub(super) fn leave(code: i32) -> ! {
+    let _ = std::io::stdout().flush();
+    // SAFETY: it takes a number and does not return.
+    unsafe { libc::_exit(code) }
 }
 
 /// Forks into the plan's namespaces, and into its v2 cgroup where the kernel can. `None` is the new
@@ -146,7 +154,12 @@ fn answer(returned: libc::c_long) -> Result<Option<Pid>, Errno> {
 
 /// What the container's first process does. Returns the exit code of an init, or why the command
 /// does not run; where there is no init it does not return from a good start.
-fn first(plan: &Plan, doors: &Doors, output: &Streams, ends: &Ends<'_>) -> Result<i32, String> {
+fn first(
+    plan: &Plan,
+    title: Option<Title>,
+    (doors, output): (&Doors, &Streams),
+    ends: &Ends<'_>,
+) -> Result<i32, String> {
     // A container without its launcher has nobody to say how it ended: it goes with it.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed("tie it to the launcher"))?;
     let mut go = [0];
@@ -173,11 +186,12 @@ fn first(plan: &Plan, doors: &Doors, output: &Streams, ends: &Ends<'_>) -> Resul
     nix::unistd::dup2_stdout(&output.output).map_err(failed("set up its output"))?;
     nix::unistd::dup2_stderr(&output.error).map_err(failed("set up its output"))?;
     if !plan.namespaces.pid {
-        return command(plan).map(|never| match never {});
+        return command(plan, title).map(|never| match never {});
     }
+    Title::set(title, c"agora-init", &["agora", "init"]);
     // SAFETY: this process has one thread.
     match unsafe { nix::unistd::fork() }.map_err(failed("fork"))? {
-        ForkResult::Child => command(plan).map(|never| match never {}),
+        ForkResult::Child => command(plan, title).map(|never| match never {}),
         ForkResult::Parent { child } => {
             let _ = nix::unistd::close(ends.refusal.as_raw_fd());
             let _ = nix::unistd::chdir("/");
@@ -208,11 +222,11 @@ fn init(command: Pid) -> i32 {
 enum Never {}
 
 /// Becomes the command.
-fn command(plan: &Plan) -> Result<Never, String> {
-    if !plan.small {
+fn command(plan: &Plan, title: Option<Title>) -> Result<Never, String> {
+    if !plan.is_executor {
         memory::allow_large();
     }
-    if plan.io.is_some_and(|io| io.terminal.is_some()) && !plan.small {
+    if plan.io.is_some_and(|io| io.terminal.is_some()) && !plan.is_executor {
         control_terminal()?;
     }
     privileges::limit(plan)?;
@@ -227,6 +241,9 @@ fn command(plan: &Plan) -> Result<Never, String> {
     nix::unistd::chdir(workdir)
         .map_err(|errno| format!("cannot enter {}: {errno}", workdir.display()))?;
     reset_signals();
+    if plan.is_executor {
+        return executor(plan, title);
+    }
     // What this program or a library of it left open and unmarked must not reach the task.
     // SAFETY: the call changes marks of descriptors only, and nothing here is used after exec.
     unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
@@ -236,8 +253,7 @@ fn command(plan: &Plan) -> Result<Never, String> {
     };
     let arguments = plan.arguments.iter().map(|argument| text(argument.as_bytes()));
     let arguments: Vec<CString> = arguments.collect::<Result<_, _>>()?;
-    let environment = plan.environment.iter().map(|(k, v)| text(format!("{k}={v}").as_bytes()));
-    let environment: Vec<CString> = environment.collect::<Result<_, _>>()?;
+    let environment = environment(plan)?;
     let mut last = Errno::ENOENT;
     for program in &plan.programs {
         let program = text(program.as_os_str().as_bytes())?;
@@ -249,6 +265,39 @@ fn command(plan: &Plan) -> Result<Never, String> {
     }
     let name = plan.arguments.first().map_or("", String::as_str);
     Err(format!("cannot execute '{name}': {last}"))
+}
+
+/// The plan's environment as programs get it.
+fn environment(plan: &Plan) -> Result<Vec<CString>, String> {
+    let variables = plan.environment.iter().map(|(name, value)| format!("{name}={value}"));
+    let texts = variables.map(CString::new).collect::<Result<_, _>>();
+    texts.map_err(|_| "its environment has a zero byte in it".to_owned())
+}
+
+/// Goes on as the built-in executor: the same program, which need not be executed again, nor be there for
+/// who sees other files.
+fn executor(plan: &Plan, title: Option<Title>) -> Result<Never, String> {
+    let environment = environment(plan)?;
+    // Rust programs do without this signal.
+    // SAFETY: to ignore a signal runs no code of this process.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigIgn) };
+    let variables: Vec<_> = environment.iter().map(|it| it.as_ptr().cast_mut()).collect();
+    let variables = [variables, vec![std::ptr::null_mut()]].concat();
+    // SAFETY: nobody else reads it in a process of one thread, and what it points to stays to the end.
+    unsafe { ENVIRONMENT = variables.leak().as_mut_ptr() };
+    std::mem::forget(environment);
+    let options = ExecutorOptions::from_env().map_err(|error| error.to_string())?;
+    Title::set(title, c"agora-executor", &["agora", "executor"]);
+    // Nothing of the launcher's is open from here on; who waits sees by that that all went well.
+    // SAFETY: whatever owned these is not used again, since nothing after this returns.
+    unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0) };
+    leave(crate::executor::main(&options))
+}
+
+unsafe extern "C" {
+    /// The environment of this process, as the C library has it.
+    #[link_name = "environ"]
+    static mut ENVIRONMENT: *mut *mut libc::c_char;
 }
 
 /// Makes the terminal that this process has as its input the one that it is controlled by.
@@ -264,7 +313,7 @@ fn control_terminal() -> Result<(), String> {
 fn reset_signals() {
     for signal in Signal::iterator() {
         // SAFETY: the default action runs no code of this process.
-        let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) };
+        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
     }
     let _ = SigSet::empty().thread_set_mask();
 }

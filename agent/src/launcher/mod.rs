@@ -1,9 +1,10 @@
 //! The launcher: a small process of its own that starts one container and waits for its end.
 //!
 //! The agent has many threads, and a process with threads cannot safely be cloned into new
-//! namespaces. So the agent executes this same program again in another mode, which has one thread,
-//! reads a [`Plan`], starts the container and stays outside it as its parent. It does not need the agent
-//! to live on: what it finds out it leaves in the container's runtime directory ([`Files`]).
+//! namespaces. So the agent executes this same program again in another mode, which has one thread and
+//! forks the launchers ([`fork_server`]). A launcher reads a [`Plan`], starts the container and stays
+//! outside it as its parent. It does not need the agent to live on: what it finds out it leaves in the
+//! container's runtime directory ([`Files`]).
 //!
 //! The launcher tells the agent on its standard output how the start went, in one line, and closes it.
 
@@ -11,23 +12,23 @@ mod capabilities;
 mod child;
 mod doors;
 mod exchange;
+mod fork_server;
 pub(crate) mod frames;
 pub(crate) mod memory;
 mod mounts;
-mod own_program;
 mod plan;
 mod privileges;
 mod relay;
 mod rootfs;
 mod shield;
 pub(crate) mod streams;
+mod title;
 mod volumes;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -37,16 +38,19 @@ use nix::unistd::Pid;
 
 use self::doors::Doors;
 use self::streams::Streams;
+use self::title::Title;
 use crate::steps::Steps;
 
 pub use self::capabilities::{Capabilities, UnknownCapability};
 pub(crate) use self::exchange::{Exchange, exchange};
+pub(crate) use self::fork_server::ask;
 pub use self::frames::Channel;
 pub(crate) use self::mounts::mount_points;
 pub use self::plan::{
     Files, Identity, Io, Joined, Memory, Namespaces, Plan, Process, Rlimit, Rootfs, UnknownUser,
     Volume, VolumeSource, Window, write_atomically,
 };
+pub(crate) use self::title::room;
 
 /// How the launcher's line on its standard output begins when the container runs. The number of its
 /// first process follows.
@@ -55,27 +59,38 @@ pub const LAUNCHED: &str = "launched ";
 /// How the line begins when nothing could be started. The reason follows.
 pub const REFUSED: &str = "refused ";
 
-/// Runs the launcher for the container whose runtime directory is the first argument, and ends the
-/// process. To be called before any thread is started.
-pub fn main(arguments: impl Iterator<Item = std::ffi::OsString>) -> ! {
-    main_told(arguments, &Steps::default())
+/// Forks launchers for the agent at the other end of the standard input, until that is gone. To be called
+/// before any thread is started.
+pub fn main() -> ! {
+    main_told(&Steps::default())
 }
 
-/// As [`main`], with somebody who is told how far it has got.
-pub fn main_told(mut arguments: impl Iterator<Item = std::ffi::OsString>, steps: &Steps) -> ! {
-    let Some(dir) = arguments.next() else {
-        eprintln!("the launcher is started by the agent, with a container's runtime directory");
-        std::process::exit(2);
-    };
-    let code = match run(&Files::new(PathBuf::from(dir)), steps) {
+/// As [`main`], with somebody who is told how far each launcher has got.
+pub fn main_told(steps: &Steps) -> ! {
+    fork_server::serve(steps)
+}
+
+/// One launcher, and what it has from the process that it was forked from.
+struct Launcher<'a> {
+    files: Files,
+    /// Whether nobody can write to its program: what came of trying that.
+    shield: Result<(), rustix::io::Errno>,
+    title: Option<Title>,
+    steps: &'a Steps,
+}
+
+/// Starts the container, waits for its end, and gives the exit code of the process.
+fn launch(launcher: &Launcher<'_>) -> i32 {
+    let directory = launcher.files.dir().to_string_lossy();
+    Title::set(launcher.title, c"agora-launcher", &["agora", "launch", &directory]);
+    match run(launcher) {
         Ok(()) => 0,
         Err(reason) => {
             // Nobody may be reading any more; then there is nobody to tell.
             let _ = writeln!(io::stdout(), "{REFUSED}{}", reason.replace('\n', " "));
             1
         }
-    };
-    std::process::exit(code)
+    }
 }
 
 /// Which process holds a container's launcher lock, if one does.
@@ -97,14 +112,11 @@ fn write_lock() -> libc::flock {
 }
 
 /// Starts the container and waits for its end. An error means that nothing runs.
-fn run(files: &Files, steps: &Steps) -> Result<(), String> {
-    // A session of its own: what is typed at the agent's terminal does not end the container.
-    // It fails only for the leader of a group, who has no need of it.
-    let _ = nix::unistd::setsid();
+fn run(launcher: &Launcher<'_>) -> Result<(), String> {
+    let Launcher { files, steps, .. } = launcher;
     let plan = fs::read(files.plan()).map_err(|error| format!("cannot read the plan: {error}"))?;
     let plan: Plan = serde_json::from_slice(&plan).map_err(|error| format!("bad plan: {error}"))?;
-    shield::go_behind(&plan)?;
-    let plan = own_program::bring_along(plan)?;
+    shield::required(&plan, launcher.shield)?;
 
     // Held until this process ends, by the kernel's doing.
     let lock = lock(files)?;
@@ -126,7 +138,7 @@ fn run(files: &Files, steps: &Steps) -> Result<(), String> {
     let mut launchers = relay.as_ref().map(relay::Relay::numbers).unwrap_or_default();
     launchers.extend([&gate.1, &refusal.0, &status.0].map(AsRawFd::as_raw_fd));
     let ends = child::Ends { launchers, gate: &gate.0, refusal: &refusal.1, status: &status.1 };
-    let started = child::start(&plan, &doors, &output, &ends)?;
+    let started = child::start(&plan, launcher.title, (&doors, &output), &ends)?;
     let (gate_read, gate_write) = gate;
     let (refusal_read, refusal_write) = refusal;
     let (status_read, status_write) = status;

@@ -62,8 +62,9 @@ pub struct Plan {
     pub seccomp: Vec<(u16, u8, u8, u32)>,
     /// Limits of single processes.
     pub rlimits: Vec<Rlimit>,
-    /// Whether the command is one of the agent's own, which are to take no huge pages at first.
-    pub small: bool,
+    /// Whether the command is the built-in executor: nothing is executed then, and the process goes on
+    /// as that.
+    pub is_executor: bool,
     /// How much rather than others the kernel kills it when the machine has no memory left.
     /// Absent: as the agent.
     pub oom_score_adj: Option<u16>,

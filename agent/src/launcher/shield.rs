@@ -2,8 +2,8 @@
 //!
 //! A process that enters a container is seen there before it becomes the command, and has the agent's
 //! program as its own. A container can have that opened, by a script whose interpreter is
-//! `/proc/self/exe`, and keep it until nobody executes it, to write to it then. So the program is first
-//! executed again from a mount of it that can only be read.
+//! `/proc/self/exe`, and keep it until nobody executes it, to write to it then. So the program that
+//! launchers are forked from is executed from a mount of it that can only be read.
 
 #![expect(unsafe_code, reason = "the change of a mount that is nowhere has no safe form")]
 
@@ -35,17 +35,25 @@ struct MountAttributes {
 /// The kernel's flag for a mount that can only be read.
 const READ_ONLY: u64 = 1;
 
-/// Executes this program again from where nobody can write to it, if a container is going to be entered
-/// that could see it. Returns when there is nothing to be done, or not any more.
-pub(super) fn go_behind(plan: &Plan) -> Result<(), String> {
-    if !plan.joined.is_some_and(|joined| joined.mount || joined.pid) || is_read_only() {
+/// Executes this program again from where nobody can write to it. Returns when that is done, or cannot be.
+pub(super) fn go_behind() -> Result<(), Errno> {
+    if is_read_only() {
         return Ok(());
     }
-    match again() {
-        Ok(never) => match never {},
+    match again()? {}
+}
+
+/// Refuses to enter a container that could see the program of this process, unless that was put where
+/// nobody can write to it.
+pub(super) fn required(plan: &Plan, shield: Result<(), Errno>) -> Result<(), String> {
+    let enters = plan.joined.is_some_and(|joined| joined.mount || joined.pid);
+    match shield {
         // Kernels from before 5.12 cannot. There the program is only as safe as its being in use.
-        Err(Errno::NOSYS) => Ok(()),
-        Err(errno) => Err(format!("cannot shield its program from the container: {errno}")),
+        Ok(()) | Err(Errno::NOSYS) => Ok(()),
+        Err(errno) if enters => {
+            Err(format!("cannot shield its program from the container: {errno}"))
+        }
+        Err(_) => Ok(()),
     }
 }
 

@@ -69,7 +69,7 @@ fn on_terminal(plan: &Plan, window: Window) -> Result<Ends, String> {
     let (ours, theirs) = opened().map_err(failed)?;
     let again = |fd: &OwnedFd| fd.try_clone().map_err(failed);
     // What the agent's own executor has to say is for its log, not for whoever is at the terminal.
-    let error = if plan.small { log(plan, "stderr")? } else { again(&theirs)? };
+    let error = if plan.is_executor { log(plan, "stderr")? } else { again(&theirs)? };
     let streams = Streams { input: again(&theirs)?, output: theirs, error };
     let typed = again(&ours)?;
     Ok((streams, typed, vec![Printed::new(Channel::Stdout, ours)]))

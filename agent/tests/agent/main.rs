@@ -59,8 +59,8 @@ fn options(work_dir: &Path, master: &Master) -> Options {
         hostname: Some("here".to_owned()),
         resources: Some("cpus:4;mem:4096;disk:4096;ports:[31000-31999]".to_owned()),
         isolation: Some("posix/cpu,posix/mem".to_owned()),
-        executor: (helper.into(), vec!["executor".into()]),
         launcher: (helper.into(), vec!["launcher".into()]),
+        runtime_dir: Some(work_dir.join("run")),
         registration_backoff_factor: Duration::from_millis(20),
         executor_shutdown_grace_period: Duration::from_millis(500),
         ..Options::default()

@@ -66,7 +66,6 @@ impl Host {
             wanted: Wanted::default(),
             ports: Ranges::default(),
             shown: Vec::new(),
-            small: false,
             kind: Kind::default(),
         }
     }

@@ -59,7 +59,7 @@ async fn a_container_has_processes_ipc_and_mounts_of_its_own() {
     let mut lines = output.lines();
     let count: u32 = lines.next().and_then(|n| n.parse().ok()).expect("a number");
     assert!(count <= 5, "it sees {count} processes");
-    assert!(lines.next().is_some_and(|init| init.starts_with("agent-test-help")), "{output}");
+    assert_eq!(lines.next(), Some("agora-init"), "{output}");
     assert_eq!(lines.next(), Some("inside"));
     assert_eq!(lines.next(), Some(sandbox.as_str()));
     let environment: Vec<&str> = lines.by_ref().take(3).collect();

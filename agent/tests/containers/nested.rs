@@ -105,7 +105,7 @@ async fn who_is_entered_cannot_write_to_the_program_that_enters() {
         let flags = rustix::fs::fstatvfs(&program).expect("it is open").f_flag;
         flags.contains(rustix::fs::StatVfsMountFlags::RDONLY)
     };
-    assert_eq!([is_read_only("c1"), is_read_only("c1.look")], [false, true]);
+    assert!(is_read_only("c1") && is_read_only("c1.look"));
     // Not even by the way that a container has to open it.
     let script = host.dir.path().join("c1/script");
     fs::write(&script, "#!/proc/self/exe\n").expect("the sandbox is there");

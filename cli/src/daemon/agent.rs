@@ -55,7 +55,8 @@ pub(crate) struct Flags {
 #[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each flag that is a yes or no")]
 pub(crate) struct Machine {
-    /// Directory for what only lives as long as the machine is up
+    /// Directory for what only lives as long as the machine is up; by default one for this work
+    /// directory in /run/agora, or `run` in the work directory for others than root
     #[arg(long, env = "AGORA_RUNTIME_DIR")]
     runtime_dir: Option<PathBuf>,
     /// What tasks may use, such as 'cpus:4;mem:1024;ports:[31000-32000]', or a JSON array of resources,
@@ -346,7 +347,6 @@ impl Machine {
         options.switch_user = self.switch_user;
         options.max_completed_executors_per_framework = self.max_completed_executors_per_framework;
         let binary = std::env::current_exe().context("cannot find the own binary")?;
-        options.executor = (binary.clone(), vec![inner::EXECUTOR.into()]);
         options.launcher = (binary, vec![inner::LAUNCHER.into()]);
         Ok(())
     }

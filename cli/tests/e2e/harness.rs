@@ -74,6 +74,7 @@ impl World {
         command
             .args(&line[1..])
             .arg(format!("--work_dir={}", work_dir.display()))
+            .env("AGORA_RUNTIME_DIR", work_dir.join("run"))
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))

@@ -1,0 +1,121 @@
+//! Launchers as the agent starts and awaits them.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::errno::Errno;
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use parking_lot::Mutex;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use crate::launcher;
+
+/// Starts launchers.
+#[derive(Debug)]
+pub(super) struct Launchers {
+    /// The program that has the launcher in it, and the arguments that select it.
+    program: (PathBuf, Vec<OsString>),
+    /// What they are forked from. Absent: it has not been needed.
+    server: Mutex<Option<Server>>,
+}
+
+/// The process that launchers are forked from. It ends with its socket.
+#[derive(Debug)]
+struct Server {
+    child: Child,
+    socket: Option<OwnedFd>,
+}
+
+/// A launcher that this agent has started, and that it therefore has to reap.
+#[derive(Debug)]
+pub(super) struct OwnLauncher {
+    pid: Pid,
+    /// What it says of the start.
+    pub(super) output: Option<OwnedFd>,
+}
+
+impl Launchers {
+    pub(super) fn new(program: (PathBuf, Vec<OsString>)) -> Self {
+        Self { program, server: Mutex::default() }
+    }
+
+    /// The program that has the launcher in it.
+    pub(super) fn program(&self) -> &Path {
+        &self.program.0
+    }
+
+    /// Has a launcher for the container whose runtime directory it is, with an input if it is a session.
+    /// Blocks, but not for the launch.
+    pub(super) fn start(
+        &self,
+        directory: &Path,
+        input: Option<&OwnedFd>,
+    ) -> io::Result<OwnLauncher> {
+        let (output, theirs) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        let input = input.map(AsFd::as_fd);
+        let mut server = self.server.lock();
+        if let Some(running) = server.as_ref()
+            && let Ok(pid) = running.ask(directory, theirs.as_fd(), input)
+        {
+            return Ok(OwnLauncher { pid: Pid::from_raw(pid), output: Some(output) });
+        }
+        // There is none yet, or somebody has ended it. Should it have forked already, the second launcher
+        // finds the first one's lock and starts nothing.
+        *server = None;
+        let fresh = server.insert(Server::start(&self.program)?);
+        let pid = fresh.ask(directory, theirs.as_fd(), input)?;
+        Ok(OwnLauncher { pid: Pid::from_raw(pid), output: Some(output) })
+    }
+}
+
+impl Server {
+    fn start((program, arguments): &(PathBuf, Vec<OsString>)) -> io::Result<Self> {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let child = Command::new(program)
+            .args(arguments)
+            .arg(launcher::room())
+            // The agent's own environment is nothing for processes that outlive it.
+            .env_clear()
+            .current_dir("/")
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self { child, socket: Some(ours) })
+    }
+
+    fn ask(
+        &self,
+        directory: &Path,
+        output: std::os::fd::BorrowedFd<'_>,
+        input: Option<std::os::fd::BorrowedFd<'_>>,
+    ) -> io::Result<i32> {
+        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        launcher::ask(socket.as_fd(), directory, output, input)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.socket = None;
+        // It ends at once, as nobody asks any more.
+        let _ = self.child.wait();
+    }
+}
+
+impl OwnLauncher {
+    /// Its number, which is its own until it has been waited for.
+    pub(super) fn id(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// Waits for its end. Blocks.
+    pub(super) fn wait(self) {
+        while waitpid(self.pid, None) == Err(Errno::EINTR) {}
+    }
+}
