@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use agent_core::output::Event;
 use agent_core::{Agent, Input, Output};
-use model::ids::{ContainerId, OperationUuid};
+use model::ids::{ConnectionId, ContainerId, OperationUuid};
 use model::operation::OperationState;
 use model::resources::Resources;
 use model::step::{Core, Now, Time, Timestamp};
@@ -148,8 +148,8 @@ impl Shell {
                     let containers = self.containers.clone();
                     tokio::spawn(async move { containers.update(container, resources).await });
                 }
-                Output::ShowVolumes { container, volumes } => {
-                    self.show_volumes(container, volumes).await;
+                Output::ShowVolumes { container, connection, volumes } => {
+                    self.show_volumes(container, connection, volumes).await;
                 }
                 Output::DestroyContainer { container } => {
                     let containers = self.containers.clone();
@@ -171,9 +171,17 @@ impl Shell {
     }
 
     /// Before anything else is done: tasks that the executor is told of next need them.
-    async fn show_volumes(&self, container: ContainerId, volumes: Resources) {
+    async fn show_volumes(
+        &self,
+        container: ContainerId,
+        connection: Option<ConnectionId>,
+        volumes: Resources,
+    ) {
         if let Err(why) = self.containers.show_volumes(container.clone(), volumes).await {
             tracing::error!(%container, %why, "persistent volumes are not shown in a container");
+            if let Some(connection) = connection {
+                self.handle.close(connection);
+            }
             // The driver must not wait for room among its own inputs.
             let handle = self.handle.clone();
             tokio::spawn(
@@ -323,5 +331,102 @@ fn log(event: &Event) {
             tracing::debug!(%operation, "an operation's report was sent again");
         }
         Event::Ending { why } => tracing::warn!(why, "ending all tasks"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_core::input::{Exit, Limitation};
+    use agent_core::output::{ContainerLaunch, ExecutorEvent};
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::containerizer::Usage;
+    use crate::containers::Found;
+    use crate::handle::Sink;
+
+    /// Containers that cannot be changed any more.
+    #[derive(Debug)]
+    struct Rigid;
+
+    impl Containers for Rigid {
+        fn recover(&self, _: Vec<ContainerId>) -> BoxFuture<'_, std::io::Result<Found>> {
+            std::future::ready(Ok(Found::default())).boxed()
+        }
+
+        fn launch(&self, _: ContainerLaunch) -> BoxFuture<'_, Result<(), Arc<str>>> {
+            std::future::ready(Ok(())).boxed()
+        }
+
+        fn wait(&self, _: ContainerId) -> BoxFuture<'_, Exit> {
+            std::future::pending().boxed()
+        }
+
+        fn update(&self, _: ContainerId, _: Resources) -> BoxFuture<'_, ()> {
+            std::future::ready(()).boxed()
+        }
+
+        fn show_volumes(
+            &self,
+            _: ContainerId,
+            _: Resources,
+        ) -> BoxFuture<'_, Result<(), Arc<str>>> {
+            std::future::ready(Err("it is rigid".into())).boxed()
+        }
+
+        fn destroy(&self, _: ContainerId) -> BoxFuture<'_, ()> {
+            std::future::ready(()).boxed()
+        }
+
+        fn forget(&self, _: ContainerId) -> BoxFuture<'_, ()> {
+            std::future::ready(()).boxed()
+        }
+
+        fn usage(&self, _: ContainerId) -> BoxFuture<'_, Option<Usage>> {
+            std::future::ready(None).boxed()
+        }
+
+        fn limitation(&self, _: ContainerId) -> BoxFuture<'_, Option<Limitation>> {
+            std::future::ready(None).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_executor_without_its_volumes_is_given_no_tasks() {
+        let (handle, mut inputs) = Handle::new();
+        let mut shell = Shell {
+            store: Store::Nowhere,
+            handle: handle.clone(),
+            link: Link::new(Vec::new(), Duration::from_secs(1)),
+            containers: Arc::new(Rigid),
+            mirror: Arc::default(),
+            meters: Arc::default(),
+            info: AgentInfo::default(),
+            secrets: Secrets::default(),
+            volumes: None,
+            steps: Steps::default(),
+        };
+        let (connection, other) = (handle.connection(), handle.connection());
+        let (sink, mut told) = mpsc::unbounded_channel();
+        handle.open(connection, Sink::Here(sink));
+        let (sink, mut others) = mpsc::unbounded_channel();
+        handle.open(other, Sink::Here(sink));
+        let container = ContainerId::new("c1").expect("an id");
+        let show = Output::ShowVolumes {
+            container: container.clone(),
+            connection: Some(connection),
+            volumes: Resources::default(),
+        };
+        let event = ExecutorEvent::LaunchGroup(Vec::new());
+        let launch = |connection| Output::ToExecutor { connection, event: event.clone() };
+        let over = shell.perform(vec![show, launch(connection), launch(other)]).await;
+        assert_eq!(over.expect("nothing is written"), None);
+        assert_eq!(told.recv().await, None);
+        assert_eq!(others.recv().await, Some(event.clone()));
+        let Some(Input::VolumesNotShown { container: which, why }) = inputs.recv().await else {
+            panic!("the core is told");
+        };
+        assert_eq!((which, &*why), (container, "it is rigid"));
     }
 }

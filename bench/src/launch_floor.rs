@@ -2,6 +2,10 @@
 //! group of its own in each of the cgroup trees that it is in, and an exec. Nothing is limited, mounted,
 //! recorded or told to anybody.
 //!
+//! Launches are made at the pace of those that they are compared with. The kernel moves a process into
+//! another v1 group quickly where it has just moved one, and waits for several milliseconds before the
+//! first move after a while, so that launches that follow one another at once are another floor.
+//!
 //! What a container has is read off one that runs. The launches are made by processes of their own with
 //! one thread each, since a process with threads cannot be cloned safely.
 #![expect(unsafe_code, reason = "clone3 has no safe form")]
@@ -70,6 +74,9 @@ pub(crate) struct Order {
     /// How many launches
     #[arg(long = "floor-launches", hide = true, default_value_t = 1)]
     count: u32,
+    /// How many microseconds to wait before each launch
+    #[arg(long = "floor-pause", hide = true, default_value_t = 0)]
+    pause: u64,
     /// What is launched
     #[arg(long = "floor-program", hide = true, value_enum, default_value_t = Program::Ends)]
     program: Program,
@@ -93,11 +100,12 @@ pub(crate) struct Floor {
     pub(crate) took: Duration,
 }
 
-/// Makes `count` launches like that of the process `pattern`, by so many launchers at once.
+/// Makes `count` launches like that of the process `pattern`, by so many launchers at once, each of which
+/// pauses before each launch.
 pub(crate) fn measure(
     pattern: u32,
     count: u32,
-    at_once: u32,
+    (at_once, pause): (u32, Duration),
     program: Program,
 ) -> anyhow::Result<Floor> {
     let own = std::env::current_exe().context("cannot find the own binary")?;
@@ -107,6 +115,7 @@ pub(crate) fn measure(
         let child = Command::new(&own)
             .args(["--floor-like", &pattern.to_string(), "--floor-program", program.name()])
             .args(["--floor-launches", &share(number).to_string()])
+            .args(["--floor-pause", &pause.as_micros().to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -184,6 +193,7 @@ impl Order {
         let mut stay = Vec::new();
         let mut latencies = Vec::new();
         for number in 0..self.count {
+            std::thread::sleep(Duration::from_micros(self.pause));
             let start = Instant::now();
             let launched = isolated.launch(&program, self.program.arguments(), number)?;
             latencies.push(start.elapsed().as_micros().to_string());

@@ -148,9 +148,10 @@ fn cgroups_root() -> String {
     format!("agora-bench-{}", std::process::id())
 }
 
-/// Where the agents of this process keep what does not outlive the machine.
+/// Where the agents of this process keep what does not outlive the machine: in memory, as `/run` is
+/// on most machines and `/dev/shm` on all.
 fn runtime_dir() -> PathBuf {
-    PathBuf::from("/run").join(cgroups_root())
+    PathBuf::from("/dev/shm").join(cgroups_root())
 }
 
 /// The `agora` binary beside this one.

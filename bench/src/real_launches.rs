@@ -28,9 +28,14 @@ const IN_ONE_GO: u32 = 500;
 pub(crate) async fn measure(runs: u32, report: &mut Report) -> anyhow::Result<()> {
     let command = format!("cargo xtask bench real-launches --runs {runs}");
     let mut all = Vec::new();
+    // Removed after the last run: ext4 looks at each file that was removed within the last minute before
+    // it makes one, so the files of one run would slow the next.
+    let mut sites = Vec::new();
     for run in 1..=runs {
         progress(&format!("real launches, run {run} of {runs}"));
-        all.push(one_run().await?);
+        let site = Site::new()?;
+        all.push(one_run(&site).await?);
+        sites.push(site);
     }
     let title = format!("Real launches: `true`, {LAUNCHES} one after the other");
     let section = report.section(&title, command.clone());
@@ -38,8 +43,10 @@ pub(crate) async fn measure(runs: u32, report: &mut Report) -> anyhow::Result<()
         let (floor, p50) = (millis(&run.floor.latencies, 0.5), millis(&run.latencies, 0.5));
         section.add("ACCEPT to TASK_RUNNING, p50", "ms", p50);
         section.add("ACCEPT to TASK_RUNNING, p99", "ms", millis(&run.latencies, 0.99));
-        section.add("the floor: begin to exec, p50", "ms", floor);
+        section.add("the floor at that pace: begin to exec, p50", "ms", floor);
         section.add("p50 beyond the floor's", "ms", p50 - floor);
+        let at_once = millis(&run.floor_at_once.latencies, 0.5);
+        section.add("the floor, each right after the last, p50", "ms", at_once);
         section.add("CPU per task: master", "ms", run.master_cpu.as_secs_f64() * 1_000.0);
         section.add("CPU per task: agent", "ms", run.agent_cpu.as_secs_f64() * 1_000.0);
         let whole = run.whole_cpu.as_secs_f64() * 1_000.0;
@@ -66,7 +73,10 @@ pub(crate) async fn measure(runs: u32, report: &mut Report) -> anyhow::Result<()
 
 struct Run {
     latencies: Vec<Duration>,
+    /// At the pace of the launches.
     floor: Floor,
+    /// Each right after the one before.
+    floor_at_once: Floor,
     master_cpu: Duration,
     agent_cpu: Duration,
     whole_cpu: Duration,
@@ -75,8 +85,7 @@ struct Run {
     burst_cpu: Duration,
 }
 
-async fn one_run() -> anyhow::Result<Run> {
-    let site = Site::new()?;
+async fn one_run(site: &Site) -> anyhow::Result<Run> {
     let master = site.master().await?;
     let agent = site.agent(&master).await?;
     let mut framework =
@@ -86,15 +95,19 @@ async fn one_run() -> anyhow::Result<Run> {
     }
     run_sleeper(&mut framework, Duration::ZERO).await?;
     let like = sleeper(&agent)?;
-    launch_floor::measure(like, WARM_UP, 1, Program::Ends)?;
-    let floor = launch_floor::measure(like, LAUNCHES, 1, Program::Ends)?;
     let before = (master.used()?, agent.used()?);
+    let start = Instant::now();
     let mut latencies = Vec::new();
     for number in WARM_UP..WARM_UP + LAUNCHES {
         latencies.push(one_launch(&mut framework, number).await?);
     }
+    let pace = start.elapsed() / LAUNCHES;
     let after = (master.used()?, agent.used()?);
-    let burst_floor = launch_floor::measure(like, IN_ONE_GO, IN_ONE_GO, Program::Stays)?;
+    launch_floor::measure(like, WARM_UP, (1, Duration::ZERO), Program::Ends)?;
+    let floor_at_once = launch_floor::measure(like, LAUNCHES, (1, Duration::ZERO), Program::Ends)?;
+    let floor = launch_floor::measure(like, LAUNCHES, (1, pace), Program::Ends)?;
+    let all = (IN_ONE_GO, Duration::ZERO);
+    let burst_floor = launch_floor::measure(like, IN_ONE_GO, all, Program::Stays)?;
     let burst = in_one_go(&mut framework).await?;
     framework.end().await?;
     agent.emptied().await?;
@@ -102,6 +115,7 @@ async fn one_run() -> anyhow::Result<Run> {
     Ok(Run {
         latencies,
         floor,
+        floor_at_once,
         master_cpu: after.0.cpu.saturating_sub(before.0.cpu) / LAUNCHES,
         agent_cpu: after.1.cpu.saturating_sub(before.1.cpu) / LAUNCHES,
         whole_cpu: after.1.cpu_with_ended.saturating_sub(before.1.cpu_with_ended) / LAUNCHES,

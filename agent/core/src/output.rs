@@ -62,10 +62,13 @@ pub enum Output {
         resources: Resources,
     },
     /// Have a running container show these persistent volumes and no others, before anything else is
-    /// done. Answered by `VolumesNotShown` if that cannot be.
+    /// done. Answered by `VolumesNotShown` if that cannot be; then its executor, which is going to be
+    /// destroyed, is told nothing more, since tasks would write elsewhere than they are to.
     ShowVolumes {
         /// Which.
         container: ContainerId,
+        /// The event stream of its executor, if that has one.
+        connection: Option<ConnectionId>,
         /// All that its executor and its tasks have now.
         volumes: Resources,
     },

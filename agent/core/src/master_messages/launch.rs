@@ -304,7 +304,8 @@ pub(crate) fn show_volumes(
         return;
     }
     let volumes = state.volumes_of(executor);
-    out.push(Output::ShowVolumes { container: it.container.clone(), volumes });
+    let (container, connection) = (it.container.clone(), it.connection);
+    out.push(Output::ShowVolumes { container, connection, volumes });
 }
 
 /// Sends an executor the tasks that it has not got: groups whole, and in the order they came.
