@@ -97,7 +97,7 @@ impl Running {
 /// Starts an agent.
 pub async fn start(options: Options) -> Result<Running, StartError> {
     let meters = Arc::<Meters>::default();
-    crate::launcher::memory::stay_small();
+    crate::launcher::stay_small();
     transport::metrics::install();
     transport::install_tls_provider();
     let work_dir = directory(&options.work_dir, 0o755)?;

@@ -139,8 +139,8 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    // Agents start this binary again, as an executor and as the parent of containers. These are no
-    // verbs for people and must start quickly: they are told apart before anything else is set up.
+    // Agents start this binary again, to have containers launched. That is no verb for people and must
+    // start quickly: it is told apart before anything else is set up.
     if let Some(code) = daemon::inner::run_if_asked() {
         return code;
     }

@@ -11,8 +11,9 @@ use std::fs;
 
 use rustix::thread::disable_transparent_huge_pages;
 
-/// Takes no huge pages from here on, in this process and in those that come of it.
-pub(crate) fn stay_small() {
+/// Takes no huge pages from here on, in this process and in those that come of it. What memory it has
+/// already stays as it is, so an agent's process calls this first of all.
+pub fn stay_small() {
     // A kernel that has none has nothing to be told.
     let _ = disable_transparent_huge_pages(true);
 }

@@ -45,6 +45,7 @@ pub use self::capabilities::{Capabilities, UnknownCapability};
 pub(crate) use self::exchange::{Exchange, exchange};
 pub(crate) use self::fork_server::ask;
 pub use self::frames::Channel;
+pub use self::memory::stay_small;
 pub(crate) use self::mounts::mount_points;
 pub use self::plan::{
     Files, Identity, Io, Joined, Memory, Namespaces, Plan, Process, Rlimit, Rootfs, UnknownUser,
