@@ -335,6 +335,40 @@ async fn containers_outlive_their_agent_and_are_taken_back() {
     assert_eq!(third.wait(&id("stays")).await.status, exited(5));
 }
 
+/// The processes that launchers of this process are forked from.
+fn fork_servers() -> Vec<nix::unistd::Pid> {
+    let own = fs::read_dir("/proc/self/task").expect("it has threads").flatten();
+    let children = own.map(|it| fs::read_to_string(it.path().join("children")).unwrap_or_default());
+    let children: Vec<i32> = children
+        .flat_map(|it| it.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|it| it.parse().ok())
+        .collect();
+    let is_server = |pid: &i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.starts_with(b"agora\0launchers\0")
+    };
+    children.into_iter().filter(is_server).map(nix::unistd::Pid::from_raw).collect()
+}
+
+#[tokio::test]
+async fn launches_go_on_when_somebody_has_ended_the_process_they_are_forked_from() {
+    let host = Host::new();
+    let containerizer = host.containerizer();
+    containerizer.launch(host.spec("c1", "sleep 1000")).await.expect("it starts");
+    let servers = fork_servers();
+    let [server] = servers[..] else { panic!("{servers:?}") };
+    nix::sys::signal::kill(server, nix::sys::signal::SIGKILL).expect("it is ours");
+    let ended = run(&host, &containerizer, host.spec("c2", "exit 7")).await;
+    assert_eq!(ended.status, exited(7));
+    assert!(!fork_servers().contains(&server), "it has been reaped");
+
+    let first = containerizer.destroy(&id("c1")).await;
+    assert_eq!((first.destroyed, first.leftovers.as_str()), (true, ""));
+    host.assert_nothing_left("c1");
+    drop(containerizer);
+    eventually("the fork server ends with the agent", || fork_servers().is_empty()).await;
+}
+
 #[tokio::test]
 async fn a_container_goes_with_its_launcher() {
     let host = Host::new();
