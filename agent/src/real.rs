@@ -100,8 +100,8 @@ pub(crate) struct Real {
     pub(crate) sandboxes: Arc<Mutex<()>>,
     /// What containers may take, to tell what they went past.
     pub(crate) allowed: Mutex<HashMap<ContainerId, Allowed>>,
-    /// Held by whoever changes what a container may use.
-    changing: tokio::sync::Mutex<()>,
+    /// Containers that somebody changes, each with what is held for that.
+    changing: Mutex<HashMap<ContainerId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Real {
@@ -121,7 +121,7 @@ impl Real {
             preparing: Mutex::default(),
             sandboxes: Arc::default(),
             allowed: Mutex::default(),
-            changing: tokio::sync::Mutex::default(),
+            changing: Mutex::default(),
         }
     }
 
@@ -154,8 +154,19 @@ impl Real {
     /// Lets a container use what it was last told, and no more. One that does not run yet is told
     /// once it does.
     pub(crate) async fn apply_allowed(&self, container: &ContainerId) {
-        // One after the other, so that the latest word stays.
-        let _changing = self.changing.lock().await;
+        let own = Arc::clone(self.changing.lock().entry(container.clone()).or_default());
+        self.apply_latest(container, &own).await;
+        let mut changing = self.changing.lock();
+        // That one and the table's: nobody else waits for it.
+        if Arc::strong_count(&own) == 2 {
+            changing.remove(container);
+        }
+    }
+
+    /// Does so one after the other of a container, so that the latest word stays, and others do not wait
+    /// for the kernel to take memory back from this one.
+    async fn apply_latest(&self, container: &ContainerId, changing: &tokio::sync::Mutex<()>) {
+        let _changing = changing.lock().await;
         let allowed = self.allowed.lock().get(container).cloned();
         let Some(Allowed { limits, ports }) =
             allowed.filter(|_| self.containerizer.is_open(container))
