@@ -46,16 +46,19 @@ impl Fleet {
         self.agents.contains_key(agent)
     }
 
-    /// How many agents `app` may run on, by its constraints on single agents.
+    /// The agents that `app` may run on, by its constraints on single agents.
+    pub fn fitting<'a>(&'a self, app: &App) -> impl Iterator<Item = &'a Place> {
+        self.agents.values().filter(|place| matcher::may_ever_go(app, place))
+    }
+
+    /// How many agents `app` may run on.
     pub fn count_for(&self, app: &App) -> u32 {
-        let count = self.agents.values().filter(|place| matcher::may_ever_go(app, place)).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
+        u32::try_from(self.fitting(app).count()).unwrap_or(u32::MAX)
     }
 
     /// The values of `field` on agents that `app` may run on.
     pub fn values(&self, field: &str, app: &App) -> BTreeSet<&str> {
-        let fitting = self.agents.values().filter(|place| matcher::may_ever_go(app, place));
-        fitting.filter_map(|place| matcher::value_of(place, field)).collect()
+        self.fitting(app).filter_map(|place| matcher::value_of(place, field)).collect()
     }
 }
 

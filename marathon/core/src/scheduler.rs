@@ -114,6 +114,8 @@ struct Asking {
     is_suppressed: bool,
     /// Whether something became due that refused offers could be right for.
     is_revive_wanted: bool,
+    /// Since when offers come on this subscription.
+    since: Option<Time>,
     last_revive: Option<Time>,
 }
 

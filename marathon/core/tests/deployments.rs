@@ -252,6 +252,25 @@ fn an_upgrade_with_fixed_ports_and_no_agent_to_spare_goes_one_by_one() {
 }
 
 #[test]
+fn a_leader_that_knows_all_agents_sees_at_once_that_fixed_ports_leave_no_room() {
+    for (agents, is_seen) in [(3, true), (4, false)] {
+        let mut world = World::new(agents);
+        let mut body = sleeper("/web", 3);
+        body["portDefinitions"] = json!([{"port": 31500}]);
+        body["requirePorts"] = true.into();
+        world.create(body);
+        world.pass(10.0);
+        world.put("/web", json!({"cmd": "sleep 2000"})).expect("changed");
+        let id = world.view.deployments.keys().next().expect("it runs").to_string();
+        let told = world.view.explain_deployment(&id, world.now().wall).expect("it runs");
+        let expected = if is_seen { json!(["/web"]) } else { json!([]) };
+        assert_eq!(told["killsFirst"], expected, "{told}");
+        world.pass(1.0);
+        assert_eq!(of_version(&world, "/web", "sleep 2000"), 3);
+    }
+}
+
+#[test]
 fn an_upgrade_with_fixed_ports_and_a_spare_agent_takes_nobody_away_first() {
     let mut world = World::new(4);
     let mut body = sleeper("/web", 3);

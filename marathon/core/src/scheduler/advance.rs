@@ -191,7 +191,8 @@ impl Marathon {
 /// Has an old instance make room for a new one where the new ones can go nowhere else.
 ///
 /// That is so when host ports are fixed and every agent that has them runs an old instance: no upgrade
-/// strategy that wants all old ones to stay can then come to an end.
+/// strategy that wants all old ones to stay can then come to an end. With all agents known it is seen at
+/// once, by the ports of the old instances; else by offers, after a while.
 pub(super) fn make_room(marathon: &mut Marathon, app: &Arc<App>, now: Now) {
     let Some(id) = marathon.books.locks.get(&app.id).cloned() else { return };
     let is_known = marathon
@@ -202,11 +203,38 @@ pub(super) fn make_room(marathon: &mut Marathon, app: &Arc<App>, now: Now) {
     if is_known || app.wanted_ports().iter().all(|port| *port == 0) {
         return;
     }
+    if is_without_spare(marathon, app, now) || is_stuck(marathon, app, now) {
+        note(marathon, &id, |progress| {
+            progress.kill_first.insert(app.id.clone());
+        });
+        marathon.books.touched.insert(app.id.clone());
+    }
+}
+
+/// Whether every agent that `app` may run on has an old instance on one of its ports, of the agents that
+/// are known. They are once this leader has had offers for a while.
+fn is_without_spare(marathon: &Marathon, app: &App, now: Now) -> bool {
+    let since = marathon.books.asking.since.filter(|_| marathon.books.is_connected);
+    if since.is_none_or(|since| now.time < since + SPARE_WAIT) {
+        return false;
+    }
+    let ports = app.wanted_ports();
+    let all = marathon.instances_of(&app.id);
+    let is_in_the_way = |it: &Arc<Instance>| {
+        let theirs = it.task.iter().flat_map(|task| &task.ports);
+        !it.is_current(app) && theirs.into_iter().any(|port| *port != 0 && ports.contains(port))
+    };
+    let mut fitting = marathon.books.fleet.fitting(app).peekable();
+    fitting.peek().is_some() && fitting.all(|place| all.on(&place.agent).any(is_in_the_way))
+}
+
+/// Whether new instances have waited for a while, and offers say that they wait for the ports of old ones.
+fn is_stuck(marathon: &mut Marathon, app: &App, now: Now) -> bool {
     let all = marathon.instances_of(&app.id);
     let waiting = all.waiting_of(app.version_info.last_config_change_at);
     let waits_since = waiting.filter_map(|id| all.get(id)).map(|it| it.since).min();
     let (Some(since), Some(waiting)) = (waits_since, marathon.books.queue.offers(&app.id)) else {
-        return;
+        return false;
     };
     let is_hopeless = waiting.last_unused.values().all(|unused| {
         matches!(unused.why.reason(), Reason::InsufficientPorts | Reason::UnfulfilledConstraint)
@@ -214,14 +242,9 @@ pub(super) fn make_room(marathon: &mut Marathon, app: &Arc<App>, now: Now) {
     let lacks_ports = |unused: &Unused| unused.why.reason() == Reason::InsufficientPorts;
     let without = waiting.last_unused.iter().filter(|(_, unused)| lacks_ports(unused));
     let is_in_the_way = without.flat_map(|(agent, _)| all.on(agent)).any(|it| !it.is_current(app));
-    if !(is_hopeless && is_in_the_way) || now.wall.since(since) < SPARE_WAIT {
-        if marathon.books.looked_at_later.insert(app.id.clone()) {
-            marathon.wake_at(now.time + SPARE_WAIT, Due::Look(app.id.clone()));
-        }
-        return;
+    let is_stuck = is_hopeless && is_in_the_way && now.wall.since(since) >= SPARE_WAIT;
+    if !is_stuck && marathon.books.looked_at_later.insert(app.id.clone()) {
+        marathon.wake_at(now.time + SPARE_WAIT, Due::Look(app.id.clone()));
     }
-    note(marathon, &id, |progress| {
-        progress.kill_first.insert(app.id.clone());
-    });
-    marathon.books.touched.insert(app.id.clone());
+    is_stuck
 }

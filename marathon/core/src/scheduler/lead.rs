@@ -161,6 +161,7 @@ pub(super) fn subscribed(
     marathon.books.is_connected = true;
     marathon.books.asking.is_suppressed = false;
     marathon.books.asking.is_revive_wanted = true;
+    marathon.books.asking.since = Some(now.time);
     let draining = &marathon.books.draining;
     let is_due = |it: &Instance| it.condition == Condition::Killing && !draining.contains(&it.id);
     for instance in marathon.all_instances(is_due) {
