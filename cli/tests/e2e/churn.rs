@@ -36,7 +36,7 @@ struct Held {
     processes: Vec<String>,
     /// Mounts below the test's directory, namespaces that are kept by one among them.
     mounts: Vec<String>,
-    /// Processes whose parent is the agent.
+    /// Processes whose parent is the agent, but for the one that launchers are forked from.
     children: usize,
     descriptors: usize,
     /// Files and directories below its work directory, but for its store, and its runtime directory.
@@ -79,9 +79,13 @@ fn collect(directory: &Path, found: &mut Vec<String>) {
 
 fn children_of(pid: i32) -> usize {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let is_fork_server = |pid: &str| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.starts_with(b"agora\0launchers\0")
+    };
     let children = |thread: fs::DirEntry| {
         let listed = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-        listed.split_whitespace().count()
+        listed.split_whitespace().filter(|pid| !is_fork_server(pid)).count()
     };
     threads.map(children).sum()
 }
