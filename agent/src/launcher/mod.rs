@@ -2,7 +2,7 @@
 //!
 //! The agent has many threads, and a process with threads cannot safely be cloned into new
 //! namespaces. So the agent executes this same program again in another mode, which has one thread and
-//! forks the launchers ([`fork_server`]). A launcher reads a [`Plan`], starts the container and stays
+//! forks the launchers. A launcher reads a [`Plan`], starts the container and stays
 //! outside it as its parent. It does not need the agent to live on: what it finds out it leaves in the
 //! container's runtime directory ([`Files`]).
 //!
