@@ -22,10 +22,10 @@ use crate::containerizer::{
     Class, CommandLine, Kind, LaunchSpec, Limits, Networks, Outer, PersistentVolume, Termination,
     Wanted,
 };
-use crate::images::{Given, Provisioned};
+use crate::images::Provisioned;
 use crate::launcher::{Identity, Io, Rootfs, VolumeSource, Window};
 use crate::limits::MIB;
-use crate::real::{PATH, Real, Whom, uri};
+use crate::real::{PATH, Real, Whom, in_image, uri};
 use crate::starting::NotStarted;
 use crate::wanted;
 
@@ -272,13 +272,10 @@ pub(crate) fn window(size: proto::mesos::v1::tty_info::WindowSize) -> Window {
 }
 
 fn command_line(command: &CommandInfo, image: Option<&Provisioned>) -> Result<CommandLine, String> {
-    let value = command.value().to_owned();
     if let Some(image) = image {
-        let (shell, arguments) = (command.shell(), command.arguments.as_slice());
-        let given = Given { shell, value: &value, arguments };
-        let (path, arguments) = image.start().command_line(given)?;
-        return Ok(CommandLine::Program { path, arguments });
+        return in_image(command, image);
     }
+    let value = command.value().to_owned();
     if value.is_empty() {
         return Err("the command has no value; say what to execute".to_owned());
     }

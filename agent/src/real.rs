@@ -552,18 +552,23 @@ fn command_line(
     if is_built_in(launch) {
         return Ok(CommandLine::Executor);
     }
-    let value = command.value().to_owned();
     if let Some(image) = image {
-        let (shell, arguments) = (command.shell(), command.arguments.as_slice());
-        let given = Given { shell, value: &value, arguments };
-        let (path, arguments) = image.start().command_line(given)?;
-        return Ok(CommandLine::Program { path, arguments });
+        return in_image(command, image);
     }
+    let value = command.value().to_owned();
     Ok(if command.shell() {
         CommandLine::Shell(value)
     } else {
         CommandLine::Program { path: value, arguments: command.arguments.clone() }
     })
+}
+
+/// What is executed of `command` and what the image says.
+pub(crate) fn in_image(command: &CommandInfo, image: &Provisioned) -> Result<CommandLine, String> {
+    let (shell, arguments) = (command.shell(), command.arguments.as_slice());
+    let given = Given { shell, value: command.value(), arguments };
+    let (path, arguments) = image.start().command_line(given)?;
+    Ok(CommandLine::Program { path, arguments })
 }
 
 /// Whether it is the agent's own program that runs there.
