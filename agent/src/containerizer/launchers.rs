@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use parking_lot::Mutex;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 
 use crate::launcher;
 
@@ -27,7 +27,7 @@ pub(super) struct Launchers {
 #[derive(Debug)]
 struct Server {
     child: Child,
-    socket: Option<OwnedFd>,
+    socket: OwnedFd,
 }
 
 /// A launcher that this agent has started, and that it therefore has to reap.
@@ -86,24 +86,23 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Self { child, socket: Some(ours) })
+        Ok(Self { child, socket: ours })
     }
 
     fn ask(
         &self,
         directory: &Path,
-        output: std::os::fd::BorrowedFd<'_>,
-        input: Option<std::os::fd::BorrowedFd<'_>>,
+        output: BorrowedFd<'_>,
+        input: Option<BorrowedFd<'_>>,
     ) -> io::Result<i32> {
-        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        launcher::ask(socket.as_fd(), directory, output, input)
+        launcher::ask(self.socket.as_fd(), directory, output, input)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.socket = None;
         // It ends at once, as nobody asks any more.
+        let _ = shutdown(&self.socket, Shutdown::Both);
         let _ = self.child.wait();
     }
 }
