@@ -22,10 +22,10 @@ use crate::containerizer::{
     Class, CommandLine, Kind, LaunchSpec, Limits, Networks, Outer, PersistentVolume, Termination,
     Wanted,
 };
-use crate::images::Provisioned;
+use crate::images::{Given, Provisioned};
 use crate::launcher::{Identity, Io, Rootfs, VolumeSource, Window};
 use crate::limits::MIB;
-use crate::real::{PATH, Real, Whom, in_image, uri};
+use crate::real::{PATH, Real, Whom, uri};
 use crate::starting::NotStarted;
 use crate::wanted;
 
@@ -269,6 +269,14 @@ pub(crate) fn terminal(info: &ContainerInfo) -> Option<Window> {
 pub(crate) fn window(size: proto::mesos::v1::tty_info::WindowSize) -> Window {
     let number = |size: u32| u16::try_from(size).unwrap_or(u16::MAX);
     Window { rows: number(size.rows), columns: number(size.columns) }
+}
+
+/// What is executed of `command` and what the image says.
+pub(crate) fn in_image(command: &CommandInfo, image: &Provisioned) -> Result<CommandLine, String> {
+    let (shell, arguments) = (command.shell(), command.arguments.as_slice());
+    let given = Given { shell, value: command.value(), arguments };
+    let (path, arguments) = image.start().command_line(given)?;
+    Ok(CommandLine::Program { path, arguments })
 }
 
 fn command_line(command: &CommandInfo, image: Option<&Provisioned>) -> Result<CommandLine, String> {

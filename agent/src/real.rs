@@ -28,7 +28,7 @@ use crate::containerizer::{
 use crate::containers::{Containers, Found};
 use crate::executor::CA_VARIABLE;
 use crate::fetcher::{Fetcher, Uri};
-use crate::images::{Given, Images, Provisioned, Start, WantedImage, Way};
+use crate::images::{Images, Provisioned, Start, WantedImage, Way};
 use crate::launcher::{Identity, Io, Rootfs, Volume, VolumeSource};
 use crate::limits::{explained, limits};
 use crate::meters::{Count, Meters};
@@ -553,7 +553,7 @@ fn command_line(
         return Ok(CommandLine::Executor);
     }
     if let Some(image) = image {
-        return in_image(command, image);
+        return nested::in_image(command, image);
     }
     let value = command.value().to_owned();
     Ok(if command.shell() {
@@ -561,14 +561,6 @@ fn command_line(
     } else {
         CommandLine::Program { path: value, arguments: command.arguments.clone() }
     })
-}
-
-/// What is executed of `command` and what the image says.
-pub(crate) fn in_image(command: &CommandInfo, image: &Provisioned) -> Result<CommandLine, String> {
-    let (shell, arguments) = (command.shell(), command.arguments.as_slice());
-    let given = Given { shell, value: command.value(), arguments };
-    let (path, arguments) = image.start().command_line(given)?;
-    Ok(CommandLine::Program { path, arguments })
 }
 
 /// Whether it is the agent's own program that runs there.
