@@ -1,0 +1,11 @@
+//! Marathon from the outside: what its users can ask of it, over sockets, on a cluster of one master,
+//! three agents and one Marathon, each a process of its own.
+//!
+//! Needs root and cgroups, as agents do.
+
+#[allow(dead_code, reason = "the tests that use all of it are being written")]
+mod cluster;
+#[allow(dead_code, reason = "other end-to-end tests use more of it")]
+#[path = "../e2e/harness.rs"]
+mod harness;
+mod placement;
