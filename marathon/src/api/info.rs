@@ -16,9 +16,7 @@ const VERSION: &str = "1.8.0";
 
 /// Of the process; answered by every instance for itself.
 pub(super) fn process(shared: &Shared, words: &[&str], request: &Request) -> Reply {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return refuse(StatusCode::METHOD_NOT_ALLOWED, "use GET");
-    }
+    reply::only(request.method(), &[Method::GET])?;
     match words {
         ["ping"] => ping(request),
         ["metrics", "prometheus"] => {

@@ -16,12 +16,10 @@ const LEVELS: [&str; 3] = ["info", "debug", "trace"];
 const SECONDS_MAX: u64 = 86_400;
 
 pub(super) async fn route(request: Request) -> Reply {
+    reply::only(request.method(), &[Method::GET, Method::POST])?;
     if *request.method() == Method::GET {
         let present = usize::try_from(level()).unwrap_or(0).min(LEVELS.len() - 1);
         return json(StatusCode::OK, &object!({"root": LEVELS[present]}));
-    }
-    if *request.method() != Method::POST {
-        return refuse(StatusCode::METHOD_NOT_ALLOWED, "use GET or POST");
     }
     let body = transport::http::read_body(request.into_body()).await;
     let body = body.map_err(|refused| reply::error(refused.status, &refused.text))?;

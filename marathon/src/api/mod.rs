@@ -132,7 +132,8 @@ async fn dispatch(shared: &Arc<Shared>, words: &[&str], request: Request) -> Rep
     if is_preflight {
         return reply::empty(StatusCode::OK);
     }
-    if let (true, ["config"]) = (is_read, words) {
+    if let ["config"] = words {
+        reply::only(request.method(), &[Method::GET])?;
         return json(StatusCode::OK, &serde_json::json!(shared.options.flags));
     }
     if let ["logging"] = words {
@@ -140,6 +141,9 @@ async fn dispatch(shared: &Arc<Shared>, words: &[&str], request: Request) -> Rep
     }
     if let ["ping" | "metrics"] | ["metrics", "prometheus"] = words {
         return info::process(shared, words, &request);
+    }
+    if let ["v2", "info"] = words {
+        reply::only(request.method(), &[Method::GET])?;
     }
     if is_read && matches!(words, ["v2", "info" | "leader"]) {
         return info::node(shared, words);
@@ -198,18 +202,7 @@ async fn route(call: &Call<'_>, words: &[&str]) -> Reply {
 impl Call<'_> {
     /// Refuses other methods.
     fn only(&self, allowed: &[Method]) -> Result<(), Refused> {
-        if allowed.contains(&self.parts.method) {
-            return Ok(());
-        }
-        let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
-        let names = names.join(", ");
-        let Refused(mut response) = reply::error(
-            StatusCode::METHOD_NOT_ALLOWED,
-            &format!("{} is not allowed here; use {names}", self.parts.method),
-        );
-        let allow = HeaderValue::from_str(&names).expect("names of methods are plain");
-        response.headers_mut().insert(header::ALLOW, allow);
-        Err(Refused(response))
+        reply::only(&self.parts.method, allowed)
     }
 
     /// The body as JSON.
@@ -327,8 +320,8 @@ async fn place(shared: &Shared) -> Where {
 }
 
 fn events(shared: &Shared, request: &Request) -> Reply {
-    let is_event_stream = transport::http::accepts(request.headers(), "text/event-stream");
-    if request.method() != Method::GET || !is_event_stream {
+    reply::only(request.method(), &[Method::GET])?;
+    if !transport::http::accepts(request.headers(), "text/event-stream") {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "Use GET, and accept 'text/event-stream'");
     }
     let query = Query::of(request.uri());

@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use marathon_core::io::Answer;
 use serde_json::{Value, json as object};
@@ -31,6 +31,20 @@ pub(super) fn refuse(status: StatusCode, message: &str) -> Reply {
 /// A refusal.
 pub(super) fn error(status: StatusCode, message: &str) -> Refused {
     Refused(Box::new(value(status, &object!({"message": message}))))
+}
+
+/// Refuses other methods than those that are allowed.
+pub(super) fn only(method: &Method, allowed: &[Method]) -> Result<(), Refused> {
+    if allowed.contains(method) {
+        return Ok(());
+    }
+    let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    let names = names.join(", ");
+    let message = format!("{method} is not allowed here; use {names}");
+    let Refused(mut response) = error(StatusCode::METHOD_NOT_ALLOWED, &message);
+    let allow = HeaderValue::from_str(&names).expect("names of methods are plain");
+    response.headers_mut().insert(header::ALLOW, allow);
+    Err(Refused(response))
 }
 
 /// A JSON body, as a response. What was read has a tag, so that whoever polls need not fetch it again.
