@@ -94,8 +94,13 @@ impl AppId {
     /// Like [`Self::parse`], for what must be an app: neither the root nor a reserved word.
     pub fn parse_app(text: &str) -> Result<Self, BadAppId> {
         let id = Self::parse(text)?;
+        let given = text.rsplit('/').find(|segment| !segment.is_empty());
         match id.segments().last() {
             None => Err(BadAppId::Root),
+            // What a path leads to is for its last word to say.
+            Some(_) if matches!(given, Some("." | "..")) => {
+                Err(BadAppId::Reserved(given.unwrap_or_default().to_owned()))
+            }
             Some(_) if id.0.len() > ID_BYTES_MAX => Err(BadAppId::TooLong),
             Some(last) if RESERVED.contains(&last) => Err(BadAppId::Reserved(last.to_owned())),
             Some(_) => Ok(id),

@@ -151,8 +151,8 @@ fn what_is_no_app_is_refused_with_its_path() {
     let malformed = "Invalid JSON";
     let neither = "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'.";
     for (body, message, path, error) in [
-        (json!({}), invalid, "", neither),
-        (json!({"cmd": "x", "args": ["y"]}), invalid, "", neither),
+        (json!({}), invalid, "/", neither),
+        (json!({"cmd": "x", "args": ["y"]}), invalid, "/", neither),
         (json!({"cmd": 1}), malformed, "/cmd", "error.expected.jsstring"),
         (json!({"cmd": "x", "cpus": "1"}), malformed, "/cpus", "error.expected.jsnumber"),
         (json!({"cmd": "x", "cpus": -1}), invalid, "/cpus", "got -1, expected 0.0 or more"),

@@ -98,7 +98,12 @@ impl Invalid {
     /// The answer to the client: 400 for a wrong type, 422 for a wrong value.
     pub fn refusal(&self) -> Refusal {
         let details = |errors: &BTreeMap<String, Vec<String>>| -> Value {
-            errors.iter().map(|(path, errors)| json!({"path": path, "errors": errors})).collect()
+            let one = |(path, errors): (&String, &Vec<String>)| {
+                // What is wrong with the whole has a path too.
+                let path = if path.is_empty() { "/" } else { path };
+                json!({"path": path, "errors": errors})
+            };
+            errors.iter().map(one).collect()
         };
         if self.malformed.is_empty() {
             let body = json!({"message": "Object is not valid", "details": details(&self.invalid)});
@@ -402,7 +407,7 @@ fn artifact(reader: &Reader<'_>) -> Artifact {
         extract: reader.flag("extract").unwrap_or(true),
         executable: reader.flag("executable").unwrap_or(false),
         cache: reader.flag("cache").unwrap_or(false),
-        dest_path: reader.text("destPath"),
+        dest_path: reader.full_text("destPath"),
     }
 }
 

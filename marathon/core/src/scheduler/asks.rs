@@ -209,7 +209,7 @@ fn put_apps(
 ) -> Reply {
     let Value::Array(items) = body else {
         let body = json!({"message": "Invalid JSON",
-                          "details": [{"path": "", "errors": ["error.expected.jsarray"]}]});
+                          "details": [{"path": "/", "errors": ["error.expected.jsarray"]}]});
         return Err(Refusal { status: 400, body });
     };
     let mut apps = BTreeMap::new();

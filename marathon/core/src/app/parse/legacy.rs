@@ -22,7 +22,10 @@ fn is_full(value: Option<&Value>) -> bool {
 }
 
 fn uris(fields: &mut Map<String, Value>) -> Result<(), Invalid> {
-    let Some(Value::Array(uris)) = fields.get("uris") else { return Ok(()) };
+    let Some(uris) = fields.get("uris") else { return Ok(()) };
+    let Some(uris) = uris.as_array() else {
+        return Err(Invalid::wrong_type("/uris", "error.expected.jsarray"));
+    };
     if is_full(fields.get("fetch")) && !uris.is_empty() {
         return Err(Invalid::one("/uris", "may not be set in conjunction with fetch"));
     }

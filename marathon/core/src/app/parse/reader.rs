@@ -75,6 +75,11 @@ impl<'a> Reader<'a> {
         self.text(name).unwrap_or_default()
     }
 
+    /// A text that is not empty, if it is there.
+    pub(super) fn full_text(&self, name: &str) -> Option<String> {
+        self.get(name).map(|_| self.required_text(name))
+    }
+
     pub(super) fn flag(&self, name: &str) -> Option<bool> {
         let Value::Bool(flag) = self.get(name)? else {
             self.malformed(name, "error.expected.jsboolean");

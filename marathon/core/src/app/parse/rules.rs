@@ -43,6 +43,16 @@ fn command(app: &App, reader: &Reader<'_>) {
     if app.cmd.as_deref().is_some_and(str::is_empty) {
         reader.wrong("cmd", "must not be empty");
     }
+    if !is_executor(&app.executor) {
+        let error = "must be '//cmd', or a path without empty segments";
+        reader.wrong("executor", error);
+    }
+}
+
+/// Nothing and `//cmd` are the built-in one.
+fn is_executor(text: &str) -> bool {
+    let path = text.strip_prefix('/').unwrap_or(text);
+    matches!(text, "" | "//cmd") || path.split('/').all(|segment| !segment.is_empty())
 }
 
 fn counts(app: &App, reader: &Reader<'_>) {
@@ -59,7 +69,7 @@ fn counts(app: &App, reader: &Reader<'_>) {
     if app.gpus > 0 && is_docker {
         reader.wrong("gpus", "GPU resources only work with the Mesos containerizer");
     }
-    if reader.get("tty").is_some() && is_docker {
+    if reader.flag("tty").is_some() && is_docker {
         reader.wrong("tty", "not allowed for a Docker container");
     }
 }

@@ -13,9 +13,13 @@ pub(super) fn resource_limits(reader: &Reader<'_>, needs: Needs) {
         let is_enough = match limits.get(name) {
             None => true,
             Some(Value::String(text)) => text.eq_ignore_ascii_case("unlimited"),
-            Some(limit) => {
+            Some(Value::Number(limit)) => {
                 let limit = limit.as_f64().and_then(Milli::from_f64);
                 limit.is_some_and(|limit| limit >= least)
+            }
+            Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {
+                limits.malformed(name, "error.expected.jsnumber");
+                continue;
             }
         };
         if !is_enough {
