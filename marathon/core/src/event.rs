@@ -101,6 +101,11 @@ pub enum Happening {
         group: AppId,
         version: Timestamp,
     },
+    GroupChangeFailed {
+        group: AppId,
+        version: Timestamp,
+        reason: Arc<str>,
+    },
     DeploymentInfo {
         id: DeploymentId,
         version: Timestamp,
@@ -141,6 +146,12 @@ pub enum Happening {
         master: Arc<str>,
     },
     SchedulerDisconnected,
+    FrameworkMessage {
+        executor: Arc<str>,
+        agent: Arc<str>,
+        /// In base64, as JSON has no bytes.
+        message: Arc<str>,
+    },
 }
 
 impl Event {
@@ -161,6 +172,7 @@ impl Event {
             Happening::HealthStatusChanged { .. } => "health_status_changed_event",
             Happening::UnhealthyInstanceKill { .. } => "unhealthy_instance_kill_event",
             Happening::GroupChangeSuccess { .. } => "group_change_success",
+            Happening::GroupChangeFailed { .. } => "group_change_failed",
             Happening::DeploymentInfo { .. } => "deployment_info",
             Happening::DeploymentStepSuccess { .. } => "deployment_step_success",
             Happening::DeploymentStepFailure { .. } => "deployment_step_failure",
@@ -170,6 +182,7 @@ impl Event {
             Happening::SchedulerRegistered { .. } => "scheduler_registered_event",
             Happening::SchedulerReregistered { .. } => "scheduler_reregistered_event",
             Happening::SchedulerDisconnected => "scheduler_disconnected_event",
+            Happening::FrameworkMessage { .. } => "framework_message_event",
         }
     }
 
@@ -265,17 +278,21 @@ impl Event {
                 "host": **host,
                 "slaveId": **agent,
             }),
-            Happening::GroupChangeSuccess { group, version } => {
-                json!({"groupId": group.as_str(), "version": time(version)})
+            Happening::GroupChangeSuccess { group, version } => of_group(group, *version),
+            Happening::GroupChangeFailed { group, version, reason } => {
+                let mut body = of_group(group, *version);
+                body["reason"] = (**reason).into();
+                body
             }
-            Happening::HealthCheckRemoved { app } | Happening::AppTerminated { app } => {
-                json!({"appId": app.as_str()})
-            }
+            Happening::HealthCheckRemoved { app } | Happening::AppTerminated { app } => of_app(app),
             Happening::SchedulerRegistered { framework, master } => {
                 json!({"frameworkId": **framework, "master": **master})
             }
             Happening::SchedulerReregistered { master } => json!({"master": **master}),
             Happening::SchedulerDisconnected => json!({}),
+            Happening::FrameworkMessage { executor, agent, message } => {
+                json!({"executorId": **executor, "slaveId": **agent, "message": **message})
+            }
             Happening::DeploymentInfo { .. }
             | Happening::DeploymentStepSuccess { .. }
             | Happening::DeploymentStepFailure { .. }
@@ -318,10 +335,12 @@ impl Event {
             | Happening::HealthStatusChanged { .. }
             | Happening::UnhealthyInstanceKill { .. }
             | Happening::GroupChangeSuccess { .. }
+            | Happening::GroupChangeFailed { .. }
             | Happening::AppTerminated { .. }
             | Happening::SchedulerRegistered { .. }
             | Happening::SchedulerReregistered { .. }
-            | Happening::SchedulerDisconnected => json!({}),
+            | Happening::SchedulerDisconnected
+            | Happening::FrameworkMessage { .. } => json!({}),
         }
     }
 }
@@ -329,6 +348,14 @@ impl Event {
 /// The fields of what happened to a health check, of which one is `name`.
 fn of_check(app: &AppId, check: &HealthCheck, name: &str, value: &str) -> Value {
     json!({"appId": app.as_str(), name: value, "healthCheck": render::health_check(check)})
+}
+
+fn of_group(group: &AppId, version: Timestamp) -> Value {
+    json!({"groupId": group.as_str(), "version": clock::format(version)})
+}
+
+fn of_app(app: &AppId) -> Value {
+    json!({"appId": app.as_str()})
 }
 
 fn plan_json(id: &DeploymentId, version: Timestamp, plan: &Plan, light: bool) -> Value {

@@ -8,7 +8,9 @@ use crate::event::Event;
 use crate::ids::{AppId, InstanceId, WriteId};
 use crate::secret::Sealed;
 use crate::view::Change;
-use model::ids::{AgentId, FrameworkId, OfferId, PersistenceId, RequestId, TaskId, UpdateId};
+use model::ids::{
+    AgentId, ExecutorId, FrameworkId, OfferId, PersistenceId, RequestId, TaskId, UpdateId,
+};
 use model::offer::{InverseOffer, Offer};
 use model::resources::{Attributes, Resources};
 use model::role::Role;
@@ -53,6 +55,15 @@ pub enum Input {
     Update(UpdateView),
     /// An agent is gone. Its tasks are reported on one by one; this says that nothing is to go there.
     AgentLost(AgentId),
+    /// An executor has sent something that only it knows the meaning of.
+    Message {
+        /// Which executor.
+        executor: ExecutorId,
+        /// Its agent.
+        agent: AgentId,
+        /// What it sent, in base64.
+        message: Arc<str>,
+    },
     /// A write is safe.
     Committed {
         /// Which.
@@ -499,6 +510,20 @@ pub struct Refusal {
     pub status: u16,
     /// `message` and, for some, `details` or `deployments`.
     pub body: Value,
+}
+
+impl Refusal {
+    /// All of what it says, in one line.
+    pub fn text(&self) -> String {
+        let message = self.body["message"].as_str().unwrap_or_default();
+        let details = self.body["details"].as_array().into_iter().flatten();
+        let errors = details.flat_map(|detail| detail["errors"].as_array()).flatten();
+        let errors: Vec<_> = errors.filter_map(Value::as_str).collect();
+        if errors.is_empty() {
+            return message.to_owned();
+        }
+        format!("{message}: {}", errors.join("; "))
+    }
 }
 
 /// What Marathon is told once.

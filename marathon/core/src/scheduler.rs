@@ -30,6 +30,7 @@ mod updates;
 mod work;
 
 use crate::app::parse::Defaults;
+use crate::event::Happening;
 use crate::fleet::Fleet;
 use crate::group::{Tree, Versions};
 use crate::ids::{AppId, DeploymentId, InstanceId};
@@ -220,6 +221,10 @@ impl Core for Marathon {
             // Unanswered offers are not kept.
             Input::Rescind(_) => {}
             Input::AgentLost(agent) => offers::agent_lost(self, &agent, now),
+            Input::Message { executor, agent, message } => {
+                let (executor, agent) = (executor.as_str().into(), agent.as_str().into());
+                self.tell(Happening::FrameworkMessage { executor, agent, message }, now);
+            }
             Input::Committed { write } => self.outbox.committed(write, out),
             Input::CommitFailed { write } => lead::commit_failed(self, write, out),
             Input::Probed { task, status } => readiness::probed(self, &task, status, now),

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use framework_sdk::{End, SessionEvent};
 use marathon_core::io::{Input, OfferView, UpdateView};
-use model::ids::{AgentId, FrameworkId, OfferId};
+use model::ids::{AgentId, ExecutorId, FrameworkId, OfferId};
 use model::role::Role;
 use model::task::Source;
 use proto::convert;
@@ -67,6 +68,13 @@ impl Driver {
                 Ok(view) => self.step(Input::Update(view)),
                 Err(why) => tracing::warn!(%why, "a status update makes no sense"),
             }
+        }
+        if let Some(message) = event.message
+            && let Ok(agent) = AgentId::try_from(&message.agent_id)
+            && let Ok(executor) = ExecutorId::try_from(&message.executor_id)
+        {
+            let message = BASE64_STANDARD.encode(&message.data).into();
+            self.step(Input::Message { executor, agent, message });
         }
         if let Some(rescind) = event.rescind
             && let Ok(offer) = OfferId::try_from(&rescind.offer_id)

@@ -46,7 +46,7 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
             if marathon.books.tree.app(&id).is_none() {
                 return Err(no_app(&id));
             }
-            let wish = Wish { apps: one(&id, None), force, ..Wish::default() };
+            let wish = Wish { force, ..Wish::of_one(&id, None) };
             change::deploy(marathon, &wish, now).map(|started| result(&started))
         }
         Command::PutGroup { id, body, how } => groups::put(marathon, &id, &body, how, now),
@@ -54,9 +54,8 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
         Command::DeleteGroup { id, force } => groups::delete(marathon, &id, force, now),
         Command::RestartApp { id, force } => {
             let app = marathon.books.tree.app(&id).ok_or_else(|| no_app(&id))?;
-            let apps = one(&id, Some((**app).clone()));
-            let restarts = BTreeSet::from([id]);
-            let wish = Wish { apps, restarts, force, ..Wish::default() };
+            let wish = Wish::of_one(&id, Some((**app).clone()));
+            let wish = Wish { restarts: BTreeSet::from([id]), force, ..wish };
             change::deploy(marathon, &wish, now).map(|started| result(&started))
         }
         Command::KillTasks { body, how } => kill_tasks(marathon, &body, how, now),
@@ -93,9 +92,11 @@ fn create_app(marathon: &mut Marathon, who: &Who, body: &Value, force: bool, now
     let missing = || parse::Invalid::one("/id", "error.path.missing").refusal();
     let id = update.id().ok_or_else(missing)?.map_err(|invalid| invalid.refusal())?;
     if marathon.books.tree.app(&id).is_some() {
-        return Err(refusal(409, format!("An app with id [{id}] already exists.")));
+        let why = refusal(409, format!("An app with id [{id}] already exists."));
+        return Err(conflict(marathon, &id.parent(), why, now));
     }
-    let app = wanted(marathon, &id, &update, false, true)?;
+    let app = wanted(marathon, &id, &update, false, true);
+    let app = app.map_err(|why| conflict(marathon, &id.parent(), why, now))?;
     created(marathon, who, app, force, now)
 }
 
@@ -112,11 +113,15 @@ fn put_app(
         update.remove_nulls_of(body);
     }
     let is_new = marathon.books.tree.app(id).is_none();
-    let app = wanted(marathon, id, &update, how.partial, how.create)?;
+    let mut app = wanted(marathon, id, &update, how.partial, how.create);
+    if !how.dry_run {
+        app = app.map_err(|why| conflict(marathon, &id.parent(), why, now));
+    }
+    let app = app?;
     if is_new && !how.dry_run {
         return created(marathon, who, app, how.force, now);
     }
-    let wish = Wish { apps: one(id, Some(app)), force: how.force, ..Wish::default() };
+    let wish = Wish { force: how.force, ..Wish::of_one(id, Some(app)) };
     if how.dry_run {
         let body = Some(groups::told(&change::prepare(marathon, &wish, now)?, true));
         return Ok(Answer { status: 200, body, deployment: None, location: None });
@@ -128,7 +133,7 @@ fn put_app(
 
 fn created(marathon: &mut Marathon, who: &Who, app: App, force: bool, now: Now) -> Reply {
     let id = app.id.clone();
-    let wish = Wish { apps: one(&id, Some(app)), force, ..Wish::default() };
+    let wish = Wish { force, ..Wish::of_one(&id, Some(app)) };
     let started = change::deploy(marathon, &wish, now)?;
     tell_post(marathon, who, &id, now);
     let app = marathon.books.tree.apps.get(&id).expect("it was just taken in");
@@ -144,6 +149,11 @@ fn created(marathon: &mut Marathon, who: &Who, app: App, force: bool, now: Now) 
         deployment: Some(started.id.to_string()),
         location: Some(format!("/v2/apps{id}")),
     })
+}
+
+/// Tells of a refusal that comes of what is there, not of what was asked, and hands it on.
+fn conflict(marathon: &mut Marathon, group: &AppId, why: Refusal, now: Now) -> Refusal {
+    if why.status == 409 { change::refused(marathon, group, why, now) } else { why }
 }
 
 /// What an update makes of the app `id`.
@@ -218,7 +228,8 @@ fn put_apps(
         let update = Update::read(item, &path).map_err(|invalid| invalid.refusal())?;
         let missing = || parse::Invalid::one(&format!("{path}/id"), "error.path.missing").refusal();
         let id = update.id().ok_or_else(missing)?.map_err(|invalid| invalid.refusal())?;
-        let app = wanted(marathon, &id, &update, partial, create)?;
+        let app = wanted(marathon, &id, &update, partial, create);
+        let app = app.map_err(|why| conflict(marathon, &AppId::root(), why, now))?;
         apps.insert(id, Some(app));
     }
     let ids: Vec<AppId> = apps.keys().cloned().collect();
@@ -336,10 +347,6 @@ fn tell_post(marathon: &mut Marathon, (client, uri): &Who, id: &AppId, now: Now)
         let what = Happening::ApiPost { client: client.clone(), uri: uri.clone(), app };
         marathon.tell(what, now);
     }
-}
-
-pub(super) fn one(id: &AppId, app: Option<App>) -> BTreeMap<AppId, Option<App>> {
-    BTreeMap::from([(id.clone(), app)])
 }
 
 pub(super) fn result(started: &Started) -> Answer {

@@ -18,6 +18,8 @@ use std::sync::Arc;
 /// Changes that go together.
 #[derive(Default)]
 pub(super) struct Wish {
+    /// The group that is to change, for the events; absent means the root.
+    pub(super) group: Option<AppId>,
     /// What each app is to be; absent means that it goes.
     pub(super) apps: BTreeMap<AppId, Option<App>>,
     /// Apps whose instances are replaced even if nothing changed.
@@ -32,6 +34,14 @@ pub(super) struct Wish {
     pub(super) groups: BTreeMap<AppId, Option<Group>>,
     /// With what deployments in the way end; absent means that they are overridden.
     pub(super) ends: Option<Outcome>,
+}
+
+impl Wish {
+    /// One app is to be this, or to go.
+    pub(super) fn of_one(id: &AppId, app: Option<App>) -> Self {
+        let apps = BTreeMap::from([(id.clone(), app)]);
+        Self { group: Some(id.parent()), apps, ..Self::default() }
+    }
 }
 
 /// A deployment that was started.
@@ -50,10 +60,20 @@ pub(super) struct Prepared {
     is_return: bool,
 }
 
-/// Starts the deployment that fulfils `wish`. On a refusal nothing has changed.
+/// Starts the deployment that fulfils `wish`. On a refusal nothing has changed, and that is told.
 pub(super) fn deploy(marathon: &mut Marathon, wish: &Wish, now: Now) -> Result<Started, Refusal> {
-    let prepared = prepare(marathon, wish, now)?;
-    Ok(carry_out(marathon, prepared, wish.ends.unwrap_or(Outcome::Overridden), now))
+    let group = wish.group.clone().unwrap_or_else(AppId::root);
+    let prepared = prepare(marathon, wish, now);
+    let prepared = prepared.map_err(|why| refused(marathon, &group, why, now))?;
+    Ok(carry_out(marathon, prepared, group, wish.ends.unwrap_or(Outcome::Overridden), now))
+}
+
+/// Tells that a change of `group` was understood and cannot be. `why` it cannot, for whoever asked.
+pub(super) fn refused(marathon: &mut Marathon, group: &AppId, why: Refusal, now: Now) -> Refusal {
+    let version = next_version(marathon, now);
+    let (group, reason) = (group.clone(), why.text().into());
+    marathon.tell(Happening::GroupChangeFailed { group, version, reason }, now);
+    why
 }
 
 /// Finds out what `wish` leads to, without changing anything, or why it cannot be.
@@ -99,7 +119,13 @@ pub(super) fn prepare(marathon: &Marathon, wish: &Wish, now: Now) -> Result<Prep
 }
 
 /// Does what was prepared. Deployments in the way end with `ends`.
-fn carry_out(marathon: &mut Marathon, prepared: Prepared, ends: Outcome, now: Now) -> Started {
+fn carry_out(
+    marathon: &mut Marathon,
+    prepared: Prepared,
+    group: AppId,
+    ends: Outcome,
+    now: Now,
+) -> Started {
     let Prepared { version, changes, groups, plan, in_the_way, is_return } = prepared;
     for id in &in_the_way {
         settle::end_deployment(marathon, id, ends, None, now);
@@ -135,7 +161,6 @@ fn carry_out(marathon: &mut Marathon, prepared: Prepared, ends: Outcome, now: No
             None => marathon.remove_app(&id),
         }
     }
-    let group = AppId::root();
     marathon.tell(Happening::GroupChangeSuccess { group, version }, now);
     let deployment = Deployment {
         id: id.clone(),
@@ -300,10 +325,12 @@ pub(super) fn take_back(
         is_return: true,
         ..Wish::default()
     };
-    let prepared = prepare(marathon, &wish, now)?;
+    let group = AppId::root();
+    let prepared = prepare(marathon, &wish, now);
+    let prepared = prepared.map_err(|why| refused(marathon, &group, why, now))?;
     // If there was nothing to take back, it has not been in its own way.
     settle::end_deployment(marathon, &deployment.id, outcome, why, now);
-    Ok(carry_out(marathon, prepared, outcome, now))
+    Ok(carry_out(marathon, prepared, group, outcome, now))
 }
 
 fn start(marathon: &mut Marathon, deployment: Deployment, now: Now) {

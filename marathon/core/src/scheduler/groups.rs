@@ -5,7 +5,7 @@ use super::asks::{Reply, refusal, result};
 use super::change::{self, Prepared, Wish};
 use crate::app::parse::Invalid;
 use crate::app::{App, Millionths, render};
-use crate::group::{self, Asked, Description, Group, below, may_enforce, within};
+use crate::group::{self, Asked, Description, Group, Tree, below, may_enforce, within};
 use crate::ids::AppId;
 use crate::io::{Answer, PutGroup, Refusal};
 use model::step::{Now, Timestamp};
@@ -22,14 +22,11 @@ pub(super) fn put(
     now: Now,
 ) -> Reply {
     let id = target(url, body, how.is_new).map_err(|invalid| invalid.refusal())?;
+    if let Some(why) = conflict(&marathon.books.tree, &id, how.is_new) {
+        let why = refusal(409, why);
+        return Err(if how.dry_run { why } else { change::refused(marathon, &id, why, now) });
+    }
     let tree = &marathon.books.tree;
-    if tree.apps.contains_key(&id) {
-        return Err(refusal(409, format!("An app with the path {id} already exists.")));
-    }
-    if how.is_new && tree.has_group(&id) {
-        let message = format!("Group {id} is already created. Use PUT to change this group.");
-        return Err(refusal(409, message));
-    }
     let asked = group::read(&id, body, tree, &marathon.defaults);
     let mut wish = match asked.map_err(|invalid| invalid.refusal())? {
         Asked::Rollback(version) => rollback(marathon, &id, version)?,
@@ -37,6 +34,7 @@ pub(super) fn put(
         Asked::Be(description) => describe(marathon, &id, description, how.merge),
     };
     wish.force = how.force;
+    wish.group = Some(id.clone());
     if how.dry_run {
         let prepared = change::prepare(marathon, &wish, now)?;
         return Ok(answer(200, Some(told(&prepared, how.diff))));
@@ -47,6 +45,15 @@ pub(super) fn put(
         answer.location = Some(format!("/v2/groups{id}"));
     }
     Ok(answer)
+}
+
+/// Why there cannot be a group of this id, or not a new one.
+fn conflict(tree: &Tree, id: &AppId, is_new: bool) -> Option<String> {
+    if tree.apps.contains_key(id) {
+        return Some(format!("An app with the path {id} already exists."));
+    }
+    let is_there = is_new && tree.has_group(id);
+    is_there.then(|| format!("Group {id} is already created. Use PUT to change this group."))
 }
 
 /// Says whether the role of a group is enforced.
@@ -69,7 +76,7 @@ pub(super) fn patch(marathon: &mut Marathon, id: &AppId, body: &Value, now: Now)
         version: Timestamp::default(),
     };
     let groups = [(id.clone(), Some(new))].into();
-    change::deploy(marathon, &Wish { groups, ..Wish::default() }, now)?;
+    change::deploy(marathon, &Wish { groups, group: Some(id.clone()), ..Wish::default() }, now)?;
     Ok(answer(200, None))
 }
 
@@ -81,7 +88,7 @@ pub(super) fn delete(marathon: &mut Marathon, id: &AppId, force: bool, now: Now)
     }
     let apps = below(&tree.apps, id).map(|(app, _)| (app.clone(), None)).collect();
     let groups = within(&tree.groups, id).map(|(group, _)| (group.clone(), None)).collect();
-    let wish = Wish { apps, force, groups, ..Wish::default() };
+    let wish = Wish { apps, force, groups, group: Some(id.clone()), ..Wish::default() };
     change::deploy(marathon, &wish, now).map(|started| result(&started))
 }
 

@@ -1,7 +1,7 @@
 //! What users ask for of pods.
 
 use super::Marathon;
-use super::asks::{Reply, Who, clash, one, refusal, result};
+use super::asks::{Reply, Who, clash, refusal, result};
 use super::change::{self, Wish};
 use crate::app::parse::{self, Invalid};
 use crate::app::render;
@@ -24,10 +24,11 @@ pub(super) fn create(
     let missing = || Invalid::one("/id", "error.path.missing").refusal();
     let id = parse::pod_id(body).ok_or_else(missing)?.map_err(|invalid| invalid.refusal())?;
     if marathon.books.tree.pod(&id).is_some() {
-        return Err(refusal(409, format!("A pod with id [{id}] already exists.")));
+        let why = refusal(409, format!("A pod with id [{id}] already exists."));
+        return Err(change::refused(marathon, &id.parent(), why, now));
     }
     if let Some(clash) = clash(marathon, &id) {
-        return Err(refusal(409, clash));
+        return Err(change::refused(marathon, &id.parent(), refusal(409, clash), now));
     }
     put(marathon, &id, body, force, now, |answer| {
         answer.status = 201;
@@ -69,7 +70,7 @@ fn put(
 ) -> Reply {
     let pod = parse::whole_pod(id, body, &marathon.defaults);
     let pod = pod.map_err(|invalid| invalid.refusal())?;
-    let wish = Wish { apps: one(id, Some(pod)), force, ..Wish::default() };
+    let wish = Wish { force, ..Wish::of_one(id, Some(pod)) };
     let started = change::deploy(marathon, &wish, now)?;
     let mut answer = result(&started);
     answer.body = marathon.books.tree.pod(id).map(|pod| render::app(pod));
@@ -89,7 +90,7 @@ pub(super) fn delete(
     if marathon.books.tree.pod(id).is_none() {
         return Err(no_pod(id));
     }
-    let wish = Wish { apps: one(id, None), force, ..Wish::default() };
+    let wish = Wish { force, ..Wish::of_one(id, None) };
     let started = change::deploy(marathon, &wish, now)?;
     let what = Happening::PodDeleted { client: who.0.clone(), uri: who.1.clone() };
     marathon.tell(what, now);
