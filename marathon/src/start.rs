@@ -10,7 +10,7 @@ use marathon_core::Marathon;
 use marathon_core::io::Config;
 use marathon_core::view::View;
 use model::role::Role;
-use proto::mesos::v1::FrameworkInfo;
+use proto::mesos::v1::{FrameworkInfo, framework_info};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use transport::auth::warn_of_open_doors;
@@ -194,6 +194,9 @@ fn config(options: &Options) -> Config {
 fn framework(options: &Options, own: &str) -> FrameworkInfo {
     let info =
         builders::framework(&options.framework_name, &options.mesos_user, options.failover_timeout);
+    let able = framework_info::capability::Type::RegionAware;
+    let mut capabilities = info.capabilities;
+    capabilities.push(framework_info::Capability { r#type: Some(able.into()) });
     let webui = options.webui_url.clone().unwrap_or_else(|| options.url(own));
     FrameworkInfo {
         roles: vec![options.mesos_role.clone()],
@@ -201,6 +204,8 @@ fn framework(options: &Options, own: &str) -> FrameworkInfo {
         principal: options.principal.clone(),
         hostname: own.rsplit_once(':').map(|(host, _)| host.to_owned()),
         webui_url: Some(webui),
+        // Apps that name no region are kept where the master is by ourselves.
+        capabilities,
         ..info
     }
 }

@@ -265,7 +265,7 @@ impl World {
                 self.marathons[at].subscribing = None;
                 self.marathons[at].framework = Some(framework.clone());
                 self.serves(&framework);
-                Input::Subscribed { framework, master: "master".into() }
+                Input::Subscribed { framework, master: "master".into(), region: None }
             }
             SchedulerEvent::Offers(offers) => Input::Offers(
                 offers

@@ -23,6 +23,8 @@ pub fn is_one_per_agent(app: &App) -> bool {
 #[derive(Debug, Default)]
 pub struct Fleet {
     agents: BTreeMap<AgentId, Place>,
+    /// The region of the master, where apps stay that do not say otherwise; absent: there are no regions.
+    home: Option<Arc<str>>,
 }
 
 impl Fleet {
@@ -46,9 +48,26 @@ impl Fleet {
         self.agents.contains_key(agent)
     }
 
+    /// The master is in this region now.
+    pub fn settle(&mut self, home: Option<Arc<str>>) {
+        self.home = home;
+    }
+
+    /// The region that `app` would have to leave for `place` without having said that it may.
+    pub fn left_for<'a>(&'a self, app: &App, place: &Place) -> Option<&'a Arc<str>> {
+        let home = self.home.as_ref()?;
+        let is_far = place.region.as_ref().is_some_and(|region| region != home);
+        let says = |field: &str| matches!(field, "@region" | "@zone");
+        let may_leave = app.constraints.iter().any(|constraint| says(&constraint.field));
+        (is_far && !may_leave).then_some(home)
+    }
+
     /// The agents that `app` may run on, by its constraints on single agents.
     pub fn fitting<'a>(&'a self, app: &App) -> impl Iterator<Item = &'a Place> {
-        self.agents.values().filter(|place| matcher::may_ever_go(app, place))
+        let may_go = |place: &&Place| {
+            self.left_for(app, place).is_none() && matcher::may_ever_go(app, place)
+        };
+        self.agents.values().filter(may_go)
     }
 
     /// How many agents `app` may run on.

@@ -40,6 +40,8 @@ pub enum Input {
         framework: FrameworkId,
         /// Where the master is, for the events.
         master: Arc<str>,
+        /// The region it is in; absent if it has none.
+        region: Option<Arc<str>>,
     },
     /// The connection to the master is gone. The shell tries again by itself.
     Disconnected,
@@ -517,7 +519,7 @@ impl Refusal {
     pub fn text(&self) -> String {
         let message = self.body["message"].as_str().unwrap_or_default();
         let details = self.body["details"].as_array().into_iter().flatten();
-        let errors = details.flat_map(|detail| detail["errors"].as_array()).flatten();
+        let errors = details.filter_map(|detail| detail["errors"].as_array()).flatten();
         let errors: Vec<_> = errors.filter_map(Value::as_str).collect();
         if errors.is_empty() {
             return message.to_owned();

@@ -75,6 +75,16 @@ pub enum Mismatch {
         /// What the agent has.
         found: String,
     },
+    /// The agent is in another region than the master, and the app says nothing of regions.
+    #[error(
+        "in region '{found}', and without a constraint on @region or @zone apps stay in '{home}'"
+    )]
+    Region {
+        /// Where the master is.
+        home: Arc<str>,
+        /// Where the agent is.
+        found: Arc<str>,
+    },
     /// Its agent is to be away soon, or is.
     #[error("the agent is about to be taken out of service")]
     Maintenance,
@@ -113,7 +123,9 @@ impl Mismatch {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Role(_) => Reason::UnfulfilledRole,
-            Self::Constraint { .. } | Self::Secret(_) => Reason::UnfulfilledConstraint,
+            Self::Constraint { .. } | Self::Region { .. } | Self::Secret(_) => {
+                Reason::UnfulfilledConstraint
+            }
             Self::Reservation { .. } | Self::Volume(_) => Reason::NoCorrespondingReservationFound,
             Self::Maintenance => Reason::AgentMaintenance,
             Self::TooSmall { name, .. } => match *name {
@@ -163,6 +175,10 @@ pub fn matches(
 ) -> Result<Fit, Mismatch> {
     let usable = usable(app, roles, offer, free)?;
     let place = place(offer);
+    if let Some(home) = fleet.left_for(app, &place) {
+        let found = place.region.clone().unwrap_or_default();
+        return Err(Mismatch::Region { home: home.clone(), found });
+    }
     if is_one_per_agent(app) && placed.iter().any(|other| other.agent == place.agent) {
         let found = place.host.to_string();
         return Err(Mismatch::Constraint { constraint: ONE_PER_AGENT.to_owned(), found });

@@ -210,7 +210,8 @@ impl Core for Marathon {
         match input {
             Input::Lead { stored } => lead::lead(self, &stored, now, out),
             Input::Depose => lead::depose(self, out),
-            Input::Subscribed { framework, master } => {
+            Input::Subscribed { framework, master, region } => {
+                self.books.fleet.settle(region);
                 lead::subscribed(self, framework, master, now);
             }
             Input::Disconnected => lead::disconnected(self, now),

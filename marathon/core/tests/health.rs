@@ -201,6 +201,7 @@ fn a_serving_instance_is_told_of_before_it_is_asked_to_end() {
     world.step(Input::Subscribed {
         framework: FrameworkId::new("F-0000").expect("an id"),
         master: "master:5050".into(),
+        region: None,
     });
     world.pass(24.0);
     assert_eq!(world.tasks.len(), 4);

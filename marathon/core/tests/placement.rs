@@ -194,3 +194,39 @@ fn reserved_resources_are_taken_only_by_who_accepts_their_role() {
     let why = fits(&web, json!(["*"])).expect_err("not accepted");
     assert_eq!(why.reason(), matcher::Reason::UnfulfilledRole);
 }
+
+#[test]
+fn apps_stay_in_the_region_of_the_master_unless_they_speak_of_regions() {
+    let mut world = World::new(0);
+    for region in ["east", "west"] {
+        world.add_agent(region, MACHINE, "");
+        world.agents.last_mut().expect("one").region = Some(region.into());
+    }
+    world.step(Input::Subscribed {
+        framework: FrameworkId::new("F-0000").expect("an id"),
+        master: "master:5050".into(),
+        region: Some("east".into()),
+    });
+    for (id, constraints, expected) in [
+        ("/home", json!([]), [4, 0]),
+        ("/far", json!([["@region", "IS", "west"]]), [0, 4]),
+        ("/both", json!([["@region", "GROUP_BY"]]), [2, 2]),
+        ("/zoned", json!([["@zone", "UNLIKE", "none"], ["hostname", "GROUP_BY"]]), [2, 2]),
+        ("/spread", json!([["hostname", "GROUP_BY"]]), [4, 0]),
+    ] {
+        world.create(constrained(id, 4, constraints));
+        world.pass(1.0);
+        assert_eq!(spread(&world, id), expected, "{id}");
+    }
+    world.create(constrained("/never", 1, json!([["hostname", "IS", "west"]])));
+    world.pass(1.0);
+    let told = world.view.explain_app(&app("/never"), world.now().wall).expect("it is there");
+    let why: BTreeSet<&str> = told["waiting"]["agents"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|it| it["why"].as_str())
+        .collect();
+    let home = "in region 'west', and without a constraint on @region or @zone apps stay in 'east'";
+    assert!(why.contains(home), "{why:?}");
+}

@@ -23,12 +23,15 @@ impl Driver {
         match event {
             SessionEvent::Subscribed { framework, master, address, .. } => {
                 let Ok(framework) = FrameworkId::try_from(&framework) else { return };
+                let domain = master.as_ref().and_then(|master| master.domain.as_ref());
+                let region = domain.and_then(|domain| Some(&domain.fault_domain.as_ref()?.region));
+                let region = region.map(|region| region.name.as_str().into());
                 let master = master.and_then(|master| {
                     let address = master.address?;
                     Some(format!("{}:{}", address.hostname.or(address.ip)?, address.port))
                 });
                 let master: Arc<str> = master.unwrap_or(address).into();
-                self.step(Input::Subscribed { framework, master });
+                self.step(Input::Subscribed { framework, master, region });
             }
             SessionEvent::Disconnected { why } => {
                 tracing::warn!(why, "the master is gone");

@@ -51,6 +51,7 @@ pub(crate) struct Agent {
     pub(crate) host: String,
     pub(crate) total: Resources,
     pub(crate) attributes: Attributes,
+    pub(crate) region: Option<Arc<str>>,
     pub(crate) is_up: bool,
     /// Whether an operator said that it never comes back.
     pub(crate) is_gone: bool,
@@ -163,6 +164,7 @@ impl World {
             host: host.to_owned(),
             total: Resources::parse(resources, &Role::any()).expect("resources"),
             attributes: Attributes::parse(attributes).expect("attributes"),
+            region: None,
             is_up: true,
             is_gone: false,
             away: None,
@@ -176,6 +178,7 @@ impl World {
         self.step(Input::Subscribed {
             framework: FrameworkId::new("F-0000").expect("an id"),
             master: "master:5050".into(),
+            region: None,
         });
     }
 
@@ -370,7 +373,7 @@ impl World {
                     unavailability: agent.away,
                 },
                 attributes: agent.attributes.clone(),
-                region: None,
+                region: agent.region.clone(),
                 zone: None,
             });
         }

@@ -98,6 +98,7 @@ impl Api {
         api.input(Input::Subscribed {
             framework: FrameworkId::new("F-0000").expect("an id"),
             master: "master:5050".into(),
+            region: None,
         })
         .await;
         api
