@@ -55,6 +55,20 @@ fn group_by_spreads_over_the_zones_there_are_whatever_number_is_given() {
 }
 
 #[test]
+fn a_group_that_went_before_it_was_used_holds_nobody_up() {
+    let mut world = zones(&["a", "b"]);
+    world.add_agent("host2", "cpus:0.01;mem:4096", "zone:c");
+    world.create(constrained("/web", 4, json!([["zone", "GROUP_BY"]])));
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/web"), [1, 1, 0], "zone c has no room");
+    world.agents[2].is_up = false;
+    let agent = world.agents[2].id.clone();
+    world.step(Input::AgentLost(agent));
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/web"), [2, 2, 0]);
+}
+
+#[test]
 fn an_app_with_gpus_goes_where_they_are() {
     let mut world = World::new(1);
     let mut body = sleeper("/web", 1);

@@ -2,8 +2,8 @@
 
 use super::residence::{self, Found};
 use super::{Due, Marathon, maintenance, secrets, settle};
-use crate::app::App;
 use crate::app::pod::PodContainer;
+use crate::app::{App, Operator};
 use crate::fleet::is_one_per_agent;
 use crate::ids::{AppId, InstanceId};
 use crate::instance::{Condition, Container, Health, Instance, Place, Task};
@@ -32,6 +32,7 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
     }
     settle::converge_all(marathon, now);
     let mut unused = Vec::new();
+    let mut used_by = BTreeSet::new();
     for offer in offers {
         let is_refused = maintenance::refuses(marathon, &offer, now);
         let mut held = offer.held.clone();
@@ -41,6 +42,7 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
             unused.push(offer.offer.id);
             continue;
         }
+        used_by.extend(launches.iter().map(|launch| launch.app.id.clone()));
         let full = launches.len() >= marathon.config.instances_per_offer_max;
         // An offer that still has room for more of the same must come back at once.
         let refuse_for = if full { Duration::ZERO } else { marathon.config.decline_for };
@@ -57,12 +59,29 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
         let refuse_for = marathon.config.decline_for;
         marathon.outbox.push(Output::Decline { offers: unused, refuse_for });
     }
+    // Who spreads and has found a place may go where it could not before, and what it refused there is not
+    // offered again by itself.
+    if used_by.iter().any(|app| spreads(marathon, app)) {
+        marathon.books.asking.is_revive_wanted = true;
+    }
+}
+
+/// Whether something of `app` waits that may not go anywhere before others of it are elsewhere.
+fn spreads(marathon: &Marathon, app: &AppId) -> bool {
+    let waits = marathon.books.queue.first_of(app).is_some();
+    let app = marathon.books.tree.apps.get(app);
+    let groups = |app: &Arc<App>| {
+        app.constraints.iter().any(|constraint| constraint.operator == Operator::GroupBy)
+    };
+    waits && app.is_some_and(groups)
 }
 
 /// An agent is gone.
 pub(super) fn agent_lost(marathon: &mut Marathon, agent: &AgentId, now: Now) {
     if marathon.books.fleet.lost(agent) {
         touch_followers(marathon);
+        // Nobody has to wait any more until it has its share.
+        marathon.books.asking.is_revive_wanted = true;
     }
     residence::agent_lost(marathon, agent, now);
 }

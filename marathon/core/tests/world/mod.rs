@@ -263,7 +263,7 @@ impl World {
     pub(crate) fn serve(&mut self) -> bool {
         let Some(output) = self.inbox.pop_front() else { return false };
         match output {
-            Output::Accept { offer, releases, launches, .. } => {
+            Output::Accept { offer, releases, launches, refuse_for, .. } => {
                 let Some(agent) = self.offers.remove(&offer) else {
                     for launch in launches {
                         self.report_of(
@@ -275,6 +275,10 @@ impl World {
                     }
                     return true;
                 };
+                if !refuse_for.is_zero() {
+                    self.filtered.insert(agent);
+                }
+                // What is released was not in the offer, so no filter is on it.
                 for release in &releases {
                     self.release(release);
                 }
