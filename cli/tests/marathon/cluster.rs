@@ -67,6 +67,18 @@ impl Cluster {
         self.agents[at] = start_agent(&self.world, &self.master.address, at, &PLACES[at]).await;
     }
 
+    /// Starts one more agent, and waits until it is registered.
+    pub(crate) async fn start_another(&mut self, place: &Place) {
+        let at = self.agents.len();
+        self.agents.push(start_agent(&self.world, &self.master.address, at, place).await);
+        let agents = f64::from(u8::try_from(at + 1).expect("few"));
+        until_async("another agent is registered", PATIENCE, async || {
+            let state = self.world.json(&self.master.address, "/state").await?;
+            (state["activated_slaves"].as_f64() == Some(agents)).then_some(())
+        })
+        .await;
+    }
+
     /// The JSON at a path of Marathon's, if it is answered with 200.
     pub(crate) async fn json(&self, path: &str) -> Option<Value> {
         self.world.json(&self.marathon.address, path).await
@@ -88,12 +100,17 @@ impl Cluster {
 
     /// Creates an app, and waits until no deployment is under way.
     pub(crate) async fn deploy(&self, app: &Value) {
-        self.world.deploy(&self.marathon.address, app).await;
+        self.world.create(&self.marathon.address, "/v2/apps", app).await;
+        self.deployed().await;
     }
 
     /// Waits until no deployment is under way.
     pub(crate) async fn deployed(&self) {
-        self.world.deployed(&self.marathon.address).await;
+        let deployed = self.world.deployed(&self.marathon.address);
+        if tokio::time::timeout(PATIENCE / 2, deployed).await.is_err() {
+            let told = self.json("/agora/v1/deployments").await.unwrap_or_default();
+            panic!("a deployment is not done: {}", told["running"]);
+        }
     }
 
     /// The hostnames that an app's tasks are on, in order, one for each task.

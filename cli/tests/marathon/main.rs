@@ -12,3 +12,5 @@ mod fields;
 #[path = "../e2e/harness.rs"]
 mod harness;
 mod placement;
+#[allow(dead_code, reason = "the tests that use all of it are being written")]
+mod seen;
