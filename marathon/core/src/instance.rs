@@ -209,6 +209,8 @@ pub struct Health {
     pub last_failure: Option<Timestamp>,
     /// What was wrong then.
     pub last_failure_cause: Option<Arc<str>>,
+    /// Whether its agent has begun to end it for that, which nobody here has asked for.
+    pub ends_task: bool,
 }
 
 /// Where a task is: what constraints compare.

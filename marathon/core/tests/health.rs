@@ -84,6 +84,43 @@ fn checks_that_come_fail_and_go_are_told() {
 }
 
 #[test]
+fn an_agent_that_ends_an_unhealthy_task_says_so_first_and_it_counts_as_a_failure() {
+    let mut world = World::new(1);
+    let mut body = sleeper("/web", 1);
+    body["healthChecks"] = json!([{"protocol": "COMMAND", "command": {"value": "true"}}]);
+    body["backoffSeconds"] = 10.into();
+    world.create(body);
+    world.rest();
+    let task = world.tasks_of("/web").remove(0);
+    world.report(&task, TaskState::Running, Some(true));
+    world.rest();
+    world.events.clear();
+    world.report(&task, TaskState::Killing, Some(false));
+    world.report(&task, TaskState::Killed, Some(false));
+    let told = |it: &&Value| it["eventType"] == "unhealthy_instance_kill_event";
+    let told: Vec<_> = world.events.iter().filter(told).collect();
+    assert_eq!((told.len(), &told[0]["taskId"]), (1, &json!(task.as_str())));
+    world.pass(9.0);
+    assert_eq!(world.tasks.len(), 0, "the next one waits");
+    world.pass(2.0);
+    assert_eq!(world.tasks.len(), 1);
+
+    // What was asked for is no failure, however ill the task was.
+    let task = world.tasks_of("/web").remove(0);
+    world.report(&task, TaskState::Running, Some(false));
+    world.events.clear();
+    world.is_killing = false;
+    let body = json!({"ids": [task.as_str()]});
+    world.ask(Command::KillTasks { body, how: KillHow::default() }).expect("asked");
+    world.rest();
+    world.report(&task, TaskState::Killing, Some(false));
+    world.report(&task, TaskState::Killed, Some(false));
+    assert!(!world.kinds().contains(&"unhealthy_instance_kill_event".to_owned()));
+    world.rest();
+    assert_eq!(world.tasks.len(), 1, "it is made up for at once");
+}
+
+#[test]
 fn no_more_are_replaced_at_once_than_may_be() {
     for (at_once, first) in [("1", 1), ("2", 2)] {
         let (mut world, old) = replaced_first(at_once);

@@ -110,6 +110,10 @@ fn known(marathon: &mut Marathon, instance: &Arc<Instance>, update: &UpdateView,
         task.started_at = task.started_at.or(Some(status.at));
     }
     health(marathon, &mut changed, status, now);
+    let is_asked = instance.condition == Condition::Killing;
+    if let Some(task) = changed.task.as_mut().filter(|_| !is_asked && state == TaskState::Killing) {
+        task.health.ends_task = task.health.is_healthy == Some(false);
+    }
     readiness::begin(marathon, &mut changed, now);
     if changed == **instance {
         return;
@@ -215,7 +219,7 @@ pub(super) fn unreachable_due(marathon: &mut Marathon, id: &InstanceId, now: Now
 /// The task of an instance has ended: on with the next one, or with none.
 fn ended(marathon: &mut Marathon, instance: &Arc<Instance>, status: &Status, now: Now) {
     let Some(task) = &instance.task else { return };
-    let was_asked = instance.condition == Condition::Killing;
+    let was_asked = instance.condition == Condition::Killing && !task.health.ends_task;
     let is_unhealthy = status.healthy == Some(false) || task.health.is_healthy == Some(false);
     if is_unhealthy && !was_asked {
         tell_unhealthy(marathon, instance, task, status.message.clone(), now);
