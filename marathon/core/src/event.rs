@@ -280,9 +280,7 @@ impl Event {
             }),
             Happening::GroupChangeSuccess { group, version } => of_group(group, *version),
             Happening::GroupChangeFailed { group, version, reason } => {
-                let mut body = of_group(group, *version);
-                body["reason"] = (**reason).into();
-                body
+                json!({"groupId": group.as_str(), "version": time(version), "reason": **reason})
             }
             Happening::HealthCheckRemoved { app } | Happening::AppTerminated { app } => of_app(app),
             Happening::SchedulerRegistered { framework, master } => {
