@@ -20,6 +20,9 @@ pub(crate) const PLACES: [Place; 3] = [
     Place { hostname: "c.test", rack: "r2", region: "east", zone: "e3" },
 ];
 
+/// Where the master is.
+pub(crate) const DOMAIN: &str = "--domain=east/e1";
+
 /// One master, an agent at each of the [`PLACES`], and Marathon. Each agent has 4 cores, 2 GiB and a
 /// thousand ports from 31000, 32000 and 33000 on.
 pub(crate) struct Cluster {
@@ -41,8 +44,7 @@ impl Cluster {
     /// The same, with more flags for Marathon.
     pub(crate) async fn start_with(flags: &[&str]) -> Self {
         let world = World::new();
-        let domain = "--domain={\"fault_domain\":{\"region\":{\"name\":\"east\"},\"zone\":{\"name\":\"e1\"}}}";
-        let master = world.start("master", &["master", "--ip=127.0.0.1", "--port=0", domain]).await;
+        let master = world.start("master", &["master", "--ip=127.0.0.1", "--port=0", DOMAIN]).await;
         let mut agents = Vec::new();
         for (at, place) in PLACES.iter().enumerate() {
             agents.push(start_agent(&world, &master.address, at, place).await);

@@ -7,6 +7,7 @@
 mod cluster;
 #[allow(dead_code, reason = "the tests that use all of it are being written")]
 mod endpoints;
+mod events;
 mod fields;
 #[allow(dead_code, reason = "other end-to-end tests use more of it")]
 #[path = "../e2e/harness.rs"]

@@ -8,8 +8,11 @@ use crate::cluster::{Cluster, Place, sleeper};
 /// Beside the three in the master's region, one in another.
 const FAR: Place = Place { hostname: "d.test", rack: "r2", region: "west", zone: "w1" };
 
-/// Constraints, and how many instances go to which agents, by the letters of their hostnames.
-type Case = (&'static [&'static [&'static str]], &'static [(&'static str, usize)]);
+/// How many instances go to which agents, by the letters of their hostnames.
+type Spread = &'static [(&'static str, usize)];
+
+/// Constraints, and how they spread instances.
+type Case = (&'static [&'static [&'static str]], Spread);
 
 /// Where it says nothing of regions or zones, an app stays with the master: a, b and c.
 const SPREAD: &[Case] = &[
@@ -114,7 +117,7 @@ async fn every_operator_holds_on_every_kind_of_field() {
 #[tokio::test]
 async fn pods_go_where_their_constraints_say() {
     let cluster = four_agents().await;
-    let cases: [(&str, Value, &[(&str, usize)]); 7] = [
+    let cases: [(&str, Value, Spread); 7] = [
         (
             "unique",
             json!({"fieldName": "hostname", "operator": "UNIQUE"}),
@@ -147,7 +150,7 @@ async fn pods_go_where_their_constraints_say() {
         ),
         ("is", json!({"fieldName": "@zone", "operator": "IS", "value": "w1"}), &[("d", 1)]),
     ];
-    let pod = |(name, constraint, spread): &(&str, Value, &[(&str, usize)])| {
+    let pod = |(name, constraint, spread): &(&str, Value, Spread)| {
         let instances: usize = spread.iter().map(|(_, count)| count).sum();
         json!({
             "id": name,
