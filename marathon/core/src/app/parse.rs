@@ -325,6 +325,7 @@ fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App {
     let labels = reader.labels("labels");
     let is_single = labels.get("MARATHON_SINGLE_INSTANCE_APP").is_some_and(|it| it == "true");
     let is_resident = container::is_resident(reader);
+    let is_kept_elsewhere = container::has_volume(reader, "external");
     let seconds = |name, default| Duration::from_secs(reader.whole(name).unwrap_or(default));
     App {
         id: id.clone(),
@@ -358,7 +359,7 @@ fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App {
             .collect(),
         dependencies: dependencies(id, reader),
         labels,
-        upgrade_strategy: upgrade_strategy(reader, is_single, is_resident),
+        upgrade_strategy: upgrade_strategy(reader, is_single, is_resident || is_kept_elsewhere),
         kill_selection: kill_selection(reader),
         unreachable_strategy: unreachable_strategy(reader, is_resident),
         kill_grace: reader.whole("taskKillGracePeriodSeconds").map(Duration::from_secs),
@@ -407,7 +408,7 @@ fn artifact(reader: &Reader<'_>) -> Artifact {
         extract: reader.flag("extract").unwrap_or(true),
         executable: reader.flag("executable").unwrap_or(false),
         cache: reader.flag("cache").unwrap_or(false),
-        dest_path: reader.full_text("destPath"),
+        dest_path: reader.text("destPath"),
     }
 }
 
@@ -516,8 +517,9 @@ fn dependencies(id: &AppId, reader: &Reader<'_>) -> Vec<AppId> {
     out
 }
 
-fn upgrade_strategy(reader: &Reader<'_>, is_single: bool, is_resident: bool) -> UpgradeStrategy {
-    let (least, over) = match (is_single, is_resident) {
+/// What has data that only one instance can use at a time makes room for the next one first.
+fn upgrade_strategy(reader: &Reader<'_>, is_single: bool, has_data: bool) -> UpgradeStrategy {
+    let (least, over) = match (is_single, has_data) {
         (true, _) => (0, 0),
         (false, true) => (500_000, 0),
         (false, false) => (1_000_000, 1_000_000),

@@ -154,9 +154,14 @@ pub(super) fn disk(given: &Reader<'_>) {
 
 /// Whether the app has a volume that outlives its tasks.
 pub(super) fn is_resident(reader: &Reader<'_>) -> bool {
+    has_volume(reader, "persistent")
+}
+
+/// Whether the app has a volume of this kind.
+pub(super) fn has_volume(reader: &Reader<'_>, kind: &str) -> bool {
     let container = reader.get("container").and_then(|container| container.get("volumes"));
     let mut volumes = container.and_then(Value::as_array).into_iter().flatten();
-    volumes.any(|volume| volume.get("persistent").is_some())
+    volumes.any(|volume| volume.get(kind).is_some())
 }
 
 fn default_mapping(is_bridge: bool) -> PortMapping {

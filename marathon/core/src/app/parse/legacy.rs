@@ -2,6 +2,7 @@
 
 use super::Invalid;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// Endings of files that the fetcher unpacks.
 const ARCHIVES: [&str; 7] = [".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz", ".zip"];
@@ -48,9 +49,22 @@ fn docker_network(fields: &mut Map<String, Value>) -> Result<(), Invalid> {
     let has_networks = fields.contains_key("networks");
     let ip_address = fields.get("ipAddress").cloned();
     let Some(Value::Object(container)) = fields.get_mut("container") else { return Ok(()) };
+    let is_mesos = container.get("type").and_then(Value::as_str) == Some("MESOS");
     let Some(Value::Object(docker)) = container.get_mut("docker") else { return Ok(()) };
     let mappings = docker.remove("portMappings");
     let network = docker.remove("network");
+    if mappings.as_ref().is_some_and(|it| !it.is_array()) {
+        let path = "/container/docker/portMappings";
+        return Err(Invalid::wrong_type(path, "error.expected.jsarray"));
+    }
+    if network.as_ref().is_some_and(|it| !it.is_string()) {
+        let path = "/container/docker/network";
+        return Err(Invalid::wrong_type(path, "error.expected.jsstring"));
+    }
+    if is_mesos && network.is_some() {
+        let error = "not allowed with the Mesos containerizer";
+        return Err(Invalid::one("/container/docker/network", error));
+    }
     if let Some(mappings) = mappings
         && !container.contains_key("portMappings")
         && network.as_ref().and_then(Value::as_str) != Some("HOST")
@@ -84,6 +98,16 @@ fn docker_network(fields: &mut Map<String, Value>) -> Result<(), Invalid> {
 
 fn ip_address(fields: &mut Map<String, Value>) -> Result<(), Invalid> {
     let Some(given) = fields.remove("ipAddress") else { return Ok(()) };
+    if !given.is_object() {
+        return Err(Invalid::wrong_type("/ipAddress", "error.expected.jsobject"));
+    }
+    let is_docker = fields.get("container").is_some_and(|container| {
+        container.get("type").is_none_or(|kind| kind.as_str() == Some("DOCKER"))
+    });
+    if is_docker && given.get("discovery").is_some() {
+        let error = "not allowed for a Docker container";
+        return Err(Invalid::one("/ipAddress/discovery", error));
+    }
     if fields.contains_key("networks") {
         let error = "must not specify both networks and ipAddress";
         return Err(Invalid::one("/ipAddress", error));
@@ -123,9 +147,26 @@ fn ip_address(fields: &mut Map<String, Value>) -> Result<(), Invalid> {
 }
 
 fn ports(fields: &mut Map<String, Value>) -> Result<(), Invalid> {
-    let Some(Value::Array(ports)) = fields.get("ports") else { return Ok(()) };
-    let ports = ports.clone();
-    fields.remove("ports");
+    let Some(given) = fields.remove("ports") else { return Ok(()) };
+    let Value::Array(ports) = given else {
+        return Err(Invalid::wrong_type("/ports", "error.expected.jsarray"));
+    };
+    let mut wrong = Invalid::default();
+    for (index, port) in ports.iter().enumerate() {
+        let at = format!("/ports({index})");
+        if !port.is_number() {
+            wrong.absorb(Invalid::wrong_type(&at, "error.expected.jsnumber"));
+        } else if port.as_u64().and_then(|port| u16::try_from(port).ok()).is_none() {
+            wrong.absorb(Invalid::one(&at, format!("got {port}, expected 0 to 65535")));
+        }
+    }
+    let fixed = || ports.iter().filter(|port| port.as_u64() != Some(0));
+    if fixed().map(Value::to_string).collect::<BTreeSet<_>>().len() < fixed().count() {
+        wrong.absorb(Invalid::one("/ports", "Ports must be unique"));
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
     if let Some(Value::Array(definitions)) = fields.get("portDefinitions") {
         let number = |it: &Value| it.get("port").cloned().unwrap_or_else(|| json!(0));
         let numbers: Vec<Value> = definitions.iter().map(number).collect();

@@ -3,6 +3,8 @@
 mod container;
 mod rules;
 
+pub(super) use container::required_command;
+
 use super::{
     Defaults, Invalid, KEPT_OF_PODS, constraints_of, networks, time, unreachable_strategy,
     version_info,

@@ -2,6 +2,7 @@
 
 mod container;
 
+use super::pod::required_command;
 use super::reader::Reader;
 use super::{Defaults, shared};
 use crate::app::{App, Engine, HealthCheck, HealthProtocol, NetworkMode, Operator, PortDefinition};
@@ -10,6 +11,9 @@ use model::ids::PersistenceId;
 use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeSet;
+
+/// Names of networks are as long as one word of a DNS name may be.
+const NETWORK_BYTES_MAX: usize = 63;
 
 /// Notes with `reader` what does not hold for `app`.
 pub(super) fn check(app: &App, reader: &Reader<'_>, defaults: &Defaults) {
@@ -26,6 +30,7 @@ pub(super) fn check(app: &App, reader: &Reader<'_>, defaults: &Defaults) {
         one_probe(app, &check);
     }
     shared::secrets(reader, &secret_names(app));
+    shared::artifacts(reader, "fetch");
     migration(app, reader);
     resident(app, reader, "upgradeStrategy", "container/volumes");
     role(app, reader, defaults);
@@ -87,7 +92,8 @@ pub(super) fn networks(app: &App, reader: &Reader<'_>) {
     }
     for (index, network) in app.networks.iter().enumerate() {
         if network.name.as_deref().is_some_and(|name| !is_network_name(name)) {
-            let error = "must fully match regular expression '^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$'";
+            let error = "must fully match regular expression '^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$' and \
+                         have at most 63 characters";
             reader.wrong(&format!("networks({index})/name"), error);
         }
     }
@@ -99,7 +105,8 @@ pub(super) fn networks(app: &App, reader: &Reader<'_>) {
 fn is_network_name(name: &str) -> bool {
     let is_end = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let ends = [name.bytes().next(), name.bytes().last()];
-    ends.iter().all(|end| end.is_some_and(is_end))
+    name.len() <= NETWORK_BYTES_MAX
+        && ends.iter().all(|end| end.is_some_and(is_end))
         && name.bytes().all(|b| is_end(b) || b == b'-' || b == b'_')
 }
 
@@ -112,6 +119,18 @@ fn ports(app: &App, reader: &Reader<'_>) {
     };
     if !definitions.clone().filter(|port| port.port != 0).all(&mut is_new) {
         reader.wrong("portDefinitions", "Ports must be unique");
+    }
+    let is_named = |name: Option<&String>, at: String| {
+        if name.is_some_and(|name| !shared::is_name(name)) {
+            let error = "must fully match regular expression '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'";
+            reader.wrong(&at, error);
+        }
+    };
+    for (index, port) in app.port_definitions.iter().enumerate() {
+        is_named(port.name.as_ref(), format!("portDefinitions({index})/name"));
+    }
+    for (index, port) in app.port_mappings().iter().enumerate() {
+        is_named(port.name.as_ref(), format!("container/portMappings({index})/name"));
     }
     let names = |names: Vec<&str>, field| {
         let distinct: BTreeSet<_> = names.iter().collect();
@@ -196,6 +215,25 @@ fn readiness(app: &App, reader: &Reader<'_>) {
     if reader.list("readinessChecks").len() > 1 {
         reader.wrong("readinessChecks", "at most one readiness check is supported");
     }
+    for check in reader.objects("readinessChecks") {
+        check.full_text("name");
+        check.full_text("path");
+        shared::not_long(&check, "path");
+        if check.whole("timeoutSeconds") == Some(0) {
+            check.wrong("timeoutSeconds", "got 0, expected 1 or more");
+        }
+        let codes = check.list("httpStatusCodesForReady");
+        if check.get("httpStatusCodesForReady").is_some() && codes.is_empty() {
+            check.wrong("httpStatusCodesForReady", "must not be empty");
+        }
+        for (index, code) in codes.iter().enumerate().filter(|(_, code)| !code.is_u64()) {
+            let at = format!("httpStatusCodesForReady({index})");
+            check.malformed(
+                &at,
+                if code.is_number() { "error.expected.int" } else { "error.expected.jsnumber" },
+            );
+        }
+    }
     let definitions = app.port_definitions.iter().filter_map(|port| port.name.as_deref());
     let mappings = app.port_mappings().iter().filter_map(|port| port.name.as_deref());
     let names: BTreeSet<&str> = definitions.chain(mappings).collect();
@@ -226,9 +264,11 @@ fn one_probe(app: &App, check: &Reader<'_>) {
             probe.wrong("portIndex", "must address one of the ports of the app");
         }
     }
-    if kinds[2].as_ref().is_some_and(|exec| exec.object("command").is_none()) {
-        check.wrong("exec/command", "error.path.missing");
+    kinds[0].iter().for_each(shared::http);
+    if let Some(exec) = &kinds[2] {
+        required_command(exec);
     }
+    shared::times(check);
 }
 
 /// Every secret that the app refers to, with where.

@@ -75,3 +75,47 @@ pub(super) fn secrets(reader: &Reader<'_>, used: &[(String, String)]) {
         }
     }
 }
+
+/// The longest a path or an address may be.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// What is brought into a sandbox: from somewhere, to somewhere.
+pub(super) fn artifacts(reader: &Reader<'_>, name: &str) {
+    for artifact in reader.objects(name) {
+        artifact.full_text("destPath");
+        for name in ["uri", "destPath"] {
+            not_long(&artifact, name);
+        }
+    }
+}
+
+/// A text is not longer than paths and addresses may be.
+pub(super) fn not_long(reader: &Reader<'_>, name: &str) {
+    let text = reader.get(name).and_then(Value::as_str).unwrap_or_default();
+    if text.len() > TEXT_BYTES_MAX {
+        reader.wrong(name, format!("must not be longer than {TEXT_BYTES_MAX}"));
+    }
+}
+
+/// How often a check is made, and how long it may take.
+pub(super) fn times(check: &Reader<'_>) {
+    for name in ["intervalSeconds", "timeoutSeconds", "delaySeconds"] {
+        check.whole(name);
+    }
+}
+
+/// What is asked for by HTTP, and how.
+pub(super) fn http(probe: &Reader<'_>) {
+    probe.full_text("path");
+    not_long(probe, "path");
+    let scheme = probe.text("scheme");
+    if scheme.is_some_and(|scheme| !matches!(&*scheme, "HTTP" | "HTTPS")) {
+        probe.wrong("scheme", "must be one of HTTP, HTTPS");
+    }
+}
+
+/// Whether a port may be named so: names become parts of those of DNS and of variables.
+pub(super) fn is_name(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !text.is_empty() && text.bytes().all(fits) && !text.starts_with('-') && !text.ends_with('-')
+}

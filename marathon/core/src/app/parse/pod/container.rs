@@ -3,6 +3,7 @@
 use super::{Variables, seconds};
 use crate::app::parse::artifact;
 use crate::app::parse::reader::Reader;
+use crate::app::parse::shared;
 use crate::app::pod::{
     Endpoint, Exec, Needs, PodCommand, PodContainer, PodHealthCheck, PodImage, Probe, VolumeMount,
 };
@@ -26,12 +27,7 @@ pub(super) fn name(reader: &Reader<'_>, field: &str) -> String {
 }
 
 fn is_name(text: &str) -> bool {
-    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    !text.is_empty()
-        && text.len() <= NAME_BYTES_MAX
-        && text.bytes().all(fits)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    text.len() <= NAME_BYTES_MAX && shared::is_name(text)
 }
 
 pub(super) fn container(reader: &Reader<'_>, is_host: bool) -> PodContainer {
@@ -82,7 +78,8 @@ fn exec(reader: &Reader<'_>) -> Exec {
     Exec { command, override_entrypoint: reader.flag("overrideEntrypoint") }
 }
 
-fn required_command(reader: &Reader<'_>) -> PodCommand {
+/// The command that must be there.
+pub(in crate::app::parse) fn required_command(reader: &Reader<'_>) -> PodCommand {
     if let Some(command) = reader.object("command") {
         return self::command(&command);
     }

@@ -68,6 +68,19 @@ fn ports(pod: &Pod, reader: &Reader<'_>) {
 
 fn container(app: &App, pod: &Pod, container: &PodContainer, reader: &Reader<'_>) {
     let has_endpoint = |name: &str| container.endpoints.iter().any(|it| it.name == name);
+    for name in ["healthCheck", "check"] {
+        if let Some(check) = reader.object(name) {
+            shared::times(&check);
+            check.object("http").iter().for_each(shared::http);
+        }
+    }
+    shared::artifacts(reader, "artifacts");
+    if let Some(image) = reader.object("image") {
+        shared::not_long(&image, "id");
+    }
+    for mount in reader.objects("volumeMounts") {
+        shared::not_long(&mount, "mountPath");
+    }
     let check = container.health_check.as_ref();
     if let Some(endpoint) = check.and_then(|it| it.probe.endpoint())
         && !has_endpoint(endpoint)
