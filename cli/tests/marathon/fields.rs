@@ -19,6 +19,108 @@ async fn every_field_of_an_app_has_its_default_is_kept_and_is_checked() {
     check("fields/apps.txt", include_str!("fields/apps.txt")).await;
 }
 
+#[tokio::test]
+async fn every_field_of_containers_networks_ports_and_volumes_is_as_apps_have_it() {
+    check("fields/containers.txt", include_str!("fields/containers.txt")).await;
+}
+
+#[tokio::test]
+async fn every_field_of_what_probes_an_app_is_checked() {
+    check("fields/checks.txt", include_str!("fields/checks.txt")).await;
+}
+
+#[tokio::test]
+async fn every_field_of_a_pod_has_its_default_is_kept_and_is_checked() {
+    check("fields/pods.txt", include_str!("fields/pods.txt")).await;
+}
+
+/// Longer than a table can show it.
+#[tokio::test]
+async fn what_is_too_long_is_refused() {
+    let app = json!({"cmd": "x", "fetch": [{"uri": "u", "destPath": "d"}], "check": {"http": {"path": "/"}},
+                     "portDefinitions": [{"name": "http-api"}], "readinessChecks": [{"path": "/"}]});
+    let joined = json!({"cmd": "x", "networks": [{"name": "n"}]});
+    let endpoint = json!({"name": "e", "hostPort": 0});
+    let container = json!({"name": "c", "resources": {}, "image": {"kind": "DOCKER", "id": "i"},
+                           "endpoints": [endpoint], "healthCheck": {"http": {"endpoint": "e", "path": "/"}},
+                           "volumeMounts": [{"name": "v", "mountPath": "/m"}]});
+    let pod = json!({"containers": [container], "volumes": [{"name": "v"}, {"name": "w"}]});
+    let asking = Asking { cluster: Cluster::start().await, asked: AtomicU32::new(0) };
+    for (kind, body, path, longest) in [
+        (Kind::App, &app, "/fetch(0)/uri", 1024),
+        (Kind::App, &app, "/fetch(0)/destPath", 1024),
+        (Kind::App, &app, "/check/http/path", 1024),
+        (Kind::App, &app, "/readinessChecks(0)/path", 1024),
+        (Kind::App, &joined, "/networks(0)/name", 63),
+        (Kind::Pod, &pod, "/containers(0)/name", 63),
+        (Kind::Pod, &pod, "/containers(0)/image/id", 1024),
+        (Kind::Pod, &pod, "/containers(0)/healthCheck/http/path", 1024),
+        (Kind::Pod, &pod, "/containers(0)/volumeMounts(0)/mountPath", 1024),
+        (Kind::Pod, &pod, "/volumes(1)/name", 63),
+    ] {
+        let of_length = |length| table::with(body, path, Some(&"x".repeat(length).into()));
+        asking.shown_of(kind, &of_length(longest)).await.expect(path);
+        let answer = asking.create(kind, &of_length(longest + 1)).await.1;
+        is_refusal(&answer, 422, path).expect(path);
+    }
+}
+
+#[tokio::test]
+async fn service_ports_are_assigned_from_their_range_and_each_once() {
+    let asking = Asking { cluster: Cluster::start().await, asked: AtomicU32::new(0) };
+    let host = json!({"cmd": "x", "portDefinitions": [{"port": 0}, {"port": 0}]});
+    let bridge = json!({"cmd": "x", "networks": [{"mode": "container/bridge"}]});
+    let own = json!({"cmd": "x", "portDefinitions": [{"port": 10000}, {"port": 30000}]});
+    let mut given = Vec::new();
+    for body in [&own, &host, &bridge, &host] {
+        let shown = asking.shown_of(Kind::App, body).await.expect("created");
+        let of = |list: &Value, name: &str| -> Vec<u64> {
+            let items = list.as_array().into_iter().flatten();
+            items.filter_map(|item| item[name].as_u64()).collect()
+        };
+        given.extend(of(&shown["portDefinitions"], "port"));
+        given.extend(of(&shown["container"]["portMappings"], "servicePort"));
+    }
+    assert_eq!(given.len(), 7, "{given:?}");
+    assert!(
+        given.iter().all(|port| *port == 30_000 || (10_000..=20_000).contains(port)),
+        "{given:?}"
+    );
+    let distinct: std::collections::BTreeSet<_> = given.iter().collect();
+    assert_eq!(distinct.len(), given.len(), "{given:?}");
+    // What somebody wants is given, even twice.
+    asking.shown_of(Kind::App, &own).await.expect("created");
+}
+
+#[tokio::test]
+async fn what_is_reserved_for_data_cannot_be_changed() {
+    let asking = Asking { cluster: Cluster::start().await, asked: AtomicU32::new(0) };
+    let volume = json!({"containerPath": "a", "persistent": {"size": 10}});
+    let app = json!({"cmd": "x", "role": "of-fields", "cpus": 0.5, "mem": 32, "disk": 1, "requirePorts": true,
+                     "portDefinitions": [{"port": 31000}],
+                     "container": {"type": "MESOS", "volumes": [volume]}});
+    let id = asking.shown_of(Kind::App, &app).await.expect("created")["id"].clone();
+    let path = format!("/v2/apps{}", id.as_str().expect("an id"));
+    for (changed, value) in [
+        ("/cpus", json!(1)),
+        ("/mem", json!(64)),
+        ("/disk", json!(2)),
+        ("/gpus", json!(1)),
+        ("/portDefinitions(0)/port", json!(31001)),
+        ("/container/volumes(0)/persistent/size", json!(20)),
+        ("/container/volumes", json!([])),
+        ("/role", json!("*")),
+        ("/upgradeStrategy/maximumOverCapacity", json!(0.5)),
+    ] {
+        let body = table::with(&app, changed, Some(&value));
+        let (status, answer) = asking.cluster.send(Method::PUT, &path, &body).await;
+        assert_eq!(status, 422, "{changed}: {answer}");
+    }
+    let body = table::with(&app, "/cmd", Some(&json!("y")));
+    let (status, answer) = asking.cluster.send(Method::PUT, &path, &body).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
 /// Asks for all that a table says, and tells of every row that does not hold.
 async fn check(name: &str, text: &str) {
     let asking = Asking { cluster: Cluster::start().await, asked: AtomicU32::new(0) };
