@@ -3,12 +3,13 @@
 //! Nothing is remembered: each decision follows from the instances there are, so it can be taken
 //! again after a crash, and what went missing on the way is made up for.
 
-use crate::app::{App, KillSelection, Millionths};
+use crate::app::{App, KillSelection, Millionths, Operator};
 use crate::ids::InstanceId;
 use crate::instance::{Condition, Instance};
 use crate::instances::Instances;
+use crate::matcher;
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What is to be done now, and whether that was all.
@@ -32,12 +33,12 @@ pub(crate) struct Ailing<'a> {
     pub(crate) at_once: usize,
 }
 
-/// Brings the number of instances to `to`; `victims` go first.
+/// Brings the number of instances of `app` to `to`; `victims` go first.
 pub(crate) fn scale(
     all: &Instances,
+    app: &App,
     to: u32,
     victims: &BTreeSet<InstanceId>,
-    selection: KillSelection,
     ailing: Ailing<'_>,
 ) -> Moves {
     let (counted, wanted) = (all.counted(), to as usize);
@@ -54,12 +55,56 @@ pub(crate) fn scale(
     // Only who goes is put in order, and nobody is if nobody goes.
     if surplus > 0 {
         let mut candidates: Vec<_> = all.values().filter(|it| it.is_counted()).collect();
-        order(&mut candidates, victims, selection);
+        order(&mut candidates, victims, app.kill_selection);
         candidates.sort_by_key(|it| !ailing.who.contains(&it.id));
-        stop.extend(candidates.iter().take(surplus).map(|it| it.id.clone()));
+        let goes_first = |it: &Instance| {
+            it.task.is_none() || victims.contains(&it.id) || ailing.who.contains(&it.id)
+        };
+        stop = evenly(candidates, app, surplus, goes_first);
     }
     let is_done = add == 0 && stop.is_empty() && all.is_settled();
     Moves { add: u32::try_from(add).unwrap_or(u32::MAX), stop, is_done }
+}
+
+/// Takes `count` of `candidates`, which are in order, so that where `app` is spread those who stay are
+/// spread as evenly as they can be. Who `goes_first` goes wherever it is.
+fn evenly(
+    mut candidates: Vec<&Arc<Instance>>,
+    app: &App,
+    count: usize,
+    goes_first: impl Fn(&Instance) -> bool,
+) -> Vec<InstanceId> {
+    let spread = app.constraints.iter().filter(|it| it.operator == Operator::GroupBy);
+    let fields: Vec<&str> = spread.map(|constraint| &*constraint.field).collect();
+    let group = |it: &Instance, field: &str| {
+        let place = it.task.as_ref().map(|task| &task.place);
+        place.and_then(|place| matcher::value_of(place, field)).map(str::to_owned)
+    };
+    let mut sizes: BTreeMap<(&str, Option<String>), usize> = BTreeMap::new();
+    for (it, field) in candidates.iter().flat_map(|it| fields.iter().map(move |field| (it, field)))
+    {
+        *sizes.entry((field, group(it, field))).or_default() += 1;
+    }
+    let mut taken = Vec::new();
+    while taken.len() < count && !candidates.is_empty() {
+        let largest = |field: &str| {
+            let of_field = sizes.iter().filter(|((it, _), _)| *it == field);
+            of_field.map(|(_, size)| *size).max().unwrap_or(0)
+        };
+        let largest: Vec<(&str, usize)> =
+            fields.iter().map(|field| (*field, largest(field))).collect();
+        let is_one_too_many = |it: &&Arc<Instance>| {
+            let mut all = largest.iter();
+            all.all(|(field, size)| sizes.get(&(*field, group(it, field))) == Some(size))
+        };
+        let at = candidates.iter().position(|it| goes_first(it) || is_one_too_many(it));
+        let next = candidates.remove(at.unwrap_or(0));
+        for field in &fields {
+            sizes.entry((field, group(next, field))).and_modify(|size| *size -= 1);
+        }
+        taken.push(next.id.clone());
+    }
+    taken
 }
 
 /// Ends all of them.

@@ -69,6 +69,19 @@ fn a_group_that_went_before_it_was_used_holds_nobody_up() {
 }
 
 #[test]
+fn who_is_spread_stays_spread_with_fewer() {
+    let mut world = zones(&["a", "b", "c"]);
+    world.create(constrained("/web", 12, json!([["zone", "GROUP_BY"]])));
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/web"), [4, 4, 4]);
+    for (instances, expected) in [(9, 3), (6, 2), (3, 1)] {
+        world.put("/web", json!({"instances": instances})).expect("scaled");
+        world.pass(1.0);
+        assert_eq!(spread(&world, "/web"), [expected; 3]);
+    }
+}
+
+#[test]
 fn an_app_with_gpus_goes_where_they_are() {
     let mut world = World::new(1);
     let mut body = sleeper("/web", 1);

@@ -97,7 +97,7 @@ impl Marathon {
                 let who = &ailing.union(leaving).cloned().collect();
                 let at_once = Pace::of(&app).ailing_at_once + leaving.len();
                 let ailing = Ailing { who, at_once };
-                (rollout::scale(all, to, &victims, app.kill_selection, ailing), Some(app))
+                (rollout::scale(all, &app, to, &victims, ailing), Some(app))
             }
         }
     }
