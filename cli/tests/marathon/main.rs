@@ -5,6 +5,8 @@
 
 #[allow(dead_code, reason = "the tests that use all of it are being written")]
 mod cluster;
+mod deployments;
+mod deployments_groups;
 #[allow(dead_code, reason = "the tests that use all of it are being written")]
 mod endpoints;
 mod events;
@@ -13,5 +15,7 @@ mod fields;
 #[path = "../e2e/harness.rs"]
 mod harness;
 mod placement;
+mod placement_moves;
+mod placement_ports;
 #[allow(dead_code, reason = "the tests that use all of it are being written")]
 mod seen;

@@ -442,7 +442,7 @@ fn holds(
             None => placed.iter().all(|other| same(&other)),
         },
         (Operator::Like, Some(found)) => is_full_match(wanted, found),
-        (Operator::Is, Some(found)) => wanted.unwrap_or_default() == found,
+        (Operator::Is, Some(found)) => is_same(wanted.unwrap_or_default(), found),
         (Operator::MaxPer, Some(_)) => {
             let max = wanted.and_then(|wanted| wanted.parse().ok()).unwrap_or(usize::MAX);
             placed.iter().filter(same).count() < max
@@ -476,6 +476,13 @@ pub(crate) fn value_of<'a>(place: &'a Place, field: &str) -> Option<&'a str> {
 fn is_full_match(pattern: Option<&str>, value: &str) -> bool {
     let pattern = pattern.unwrap_or_default();
     Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(value))
+}
+
+/// Whether two values are the same, numbers to a thousandth: `2.50` is `2.5`.
+fn is_same(wanted: &str, found: &str) -> bool {
+    let number = |text: &str| text.parse().ok().and_then(Milli::from_f64);
+    let as_numbers = || number(wanted).is_some_and(|wanted| Some(wanted) == number(found));
+    wanted == found || as_numbers()
 }
 
 /// Whether no other value that there is has fewer instances.

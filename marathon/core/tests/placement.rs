@@ -82,6 +82,21 @@ fn who_is_spread_stays_spread_with_fewer() {
 }
 
 #[test]
+fn a_number_is_what_it_is_however_it_is_written() {
+    let mut world = World::new(0);
+    for (host, attributes) in [("host0", "level:2.5"), ("host1", "level:2"), ("host2", "level:x")] {
+        world.add_agent(host, MACHINE, attributes);
+    }
+    for (id, value, expected) in
+        [("/a", "2.50", [1, 0, 0]), ("/b", "2.0", [0, 1, 0]), ("/c", "x", [0, 0, 1])]
+    {
+        world.create(constrained(id, 1, json!([["level", "IS", value]])));
+        world.pass(1.0);
+        assert_eq!(spread(&world, id), expected, "{value}");
+    }
+}
+
+#[test]
 fn an_app_with_gpus_goes_where_they_are() {
     let mut world = World::new(1);
     let mut body = sleeper("/web", 1);
