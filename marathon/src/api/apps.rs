@@ -2,7 +2,8 @@
 
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
-use marathon_core::app::{App, parse};
+use marathon_core::app::App;
+use marathon_core::app::parse::{self, Invalid};
 use marathon_core::ids::AppId;
 use marathon_core::io::{Command, PutApp};
 use marathon_core::json_text::{self, ObjectText};
@@ -44,7 +45,7 @@ pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
             call.only(&[Method::GET])?;
             one_version(call, &existing(call, id)?, version)
         }
-        id => one(call, app_id(id)?).await,
+        id => one(call, id).await,
     }
 }
 
@@ -106,8 +107,13 @@ fn filter(call: &Call<'_>) -> Result<impl Fn(&App) -> bool + Send + use<>, Refus
     })
 }
 
-async fn one(call: &Call<'_>, id: AppId) -> Reply {
+async fn one(call: &Call<'_>, words: &[&str]) -> Reply {
     call.only(&[Method::GET, Method::PUT, Method::PATCH, Method::DELETE])?;
+    let id = app_id(words).map_err(|no_app| match call.parts.method {
+        // Who wants to make it is told why that cannot be.
+        Method::PUT => no_id(words),
+        _ => no_app,
+    })?;
     match call.parts.method {
         Method::PUT | Method::PATCH => {
             let create = call.parts.method == Method::PUT;
@@ -133,6 +139,13 @@ async fn one(call: &Call<'_>, id: AppId) -> Reply {
             Ok(reply::text_of_json(StatusCode::OK, body))
         }
     }
+}
+
+/// Why these segments are no id.
+fn no_id(words: &[&str]) -> Refused {
+    let why = AppId::parse(&words.join("/")).err().map(|bad| bad.to_string()).unwrap_or_default();
+    let refusal = Invalid::one("/id", why).refusal();
+    Refused(Box::new(reply::value(StatusCode::UNPROCESSABLE_ENTITY, &refusal.body)))
 }
 
 /// Fields of an app that mean nothing. With `strict=true` they are refused.

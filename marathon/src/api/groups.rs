@@ -48,7 +48,9 @@ pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
 }
 
 async fn one(call: &Call<'_>, id: &[&str]) -> Reply {
-    call.only(&[Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])?;
+    let all = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH];
+    // What can be patched only groups on top have, which the root is not.
+    call.only(if id.is_empty() { &all[..4] } else { &all })?;
     let flag = |name| call.query.flag(name, false);
     let force = flag("force");
     match call.parts.method {

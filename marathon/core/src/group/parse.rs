@@ -82,6 +82,9 @@ fn standalone(name: &str, value: &Value) -> Result<Asked, Invalid> {
         let version = version.ok_or_else(|| Invalid::one("/version", "must be a date-time"))?;
         return Ok(Asked::Rollback(version));
     }
+    if !value.is_number() {
+        return Err(Invalid::wrong_type("/scaleBy", "error.expected.jsnumber"));
+    }
     let factor = value.as_f64().and_then(|by| model::amount::Milli::from_f64(by * 1_000.0));
     let factor = factor.and_then(|by| u64::try_from(by.0).ok());
     factor.map(Asked::ScaleBy).ok_or_else(|| {

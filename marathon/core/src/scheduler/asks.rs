@@ -95,7 +95,7 @@ fn create_app(marathon: &mut Marathon, who: &Who, body: &Value, force: bool, now
         let why = refusal(409, format!("An app with id [{id}] already exists."));
         return Err(conflict(marathon, &id.parent(), why, now));
     }
-    let app = wanted(marathon, &id, &update, false, true);
+    let app = wanted(marathon, &id, &update, (false, true), "");
     let app = app.map_err(|why| conflict(marathon, &id.parent(), why, now))?;
     created(marathon, who, app, force, now)
 }
@@ -113,7 +113,7 @@ fn put_app(
         update.remove_nulls_of(body);
     }
     let is_new = marathon.books.tree.app(id).is_none();
-    let mut app = wanted(marathon, id, &update, how.partial, how.create);
+    let mut app = wanted(marathon, id, &update, (how.partial, how.create), "");
     if !how.dry_run {
         app = app.map_err(|why| conflict(marathon, &id.parent(), why, now));
     }
@@ -156,17 +156,18 @@ fn conflict(marathon: &mut Marathon, group: &AppId, why: Refusal, now: Now) -> R
     if why.status == 409 { change::refused(marathon, group, why, now) } else { why }
 }
 
-/// What an update makes of the app `id`.
+/// What an update makes of the app `id`. `at` is where it stands in the request.
 fn wanted(
     marathon: &Marathon,
     id: &AppId,
     update: &Update,
-    partial: bool,
-    create: bool,
+    (partial, create): (bool, bool),
+    at: &str,
 ) -> Result<App, Refusal> {
+    let refused = |invalid: parse::Invalid| invalid.under(at).refusal();
     let old = marathon.books.tree.app(id);
     if let Some(version) = update.rollback() {
-        let version = version.map_err(|invalid| invalid.refusal())?;
+        let version = version.map_err(refused)?;
         let old = old.ok_or_else(|| no_app(id))?;
         let stored = marathon.books.versions.get(id).and_then(|all| all.get(&version));
         let stored = stored.filter(|app| !app.is_pod());
@@ -184,7 +185,7 @@ fn wanted(
         Some(_) => parse::whole(id, update, defaults),
         None if create => {
             if let Err(bad) = AppId::parse_app(id.as_str()) {
-                return Err(parse::Invalid::one("/id", bad.to_string()).refusal());
+                return Err(refused(parse::Invalid::one("/id", bad.to_string())));
             }
             if let Some(clash) = clash(marathon, id) {
                 return Err(refusal(409, clash));
@@ -193,7 +194,7 @@ fn wanted(
         }
         None => return Err(no_app(id)),
     };
-    parsed.map_err(|invalid| invalid.refusal())
+    parsed.map_err(refused)
 }
 
 /// Why `id` cannot be the id of something new: groups, apps and pods share their names.
@@ -224,11 +225,12 @@ fn put_apps(
     };
     let mut apps = BTreeMap::new();
     for (index, item) in items.iter().enumerate() {
-        let path = format!("({index})");
-        let update = Update::read(item, &path).map_err(|invalid| invalid.refusal())?;
-        let missing = || parse::Invalid::one(&format!("{path}/id"), "error.path.missing").refusal();
-        let id = update.id().ok_or_else(missing)?.map_err(|invalid| invalid.refusal())?;
-        let app = wanted(marathon, &id, &update, partial, create);
+        let path = format!("/({index})");
+        let refused = |invalid: parse::Invalid| invalid.under(&path).refusal();
+        let update = Update::read(item, &path).map_err(refused)?;
+        let missing = || refused(parse::Invalid::one("/id", "error.path.missing"));
+        let id = update.id().ok_or_else(missing)?.map_err(refused)?;
+        let app = wanted(marathon, &id, &update, (partial, create), &path);
         let app = app.map_err(|why| conflict(marathon, &AppId::root(), why, now))?;
         apps.insert(id, Some(app));
     }
