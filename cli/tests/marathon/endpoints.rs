@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, sleeper};
 
 /// What belongs together, and is asked by one test.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,7 +65,6 @@ const ENDPOINTS: &[Endpoint] = &[
     row(Groups, "GET", "/v2/groups", &["embed"]),
     row(Groups, "POST", "/v2/groups", &["force"]),
     row(Groups, "PUT", "/v2/groups", &["force", "dryRun", "diff", "merge"]),
-    row(Groups, "PATCH", "/v2/groups", &[]),
     row(Groups, "DELETE", "/v2/groups", &["force"]),
     row(Groups, "GET", "/v2/groups/{id}", &["embed"]),
     row(Groups, "POST", "/v2/groups/{id}", &["force"]),
@@ -151,12 +150,60 @@ impl Answer {
         body
     }
 
+    /// That it refuses with 422, and this path among the details.
+    pub(crate) fn refuses_field(&self, path: &str) {
+        let body = self.refuses(422, "Object is not valid");
+        let details = body["details"].as_array().expect("details");
+        assert!(details.iter().any(|one| one["path"] == path), "{path} is to be told: {body}");
+    }
+
+    /// That it is refused since a deployment is in the way, with which.
+    pub(crate) fn is_locked(&self) {
+        let body = self.refuses(409, "App is locked by one or more deployments. Override with");
+        assert!(body["deployments"][0]["id"].is_string(), "{body}");
+    }
+
+    /// That it tells of the deployment that it has begun, in its body and in its head. Its version.
+    pub(crate) fn is_result(&self) -> String {
+        let body = self.is(200);
+        assert_eq!(body["deploymentId"], self.deploys());
+        let version = body["version"].as_str().expect("a version").to_owned();
+        assert!(is_timestamp(&version), "{version}");
+        version
+    }
+
     /// That it has begun a deployment: which.
     pub(crate) fn deploys(&self) -> String {
         let id = self.header("marathon-deployment-id");
         assert!(!id.is_empty(), "{self:?}");
         id.to_owned()
     }
+}
+
+/// Whether it is written as clients parse it: `2019-04-02T09:08:07.000Z`.
+pub(crate) fn is_timestamp(text: &str) -> bool {
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    shape == "0000-00-00T00:00:00.000Z"
+}
+
+/// The ids of apps, pods, tasks and whatever else has one.
+pub(crate) fn ids(list: &Value) -> Vec<&str> {
+    let items = list.as_array().unwrap_or_else(|| panic!("a list: {list}"));
+    items.iter().map(|item| item["id"].as_str().expect("an id")).collect()
+}
+
+/// An app that is not launched.
+pub(crate) fn idle(id: &str) -> Value {
+    let mut app = sleeper(id);
+    app["instances"] = 0.into();
+    app
+}
+
+/// An app that waits for an agent that is large enough, for ever.
+pub(crate) fn stuck(id: &str) -> Value {
+    let mut app = sleeper(id);
+    app["cpus"] = 1000.into();
+    app
 }
 
 /// Asks Marathon, and keeps in mind what of the table was asked and answered.
@@ -251,9 +298,12 @@ impl<'a> Client<'a> {
 
 /// The row of a path: of those that fit, the one that says most.
 fn find(method: &str, path: &str) -> Option<usize> {
-    let path = path.trim_end_matches('/');
+    // However many slashes there are, and however they are written.
+    let path = path.replace("%2F", "/");
+    let words: Vec<&str> = path.split('/').filter(|word| !word.is_empty()).collect();
+    let path = format!("/{}", words.join("/"));
     let fitting = ENDPOINTS.iter().enumerate().filter(|(_, row)| row.method == method);
-    let fitting = fitting.filter_map(|(at, row)| Some((fit(row.path, path)?, at)));
+    let fitting = fitting.filter_map(|(at, row)| Some((fit(row.path, &path)?, at)));
     fitting.max().map(|(_, at)| at)
 }
 

@@ -9,6 +9,10 @@ mod deployments;
 mod deployments_groups;
 #[allow(dead_code, reason = "the tests that use all of it are being written")]
 mod endpoints;
+mod endpoints_apps;
+mod endpoints_groups;
+mod endpoints_pods;
+mod endpoints_tasks;
 mod events;
 mod fields;
 #[allow(dead_code, reason = "other end-to-end tests use more of it")]
