@@ -23,7 +23,7 @@ pub(super) async fn route(request: Request) -> Reply {
     }
     let body = transport::http::read_body(request.into_body()).await;
     let body = body.map_err(|refused| reply::error(refused.status, &refused.text))?;
-    let change: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let change = reply::parsed(&body)?;
     match set(&change) {
         Ok(()) => json(StatusCode::OK, &object!({"message": "The level is changed for a while"})),
         Err(why) => refuse(StatusCode::UNPROCESSABLE_ENTITY, &why),

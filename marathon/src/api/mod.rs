@@ -207,10 +207,7 @@ impl Call<'_> {
 
     /// The body as JSON.
     fn json(&self) -> Result<Value, Refused> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            let body = serde_json::json!({"message": "Invalid JSON", "details": error.to_string()});
-            Refused(Box::new(reply::value(StatusCode::BAD_REQUEST, &body)))
-        })
+        reply::parsed(&self.body)
     }
 
     /// The part of a list that `offset` and `limit` ask for.

@@ -47,6 +47,14 @@ pub(super) fn only(method: &Method, allowed: &[Method]) -> Result<(), Refused> {
     Err(Refused(response))
 }
 
+/// What a request says, which is JSON.
+pub(super) fn parsed(body: &[u8]) -> Result<Value, Refused> {
+    serde_json::from_slice(body).map_err(|error| {
+        let body = object!({"message": "Invalid JSON", "details": error.to_string()});
+        Refused(Box::new(value(StatusCode::BAD_REQUEST, &body)))
+    })
+}
+
 /// A JSON body, as a response. What was read has a tag, so that whoever polls need not fetch it again.
 pub(super) fn value(status: StatusCode, body: &Value) -> Response {
     text_of_json(status, body.to_string())
