@@ -262,10 +262,20 @@ impl<'a> Client<'a> {
             kind.to_str().is_ok_and(|kind| kind.starts_with("text/event-stream"))
         });
         let text = if is_stream { String::new() } else { answer.text().await.expect("a body") };
-        if status < 400 {
+        // Every path has an answer for browsers that ask what they may.
+        if status < 400 && method != "OPTIONS" {
             self.note(method, path);
         }
         Answer { status, headers, text }
+    }
+
+    /// The body of a GET as it came.
+    pub(crate) async fn bytes(&self, path: &str, encoding: &str) -> Vec<u8> {
+        let url = format!("http://{}{path}", self.cluster.marathon.address);
+        let request = self.cluster.world.http.get(url).header("accept-encoding", encoding);
+        let answer = request.send().await.expect("Marathon answers");
+        assert_eq!(answer.headers()["content-encoding"], encoding);
+        answer.bytes().await.expect("a body").to_vec()
     }
 
     fn note(&self, method: &str, path_and_query: &str) {

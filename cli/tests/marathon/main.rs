@@ -7,10 +7,12 @@
 mod cluster;
 mod deployments;
 mod deployments_groups;
-#[allow(dead_code, reason = "the tests that use all of it are being written")]
 mod endpoints;
+mod endpoints_agora;
 mod endpoints_apps;
+mod endpoints_deployments;
 mod endpoints_groups;
+mod endpoints_node;
 mod endpoints_pods;
 mod endpoints_tasks;
 mod events;
