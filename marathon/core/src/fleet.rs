@@ -1,15 +1,20 @@
 //! The agents there are, as far as offers and tasks tell: what spreading has to spread over.
 
-use crate::app::App;
+use crate::app::{App, Constraint, Operator};
 use crate::instance::Place;
-use crate::matcher;
+use crate::matcher::{self, Patterns};
 use model::ids::AgentId;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Agents that are remembered. More than one master leads; those past it are used like all others, but
 /// nothing is spread over them on purpose.
 const AGENTS_MAX: usize = 50_000;
+
+/// Lists of constraints whose meaning is remembered, many of which many apps share. Past that all are forgotten,
+/// and found again by those who ask.
+const LISTS_MAX: usize = 1_024;
 
 /// An app with this label has one instance on every agent that fits it.
 pub const ONE_PER_AGENT: &str = "AGORA_ONE_PER_AGENT";
@@ -25,6 +30,19 @@ pub struct Fleet {
     agents: BTreeMap<AgentId, Place>,
     /// The region of the master, where apps stay that do not say otherwise; absent: there are no regions.
     home: Option<Arc<str>>,
+    /// What was found out for whoever asked, by the constraints that it follows from.
+    patterns: RefCell<BTreeMap<Vec<Constraint>, Arc<Patterns>>>,
+    /// Kept as agents come and go.
+    fitting: RefCell<BTreeMap<Vec<Constraint>, Arc<Fitting>>>,
+}
+
+/// The agents that apps with certain constraints may run on, by those that look at one agent alone.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Fitting {
+    agents: BTreeSet<AgentId>,
+    /// Of the fields that instances are spread over: the values that these agents have, and how many agents
+    /// have each.
+    values: BTreeMap<String, BTreeMap<Arc<str>, usize>>,
 }
 
 impl Fleet {
@@ -34,13 +52,28 @@ impl Fleet {
         if known == Some(&place) || (known.is_none() && self.agents.len() >= AGENTS_MAX) {
             return false;
         }
+        self.lost(&place.agent);
+        self.update(&place, Fitting::add);
         self.agents.insert(place.agent.clone(), place);
         true
     }
 
     /// An agent is gone. Whether it was known.
     pub fn lost(&mut self, agent: &AgentId) -> bool {
-        self.agents.remove(agent).is_some()
+        let Some(place) = self.agents.remove(agent) else { return false };
+        self.update(&place, Fitting::remove);
+        true
+    }
+
+    /// Has those whom `place` fits know that it has come or gone.
+    fn update(&mut self, place: &Place, update: fn(&mut Fitting, &[Constraint], &Place)) {
+        let mut all = std::mem::take(self.fitting.get_mut());
+        for (constraints, fitting) in &mut all {
+            if self.may_go(constraints, &self.patterns(constraints), place) {
+                update(Arc::make_mut(fitting), constraints, place);
+            }
+        }
+        *self.fitting.get_mut() = all;
     }
 
     /// Whether an agent is known.
@@ -50,35 +83,120 @@ impl Fleet {
 
     /// The master is in this region now.
     pub fn settle(&mut self, home: Option<Arc<str>>) {
-        self.home = home;
+        if self.home != home {
+            self.fitting.get_mut().clear();
+            self.home = home;
+        }
     }
 
-    /// The region that `app` would have to leave for `place` without having said that it may.
-    pub fn left_for<'a>(&'a self, app: &App, place: &Place) -> Option<&'a Arc<str>> {
+    /// The region that an app with these constraints would have to leave for `place` without having said that
+    /// it may.
+    pub fn left_for<'a>(
+        &'a self,
+        constraints: &[Constraint],
+        place: &Place,
+    ) -> Option<&'a Arc<str>> {
         let home = self.home.as_ref()?;
         let is_far = place.region.as_ref().is_some_and(|region| region != home);
         let says = |field: &str| matches!(field, "@region" | "@zone");
-        let may_leave = app.constraints.iter().any(|constraint| says(&constraint.field));
-        (is_far && !may_leave).then_some(home)
+        let may_leave = || constraints.iter().any(|constraint| says(&constraint.field));
+        (is_far && !may_leave()).then_some(home)
     }
 
-    /// The agents that `app` may run on, by its constraints on single agents.
-    pub fn fitting<'a>(&'a self, app: &App) -> impl Iterator<Item = &'a Place> {
-        let may_go = |place: &&Place| {
-            self.left_for(app, place).is_none() && matcher::may_ever_go(app, place)
-        };
-        self.agents.values().filter(may_go)
+    fn may_go(&self, constraints: &[Constraint], patterns: &Patterns, place: &Place) -> bool {
+        self.left_for(constraints, place).is_none()
+            && matcher::may_ever_go(constraints, patterns, place)
+    }
+
+    /// What values must match by `constraints`.
+    pub fn patterns(&self, constraints: &Vec<Constraint>) -> Arc<Patterns> {
+        remembered(&self.patterns, constraints, || Patterns::of(constraints))
+    }
+
+    /// The agents that apps with these constraints may run on.
+    pub fn fitting(&self, constraints: &Vec<Constraint>) -> Arc<Fitting> {
+        remembered(&self.fitting, constraints, || {
+            let (patterns, mut fitting) = (self.patterns(constraints), Fitting::default());
+            for place in self.agents.values() {
+                if self.may_go(constraints, &patterns, place) {
+                    fitting.add(constraints, place);
+                }
+            }
+            fitting
+        })
     }
 
     /// How many agents `app` may run on.
     pub fn count_for(&self, app: &App) -> u32 {
-        u32::try_from(self.fitting(app).count()).unwrap_or(u32::MAX)
+        u32::try_from(self.fitting(&app.constraints).agents.len()).unwrap_or(u32::MAX)
+    }
+}
+
+fn remembered<T>(
+    all: &RefCell<BTreeMap<Vec<Constraint>, Arc<T>>>,
+    constraints: &Vec<Constraint>,
+    find: impl FnOnce() -> T,
+) -> Arc<T> {
+    if let Some(known) = all.borrow().get(constraints) {
+        return known.clone();
+    }
+    let found = Arc::new(find());
+    let mut all = all.borrow_mut();
+    if all.len() >= LISTS_MAX {
+        all.clear();
+    }
+    all.insert(constraints.clone(), found.clone());
+    found
+}
+
+impl Fitting {
+    /// Their ids.
+    pub fn agents(&self) -> &BTreeSet<AgentId> {
+        &self.agents
     }
 
-    /// The values of `field` on agents that `app` may run on.
-    pub fn values(&self, field: &str, app: &App) -> BTreeSet<&str> {
-        self.fitting(app).filter_map(|place| matcher::value_of(place, field)).collect()
+    /// The values that they have of a field that instances are spread over.
+    pub fn values(&self, field: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.values.get(field).into_iter().flat_map(BTreeMap::keys)
     }
+
+    /// Whether one of them has this value of a field that instances are spread over.
+    pub fn has(&self, field: &str, value: &str) -> bool {
+        self.values.get(field).is_some_and(|values| values.contains_key(value))
+    }
+
+    fn add(&mut self, constraints: &[Constraint], place: &Place) {
+        self.agents.insert(place.agent.clone());
+        for (field, value) in spread_over(constraints, place) {
+            let values = self.values.entry(field.to_owned()).or_default();
+            *values.entry(value.clone()).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, constraints: &[Constraint], place: &Place) {
+        self.agents.remove(&place.agent);
+        for (field, value) in spread_over(constraints, place) {
+            let Some(values) = self.values.get_mut(field) else { continue };
+            let Some(count) = values.get_mut(value) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                values.remove(value);
+            }
+            if values.is_empty() {
+                self.values.remove(field);
+            }
+        }
+    }
+}
+
+/// The fields that instances are spread over, with what `place` has of them. Of one that is named twice
+/// twice as many are counted, which changes nothing.
+fn spread_over<'a>(
+    constraints: &'a [Constraint],
+    place: &'a Place,
+) -> impl Iterator<Item = (&'a str, &'a Arc<str>)> {
+    let fields = constraints.iter().filter(|it| it.operator == Operator::GroupBy);
+    fields.filter_map(|it| Some((it.field.as_str(), matcher::value_of(place, &it.field)?)))
 }
 
 /// `app` with as many instances as it is to have.
@@ -87,4 +205,67 @@ pub fn sized(app: &Arc<App>, fleet: &Fleet) -> Arc<App> {
         return app.clone();
     }
     Arc::new(App { instances: fleet.count_for(app), ..(**app).clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn place(agent: u8, rack: u8) -> Place {
+        Place {
+            agent: AgentId::new(format!("S{agent}")).expect("an id"),
+            host: format!("host{agent}").into(),
+            region: (agent > 1).then(|| format!("r{}", agent % 2).into()),
+            zone: None,
+            attributes: vec![("rack".into(), format!("r{rack}").into())],
+        }
+    }
+
+    fn constraint(field: &str, operator: Operator, value: Option<&str>) -> Constraint {
+        Constraint { field: field.to_owned(), operator, value: value.map(str::to_owned) }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_as_agents_come_and_go_is_what_looking_anew_finds(
+            changes in prop::collection::vec((0_u8..5, prop::option::of(0_u8..3)), 0..24),
+        ) {
+            let lists = [
+                vec![constraint("rack", Operator::GroupBy, None)],
+                vec![
+                    constraint("hostname", Operator::GroupBy, None),
+                    constraint("rack", Operator::Unlike, Some("r1")),
+                ],
+                vec![constraint("hostname", Operator::Like, Some("host[12]"))],
+                vec![constraint("@region", Operator::GroupBy, None)],
+                Vec::new(),
+            ];
+            let mut fleet = Fleet::default();
+            for (agent, rack) in changes {
+                match rack {
+                    _ if agent == 4 => fleet.settle(rack.map(|rack| format!("r{rack}").into())),
+                    Some(rack) => drop(fleet.seen(place(agent, rack))),
+                    None => drop(fleet.lost(&place(agent, 0).agent)),
+                }
+                let (agents, home) = (fleet.agents.clone(), fleet.home.clone());
+                let anew = Fleet { agents, home, ..Fleet::default() };
+                for list in &lists {
+                    prop_assert_eq!(fleet.fitting(list), anew.fitting(list));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lists_of_constraints_are_remembered_up_to_a_limit() {
+        let mut fleet = Fleet::default();
+        fleet.seen(place(1, 1));
+        for number in 0..=LISTS_MAX {
+            let value = format!("host{number}");
+            let list = vec![constraint("hostname", Operator::Like, Some(&value))];
+            assert_eq!(fleet.fitting(&list).agents().len(), usize::from(number == 1));
+        }
+        assert_eq!((fleet.fitting.borrow().len(), fleet.patterns.borrow().len()), (1, 1));
+    }
 }

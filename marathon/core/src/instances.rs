@@ -3,6 +3,7 @@
 
 use crate::ids::InstanceId;
 use crate::instance::{Condition, Goal, Instance};
+use crate::spread::{Spread, are_compared};
 use model::ids::AgentId;
 use model::step::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,9 @@ pub(crate) struct Instances {
 /// Those of an app that has none.
 pub(crate) static NONE: Instances = Instances { all: BTreeMap::new(), index: Index::NEW };
 
+/// Where those of a definition are that has no tasks, or compares none.
+static NOWHERE: Spread = Spread::NONE;
+
 /// Ids under something that several can share.
 type Sets<K> = BTreeMap<K, BTreeSet<InstanceId>>;
 
@@ -29,6 +33,8 @@ struct Index {
     by_config: BTreeMap<Timestamp, OfConfig>,
     /// By where their tasks are.
     by_agent: Sets<AgentId>,
+    /// Where the tasks of each launch-relevant definition are, for the constraints that compare them.
+    spreads: BTreeMap<Timestamp, Spread>,
     /// By what is reserved for them.
     by_reservation: Sets<Arc<str>>,
     /// Those that fail their health check.
@@ -90,6 +96,12 @@ impl Instances {
     pub(crate) fn on(&self, agent: &AgentId) -> impl Iterator<Item = &Arc<Instance>> {
         let ids = self.index.by_agent.get(agent).into_iter().flatten();
         ids.filter_map(|id| self.all.get(id))
+    }
+
+    /// Where those of the definition `config` have their tasks, as its constraints compare that. All of one
+    /// definition have the same constraints.
+    pub(crate) fn spread_of(&self, config: Timestamp) -> &Spread {
+        self.index.spreads.get(&config).unwrap_or(&NOWHERE)
     }
 
     /// Those for which `reservation` was made, or which took it over.
@@ -216,6 +228,7 @@ impl Index {
     const NEW: Self = Self {
         by_config: BTreeMap::new(),
         by_agent: BTreeMap::new(),
+        spreads: BTreeMap::new(),
         by_reservation: BTreeMap::new(),
         unwell: BTreeSet::new(),
         homeless: 0,
@@ -227,6 +240,10 @@ impl Index {
         let id = || it.id.clone();
         if let Some(task) = &it.task {
             self.by_agent.entry(task.place.agent.clone()).or_default().insert(id());
+            if are_compared(&it.app.constraints) {
+                let spread = self.spreads.entry(config(it)).or_default();
+                spread.add(&it.app.constraints, &task.place);
+            }
         }
         if let Some(reservation) = &it.reservation {
             self.by_reservation.entry(reservation.clone()).or_default().insert(id());
@@ -255,6 +272,12 @@ impl Index {
     fn remove(&mut self, it: &Instance) {
         if let Some(task) = &it.task {
             take(&mut self.by_agent, &task.place.agent, &it.id);
+            if let Some(spread) = self.spreads.get_mut(&config(it)) {
+                spread.remove(&it.app.constraints, &task.place);
+                if spread.count() == 0 {
+                    self.spreads.remove(&config(it));
+                }
+            }
         }
         if let Some(reservation) = &it.reservation {
             take(&mut self.by_reservation, reservation, &it.id);
@@ -317,7 +340,9 @@ mod tests {
 
     fn app(is_checked: bool) -> Arc<App> {
         let checks = if is_checked { json!([{"protocol": "TCP"}]) } else { json!([]) };
-        let body = json!({"cmd": "x", "healthChecks": checks});
+        let constraints =
+            json!([["hostname", "UNIQUE"], ["rack", "GROUP_BY"], ["rack", "MAX_PER", "2"]]);
+        let body = json!({"cmd": "x", "healthChecks": checks, "constraints": constraints});
         let id = AppId::parse("/web").expect("an id");
         let update = Update::read(&body, "").expect("a body");
         Arc::new(whole(&id, &update, &Defaults::default()).expect("a valid app"))
@@ -330,10 +355,10 @@ mod tests {
             containers: Vec::new(),
             place: Place {
                 agent: AgentId::new(format!("S{}", when % 2)).expect("an id"),
-                host: "host".into(),
+                host: format!("host{}", when % 2).into(),
                 region: None,
                 zone: None,
-                attributes: Vec::new(),
+                attributes: (when > 1).then(|| ("rack".into(), "r1".into())).into_iter().collect(),
             },
             ports: Vec::new(),
             volumes: Vec::new(),
@@ -395,6 +420,12 @@ mod tests {
             }
             let count = |is: &dyn Fn(&Instance) -> bool| instances.values().filter(|it| is(it)).count();
             let is_of = |it: &Instance| it.app.version_info.last_config_change_at == config;
+            let at = |host: &str| count(&|it| {
+                is_of(it) && it.task.as_ref().is_some_and(|task| &*task.place.host == host)
+            });
+            let spread = instances.spread_of(config);
+            prop_assert_eq!(spread.with("hostname", "host0"), at("host0"));
+            prop_assert_eq!(spread.count(), at("host0") + at("host1"));
             let is_old = |it: &Instance| it.goal == Goal::Running && !is_of(it);
             prop_assert_eq!(instances.counted(), count(&Instance::is_counted));
             prop_assert_eq!(instances.counted_of(config), count(&|it| it.is_counted() && is_of(it)));

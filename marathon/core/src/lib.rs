@@ -28,6 +28,7 @@ pub mod rollout;
 pub mod scheduler;
 pub mod secret;
 pub mod service_ports;
+pub mod spread;
 mod stored;
 pub mod view;
 

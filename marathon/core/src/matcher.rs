@@ -2,15 +2,16 @@
 
 use crate::app::volume::{PathRule, PersistentVolume};
 use crate::app::{App, Constraint, Operator, Part};
-use crate::fleet::{Fleet, ONE_PER_AGENT, is_one_per_agent};
+use crate::fleet::{Fitting, Fleet, ONE_PER_AGENT, is_one_per_agent};
 use crate::instance::Place;
 use crate::io::OfferView;
+use crate::spread::Spread;
 use model::amount::{Milli, Ranges};
 use model::disk::SourceKind;
 use model::resources::{Key, Resources, Value};
 use model::rng::Rng;
 use regex::Regex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A test that an offer can fail, in the order they are made.
@@ -159,41 +160,45 @@ pub struct Roles<'a> {
     pub accepted: &'a [Arc<str>],
 }
 
+/// The instances that constraints compare a new one with.
+#[derive(Clone, Copy, Debug)]
+pub struct Others<'a> {
+    /// Where they are.
+    pub spread: &'a Spread,
+    /// Whether one of them is on the agent of the offer.
+    pub is_one_here: bool,
+}
+
 /// Says what one instance of `app` takes of `free`, what is left of `offer`, or why it cannot start there.
 ///
-/// `placed` are the instances that constraints
-/// compare with, and `fleet` the agents there are to spread over. `rng` chooses among free ports, so that a port just freed is rarely given out again
-/// while old clients still talk to it.
+/// `fleet` are the agents there are to spread over. `rng` chooses among free ports, so that a port just
+/// freed is rarely given out again while old clients still talk to it.
 pub fn matches(
     app: &App,
     roles: Roles<'_>,
     offer: &OfferView,
     free: &Resources,
-    placed: &[&Place],
+    others: Others<'_>,
     fleet: &Fleet,
     rng: &mut Rng,
 ) -> Result<Fit, Mismatch> {
     let usable = usable(app, roles, offer, free)?;
     let place = place(offer);
-    if let Some(home) = fleet.left_for(app, &place) {
+    if let Some(home) = fleet.left_for(&app.constraints, &place) {
         let found = place.region.clone().unwrap_or_default();
         return Err(Mismatch::Region { home: home.clone(), found });
     }
-    if is_one_per_agent(app) && placed.iter().any(|other| other.agent == place.agent) {
+    if is_one_per_agent(app) && others.is_one_here {
         let found = place.host.to_string();
         return Err(Mismatch::Constraint { constraint: ONE_PER_AGENT.to_owned(), found });
     }
-    for constraint in &app.constraints {
-        let values = match constraint.operator {
-            Operator::GroupBy => fleet.values(&constraint.field, app),
-            Operator::Unique
-            | Operator::Cluster
-            | Operator::Like
-            | Operator::Unlike
-            | Operator::MaxPer
-            | Operator::Is => BTreeSet::new(),
-        };
-        holds(constraint, &place, placed, &values)?;
+    if !app.constraints.is_empty() {
+        let patterns = fleet.patterns(&app.constraints);
+        let is_spread = app.constraints.iter().any(|it| it.operator == Operator::GroupBy);
+        let fitting = is_spread.then(|| fleet.fitting(&app.constraints));
+        for (constraint, pattern) in app.constraints.iter().zip(&patterns.0) {
+            holds(constraint, pattern.as_ref(), &place, others.spread, fitting.as_deref())?;
+        }
     }
     take(&app.parts(), usable, &app.wanted_ports(), rng)
 }
@@ -417,42 +422,67 @@ fn nth(ranges: &Ranges, n: u64) -> u64 {
     unreachable!("n is below the count")
 }
 
-/// Whether the constraints of `app` that look at one agent alone let it go to `place`.
-pub(crate) fn may_ever_go(app: &App, place: &Place) -> bool {
-    app.constraints.iter().all(|constraint| holds(constraint, place, &[], &BTreeSet::new()).is_ok())
+/// What the values of some constraints must match, for those that are judged by that.
+#[derive(Debug)]
+pub struct Patterns(Vec<Option<Regex>>);
+
+impl Patterns {
+    /// Those of `constraints`.
+    pub fn of(constraints: &[Constraint]) -> Self {
+        let pattern = |constraint: &Constraint| match constraint.operator {
+            Operator::Like | Operator::Unlike => full_match(constraint.value.as_deref()),
+            Operator::Unique
+            | Operator::Cluster
+            | Operator::GroupBy
+            | Operator::MaxPer
+            | Operator::Is => None,
+        };
+        Self(constraints.iter().map(pattern).collect())
+    }
 }
 
-/// Whether `constraint` lets an instance go to `place`, with the others where they are. `values` are
-/// those of its field that there are.
+/// Whether those of `constraints` that look at one agent alone let an instance go to `place`. `patterns` are
+/// theirs.
+pub(crate) fn may_ever_go(constraints: &[Constraint], patterns: &Patterns, place: &Place) -> bool {
+    let mut all = constraints.iter().zip(&patterns.0);
+    all.all(|(it, pattern)| holds(it, pattern.as_ref(), place, &Spread::NONE, None).is_ok())
+}
+
+/// Whether `constraint` lets an instance go to `place`, with the others where they are. `pattern` is what
+/// it matches, and `fitting` the agents to spread over; absent: it does not matter how many others are where.
 fn holds(
     constraint: &Constraint,
+    pattern: Option<&Regex>,
     place: &Place,
-    placed: &[&Place],
-    values: &BTreeSet<&str>,
+    spread: &Spread,
+    fitting: Option<&Fitting>,
 ) -> Result<(), Mismatch> {
-    let found = value_of(place, &constraint.field);
+    let field = constraint.field.as_str();
+    let found = value_of(place, field).map(|value| &**value);
     let wanted = constraint.value.as_deref();
-    let same = |other: &&&Place| value_of(other, &constraint.field) == found;
+    let is_match = |value: &str| pattern.is_some_and(|pattern| pattern.is_match(value));
     let is_good = match (constraint.operator, found) {
-        (Operator::Unlike, found) => !is_full_match(wanted, found.unwrap_or_default()),
+        (Operator::Unlike, found) => !is_match(found.unwrap_or_default()),
         (_, None) => false,
-        (Operator::Unique, Some(_)) => !placed.iter().any(|other| same(&other)),
+        (Operator::Unique, Some(found)) => spread.with(field, found) == 0,
         (Operator::Cluster, Some(found)) => match wanted.filter(|wanted| !wanted.is_empty()) {
             Some(wanted) => wanted == found,
-            None => placed.iter().all(|other| same(&other)),
+            None => spread.with(field, found) == spread.count(),
         },
-        (Operator::Like, Some(found)) => is_full_match(wanted, found),
+        (Operator::Like, Some(found)) => is_match(found),
         (Operator::Is, Some(found)) => is_same(wanted.unwrap_or_default(), found),
-        (Operator::MaxPer, Some(_)) => {
+        (Operator::MaxPer, Some(found)) => {
             let max = wanted.and_then(|wanted| wanted.parse().ok()).unwrap_or(usize::MAX);
-            placed.iter().filter(same).count() < max
+            spread.with(field, found) < max
         }
-        (Operator::GroupBy, Some(found)) => is_smallest_group(constraint, found, placed, values),
+        (Operator::GroupBy, Some(found)) => {
+            fitting.is_none_or(|fitting| is_smallest_group(field, found, spread, fitting))
+        }
     };
     if is_good {
         return Ok(());
     }
-    let mut parts = vec![constraint.field.as_str(), constraint.operator.name()];
+    let mut parts = vec![field, constraint.operator.name()];
     parts.extend(wanted);
     Err(Mismatch::Constraint {
         constraint: parts.join(":"),
@@ -460,22 +490,23 @@ fn holds(
     })
 }
 
-pub(crate) fn value_of<'a>(place: &'a Place, field: &str) -> Option<&'a str> {
+/// What `place` has of a constraint's field.
+pub(crate) fn value_of<'a>(place: &'a Place, field: &str) -> Option<&'a Arc<str>> {
     match field {
         "hostname" | "@hostname" => Some(&place.host),
-        "@region" => place.region.as_deref(),
-        "@zone" => place.zone.as_deref(),
+        "@region" => place.region.as_ref(),
+        "@zone" => place.zone.as_ref(),
         _ => {
             let attribute = place.attributes.iter().find(|(name, _)| &**name == field);
-            attribute.map(|(_, value)| &**value)
+            attribute.map(|(_, value)| value)
         }
     }
 }
 
-/// Regular expressions were checked when the app was read: one that is none matches nothing.
-fn is_full_match(pattern: Option<&str>, value: &str) -> bool {
-    let pattern = pattern.unwrap_or_default();
-    Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(value))
+/// What matches all of a value. Regular expressions were checked when the app was read; one that is none
+/// matches nothing.
+fn full_match(pattern: Option<&str>) -> Option<Regex> {
+    Regex::new(&format!("^(?:{})$", pattern.unwrap_or_default())).ok()
 }
 
 /// Whether two values are the same, numbers to a thousandth: `2.50` is `2.5`.
@@ -485,23 +516,15 @@ fn is_same(wanted: &str, found: &str) -> bool {
     wanted == found || as_numbers()
 }
 
-/// Whether no other value that there is has fewer instances.
+fn is_full_match(pattern: Option<&str>, value: &str) -> bool {
+    full_match(pattern).is_some_and(|regex| regex.is_match(value))
+}
+
+/// Whether no other value that there is has fewer instances. A value that is nowhere any more draws nobody.
 ///
 /// The number that the constraint may have says how many values its author expected. It is not needed: which
 /// there are is known, and waiting for more than that would be waiting for ever.
-fn is_smallest_group(
-    constraint: &Constraint,
-    found: &str,
-    placed: &[&Place],
-    values: &BTreeSet<&str>,
-) -> bool {
-    let mut groups: BTreeMap<&str, usize> = values.iter().map(|value| (*value, 0)).collect();
-    for other in placed.iter().filter_map(|other| value_of(other, &constraint.field)) {
-        // A value that is nowhere any more draws nobody.
-        if let Some(count) = groups.get_mut(other) {
-            *count += 1;
-        }
-    }
-    let mine = groups.get(found).copied().unwrap_or(0);
-    groups.values().all(|count| mine <= *count)
+fn is_smallest_group(field: &str, found: &str, spread: &Spread, fitting: &Fitting) -> bool {
+    let mine = if fitting.has(field, found) { spread.with(field, found) } else { 0 };
+    mine == 0 || fitting.values(field).all(|value| mine <= spread.with(field, value))
 }

@@ -6,6 +6,7 @@ use marathon_core::app::parse;
 use marathon_core::fleet::Fleet;
 use marathon_core::io::{Input, OfferView};
 use marathon_core::matcher;
+use marathon_core::spread::Spread;
 use model::ids::{AgentId, FrameworkId, OfferId};
 use model::offer::Offer;
 use model::payload::Payload;
@@ -225,7 +226,8 @@ fn reserved_resources_are_taken_only_by_who_accepts_their_role() {
         let free = offer.offer.resources.clone();
         let (fleet, mut rng) = (Fleet::default(), Rng::new(1));
         let roles = matcher::Roles { own: "web", accepted: &[] };
-        matcher::matches(&app, roles, &offer, &free, &[], &fleet, &mut rng).map(|_| ())
+        let others = matcher::Others { spread: &Spread::NONE, is_one_here: false };
+        matcher::matches(&app, roles, &offer, &free, others, &fleet, &mut rng).map(|_| ())
     };
     let any = Role::any();
     let cases = [Value::Null, json!(["*"]), json!(["web"]), json!(["*", "web"])];

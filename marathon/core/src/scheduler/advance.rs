@@ -224,8 +224,9 @@ fn is_without_spare(marathon: &Marathon, app: &App, now: Now) -> bool {
         let theirs = it.task.iter().flat_map(|task| &task.ports);
         !it.is_current(app) && theirs.into_iter().any(|port| *port != 0 && ports.contains(port))
     };
-    let mut fitting = marathon.books.fleet.fitting(app).peekable();
-    fitting.peek().is_some() && fitting.all(|place| all.on(&place.agent).any(is_in_the_way))
+    let fitting = marathon.books.fleet.fitting(&app.constraints);
+    let mut agents = fitting.agents().iter();
+    agents.len() > 0 && agents.all(|agent| all.on(agent).any(is_in_the_way))
 }
 
 /// Whether new instances have waited for a while, and offers say that they wait for the ports of old ones.

@@ -6,10 +6,10 @@ use crate::app::pod::PodContainer;
 use crate::app::{App, Operator};
 use crate::fleet::is_one_per_agent;
 use crate::ids::{AppId, InstanceId};
-use crate::instance::{Condition, Container, Health, Instance, Place, Task};
-use crate::instances::Instances;
+use crate::instance::{Condition, Container, Health, Instance, Task};
+use crate::instances;
 use crate::io::{Claim, Config, Launch, OfferView, Output};
-use crate::matcher::{self, Fit, Roles};
+use crate::matcher::{self, Fit, Others, Roles};
 use crate::reservation::Reservation;
 use model::ids::AgentId;
 use model::resources::Resources;
@@ -298,18 +298,15 @@ fn find(
     offer: &OfferView,
     free: &Resources,
 ) -> Result<Fit, matcher::Mismatch> {
-    let placed: Vec<&Place> = if app.constraints.is_empty() && !is_one_per_agent(app) {
-        Vec::new()
-    } else {
-        // Instances of another definition are on their way out and not compared with.
-        let of_app = marathon.books.instances.get(&app.id).into_iter().flat_map(Instances::values);
-        of_app
-            .filter(|it| it.is_current(app))
-            .filter_map(|it| it.task.as_ref().map(|task| &task.place))
-            .collect()
+    // Instances of another definition are on their way out and not compared with.
+    let all = marathon.books.instances.get(&app.id).unwrap_or(&instances::NONE);
+    let mut here = all.on(&offer.offer.agent);
+    let others = Others {
+        spread: all.spread_of(app.version_info.last_config_change_at),
+        is_one_here: is_one_per_agent(app) && here.any(|it| it.is_current(app)),
     };
     let config = &marathon.config;
     let roles = Roles { own: &config.role, accepted: &config.accepted_roles };
     let fleet = &marathon.books.fleet;
-    matcher::matches(app, roles, offer, free, &placed, fleet, &mut marathon.ports)
+    matcher::matches(app, roles, offer, free, others, fleet, &mut marathon.ports)
 }

@@ -51,7 +51,7 @@ impl Reservations {
     }
 
     /// Those of `app` that can be used.
-    pub(super) fn of_app(&self, app: &AppId) -> impl Iterator<Item = &Arc<Reservation>> {
+    pub(super) fn of_app(&self, app: &AppId) -> impl Iterator<Item = &Arc<Reservation>> + Clone {
         self.live.get(app).into_iter().flatten().filter_map(|id| self.all.get(id))
     }
 

@@ -9,10 +9,11 @@ use super::reservations::Released;
 use super::{Due, Marathon, search};
 use crate::app::{App, UnreachableStrategy};
 use crate::ids::AppId;
-use crate::instance::{Condition, Instance, Place};
+use crate::instance::{Condition, Instance};
 use crate::io::{Claim, NewVolume, OfferView, Output, Release};
-use crate::matcher::{self, Fit, Mismatch, Roles};
+use crate::matcher::{self, Fit, Mismatch, Others, Roles};
 use crate::reservation::{LocalVolume, Reservation, ReservationState};
+use crate::spread::Spread;
 use crate::stored;
 use crate::view::Change;
 use model::ids::{AgentId, PersistenceId, UpdateId};
@@ -119,11 +120,15 @@ fn anew(
     // Reservations are made of what nobody else has a claim to.
     let plain = free.filtered(|key, _| key.kind.reservations.is_empty());
     let reservations = &marathon.books.reservations;
-    let placed: Vec<&Place> = reservations.of_app(&app.id).map(|it| &it.place).collect();
+    let mut places = reservations.of_app(&app.id).map(|it| &it.place);
+    let others = Others {
+        is_one_here: places.clone().any(|place| place.agent == offer.offer.agent),
+        spread: &Spread::of(&app.constraints, &mut places),
+    };
     let config = &marathon.config;
     let roles = Roles { own: &config.role, accepted: &config.accepted_roles };
     let fleet = &marathon.books.fleet;
-    let fit = matcher::matches(app, roles, offer, &plain, &placed, fleet, &mut marathon.ports)?;
+    let fit = matcher::matches(app, roles, offer, &plain, others, fleet, &mut marathon.ports)?;
     let mut left = plain.minus(&fit.resources);
     let (mut volumes, mut new) = (Vec::new(), Vec::new());
     for wanted in app.persistent_volumes() {
