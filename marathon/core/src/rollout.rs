@@ -78,9 +78,9 @@ fn evenly(
     let fields: Vec<&str> = spread.map(|constraint| &*constraint.field).collect();
     let group = |it: &Instance, field: &str| {
         let place = it.task.as_ref().map(|task| &task.place);
-        place.and_then(|place| matcher::value_of(place, field)).map(str::to_owned)
+        place.and_then(|place| matcher::value_of(place, field)).cloned()
     };
-    let mut sizes: BTreeMap<(&str, Option<String>), usize> = BTreeMap::new();
+    let mut sizes: BTreeMap<(&str, Option<Arc<str>>), usize> = BTreeMap::new();
     for (it, field) in candidates.iter().flat_map(|it| fields.iter().map(move |field| (it, field)))
     {
         *sizes.entry((field, group(it, field))).or_default() += 1;
