@@ -18,6 +18,7 @@ use model::step::Timestamp;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One change of a [`View`].
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +112,8 @@ pub struct Embed {
     pub last_task_failure: bool,
     /// `taskStats`.
     pub task_stats: bool,
+    /// When it is asked, for how long tasks have lived.
+    pub now: Timestamp,
 }
 
 impl Embed {
@@ -122,6 +125,7 @@ impl Embed {
         readiness: false,
         last_task_failure: false,
         task_stats: false,
+        now: Timestamp(0),
     };
 
     /// What a single app always has.
@@ -262,7 +266,7 @@ impl View {
             out = out.with_value("lastTaskFailure", render::failure(failure));
         }
         if embed.task_stats {
-            out = out.with_value("taskStats", self.stats(app));
+            out = out.with_value("taskStats", self.stats(app, embed.now));
         }
         out.end()
     }
@@ -394,7 +398,7 @@ impl View {
         Counts::of(self.instances_of(app).map(|instance| &**instance))
     }
 
-    fn stats(&self, app: &App) -> Value {
+    fn stats(&self, app: &App, now: Timestamp) -> Value {
         let all: Vec<&Instance> = self.instances_of(&app.id).map(|it| &**it).collect();
         let info = app.version_info;
         let started_after = |it: &&Instance| {
@@ -417,10 +421,28 @@ impl View {
                     "healthy": counts.healthy,
                     "unhealthy": counts.unhealthy,
                 }}});
+                if let Some(life_time) = life_time(&some, now) {
+                    out[name]["stats"]["lifeTime"] = life_time;
+                }
             }
         }
         out
     }
+}
+
+/// How long those of `instances` have run that run; absent when none does.
+fn life_time(instances: &[&Instance], now: Timestamp) -> Option<Value> {
+    let started = instances.iter().filter_map(|it| it.task.as_ref()?.started_at);
+    let mut lived: Vec<Duration> = started.map(|at| now.since(at)).collect();
+    lived.sort_unstable();
+    let middle = [lived.len().saturating_sub(1) / 2, lived.len() / 2];
+    let [low, high] = middle.map(|at| lived.get(at));
+    let median = (*low? + *high?) / 2;
+    let average = lived.iter().sum::<Duration>() / u32::try_from(lived.len()).ok()?;
+    Some(json!({
+        "averageSeconds": average.as_secs_f64(),
+        "medianSeconds": median.as_secs_f64(),
+    }))
 }
 
 /// A value of the `status` parameter of `/v2/tasks`.

@@ -15,6 +15,7 @@ use super::reply::{self, Refused, Reply, json};
 use super::selector::Selector;
 use super::tasks::{kill_how, no_task};
 use super::{Call, tasks};
+use crate::clock;
 
 pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
     match rest {
@@ -56,6 +57,7 @@ fn existing(call: &Call<'_>, words: &[&str]) -> Result<AppId, Refused> {
 }
 
 fn embed(call: &Call<'_>, always: Embed) -> Embed {
+    let always = Embed { now: clock::wall(), ..always };
     call.query.all("embed").fold(always, Embed::and)
 }
 

@@ -116,7 +116,9 @@ impl Wanted {
                 "group.groups" => wanted.groups = true,
                 _ if embed.starts_with("group.pods") => wanted.pods = true,
                 _ if embed.starts_with("group.apps") => {
-                    wanted.apps = Some(wanted.apps.unwrap_or_default().and(embed));
+                    let now = crate::clock::wall();
+                    let apps = wanted.apps.unwrap_or(Embed { now, ..Embed::default() });
+                    wanted.apps = Some(apps.and(embed));
                 }
                 _ => {}
             }

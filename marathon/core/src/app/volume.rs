@@ -41,6 +41,18 @@ impl App {
         self.persistent().next().is_some()
     }
 
+    /// Volumes of Docker's drivers that nobody may share, with where each of them is in the container.
+    pub fn unshared_volumes(&self) -> impl Iterator<Item = (usize, &str)> {
+        let volumes = self.container.iter().flat_map(|container| &container.volumes);
+        volumes.enumerate().filter_map(|(index, volume)| {
+            let external = volume.get("external")?;
+            let is_shared = external.get("shared").and_then(Value::as_bool).unwrap_or(false);
+            let is_drivers = external.get("provider")?.as_str() == Some("dvdi");
+            let found = Some((index, external.get("name")?.as_str()?));
+            found.filter(|_| is_drivers && !is_shared)
+        })
+    }
+
     /// Where each persistent volume is, and what was said of it.
     fn persistent(&self) -> impl Iterator<Item = (&str, &Value)> {
         let of_app = self.container.iter().flat_map(|container| &container.volumes);

@@ -270,6 +270,7 @@ fn check(
         if let Some((path, error)) = old.as_ref().and_then(|old| reservation::fixed(old, new)) {
             return Err(parse::Invalid::one(path, error).refusal());
         }
+        one_user(tree, old.as_deref(), new)?;
         let role = new.role.as_deref().unwrap_or(own_role);
         if new.is_resident() && role == "*" {
             let top = id.top();
@@ -301,6 +302,22 @@ fn check(
         Some(id) => Err(clash(id)),
         None => Ok(()),
     }
+}
+
+/// A volume that nobody may share has one app. Those that had it in common before may keep it.
+fn one_user(tree: &Tree, old: Option<&App>, new: &App) -> Result<(), Refusal> {
+    for (index, name) in new.unshared_volumes() {
+        let uses = |app: &App| app.unshared_volumes().any(|(_, other)| other == name);
+        if old.is_some_and(uses) {
+            continue;
+        }
+        if let Some((other, _)) = tree.apps.iter().find(|(id, app)| **id != new.id && uses(app)) {
+            let path = format!("/container/volumes({index})/external/name");
+            let error = format!("the volume '{name}' is that of {other}, and is not shared");
+            return Err(parse::Invalid::one(&path, error).refusal());
+        }
+    }
+    Ok(())
 }
 
 /// Starts the deployment that takes back what `deployment` changed, which ends with `outcome`.
