@@ -199,6 +199,10 @@ async fn go_back_to_a_version(client: &Client<'_>) {
     let app = client.get(&format!("{path}/versions/{first}")).await.is(200);
     assert_eq!((&app["id"], &app["labels"]["tier"]), (&json!("/shop/web"), &json!("front")));
 
+    // Whatever the offset it is told with.
+    let same = first.replace('Z', "%2B00:00");
+    assert_eq!(client.get(&format!("{path}/versions/{same}")).await.is(200), app);
+
     let back = json!({"version": first, "id": "/shop/web"});
     client.put(path, &json!({"version": first, "cpus": 1})).await.refuses_field("/version");
     client.put(path, &back).await.is_result();
@@ -249,6 +253,9 @@ async fn are_locked_while_they_are_deployed(client: &Client<'_>) {
     assert_eq!(app["deployments"], json!([{"id": first}]));
     let change = json!({"mem": 64});
     client.put(path, &change).await.is_locked();
+    for no in ["false", "1", "yes", ""] {
+        client.put(&format!("{path}?force={no}"), &change).await.is_locked();
+    }
     client.patch(path, &change).await.is_locked();
     client.post(&format!("{path}/restart"), &json!({})).await.is_locked();
     client.put("/v2/apps", &json!([{"id": "/stuck", "mem": 64}])).await.is_locked();

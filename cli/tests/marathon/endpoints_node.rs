@@ -270,3 +270,22 @@ async fn a_node_that_does_not_lead_answers_for_the_one_that_does() {
     assert_eq!(app["app"]["id"], "/web");
     client.put("/v2/apps/web", &json!({"mem": 64})).await.is_result();
 }
+
+#[tokio::test]
+async fn a_node_without_a_master_says_that_nobody_leads() {
+    let mut cluster = Cluster::start().await;
+    let nowhere = crate::harness::free_ports(1)[0];
+    let alone = cluster.world.start_marathon("alone", &format!("127.0.0.1:{nowhere}")).await;
+    cluster.marathon = alone;
+    let client = Client::of(&cluster);
+    assert_eq!(client.get("/ping").await.text, "pong");
+    client.get("/v2/leader").await.refuses(404, "There is no leader");
+    let info = client.get("/v2/info").await.is(200);
+    assert_eq!((&info["elected"], info.get("leader")), (&json!(false), None));
+    let app = idle("/web");
+    let (read, change) = tokio::join!(client.get("/v2/apps"), client.post("/v2/apps", &app));
+    for answer in [read, change] {
+        answer.refuses(502, "no current leader");
+        assert_eq!(answer.header("x-marathon-leader"), "");
+    }
+}

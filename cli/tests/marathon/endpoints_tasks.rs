@@ -19,8 +19,8 @@ async fn tasks_are_told_of_and_killed() {
     let mut bare = sleeper("/run/bare");
     bare["portDefinitions"] = json!([]);
     cluster.deploy(&bare).await;
+    are_counted_and_probed(&cluster, &client).await;
     client.post("/v2/apps", &stuck("/stuck")).await;
-
     are_listed(&client).await;
     are_listed_as_text(&client).await;
     are_killed_by_app(&client).await;
@@ -97,6 +97,57 @@ async fn are_listed(client: &Client<'_>) {
     }
     let of_app = &tasks(client, "/v2/apps/run/web/tasks").await[0];
     assert_eq!(of_app.get("servicePorts"), None, "{of_app}");
+}
+
+async fn are_counted_and_probed(cluster: &Cluster, client: &Client<'_>) {
+    let app = client.get("/v2/apps/run/web?embed=app.taskStats").await.is(200)["app"].clone();
+    for (name, count) in
+        [("tasksRunning", 3), ("tasksStaged", 0), ("tasksHealthy", 0), ("tasksUnhealthy", 0)]
+    {
+        assert_eq!(app[name], count, "{name}: nobody asks whether they are well");
+    }
+    for of in ["startedAfterLastScaling", "withLatestConfig", "totalSummary"] {
+        let stats = &app["taskStats"][of]["stats"];
+        assert_eq!(
+            stats["counts"],
+            json!({"staged": 0, "running": 3, "healthy": 0, "unhealthy": 0}),
+            "{of}"
+        );
+        for time in ["averageSeconds", "medianSeconds"] {
+            assert!(stats["lifeTime"][time].is_number(), "{time} {of}: {app}");
+        }
+    }
+    assert_eq!(app["taskStats"].get("withOutdatedConfig"), None, "{app}");
+
+    let mut probed = sleeper("/probed");
+    let often = json!({"intervalSeconds": 1, "delaySeconds": 0, "timeoutSeconds": 10});
+    probed["check"] = often.clone();
+    probed["check"]["exec"] = json!({"command": {"shell": "exit 3"}});
+    probed["healthChecks"] = json!([often]);
+    probed["healthChecks"][0]["protocol"] = "COMMAND".into();
+    probed["healthChecks"][0]["command"] = json!({"value": "true"});
+    cluster.deploy(&probed).await;
+    let task = until_async("its check has an answer", PATIENCE, async || {
+        let task = tasks(client, "/v2/apps/probed/tasks").await.pop()?;
+        task["checkResult"]["command"]["exitCode"].is_number().then_some(task)
+    })
+    .await;
+    assert_eq!(task["checkResult"], json!({"command": {"exitCode": 3}}));
+    let health = &task["healthCheckResults"][0];
+    assert_eq!((&health["alive"], &health["consecutiveFailures"]), (&json!(true), &json!(0)));
+    for time in ["firstSuccess", "lastSuccess"] {
+        assert!(is_timestamp(health[time].as_str().expect("a time")), "{health}");
+    }
+    assert!(
+        task["id"]
+            .as_str()
+            .expect("an id")
+            .starts_with(health["instanceId"].as_str().expect("an id"))
+    );
+    let app = client.get("/v2/apps/probed").await.is(200)["app"].clone();
+    assert_eq!((&app["tasksHealthy"], &app["tasksUnhealthy"]), (&json!(1), &json!(0)));
+    client.delete("/v2/apps/probed").await.is_result();
+    cluster.deployed().await;
 }
 
 async fn are_listed_as_text(client: &Client<'_>) {

@@ -93,6 +93,71 @@ async fn service_ports_are_assigned_from_their_range_and_each_once() {
 }
 
 #[tokio::test]
+async fn a_volume_that_is_not_shared_has_one_app() {
+    let asking = Asking { cluster: Cluster::start().await, asked: AtomicU32::new(0) };
+    let app = |name: &str, shared: bool| {
+        let options = json!({"dvdi/driver": "rexray"});
+        let external =
+            json!({"name": name, "provider": "dvdi", "options": options, "shared": shared});
+        json!({"cmd": "x", "container": {"type": "MESOS", "volumes": [
+            {"containerPath": "a", "hostPath": "/a"}, {"containerPath": "b", "external": external}]}})
+    };
+    let path = "/container/volumes(1)/external/name";
+    let first = asking.shown_of(Kind::App, &app("own", false)).await.expect("created");
+    let second = asking.create(Kind::App, &app("own", false)).await.1;
+    is_refusal(&second, 422, path).expect("it is used already");
+    for body in [app("common", true), app("common", true), app("other", false)] {
+        asking.shown_of(Kind::App, &body).await.expect("created");
+    }
+    // The app whose it is may change.
+    let id = format!("/v2/apps{}", first["id"].as_str().expect("an id"));
+    let (status, answer) = asking.cluster.send(Method::PUT, &id, &json!({"cmd": "y"})).await;
+    assert_eq!(status, 200, "{answer}");
+    let answer = asking.cluster.send(Method::PUT, &id, &app("other", false)).await;
+    is_refusal(&answer, 422, path).expect("it is used already");
+}
+
+/// What clients of 1.8 know, which take no other field.
+#[tokio::test]
+async fn an_app_shows_no_field_that_strict_clients_do_not_know() {
+    let asking = Asking { cluster: Cluster::start().await, asked: AtomicU32::new(0) };
+    let shown = asking.shown_of(Kind::App, &json!({"cmd": "x"})).await.expect("created");
+    let names: Vec<&str> =
+        shown.as_object().expect("an object").keys().map(String::as_str).collect();
+    let mut known = [
+        "id",
+        "cmd",
+        "backoffFactor",
+        "backoffSeconds",
+        "cpus",
+        "mem",
+        "disk",
+        "gpus",
+        "executor",
+        "instances",
+        "labels",
+        "maxLaunchDelaySeconds",
+        "networks",
+        "portDefinitions",
+        "requirePorts",
+        "upgradeStrategy",
+        "version",
+        "versionInfo",
+        "killSelection",
+        "unreachableStrategy",
+        // Of a single app always.
+        "tasks",
+        "tasksStaged",
+        "tasksRunning",
+        "tasksHealthy",
+        "tasksUnhealthy",
+        "deployments",
+    ];
+    known.sort_unstable();
+    assert_eq!(names, known);
+}
+
+#[tokio::test]
 async fn what_is_reserved_for_data_cannot_be_changed() {
     let asking = Asking { cluster: Cluster::start().await, asked: AtomicU32::new(0) };
     let volume = json!({"containerPath": "a", "persistent": {"size": 10}});
@@ -210,7 +275,19 @@ impl Asking {
             Kind::Pod => format!("/v2/pods{id}"),
         };
         let mut shown = self.cluster.json(&path).await.ok_or("is not there when asked for")?;
+        if has_null(&shown) {
+            return Err(format!("what is not there is shown as null: {shown}"));
+        }
         Ok(if let Kind::App = kind { shown["app"].take() } else { shown })
+    }
+}
+
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().any(has_null),
+        Value::Object(members) => members.values().any(has_null),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 
