@@ -4,8 +4,8 @@ use super::{Findings, Tree};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The head of the column with the tests.
-const COLUMN: &str = "test";
+/// The directories with such tables, and the head of the column with the tests.
+const COLUMNS: [(&str, &str); 2] = [("docs/src/authors", "test"), ("docs/src/owners", "seen by")];
 
 /// Names shorter than this many words are those of something else.
 const WORDS_MIN: usize = 3;
@@ -15,8 +15,8 @@ pub(super) fn check(tree: &Tree, findings: &mut Findings) {
     let functions: BTreeSet<&str> =
         tree.with_extension("rs").flat_map(|(_, text)| functions(text)).collect();
     for (path, text) in tree.with_extension("md") {
-        if path.starts_with("docs/src/authors") {
-            check_file(path, text, &functions, findings);
+        if let Some((_, column)) = COLUMNS.iter().find(|(place, _)| path.starts_with(place)) {
+            check_file(path, text, column, &functions, findings);
         }
     }
 }
@@ -29,7 +29,13 @@ fn functions(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn check_file(path: &Path, text: &str, functions: &BTreeSet<&str>, findings: &mut Findings) {
+fn check_file(
+    path: &Path,
+    text: &str,
+    column: &str,
+    functions: &BTreeSet<&str>,
+    findings: &mut Findings,
+) {
     let mut is_in_table = false;
     for (at, line) in text.lines().enumerate() {
         let Some(cells) = line.strip_prefix('|').and_then(|line| line.strip_suffix('|')) else {
@@ -37,7 +43,7 @@ fn check_file(path: &Path, text: &str, functions: &BTreeSet<&str>, findings: &mu
             continue;
         };
         let last = cells.rsplit('|').next().unwrap_or_default().trim();
-        if last == COLUMN {
+        if last == column {
             is_in_table = true;
             continue;
         }
@@ -49,6 +55,8 @@ fn check_file(path: &Path, text: &str, functions: &BTreeSet<&str>, findings: &mu
             findings.push(format!("{place}: a row without a test; '–' says that there is nothing"));
         }
         for name in last.split('`').skip(1).step_by(2) {
+            // The file it is in may stand before it.
+            let name = name.rsplit("::").next().unwrap_or_default();
             let is_name = name.split('_').count() >= WORDS_MIN
                 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
             if is_name && !functions.contains(name) {
@@ -66,10 +74,10 @@ mod tests {
     fn a_row_without_a_test_and_a_name_of_none_are_found() {
         let source = "#[test]\nfn it_is_so() {}\nasync fn it_is_also_so<T>() {}\n";
         let functions = functions(source).collect();
-        let text = "| what | test |\n|---|---|\n| a | `it_is_so`, `it_is_also_so` |\n| b | |\n\
+        let text = "| what | test |\n|---|---|\n| a | `it_is_so`, `x::it_is_also_so` |\n| b | |\n\
                     | c | `it_was_so` |\n| d | – |\n\n| what | why |\n|---|---|\n| e | |\n";
         let mut findings = Findings::new();
-        check_file(Path::new("x.md"), text, &functions, &mut findings);
+        check_file(Path::new("x.md"), text, "test", &functions, &mut findings);
         assert_eq!(
             findings,
             [
