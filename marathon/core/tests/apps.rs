@@ -306,3 +306,22 @@ fn a_task_sees_its_ports_and_labels() {
     assert_eq!(none["MARATHON_APP_ENFORCE_GROUP_ROLE"], "true");
     assert!(!none.contains_key("PORT"), "without ports there are no port variables");
 }
+
+#[test]
+fn what_was_taken_once_is_read_again_under_stricter_rules() {
+    let external = json!({"containerPath": "/a", "external": {"name": "v", "provider": "dvdi"}});
+    let stored = json!({
+        "id": "/a/b",
+        "cmd": "x",
+        "executor": "//other",
+        "portDefinitions": [{"port": 0, "name": "HTTP_API", "protocol": "tcp"}],
+        "fetch": [{"uri": "x", "destPath": ""}],
+        "check": {"http": {"scheme": "http"}, "intervalSeconds": -1},
+        "readinessChecks": [{"name": "", "portName": "HTTP_API", "timeoutSeconds": 0}],
+        "container": {"type": "MESOS", "volumes": [external]},
+    });
+    let app = parse::stored(&stored).expect("it was good enough");
+    assert_eq!(render::app(&app)["portDefinitions"][0]["name"], "HTTP_API");
+    let refused = read(stored).expect_err("it is not any more");
+    assert!(refused["details"].as_array().is_some_and(|all| all.len() >= 7), "{refused}");
+}
