@@ -112,6 +112,16 @@ async fn who_waits_is_told_of(client: &Client<'_>) {
     );
     let queue = client.get("/v2/queue?embed=master").await.is(200);
     assert!(queue["queue"][0].get("master").is_some(), "{queue}");
+
+    // A role that is not Marathon's own is told: who uses it knows what it is.
+    let mut other = stuck("/of-a-role/stuck");
+    other["role"] = "of-a-role".into();
+    client.post("/v2/apps", &other).await.is(201);
+    let queue = client.get("/v2/queue").await.is(200);
+    let roles: Vec<_> =
+        queue["queue"].as_array().expect("a list").iter().map(|entry| entry.get("role")).collect();
+    assert_eq!(roles, [Some(&json!("of-a-role")), None], "{queue}");
+    client.delete("/v2/apps/of-a-role/stuck").await.is_result();
 }
 
 async fn who_fails_need_not_wait(client: &Client<'_>) {

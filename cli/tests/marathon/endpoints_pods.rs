@@ -203,6 +203,15 @@ async fn are_locked_and_deleted(client: &Client<'_>) {
     client.post("/v2/pods", &huge).await.is(201);
     let status = client.get("/v2/pods/huge::status").await.is(200);
     assert_eq!(status["status"], "DEGRADED", "{status}");
+    let queue = client.get("/v2/queue").await.is(200)["queue"][0].clone();
+    assert_eq!((&queue["pod"]["id"], queue.get("app")), (&json!("/huge"), None), "{queue}");
+    let deployment = client.get("/v2/deployments").await.is(200)[0].clone();
+    assert_eq!(
+        (&deployment["affectedPods"], &deployment["affectedApps"]),
+        (&json!(["/huge"]), &json!([]))
+    );
+    let current = json!([{"action": "ScalePod", "pod": "/huge", "readinessCheckResults": []}]);
+    assert_eq!(deployment["currentActions"], current);
     client.put("/v2/pods/huge", &pod("/huge", 0)).await.is_locked();
     client.delete("/v2/pods/huge").await.is_locked();
     for path in ["/v2/pods/huge?force=true", "/v2/pods/run/pod", "/v2/pods/run/other"] {
