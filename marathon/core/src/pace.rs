@@ -3,6 +3,7 @@
 //! Labels, because clients of Marathon refuse to read fields that they do not know.
 
 use crate::app::App;
+use crate::planner::Deployment;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -82,6 +83,15 @@ impl Pace {
                 .and_then(|count| usize::try_from(count).ok())
                 .unwrap_or(1),
         }
+    }
+}
+
+impl Pace {
+    /// At how many new instances `deployment` waits for somebody; absent if at none. What takes another one
+    /// back is not tried out: it goes to where all was well.
+    pub fn stop_of(&self, deployment: &Deployment) -> Option<usize> {
+        let stop = self.canary.get(deployment.stage).copied();
+        stop.filter(|_| !deployment.is_return)
     }
 }
 

@@ -204,6 +204,21 @@ fn a_canary_stops_where_it_is_to_and_keeps_the_rest_as_it_was() {
 }
 
 #[test]
+fn what_a_canary_began_is_taken_back_without_a_stop() {
+    let mut world = World::new(1);
+    world.create(labelled("/web", 4, json!({"AGORA_DEPLOYMENT_CANARY": "1,2"})));
+    world.rest();
+    let id = world.put("/web", json!({"cmd": "sleep 2000"})).expect("changed").deployment;
+    let id = id.expect("a deployment");
+    world.pass(5.0);
+    assert_eq!(of_version(&world, "/web", "sleep 2000"), 1);
+    world.ask(Command::CancelDeployment { id, force: false }).expect("taken back");
+    world.pass(5.0);
+    assert_eq!(of_version(&world, "/web", "sleep 1000"), 4);
+    assert!(world.view.deployments.is_empty(), "{:?}", world.view.deployments());
+}
+
+#[test]
 fn a_batch_limits_how_many_are_replaced_at_a_time() {
     for (minimum, over) in [(0.0, 0.0), (1.0, 1.0), (0.5, 0.5)] {
         let mut world = World::new(2);

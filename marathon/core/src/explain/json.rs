@@ -85,7 +85,7 @@ impl View {
 
     fn is_at_stop(&self, id: &AppId, deployment: &Deployment) -> bool {
         let Some(app) = self.tree.apps.get(id) else { return false };
-        let new_max = Pace::of(app).canary.get(deployment.stage).copied();
+        let new_max = Pace::of(app).stop_of(deployment);
         is_at_stop(&self.all_of(id), app, Bounds { new_max, ..Bounds::of(app) })
     }
 

@@ -172,7 +172,7 @@ impl Marathon {
         }
         let id = self.books.locks.get(&app.id);
         if let Some(under_way) = id.and_then(|id| self.books.deployments.get(id)) {
-            bounds.new_max = pace.canary.get(under_way.deployment.stage).copied();
+            bounds.new_max = pace.stop_of(&under_way.deployment);
             if under_way.progress.kill_first.contains(&app.id) {
                 bounds.make_room(app);
             }
