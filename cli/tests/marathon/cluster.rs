@@ -43,8 +43,15 @@ impl Cluster {
 
     /// The same, with more flags for Marathon.
     pub(crate) async fn start_with(flags: &[&str]) -> Self {
+        Self::start_by(&[], flags).await
+    }
+
+    /// The same, with more flags for the master too.
+    pub(crate) async fn start_by(master_flags: &[&str], flags: &[&str]) -> Self {
         let world = World::new();
-        let master = world.start("master", &["master", "--ip=127.0.0.1", "--port=0", DOMAIN]).await;
+        let master_flags =
+            [&["master", "--ip=127.0.0.1", "--port=0", DOMAIN], master_flags].concat();
+        let master = world.start("master", &master_flags).await;
         let mut agents = Vec::new();
         for (at, place) in PLACES.iter().enumerate() {
             agents.push(start_agent(&world, &master.address, at, place).await);

@@ -17,7 +17,7 @@ struct Event {
 }
 
 /// A stream that is read as far as something is waited for.
-struct Watch {
+pub(crate) struct Watch {
     response: Response,
     text: String,
     seen: Vec<Event>,
@@ -26,7 +26,7 @@ struct Watch {
 }
 
 impl Watch {
-    async fn open(cluster: &Cluster, query: &str, last: Option<&str>) -> Self {
+    pub(crate) async fn open(cluster: &Cluster, query: &str, last: Option<&str>) -> Self {
         let url = format!("http://{}/v2/events{query}", cluster.marathon.address);
         let mut request = cluster.world.http.get(url).timeout(PATIENCE);
         request = request.header("accept", "text/event-stream");
@@ -64,7 +64,7 @@ impl Watch {
     }
 
     /// The next event of this kind that `is` right, after all that were waited for before.
-    async fn next(&mut self, kind: &str, is: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn next(&mut self, kind: &str, is: impl Fn(&Value) -> bool) -> Value {
         let found = tokio::time::timeout(PATIENCE / 2, async {
             loop {
                 let new = self.seen.iter().enumerate().skip(self.looked_at);

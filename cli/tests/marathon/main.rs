@@ -3,10 +3,12 @@
 //!
 //! Needs root and cgroups, as agents do.
 
-#[allow(dead_code, reason = "the tests that use all of it are being written")]
 mod cluster;
 mod deployments;
+mod deployments_agents;
 mod deployments_groups;
+mod deployments_paces;
+mod deployments_pods;
 mod endpoints;
 mod endpoints_agora;
 mod endpoints_apps;
@@ -23,5 +25,4 @@ mod harness;
 mod placement;
 mod placement_moves;
 mod placement_ports;
-#[allow(dead_code, reason = "the tests that use all of it are being written")]
 mod seen;
