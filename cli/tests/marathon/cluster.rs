@@ -26,10 +26,11 @@ pub(crate) const DOMAIN: &str = "--domain=east/e1";
 /// One master, an agent at each of the [`PLACES`], and Marathon. Each agent has 4 cores, 2 GiB and a
 /// thousand ports from 31000, 32000 and 33000 on.
 pub(crate) struct Cluster {
-    pub(crate) world: World,
-    pub(crate) master: Daemon,
-    pub(crate) agents: Vec<Daemon>,
+    // In the order in which they end: what is left is cleared when nobody starts anything any more.
     pub(crate) marathon: Daemon,
+    pub(crate) agents: Vec<Daemon>,
+    pub(crate) master: Daemon,
+    pub(crate) world: World,
 }
 
 /// The status of an answer, and its JSON: null where there is none.
@@ -57,7 +58,7 @@ impl Cluster {
             agents.push(start_agent(&world, &master.address, at, place).await);
         }
         let marathon = world.start_marathon_with("marathon", &master.address, flags).await;
-        let cluster = Self { world, master, agents, marathon };
+        let cluster = Self { marathon, agents, master, world };
         until_async("Marathon leads", PATIENCE, async || {
             let info = cluster.json("/v2/info").await?;
             (info["elected"] == true && info["frameworkId"].is_string()).then_some(())
