@@ -105,7 +105,8 @@ impl Driver {
             End::Removed => {
                 // Its tasks are gone with it: under a new id all of them are launched anew.
                 tracing::error!("the framework was removed from the cluster; it starts over");
-                self.reconnect = Some((Instant::now() + RECONNECT_AFTER, None));
+                // Nobody has refused it yet: who does is asked less often.
+                self.reconnect = Some((Instant::now(), None));
             }
             End::Rejected(why) if why.contains("has been removed") => {
                 tracing::error!(why, "the framework was removed meanwhile; it starts over");
