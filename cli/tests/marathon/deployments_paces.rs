@@ -79,6 +79,7 @@ async fn a_deployment_is_held_until_somebody_has_it_go_on() {
     app["upgradeStrategy"] = json!({"minimumHealthCapacity": 0.6, "maximumOverCapacity": 0});
     cluster.deploy(&app).await;
     let old = cluster.run("web", 3).await;
+    let version = cluster.tasks("web").await[0]["version"].clone();
     let next = gated(&cluster, "/web", "gate");
     let change = json!({"healthChecks": next["healthChecks"], "backoffSeconds": 0});
     let id = deployment(&cluster.put("/v2/apps/web", &change).await);
@@ -96,16 +97,14 @@ async fn a_deployment_is_held_until_somebody_has_it_go_on() {
     let body = json!({"ids": [victim]});
     let (status, answer) = cluster.send(Method::POST, "/v2/tasks/delete", &body).await;
     assert_eq!(status, 200, "{answer}");
-    let version = |task: &Value| task["version"].clone();
     until_async("it is made up for", PATIENCE, async || {
         let tasks = cluster.tasks("web").await;
-        let alive = |it: &Value| it["healthCheckResults"][0]["alive"] == true;
-        let well = tasks.iter().filter(|it| alive(it)).count();
-        let versions: Vec<_> = tasks.iter().map(version).collect();
-        let olds = versions.iter().filter(|it| **it == versions[0]).count();
+        let is_old = |it: &&Value| it["version"] == version;
+        let is_well = |it: &&Value| it["healthCheckResults"][0]["alive"] == true;
         let is_back = cluster.running("web").await.len() == 3
             && !tasks.iter().any(|it| it["id"] == victim.as_str());
-        (is_back && well == 1 && (olds == 1 || olds == 2)).then_some(())
+        let counts = (tasks.iter().filter(is_old).count(), tasks.iter().filter(is_well).count());
+        (is_back && counts == (2, 1)).then_some(())
     })
     .await;
     assert_eq!(cluster.under_way().await.expect("it is held still")["id"], id.as_str());
