@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use model::ids::ContainerId;
-use parking_lot::Mutex;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::meters::Meters;
@@ -146,7 +146,7 @@ fn remove(run: &Path) -> bool {
 
 /// Removes the directories around runs of which there are none left, up to the agent's.
 fn clear_executor(runs: &Path, making: &Mutex<()>) {
-    let _held = making.lock();
+    let _held = making.blocking_lock();
     if !directories(runs).is_empty() {
         return;
     }
@@ -201,7 +201,7 @@ mod tests {
         let make = |executor, container| run(executor, container).create(at, None).expect("made");
         let (first, second, other) = (make("e1", "c1"), make("e1", "c2"), make("e2", "c3"));
         let later = |days: u32| SystemTime::now() + DAY * days;
-        let making = Mutex::default();
+        let making = Mutex::new(());
         let collect = |now, running: &str| {
             let in_use = |container: &ContainerId| container.as_str() == running;
             let Collected { mut removed, failed, kept } =

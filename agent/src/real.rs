@@ -97,7 +97,7 @@ pub(crate) struct Real {
     /// Launches that have not got as far as the containerizer.
     pub(crate) preparing: Mutex<HashMap<ContainerId, CancellationToken>>,
     /// Held while the directories around a sandbox are made or removed.
-    pub(crate) sandboxes: Arc<Mutex<()>>,
+    pub(crate) sandboxes: Arc<tokio::sync::Mutex<()>>,
     /// What containers may take, to tell what they went past.
     pub(crate) allowed: Mutex<HashMap<ContainerId, Allowed>>,
     /// Containers that somebody changes, each with what is held for that.
@@ -226,9 +226,10 @@ impl Real {
         };
         let sandbox = {
             let (run, owner, work_dir) = (run.clone(), owner.clone(), self.around.work_dir.clone());
-            let sandboxes = Arc::clone(&self.sandboxes);
+            // Waited for on no thread: of the agent's memory each takes a part.
+            let held = Arc::clone(&self.sandboxes).lock_owned().await;
             tokio::task::spawn_blocking(move || {
-                let _held = sandboxes.lock();
+                let _held = held;
                 run.create(&work_dir, owner.as_ref())
             })
             .await

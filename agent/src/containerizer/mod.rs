@@ -36,6 +36,7 @@ mod secrets;
 mod spec;
 mod supervise;
 mod terminals;
+mod turns;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -77,6 +78,7 @@ pub use self::spec::{
     Wanted, WantedImageVolume,
 };
 pub use self::terminals::{Input, NoInput, Printed, Watching};
+use self::turns::Turns;
 use crate::launcher::{
     Capabilities, Files, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically,
 };
@@ -262,6 +264,7 @@ struct Inner {
     isolators: Vec<Box<dyn Isolator>>,
     launchers: Launchers,
     containers: Mutex<Table>,
+    turns: Turns,
     /// Ends supervision, not containers.
     stopped: CancellationToken,
 }
@@ -347,6 +350,7 @@ impl Containerizer {
             options,
             isolators,
             containers: Mutex::default(),
+            turns: Turns::new(),
             stopped: CancellationToken::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -456,6 +460,7 @@ impl Containerizer {
             table.drop_ended(container);
         }
         let container = container.clone();
+        let _turn = self.inner.turns.end().await;
         self.blocking(move |inner| {
             nested::forget_inside(inner, &container);
             supervise::remove_record(&inner.files(container.as_str()));

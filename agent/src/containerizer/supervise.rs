@@ -50,6 +50,7 @@ pub(super) async fn launch(
     let container = spec.container.clone();
     let name = container.clone();
     let destroy = entry.destroy.clone();
+    let turn = inner.turns.launch().await;
     let outcome = blocking(&inner, move |inner| {
         if destroy.is_cancelled() {
             return Err((None, LaunchError::Destroyed { container: name }));
@@ -61,6 +62,7 @@ pub(super) async fn launch(
         }
     })
     .await;
+    drop(turn);
     match outcome {
         Ok((child, launched, socket)) => {
             // One that cannot be taken is closed, which ends the session.
@@ -84,6 +86,7 @@ pub(super) async fn launch(
             let taken = matches!(&error, LaunchError::Record { source, .. }
                 if source.kind() == io::ErrorKind::AlreadyExists);
             let name = container.clone();
+            let turn = inner.turns.end().await;
             let leftovers = blocking(&inner, move |inner| {
                 if taken {
                     // The record is of an earlier container, which is not ours to undo.
@@ -97,6 +100,7 @@ pub(super) async fn launch(
                 left
             })
             .await;
+            drop(turn);
             let destroyed = entry.destroy.is_cancelled();
             let leftovers = leftovers.join("; ");
             let termination = Termination { destroyed, leftovers, ..Termination::default() };
@@ -136,6 +140,7 @@ async fn supervise(
     nested::end_inside(&inner, &container, &entry).await;
     let name = container.clone();
     let asked = entry.destroy.is_cancelled();
+    let turn = inner.turns.end().await;
     let termination = blocking(&inner, move |inner| {
         let files = inner.files(name.as_str());
         let by_itself = files.exit_status().exists();
@@ -158,6 +163,7 @@ async fn supervise(
         termination
     })
     .await;
+    drop(turn);
     if !termination.leftovers.is_empty() {
         tracing::error!(%container, leftovers = termination.leftovers, "a container is not cleared away");
     }
