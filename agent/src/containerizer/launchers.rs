@@ -1,18 +1,23 @@
 //! Launchers as the agent starts and awaits them.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use parking_lot::Mutex;
-use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
 
 use crate::launcher;
+
+/// How long the server is waited for before it is looked at. To fork takes a fraction of a millisecond.
+const LOOKED_AT_AFTER: Duration = Duration::from_millis(200);
 
 /// Starts launchers.
 #[derive(Debug)]
@@ -23,7 +28,7 @@ pub(super) struct Launchers {
     server: Mutex<Option<Server>>,
 }
 
-/// The process that launchers are forked from. It ends with its socket.
+/// The process that launchers are forked from. It ends with its socket, should this agent be killed.
 #[derive(Debug)]
 struct Server {
     child: Child,
@@ -63,7 +68,7 @@ impl Launchers {
         {
             return Ok(OwnLauncher { pid: Pid::from_raw(pid), output: Some(output) });
         }
-        // There is none yet, or somebody has ended it. Should it have forked already, the second launcher
+        // There is none yet, or somebody has ended or stopped it. Should it have forked already, the second launcher
         // finds the first one's lock and starts nothing.
         *server = None;
         let fresh = server.insert(Server::start(&self.program)?);
@@ -76,6 +81,7 @@ impl Server {
     fn start((program, arguments): &(PathBuf, Vec<OsString>)) -> io::Result<Self> {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        sockopt::set_socket_timeout(&ours, sockopt::Timeout::Recv, Some(LOOKED_AT_AFTER))?;
         let child = Command::new(program)
             .args(arguments)
             .arg(launcher::room())
@@ -95,14 +101,29 @@ impl Server {
         output: BorrowedFd<'_>,
         input: Option<BorrowedFd<'_>>,
     ) -> io::Result<i32> {
-        launcher::ask(self.socket.as_fd(), directory, output, input)
+        launcher::ask(self.socket.as_fd(), directory, output, input, || !self.is_stopped())
+    }
+
+    /// Whether somebody has stopped it by a signal. It would not go on before somebody has it go on.
+    fn is_stopped(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        // The state comes after the name, which may have anything in it.
+        let state = stat.as_deref().ok().and_then(|stat| stat.rsplit_once(") "));
+        let is_stopped = state.is_some_and(|(_, rest)| rest.starts_with('T'));
+        if is_stopped {
+            tracing::warn!(
+                pid = self.child.id(),
+                "the process that launchers are forked from was stopped by a signal; another one takes its place"
+            );
+        }
+        is_stopped
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It ends at once, as nobody asks any more.
-        let _ = shutdown(&self.socket, Shutdown::Both);
+        // It has nothing to finish, and if it is stopped it would not see that nobody asks any more.
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

@@ -141,12 +141,14 @@ fn receive(socket: BorrowedFd<'_>) -> Result<Option<Request>, IoErrno> {
 }
 
 /// Asks the server at the other end of `socket` for a launcher, and gives its number. Blocks, for about as
-/// long as a fork takes.
+/// long as a fork takes. Each time that the socket's time-out for reading passes without an answer
+/// `is_worth_waiting` is asked whether to go on.
 pub(crate) fn ask(
     socket: BorrowedFd<'_>,
     directory: &Path,
     output: BorrowedFd<'_>,
     input: Option<BorrowedFd<'_>>,
+    is_worth_waiting: impl Fn() -> bool,
 ) -> std::io::Result<i32> {
     let path = directory.as_os_str().as_bytes();
     if path.len() > REQUEST_BYTES_MAX {
@@ -162,6 +164,7 @@ pub(crate) fn ask(
     let length = loop {
         match rustix::net::recv(socket, &mut bytes[..], RecvFlags::empty()) {
             Err(IoErrno::INTR) => {}
+            Err(IoErrno::AGAIN) if is_worth_waiting() => {}
             other => break other?.0,
         }
     };

@@ -351,16 +351,20 @@ fn fork_servers() -> Vec<nix::unistd::Pid> {
 }
 
 #[tokio::test]
-async fn launches_go_on_when_somebody_has_ended_the_process_they_are_forked_from() {
+async fn launches_go_on_when_somebody_has_ended_or_stopped_the_process_they_are_forked_from() {
     let host = Host::new();
     let containerizer = host.containerizer();
     containerizer.launch(host.spec("c1", "sleep 1000")).await.expect("it starts");
-    let servers = fork_servers();
-    let [server] = servers[..] else { panic!("{servers:?}") };
-    nix::sys::signal::kill(server, nix::sys::signal::SIGKILL).expect("it is ours");
-    let ended = run(&host, &containerizer, host.spec("c2", "exit 7")).await;
-    assert_eq!(ended.status, exited(7));
-    assert!(!fork_servers().contains(&server), "it has been reaped");
+    for (signal, name) in
+        [(nix::sys::signal::SIGKILL, "killed"), (nix::sys::signal::SIGSTOP, "stopped")]
+    {
+        let servers = fork_servers();
+        let [server] = servers[..] else { panic!("{servers:?}") };
+        nix::sys::signal::kill(server, signal).expect("it is ours");
+        let ended = run(&host, &containerizer, host.spec(name, "exit 7")).await;
+        assert_eq!(ended.status, exited(7), "{name}");
+        assert!(!fork_servers().contains(&server), "{name}: it has been reaped");
+    }
 
     let first = containerizer.destroy(&id("c1")).await;
     assert_eq!((first.destroyed, first.leftovers.as_str()), (true, ""));
