@@ -309,6 +309,16 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// Containers have something of their own where the sandboxes would be.
+    #[error(
+        "--work_dir={}: containers have a /dev/shm of their own by `namespaces/ipc`, and would not see \
+         their sandboxes there. Choose a directory elsewhere; on a tmpfs it may be",
+        path.display()
+    )]
+    Hidden {
+        /// The work directory.
+        path: PathBuf,
+    },
     /// The resources make no sense.
     #[error("--resources: {0}")]
     Resources(ResourcesError),

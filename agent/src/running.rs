@@ -357,6 +357,9 @@ fn real(
         Some(names) => Isolation::parse(names)?,
         None => Isolation::default_here(),
     };
+    if isolation.names().contains(&"namespaces/ipc") && options.work_dir.starts_with("/dev/shm") {
+        return Err(StartError::Hidden { path: options.work_dir.clone() });
+    }
     let cache_dir = options.fetcher_cache_dir.clone();
     // A directory of its own, since it is emptied.
     let cache_dir = cache_dir.unwrap_or_else(|| options.work_dir.join("fetch")).join("cache");

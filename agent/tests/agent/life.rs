@@ -260,3 +260,20 @@ async fn executors_come_by_the_socket_where_they_are_told_to() {
     site.master.status_of(TaskState::Killed).await;
     site.end().await;
 }
+
+#[tokio::test]
+async fn a_work_directory_that_containers_would_not_see_is_refused() {
+    let work_dir = tempfile::tempdir_in("/dev/shm").expect("memory");
+    let master = crate::master::Master::start().await;
+    let isolation = |names: &str| agent::Options {
+        isolation: Some(names.to_owned()),
+        ..crate::options(work_dir.path(), &master)
+    };
+    let refused = agent::start(isolation("namespaces/ipc,filesystem/linux")).await;
+    let why = refused.err().expect("it would run nothing").to_string();
+    let path = work_dir.path().display();
+    assert!(why.contains(&format!("--work_dir={path}: containers have a /dev/shm")), "{why}");
+    // Containers that share it see it.
+    let agent = agent::start(isolation("posix/cpu,posix/mem")).await.expect("it starts");
+    agent.stop(agent::StopMode::KeepTasks).await;
+}
