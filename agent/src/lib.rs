@@ -33,6 +33,7 @@ mod starting;
 pub mod steps;
 mod store;
 mod wanted;
+mod whom;
 mod wire;
 
 pub use agent_core::ReconfigurationPolicy;

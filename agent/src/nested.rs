@@ -25,9 +25,10 @@ use crate::containerizer::{
 use crate::images::{Given, Provisioned};
 use crate::launcher::{Identity, Io, Rootfs, VolumeSource, Window};
 use crate::limits::MIB;
-use crate::real::{PATH, Real, Whom, uri};
+use crate::real::{PATH, Real, uri};
 use crate::starting::NotStarted;
 use crate::wanted;
+use crate::whom::Whom;
 
 /// The directory of a sandbox in which those of nested containers lie, and that of the work directory
 /// for standalone ones.

@@ -11,6 +11,7 @@ use agent_core::input::{Exit, Limitation};
 use agent_core::output::ContainerLaunch;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use model::acl::Acls;
 use model::amount::Ranges;
 use model::ids::ContainerId;
 use model::resources::Resources;
@@ -29,13 +30,14 @@ use crate::containers::{Containers, Found};
 use crate::executor::CA_VARIABLE;
 use crate::fetcher::{Fetcher, Uri};
 use crate::images::{Images, Provisioned, Start, WantedImage, Way};
-use crate::launcher::{Identity, Io, Rootfs, Volume, VolumeSource};
+use crate::launcher::{Io, Rootfs, Volume, VolumeSource};
 use crate::limits::{explained, limits};
 use crate::meters::{Count, Meters};
 use crate::persistent_volumes::seen_by;
 use crate::sandbox::Run;
 use crate::secrets::Secrets;
 use crate::socket::{self, SOCKET_VARIABLE};
+use crate::whom::{self, Whom};
 use crate::{nested, wanted, wire};
 
 /// Where programs are looked for by executors that are not told.
@@ -54,6 +56,8 @@ pub(crate) struct Surroundings {
     pub(crate) executor_shutdown_grace_period: Duration,
     pub(crate) executor_reregistration_timeout: Duration,
     pub(crate) switch_user: bool,
+    /// Who may run tasks as whom.
+    pub(crate) acls: Arc<Acls>,
     /// Where those are whose word to trust on who this agent is. Absent: its port speaks no TLS.
     pub(crate) ca: Option<PathBuf>,
     /// Signs what executors show the agent. Absent: they show nothing.
@@ -72,17 +76,6 @@ pub(crate) struct Allowed {
     pub(crate) limits: Limits,
     /// The ports that it may listen on.
     pub(crate) ports: Ranges,
-}
-
-/// Whom a container runs as.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Whom {
-    /// Absent: as the agent, or as the container around it.
-    pub(crate) identity: Option<Identity>,
-    /// That user's directory in the image.
-    pub(crate) home: Option<String>,
-    /// What rules call that user. Absent: as the container around it.
-    pub(crate) known_as: Option<String>,
 }
 
 /// Runs executors in containers of this machine.
@@ -216,8 +209,9 @@ impl Real {
             return Err(why.to_owned());
         }
         let image = self.image(wanted.image.as_ref()).await?;
-        let Whom { identity: owner, home, known_as } =
-            self.whom(&command, launch, image.as_ref())?;
+        let by = (self.around.switch_user, &*self.around.acls);
+        let whom = whom::of_executor(&command, &launch.framework, image.as_ref(), by)?;
+        let Whom { identity: owner, home, known_as } = whom;
         let run = Run {
             agent: launch.agent.clone(),
             framework,
@@ -352,44 +346,6 @@ impl Real {
             }
         }
         Ok(volumes)
-    }
-
-    /// Whom the executor runs as.
-    fn whom(
-        &self,
-        command: &CommandInfo,
-        launch: &ContainerLaunch,
-        image: Option<&Provisioned>,
-    ) -> Result<Whom, String> {
-        let said = |user: &str| Some(user.to_owned()).filter(|user| !user.is_empty());
-        let asked = command.user.as_deref().and_then(said);
-        let usual = said(&launch.framework.user);
-        let Some(image) = image.filter(|_| self.around.switch_user) else {
-            let user = asked.or(usual);
-            let other = user.as_deref().filter(|_| self.around.switch_user);
-            let identity =
-                other.map(Identity::of).transpose().map_err(|error| error.to_string())?;
-            let known_as = Some(user.unwrap_or_else(Identity::own_name));
-            return Ok(Whom { identity, home: None, known_as });
-        };
-        let of_image = |user: &str| image.user(user).map_err(|error| error.to_string());
-        // Docker asks nobody but the image.
-        let usual = usual.filter(|_| image.way == Way::Mesos);
-        let (user, found) = match (asked, &image.config.user, usual) {
-            (_, Some(given), _) if image.user_is_given => (given.clone(), of_image(given)?),
-            (None, Some(own), _) => (own.clone(), of_image(own)?),
-            (Some(user), _, _) | (None, None, Some(user)) => {
-                let Ok(found) = of_image(&user) else {
-                    // Somebody the image does not name may still be known here.
-                    let identity = Identity::of(&user).map_err(|error| error.to_string())?;
-                    let (identity, known_as) = (Some(identity), Some(user));
-                    return Ok(Whom { identity, home: None, known_as });
-                };
-                (user, found)
-            }
-            (None, None, None) => ("0".to_owned(), of_image("0")?),
-        };
-        Ok(Whom { identity: Some(found.identity), home: found.home, known_as: Some(user) })
     }
 
     fn environment(

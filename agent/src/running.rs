@@ -438,6 +438,7 @@ fn real(
         docker_containers: settings.as_ref().is_some_and(|it| it.docker_containers),
         has_mounts,
         sockets_for_all: options.http_executor_domain_sockets,
+        acls: options.acls.clone(),
         switch_user: options.switch_user && nix::unistd::geteuid().is_root(),
     };
     let fetcher = Fetcher::new(FetcherOptions {

@@ -269,7 +269,7 @@ pub struct TaskSpec {
     pub resources: Resources,
     /// What runs it.
     pub runs_by: RunsBy,
-    /// The user that its command names.
+    /// The user that its command names, or a parameter of its DOCKER container.
     pub user: Option<Arc<str>>,
     /// How long it may take to end when killed, where it says so.
     pub kill_grace: Option<Duration>,
@@ -313,7 +313,7 @@ pub struct ExecutorSpec {
     pub resources: Resources,
     /// The role that its resources say they were offered for; absent where they do not say.
     pub role: Option<Role>,
-    /// The user that its command names.
+    /// The user that its command names, or a parameter of its DOCKER container.
     pub user: Option<Arc<str>>,
     /// How long it may take to end when asked, where it says so.
     pub shutdown_grace: Option<Duration>,

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use transport::auth::{Credential, Credentials};
 
 use crate::containers::{BOTH, Encoding, answered, of as call_of};
+use crate::image::busybox;
+use crate::images::{docker_container, mesos_container, with_images};
 use crate::master::AGENT;
 use crate::{FRAMEWORK, PATIENCE, Site, client, command_task, executor_task};
 
@@ -322,5 +324,46 @@ async fn an_agent_has_rules_of_its_own_on_whom_tasks_run_as() {
     assert_eq!(status.message.as_deref(), Some(why));
     site.master.launch(of_user("t2", "e2", Some(OTHER)));
     site.launched("e2").await;
+    site.end().await;
+}
+
+#[tokio::test]
+async fn an_image_makes_no_task_somebody_whom_rules_forbid() {
+    let images = tempfile::tempdir().expect("a directory");
+    for (name, user) in [("root:1", json!({})), ("web:1", json!({"User": "web"}))] {
+        busybox(&user).write_layout(&images.path().join(name), "1");
+    }
+    let acls = json!({"run_tasks": [
+        {"principals": {"type": "NONE"}, "users": {"values": ["root", "0"]}},
+    ]});
+    let mut site = Site::with(|options| {
+        with_images(options, images.path());
+        ruled(options, &acls);
+    })
+    .await;
+    let task = |id: &str, container: mesos::ContainerInfo| mesos::TaskInfo {
+        container: Some(container.into()),
+        ..command_task(AGENT, id, "id -u")
+    };
+    site.master.launch(task("t1", docker_container("web:1", &[])));
+    site.master.status_of(TaskState::Finished).await;
+    assert!(site.sandbox_file("t1", "stdout").await.contains("1234\n"));
+
+    // Nobody says who, so it is root.
+    for (id, container) in
+        [("t2", docker_container("root:1", &[])), ("t3", mesos_container("root:1"))]
+    {
+        site.master.launch(task(id, container));
+        let status = site.master.status_of(TaskState::Failed).await;
+        let why = status.message.unwrap_or_default();
+        assert!(why.contains("its image is run as user '0'"), "{id}: {why}");
+        assert!(why.contains("run_tasks); name another user"), "{id}: {why}");
+    }
+    // A parameter says who, and that is known before there is an image.
+    site.master.launch(task("t4", docker_container("web:1", &[("user", "root")])));
+    let status = site.master.status().await;
+    assert_eq!((status.state, status.reason), (TaskState::Error, Some(Reason::TaskUnauthorized)));
+    site.master.launch(task("t5", docker_container("root:1", &[("user", "web:logs")])));
+    site.master.status_of(TaskState::Finished).await;
     site.end().await;
 }

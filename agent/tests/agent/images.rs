@@ -180,7 +180,7 @@ async fn a_task_sees_an_image_as_a_volume() {
 }
 
 /// A container of type DOCKER with parameters.
-fn docker_container(name: &str, parameters: &[(&str, &str)]) -> mesos::ContainerInfo {
+pub(crate) fn docker_container(name: &str, parameters: &[(&str, &str)]) -> mesos::ContainerInfo {
     let parameters = parameters.iter().map(|(key, value)| mesos::Parameter {
         key: (*key).to_owned(),
         value: (*value).to_owned(),

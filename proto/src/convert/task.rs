@@ -15,8 +15,8 @@ use super::{
     Malformed, checks, duration, payload, resources, time_info, timestamp, timestamp_from_secs,
     unpack, unpack_own, update_id,
 };
-use crate::mesos::v1::CommandInfo;
 use crate::mesos::v1::executor_info::Type as ExecutorType;
+use crate::mesos::v1::{CommandInfo, Parameter};
 use crate::mesos::v1::{
     ContainerInfo, ExecutorInfo, HealthCheck, TaskInfo, TaskStatus, container_info, health_check,
 };
@@ -100,7 +100,7 @@ fn spec(
     check_limits(info, &resources)?;
     check_group_member(info, launched)?;
     let kill_grace = grace.and_then(duration);
-    let user = user(info.command.as_ref());
+    let user = user(info.command.as_ref(), info.container.as_deref());
     let own_cgroup = share_cgroups(info.container.as_deref()) == Some(false);
     let needs = Needs { role, own_cgroup, limits: !info.limits.is_empty() };
     let runs_by = runs_by(info, framework, launched)?;
@@ -117,8 +117,15 @@ fn spec(
     })
 }
 
-fn user(command: Option<&CommandInfo>) -> Option<Arc<str>> {
-    command.and_then(|command| command.user.as_deref()).map(Arc::from)
+/// The user that is named: of a container of type DOCKER by a parameter, which counts before the command's.
+fn user(command: Option<&CommandInfo>, container: Option<&ContainerInfo>) -> Option<Arc<str>> {
+    let docker = container.filter(|it| it.r#type() == container_info::Type::Docker);
+    let parameters = docker.and_then(|it| it.docker.as_ref()).map(|it| &it.parameters);
+    let is_user = |it: &&Parameter| matches!(it.key.trim_start_matches('-'), "user" | "u");
+    // The last one counts, as where it is carried out.
+    let given = parameters.and_then(|all| all.iter().rev().find(is_user));
+    let given = given.map(|it| it.value.as_str());
+    given.or_else(|| command.and_then(|command| command.user.as_deref())).map(Arc::from)
 }
 
 fn within<T>(what: &str, result: Result<T, Malformed>) -> Result<T, Malformed> {
@@ -299,7 +306,7 @@ fn executor_spec(
         is_default,
         resources,
         role,
-        user: user(info.command.as_ref()),
+        user: user(info.command.as_ref(), info.container.as_deref()),
         shutdown_grace: info.shutdown_grace_period.as_ref().and_then(duration),
         info: payload(info),
     })
@@ -456,6 +463,24 @@ mod tests {
         assert_eq!(to_wire(&spec), task(COMMAND));
         let back = from_payload(&spec.info, &framework(), Launched::Alone);
         assert_eq!(back, Ok(spec));
+    }
+
+    #[test]
+    fn a_docker_container_runs_as_its_parameter_says() {
+        let user = |kind: &str, parameters: &str| {
+            let text = format!(
+                r#""command":{{"value":"true","user":"web"}},"container":{{"type":"{kind}","docker":
+                {{"image":"i","parameters":[{parameters}]}}}}"#
+            );
+            let spec = from_wire(task(&text), &framework(), Launched::Alone).expect("well formed");
+            spec.user.map(|user| user.to_string())
+        };
+        let root = r#"{"key":"user","value":"root"}"#;
+        let twice = format!(r#"{root},{{"key":"--u","value":"www:www"}}"#);
+        assert_eq!(user("DOCKER", root).as_deref(), Some("root"));
+        assert_eq!(user("DOCKER", &twice).as_deref(), Some("www:www"), "the last one counts");
+        assert_eq!(user("DOCKER", r#"{"key":"env","value":"user=root"}"#).as_deref(), Some("web"));
+        assert_eq!(user("MESOS", root).as_deref(), Some("web"));
     }
 
     #[test]
