@@ -78,7 +78,7 @@ pub use self::spec::{
     Wanted, WantedImageVolume,
 };
 pub use self::terminals::{Input, NoInput, Printed, Watching};
-use self::turns::Turns;
+use self::turns::{Turn, Turns};
 use crate::launcher::{
     Capabilities, Files, LAUNCHED, Plan, REFUSED, UnknownUser, write_atomically,
 };
@@ -460,7 +460,6 @@ impl Containerizer {
             table.drop_ended(container);
         }
         let container = container.clone();
-        let _turn = self.inner.turns.end().await;
         self.blocking(move |inner| {
             nested::forget_inside(inner, &container);
             supervise::remove_record(&inner.files(container.as_str()));
@@ -489,15 +488,17 @@ impl Containerizer {
         &self,
         work: impl FnOnce(&Inner) -> T + Send + 'static,
     ) -> T {
-        blocking(&self.inner, work).await
+        blocking(&self.inner, Turn::Other, work).await
     }
 }
 
-/// Runs `work` where it may block.
+/// Runs `work` where it may block, when it is its turn.
 async fn blocking<T: Send + 'static>(
     inner: &Arc<Inner>,
+    kind: Turn,
     work: impl FnOnce(&Inner) -> T + Send + 'static,
 ) -> T {
+    let _turn = inner.turns.take(kind).await;
     let inner = Arc::clone(inner);
     tokio::task::spawn_blocking(move || work(&inner)).await.expect("it does not panic")
 }

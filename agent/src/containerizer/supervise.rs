@@ -17,6 +17,7 @@ use super::isolator::StepError;
 use super::launchers::OwnLauncher;
 use super::nested::Fate;
 use super::terminals::Session;
+use super::turns::Turn;
 use super::{
     ENDED_MAX, Entry, Inner, LaunchError, LaunchSpec, Launched, Recovered, Stage, Termination,
     blocking, logs, nested, read_plan,
@@ -50,8 +51,7 @@ pub(super) async fn launch(
     let container = spec.container.clone();
     let name = container.clone();
     let destroy = entry.destroy.clone();
-    let turn = inner.turns.launch().await;
-    let outcome = blocking(&inner, move |inner| {
+    let outcome = blocking(&inner, Turn::Launch, move |inner| {
         if destroy.is_cancelled() {
             return Err((None, LaunchError::Destroyed { container: name }));
         }
@@ -62,7 +62,6 @@ pub(super) async fn launch(
         }
     })
     .await;
-    drop(turn);
     match outcome {
         Ok((child, launched, socket)) => {
             // One that cannot be taken is closed, which ends the session.
@@ -86,8 +85,7 @@ pub(super) async fn launch(
             let taken = matches!(&error, LaunchError::Record { source, .. }
                 if source.kind() == io::ErrorKind::AlreadyExists);
             let name = container.clone();
-            let turn = inner.turns.end().await;
-            let leftovers = blocking(&inner, move |inner| {
+            let leftovers = blocking(&inner, Turn::End, move |inner| {
                 if taken {
                     // The record is of an earlier container, which is not ours to undo.
                     return Vec::new();
@@ -100,7 +98,6 @@ pub(super) async fn launch(
                 left
             })
             .await;
-            drop(turn);
             let destroyed = entry.destroy.is_cancelled();
             let leftovers = leftovers.join("; ");
             let termination = Termination { destroyed, leftovers, ..Termination::default() };
@@ -140,8 +137,7 @@ async fn supervise(
     nested::end_inside(&inner, &container, &entry).await;
     let name = container.clone();
     let asked = entry.destroy.is_cancelled();
-    let turn = inner.turns.end().await;
-    let termination = blocking(&inner, move |inner| {
+    let termination = blocking(&inner, Turn::End, move |inner| {
         let files = inner.files(name.as_str());
         let by_itself = files.exit_status().exists();
         // Asked before anything is killed on purpose, and again after: the last kill may be it.
@@ -163,12 +159,14 @@ async fn supervise(
         termination
     })
     .await;
-    drop(turn);
     if !termination.leftovers.is_empty() {
         tracing::error!(%container, leftovers = termination.leftovers, "a container is not cleared away");
     }
     if let Some(forgotten) = end(&inner, &container, &entry, termination) {
-        blocking(&inner, move |inner| remove_record(&inner.files(forgotten.as_str()))).await;
+        blocking(&inner, Turn::End, move |inner| {
+            remove_record(&inner.files(forgotten.as_str()));
+        })
+        .await;
     }
 }
 
@@ -286,7 +284,7 @@ async fn found_over(inner: &Arc<Inner>, container: &ContainerId, entry: &Arc<Ent
             }
         }
         let (name, entry) = (container.clone(), Arc::clone(entry));
-        let broken = blocking(inner, move |inner| {
+        let broken = blocking(inner, Turn::Other, move |inner| {
             if due.pop() == Some(true) {
                 cut_logs(inner, &name, &entry);
             }
@@ -369,7 +367,7 @@ pub(super) fn first_process(files: &Files) -> Option<Process> {
 /// Takes back what is known, destroys what is not.
 pub(super) async fn recover(inner: &Arc<Inner>, known: &[ContainerId]) -> io::Result<Recovered> {
     let dir = inner.containers_dir();
-    let (found, strays) = blocking(inner, move |inner| {
+    let (found, strays) = blocking(inner, Turn::Other, move |inner| {
         let strays: Vec<String> = inner.isolators.iter().flat_map(|it| it.strays()).collect();
         list(&dir).map(|found| (found, strays))
     })
@@ -398,7 +396,7 @@ pub(super) async fn recover(inner: &Arc<Inner>, known: &[ContainerId]) -> io::Re
             continue;
         }
         let looked_at = files.clone();
-        if blocking(inner, move |_| runs(&looked_at)).await {
+        if blocking(inner, Turn::Other, move |_| runs(&looked_at)).await {
             running.insert(container.clone());
         }
         kept.push(container);
@@ -446,12 +444,13 @@ fn runs(files: &Files) -> bool {
     launcher(files).is_some() && !files.destroyed().exists() && files.pid().exists()
 }
 
+/// Begins to clear something away, beside what else is.
 fn blocking_task<T: Send + 'static>(
     inner: &Arc<Inner>,
     work: impl FnOnce(&Inner) -> T + Send + 'static,
 ) -> tokio::task::JoinHandle<T> {
     let inner = Arc::clone(inner);
-    tokio::task::spawn_blocking(move || work(&inner))
+    tokio::spawn(async move { blocking(&inner, Turn::End, work).await })
 }
 
 fn destroy_orphan(inner: &Inner, container: &str) -> Vec<String> {
@@ -466,7 +465,7 @@ fn destroy_orphan(inner: &Inner, container: &str) -> Vec<String> {
 async fn take_back(inner: &Arc<Inner>, container: ContainerId, recovered: &mut Recovered) {
     let files = inner.files(container.as_str());
     let ours = files.clone();
-    let (process, never_ran) = blocking(inner, move |_| {
+    let (process, never_ran) = blocking(inner, Turn::Other, move |_| {
         let process = launcher(&ours);
         (process, !ours.pid().exists())
     })
@@ -483,7 +482,7 @@ async fn take_back(inner: &Arc<Inner>, container: ContainerId, recovered: &mut R
     }
     // It is over, or was about to be. What could still tell how is read before it is cleared away.
     let name = container.clone();
-    let termination = blocking(inner, move |inner| {
+    let termination = blocking(inner, Turn::End, move |inner| {
         let earlier = fs::read(files.termination()).ok();
         let earlier = earlier.and_then(|text| serde_json::from_slice::<Termination>(&text).ok());
         let mut termination = earlier.unwrap_or_default();

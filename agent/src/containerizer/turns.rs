@@ -6,35 +6,41 @@
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// So many launches wait on threads at the same time.
-const LAUNCHES_MAX: usize = 64;
+/// So much of each kind goes on at the same time.
+const EACH_MAX: usize = 16;
 
-/// So many ends do, apart from launches: who cannot be launched must still be ended.
-const ENDS_MAX: usize = 64;
+/// What a thread is blocked for. Each kind has its own turns: who cannot be launched must still be ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Turn {
+    /// A launch, up to what its launcher answers.
+    Launch,
+    /// Clearing a container away.
+    End,
+    /// Whatever else takes no longer than the kernel takes for it.
+    Other,
+}
 
 /// Who wants to block a thread waits for a turn here, on none.
 #[derive(Debug)]
 pub(super) struct Turns {
     launches: Semaphore,
     ends: Semaphore,
+    others: Semaphore,
 }
 
 impl Turns {
     pub(super) fn new() -> Self {
-        Self { launches: Semaphore::new(LAUNCHES_MAX), ends: Semaphore::new(ENDS_MAX) }
+        let turns = || Semaphore::new(EACH_MAX);
+        Self { launches: turns(), ends: turns(), others: turns() }
     }
 
-    /// For a launch, which is over when its launcher has answered.
-    pub(super) async fn launch(&self) -> SemaphorePermit<'_> {
-        take(&self.launches).await
+    /// Waits for a turn, which lasts until what is given is dropped.
+    pub(super) async fn take(&self, kind: Turn) -> SemaphorePermit<'_> {
+        let turns = match kind {
+            Turn::Launch => &self.launches,
+            Turn::End => &self.ends,
+            Turn::Other => &self.others,
+        };
+        turns.acquire().await.expect("nobody closes it")
     }
-
-    /// For clearing a container away.
-    pub(super) async fn end(&self) -> SemaphorePermit<'_> {
-        take(&self.ends).await
-    }
-}
-
-async fn take(turns: &Semaphore) -> SemaphorePermit<'_> {
-    turns.acquire().await.expect("nobody closes it")
 }
