@@ -337,6 +337,22 @@ fn runtime_dir(options: &Options) -> PathBuf {
     options.runtime_dir.clone().unwrap_or_else(|| runtime_dir::default_for(&options.work_dir))
 }
 
+/// How containers are isolated.
+fn isolation(options: &Options) -> Result<Isolation, StartError> {
+    let isolation = match &options.isolation {
+        // A directory of networks is of no use without what joins containers to them.
+        Some(names) if options.network_cni_config_dir.is_some() => {
+            Isolation::parse(&format!("{names},network/cni"))?
+        }
+        Some(names) => Isolation::parse(names)?,
+        None => Isolation::default_here(),
+    };
+    if isolation.names().contains(&"namespaces/ipc") && options.work_dir.starts_with("/dev/shm") {
+        return Err(StartError::Hidden { path: options.work_dir.clone() });
+    }
+    Ok(isolation)
+}
+
 fn real(
     options: &Options,
     address: SocketAddr,
@@ -349,17 +365,7 @@ fn real(
     }
     let runtime_dir = runtime_dir(options);
     let socket_dir = socket_dir(options);
-    let isolation = match &options.isolation {
-        // A directory of networks is of no use without what joins containers to them.
-        Some(names) if options.network_cni_config_dir.is_some() => {
-            Isolation::parse(&format!("{names},network/cni"))?
-        }
-        Some(names) => Isolation::parse(names)?,
-        None => Isolation::default_here(),
-    };
-    if isolation.names().contains(&"namespaces/ipc") && options.work_dir.starts_with("/dev/shm") {
-        return Err(StartError::Hidden { path: options.work_dir.clone() });
-    }
+    let isolation = isolation(options)?;
     let cache_dir = options.fetcher_cache_dir.clone();
     // A directory of its own, since it is emptied.
     let cache_dir = cache_dir.unwrap_or_else(|| options.work_dir.join("fetch")).join("cache");

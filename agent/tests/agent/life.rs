@@ -270,7 +270,7 @@ async fn a_work_directory_that_containers_would_not_see_is_refused() {
         ..crate::options(work_dir.path(), &master)
     };
     let refused = agent::start(isolation("namespaces/ipc,filesystem/linux")).await;
-    let why = refused.err().expect("it would run nothing").to_string();
+    let why = refused.expect_err("it would run nothing").to_string();
     let path = work_dir.path().display();
     assert!(why.contains(&format!("--work_dir={path}: containers have a /dev/shm")), "{why}");
     // Containers that share it see it.
