@@ -37,6 +37,11 @@ pub(crate) async fn measure(size: Size, runs: u32, report: &mut Report) -> anyho
         one_large_app(&cluster, instances, section).await?;
         cluster.stop().await;
 
+        about("the same, spread over racks and away from some agents");
+        let cluster = Cluster::start(agents).await?;
+        one_spread_app(&cluster, instances, section).await?;
+        cluster.stop().await;
+
         about(&format!("{apps} apps, each by a request of its own"));
         let cluster = Cluster::start(agents).await?;
         single_posts(&cluster, apps, section).await?;
@@ -72,6 +77,28 @@ async fn one_large_app(
     section.add("the large app: CPU of Marathon", "s", marathon.cpu.as_secs_f64());
     section.add("the large app: CPU of the master", "s", master.cpu.as_secs_f64());
     section.add("the large app: Marathon, peak resident", "MiB", marathon.peak_mib);
+    Ok(())
+}
+
+/// The same, placed by constraints that compare instances and by one that matches names.
+async fn one_spread_app(
+    cluster: &Cluster,
+    instances: u32,
+    section: &mut Section,
+) -> anyhow::Result<()> {
+    let constraints = json!([["rack", "GROUP_BY"], ["hostname", "UNLIKE", "agent-[0-9]7"]]);
+    let app = json!({"id": "/spread", "instances": instances, "cmd": "sleep 1000", "cpus": 0.1,
+                     "mem": 32, "constraints": constraints});
+    let begun = Instant::now();
+    cluster.post(&app).await?;
+    cluster.running(instances).await?;
+    section.add(
+        &format!("one app of {instances}, spread by constraints, all running"),
+        "s",
+        seconds(begun),
+    );
+    let marathon = cluster.marathon.used()?;
+    section.add("the spread app: CPU of Marathon", "s", marathon.cpu.as_secs_f64());
     Ok(())
 }
 

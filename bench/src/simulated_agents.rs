@@ -7,7 +7,8 @@ use agent::{Channels, Imitation, Running, StopMode};
 use framework_sdk::builders::{ranges, scalar};
 use futures::StreamExt;
 use model::ids::TaskId;
-use proto::mesos::v1::AgentInfo;
+use proto::mesos::v1::value::{Text, Type};
+use proto::mesos::v1::{AgentInfo, Attribute};
 use tokio::sync::mpsc;
 
 /// Agents stopped at once: stopping is quick, but each wants a moment of the runtime.
@@ -23,6 +24,9 @@ pub(crate) struct Plan {
     /// Who is told when a task is handed over.
     pub(crate) tells: Option<mpsc::UnboundedSender<(TaskId, Instant)>>,
 }
+
+/// Values of the attribute `rack`, which agents have in turn.
+const RACKS: u32 = 20;
 
 /// Simulated agents that run.
 pub(crate) struct Fleet {
@@ -45,6 +49,7 @@ impl Fleet {
                     scalar("disk", 100_000.0),
                     ranges("ports", [(31_000, 32_000)]),
                 ],
+                attributes: vec![rack(number)],
                 ..AgentInfo::default()
             };
             let (runs_for, tells) = (plan.tasks_run_for, plan.tells.clone());
@@ -69,4 +74,14 @@ impl Fleet {
 fn address(number: u32) -> SocketAddr {
     let [_, high, middle, low] = number.to_be_bytes();
     SocketAddr::new(Ipv4Addr::new(127, high + 1, middle, low).into(), 5051)
+}
+
+/// What constraints on racks compare.
+fn rack(number: u32) -> Attribute {
+    Attribute {
+        name: "rack".to_owned(),
+        r#type: Type::Text.into(),
+        text: Some(Text { value: format!("r{}", number % RACKS) }),
+        ..Attribute::default()
+    }
 }
