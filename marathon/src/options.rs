@@ -71,6 +71,9 @@ pub struct Options {
     pub scale_apps_initial_delay: Duration,
     /// Time between two looks at every app (`--scale_apps_interval`).
     pub scale_apps_interval: Duration,
+    /// Whether agents with GPUs are kept for apps that want some, unless an app says otherwise
+    /// (`--gpu_scheduling_behavior=restricted`).
+    pub gpus_are_kept: bool,
     /// Names of features that `/v2/info` tells clients of (`--enable_features`).
     pub enable_features: Vec<String>,
     /// Deployments that may run at once (`--max_running_deployments`).
@@ -138,6 +141,7 @@ impl Default for Options {
             reconciliation_initial_delay: core.reconcile_delay,
             scale_apps_initial_delay: core.scale_delay,
             scale_apps_interval: core.scale_interval,
+            gpus_are_kept: core.gpus_are_kept,
             enable_features: Vec::new(),
             max_running_deployments: core.deployments_max,
             max_instances_per_offer: core.instances_per_offer_max,

@@ -171,6 +171,7 @@ fn config(options: &Options) -> Config {
         seed: uuid::Uuid::new_v4().as_u64_pair().0,
         role: options.mesos_role.as_str().into(),
         default_network: options.default_network_name.as_deref().map(Arc::from),
+        gpus_are_kept: options.gpus_are_kept,
         decline_for: options.decline_offer_duration,
         revive_interval: options.min_revive_offers_interval,
         launch_confirm_timeout: options.task_launch_confirm_timeout,
@@ -194,9 +195,12 @@ fn config(options: &Options) -> Config {
 fn framework(options: &Options, own: &str) -> FrameworkInfo {
     let info =
         builders::framework(&options.framework_name, &options.mesos_user, options.failover_timeout);
-    let able = framework_info::capability::Type::RegionAware;
-    let mut capabilities = info.capabilities;
-    capabilities.push(framework_info::Capability { r#type: Some(able.into()) });
+    let able = [
+        framework_info::capability::Type::RegionAware,
+        framework_info::capability::Type::GpuResources,
+    ];
+    let able = able.map(|able| framework_info::Capability { r#type: Some(able.into()) });
+    let capabilities = info.capabilities.into_iter().chain(able).collect();
     let webui = options.webui_url.clone().unwrap_or_else(|| options.url(own));
     FrameworkInfo {
         roles: vec![options.mesos_role.clone()],
@@ -204,7 +208,8 @@ fn framework(options: &Options, own: &str) -> FrameworkInfo {
         principal: options.principal.clone(),
         hostname: own.rsplit_once(':').map(|(host, _)| host.to_owned()),
         webui_url: Some(webui),
-        // Apps that name no region are kept where the master is by ourselves.
+        // Apps that name no region are kept where the master is by ourselves, and those that want no GPU
+        // from agents that have some.
         capabilities,
         ..info
     }

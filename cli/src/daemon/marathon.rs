@@ -67,6 +67,11 @@ pub(crate) struct Flags {
     /// Whether new top-level groups have their apps run in the role of their name: off or top
     #[arg(long, env = "AGORA_NEW_GROUP_ENFORCE_ROLE", value_parser = ["off", "top"], default_value = "off")]
     new_group_enforce_role: String,
+    /// What agents with GPUs are used for: restricted, for apps that want some only, or unrestricted; the
+    /// label GPU_SCHEDULING_BEHAVIOR of an app says it for that one
+    #[arg(long, env = "AGORA_GPU_SCHEDULING_BEHAVIOR",
+          value_parser = ["restricted", "unrestricted"], default_value = "restricted")]
+    gpu_scheduling_behavior: String,
     /// Names of features for clients that look for them in /v2/info, with commas between them
     #[arg(long, env = "AGORA_ENABLE_FEATURES")]
     enable_features: Option<String>,
@@ -171,6 +176,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         checkpoint: flags.checkpoint,
         default_accepted_resource_roles: list(flags.default_accepted_resource_roles.as_deref()),
         new_group_enforce_role: flags.new_group_enforce_role == "top",
+        gpus_are_kept: flags.gpu_scheduling_behavior == "restricted",
         enable_features: list(flags.enable_features.as_deref()),
         max_instances_per_offer: flags.max_instances_per_offer,
         launch_tokens: flags.launch_tokens,

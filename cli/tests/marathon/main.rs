@@ -23,6 +23,7 @@ mod fields;
 #[path = "../e2e/harness.rs"]
 mod harness;
 mod placement;
+mod placement_gpus;
 mod placement_moves;
 mod placement_ports;
 mod seen;

@@ -19,6 +19,10 @@ const LISTS_MAX: usize = 1_024;
 /// An app with this label has one instance on every agent that fits it.
 pub const ONE_PER_AGENT: &str = "AGORA_ONE_PER_AGENT";
 
+/// The label by which an app says for itself whether agents with GPUs are kept from it: `restricted`, they
+/// are if it wants none, or `unrestricted`.
+pub const GPU_BEHAVIOR: &str = "GPU_SCHEDULING_BEHAVIOR";
+
 /// Whether `app` is to run once on every agent that fits it.
 pub fn is_one_per_agent(app: &App) -> bool {
     app.labels.get(ONE_PER_AGENT).is_some_and(|value| value == "true")
@@ -30,13 +34,34 @@ pub struct Fleet {
     agents: BTreeMap<AgentId, Place>,
     /// The region of the master, where apps stay that do not say otherwise; absent: there are no regions.
     home: Option<Arc<str>>,
+    /// Of the agents those with GPUs, also while others use all of them.
+    with_gpus: BTreeSet<AgentId>,
+    /// Whether agents with GPUs are kept for apps that want some, unless an app says otherwise.
+    gpus_are_kept: bool,
     /// What was found out for whoever asked, by the constraints that it follows from.
-    patterns: RefCell<BTreeMap<Vec<Constraint>, Arc<Patterns>>>,
+    patterns: Memo<Patterns>,
     /// Kept as agents come and go.
-    fitting: RefCell<BTreeMap<Vec<Constraint>, Arc<Fitting>>>,
+    fitting: [Memo<Fitting>; Gpus::ALL.len()],
 }
 
-/// The agents that apps with certain constraints may run on, by those that look at one agent alone.
+type Memo<T> = RefCell<BTreeMap<Vec<Constraint>, Arc<T>>>;
+
+/// What agents with GPUs are to an app.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Gpus {
+    /// Nothing special.
+    Whatever,
+    /// Those it may use.
+    Wanted,
+    /// Those it is kept from.
+    Shunned,
+}
+
+impl Gpus {
+    const ALL: [Self; 3] = [Self::Whatever, Self::Wanted, Self::Shunned];
+}
+
+/// The agents that apps of one kind may run on, by what looks at one agent alone.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Fitting {
     agents: BTreeSet<AgentId>,
@@ -46,13 +71,25 @@ pub struct Fitting {
 }
 
 impl Fleet {
-    /// An agent was met. Whether that was news.
-    pub fn seen(&mut self, place: Place) -> bool {
+    /// One that knows no agent yet. `gpus_are_kept`: for apps that want some, unless an app says otherwise.
+    pub fn new(gpus_are_kept: bool) -> Self {
+        Self { gpus_are_kept, ..Self::default() }
+    }
+
+    /// An agent was met, which has GPUs if `has_gpus`: others may have been given all of them. Whether that was
+    /// news.
+    pub fn seen(&mut self, place: Place, has_gpus: bool) -> bool {
         let known = self.agents.get(&place.agent);
-        if known == Some(&place) || (known.is_none() && self.agents.len() >= AGENTS_MAX) {
+        let is_known_for_gpus = self.with_gpus.contains(&place.agent);
+        if (known == Some(&place) && (is_known_for_gpus || !has_gpus))
+            || (known.is_none() && self.agents.len() >= AGENTS_MAX)
+        {
             return false;
         }
         self.lost(&place.agent);
+        if is_known_for_gpus || has_gpus {
+            self.with_gpus.insert(place.agent.clone());
+        }
         self.update(&place, Fitting::add);
         self.agents.insert(place.agent.clone(), place);
         true
@@ -62,18 +99,21 @@ impl Fleet {
     pub fn lost(&mut self, agent: &AgentId) -> bool {
         let Some(place) = self.agents.remove(agent) else { return false };
         self.update(&place, Fitting::remove);
+        self.with_gpus.remove(agent);
         true
     }
 
     /// Has those whom `place` fits know that it has come or gone.
     fn update(&mut self, place: &Place, update: fn(&mut Fitting, &[Constraint], &Place)) {
-        let mut all = std::mem::take(self.fitting.get_mut());
-        for (constraints, fitting) in &mut all {
-            if self.may_go(constraints, &self.patterns(constraints), place) {
-                update(Arc::make_mut(fitting), constraints, place);
+        for gpus in Gpus::ALL {
+            let mut all = self.fitting[gpus as usize].take();
+            for (constraints, fitting) in &mut all {
+                if self.may_go(constraints, gpus, &self.patterns(constraints), place) {
+                    update(Arc::make_mut(fitting), constraints, place);
+                }
             }
+            *self.fitting[gpus as usize].get_mut() = all;
         }
-        *self.fitting.get_mut() = all;
     }
 
     /// Whether an agent is known.
@@ -84,7 +124,7 @@ impl Fleet {
     /// The master is in this region now.
     pub fn settle(&mut self, home: Option<Arc<str>>) {
         if self.home != home {
-            self.fitting.get_mut().clear();
+            self.fitting = Default::default();
             self.home = home;
         }
     }
@@ -103,8 +143,39 @@ impl Fleet {
         (is_far && !may_leave()).then_some(home)
     }
 
-    fn may_go(&self, constraints: &[Constraint], patterns: &Patterns, place: &Place) -> bool {
-        self.left_for(constraints, place).is_none()
+    /// Whether `app` is kept from `agent` since that one has GPUs and the app wants none.
+    pub fn is_kept_from(&self, app: &App, agent: &AgentId) -> bool {
+        self.gpus_of(app) == Gpus::Shunned && self.with_gpus.contains(agent)
+    }
+
+    fn gpus_of(&self, app: &App) -> Gpus {
+        let are_kept = match app.labels.get(GPU_BEHAVIOR).map(String::as_str) {
+            Some("restricted") => true,
+            Some("unrestricted") => false,
+            _ => self.gpus_are_kept,
+        };
+        match app.gpus {
+            0 if are_kept => Gpus::Shunned,
+            0 => Gpus::Whatever,
+            _ => Gpus::Wanted,
+        }
+    }
+
+    fn may_go(
+        &self,
+        constraints: &[Constraint],
+        gpus: Gpus,
+        patterns: &Patterns,
+        place: &Place,
+    ) -> bool {
+        let has_gpus = self.with_gpus.contains(&place.agent);
+        let is_right = match gpus {
+            Gpus::Whatever => true,
+            Gpus::Wanted => has_gpus,
+            Gpus::Shunned => !has_gpus,
+        };
+        is_right
+            && self.left_for(constraints, place).is_none()
             && matcher::may_ever_go(constraints, patterns, place)
     }
 
@@ -113,12 +184,16 @@ impl Fleet {
         remembered(&self.patterns, constraints, || Patterns::of(constraints))
     }
 
-    /// The agents that apps with these constraints may run on.
-    pub fn fitting(&self, constraints: &Vec<Constraint>) -> Arc<Fitting> {
-        remembered(&self.fitting, constraints, || {
+    /// The agents that `app` may run on.
+    pub fn fitting(&self, app: &App) -> Arc<Fitting> {
+        self.fitting_by(&app.constraints, self.gpus_of(app))
+    }
+
+    fn fitting_by(&self, constraints: &Vec<Constraint>, gpus: Gpus) -> Arc<Fitting> {
+        remembered(&self.fitting[gpus as usize], constraints, || {
             let (patterns, mut fitting) = (self.patterns(constraints), Fitting::default());
             for place in self.agents.values() {
-                if self.may_go(constraints, &patterns, place) {
+                if self.may_go(constraints, gpus, &patterns, place) {
                     fitting.add(constraints, place);
                 }
             }
@@ -128,15 +203,11 @@ impl Fleet {
 
     /// How many agents `app` may run on.
     pub fn count_for(&self, app: &App) -> u32 {
-        u32::try_from(self.fitting(&app.constraints).agents.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.fitting(app).agents.len()).unwrap_or(u32::MAX)
     }
 }
 
-fn remembered<T>(
-    all: &RefCell<BTreeMap<Vec<Constraint>, Arc<T>>>,
-    constraints: &Vec<Constraint>,
-    find: impl FnOnce() -> T,
-) -> Arc<T> {
+fn remembered<T>(all: &Memo<T>, constraints: &Vec<Constraint>, find: impl FnOnce() -> T) -> Arc<T> {
     if let Some(known) = all.borrow().get(constraints) {
         return known.clone();
     }
@@ -245,13 +316,14 @@ mod tests {
             for (agent, rack) in changes {
                 match rack {
                     _ if agent == 4 => fleet.settle(rack.map(|rack| format!("r{rack}").into())),
-                    Some(rack) => drop(fleet.seen(place(agent, rack))),
+                    Some(rack) => drop(fleet.seen(place(agent, rack), rack == 2)),
                     None => drop(fleet.lost(&place(agent, 0).agent)),
                 }
                 let (agents, home) = (fleet.agents.clone(), fleet.home.clone());
-                let anew = Fleet { agents, home, ..Fleet::default() };
-                for list in &lists {
-                    prop_assert_eq!(fleet.fitting(list), anew.fitting(list));
+                let with_gpus = fleet.with_gpus.clone();
+                let anew = Fleet { agents, home, with_gpus, ..Fleet::default() };
+                for (list, gpus) in lists.iter().flat_map(|it| Gpus::ALL.map(|gpus| (it, gpus))) {
+                    prop_assert_eq!(fleet.fitting_by(list, gpus), anew.fitting_by(list, gpus));
                 }
             }
         }
@@ -260,12 +332,13 @@ mod tests {
     #[test]
     fn lists_of_constraints_are_remembered_up_to_a_limit() {
         let mut fleet = Fleet::default();
-        fleet.seen(place(1, 1));
+        fleet.seen(place(1, 1), false);
         for number in 0..=LISTS_MAX {
             let value = format!("host{number}");
             let list = vec![constraint("hostname", Operator::Like, Some(&value))];
-            assert_eq!(fleet.fitting(&list).agents().len(), usize::from(number == 1));
+            let found = fleet.fitting_by(&list, Gpus::Whatever);
+            assert_eq!(found.agents().len(), usize::from(number == 1));
         }
-        assert_eq!((fleet.fitting.borrow().len(), fleet.patterns.borrow().len()), (1, 1));
+        assert_eq!((fleet.fitting[0].borrow().len(), fleet.patterns.borrow().len()), (1, 1));
     }
 }

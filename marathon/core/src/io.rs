@@ -539,6 +539,8 @@ pub struct Config {
     pub default_network: Option<Arc<str>>,
     /// Roles whose resources apps take that do not say; empty means their own and everybody's.
     pub accepted_roles: Vec<Arc<str>>,
+    /// Whether agents with GPUs are kept for apps that want some, unless an app says otherwise.
+    pub gpus_are_kept: bool,
     /// Whether the role of new top-level groups is enforced unless something else is said.
     pub enforces_new_groups: bool,
     /// Filter on offers that were not used.
@@ -580,6 +582,7 @@ impl Default for Config {
             role: "*".into(),
             default_network: None,
             accepted_roles: Vec::new(),
+            gpus_are_kept: true,
             enforces_new_groups: false,
             decline_for: Duration::from_secs(120),
             revive_interval: Duration::from_millis(100),

@@ -2,7 +2,7 @@
 
 use crate::app::volume::{PathRule, PersistentVolume};
 use crate::app::{App, Constraint, Operator, Part};
-use crate::fleet::{Fitting, Fleet, ONE_PER_AGENT, is_one_per_agent};
+use crate::fleet::{Fitting, Fleet, GPU_BEHAVIOR, ONE_PER_AGENT, is_one_per_agent};
 use crate::instance::Place;
 use crate::io::OfferView;
 use crate::spread::Spread;
@@ -114,6 +114,12 @@ pub enum Mismatch {
     /// A secret is not kept. No agent has what it takes.
     #[error("the secret '{0}' is not kept; 'agora secret put' keeps it")]
     Secret(String),
+    /// The agent is kept for those who want what it has and others have not.
+    #[error(
+        "the agent has GPUs, which are kept for apps that want some; the label {GPU_BEHAVIOR}=unrestricted \
+         takes it all the same"
+    )]
+    Scarce,
     /// A port that is needed is not there, or not enough are.
     #[error("{0}")]
     Ports(String),
@@ -136,6 +142,7 @@ impl Mismatch {
                 _ => Reason::InsufficientGpus,
             },
             Self::Ports(_) => Reason::InsufficientPorts,
+            Self::Scarce => Reason::DeclinedScarceResources,
         }
     }
 }
@@ -195,12 +202,13 @@ pub fn matches(
     if !app.constraints.is_empty() {
         let patterns = fleet.patterns(&app.constraints);
         let is_spread = app.constraints.iter().any(|it| it.operator == Operator::GroupBy);
-        let fitting = is_spread.then(|| fleet.fitting(&app.constraints));
+        let fitting = is_spread.then(|| fleet.fitting(app));
         for (constraint, pattern) in app.constraints.iter().zip(&patterns.0) {
             holds(constraint, pattern.as_ref(), &place, others.spread, fitting.as_deref())?;
         }
     }
-    take(&app.parts(), usable, &app.wanted_ports(), rng)
+    let fit = take(&app.parts(), usable, &app.wanted_ports(), rng)?;
+    if fleet.is_kept_from(app, &place.agent) { Err(Mismatch::Scarce) } else { Ok(fit) }
 }
 
 /// Takes what each part needs, and its ports with it.

@@ -4,7 +4,7 @@ mod world;
 
 use marathon_core::app::parse;
 use marathon_core::fleet::Fleet;
-use marathon_core::io::{Input, OfferView};
+use marathon_core::io::{Config, Input, OfferView};
 use marathon_core::matcher;
 use marathon_core::spread::Spread;
 use model::ids::{AgentId, FrameworkId, OfferId};
@@ -109,6 +109,53 @@ fn an_app_with_gpus_goes_where_they_are() {
     world.offer_again();
     world.pass(1.0);
     assert_eq!(spread(&world, "/web"), [0, 1]);
+}
+
+#[test]
+fn agents_with_gpus_are_for_those_who_want_some_and_hold_nobody_else_up() {
+    let mut world = zones(&["a", "b"]);
+    world.add_agent("host2", &format!("gpus:2;{MACHINE}"), "zone:c");
+    let spread_over = json!([["zone", "GROUP_BY"]]);
+    let mut wants = constrained("/wants", 2, spread_over.clone());
+    wants["gpus"] = json!(1);
+    world.create(wants);
+    world.create(constrained("/plain", 4, spread_over.clone()));
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/wants"), [0, 0, 2]);
+    assert_eq!(spread(&world, "/plain"), [2, 2, 0]);
+    // Its GPUs are in use, and it is known to have them all the same, also to the next leader.
+    world.crash();
+    world.lead();
+    world.create(constrained("/later", 2, spread_over.clone()));
+    let mut anywhere = constrained("/anywhere", 3, spread_over.clone());
+    anywhere["labels"] = json!({"GPU_SCHEDULING_BEHAVIOR": "unrestricted"});
+    world.create(anywhere);
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/later"), [1, 1, 0]);
+    assert_eq!(spread(&world, "/anywhere"), [1, 1, 1]);
+    // One on every agent is on those that it may go to.
+    let mut daemon = sleeper("/daemon", 1);
+    daemon["labels"] = json!({"AGORA_ONE_PER_AGENT": "true"});
+    world.create(daemon);
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/daemon"), [1, 1, 0]);
+}
+
+#[test]
+fn agents_with_gpus_can_be_for_everybody() {
+    let mut world = World::with(0, Config { gpus_are_kept: false, ..world::config(1) });
+    world.add_agent("host0", &format!("gpus:2;{MACHINE}"), "");
+    world.create(sleeper("/plain", 1));
+    let mut keen = sleeper("/keen", 1);
+    keen["labels"] = json!({"GPU_SCHEDULING_BEHAVIOR": "restricted"});
+    world.create(keen);
+    world.pass(1.0);
+    assert_eq!((spread(&world, "/plain"), spread(&world, "/keen")), (vec![1], vec![0]));
+    // Offers that it refused are asked for again, though nothing is to be started anew.
+    let labels = json!({"labels": {"GPU_SCHEDULING_BEHAVIOR": "unrestricted"}});
+    world.force("/keen", labels);
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/keen"), [1]);
 }
 
 #[test]

@@ -224,7 +224,7 @@ fn is_without_spare(marathon: &Marathon, app: &App, now: Now) -> bool {
         let theirs = it.task.iter().flat_map(|task| &task.ports);
         !it.is_current(app) && theirs.into_iter().any(|port| *port != 0 && ports.contains(port))
     };
-    let fitting = marathon.books.fleet.fitting(&app.constraints);
+    let fitting = marathon.books.fleet.fitting(app);
     let mut agents = fitting.agents().iter();
     agents.len() > 0 && agents.all(|agent| all.on(agent).any(is_in_the_way))
 }

@@ -157,6 +157,9 @@ fn carry_out(
             Some(new) => {
                 marathon.put_app(new);
                 ailing::look_later_at_all(marathon, &id, now);
+                // What was refused for those who wait may be right for them now.
+                let has_waiting = marathon.books.queue.first_of(&id).is_some();
+                marathon.books.asking.is_revive_wanted |= has_waiting;
             }
             None => marathon.remove_app(&id),
         }

@@ -3,6 +3,7 @@
 use super::history::Remembered;
 use super::{Books, Due, Marathon, advance, kills, readiness, residence, search, settle};
 use crate::event::Happening;
+use crate::fleet::Fleet;
 use crate::ids::WriteId;
 use crate::instance::{Condition, Instance};
 use crate::instances::Instances;
@@ -25,7 +26,8 @@ pub(super) fn lead(
 ) {
     marathon.outbox.abandon(out);
     let loaded = stored::load(stored);
-    marathon.books = Books::default();
+    let fleet = Fleet::new(marathon.config.gpus_are_kept);
+    marathon.books = Books { fleet, ..Books::default() };
     marathon.is_leading = true;
     marathon.show(Change::Clear { is_leading: true });
     let framework = loaded.framework.clone();
@@ -55,7 +57,8 @@ pub(super) fn lead(
         marathon.books.owners.insert(id.clone(), app.clone());
         marathon.books.instances.entry(app.clone()).or_default().insert(instance.clone());
         if let Some(task) = &instance.task {
-            marathon.books.fleet.seen(task.place.clone());
+            let has_gpus = instance.app.gpus > 0;
+            marathon.books.fleet.seen(task.place.clone(), has_gpus);
         }
         if instance.condition == Condition::Scheduled {
             marathon.enqueue(&app, id, now);

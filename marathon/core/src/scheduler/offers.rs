@@ -26,7 +26,8 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
     }
     // All are met before any is used, so that who spreads knows what there is.
     for offer in &offers {
-        if marathon.books.fleet.seen(matcher::place(offer)) {
+        let has_gpus = !offer.offer.resources.scalar("gpus").is_nothing();
+        if marathon.books.fleet.seen(matcher::place(offer), has_gpus) {
             touch_followers(marathon);
         }
     }
