@@ -263,7 +263,11 @@ pub(super) async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> 
     if let Some(why) = told.pointer("/master/error").and_then(Value::as_str) {
         say!("\nThe master cannot be asked what else keeps offers away: {why}.");
     }
-    if told.get("waiting").is_some() && items(&told, "/waiting/agents").is_empty() {
+    if told.pointer("/waiting/nextAttemptAt").is_some() {
+        say!(
+            "\nWhoever waits has failed not long ago, and wants no offer before the next attempt."
+        );
+    } else if told.get("waiting").is_some() && items(&told, "/waiting/agents").is_empty() {
         say!("\nNo offer has come meanwhile: 'agora framework explain marathon' tells more.");
         let mut reasons = table(["AGENTS", "NOT OFFERED BECAUSE"]);
         for reason in items(&told, "/master/notOffered") {

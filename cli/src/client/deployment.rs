@@ -257,8 +257,9 @@ async fn until_over(cluster: &Cluster, id: &str, timeout: Duration) -> Result<bo
         }
         if start.elapsed() > timeout {
             progress.finish_and_clear();
+            let failures = failures(cluster, &one).await;
             return Err(Failure::Refused(format!(
-                "deployment {id} is still at {} after {}; it goes on.\n{}\n\
+                "deployment {id} is still at {} after {}; it goes on.\n{}{failures}\n\
                  'agora app explain' tells more of an app.",
                 state(&one),
                 model::units::format_duration(timeout),
@@ -285,14 +286,23 @@ async fn ended(cluster: &Cluster, one: &Value) -> Result<(), Failure> {
     if one.get("reason").is_some() {
         message = format!("{message}: {}", text(one, "/reason"));
     }
-    for app in items(one, "/apps") {
-        let Some((how, task)) = failed(&text(app, "/id"), cluster).await else { continue };
-        message = format!("{message}\n{how}");
+    Err(Failure::Refused(message + &failures(cluster, one).await))
+}
+
+/// How the apps' tasks of a deployment failed last, with the last that they wrote, each on lines of its own.
+async fn failures(cluster: &Cluster, one: &Value) -> String {
+    let mut told = String::new();
+    let over = items(one, "/apps").iter().map(|app| text(app, "/id"));
+    let running = ["/affectedApps", "/affectedPods"].into_iter().flat_map(|at| items(one, at));
+    let running = running.filter_map(|id| id.as_str().map(str::to_owned));
+    for id in over.chain(running) {
+        let Some((how, task)) = failed(&id, cluster).await else { continue };
+        told = format!("{told}\n{how}");
         if let Some(lines) = logs::last_lines(&task, cluster).await {
-            message = format!("{message}\n{lines}");
+            told = format!("{told}\n{lines}");
         }
     }
-    Err(Failure::Refused(message))
+    told
 }
 
 /// How a task of an app or a pod failed last, and which. One that went with the deployment has nothing more

@@ -52,6 +52,20 @@ async fn groups_are_put_and_deployments_steered_and_explained() {
     assert!(err.contains("the last it wrote to stderr:\n  broken"), "{err}");
     assert_eq!(agora(&["app", "delete", "/bad"]).0, Some(0));
 
+    // So does one that goes on when it is not watched any longer, and its app that it is held back.
+    bad["labels"] = json!({});
+    bad["backoffSeconds"] = 600.into();
+    let file = write("bad.json", &bad);
+    let file = file.to_str().expect("plain");
+    let (code, _, err) = agora(&["app", "create", file, "--timeout=2secs"]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("1 held back for a while after failures"), "{err}");
+    assert!(err.contains("the last it wrote to stderr:\n  broken"), "{err}");
+    let (_, out, _) = agora(&["app", "explain", "/bad"]);
+    assert!(out.contains("wants no offer before the next attempt"), "{out}");
+    let (code, _, err) = agora(&["app", "delete", "/bad", "--force"]);
+    assert_eq!(code, Some(0), "{err}");
+
     // Some fields of an app change, and the others stay.
     let file = write("plain.json", &sleeper("/plain"));
     assert_eq!(agora(&["app", "create", file.to_str().expect("plain")]).0, Some(0));

@@ -12,13 +12,17 @@ use crate::rollout::Bounds;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// What is known of those that are not launched yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Queued<'a> {
+    /// What came of offers; absent if nobody waits.
+    pub offers: Option<&'a Offers>,
+    /// How many want no offer yet, since they have failed not long ago.
+    pub held_back: usize,
+}
+
 /// What `id` waits for, in a sentence. `wanted` is absent for an app that is to go.
-pub fn why(
-    id: &AppId,
-    wanted: Option<&App>,
-    all: &[&Arc<Instance>],
-    offers: Option<&Offers>,
-) -> String {
+pub fn why(id: &AppId, wanted: Option<&App>, all: &[&Arc<Instance>], queued: Queued<'_>) -> String {
     let count = |is: &dyn Fn(&Instance) -> bool| all.iter().filter(|it| is(it)).count();
     let mut parts = Vec::new();
     let mut say = |count: usize, what: &str| {
@@ -28,7 +32,10 @@ pub fn why(
     };
     let is_new = |it: &Instance| wanted.is_some_and(|app| it.is_current(app));
     let is = |condition| move |it: &Instance| it.condition == condition;
-    say(count(&is(Condition::Scheduled)), &waits(offers));
+    let scheduled = count(&is(Condition::Scheduled));
+    let held_back = queued.held_back.min(scheduled);
+    say(scheduled - held_back, &waits(queued.offers));
+    say(held_back, "held back for a while after failures");
     say(count(&is(Condition::Provisioned)), "accepted but not heard of yet");
     say(count(&is(Condition::Staging)), "being staged");
     say(count(&is(Condition::Starting)), "starting");

@@ -302,6 +302,42 @@ fn an_upgrade_with_fixed_ports_and_a_spare_agent_takes_nobody_away_first() {
 }
 
 #[test]
+fn who_has_failed_is_held_back_and_it_is_told_so() {
+    let mut world = World::new(1);
+    let mut body = sleeper("/web", 2);
+    body["backoffSeconds"] = 30.into();
+    world.create(body);
+    world.rest();
+    let task = world.tasks_of("/web")[0].clone();
+    world.report(&task, TaskState::Failed, None);
+    let told = world.view.explain_app(&app("/web"), world.now().wall).expect("it is there");
+    let why = "/web has 1 of 2 as wanted: 1 held back for a while after failures";
+    assert_eq!(told["why"], why, "{told}");
+    world.pass(29.0);
+    let told = world.view.explain_app(&app("/web"), world.now().wall).expect("it is there");
+    assert_eq!(told["why"], why, "{told}");
+    world.pass(2.0);
+    assert_eq!(world.running("/web"), 2);
+}
+
+#[test]
+fn an_agent_that_is_too_small_does_not_hold_up_an_upgrade_with_fixed_ports() {
+    let mut world = World::new(1);
+    world.add_agent("small", "cpus:0.01;mem:4096;ports:[31500-31500]", "");
+    let mut body = sleeper("/web", 1);
+    body["portDefinitions"] = json!([{"port": 31500}]);
+    body["requirePorts"] = true.into();
+    world.create(body);
+    world.pass(10.0);
+    world.put("/web", json!({"cmd": "sleep 2000"})).expect("changed");
+    world.pass(30.0);
+    assert_eq!(of_version(&world, "/web", "sleep 1000"), 1, "it may come to have enough");
+    world.pass(60.0);
+    assert_eq!(of_version(&world, "/web", "sleep 2000"), 1);
+    assert!(world.view.deployments.is_empty());
+}
+
+#[test]
 fn a_resource_shortage_alone_takes_nobody_away() {
     let mut world = World::new(1);
     let mut body = sleeper("/web", 2);

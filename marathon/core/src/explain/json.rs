@@ -1,6 +1,6 @@
 //! The explanations, as `/agora/v1` shows them.
 
-use super::{is_at_stop, why};
+use super::{Queued, is_at_stop, why};
 use crate::app::{App, render};
 use crate::clock;
 use crate::ids::AppId;
@@ -49,8 +49,10 @@ impl View {
             .filter(|app| self.is_at_stop(app, deployment))
             .map(|app| app.as_str())
             .collect();
-        let waits_for: Vec<_> =
-            apps.iter().map(|app| json!({"app": app.as_str(), "why": self.why(app)})).collect();
+        let waits_for: Vec<_> = apps
+            .iter()
+            .map(|app| json!({"app": app.as_str(), "why": self.why(app, now)}))
+            .collect();
         out["isPaused"] = deployment.is_paused.into();
         out["stage"] = deployment.stage.into();
         out["waitsForContinue"] = at_stop.into();
@@ -77,10 +79,13 @@ impl View {
         self.instances_of(app).collect()
     }
 
-    fn why(&self, app: &AppId) -> String {
-        let offers = self.queue.get(app).map(|entry| &entry.offers);
+    fn why(&self, app: &AppId, now: Timestamp) -> String {
+        let queued = self.queue.get(app).map_or_else(Queued::default, |entry| Queued {
+            offers: Some(&entry.offers),
+            held_back: entry.backoffs.values().filter(|until| **until > now).count(),
+        });
         let wanted = self.tree.apps.get(app).map(|app| &**app);
-        why(app, wanted, &self.all_of(app), offers)
+        why(app, wanted, &self.all_of(app), queued)
     }
 
     fn is_at_stop(&self, id: &AppId, deployment: &Deployment) -> bool {
@@ -106,7 +111,7 @@ impl View {
             "app": id.as_str(),
             "isPod": app.is_pod(),
             "instances": app.instances,
-            "why": self.why(id),
+            "why": self.why(id, now),
             "all": instances.collect::<Vec<_>>(),
             "deployments":
                 deployments.map(|it| self.explain_running(it, now)).collect::<Vec<_>>(),

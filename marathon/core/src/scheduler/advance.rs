@@ -4,11 +4,11 @@ use super::change;
 use super::settle::{self, Target};
 use super::{Due, Marathon};
 use crate::app::App;
-use crate::explain;
+use crate::explain::{self, Queued};
 use crate::fleet;
 use crate::history::Outcome;
 use crate::ids::{AppId, DeploymentId};
-use crate::instance::Instance;
+use crate::instance::{Condition, Instance};
 use crate::io::{Answer, Refusal};
 use crate::launch_queue::Unused;
 use crate::matcher::Reason;
@@ -26,6 +26,10 @@ use std::time::Duration;
 /// By then every agent that has room has offered it, and a user who waits for an upgrade has not yet begun to
 /// wonder.
 const SPARE_WAIT: Duration = Duration::from_secs(5);
+
+/// How long an agent that has the ports, and too little of something else, may still come to have enough
+/// before an old instance makes room where the ports are.
+const SHORTAGE_WAIT: Duration = Duration::from_secs(60);
 
 /// Somebody holds a deployment where it is, or has it go on.
 pub(super) fn hold(
@@ -104,16 +108,20 @@ pub(super) fn progress_due(marathon: &mut Marathon, id: &DeploymentId, now: Now)
         return;
     }
     let apps: Vec<AppId> = under_way.waits_for.iter().cloned().collect();
-    let whys: Vec<_> = apps.iter().map(|app| why(marathon, app)).collect();
+    let whys: Vec<_> = apps.iter().map(|app| why(marathon, app, now)).collect();
     let why = format!("no progress for {} s: {}", limit.as_secs(), whys.join("; "));
     fail(marathon, id, &why, now);
 }
 
 /// What `app` waits for, in a sentence.
-fn why(marathon: &Marathon, app: &AppId) -> String {
+fn why(marathon: &Marathon, app: &AppId, now: Now) -> String {
     let all: Vec<_> = marathon.instances_of(app).values().collect();
     let wanted = marathon.books.tree.apps.get(app).map(|app| &**app);
-    explain::why(app, wanted, &all, marathon.books.queue.offers(app))
+    let queue = &marathon.books.queue;
+    let is_held_back = |it: &&&Arc<Instance>| queue.due_at(&it.id).is_some_and(|at| at > now.time);
+    let scheduled = all.iter().filter(|it| it.condition == Condition::Scheduled);
+    let held_back = scheduled.filter(is_held_back).count();
+    explain::why(app, wanted, &all, Queued { offers: queue.offers(app), held_back })
 }
 
 /// A task of `instance` failed: does that end the deployment it was launched by?
@@ -237,13 +245,15 @@ fn is_stuck(marathon: &mut Marathon, app: &App, now: Now) -> bool {
     let (Some(since), Some(waiting)) = (waits_since, marathon.books.queue.offers(&app.id)) else {
         return false;
     };
+    let waited = now.wall.since(since);
     let is_hopeless = waiting.last_unused.values().all(|unused| {
         matches!(unused.why.reason(), Reason::InsufficientPorts | Reason::UnfulfilledConstraint)
     });
+    let is_hopeless = is_hopeless || waited >= SHORTAGE_WAIT;
     let lacks_ports = |unused: &Unused| unused.why.reason() == Reason::InsufficientPorts;
     let without = waiting.last_unused.iter().filter(|(_, unused)| lacks_ports(unused));
     let is_in_the_way = without.flat_map(|(agent, _)| all.on(agent)).any(|it| !it.is_current(app));
-    let is_stuck = is_hopeless && is_in_the_way && now.wall.since(since) >= SPARE_WAIT;
+    let is_stuck = is_hopeless && is_in_the_way && waited >= SPARE_WAIT;
     if !is_stuck && marathon.books.looked_at_later.insert(app.id.clone()) {
         marathon.wake_at(now.time + SPARE_WAIT, Due::Look(app.id.clone()));
     }
