@@ -64,6 +64,25 @@ pub(crate) enum AppCommand {
         #[arg(long)]
         wipe: bool,
     },
+    /// List the versions of an app, the latest first
+    Versions {
+        /// The app's id
+        id: String,
+    },
+    /// Have an app be as it was at an earlier version
+    Rollback {
+        /// The app's id
+        id: String,
+        /// The version, as 'agora app versions' tells it
+        version: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Start instances now that are held back after failures
+    Retry {
+        /// The app's id
+        id: String,
+    },
     /// Delete an app and end all its instances
     Delete {
         /// The app's id
@@ -133,6 +152,18 @@ pub(crate) async fn run(command: AppCommand, cluster: &Cluster) -> Result<(), Fa
             }
             Ok(())
         }
+        AppCommand::Versions { id } => versions(&format!("/v2/apps/{}", bare(&id)), cluster).await,
+        AppCommand::Rollback { id, version, change } => {
+            let (path, body) = (app_path(&id, "", change.force), json!({ "version": version }));
+            let answer = cluster.change(Method::PUT, &path, Some(&body)).await?;
+            finish(cluster, &answer, &change, &format!("{id} is as it was at {version}")).await
+        }
+        AppCommand::Retry { id } => {
+            let path = format!("/v2/queue/{}/delay", bare(&id));
+            cluster.change(Method::DELETE, &path, None).await?;
+            say!("{id}: whoever was held back is started as soon as there is an offer");
+            Ok(())
+        }
         AppCommand::Delete { id, change } => {
             let path = app_path(&id, "", change.force);
             let answer = cluster.change(Method::DELETE, &path, None).await?;
@@ -142,7 +173,26 @@ pub(crate) async fn run(command: AppCommand, cluster: &Cluster) -> Result<(), Fa
 }
 
 fn app_path(id: &str, verb: &str, force: bool) -> String {
-    format!("/v2/apps/{}{verb}?force={force}", id.trim_start_matches('/'))
+    format!("/v2/apps/{}{verb}?force={force}", bare(id))
+}
+
+fn bare(id: &str) -> &str {
+    id.trim_start_matches('/')
+}
+
+/// Lists the versions of the app or the group at `path`.
+pub(super) async fn versions(path: &str, cluster: &Cluster) -> Result<(), Failure> {
+    let answer = cluster.marathon(&format!("{path}/versions")).await?;
+    if cluster.json {
+        print_json(&answer);
+        return Ok(());
+    }
+    // Those of a group are not in anything.
+    let all = answer.get("versions").unwrap_or(&answer);
+    for version in all.as_array().into_iter().flatten().filter_map(Value::as_str) {
+        say!("{version}");
+    }
+    Ok(())
 }
 
 async fn create(create: Create, cluster: &Cluster) -> Result<(), Failure> {

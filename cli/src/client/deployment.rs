@@ -25,6 +25,14 @@ pub(crate) enum DeploymentCommand {
         /// The deployment's id
         id: String,
     },
+    /// Follow a deployment until it is over, or waits for somebody
+    Follow {
+        /// The deployment's id
+        id: String,
+        /// Give up waiting after so long; the deployment goes on
+        #[arg(long, value_parser = model::units::parse_duration, default_value = "5mins")]
+        timeout: Duration,
+    },
     /// Stop a deployment and take back what it changed
     Cancel {
         /// The deployment's id
@@ -75,6 +83,12 @@ pub(crate) async fn run(command: DeploymentCommand, cluster: &Cluster) -> Result
     match command {
         DeploymentCommand::List { all } => list(all, cluster).await,
         DeploymentCommand::Show { id } => show(&id, cluster).await,
+        DeploymentCommand::Follow { id, timeout } => {
+            // Of one that is not known there is nothing to follow.
+            let one = cluster.marathon(&format!("/agora/v1/deployments/{id}")).await?;
+            let wait = Wait { detach: false, timeout };
+            finish_waiting(cluster, &one, &wait, &format!("{id} done")).await
+        }
         DeploymentCommand::Cancel { id, keep, wait } => {
             let path = format!("/v2/deployments/{id}?force={keep}");
             let answer = cluster.change(Method::DELETE, &path, None).await?;

@@ -1,13 +1,13 @@
 //! `agora group`: trees of apps, changed as a whole.
 
-use super::app::read_json;
+use super::app::{read_json, versions};
 use super::deployment::{Change, finish};
 use super::show::{items, print, print_json, table, text};
 use super::{Cluster, Failure};
 use crate::say::say;
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// What can be done with groups.
@@ -22,6 +22,29 @@ pub(crate) enum GroupCommand {
     },
     /// Have a group be as a file describes it: what the file leaves out is deleted
     Put(Put),
+    /// Multiply the instances of every app in a group
+    Scale {
+        /// The group's id
+        id: String,
+        /// By how much, such as 1.5; what comes of it is rounded up
+        factor: f64,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// List the versions of a group, the latest first
+    Versions {
+        /// The group's id
+        id: String,
+    },
+    /// Have a group be as it was at an earlier version
+    Rollback {
+        /// The group's id
+        id: String,
+        /// The version, as 'agora group versions' tells it
+        version: String,
+        #[command(flatten)]
+        change: Change,
+    },
     /// Delete a group with everything in it
     Delete {
         /// The group's id
@@ -52,12 +75,29 @@ pub(crate) async fn run(command: GroupCommand, cluster: &Cluster) -> Result<(), 
         GroupCommand::List => list(cluster).await,
         GroupCommand::Show { id } => show(&id, cluster).await,
         GroupCommand::Put(put) => self::put(put, cluster).await,
+        GroupCommand::Scale { id, factor, change } => {
+            let (path, body) = (group_path(&id, change.force), json!({ "scaleBy": factor }));
+            let answer = cluster.change(Method::PUT, &path, Some(&body)).await?;
+            finish(cluster, &answer, &change, &format!("{id} scaled by {factor}")).await
+        }
+        GroupCommand::Versions { id } => {
+            versions(&format!("/v2/groups/{}", id.trim_start_matches('/')), cluster).await
+        }
+        GroupCommand::Rollback { id, version, change } => {
+            let (path, body) = (group_path(&id, change.force), json!({ "version": version }));
+            let answer = cluster.change(Method::PUT, &path, Some(&body)).await?;
+            finish(cluster, &answer, &change, &format!("{id} is as it was at {version}")).await
+        }
         GroupCommand::Delete { id, change } => {
-            let path = format!("/v2/groups/{}?force={}", id.trim_start_matches('/'), change.force);
+            let path = group_path(&id, change.force);
             let answer = cluster.change(Method::DELETE, &path, None).await?;
             finish(cluster, &answer, &change, &format!("{id} deleted")).await
         }
     }
+}
+
+fn group_path(id: &str, force: bool) -> String {
+    format!("/v2/groups/{}?force={force}", id.trim_start_matches('/'))
 }
 
 async fn list(cluster: &Cluster) -> Result<(), Failure> {
