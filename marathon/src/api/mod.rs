@@ -109,6 +109,7 @@ async fn serve(State(shared): State<Arc<Shared>>, mut request: Request) -> Respo
         *request.method_mut() = Method::GET;
     }
     let known = request.headers().get(header::IF_NONE_MATCH).cloned();
+    let origin = request.headers().get(header::ORIGIN).cloned();
     let is_read = request.method() == Method::GET;
     let segments = path::segments(request.uri().path());
     let words: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -122,6 +123,7 @@ async fn serve(State(shared): State<Arc<Shared>>, mut request: Request) -> Respo
         response.headers_mut().remove(header::CONTENT_TYPE);
     }
     finish(&shared, response.headers_mut());
+    admit(&shared.options, origin, response.headers_mut());
     response
 }
 
@@ -411,16 +413,27 @@ fn finish(shared: &Shared, headers: &mut HeaderMap) {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    let origins = shared.options.access_control_allow_origin.join(" ");
-    if !origins.is_empty()
-        && let Ok(origins) = HeaderValue::from_str(&origins)
-    {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origins);
-        let methods = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-        let allowed = HeaderValue::from_static("Content-Type, Authorization, Accept");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+}
+
+/// Lets pages of the origins that may call read the answer.
+fn admit(options: &Options, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
+    let may_call = &options.access_control_allow_origin;
+    if may_call.is_empty() {
+        return;
     }
+    let admitted = if may_call.iter().any(|it| it == "*") {
+        Some(HeaderValue::from_static("*"))
+    } else {
+        // Browsers take one origin, not a list, so the answer depends on who asks.
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        origin.filter(|origin| may_call.iter().any(|it| *origin == *it))
+    };
+    let Some(admitted) = admitted else { return };
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, admitted);
+    let methods = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+    let allowed = HeaderValue::from_static("Content-Type, Authorization, Accept");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
+use axum::http::HeaderValue;
 use serde_json::json;
 
 use super::harness::{Api, PATIENCE};
+use crate::options::Options;
 
 #[tokio::test]
 async fn every_answer_says_who_leads_and_is_not_cached() {
@@ -12,6 +14,39 @@ async fn every_answer_says_who_leads_and_is_not_cached() {
         assert_eq!(cached, "no-cache, no-store, must-revalidate", "{path}");
         assert_eq!(response.headers()["x-frame-options"], "DENY", "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_browser_is_told_its_own_origin_if_that_may_call() {
+    let asked = |origins: &[&str], origin: Option<&'static str>| {
+        let origins = origins.iter().map(|&it| it.to_owned()).collect();
+        let options = Options { access_control_allow_origin: origins, ..Options::default() };
+        async move {
+            let api = Api::with(options).await;
+            let mut request = api.http.get(format!("{}/v2/apps", api.base)).timeout(PATIENCE);
+            if let Some(origin) = origin {
+                request = request.header("origin", origin);
+            }
+            let answer = request.send().await.expect("answered");
+            let told = |name| answer.headers().get_all(name).iter();
+            let text = |value: &HeaderValue| value.to_str().expect("plain").to_owned();
+            let admitted: Vec<_> = told("access-control-allow-origin").map(text).collect();
+            let may_do = told("access-control-allow-methods").next().is_some();
+            (admitted, may_do, told("vary").any(|it| it == "Origin"))
+        }
+    };
+    let only = |origin: &str| vec![origin.to_owned()];
+    let two = ["http://a.test", "http://b.test"];
+    for origin in two {
+        assert_eq!(asked(&two, Some(origin)).await, (only(origin), true, true));
+    }
+    for other in [Some("http://c.test"), Some("http://a.test http://b.test"), None] {
+        assert_eq!(asked(&two, other).await, (Vec::new(), false, true), "{other:?}");
+    }
+    for any in [Some("http://c.test"), None] {
+        assert_eq!(asked(&["*"], any).await, (only("*"), true, false), "{any:?}");
+    }
+    assert_eq!(asked(&[], Some("http://a.test")).await, (Vec::new(), false, false));
 }
 
 #[tokio::test]
