@@ -332,6 +332,11 @@ pub struct HealthCheck {
     pub ip_protocol: String,
 }
 
+impl HealthCheck {
+    /// The delay of one that says none.
+    pub const DELAY: Duration = Duration::from_secs(15);
+}
+
 /// How a health check probes. Kinds with and without `MESOS_` mean the same.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the names are Marathon's own")]

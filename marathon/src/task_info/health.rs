@@ -4,12 +4,16 @@ use marathon_core::app::{App, HealthCheck, HealthProtocol};
 use marathon_core::pace::replaces_first;
 use proto::mesos::v1::network_info::Protocol;
 use proto::mesos::v1::{self, CommandInfo, health_check};
+use std::time::Duration;
+
+/// When a check that Marathon used to run itself is made first, unless it is made more often.
+const FIRST_WITHIN: Duration = Duration::from_secs(5);
 
 /// The task's health check: an agent runs one for each task, so the first one counts.
 pub(super) fn health_check(app: &App, ports: &[u16]) -> Option<v1::HealthCheck> {
     let check = app.health_checks.first()?;
     let mut wire = v1::HealthCheck {
-        delay_seconds: Some(check.delay.as_secs_f64()),
+        delay_seconds: Some(delay(check).as_secs_f64()),
         interval_seconds: Some(check.interval.as_secs_f64()),
         timeout_seconds: Some(check.timeout.as_secs_f64()),
         grace_period_seconds: Some(check.grace_period.as_secs_f64()),
@@ -53,13 +57,24 @@ pub(super) fn health_check(app: &App, ports: &[u16]) -> Option<v1::HealthCheck> 
     Some(wire)
 }
 
+/// Whether Marathon used to run this kind itself.
+fn is_ours(check: &HealthCheck) -> bool {
+    matches!(check.protocol, HealthProtocol::Http | HealthProtocol::Https | HealthProtocol::Tcp)
+}
+
+/// How long the first probe is waited with. Marathon's own kinds knew no delay. Of one that was read and
+/// written back the default cannot be told from nothing, so it counts as nothing.
+fn delay(check: &HealthCheck) -> Duration {
+    if is_ours(check) && check.delay == HealthCheck::DELAY {
+        check.interval.min(FIRST_WITHIN)
+    } else {
+        check.delay
+    }
+}
+
 /// For the kinds that Marathon used to run itself, zero means never to kill.
 fn failures(check: &HealthCheck) -> u32 {
-    let is_ours = matches!(
-        check.protocol,
-        HealthProtocol::Http | HealthProtocol::Https | HealthProtocol::Tcp
-    );
-    if is_ours && check.max_consecutive_failures == 0 {
+    if is_ours(check) && check.max_consecutive_failures == 0 {
         u32::MAX
     } else {
         check.max_consecutive_failures

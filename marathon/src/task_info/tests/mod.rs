@@ -1,6 +1,7 @@
 //! What launches become on the wire.
 
 mod apps;
+mod health;
 mod pods;
 
 use std::collections::BTreeMap;

@@ -47,7 +47,7 @@ fn check(reader: &Reader<'_>) -> HealthCheck {
         grace_period: seconds("gracePeriodSeconds", 300),
         interval: seconds("intervalSeconds", 60),
         timeout: seconds("timeoutSeconds", 20),
-        delay: seconds("delaySeconds", 15),
+        delay: seconds("delaySeconds", HealthCheck::DELAY.as_secs()),
         max_consecutive_failures: reader.count("maxConsecutiveFailures").unwrap_or(3),
         ignore_http_1xx: reader.flag("ignoreHttp1xx"),
         ip_protocol,
