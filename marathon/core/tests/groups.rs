@@ -3,7 +3,7 @@
 mod world;
 
 use marathon_core::ids::AppId;
-use marathon_core::io::{Answer, Command, PutGroup, Refusal};
+use marathon_core::io::{Answer, Command, PutApp, PutGroup, Refusal};
 use serde_json::{Value, json};
 use world::{World, app, sleeper};
 
@@ -140,6 +140,26 @@ fn a_dry_run_tells_what_would_be_done_and_does_nothing() {
     );
     assert_eq!(ids(&world).len(), 3);
     assert!(world.view.deployments.is_empty());
+}
+
+#[test]
+fn a_dry_run_is_no_change_and_waits_for_no_deployment() {
+    let mut world = World::new(0);
+    put(&mut world, "/", shop(), POST).expect("made");
+    let running = world.view.deployments();
+    assert_eq!(running.len(), 1, "nothing can be launched");
+    let what = json!({"apps": [sleeper("web", 7)]});
+    let locked = put(&mut world, "/shop/front", what.clone(), PUT).expect_err("locked");
+    assert_eq!(locked.status, 409, "{}", locked.body);
+    let told = json!([{"actions": [{"action": "ScaleApplication", "app": "/shop/front/web"}]}]);
+    let how = PutGroup { dry_run: true, ..PUT };
+    let answer = put(&mut world, "/shop/front", what, how).expect("told");
+    assert_eq!(answer.body.expect("steps")["steps"], told);
+    let (id, how) = (app("/shop/front/web"), PutApp { dry_run: true, ..world::PUT });
+    let body = sleeper("/shop/front/web", 7);
+    let answer = world.ask(Command::PutApp { id, body, how }).expect("told");
+    assert_eq!(answer.body.expect("steps")["steps"], told);
+    assert_eq!(world.view.deployments(), running, "it goes on");
 }
 
 #[test]

@@ -121,7 +121,8 @@ fn put_app(
     if is_new && !how.dry_run {
         return created(marathon, who, app, how.force, now);
     }
-    let wish = Wish { force: how.force, ..Wish::of_one(id, Some(app)) };
+    // What only tells the steps is in nobody's way.
+    let wish = Wish { force: how.force || how.dry_run, ..Wish::of_one(id, Some(app)) };
     if how.dry_run {
         let body = Some(groups::told(&change::prepare(marathon, &wish, now)?, true));
         return Ok(Answer { status: 200, body, deployment: None, location: None });

@@ -33,7 +33,8 @@ pub(super) fn put(
         Asked::ScaleBy(factor) => scale(marathon, &id, Millionths(factor))?,
         Asked::Be(description) => describe(marathon, &id, description, how.merge),
     };
-    wish.force = how.force;
+    // What only tells the steps is in nobody's way.
+    wish.force = how.force || how.dry_run;
     wish.group = Some(id.clone());
     if how.dry_run {
         let prepared = change::prepare(marathon, &wish, now)?;
