@@ -164,6 +164,15 @@ fn config(shared: &Shared) -> Value {
 /// `DELETE /v2/leader`: another instance is to lead. This one goes on as a standby.
 pub(super) fn abdicate(call: &Call<'_>) -> Reply {
     call.only(&[Method::GET, Method::DELETE])?;
+    // Whoever asks for a copy must not believe that there is one now.
+    for name in ["backup", "restore"] {
+        if call.query.first(name).is_some() {
+            let why = format!(
+                "'{name}' is not supported: the state is kept by the masters, in the work directory of each"
+            );
+            return refuse(StatusCode::BAD_REQUEST, &why);
+        }
+    }
     call.shared.candidate.step_down();
     json(StatusCode::OK, &object!({"message": "Leadership abdicated"}))
 }

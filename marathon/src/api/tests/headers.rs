@@ -121,6 +121,15 @@ async fn a_node_tells_of_itself_and_abdicates() {
     assert_eq!(metrics["gauges"]["marathon.apps.active.gauge"]["value"], 0);
     assert_eq!(api.get("/config").await, json!({}));
     assert_eq!(api.send("GET", "/ping", None).await.text().await.expect("a body"), "pong");
+    for name in ["backup", "restore"] {
+        let path = format!("/v2/leader?{name}=file:///tmp/state");
+        let (status, body) = api.ask("DELETE", &path, None).await;
+        let message = body["message"].as_str().expect("a reason");
+        assert_eq!(status, 400, "{body}");
+        assert!(message.contains(name) && message.contains("the masters"), "{message}");
+    }
+    let stays = api.steps_down.notified();
+    assert!(futures::FutureExt::now_or_never(stays).is_none(), "it has stepped down");
     let (status, body) = api.ask("DELETE", "/v2/leader", None).await;
     assert_eq!((status, body), (200, json!({"message": "Leadership abdicated"})));
     api.steps_down.notified().await;
