@@ -2,11 +2,13 @@
 
 mod world;
 
-use marathon_core::io::Input;
+use marathon_core::io::{Command, Input, UpdateView};
 use marathon_core::view::Embed;
 use model::ids::TaskId;
+use model::step::Timestamp;
+use model::task::{Source, Status, TaskState};
 use serde_json::{Value, json};
-use world::{World, sleeper};
+use world::{START, World, sleeper};
 
 fn checked() -> Value {
     let mut body = sleeper("/web", 2);
@@ -80,5 +82,42 @@ fn an_upgrade_keeps_the_old_ones_until_the_new_ones_are_ready() {
     assert_eq!(world.tasks.len(), 3, "one for one");
     probed(&mut world, &new[1], Some(200));
     assert_eq!(world.tasks_of("/web"), new);
+    assert!(world.view.deployments.is_empty());
+}
+
+#[test]
+fn a_port_that_is_only_inside_is_asked_at_the_containers_address() {
+    let mut world = World::new(1);
+    let mut body = checked();
+    body.as_object_mut().expect("an object").remove("portDefinitions");
+    body["instances"] = 1.into();
+    body["networks"] = json!([{"mode": "container", "name": "blue"}]);
+    body["container"] = json!({"type": "MESOS", "portMappings": [
+        {"name": "other", "hostPort": 0, "containerPort": 80},
+        {"name": "http-api", "containerPort": 8080},
+    ]});
+    let nowhere = |body: &Value| {
+        let mut body = body.clone();
+        body["container"]["portMappings"][1]["containerPort"] = 0.into();
+        body
+    };
+    let refusal = world.ask(Command::CreateApp { body: nowhere(&body), force: false });
+    let refusal = refusal.expect_err("there is nothing to ask");
+    assert_eq!(refusal.status, 422);
+    assert_eq!(refusal.body["details"][0]["path"], "/readinessChecks(0)/portName");
+
+    world.create(body);
+    world.pass(1.0);
+    let task = world.tasks_of("/web").remove(0);
+    assert_eq!(world.probes[0].url, "http://10.0.0.1:8080/ready");
+
+    let at = Timestamp(START + 2_000_000);
+    let mut status = Status::new(task.clone(), TaskState::Running, Source::Executor, at);
+    status.agent = Some(world.agents[0].id.clone());
+    let update = UpdateView { status, addresses: vec!["fd00::7".into()], check: None };
+    world.step(Input::Update(update));
+    world.pass(10.0);
+    assert_eq!(world.probes.last().expect("asked").url, "http://[fd00::7]:8080/ready");
+    probed(&mut world, &task, Some(200));
     assert!(world.view.deployments.is_empty());
 }

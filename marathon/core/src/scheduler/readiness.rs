@@ -64,13 +64,31 @@ pub(super) fn due(marathon: &mut Marathon, id: &InstanceId, incarnation: u64, no
     marathon.wake_at(now.time + interval, Due::Probe(id.clone(), incarnation));
 }
 
-/// Where `instance` is asked; absent if it has no such port.
+/// Where `instance` is asked; absent if it has no such port, or no address yet.
 fn url(instance: &Instance, check: &Value) -> Option<String> {
     let text = |name: &str| check.get(name).and_then(Value::as_str);
     let task = instance.task.as_ref()?;
-    let port = task.ports.get(port_index(&instance.app, text("portName")?)?)?;
+    let name = text("portName")?;
+    let (host, port) = if let Some(port) = inner_port(&instance.app, name) {
+        (in_url(task.addresses.first()?), port)
+    } else {
+        let port = *task.ports.get(port_index(&instance.app, name)?)?;
+        (task.place.host.to_string(), port)
+    };
     let scheme = if text("protocol") == Some("HTTPS") { "https" } else { "http" };
-    Some(format!("{scheme}://{}:{port}{}", task.place.host, text("path").unwrap_or("/")))
+    Some(format!("{scheme}://{host}:{port}{}", text("path").unwrap_or("/")))
+}
+
+/// The port of this name, if it is only at the container's own address.
+fn inner_port(app: &App, name: &str) -> Option<u16> {
+    let mapping = app.port_mappings().iter().find(|it| it.name.as_deref() == Some(name))?;
+    let is_inner = mapping.host_port.is_none() && mapping.container_port != 0;
+    is_inner.then_some(mapping.container_port)
+}
+
+/// An address as it stands in a URL.
+fn in_url(address: &str) -> String {
+    if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
 }
 
 /// Which of the host ports of `app` has this name.

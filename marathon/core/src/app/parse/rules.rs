@@ -5,7 +5,10 @@ mod container;
 use super::pod::required_command;
 use super::reader::Reader;
 use super::{Defaults, shared};
-use crate::app::{App, Engine, HealthCheck, HealthProtocol, NetworkMode, Operator, PortDefinition};
+use crate::app::{
+    App, Engine, HealthCheck, HealthProtocol, NetworkMode, Operator, PortDefinition,
+    PortMapping,
+};
 use crate::fleet::{ONE_PER_AGENT, is_one_per_agent};
 use model::ids::PersistenceId;
 use regex::Regex;
@@ -242,6 +245,13 @@ fn readiness(app: &App, reader: &Reader<'_>) {
         if !names.contains(wanted) {
             let known: Vec<_> = names.iter().copied().collect();
             let error = format!("must be one of the names of its ports: {}", known.join(", "));
+            reader.wrong(&format!("readinessChecks({index})/portName"), error);
+        }
+        let is_nowhere = |it: &PortMapping| {
+            it.name.as_deref() == Some(wanted) && it.host_port.is_none() && it.container_port == 0
+        };
+        if app.port_mappings().iter().any(is_nowhere) {
+            let error = "this port has neither a hostPort nor a containerPort to be asked at";
             reader.wrong(&format!("readinessChecks({index})/portName"), error);
         }
     }
