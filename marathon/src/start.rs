@@ -101,6 +101,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         let why = format!("--enable_features: '{other}' is not one of {known}");
         return Err(StartError::Flag(why));
     }
+    numbers(&options)?;
     let vault = options.secrets_key_file.as_deref().map(Vault::of_file).transpose()?;
     let vault = vault.map(Arc::new);
     transport::metrics::install();
@@ -192,6 +193,19 @@ fn config(options: &Options) -> Config {
     }
 }
 
+/// Refuses numbers with which nothing would ever be launched, or no port assigned.
+fn numbers(options: &Options) -> Result<(), StartError> {
+    let (lowest, highest) = options.local_ports;
+    if lowest > highest {
+        let why = format!("--local_port_min: {lowest} is above the --local_port_max, {highest}");
+        return Err(StartError::Flag(why));
+    }
+    if options.max_instances_per_offer == 0 {
+        return Err(StartError::Flag("--max_instances_per_offer must be at least 1".to_owned()));
+    }
+    Ok(())
+}
+
 fn framework(options: &Options, own: &str) -> FrameworkInfo {
     let info =
         builders::framework(&options.framework_name, &options.mesos_user, options.failover_timeout);
@@ -212,5 +226,25 @@ fn framework(options: &Options, own: &str) -> FrameworkInfo {
         // from agents that have some.
         capabilities,
         ..info
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn numbers_that_let_nothing_be_done_are_refused_by_name() {
+        let ports = Options { local_ports: (20_000, 10_000), ..Options::default() };
+        let none = Options { max_instances_per_offer: 0, ..Options::default() };
+        for (options, why) in [
+            (ports, "--local_port_min: 20000 is above the --local_port_max, 10000"),
+            (none, "--max_instances_per_offer must be at least 1"),
+        ] {
+            let refused = start(options).await.err().expect("a refusal");
+            assert_eq!(refused.to_string(), why);
+        }
+        let one = Options { local_ports: (10_000, 10_000), ..Options::default() };
+        assert!(numbers(&one).is_ok(), "one port is a range");
     }
 }
