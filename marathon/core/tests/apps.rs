@@ -317,11 +317,22 @@ fn what_was_taken_once_is_read_again_under_stricter_rules() {
         "portDefinitions": [{"port": 0, "name": "HTTP_API", "protocol": "tcp"}],
         "fetch": [{"uri": "x", "destPath": ""}],
         "check": {"http": {"scheme": "http"}, "intervalSeconds": -1},
-        "readinessChecks": [{"name": "", "portName": "HTTP_API", "timeoutSeconds": 0}],
+        "readinessChecks": [{"name": "", "portName": "HTTP_API", "timeoutSeconds": 0,
+                             "httpStatusCodesForReady": [200, 200]}],
+        "constraints": [["rack", "UNIQUE"], ["rack", "UNIQUE"]],
+        "acceptedResourceRoles": ["*", "*"],
         "container": {"type": "MESOS", "volumes": [external]},
     });
     let app = parse::stored(&stored).expect("it was good enough");
     assert_eq!(render::app(&app)["portDefinitions"][0]["name"], "HTTP_API");
     let refused = read(stored).expect_err("it is not any more");
-    assert!(refused["details"].as_array().is_some_and(|all| all.len() >= 7), "{refused}");
+    let details = refused["details"].as_array().expect("details");
+    assert!(details.len() >= 10, "{refused}");
+    for twice in
+        ["/constraints", "/acceptedResourceRoles", "/readinessChecks(0)/httpStatusCodesForReady"]
+    {
+        let of_it = details.iter().find(|it| it["path"] == twice);
+        let of_it = of_it.unwrap_or_else(|| panic!("nothing of {twice}: {refused}"));
+        assert_eq!(of_it["errors"], json!(["items must be unique"]));
+    }
 }

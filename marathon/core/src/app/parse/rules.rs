@@ -6,7 +6,7 @@ use super::pod::required_command;
 use super::reader::Reader;
 use super::{Defaults, shared};
 use crate::app::{
-    App, Engine, HealthCheck, HealthProtocol, NetworkMode, Operator, PortDefinition,
+    App, Constraint, Engine, HealthCheck, HealthProtocol, NetworkMode, Operator, PortDefinition,
     PortMapping,
 };
 use crate::fleet::{ONE_PER_AGENT, is_one_per_agent};
@@ -146,7 +146,17 @@ fn ports(app: &App, reader: &Reader<'_>) {
     names(mappings.filter_map(|it| it.name.as_deref()).collect(), "container/portMappings");
 }
 
+/// No item of the list `name` is there twice.
+fn distinct<T: Ord>(reader: &Reader<'_>, name: &str, items: Vec<T>) {
+    let count = items.len();
+    if items.into_iter().collect::<BTreeSet<_>>().len() < count {
+        reader.wrong(name, "items must be unique");
+    }
+}
+
 pub(super) fn constraints(app: &App, reader: &Reader<'_>) {
+    let parts = |it: &Constraint| (it.field.clone(), it.operator.name(), it.value.clone());
+    distinct(reader, "constraints", app.constraints.iter().map(parts).collect());
     for (index, constraint) in app.constraints.iter().enumerate() {
         let wrong = |error: String| reader.wrong(&format!("constraints({index})"), error);
         let value = constraint.value.as_deref();
@@ -229,6 +239,8 @@ fn readiness(app: &App, reader: &Reader<'_>) {
         if check.get("httpStatusCodesForReady").is_some() && codes.is_empty() {
             check.wrong("httpStatusCodesForReady", "must not be empty");
         }
+        let numbers = codes.iter().filter_map(Value::as_u64).collect();
+        distinct(&check, "httpStatusCodesForReady", numbers);
         for (index, code) in codes.iter().enumerate().filter(|(_, code)| !code.is_u64()) {
             let at = format!("httpStatusCodesForReady({index})");
             check.malformed(
@@ -361,6 +373,7 @@ pub(super) fn accepted_roles(app: &App, reader: &Reader<'_>, defaults: &Defaults
     if reader.get("acceptedResourceRoles").is_some() && app.accepted_resource_roles.is_empty() {
         reader.wrong("acceptedResourceRoles", "must not be empty");
     }
+    distinct(reader, "acceptedResourceRoles", app.accepted_resource_roles.iter().collect());
     let own = app.role.as_deref().unwrap_or(&defaults.role);
     // Without a role it may yet get that of its group.
     let top = app.id.top().filter(|_| app.role.is_none());
