@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// How long a leader's lease lasts, as by default.
-const LEASE: Duration = Duration::from_secs(3);
+const LEASE: Duration = Duration::from_secs(5);
 
 /// How long after its end another instance must lead.
 const LEADS_WITHIN: Duration = Duration::from_secs(3);
