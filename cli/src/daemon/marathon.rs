@@ -115,6 +115,12 @@ pub(crate) struct Flags {
     /// milliseconds
     #[arg(long, env = "AGORA_TASK_RESERVATION_TIMEOUT", value_parser = parse_millis, default_value = "20000")]
     task_reservation_timeout: Duration,
+    /// Of Marathon, and without effect: unreachableStrategy is kept to the second
+    #[arg(long, env = "AGORA_TASK_LOST_EXPUNGE_INITIAL_DELAY", value_parser = parse_millis)]
+    task_lost_expunge_initial_delay: Option<Duration>,
+    /// Of Marathon, and without effect: unreachableStrategy is kept to the second
+    #[arg(long, env = "AGORA_TASK_LOST_EXPUNGE_INTERVAL", value_parser = parse_millis)]
+    task_lost_expunge_interval: Option<Duration>,
     /// Time between two reconciliations of all tasks, in milliseconds
     #[arg(long, env = "AGORA_RECONCILIATION_INTERVAL", value_parser = parse_interval, default_value = "600000")]
     reconciliation_interval: Duration,
@@ -156,8 +162,21 @@ fn parse_seconds(text: &str) -> Result<Duration, model::units::BadUnit> {
     text.parse().map(Duration::from_secs).or_else(|_| parse_duration(text))
 }
 
+/// The flags that were given and change nothing.
+fn idle_flags(flags: &Flags) -> impl Iterator<Item = &'static str> {
+    [
+        ("--task_lost_expunge_initial_delay", flags.task_lost_expunge_initial_delay),
+        ("--task_lost_expunge_interval", flags.task_lost_expunge_interval),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| value.map(|_| name))
+}
+
 /// Runs Marathon until it is asked to end. Its tasks run on.
 pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
+    for flag in idle_flags(&flags) {
+        tracing::warn!(flag, "the flag changes nothing: unreachableStrategy is kept to the second");
+    }
     let mut options = marathon::Options {
         masters: addresses(&flags.master),
         masters_file: flags.work_dir.as_deref().map(|dir| dir.join("masters")),
@@ -210,4 +229,31 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     }
     running.stop().await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    #[test]
+    fn flags_that_change_nothing_are_taken_and_told() {
+        let told = |more: &[&str]| -> Vec<&str> {
+            let line = ["marathon", "--master=127.0.0.1:5050"].iter().chain(more);
+            let line = Line::try_parse_from(line).expect("a command line");
+            idle_flags(&line.flags).collect()
+        };
+        assert_eq!(told(&["--reconciliation-interval=600000"]), [""; 0]);
+        let both =
+            ["--task-lost-expunge-initial-delay=300000", "--task-lost-expunge-interval=30000"];
+        let names = ["--task_lost_expunge_initial_delay", "--task_lost_expunge_interval"];
+        assert_eq!(told(&both), names);
+        assert_eq!(told(&both[1..]), names[1..]);
+    }
 }
