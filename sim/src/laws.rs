@@ -51,7 +51,7 @@ pub(crate) struct Laws {
     /// Operations that an agent has carried out.
     pub(crate) carried_out: BTreeSet<OperationUuid>,
     /// How operations ended, as their frameworks heard.
-    operation_ends: BTreeMap<OperationId, OperationState>,
+    operation_ends: BTreeMap<OperationId, (OperationState, bool)>,
 }
 
 impl Laws {
@@ -216,10 +216,17 @@ impl Laws {
     }
 
     /// Delivery: an operation ends once, and never otherwise than it was said to have ended.
+    ///
+    /// One that was refused before any agent had it is in nobody's books. Who had asked what became of it is
+    /// told of its agent after that, which may be gone.
     pub(crate) fn operation_heard(&mut self, status: &OperationStatus) {
         let Some(id) = status.id.clone().filter(|_| status.state.is_terminal()) else { return };
-        let first = *self.operation_ends.entry(id.clone()).or_insert(status.state);
-        if first != status.state {
+        let told = (status.state, status.agent.is_some());
+        let (first, had_agent) = *self.operation_ends.entry(id.clone()).or_insert(told);
+        let is_of_agent = !had_agent
+            && first == OperationState::Error
+            && status.state == OperationState::GoneByOperator;
+        if first != status.state && !is_of_agent {
             let then = status.state;
             self.broke(format!("delivery: operation {id} was {first:?} and then {then:?}"));
         }

@@ -146,6 +146,19 @@ fn a_launch_that_never_came_leaves_no_reservation_and_is_made_up_for() {
 }
 
 #[test]
+fn a_launch_that_only_the_master_knows_of_proves_no_reservation() {
+    let mut world = world(1);
+    world.create(resident(1));
+    world.offer();
+    // The master has handed it on, says so when it is asked, and then hears that it never arrived.
+    let task = world.instances("/db")[0].task.as_ref().expect("launched").id.clone();
+    world.report_of(&task, Some(0), TaskState::Staging, Some(Why::Reconciliation));
+    world.rescind_all();
+    world.pass(60.0);
+    assert_eq!((world.running("/db"), world.reserved.len()), (1, 1));
+}
+
+#[test]
 fn who_waits_for_its_agent_says_so_and_waits_as_long_as_it_is_to() {
     for (strategy, waits) in [
         (json!("disabled"), true),

@@ -78,7 +78,7 @@ fn known(marathon: &mut Marathon, instance: &Arc<Instance>, update: &UpdateView,
         ended(marathon, instance, status, now);
         return;
     }
-    if state != TaskState::Unreachable {
+    if !matches!(state, TaskState::Staging | TaskState::Unreachable) {
         marathon.confirm_reservation(instance);
     }
     let was = instance.condition.task_state();
