@@ -134,7 +134,9 @@ impl Cluster {
 }
 
 async fn start_agent(world: &World, master: &str, at: usize, place: &Place) -> Daemon {
-    let ports = format!("{0}000-{0}999", 31 + at);
+    // On those of agents that come later something listens: none that the system gives to whoever connects.
+    let thousand = if at < PLACES.len() { 31 + at } else { 31 - at };
+    let ports = format!("{thousand}000-{thousand}999");
     let hostname = format!("--hostname={}", place.hostname);
     let attributes = format!("--attributes=rack:{}", place.rack);
     let domain =
