@@ -1,8 +1,10 @@
 //! `agora app`: long-running apps, through Marathon.
 
 use super::deployment::{Change, finish, last_failure};
+use super::http::bare;
 use super::show::{amount, items, number, print, print_json, table, text};
 use super::update::Update;
+use super::version::{self, Rollback};
 use super::{Cluster, Failure};
 use crate::say::say;
 use clap::{Args, Subcommand};
@@ -70,14 +72,7 @@ pub(crate) enum AppCommand {
         id: String,
     },
     /// Have an app be as it was at an earlier version
-    Rollback {
-        /// The app's id
-        id: String,
-        /// The version, as 'agora app versions' tells it
-        version: String,
-        #[command(flatten)]
-        change: Change,
-    },
+    Rollback(Rollback),
     /// Start instances now that are held back after failures
     Retry {
         /// The app's id
@@ -140,7 +135,7 @@ pub(crate) async fn run(command: AppCommand, cluster: &Cluster) -> Result<(), Fa
         AppCommand::Kill { id, instances, scale, wipe } => {
             let mut answers = Vec::new();
             for instance in &instances {
-                let id = id.trim_start_matches('/');
+                let id = bare(&id);
                 let path = format!("/v2/apps/{id}/tasks/{instance}?scale={scale}&wipe={wipe}");
                 answers.push(cluster.change(Method::DELETE, &path, None).await?);
                 if !cluster.json {
@@ -152,11 +147,12 @@ pub(crate) async fn run(command: AppCommand, cluster: &Cluster) -> Result<(), Fa
             }
             Ok(())
         }
-        AppCommand::Versions { id } => versions(&format!("/v2/apps/{}", bare(&id)), cluster).await,
-        AppCommand::Rollback { id, version, change } => {
-            let (path, body) = (app_path(&id, "", change.force), json!({ "version": version }));
-            let answer = cluster.change(Method::PUT, &path, Some(&body)).await?;
-            finish(cluster, &answer, &change, &format!("{id} is as it was at {version}")).await
+        AppCommand::Versions { id } => {
+            version::list(&format!("/v2/apps/{}", bare(&id)), cluster).await
+        }
+        AppCommand::Rollback(rollback) => {
+            let path = app_path(&rollback.id, "", rollback.change.force);
+            version::go_back(&rollback, &path, cluster).await
         }
         AppCommand::Retry { id } => {
             let path = format!("/v2/queue/{}/delay", bare(&id));
@@ -174,25 +170,6 @@ pub(crate) async fn run(command: AppCommand, cluster: &Cluster) -> Result<(), Fa
 
 fn app_path(id: &str, verb: &str, force: bool) -> String {
     format!("/v2/apps/{}{verb}?force={force}", bare(id))
-}
-
-fn bare(id: &str) -> &str {
-    id.trim_start_matches('/')
-}
-
-/// Lists the versions of the app or the group at `path`.
-pub(super) async fn versions(path: &str, cluster: &Cluster) -> Result<(), Failure> {
-    let answer = cluster.marathon(&format!("{path}/versions")).await?;
-    if cluster.json {
-        print_json(&answer);
-        return Ok(());
-    }
-    // Those of a group are not in anything.
-    let all = answer.get("versions").unwrap_or(&answer);
-    for version in all.as_array().into_iter().flatten().filter_map(Value::as_str) {
-        say!("{version}");
-    }
-    Ok(())
 }
 
 async fn create(create: Create, cluster: &Cluster) -> Result<(), Failure> {
@@ -246,7 +223,7 @@ async fn list(cluster: &Cluster) -> Result<(), Failure> {
 }
 
 async fn show(id: &str, cluster: &Cluster) -> Result<(), Failure> {
-    let answer = cluster.marathon(&format!("/v2/apps/{}", id.trim_start_matches('/'))).await?;
+    let answer = cluster.marathon(&format!("/v2/apps/{}", bare(id))).await?;
     if cluster.json {
         print_json(&answer["app"]);
         return Ok(());
@@ -278,7 +255,7 @@ async fn show(id: &str, cluster: &Cluster) -> Result<(), Failure> {
 
 /// Tells why an app or a pod is as it is.
 pub(super) async fn explain(id: &str, cluster: &Cluster) -> Result<(), Failure> {
-    let path = format!("/agora/v1/explain/app/{}", id.trim_start_matches('/'));
+    let path = format!("/agora/v1/explain/app/{}", bare(id));
     let told = cluster.marathon(&path).await?;
     if cluster.json {
         print_json(&told);

@@ -1,8 +1,10 @@
 //! `agora group`: trees of apps, changed as a whole.
 
-use super::app::{read_json, versions};
+use super::app::read_json;
 use super::deployment::{Change, finish};
+use super::http::bare;
 use super::show::{items, print, print_json, table, text};
+use super::version::{self, Rollback};
 use super::{Cluster, Failure};
 use crate::say::say;
 use clap::{Args, Subcommand};
@@ -37,14 +39,7 @@ pub(crate) enum GroupCommand {
         id: String,
     },
     /// Have a group be as it was at an earlier version
-    Rollback {
-        /// The group's id
-        id: String,
-        /// The version, as 'agora group versions' tells it
-        version: String,
-        #[command(flatten)]
-        change: Change,
-    },
+    Rollback(Rollback),
     /// Delete a group with everything in it
     Delete {
         /// The group's id
@@ -81,12 +76,11 @@ pub(crate) async fn run(command: GroupCommand, cluster: &Cluster) -> Result<(), 
             finish(cluster, &answer, &change, &format!("{id} scaled by {factor}")).await
         }
         GroupCommand::Versions { id } => {
-            versions(&format!("/v2/groups/{}", id.trim_start_matches('/')), cluster).await
+            version::list(&format!("/v2/groups/{}", bare(&id)), cluster).await
         }
-        GroupCommand::Rollback { id, version, change } => {
-            let (path, body) = (group_path(&id, change.force), json!({ "version": version }));
-            let answer = cluster.change(Method::PUT, &path, Some(&body)).await?;
-            finish(cluster, &answer, &change, &format!("{id} is as it was at {version}")).await
+        GroupCommand::Rollback(rollback) => {
+            let path = group_path(&rollback.id, rollback.change.force);
+            version::go_back(&rollback, &path, cluster).await
         }
         GroupCommand::Delete { id, change } => {
             let path = group_path(&id, change.force);
@@ -97,7 +91,7 @@ pub(crate) async fn run(command: GroupCommand, cluster: &Cluster) -> Result<(), 
 }
 
 fn group_path(id: &str, force: bool) -> String {
-    format!("/v2/groups/{}?force={force}", id.trim_start_matches('/'))
+    format!("/v2/groups/{}?force={force}", bare(id))
 }
 
 async fn list(cluster: &Cluster) -> Result<(), Failure> {
@@ -124,7 +118,7 @@ async fn list(cluster: &Cluster) -> Result<(), Failure> {
 async fn show(id: &str, cluster: &Cluster) -> Result<(), Failure> {
     let embeds = ["groups", "apps", "apps.counts", "apps.deployments"];
     let embeds = embeds.map(|embed| format!("embed=group.{embed}")).join("&");
-    let path = format!("/v2/groups/{}?{embeds}", id.trim_start_matches('/'));
+    let path = format!("/v2/groups/{}?{embeds}", bare(id));
     let root = cluster.marathon(&path).await?;
     if cluster.json {
         print_json(&root);

@@ -92,6 +92,11 @@ pub(crate) struct Cluster {
     pub(crate) json: bool,
 }
 
+/// An id as it goes on in a path.
+pub(super) fn bare(id: &str) -> &str {
+    id.trim_start_matches('/')
+}
+
 impl Cluster {
     /// A cluster by its addresses. Nothing is asked yet.
     pub(crate) fn new(args: &ClusterArgs) -> Result<Self, Failure> {

@@ -20,6 +20,7 @@ pub(crate) mod status;
 pub(crate) mod task;
 mod terminal;
 mod update;
+mod version;
 pub(crate) mod volume;
 
 pub(crate) use http::{Cluster, ClusterArgs, Failure};

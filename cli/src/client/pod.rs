@@ -2,6 +2,7 @@
 
 use super::app::read_json;
 use super::deployment::{Change, finish_named};
+use super::http::bare;
 use super::show::{amount, items, number, print, print_json, table, text};
 use super::{Cluster, Failure};
 use crate::say::say;
@@ -118,7 +119,7 @@ pub(crate) async fn run(command: PodCommand, cluster: &Cluster) -> Result<(), Fa
 }
 
 fn pod_path(id: &str, verb: &str) -> String {
-    format!("/v2/pods/{}{verb}", id.trim_start_matches('/'))
+    format!("/v2/pods/{}{verb}", bare(id))
 }
 
 async fn put(

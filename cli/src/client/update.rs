@@ -3,6 +3,7 @@
 use super::app::read_json;
 use super::deployment::{Change, finish};
 use super::group::told;
+use super::http::bare;
 use super::show::print_json;
 use super::{Cluster, Failure};
 use crate::say::say;
@@ -42,7 +43,7 @@ pub(super) async fn update(update: Update, cluster: &Cluster) -> Result<(), Fail
     let (id, dry_run, force) = (&update.id, update.dry_run, update.change.force);
     // Whoever misspells a field is to hear of it.
     let query = format!("force={force}&dryRun={dry_run}&strict=true&nulls=remove");
-    let path = format!("/v2/apps/{}?{query}", id.trim_start_matches('/'));
+    let path = format!("/v2/apps/{}?{query}", bare(id));
     let answer = cluster.change(Method::PATCH, &path, Some(&body)).await?;
     if !dry_run {
         return finish(cluster, &answer, &update.change, &format!("{id} changed")).await;
