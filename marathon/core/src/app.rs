@@ -144,6 +144,12 @@ pub struct Constraint {
     pub value: Option<String>,
 }
 
+/// The fields that instances are spread over by `constraints`.
+pub fn spread_over(constraints: &[Constraint]) -> impl Iterator<Item = &str> {
+    let spread = constraints.iter().filter(|it| it.operator == Operator::GroupBy);
+    spread.map(|constraint| constraint.field.as_str())
+}
+
 /// How a constraint judges the value of its field.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[expect(missing_docs, reason = "the names are Marathon's own, explained at the matcher")]

@@ -1,8 +1,9 @@
 //! The agents there are, as far as offers and tasks tell: what spreading has to spread over.
 
-use crate::app::{App, Constraint, Operator};
+use crate::app::{self, App, Constraint};
 use crate::instance::Place;
 use crate::matcher::{self, Patterns};
+use crate::spread::Tally;
 use model::ids::AgentId;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,9 +66,8 @@ impl Gpus {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Fitting {
     agents: BTreeSet<AgentId>,
-    /// Of the fields that instances are spread over: the values that these agents have, and how many agents
-    /// have each.
-    values: BTreeMap<String, BTreeMap<Arc<str>, usize>>,
+    /// How many of these agents have each value of the fields that instances are spread over.
+    values: Tally,
 }
 
 impl Fleet {
@@ -129,15 +129,15 @@ impl Fleet {
         }
     }
 
-    /// The region that an app with these constraints would have to leave for `place` without having said that
+    /// The region that an app with these constraints would have to leave for `region` without having said that
     /// it may.
     pub fn left_for<'a>(
         &'a self,
         constraints: &[Constraint],
-        place: &Place,
+        region: Option<&Arc<str>>,
     ) -> Option<&'a Arc<str>> {
         let home = self.home.as_ref()?;
-        let is_far = place.region.as_ref().is_some_and(|region| region != home);
+        let is_far = region.is_some_and(|region| region != home);
         let says = |field: &str| matches!(field, "@region" | "@zone");
         let may_leave = || constraints.iter().any(|constraint| says(&constraint.field));
         (is_far && !may_leave()).then_some(home)
@@ -175,7 +175,7 @@ impl Fleet {
             Gpus::Shunned => !has_gpus,
         };
         is_right
-            && self.left_for(constraints, place).is_none()
+            && self.left_for(constraints, place.region.as_ref()).is_none()
             && matcher::may_ever_go(constraints, patterns, place)
     }
 
@@ -226,36 +226,22 @@ impl Fitting {
         &self.agents
     }
 
-    /// The values that they have of a field that instances are spread over.
-    pub fn values(&self, field: &str) -> impl Iterator<Item = &Arc<str>> {
-        self.values.get(field).into_iter().flat_map(BTreeMap::keys)
-    }
-
-    /// Whether one of them has this value of a field that instances are spread over.
-    pub fn has(&self, field: &str, value: &str) -> bool {
-        self.values.get(field).is_some_and(|values| values.contains_key(value))
+    /// How many of them have each value of the fields that instances are spread over.
+    pub fn values(&self) -> &Tally {
+        &self.values
     }
 
     fn add(&mut self, constraints: &[Constraint], place: &Place) {
         self.agents.insert(place.agent.clone());
         for (field, value) in spread_over(constraints, place) {
-            let values = self.values.entry(field.to_owned()).or_default();
-            *values.entry(value.clone()).or_default() += 1;
+            self.values.add(field, value);
         }
     }
 
     fn remove(&mut self, constraints: &[Constraint], place: &Place) {
         self.agents.remove(&place.agent);
         for (field, value) in spread_over(constraints, place) {
-            let Some(values) = self.values.get_mut(field) else { continue };
-            let Some(count) = values.get_mut(value) else { continue };
-            *count -= 1;
-            if *count == 0 {
-                values.remove(value);
-            }
-            if values.is_empty() {
-                self.values.remove(field);
-            }
+            self.values.remove(field, value);
         }
     }
 }
@@ -266,8 +252,8 @@ fn spread_over<'a>(
     constraints: &'a [Constraint],
     place: &'a Place,
 ) -> impl Iterator<Item = (&'a str, &'a Arc<str>)> {
-    let fields = constraints.iter().filter(|it| it.operator == Operator::GroupBy);
-    fields.filter_map(|it| Some((it.field.as_str(), matcher::value_of(place, &it.field)?)))
+    let fields = app::spread_over(constraints);
+    fields.filter_map(|field| Some((field, matcher::value_of(place, field)?)))
 }
 
 /// `app` with as many instances as it is to have.
@@ -281,6 +267,7 @@ pub fn sized(app: &Arc<App>, fleet: &Fleet) -> Arc<App> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::Operator;
     use proptest::prelude::*;
 
     fn place(agent: u8, rack: u8) -> Place {

@@ -1,7 +1,7 @@
 //! Whether one instance can start on an offer, with which resources and ports, and if not why not.
 
 use crate::app::volume::{PathRule, PersistentVolume};
-use crate::app::{App, Constraint, Operator, Part};
+use crate::app::{self, App, Constraint, Operator, Part};
 use crate::fleet::{Fitting, Fleet, GPU_BEHAVIOR, ONE_PER_AGENT, is_one_per_agent};
 use crate::instance::Place;
 use crate::io::OfferView;
@@ -190,25 +190,24 @@ pub fn matches(
     rng: &mut Rng,
 ) -> Result<Fit, Mismatch> {
     let usable = usable(app, roles, offer, free)?;
-    let place = place(offer);
-    if let Some(home) = fleet.left_for(&app.constraints, &place) {
-        let found = place.region.clone().unwrap_or_default();
+    if let Some(home) = fleet.left_for(&app.constraints, offer.region.as_ref()) {
+        let found = offer.region.clone().unwrap_or_default();
         return Err(Mismatch::Region { home: home.clone(), found });
     }
     if is_one_per_agent(app) && others.is_one_here {
-        let found = place.host.to_string();
+        let found = offer.offer.hostname.to_string();
         return Err(Mismatch::Constraint { constraint: ONE_PER_AGENT.to_owned(), found });
     }
     if !app.constraints.is_empty() {
-        let patterns = fleet.patterns(&app.constraints);
-        let is_spread = app.constraints.iter().any(|it| it.operator == Operator::GroupBy);
+        let (place, patterns) = (place(offer), fleet.patterns(&app.constraints));
+        let is_spread = app::spread_over(&app.constraints).next().is_some();
         let fitting = is_spread.then(|| fleet.fitting(app));
         for (constraint, pattern) in app.constraints.iter().zip(&patterns.0) {
             holds(constraint, pattern.as_ref(), &place, others.spread, fitting.as_deref())?;
         }
     }
     let fit = take(&app.parts(), usable, &app.wanted_ports(), rng)?;
-    if fleet.is_kept_from(app, &place.agent) { Err(Mismatch::Scarce) } else { Ok(fit) }
+    if fleet.is_kept_from(app, &offer.offer.agent) { Err(Mismatch::Scarce) } else { Ok(fit) }
 }
 
 /// Takes what each part needs, and its ports with it.
@@ -533,6 +532,7 @@ fn is_full_match(pattern: Option<&str>, value: &str) -> bool {
 /// The number that the constraint may have says how many values its author expected. It is not needed: which
 /// there are is known, and waiting for more than that would be waiting for ever.
 fn is_smallest_group(field: &str, found: &str, spread: &Spread, fitting: &Fitting) -> bool {
-    let mine = if fitting.has(field, found) { spread.with(field, found) } else { 0 };
-    mine == 0 || fitting.values(field).all(|value| mine <= spread.with(field, value))
+    let there_are = fitting.values();
+    let mine = if there_are.with(field, found) > 0 { spread.with(field, found) } else { 0 };
+    mine == 0 || there_are.values(field).all(|value| mine <= spread.with(field, value))
 }

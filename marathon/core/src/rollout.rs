@@ -3,7 +3,7 @@
 //! Nothing is remembered: each decision follows from the instances there are, so it can be taken
 //! again after a crash, and what went missing on the way is made up for.
 
-use crate::app::{App, KillSelection, Millionths, Operator};
+use crate::app::{self, App, KillSelection, Millionths};
 use crate::ids::InstanceId;
 use crate::instance::{Condition, Instance};
 use crate::instances::Instances;
@@ -74,8 +74,11 @@ fn evenly(
     count: usize,
     goes_first: impl Fn(&Instance) -> bool,
 ) -> Vec<InstanceId> {
-    let spread = app.constraints.iter().filter(|it| it.operator == Operator::GroupBy);
-    let fields: Vec<&str> = spread.map(|constraint| &*constraint.field).collect();
+    let fields: Vec<&str> = app::spread_over(&app.constraints).collect();
+    if fields.is_empty() || candidates.len() <= count {
+        // Nobody has to be compared with anybody.
+        return candidates.into_iter().take(count).map(|it| it.id.clone()).collect();
+    }
     let group = |it: &Instance, field: &str| {
         let place = it.task.as_ref().map(|task| &task.place);
         place.and_then(|place| matcher::value_of(place, field)).cloned()

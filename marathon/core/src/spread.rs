@@ -11,12 +11,53 @@ use std::sync::Arc;
 pub struct Spread {
     /// All of them, also those whose agent has no such field.
     count: usize,
-    by_field: BTreeMap<String, BTreeMap<Arc<str>, usize>>,
+    values: Tally,
+}
+
+/// How many have each value of some fields.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tally(BTreeMap<String, BTreeMap<Arc<str>, usize>>);
+
+impl Tally {
+    /// That of nobody.
+    pub const NONE: Self = Self(BTreeMap::new());
+
+    /// One more has this value of `field`.
+    pub fn add(&mut self, field: &str, value: &Arc<str>) {
+        if !self.0.contains_key(field) {
+            self.0.insert(field.to_owned(), BTreeMap::new());
+        }
+        let Some(values) = self.0.get_mut(field) else { return };
+        *values.entry(value.clone()).or_default() += 1;
+    }
+
+    /// One less has this value of `field`.
+    pub fn remove(&mut self, field: &str, value: &str) {
+        let Some(values) = self.0.get_mut(field) else { return };
+        let Some(count) = values.get_mut(value) else { return };
+        *count -= 1;
+        if *count == 0 {
+            values.remove(value);
+        }
+        if values.is_empty() {
+            self.0.remove(field);
+        }
+    }
+
+    /// How many have this value of `field`.
+    pub fn with(&self, field: &str, value: &str) -> usize {
+        self.0.get(field).and_then(|values| values.get(value)).copied().unwrap_or(0)
+    }
+
+    /// The values of `field` that somebody has.
+    pub fn values(&self, field: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.0.get(field).into_iter().flat_map(BTreeMap::keys)
+    }
 }
 
 impl Spread {
     /// That of no instance.
-    pub const NONE: Self = Self { count: 0, by_field: BTreeMap::new() };
+    pub const NONE: Self = Self { count: 0, values: Tally::NONE };
 
     /// That of instances at these places, by the fields that `constraints` compare.
     pub fn of<'a>(constraints: &[Constraint], places: impl Iterator<Item = &'a Place>) -> Self {
@@ -31,11 +72,7 @@ impl Spread {
     pub fn add(&mut self, constraints: &[Constraint], place: &Place) {
         self.count += 1;
         for (field, value) in compared(constraints, place) {
-            if !self.by_field.contains_key(field) {
-                self.by_field.insert(field.to_owned(), BTreeMap::new());
-            }
-            let Some(by_value) = self.by_field.get_mut(field) else { continue };
-            *by_value.entry(value.clone()).or_default() += 1;
+            self.values.add(field, value);
         }
     }
 
@@ -43,15 +80,7 @@ impl Spread {
     pub fn remove(&mut self, constraints: &[Constraint], place: &Place) {
         self.count -= 1;
         for (field, value) in compared(constraints, place) {
-            let Some(by_value) = self.by_field.get_mut(field) else { continue };
-            let Some(count) = by_value.get_mut(value) else { continue };
-            *count -= 1;
-            if *count == 0 {
-                by_value.remove(value);
-            }
-            if by_value.is_empty() {
-                self.by_field.remove(field);
-            }
+            self.values.remove(field, value);
         }
     }
 
@@ -62,7 +91,7 @@ impl Spread {
 
     /// How many have this value of `field`.
     pub fn with(&self, field: &str, value: &str) -> usize {
-        self.by_field.get(field).and_then(|by_value| by_value.get(value)).copied().unwrap_or(0)
+        self.values.with(field, value)
     }
 }
 

@@ -246,10 +246,10 @@ fn is_stuck(marathon: &mut Marathon, app: &App, now: Now) -> bool {
         return false;
     };
     let waited = now.wall.since(since);
-    let is_hopeless = waiting.last_unused.values().all(|unused| {
+    let lacks_no_more = |unused: &Arc<Unused>| {
         matches!(unused.why.reason(), Reason::InsufficientPorts | Reason::UnfulfilledConstraint)
-    });
-    let is_hopeless = is_hopeless || waited >= SHORTAGE_WAIT;
+    };
+    let is_hopeless = waited >= SHORTAGE_WAIT || waiting.last_unused.values().all(lacks_no_more);
     let lacks_ports = |unused: &Unused| unused.why.reason() == Reason::InsufficientPorts;
     let without = waiting.last_unused.iter().filter(|(_, unused)| lacks_ports(unused));
     let is_in_the_way = without.flat_map(|(agent, _)| all.on(agent)).any(|it| !it.is_current(app));

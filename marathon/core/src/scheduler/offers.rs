@@ -3,7 +3,7 @@
 use super::residence::{self, Found};
 use super::{Due, Marathon, maintenance, secrets, settle};
 use crate::app::pod::PodContainer;
-use crate::app::{App, Operator};
+use crate::app::{self, App};
 use crate::fleet::is_one_per_agent;
 use crate::ids::{AppId, InstanceId};
 use crate::instance::{Condition, Container, Health, Instance, Task};
@@ -71,10 +71,7 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
 fn spreads(marathon: &Marathon, app: &AppId) -> bool {
     let waits = marathon.books.queue.first_of(app).is_some();
     let app = marathon.books.tree.apps.get(app);
-    let groups = |app: &Arc<App>| {
-        app.constraints.iter().any(|constraint| constraint.operator == Operator::GroupBy)
-    };
-    waits && app.is_some_and(groups)
+    waits && app.is_some_and(|app| app::spread_over(&app.constraints).next().is_some())
 }
 
 /// An agent is gone.

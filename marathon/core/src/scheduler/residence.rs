@@ -120,10 +120,10 @@ fn anew(
     // Reservations are made of what nobody else has a claim to.
     let plain = free.filtered(|key, _| key.kind.reservations.is_empty());
     let reservations = &marathon.books.reservations;
-    let mut places = reservations.of_app(&app.id).map(|it| &it.place);
+    let places = reservations.of_app(&app.id).map(|it| &it.place);
     let others = Others {
         is_one_here: places.clone().any(|place| place.agent == offer.offer.agent),
-        spread: &Spread::of(&app.constraints, &mut places),
+        spread: &Spread::of(&app.constraints, places),
     };
     let config = &marathon.config;
     let roles = Roles { own: &config.role, accepted: &config.accepted_roles };
