@@ -15,6 +15,14 @@ fn labelled(id: &str, instances: u32, labels: Value) -> Value {
     body
 }
 
+/// An app that wants this port on each agent.
+fn on_port(port: u16, instances: u32) -> Value {
+    let mut body = sleeper("/web", instances);
+    body["portDefinitions"] = json!([{"port": port}]);
+    body["requirePorts"] = true.into();
+    body
+}
+
 fn outcomes(world: &World) -> Vec<Option<Outcome>> {
     let ends = world.view.history.values().map(|past| past.end.as_ref().map(|end| end.outcome));
     ends.collect()
@@ -242,9 +250,7 @@ fn a_batch_limits_how_many_are_replaced_at_a_time() {
 #[test]
 fn an_upgrade_with_fixed_ports_and_no_agent_to_spare_goes_one_by_one() {
     let mut world = World::new(3);
-    let mut body = sleeper("/web", 3);
-    body["portDefinitions"] = json!([{"port": 31500}]);
-    body["requirePorts"] = true.into();
+    let mut body = on_port(31500, 3);
     body["constraints"] = json!([["hostname", "UNIQUE"]]);
     world.create(body);
     world.rest();
@@ -270,9 +276,7 @@ fn an_upgrade_with_fixed_ports_and_no_agent_to_spare_goes_one_by_one() {
 fn a_leader_that_knows_all_agents_sees_at_once_that_fixed_ports_leave_no_room() {
     for (agents, is_seen) in [(3, true), (4, false)] {
         let mut world = World::new(agents);
-        let mut body = sleeper("/web", 3);
-        body["portDefinitions"] = json!([{"port": 31500}]);
-        body["requirePorts"] = true.into();
+        let body = on_port(31500, 3);
         world.create(body);
         world.pass(10.0);
         world.put("/web", json!({"cmd": "sleep 2000"})).expect("changed");
@@ -288,9 +292,7 @@ fn a_leader_that_knows_all_agents_sees_at_once_that_fixed_ports_leave_no_room() 
 #[test]
 fn an_upgrade_with_fixed_ports_and_a_spare_agent_takes_nobody_away_first() {
     let mut world = World::new(4);
-    let mut body = sleeper("/web", 3);
-    body["portDefinitions"] = json!([{"port": 31500}]);
-    body["requirePorts"] = true.into();
+    let body = on_port(31500, 3);
     world.create(body);
     world.rest();
     world.put("/web", json!({"cmd": "sleep 2000"})).expect("changed");
@@ -324,9 +326,7 @@ fn who_has_failed_is_held_back_and_it_is_told_so() {
 fn an_agent_that_is_too_small_does_not_hold_up_an_upgrade_with_fixed_ports() {
     let mut world = World::new(1);
     world.add_agent("small", "cpus:0.01;mem:4096;ports:[31500-31500]", "");
-    let mut body = sleeper("/web", 1);
-    body["portDefinitions"] = json!([{"port": 31500}]);
-    body["requirePorts"] = true.into();
+    let body = on_port(31500, 1);
     world.create(body);
     world.pass(10.0);
     world.put("/web", json!({"cmd": "sleep 2000"})).expect("changed");
