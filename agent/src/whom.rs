@@ -18,7 +18,7 @@ pub(crate) struct Whom {
     pub(crate) known_as: Option<String>,
 }
 
-/// Whom the executor runs as. `image` is absent where it has none, and where users are not switched.
+/// Whom the executor runs as. Without `switch_user` that is whom the agent runs as, whatever is asked.
 pub(crate) fn of_executor(
     command: &CommandInfo,
     framework: &Framework,

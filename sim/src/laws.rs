@@ -50,7 +50,7 @@ pub(crate) struct Laws {
     kept: BTreeSet<OperationUuid>,
     /// Operations that an agent has carried out.
     pub(crate) carried_out: BTreeSet<OperationUuid>,
-    /// How operations ended, as their frameworks heard.
+    /// How operations ended, as their frameworks heard, and whether an agent was named with that.
     operation_ends: BTreeMap<OperationId, (OperationState, bool)>,
 }
 

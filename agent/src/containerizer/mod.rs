@@ -495,10 +495,10 @@ impl Containerizer {
 /// Runs `work` where it may block, when it is its turn.
 async fn blocking<T: Send + 'static>(
     inner: &Arc<Inner>,
-    kind: Turn,
+    turn: Turn,
     work: impl FnOnce(&Inner) -> T + Send + 'static,
 ) -> T {
-    let _turn = inner.turns.take(kind).await;
+    let _turn = inner.turns.take(turn).await;
     let inner = Arc::clone(inner);
     tokio::task::spawn_blocking(move || work(&inner)).await.expect("it does not panic")
 }

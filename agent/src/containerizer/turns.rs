@@ -35,8 +35,8 @@ impl Turns {
     }
 
     /// Waits for a turn, which lasts until what is given is dropped.
-    pub(super) async fn take(&self, kind: Turn) -> SemaphorePermit<'_> {
-        let turns = match kind {
+    pub(super) async fn take(&self, turn: Turn) -> SemaphorePermit<'_> {
+        let turns = match turn {
             Turn::Launch => &self.launches,
             Turn::End => &self.ends,
             Turn::Other => &self.others,
