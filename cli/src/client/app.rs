@@ -156,7 +156,12 @@ pub(crate) async fn run(command: AppCommand, cluster: &Cluster) -> Result<(), Fa
         }
         AppCommand::Retry { id } => {
             let path = format!("/v2/queue/{}/delay", bare(&id));
-            cluster.change(Method::DELETE, &path, None).await?;
+            let done = cluster.change(Method::DELETE, &path, None).await;
+            if let Err(Failure::NotFound(_)) = done {
+                let message = format!("no instance of '{id}' waits to be started");
+                return Err(Failure::NotFound(message));
+            }
+            done?;
             say!("{id}: whoever was held back is started as soon as there is an offer");
             Ok(())
         }

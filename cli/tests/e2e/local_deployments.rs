@@ -155,6 +155,8 @@ async fn fields_of_an_app_change_and_it_goes_back_to_a_version() {
     let (_, out, _) = agora(&["app", "show", "/plain", "--json"]);
     assert!(out.contains("\"exec sleep 1000\""), "{out}");
     assert_eq!(agora(&["app", "versions", "/none"]).0, Some(4));
+    let (code, _, err) = agora(&["app", "retry", "/plain"]);
+    assert!(code == Some(4) && err.contains("no instance of '/plain' waits"), "{err}");
     assert_eq!(agora(&["app", "delete", "/plain"]).0, Some(0));
 }
 
