@@ -145,7 +145,7 @@ async fn fields_of_an_app_change_and_it_goes_back_to_a_version() {
         (&json!("exec sleep 2000"), &json!(2), &json!(32), &json!("front"))
     );
     let (code, _, err) = agora(&["app", "update", "/plain", "instance=2"]);
-    assert!(code == Some(1) && err.contains("/instance: is no field of an app"), "{err}");
+    assert!(code == Some(1) && err.contains("/instance: is an unknown field"), "{err}");
     assert_eq!(agora(&["app", "update", "/none", "instances=2"]).0, Some(4));
     let (_, out, _) = agora(&["app", "versions", "/plain"]);
     let first = out.lines().last().expect("the one it began with").to_owned();

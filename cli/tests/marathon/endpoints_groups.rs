@@ -34,7 +34,7 @@ async fn are_made(client: &Client<'_>) {
     );
     let shop = json!({"id": "shop", "apps": [idle("web"), idle("/shop/db")],
                       "groups": [{"id": "deep", "apps": [idle("app")], "pods": [pod("pod")]}]});
-    let answer = client.post("/v2/groups?force=true", &shop).await;
+    let answer = client.post("/v2/groups?force=true&strict=true", &shop).await;
     let result = answer.is(201);
     assert_eq!(answer.header("location"), "/v2/groups/shop");
     assert_eq!(result["deploymentId"], answer.deploys());
@@ -44,7 +44,7 @@ async fn are_made(client: &Client<'_>) {
         .await
         .refuses(409, "An app with the path /shop/web");
     let inner = json!({"apps": [idle("one")]});
-    let answer = client.post("/v2/groups/shop/inner?force=true", &inner).await;
+    let answer = client.post("/v2/groups/shop/inner?force=true&strict=true", &inner).await;
     answer.is(201);
     assert_eq!(answer.header("location"), "/v2/groups/shop/inner");
 
@@ -52,6 +52,9 @@ async fn are_made(client: &Client<'_>) {
     client.post("/v2/groups", &elsewhere).await.refuses_field("/apps(0)/id");
     let bad = json!({"id": "/away", "groups": [{"id": "x", "apps": [{"id": "a", "cmd": "x", "cpus": -1}]}]});
     client.post("/v2/groups", &bad).await.refuses_field("/groups(0)/apps(0)/cpus");
+    let odd =
+        json!({"id": "/away", "groups": [{"id": "x", "pods": [{"spec": pod("p"), "sttus": 1}]}]});
+    client.post("/v2/groups?strict=true", &odd).await.refuses_field("/groups(0)/pods(0)/sttus");
     client.post("/v2/groups", &json!({"id": "/A"})).await.refuses_field("/id");
     let wrong = json!({"id": "/away", "apps": {}});
     client.post("/v2/groups", &wrong).await.refuses(400, "Invalid JSON");
@@ -111,7 +114,7 @@ async fn are_replaced(client: &Client<'_>) {
 
     client.put(&format!("{path}?merge=true"), &new).await.is_result();
     assert_eq!(ids(&client.get(path).await.json()["apps"]), ["/shop/db", "/shop/new", "/shop/web"]);
-    client.put(&format!("{path}?force=true"), &new).await.is_result();
+    client.put(&format!("{path}?force=true&strict=true"), &new).await.is_result();
     let shop = client.get(path).await.is(200);
     assert_eq!(ids(&shop["apps"]), ["/shop/new", "/shop/web"]);
     assert_eq!(shop["groups"], json!([]), "what is not said is gone");
@@ -121,7 +124,7 @@ async fn are_replaced(client: &Client<'_>) {
 
     client.put("/v2/groups?dryRun=true&diff=true", &json!({"id": "/"})).await.is(200);
     let root = json!({"groups": [{"id": "more", "apps": [idle("a")]}]});
-    client.put("/v2/groups?merge=true&force=true", &root).await.is_result();
+    client.put("/v2/groups?merge=true&force=true&strict=true", &root).await.is_result();
     assert_eq!(ids(&client.get("/v2/groups").await.json()["groups"]), ["/more", "/shop"]);
     client.put("/v2/groups/made", &json!({"apps": [idle("a")]})).await.is_result();
 

@@ -40,7 +40,7 @@ async fn are_made(client: &Client<'_>) {
     answer.deploys();
     assert_eq!(shown["id"], "/run/pod");
     assert!(is_timestamp(shown["version"].as_str().expect("a version")), "{shown}");
-    client.post("/v2/pods?force=true", &pod("/run/other", 0)).await.is(201);
+    client.post("/v2/pods?force=true&strict=true", &pod("/run/other", 0)).await.is(201);
     client
         .post("/v2/pods", &pod("/run/pod", 0))
         .await
@@ -51,6 +51,9 @@ async fn are_made(client: &Client<'_>) {
         .await
         .refuses(409, "A pod with id [/run/pod] already");
     client.post("/v2/pods", &json!({"containers": []})).await.refuses_field("/id");
+    let mut odd = pod("/run/odd", 0);
+    odd["containers"][0]["resources"]["cpu"] = 1.into();
+    client.post("/v2/pods?strict=true", &odd).await.refuses_field("/containers(0)/resources/cpu");
     client
         .post("/v2/pods", &json!({"id": "/x", "containers": []}))
         .await
@@ -136,7 +139,7 @@ async fn have_versions(client: &Client<'_>) {
     let answer = client.put(path, &changed).await;
     assert_eq!(answer.is(200)["labels"]["k"], "v");
     answer.deploys();
-    client.put(&format!("{path}?force=true"), &changed).await.is(200);
+    client.put(&format!("{path}?force=true&strict=true"), &changed).await.is(200);
     client
         .put(path, &pod("/run/else", 2))
         .await

@@ -199,6 +199,7 @@ async fn check(name: &str, text: &str) {
         wrong.extend(found.into_iter().flatten());
     }
     assert!(wrong.is_empty(), "{} rows do not hold:\n{}", wrong.len(), wrong.join("\n"));
+    asking.all_is_written_back().await;
 }
 
 struct Asking {
@@ -279,7 +280,38 @@ impl Asking {
         if has_null(&shown) {
             return Err(format!("what is not there is shown as null: {shown}"));
         }
-        Ok(if let Kind::App = kind { shown["app"].take() } else { shown })
+        if let Kind::App = kind {
+            shown = shown["app"].take();
+        }
+        self.is_written_back(kind, &path, &shown).await?;
+        Ok(shown)
+    }
+
+    /// Writes what was read where it was read: nothing of it is unknown, and nothing changes.
+    async fn is_written_back(&self, kind: Kind, path: &str, shown: &Value) -> Result<(), String> {
+        let mut body = shown.clone();
+        if let Kind::App = kind {
+            // With it alone one goes back to a version.
+            body.as_object_mut().expect("an object").remove("version");
+        }
+        let strict = format!("{path}?strict=true&partialUpdate=false");
+        let (status, answer) = self.cluster.send(Method::PUT, &strict, &body).await;
+        if status != 200 {
+            return Err(format!("cannot be written back: {status} {answer}"));
+        }
+        let after = self.cluster.json(path).await.ok_or("is not there when it is written back")?;
+        let after = if let Kind::App = kind { &after["app"] } else { &after };
+        let is_same = after["version"] == shown["version"];
+        is_same.then_some(()).ok_or_else(|| format!("is changed when it is written back: {after}"))
+    }
+
+    /// The same of all that there is, in its groups.
+    async fn all_is_written_back(&self) {
+        let mut root = self.cluster.json("/v2/groups").await.expect("the root is always there");
+        root.as_object_mut().expect("an object").remove("version");
+        let path = "/v2/groups?strict=true&dryRun=true&diff=true";
+        let (status, answer) = self.cluster.send(Method::PUT, path, &root).await;
+        assert_eq!((status, &answer["changes"]), (200, &json!([])), "{answer}");
     }
 }
 

@@ -1,19 +1,19 @@
 //! `/v2/apps`.
 
-use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::response::Response;
+use axum::http::{Method, StatusCode};
 use marathon_core::app::App;
-use marathon_core::app::parse::{self, Invalid};
+use marathon_core::app::parse::{Invalid, Kind};
 use marathon_core::ids::AppId;
 use marathon_core::io::{Command, PutApp};
 use marathon_core::json_text::{self, ObjectText};
 use marathon_core::view::Embed;
-use serde_json::{Value, json as object};
+use serde_json::json as object;
 
 use super::path::{app_id, no_app};
 use super::reply::{self, Refused, Reply, json};
 use super::selector::Selector;
 use super::tasks::{kill_how, no_task};
+use super::unknown::Unknown;
 use super::{Call, tasks};
 use crate::clock;
 
@@ -67,14 +67,15 @@ async fn all(call: &Call<'_>) -> Reply {
     match call.parts.method {
         Method::POST => {
             let body = call.json()?;
-            let unknown = unknown(call, &body)?;
-            let answer = call.ask(Command::CreateApp { body, force }).await?;
-            Ok(warned(answer, &unknown))
+            let unknown = Unknown::of(call, Kind::App, &body)?;
+            Ok(unknown.warn(call.ask(Command::CreateApp { body, force }).await?))
         }
         Method::PUT | Method::PATCH => {
             let create = call.parts.method == Method::PUT;
             let partial = !create || call.query.flag("partialUpdate", true);
-            call.ask(Command::PutApps { body: call.json()?, partial, create, force }).await
+            let body = call.json()?;
+            let unknown = Unknown::of(call, Kind::App, &body)?;
+            Ok(unknown.warn(call.ask(Command::PutApps { body, partial, create, force }).await?))
         }
         _ => {
             let keep = filter(call)?;
@@ -122,12 +123,11 @@ async fn one(call: &Call<'_>, words: &[&str]) -> Reply {
             let partial = !create || call.query.flag("partialUpdate", true);
             let force = call.query.flag("force", false);
             let body = call.json()?;
-            let unknown = unknown(call, &body)?;
+            let unknown = Unknown::of(call, Kind::App, &body)?;
             let null_removes = call.query.first("nulls") == Some("remove");
             let dry_run = call.query.flag("dryRun", false);
             let how = PutApp { partial, create, force, null_removes, dry_run };
-            let answer = call.ask(Command::PutApp { id, body, how }).await?;
-            Ok(warned(answer, &unknown))
+            Ok(unknown.warn(call.ask(Command::PutApp { id, body, how }).await?))
         }
         Method::DELETE => {
             // Unlike everywhere else: deleting is what one does with an app that is stuck.
@@ -148,32 +148,6 @@ fn no_id(words: &[&str]) -> Refused {
     let why = AppId::parse(&words.join("/")).err().map(|bad| bad.to_string()).unwrap_or_default();
     let refusal = Invalid::one("/id", why).refusal();
     Refused(Box::new(reply::value(StatusCode::UNPROCESSABLE_ENTITY, &refusal.body)))
-}
-
-/// Fields of an app that mean nothing. With `strict=true` they are refused.
-fn unknown(call: &Call<'_>, body: &Value) -> Result<Vec<String>, Refused> {
-    let unknown = parse::unknown_fields(body);
-    if unknown.is_empty() || !call.query.flag("strict", false) {
-        return Ok(unknown);
-    }
-    let details: Vec<_> = unknown
-        .iter()
-        .map(|name| object!({"path": format!("/{name}"), "errors": ["is no field of an app"]}))
-        .collect();
-    let body = object!({"message": "Object is not valid", "details": details});
-    Err(Refused(Box::new(reply::value(StatusCode::UNPROCESSABLE_ENTITY, &body))))
-}
-
-/// Says of each field that it was ignored.
-fn warned(mut response: Response, unknown: &[String]) -> Response {
-    for name in unknown {
-        let plain: String = name.chars().filter(|c| c.is_ascii_graphic() && *c != '"').collect();
-        let text = format!("299 - \"the field {plain} is unknown and ignored\"");
-        if let Ok(text) = HeaderValue::from_str(&text) {
-            response.headers_mut().append(header::WARNING, text);
-        }
-    }
-    response
 }
 
 /// An object with nothing but a list.

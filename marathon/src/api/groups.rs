@@ -1,6 +1,7 @@
 //! `/v2/groups`: the tree that the ids of apps make.
 
 use axum::http::{Method, StatusCode};
+use marathon_core::app::parse::Kind;
 use marathon_core::clock;
 use marathon_core::group::{self, Shown};
 use marathon_core::ids::AppId;
@@ -11,6 +12,7 @@ use marathon_core::view::{Embed, View};
 use super::Call;
 use super::path::app_id;
 use super::reply::{self, Refused, Reply, json};
+use super::unknown::Unknown;
 
 pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
     match rest {
@@ -63,7 +65,9 @@ async fn one(call: &Call<'_>, id: &[&str]) -> Reply {
                 merge: flag("merge"),
             };
             let id = app_id(id).map_err(|_| no_group(id))?;
-            call.ask(Command::PutGroup { id, body: call.json()?, how }).await
+            let body = call.json()?;
+            let unknown = Unknown::of(call, Kind::Group, &body)?;
+            Ok(unknown.warn(call.ask(Command::PutGroup { id, body, how }).await?))
         }
         Method::PATCH => {
             let id = existing(call, id)?;

@@ -17,6 +17,7 @@ mod reply;
 mod secrets;
 mod selector;
 mod tasks;
+mod unknown;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,12 +1,14 @@
 //! `/v2/pods`. What is wanted of a pod stands behind `::`, so that no id can be taken for it.
 
 use axum::http::{Method, StatusCode};
+use marathon_core::app::parse::Kind;
 use marathon_core::ids::AppId;
 use marathon_core::io::Command;
 use serde_json::Value;
 
 use super::Call;
 use super::reply::{self, Refused, Reply, json, refuse};
+use super::unknown::Unknown;
 
 pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
     let path = rest.join("/");
@@ -32,7 +34,9 @@ async fn all(call: &Call<'_>) -> Reply {
     call.only(&[Method::GET, Method::POST])?;
     if call.parts.method == Method::POST {
         let force = call.query.flag("force", false);
-        return call.ask(Command::CreatePod { body: call.json()?, force }).await;
+        let body = call.json()?;
+        let unknown = Unknown::of(call, Kind::Pod, &body)?;
+        return Ok(unknown.warn(call.ask(Command::CreatePod { body, force }).await?));
     }
     let pods: Vec<_> = call.page()?.of(call.view.pods().into_iter()).collect();
     json(StatusCode::OK, &pods.into())
@@ -43,7 +47,11 @@ async fn one(call: &Call<'_>, id: &str) -> Reply {
     let force = call.query.flag("force", false);
     let id = existing(call, id)?;
     match call.parts.method {
-        Method::PUT => call.ask(Command::PutPod { id, body: call.json()?, force }).await,
+        Method::PUT => {
+            let body = call.json()?;
+            let unknown = Unknown::of(call, Kind::Pod, &body)?;
+            Ok(unknown.warn(call.ask(Command::PutPod { id, body, force }).await?))
+        }
         Method::DELETE => call.ask(Command::DeletePod { id, force }).await,
         _ => found(call.view.pod(&id), &id),
     }

@@ -9,6 +9,7 @@ mod legacy;
 mod pod;
 mod reader;
 mod rules;
+mod shape;
 mod shared;
 
 pub use pod::{pod_id, whole_pod};
@@ -172,66 +173,27 @@ impl Update {
     }
 }
 
-/// Fields of an app, as they are written today and as they were once, and what is only shown.
-const FIELDS: [&str; 52] = [
-    "acceptedResourceRoles",
-    "args",
-    "backoffFactor",
-    "backoffSeconds",
-    "check",
-    "cmd",
-    "constraints",
-    "container",
-    "cpus",
-    "dependencies",
-    "deployments",
-    "disk",
-    "env",
-    "executor",
-    "executorResources",
-    "fetch",
-    "gpus",
-    "healthChecks",
-    "id",
-    "instances",
-    "ipAddress",
-    "killSelection",
-    "labels",
-    "lastTaskFailure",
-    "maxLaunchDelaySeconds",
-    "mem",
-    "networks",
-    "portDefinitions",
-    "ports",
-    "readinessCheckResults",
-    "readinessChecks",
-    "requirePorts",
-    "residency",
-    "resourceLimits",
-    "role",
-    "secrets",
-    "storeUrls",
-    "taskKillGracePeriodSeconds",
-    "taskStats",
-    "tasks",
-    "tasksHealthy",
-    "tasksRunning",
-    "tasksStaged",
-    "tasksStats",
-    "tasksUnhealthy",
-    "tty",
-    "unreachableStrategy",
-    "upgradeStrategy",
-    "uris",
-    "user",
-    "version",
-    "versionInfo",
-];
+/// What a body describes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// An app, or a list of apps.
+    App,
+    /// A pod.
+    Pod,
+    /// A group.
+    Group,
+}
 
-/// Fields of `body` that mean nothing in an app: mostly misspelt ones.
-pub fn unknown_fields(body: &Value) -> Vec<String> {
-    let names = body.as_object().into_iter().flat_map(Map::keys);
-    names.filter(|name| !FIELDS.contains(&name.as_str())).cloned().collect()
+/// Paths of the fields of `body` that mean nothing there: mostly misspelt ones.
+pub fn unknown_fields(kind: Kind, body: &Value) -> Vec<String> {
+    let shape = match kind {
+        Kind::App => &shape::APP,
+        Kind::Pod => &shape::POD,
+        Kind::Group => &shape::GROUP,
+    };
+    let mut found = Vec::new();
+    shape.unknown(body, "", &mut found);
+    found
 }
 
 pub(crate) fn without_nulls(value: Value) -> Value {
@@ -304,8 +266,9 @@ pub fn stored(value: &Value) -> Result<App, Invalid> {
     // What was valid once stays valid: it is not judged again, under other flags or rules.
     let defaults = Defaults::default();
     let errors = Errors::default();
-    let reader = Reader::new(fields, String::new(), &errors);
     let is_pod = fields.contains_key("containers");
+    let shape = if is_pod { &shape::POD } else { &shape::APP };
+    let reader = Reader::new(fields, shape, &errors);
     let app =
         if is_pod { pod::read(&id, &reader, &defaults) } else { read(&id, &reader, &defaults) };
     errors.into_result(app)
@@ -313,7 +276,7 @@ pub fn stored(value: &Value) -> Result<App, Invalid> {
 
 fn app(id: &AppId, fields: &Map<String, Value>, defaults: &Defaults) -> Result<App, Invalid> {
     let errors = Errors::default();
-    let reader = Reader::new(fields, String::new(), &errors);
+    let reader = Reader::new(fields, &shape::APP, &errors);
     let app = read(id, &reader, defaults);
     rules::check(&app, &reader, defaults);
     errors.into_result(app)

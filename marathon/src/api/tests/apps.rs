@@ -69,7 +69,7 @@ async fn a_misspelt_field_is_warned_of_or_refused_and_null_can_remove_one() {
     assert_eq!(response.status(), 201);
     assert_eq!(
         response.headers()["warning"],
-        "299 - \"the field instnces is unknown and ignored\""
+        "299 - \"the field /instnces is unknown and ignored\""
     );
     let (status, answer) = api.ask("PUT", "/v2/apps/web?strict=true", Some(&body)).await;
     assert_eq!((status, &answer["details"][0]["path"]), (422, &json!("/instnces")));

@@ -10,3 +10,4 @@ mod pods;
 mod secrets;
 mod standby;
 mod stream;
+mod unknown;

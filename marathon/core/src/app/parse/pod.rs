@@ -6,7 +6,7 @@ mod rules;
 pub(super) use container::required_command;
 
 use super::{
-    Defaults, Invalid, KEPT_OF_PODS, constraints_of, networks, time, unreachable_strategy,
+    Defaults, Invalid, KEPT_OF_PODS, constraints_of, networks, shape, time, unreachable_strategy,
     version_info,
 };
 use super::{kill_selection, part};
@@ -48,7 +48,7 @@ pub fn whole_pod(id: &AppId, body: &Value, defaults: &Defaults) -> Result<App, I
 
 fn pod(id: &AppId, fields: &Map<String, Value>, defaults: &Defaults) -> Result<App, Invalid> {
     let errors = Errors::default();
-    let reader = Reader::new(fields, String::new(), &errors);
+    let reader = Reader::new(fields, &shape::POD, &errors);
     let app = read(id, &reader, defaults);
     rules::check(&app, &reader, defaults);
     errors.into_result(app)

@@ -1,6 +1,7 @@
 //! Taking fields out of JSON objects and collecting what is wrong with them, all of it.
 
 use super::Invalid;
+use super::shape::Shape;
 use crate::app::Millionths;
 use model::amount::Milli;
 use serde_json::{Map, Value};
@@ -20,16 +21,27 @@ impl Errors {
     }
 }
 
-/// One object, where it stands, and where errors go.
+/// One object, where it stands, which fields there are, and where errors go.
 pub(super) struct Reader<'a> {
     fields: &'a Map<String, Value>,
+    shape: &'static Shape,
     path: String,
     errors: &'a Errors,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(fields: &'a Map<String, Value>, path: String, errors: &'a Errors) -> Self {
-        Self { fields, path, errors }
+    /// Reads a whole body.
+    pub(super) fn new(
+        fields: &'a Map<String, Value>,
+        shape: &'static Shape,
+        errors: &'a Errors,
+    ) -> Self {
+        Self { fields, shape, path: String::new(), errors }
+    }
+
+    fn part(&self, name: &str, fields: &'a Map<String, Value>, at: &str) -> Self {
+        let shape = self.shape.field(name).unwrap_or(&Shape::Any);
+        Self { fields, shape, path: self.at(at), errors: self.errors }
     }
 
     /// A field of the right type has a value that cannot be.
@@ -49,6 +61,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
+        // Else clients would be told that it is unknown, though it has an effect.
+        debug_assert!(self.shape.field(name).is_some(), "{} is in no shape", self.at(name));
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
@@ -201,7 +215,7 @@ impl<'a> Reader<'a> {
             self.malformed(name, "error.expected.jsobject");
             return None;
         };
-        Some(Reader::new(fields, self.at(name), self.errors))
+        Some(self.part(name, fields, name))
     }
 
     pub(super) fn objects(&self, name: &str) -> Vec<Reader<'a>> {
@@ -210,7 +224,7 @@ impl<'a> Reader<'a> {
             let at = format!("{name}({index})");
             match item {
                 Value::Object(fields) => {
-                    objects.push(Reader::new(fields, self.at(&at), self.errors));
+                    objects.push(self.part(name, fields, &at));
                 }
                 Value::Null
                 | Value::Bool(_)

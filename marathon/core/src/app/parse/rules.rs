@@ -100,9 +100,6 @@ pub(super) fn networks(app: &App, reader: &Reader<'_>) {
             reader.wrong(&format!("networks({index})/name"), error);
         }
     }
-    if !app.is_host_networked() && !reader.list("portDefinitions").is_empty() {
-        reader.wrong("portDefinitions", "portDefinitions are only allowed with host-networking");
-    }
 }
 
 fn is_network_name(name: &str) -> bool {
@@ -114,6 +111,9 @@ fn is_network_name(name: &str) -> bool {
 }
 
 fn ports(app: &App, reader: &Reader<'_>) {
+    if !app.is_host_networked() && !reader.list("portDefinitions").is_empty() {
+        reader.wrong("portDefinitions", "portDefinitions are only allowed with host-networking");
+    }
     // One number may be given twice: once for tcp and once for udp.
     let mut numbers = BTreeSet::new();
     let definitions = app.port_definitions.iter();
