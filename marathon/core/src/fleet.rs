@@ -20,9 +20,14 @@ const LISTS_MAX: usize = 1_024;
 /// An app with this label has one instance on every agent that fits it.
 pub const ONE_PER_AGENT: &str = "AGORA_ONE_PER_AGENT";
 
-/// The label by which an app says for itself whether agents with GPUs are kept from it: `restricted`, they
-/// are if it wants none, or `unrestricted`.
+/// The label by which an app says for itself whether agents with GPUs are kept from it.
 pub const GPU_BEHAVIOR: &str = "GPU_SCHEDULING_BEHAVIOR";
+
+/// What it may say: they are if it wants none, or they are not.
+pub const GPU_BEHAVIORS: [&str; 2] = [RESTRICTED, UNRESTRICTED];
+
+const RESTRICTED: &str = "restricted";
+const UNRESTRICTED: &str = "unrestricted";
 
 /// Whether `app` is to run once on every agent that fits it.
 pub fn is_one_per_agent(app: &App) -> bool {
@@ -150,9 +155,10 @@ impl Fleet {
 
     fn gpus_of(&self, app: &App) -> Gpus {
         let are_kept = match app.labels.get(GPU_BEHAVIOR).map(String::as_str) {
-            Some("restricted") => true,
-            Some("unrestricted") => false,
-            _ => self.gpus_are_kept,
+            Some(RESTRICTED) => true,
+            Some(UNRESTRICTED) => false,
+            // What was stored when anything was taken means nothing.
+            Some(_) | None => self.gpus_are_kept,
         };
         match app.gpus {
             0 if are_kept => Gpus::Shunned,

@@ -21,7 +21,6 @@ use crate::app::{
 use crate::clock;
 use crate::ids::AppId;
 use crate::io::Refusal;
-use crate::pace;
 use model::amount::Milli;
 use model::step::Timestamp;
 use reader::{Errors, Reader};
@@ -212,16 +211,7 @@ pub fn whole(id: &AppId, update: &Update, defaults: &Defaults) -> Result<App, In
     let mut fields = update.0.clone();
     fields.remove("version");
     fields.remove("versionInfo");
-    paced(app(id, &fields, defaults)?)
-}
-
-/// `app`, if its labels say how it is deployed in a way that means something.
-fn paced(app: App) -> Result<App, Invalid> {
-    let mut wrong = Invalid::default();
-    for (label, error) in pace::check(&app.labels) {
-        wrong.absorb(Invalid::one(&format!("/labels/{label}"), error));
-    }
-    if wrong.is_empty() { Ok(app) } else { Err(wrong) }
+    app(id, &fields, defaults)
 }
 
 /// `old` with the top-level fields that `update` has.
@@ -249,7 +239,7 @@ pub fn merged(old: &App, update: &Update, defaults: &Defaults) -> Result<App, In
     fields.extend(update.0.clone());
     fields.remove("version");
     fields.remove("versionInfo");
-    paced(app(&old.id, &fields, defaults)?)
+    app(&old.id, &fields, defaults)
 }
 
 fn is_host(networks: Option<&Value>) -> bool {

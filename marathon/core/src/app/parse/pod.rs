@@ -43,7 +43,7 @@ pub fn whole_pod(id: &AppId, body: &Value, defaults: &Defaults) -> Result<App, I
     // What only the server says.
     fields.remove("version");
     fields.remove("versionInfo");
-    super::paced(pod(id, &fields, defaults)?)
+    pod(id, &fields, defaults)
 }
 
 fn pod(id: &AppId, fields: &Map<String, Value>, defaults: &Defaults) -> Result<App, Invalid> {

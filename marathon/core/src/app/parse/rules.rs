@@ -9,7 +9,8 @@ use crate::app::{
     App, Constraint, Engine, HealthCheck, HealthProtocol, NetworkMode, Operator, PortDefinition,
     PortMapping,
 };
-use crate::fleet::{ONE_PER_AGENT, is_one_per_agent};
+use crate::fleet::{GPU_BEHAVIOR, GPU_BEHAVIORS, ONE_PER_AGENT, is_one_per_agent};
+use crate::pace;
 use model::ids::PersistenceId;
 use regex::Regex;
 use serde_json::Value;
@@ -34,6 +35,7 @@ pub(super) fn check(app: &App, reader: &Reader<'_>, defaults: &Defaults) {
     }
     shared::secrets(reader, &secret_names(app));
     shared::artifacts(reader, "fetch");
+    labels(app, reader);
     migration(app, reader);
     resident(app, reader, "upgradeStrategy", "container/volumes");
     role(app, reader, defaults);
@@ -307,6 +309,18 @@ fn secret_names(app: &App) -> Vec<(String, String)> {
         names.push(("container/docker/pullConfig/secret".to_owned(), name.to_owned()));
     }
     names
+}
+
+/// Labels by which it is said how it is deployed, and where.
+pub(super) fn labels(app: &App, reader: &Reader<'_>) {
+    for (label, error) in pace::check(&app.labels) {
+        reader.wrong(&format!("labels/{label}"), error);
+    }
+    let behavior = app.labels.get(GPU_BEHAVIOR);
+    if let Some(text) = behavior.filter(|text| !GPU_BEHAVIORS.contains(&text.as_str())) {
+        let error = format!("got '{text}', expected one of: {}", GPU_BEHAVIORS.join(", "));
+        reader.wrong(&format!("labels/{GPU_BEHAVIOR}"), error);
+    }
 }
 
 /// Labels by which a package of DC/OS says how it is migrated go together.

@@ -34,6 +34,7 @@ pub(super) fn check(app: &App, reader: &Reader<'_>, defaults: &Defaults) {
         rules::accepted_roles(app, &placement, defaults);
     }
     rules::role(app, reader, defaults);
+    rules::labels(app, reader);
     rules::resident(app, reader, "scheduling/upgrade", "volumes");
     shared::secrets(reader, &secret_names(app, pod));
 }
