@@ -328,11 +328,51 @@ fn what_was_taken_once_is_read_again_under_stricter_rules() {
     let refused = read(stored).expect_err("it is not any more");
     let details = refused["details"].as_array().expect("details");
     assert!(details.len() >= 10, "{refused}");
-    for twice in
-        ["/constraints", "/acceptedResourceRoles", "/readinessChecks(0)/httpStatusCodesForReady"]
-    {
+    let codes = "/readinessChecks(0)/httpStatusCodesForReady";
+    for twice in ["/constraints", "/acceptedResourceRoles", codes] {
         let of_it = details.iter().find(|it| it["path"] == twice);
         let of_it = of_it.unwrap_or_else(|| panic!("nothing of {twice}: {refused}"));
         assert_eq!(of_it["errors"], json!(["items must be unique"]));
+    }
+}
+
+#[test]
+fn a_rule_that_a_stored_app_breaks_is_in_the_way_of_those_only_who_touch_it() {
+    let stored = json!({
+        "id": "/a/b",
+        "cmd": "x",
+        "portDefinitions": [],
+        "constraints": [["rack", "UNIQUE"], ["rack", "UNIQUE"]],
+        "acceptedResourceRoles": ["*", "*"],
+        "labels": {"GPU_SCHEDULING_BEHAVIOR": "some"},
+        "readinessChecks": [{"name": "", "portName": "none", "httpStatusCodesForReady": ["x"]}],
+    });
+    let old = parse::stored(&stored).expect("it was good enough");
+    let put = |body: Value, null_removes: bool| {
+        let mut update = Update::read(&body, "").expect("an object");
+        if null_removes {
+            update.remove_nulls_of(&body);
+        }
+        parse::merged(&old, &update, &defaults())
+    };
+    let paths = |body: Value| -> Vec<String> {
+        let wrong = put(body.clone(), false).expect_err("it is refused");
+        wrong.malformed.into_keys().chain(wrong.invalid.into_keys()).collect()
+    };
+    let app = put(json!({"cpus": 2}), false).expect("what is broken is not touched");
+    assert_eq!((app.cpus.0, app.constraints.len()), (2_000, 2));
+    put(json!({"portDefinitions": [], "env": {"A": "1"}}), false).expect("nor here");
+    put(json!({"constraints": null}), true).expect("it is mended by taking it away");
+    put(json!({"labels": {}, "acceptedResourceRoles": ["*"]}), false)
+        .expect("or by saying it well");
+    // What is touched must be well in itself, and nothing may come to be wrong.
+    for (body, path) in [
+        (json!({"constraints": [["rack", "UNIQUE"], ["rack", "UNIQUE"]]}), "/constraints"),
+        (json!({"labels": {"GPU_SCHEDULING_BEHAVIOR": "some"}}), "/labels/GPU_SCHEDULING_BEHAVIOR"),
+        (json!({"cpus": -1}), "/cpus"),
+        (json!({"healthChecks": [{}]}), "/healthChecks(0)"),
+        (json!({"networks": [{"mode": "host"}, {"mode": "host"}]}), "/networks"),
+    ] {
+        assert_eq!(paths(body), [path]);
     }
 }

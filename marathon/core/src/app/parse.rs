@@ -71,6 +71,20 @@ impl Invalid {
         self.malformed.is_empty() && self.invalid.is_empty()
     }
 
+    /// `value`, if nothing is wrong with it.
+    fn or<T>(self, value: T) -> Result<T, Self> {
+        if self.is_empty() { Ok(value) } else { Err(self) }
+    }
+
+    /// Leaves out what was wrong `before` too, at paths that are `spared`.
+    fn forgive(&mut self, before: &Self, spared: impl Fn(&str) -> bool) {
+        let was_wrong =
+            |path: &str| before.malformed.contains_key(path) || before.invalid.contains_key(path);
+        for errors in [&mut self.malformed, &mut self.invalid] {
+            errors.retain(|path, _| !(spared(path) && was_wrong(path)));
+        }
+    }
+
     /// Takes in what else is wrong.
     pub fn absorb(&mut self, other: Self) {
         for (path, errors) in other.malformed {
@@ -155,6 +169,12 @@ impl Update {
             fields.filter(|(_, value)| value.is_null()).map(|(name, _)| name.clone()).collect();
     }
 
+    /// Whether what stands at `path` is given, or taken away.
+    fn names(&self, path: &str) -> bool {
+        let field = path.trim_start_matches('/').split(['/', '(']).next().unwrap_or_default();
+        self.0.contains_key(field) || self.1.contains(field)
+    }
+
     /// Has an app whose count is not given keep this one.
     pub fn keep_instances(&mut self, instances: u32) {
         self.0.entry("instances").or_insert_with(|| instances.into());
@@ -211,10 +231,12 @@ pub fn whole(id: &AppId, update: &Update, defaults: &Defaults) -> Result<App, In
     let mut fields = update.0.clone();
     fields.remove("version");
     fields.remove("versionInfo");
-    app(id, &fields, defaults)
+    let (app, wrong) = app(id, &fields, defaults);
+    wrong.or(app)
 }
 
-/// `old` with the top-level fields that `update` has.
+/// `old` with the top-level fields that `update` has. Rules are made stricter at times: what `old` breaks
+/// of them already is in the way of those only who touch it.
 pub fn merged(old: &App, update: &Update, defaults: &Defaults) -> Result<App, Invalid> {
     let Value::Object(mut fields) = render::app(old) else {
         unreachable!("an app is rendered as an object")
@@ -239,7 +261,19 @@ pub fn merged(old: &App, update: &Update, defaults: &Defaults) -> Result<App, In
     fields.extend(update.0.clone());
     fields.remove("version");
     fields.remove("versionInfo");
-    app(&old.id, &fields, defaults)
+    let (app, mut wrong) = app(&old.id, &fields, defaults);
+    if !wrong.is_empty() {
+        wrong.forgive(&broken_by(old, defaults), |path| !update.names(path));
+    }
+    wrong.or(app)
+}
+
+/// What a stored app breaks of the rules of today.
+fn broken_by(old: &App, defaults: &Defaults) -> Invalid {
+    let Value::Object(fields) = render::app(old) else {
+        unreachable!("an app is rendered as an object")
+    };
+    app(&old.id, &fields, defaults).1
 }
 
 fn is_host(networks: Option<&Value>) -> bool {
@@ -261,15 +295,16 @@ pub fn stored(value: &Value) -> Result<App, Invalid> {
     let reader = Reader::new(fields, shape, &errors);
     let app =
         if is_pod { pod::read(&id, &reader, &defaults) } else { read(&id, &reader, &defaults) };
-    errors.into_result(app)
+    errors.found().or(app)
 }
 
-fn app(id: &AppId, fields: &Map<String, Value>, defaults: &Defaults) -> Result<App, Invalid> {
+/// What `fields` say, and what is wrong with them.
+fn app(id: &AppId, fields: &Map<String, Value>, defaults: &Defaults) -> (App, Invalid) {
     let errors = Errors::default();
     let reader = Reader::new(fields, &shape::APP, &errors);
     let app = read(id, &reader, defaults);
     rules::check(&app, &reader, defaults);
-    errors.into_result(app)
+    (app, errors.found())
 }
 
 fn read(id: &AppId, reader: &Reader<'_>, defaults: &Defaults) -> App {

@@ -51,7 +51,7 @@ fn pod(id: &AppId, fields: &Map<String, Value>, defaults: &Defaults) -> Result<A
     let reader = Reader::new(fields, &shape::POD, &errors);
     let app = read(id, &reader, defaults);
     rules::check(&app, &reader, defaults);
-    errors.into_result(app)
+    errors.found().or(app)
 }
 
 /// A pod as it stands there, not judged as a whole.

@@ -13,11 +13,9 @@ use std::collections::BTreeMap;
 pub(super) struct Errors(RefCell<Invalid>);
 
 impl Errors {
-    /// `value`, if nothing is wrong with it.
-    pub(super) fn into_result<T>(self, value: T) -> Result<T, Invalid> {
-        let invalid = self.0.into_inner();
-        let is_fine = invalid.malformed.is_empty() && invalid.invalid.is_empty();
-        if is_fine { Ok(value) } else { Err(invalid) }
+    /// All of it.
+    pub(super) fn found(self) -> Invalid {
+        self.0.into_inner()
     }
 }
 
