@@ -157,13 +157,14 @@ pub type Changes = BTreeMap<AppId, (Option<Arc<App>>, Option<Arc<App>>)>;
 /// The steps that carry out `changes` of apps and `groups`, or an app that depends on itself.
 ///
 /// `tree` is every app and group as it is to be. `outdated` says whether an app has instances of another
-/// definition than its present one, left by a deployment that was cut short. `victims` go first where an
-/// app is scaled down.
+/// definition than its present one, left by a deployment that was cut short, and `is_cut_short` whether
+/// one about it is now. `victims` go first where an app is scaled down.
 pub fn plan(
     changes: &Changes,
     groups: &GroupChanges,
     tree: &Tree,
     outdated: impl Fn(&AppId) -> bool,
+    is_cut_short: impl Fn(&AppId) -> bool,
     victims: &BTreeMap<AppId, BTreeSet<InstanceId>>,
 ) -> Result<Plan, Cycle> {
     let (mut stops, mut starts) = (Vec::new(), Vec::new());
@@ -199,7 +200,8 @@ pub fn plan(
                 match (is_changed, is_scaled) {
                     (true, _) => Some(Action::Restart { app: id.clone() }),
                     (false, true) => Some(scale()),
-                    (false, false) => None,
+                    // What the other one had not come to is for this one to do.
+                    (false, false) => is_cut_short(id).then(scale),
                 }
             }
         };

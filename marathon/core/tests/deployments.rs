@@ -425,3 +425,41 @@ fn labels_that_mean_nothing_are_refused() {
     assert_eq!(refusal.status, 422);
     assert_eq!(refusal.body["details"][0]["path"], "/labels/AGORA_DEPLOYMENT_BATCH");
 }
+
+#[test]
+fn what_takes_the_place_of_a_stuck_deployment_waits_for_its_instances_too() {
+    let labels = |value: &str| json!({"labels": {"note": value}});
+    let mut world = World::new(1);
+    let mut large = sleeper("/web", 2);
+    large["cpus"] = 100.into();
+    large["upgradeStrategy"] = json!({"minimumHealthCapacity": 0});
+    world.create(large);
+    world.pass(5.0);
+    let forced = world.force("/web", labels("a")).deployment.expect("one");
+    world.pass(5.0);
+    let running: Vec<_> = world.view.deployments.keys().map(ToString::to_string).collect();
+    assert_eq!(
+        (running, world.running("/web")),
+        (vec![forced], 0),
+        "it waits as the first one did"
+    );
+    assert_eq!(outcomes(&world), [Some(Outcome::Overridden), None]);
+    world.add_agent("large", "cpus:300;mem:4096;disk:1000;ports:[31000-31999]", "");
+    world.pass(5.0);
+    assert_eq!((world.running("/web"), world.view.deployments.len()), (2, 0));
+    let old = world.tasks_of("/web");
+    world.put("/web", labels("b")).expect("changed");
+    world.rest();
+    assert_eq!((world.tasks_of("/web"), world.view.deployments.len()), (old, 0), "nothing to do");
+
+    // Nor is an upgrade over because all old ones are gone.
+    world.put("/web", json!({"cpus": 1_000})).expect("changed");
+    world.pass(5.0);
+    assert_eq!(world.tasks_of("/web"), []);
+    world.force("/web", labels("c"));
+    world.pass(5.0);
+    assert_eq!(world.view.deployments.len(), 1);
+    world.force("/web", json!({"cpus": 1}));
+    world.pass(5.0);
+    assert_eq!((world.running("/web"), world.view.deployments.len()), (2, 0));
+}

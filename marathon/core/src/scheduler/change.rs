@@ -112,8 +112,9 @@ pub(super) fn prepare(marathon: &Marathon, wish: &Wish, now: Now) -> Result<Prep
         let present = marathon.books.tree.apps.get(id).map(config);
         present.is_some_and(|config| marathon.instances_of(id).outdated(config).counted() > 0)
     };
-    let plan = planner::plan(&changes, &groups, &tree, outdated, &wish.victims)
-        .map_err(|cycle| parse::Invalid::one("/", cycle.to_string()).refusal())?;
+    let is_cut_short = |id: &AppId| marathon.books.locks.contains_key(id);
+    let plan = planner::plan(&changes, &groups, &tree, outdated, is_cut_short, &wish.victims);
+    let plan = plan.map_err(|cycle| parse::Invalid::one("/", cycle.to_string()).refusal())?;
     let is_return = wish.is_return;
     Ok(Prepared { version, changes, groups, plan, in_the_way, is_return })
 }
