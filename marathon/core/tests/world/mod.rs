@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod asked;
 mod reconciled;
 mod reserved;
 
+use asked::Asked;
 use marathon_core::Marathon;
 use marathon_core::app::App;
 use marathon_core::ids::{AppId, InstanceId};
@@ -75,6 +77,7 @@ pub(crate) struct World {
     pub(crate) is_suppressed: bool,
     pub(crate) revives: u32,
     pub(crate) declined: u32,
+    pub(crate) asked: Asked,
     /// What the master has still to do, in order.
     inbox: VecDeque<Output>,
     /// Agents whose offers were refused since the last revive.
@@ -132,6 +135,7 @@ impl World {
             is_suppressed: false,
             revives: 0,
             declined: 0,
+            asked: Asked::default(),
             inbox: VecDeque::new(),
             filtered: BTreeSet::new(),
             is_starting: true,
@@ -264,6 +268,7 @@ impl World {
         let Some(output) = self.inbox.pop_front() else { return false };
         match output {
             Output::Accept { offer, releases, launches, refuse_for, .. } => {
+                self.asked.accepted.push((launches.len(), refuse_for));
                 let Some(agent) = self.offers.remove(&offer) else {
                     for launch in launches {
                         self.report_of(
@@ -298,7 +303,8 @@ impl World {
                     assert!(self.agents[agent].total.contains(&used), "too much: {used}");
                 }
             }
-            Output::Decline { offers, .. } => {
+            Output::Decline { offers, refuse_for } => {
+                self.asked.refused_for.insert(refuse_for);
                 for offer in offers {
                     self.declined += 1;
                     self.filtered.extend(self.offers.remove(&offer));

@@ -7,6 +7,10 @@ use model::task::{Reason, TaskState};
 impl World {
     /// Tells of each of `tasks`, or of all if there are none, what the master knows.
     pub(super) fn reconcile(&mut self, tasks: Vec<(TaskId, Option<AgentId>)>) {
+        self.asked.reconciled.push((self.time, tasks.len()));
+        if self.asked.is_silent {
+            return;
+        }
         let asked = if tasks.is_empty() {
             self.tasks.keys().map(|task| (task.clone(), None)).collect()
         } else {
