@@ -18,6 +18,6 @@ mod store;
 mod task_info;
 mod vault;
 
-pub use options::Options;
+pub use options::{LEADER_LEASE_DEFAULT, Options};
 pub use start::{Running, StartError, start};
 pub use vault::KeyError;

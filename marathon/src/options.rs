@@ -6,8 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::units::parse_duration;
 use transport::auth::Credentials;
 use transport::identity::Identity;
+
+/// [`Options::leader_lease`] unless somebody says otherwise, as flags have it: longer than an election of
+/// the masters takes.
+pub const LEADER_LEASE_DEFAULT: &str = "5secs";
 
 /// Settings of one Marathon instance, already parsed. Names are those of Marathon's flags.
 #[derive(Clone, Debug)]
@@ -133,7 +138,7 @@ impl Default for Options {
             default_network_name: None,
             secrets_key_file: None,
             mesos_bridge_name: "mesos-bridge".to_owned(),
-            leader_lease: Duration::from_secs(3),
+            leader_lease: parse_duration(LEADER_LEASE_DEFAULT).expect("a duration"),
             default_accepted_resource_roles: Vec::new(),
             new_group_enforce_role: core.enforces_new_groups,
             launch_tokens: core.launch_tokens,

@@ -55,7 +55,7 @@ pub(crate) struct Flags {
     #[arg(long, env = "AGORA_WEBUI_URL")]
     webui_url: Option<String>,
     /// How long a leading Marathon that is not heard of keeps the others waiting
-    #[arg(long, env = "AGORA_LEADER_LEASE", value_parser = parse_duration, default_value = "5secs")]
+    #[arg(long, env = "AGORA_LEADER_LEASE", value_parser = parse_duration, default_value = marathon::LEADER_LEASE_DEFAULT)]
     leader_lease: Duration,
     /// Whether tasks outlive a restart of their agent
     #[arg(long, env = "AGORA_CHECKPOINT", default_value_t = true, action = clap::ArgAction::Set)]
