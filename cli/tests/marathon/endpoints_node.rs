@@ -30,6 +30,8 @@ async fn a_node_tells_of_itself() {
     assert_eq!(members, BTreeSet::from(expected), "strict clients know no more: {info}");
     assert_eq!((&info["elected"], &info["leader"]), (&json!(true), &json!(address)));
     assert_eq!(info["zookeeper_config"], json!({}));
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    assert_eq!(info["http_config"], json!({"http_port": port}), "nobody speaks TLS here");
     let config = &info["marathon_config"];
     assert_eq!(config["master"], cluster.master.address.as_str());
     for name in [

@@ -86,9 +86,9 @@ pub(super) fn node(shared: &Shared, words: &[&str]) -> Reply {
     let view = shared.view.load();
     let port = shared.own.rsplit_once(':').and_then(|it| it.1.parse::<u16>().ok());
     let http_config = match shared.options.identity.tls() {
-        None => object!({"http_port": port, "https_port": 8443}),
-        // There is one port, and only TLS is spoken on it.
-        Some(_) => object!({"http_port": null, "https_port": port}),
+        // There is one port, and one language on it. What is absent is left out, as everywhere.
+        None => object!({"http_port": port}),
+        Some(_) => object!({"https_port": port}),
     };
     let mut info = object!({
         "name": shared.options.framework_name,
