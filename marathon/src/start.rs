@@ -231,7 +231,46 @@ fn framework(options: &Options, own: &str) -> FrameworkInfo {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn the_core_is_told_what_options_say_of_its_pace() {
+        let secs = Duration::from_secs;
+        let options = Options {
+            decline_offer_duration: secs(1),
+            min_revive_offers_interval: secs(2),
+            task_launch_confirm_timeout: secs(3),
+            task_reservation_timeout: secs(4),
+            task_launch_timeout: secs(5),
+            launch_token_refresh_interval: secs(6),
+            reconciliation_initial_delay: secs(7),
+            scale_apps_initial_delay: secs(8),
+            scale_apps_interval: secs(9),
+            reconciliation_interval: secs(10),
+            launch_tokens: 11,
+            max_running_deployments: 12,
+            max_instances_per_offer: 13,
+            ..Options::default()
+        };
+        let config = config(&options);
+        let times = [
+            config.decline_for,
+            config.revive_interval,
+            config.launch_confirm_timeout,
+            config.reservation_timeout,
+            config.launch_timeout,
+            config.launch_token_interval,
+            config.reconcile_delay,
+            config.scale_delay,
+            config.scale_interval,
+            config.reconcile_interval,
+        ];
+        assert_eq!(times.map(|time| time.as_secs()), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        let counts = [config.launch_tokens, config.deployments_max, config.instances_per_offer_max];
+        assert_eq!(counts, [11, 12, 13]);
+    }
 
     #[tokio::test]
     async fn numbers_that_let_nothing_be_done_are_refused_by_name() {

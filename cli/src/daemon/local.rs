@@ -31,10 +31,14 @@ pub(crate) struct Flags {
     /// Leave tasks running at the end, for the next start to take back
     #[arg(long, env = "AGORA_KEEP_TASKS")]
     keep_tasks: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Of the master")]
     tuning: Tuning,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Of the agent")]
     machine: Machine,
+    #[command(flatten, next_help_heading = "Of Marathon")]
+    marathon: super::marathon::Conduct,
+    #[command(flatten, next_help_heading = "Of Marathon")]
+    marathon_access: super::access::OfMarathon,
     #[command(flatten)]
     tls: crate::tls::DaemonTls,
     #[command(flatten)]
@@ -74,21 +78,23 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
         masters: masters.clone(),
         // Offers name it, and clients connect to it.
         hostname: Some(flags.ip.to_string()),
-        flags: texts,
-        identity: identity.clone(),
+        flags: texts.clone(),
+        identity,
         ..agent::Options::default()
     };
     flags.machine.apply(&mut options)?;
     let agent = agent::start(options).await.context("the agent cannot start")?;
 
-    let options = marathon::Options {
+    let mut options = marathon::Options {
         masters,
         http_address: flags.ip,
         http_port: flags.marathon_port,
         hostname: Some(flags.ip.to_string()),
-        identity,
+        flags: texts,
         ..marathon::Options::default()
     };
+    flags.marathon.apply(&mut options);
+    flags.marathon_access.apply(&mut options, tls.as_ref())?;
     let mut marathon = marathon::start(options).await.context("Marathon cannot start")?;
 
     write_address(&work_dir.join("marathon"), marathon.address)?;

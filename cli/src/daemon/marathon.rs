@@ -30,6 +30,19 @@ pub(crate) struct Flags {
     /// are then found after a restart too; all other state is kept by the masters
     #[arg(long, env = "AGORA_WORK_DIR")]
     work_dir: Option<PathBuf>,
+    #[command(flatten)]
+    conduct: Conduct,
+    #[command(flatten)]
+    access: super::access::OfMarathon,
+    #[command(flatten)]
+    tls: crate::tls::DaemonTls,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+}
+
+/// How it treats apps, masters and clients; `agora local` takes it as well.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Conduct {
     /// Name of the framework, and of its state: Marathons of one name share their apps
     #[arg(long, env = "AGORA_FRAMEWORK_NAME", default_value = "marathon")]
     framework_name: String,
@@ -133,12 +146,6 @@ pub(crate) struct Flags {
     /// Origins that browsers may call from, with commas between them; * means any
     #[arg(long, env = "AGORA_ACCESS_CONTROL_ALLOW_ORIGIN")]
     access_control_allow_origin: Option<String>,
-    #[command(flatten)]
-    access: super::access::OfMarathon,
-    #[command(flatten)]
-    tls: crate::tls::DaemonTls,
-    #[command(flatten)]
-    pub(crate) log: LogFlags,
 }
 
 /// Marathon's flags of time are plain numbers, here of milliseconds; a unit may be given.
@@ -163,7 +170,7 @@ fn parse_seconds(text: &str) -> Result<Duration, model::units::BadUnit> {
 }
 
 /// The flags that were given and change nothing.
-fn idle_flags(flags: &Flags) -> impl Iterator<Item = &'static str> {
+fn idle_flags(flags: &Conduct) -> impl Iterator<Item = &'static str> {
     [
         ("--task_lost_expunge_initial_delay", flags.task_lost_expunge_initial_delay),
         ("--task_lost_expunge_interval", flags.task_lost_expunge_interval),
@@ -172,50 +179,64 @@ fn idle_flags(flags: &Flags) -> impl Iterator<Item = &'static str> {
     .filter_map(|(name, value)| value.map(|_| name))
 }
 
+impl Conduct {
+    /// Sets these in `options`, and tells of those that change nothing.
+    pub(crate) fn apply(self, options: &mut marathon::Options) {
+        for flag in idle_flags(&self) {
+            tracing::warn!(
+                flag,
+                "the flag changes nothing: unreachableStrategy is kept to the second"
+            );
+        }
+        let base = std::mem::take(options);
+        *options = marathon::Options {
+            framework_name: self.framework_name,
+            mesos_role: self.mesos_role,
+            mesos_user: self.mesos_user,
+            default_network_name: self.default_network_name,
+            mesos_bridge_name: self.mesos_bridge_name,
+            secrets_key_file: self.secrets_key_file,
+            failover_timeout: self.failover_timeout,
+            webui_url: self.webui_url,
+            leader_lease: self.leader_lease,
+            checkpoint: self.checkpoint,
+            default_accepted_resource_roles: list(self.default_accepted_resource_roles.as_deref()),
+            new_group_enforce_role: self.new_group_enforce_role == "top",
+            gpus_are_kept: self.gpu_scheduling_behavior == "restricted",
+            enable_features: list(self.enable_features.as_deref()),
+            max_instances_per_offer: self.max_instances_per_offer,
+            launch_tokens: self.launch_tokens,
+            launch_token_refresh_interval: self.launch_token_refresh_interval,
+            min_revive_offers_interval: self.min_revive_offers_interval,
+            reconciliation_initial_delay: self.reconciliation_initial_delay,
+            scale_apps_initial_delay: self.scale_apps_initial_delay,
+            scale_apps_interval: self.scale_apps_interval,
+            event_stream_max_outstanding_messages: self.event_stream_max_outstanding_messages,
+            max_running_deployments: self.max_running_deployments,
+            decline_offer_duration: self.decline_offer_duration,
+            task_launch_confirm_timeout: self.task_launch_confirm_timeout,
+            task_launch_timeout: self.task_launch_timeout,
+            task_reservation_timeout: self.task_reservation_timeout,
+            reconciliation_interval: self.reconciliation_interval,
+            local_ports: (self.local_port_min, self.local_port_max),
+            access_control_allow_origin: list(self.access_control_allow_origin.as_deref()),
+            ..base
+        };
+    }
+}
+
 /// Runs Marathon until it is asked to end. Its tasks run on.
 pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
-    for flag in idle_flags(&flags) {
-        tracing::warn!(flag, "the flag changes nothing: unreachableStrategy is kept to the second");
-    }
     let mut options = marathon::Options {
         masters: addresses(&flags.master),
         masters_file: flags.work_dir.as_deref().map(|dir| dir.join("masters")),
         http_address: flags.http_address,
         http_port: flags.http_port,
         hostname: flags.hostname,
-        framework_name: flags.framework_name,
-        mesos_role: flags.mesos_role,
-        mesos_user: flags.mesos_user,
-        default_network_name: flags.default_network_name,
-        mesos_bridge_name: flags.mesos_bridge_name,
-        secrets_key_file: flags.secrets_key_file,
-        failover_timeout: flags.failover_timeout,
-        webui_url: flags.webui_url,
-        leader_lease: flags.leader_lease,
-        checkpoint: flags.checkpoint,
-        default_accepted_resource_roles: list(flags.default_accepted_resource_roles.as_deref()),
-        new_group_enforce_role: flags.new_group_enforce_role == "top",
-        gpus_are_kept: flags.gpu_scheduling_behavior == "restricted",
-        enable_features: list(flags.enable_features.as_deref()),
-        max_instances_per_offer: flags.max_instances_per_offer,
-        launch_tokens: flags.launch_tokens,
-        launch_token_refresh_interval: flags.launch_token_refresh_interval,
-        min_revive_offers_interval: flags.min_revive_offers_interval,
-        reconciliation_initial_delay: flags.reconciliation_initial_delay,
-        scale_apps_initial_delay: flags.scale_apps_initial_delay,
-        scale_apps_interval: flags.scale_apps_interval,
-        event_stream_max_outstanding_messages: flags.event_stream_max_outstanding_messages,
-        max_running_deployments: flags.max_running_deployments,
-        decline_offer_duration: flags.decline_offer_duration,
-        task_launch_confirm_timeout: flags.task_launch_confirm_timeout,
-        task_launch_timeout: flags.task_launch_timeout,
-        task_reservation_timeout: flags.task_reservation_timeout,
-        reconciliation_interval: flags.reconciliation_interval,
-        local_ports: (flags.local_port_min, flags.local_port_max),
-        access_control_allow_origin: list(flags.access_control_allow_origin.as_deref()),
         flags: super::flag_texts("marathon"),
         ..marathon::Options::default()
     };
+    flags.conduct.apply(&mut options);
     let tls = flags.tls.start()?;
     flags.access.apply(&mut options, tls.as_ref())?;
     let mut running = marathon::start(options).await.context("Marathon cannot start")?;
@@ -239,15 +260,49 @@ mod tests {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        flags: Flags,
+        conduct: Conduct,
+    }
+
+    #[test]
+    fn without_flags_the_options_are_as_who_embeds_marathon_gets_them() {
+        let line = Line::try_parse_from(["marathon"]).expect("a command line");
+        let mut options = marathon::Options::default();
+        line.conduct.apply(&mut options);
+        assert_eq!(format!("{options:#?}"), format!("{:#?}", marathon::Options::default()));
+    }
+
+    #[test]
+    fn each_flag_of_paces_is_handed_on() {
+        let flags = [
+            ("max_running_deployments", "7", "max_running_deployments: 7,"),
+            ("max_instances_per_offer", "7", "max_instances_per_offer: 7,"),
+            ("launch_tokens", "7", "launch_tokens: 7,"),
+            ("launch_token_refresh_interval", "7000", "launch_token_refresh_interval: 7s,"),
+            ("decline_offer_duration", "7000", "decline_offer_duration: 7s,"),
+            ("min_revive_offers_interval", "7000", "min_revive_offers_interval: 7s,"),
+            ("task_launch_timeout", "7000", "task_launch_timeout: 7s,"),
+            ("task_launch_confirm_timeout", "7000", "task_launch_confirm_timeout: 7s,"),
+            ("task_reservation_timeout", "7000", "task_reservation_timeout: 7s,"),
+            ("reconciliation_initial_delay", "7000", "reconciliation_initial_delay: 7s,"),
+            ("reconciliation_interval", "7000", "reconciliation_interval: 7s,"),
+            ("scale_apps_initial_delay", "7000", "scale_apps_initial_delay: 7s,"),
+            ("scale_apps_interval", "7000", "scale_apps_interval: 7s,"),
+        ];
+        for (flag, value, shown) in flags {
+            let given = format!("--{}={value}", flag.replace('_', "-"));
+            let line = Line::try_parse_from(["marathon", &given]).expect(flag);
+            let mut options = marathon::Options::default();
+            line.conduct.apply(&mut options);
+            assert!(format!("{options:?}").contains(&format!(" {shown}")), "{flag}: {options:?}");
+        }
     }
 
     #[test]
     fn flags_that_change_nothing_are_taken_and_told() {
         let told = |more: &[&str]| -> Vec<&str> {
-            let line = ["marathon", "--master=127.0.0.1:5050"].iter().chain(more);
+            let line = ["marathon"].iter().chain(more);
             let line = Line::try_parse_from(line).expect("a command line");
-            idle_flags(&line.flags).collect()
+            idle_flags(&line.conduct).collect()
         };
         assert_eq!(told(&["--reconciliation-interval=600000"]), [""; 0]);
         let both =

@@ -96,7 +96,7 @@ fn shown(name: &str, value: String) -> String {
 }
 
 /// Flags whose value itself is a secret, by daemon. All others name files at most.
-const SECRET: [(&str, &str); 1] = [("marathon", "http_credentials")];
+const SECRET: [(&str, &str); 2] = [("marathon", "http_credentials"), ("local", "http_credentials")];
 
 /// Every flag with its value as text, for the `/flags` endpoints. Names with `_`, as Mesos has them.
 pub(crate) fn flag_texts(command: &str) -> std::collections::BTreeMap<String, String> {

@@ -101,9 +101,14 @@ impl World {
 
     /// Starts an embedded cluster.
     pub(crate) async fn start_local(&self) -> Local {
+        self.start_local_with(&[]).await
+    }
+
+    /// The same, with more flags.
+    pub(crate) async fn start_local_with(&self, flags: &[&str]) -> Local {
         let root = format!("--cgroups_root={}", self.cgroups_root);
         let args = ["local", "--port=0", "--agent_port=0", "--marathon_port=0", &root];
-        let daemon = self.start("local", &args).await;
+        let daemon = self.start("local", &[&args[..], flags].concat()).await;
         let address = |of: &str| {
             let file = daemon.work_dir.join(of).join("address");
             fs::read_to_string(file).expect("written before Marathon's").trim().to_owned()

@@ -111,3 +111,42 @@ async fn operators_verbs_work_on_a_running_cluster() {
     let (code, _, err) = agora(&["app", "show", "/shop/a"]);
     assert_eq!(code, Some(4), "{err}");
 }
+
+#[tokio::test]
+async fn marathons_flags_have_their_effect_in_a_local_cluster() {
+    let world = World::new();
+    let flags = ["--max_running_deployments=1", "--http-credentials=ops:hidden-from-all"];
+    let local = world.start_local_with(&flags).await;
+    let ask = |method: reqwest::Method, path: &str| {
+        let url = format!("http://{}{path}", local.marathon);
+        world.http.request(method, url).basic_auth("ops", Some("hidden-from-all"))
+    };
+    until_async("Marathon leads", crate::harness::PATIENCE, async || {
+        let answer = ask(reqwest::Method::GET, "/v2/leader").send().await.ok()?;
+        answer.status().is_success().then_some(())
+    })
+    .await;
+    let create = async |id: &str| {
+        let app = json!({"id": id, "cmd": "x", "cpus": 100_000});
+        let answer = ask(reqwest::Method::POST, "/v2/apps").json(&app).send().await;
+        answer.expect("Marathon answers").status().as_u16()
+    };
+    assert_eq!((create("/first").await, create("/second").await), (201, 403));
+    let (status, _) = world.get(&local.marathon, "/v2/apps").await.expect("an answer");
+    assert_eq!(status, 401, "without a name");
+
+    let config = ask(reqwest::Method::GET, "/config").send().await.expect("an answer");
+    let config: serde_json::Value = config.json().await.expect("JSON");
+    for (flag, value) in [
+        ("max_running_deployments", "1"),
+        ("launch_tokens", "0"),
+        ("http_credentials", "<hidden>"),
+        ("allocation_interval", "1secs"),
+    ] {
+        assert_eq!(config[flag], value, "{flag}: {config}");
+    }
+    for address in [&local.master, &local.agent] {
+        let (_, flags) = world.get(address, "/flags").await.expect("an answer");
+        assert!(flags.contains("max_running_deployments") && !flags.contains("hidden-from-all"));
+    }
+}
