@@ -1,6 +1,7 @@
 //! Instances: wanted copies of an app, each with one task after another.
 
 use crate::app::App;
+use crate::backoff::Backoff;
 use crate::ids::{AppId, InstanceId};
 use crate::reservation::LocalVolume;
 use model::ids::{AgentId, TaskId};
@@ -113,6 +114,8 @@ pub struct Instance {
     pub task: Option<Task>,
     /// What is reserved for its tasks, if its app has volumes that outlive them.
     pub reservation: Option<Arc<str>>,
+    /// What its last failure means for its next launch; absent if it has not failed.
+    pub backoff: Option<Backoff>,
 }
 
 /// The present task of an instance; of a pod, all its tasks together.

@@ -394,6 +394,7 @@ mod tests {
             changed_at: Timestamp(when),
             task: has_task.then(|| task(id, verdict, when)),
             reservation: (when % 2 == 0).then(|| format!("r{when}").into()),
+            backoff: None,
         }
     }
 

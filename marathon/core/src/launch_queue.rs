@@ -9,7 +9,6 @@ use model::ids::AgentId;
 use model::step::{Now, Time, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Agents whose last refused offer is remembered for each app.
 ///
@@ -62,26 +61,16 @@ pub struct Unused {
     pub at: Timestamp,
 }
 
-/// How long an instance that keeps failing waits.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Backoff {
-    /// The present delay; zero without a failure.
-    delay: Duration,
-    /// When the next launch is due.
-    until: Time,
-}
-
 /// Who waits, of every app.
 ///
-/// Invariant: `next` has the first of each app, and everybody waits until his backoff is over.
+/// Invariant: `next` has the first of each app, and `due` has exactly those who have to wait.
 #[derive(Debug, Default)]
 pub struct LaunchQueue {
     apps: BTreeMap<AppId, Waiting>,
     /// When the first instance of each app is due.
     next: BTreeSet<(Time, AppId)>,
-    /// By slot and not by app: one bad instance does not hold up the others. Kept while the slot
-    /// runs too, since the next failure builds on it.
-    backoffs: BTreeMap<InstanceId, Backoff>,
+    /// When those are due that have failed. By instance and not by app: a bad one does not hold up the others.
+    due: BTreeMap<InstanceId, Time>,
 }
 
 #[derive(Debug)]
@@ -99,18 +88,18 @@ impl Waiting {
 }
 
 impl LaunchQueue {
-    /// `instance` waits from now on.
-    pub fn add(&mut self, app: &AppId, instance: InstanceId, now: Now) {
-        let due_at = self.due_at(&instance).unwrap_or_default();
-        self.change(app, now.wall, |instances| {
-            instances.insert((due_at, instance));
+    /// `instance` waits from now on, and is due at once or at `due_at`.
+    pub fn add(&mut self, app: &AppId, instance: InstanceId, due_at: Option<Time>, now: Timestamp) {
+        self.due.extend(due_at.map(|at| (instance.clone(), at)));
+        self.change(app, now, |instances| {
+            instances.insert((due_at.unwrap_or_default(), instance));
         });
     }
 
     /// `instance` waits no longer: it is launched, or not wanted any more.
     pub fn remove(&mut self, app: &AppId, instance: &InstanceId) {
         if self.apps.contains_key(app) {
-            let due_at = self.due_at(instance).unwrap_or_default();
+            let due_at = self.due.remove(instance).unwrap_or_default();
             self.change(app, Timestamp::default(), |instances| {
                 instances.remove(&(due_at, instance.clone()));
             });
@@ -143,35 +132,11 @@ impl LaunchQueue {
         }
     }
 
-    /// `instance` is gone for good.
-    pub fn forget(&mut self, app: &AppId, instance: &InstanceId) {
-        self.remove(app, instance);
-        self.backoffs.remove(instance);
-    }
-
-    /// The task of `instance` failed after it had run for `ran_for`: its next launch has to wait.
-    ///
-    /// A task that ran well for as long as the longest delay has made up for what was before; its slot
-    /// starts over with the first delay.
-    pub fn failed(&mut self, app: &App, instance: &InstanceId, ran_for: Duration, now: Now) {
-        let backoff = self.backoffs.entry(instance.clone()).or_default();
-        let starts_over = backoff.delay.is_zero() || ran_for >= app.max_launch_delay;
-        let grown = if starts_over {
-            app.backoff
-        } else {
-            let millis = u64::try_from(backoff.delay.as_millis()).unwrap_or(u64::MAX);
-            let grown = u128::from(millis) * u128::from(app.backoff_factor.0) / 1_000_000;
-            Duration::from_millis(u64::try_from(grown).unwrap_or(u64::MAX))
-        };
-        backoff.delay = grown.min(app.max_launch_delay);
-        backoff.until = now.time + backoff.delay;
-    }
-
     /// Makes every waiting instance of `app` due at once. False if none waits.
     pub fn reset(&mut self, app: &AppId) -> bool {
         let Some(waiting) = self.apps.get(app) else { return false };
         for (_, instance) in &waiting.instances {
-            self.backoffs.remove(instance);
+            self.due.remove(instance);
         }
         self.change(app, Timestamp::default(), |instances| {
             let all = std::mem::take(instances);
@@ -182,7 +147,7 @@ impl LaunchQueue {
 
     /// When `instance` may be launched, if it has to wait for that.
     pub fn due_at(&self, instance: &InstanceId) -> Option<Time> {
-        self.backoffs.get(instance).map(|backoff| backoff.until)
+        self.due.get(instance).copied()
     }
 
     /// What came of offers for `app` so far; absent when nothing of it waits.
@@ -216,12 +181,13 @@ impl LaunchQueue {
         self.apps.values().flat_map(|waiting| &waiting.instances).map(|(_, instance)| instance)
     }
 
-    /// Whether everybody waits for his backoff, and the first of each app is known.
+    /// Whether the first of each app is known, and everybody who has to wait.
     pub fn is_sound(&self) -> bool {
-        let all = self.apps.values().flat_map(|waiting| &waiting.instances);
-        let mut due = all.map(|(at, instance)| (*at, self.due_at(instance).unwrap_or_default()));
+        let all = || self.apps.values().flat_map(|waiting| &waiting.instances);
+        let late = all().filter(|(at, _)| *at > Time::default());
+        let late: BTreeMap<_, _> = late.map(|(at, instance)| (instance.clone(), *at)).collect();
         let next = self.apps.iter().filter_map(|(app, it)| Some((it.due_at()?, app.clone())));
-        due.all(|(at, backoff)| at == backoff) && next.collect::<BTreeSet<_>>() == self.next
+        late == self.due && next.collect::<BTreeSet<_>>() == self.next
     }
 
     /// Notes that an offer was used for `app`, or why not.

@@ -4,6 +4,7 @@
 //! answered from. Nothing here does IO or reads a clock.
 
 pub mod app;
+pub mod backoff;
 pub mod clock;
 pub mod environment;
 pub mod event;

@@ -91,6 +91,10 @@ struct Books {
     secrets: secrets::Secrets,
     reservations: reservations::Reservations,
     queue: LaunchQueue,
+    /// How often the delays of each app were reset, where they were.
+    resets: BTreeMap<AppId, u64>,
+    /// Apps of which the last failure is kept.
+    failed: BTreeSet<AppId>,
     fleet: Fleet,
     /// Apps with an instance on every agent that fits.
     followers: BTreeSet<AppId>,

@@ -5,15 +5,17 @@
 mod past;
 mod place;
 mod reservation;
+mod setback;
 
 pub(crate) use past::{group, group_key, past, past_key};
 pub(crate) use reservation::{reservation, reservation_key};
+pub(crate) use setback::{failure, failure_key, resets, resets_key};
 
 use crate::app::{App, parse, render};
 use crate::group::{History, Tree, Versions};
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::instance::{Condition, Container, Goal, Health, Instance, Task};
-use crate::io::Key;
+use crate::io::{Key, TaskFailure};
 use crate::planner::{Action, Deployment, Plan, Step};
 use crate::reservation::Reservation;
 use model::ids::{FrameworkId, TaskId};
@@ -22,6 +24,7 @@ use model::task::TaskState;
 use place::StoredPlace;
 use reservation::{StoredReservation, StoredVolume};
 use serde::{Deserialize, Serialize};
+use setback::StoredBackoff;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -39,6 +42,8 @@ pub(crate) struct Loaded {
     pub(crate) history: History,
     pub(crate) secrets: BTreeMap<Arc<str>, Arc<[u8]>>,
     pub(crate) reservations: Vec<Reservation>,
+    pub(crate) failures: Vec<TaskFailure>,
+    pub(crate) resets: BTreeMap<AppId, u64>,
 }
 
 pub(crate) fn framework_key() -> Key {
@@ -114,6 +119,8 @@ pub(crate) struct StoredInstance {
     task: Option<StoredTask>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reservation: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backoff: Option<StoredBackoff>,
 }
 
 #[derive(Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -191,6 +198,7 @@ pub(crate) fn instance(instance: &Instance) -> StoredInstance {
             volumes: task.volumes.iter().map(StoredVolume::of).collect(),
         }),
         reservation: instance.reservation.as_ref().map(text),
+        backoff: instance.backoff.as_ref().map(StoredBackoff::of),
     }
 }
 
@@ -302,6 +310,14 @@ pub(crate) fn load(stored: &[(Key, Vec<u8>)]) -> Loaded {
                 let reservation = decode::<StoredReservation>(value);
                 loaded.reservations.extend(reservation.and_then(StoredReservation::read));
             }
+            "failure" => {
+                let failure = decode::<setback::StoredFailure>(value).and_then(|it| it.read());
+                loaded.failures.extend(failure);
+            }
+            "resets" => {
+                let resets = decode::<setback::StoredResets>(value).and_then(|it| it.read());
+                loaded.resets.extend(resets);
+            }
             "group" => {
                 let group = decode::<past::StoredGroup>(value).and_then(|it| it.read());
                 let group = group.map(|group| (group.id.clone(), Arc::new(group)));
@@ -342,6 +358,7 @@ fn instance_of(stored: &StoredInstance, versions: &Versions) -> Option<Instance>
         changed_at: Timestamp(stored.changed_at.max(stored.since)),
         task,
         reservation: stored.reservation.as_deref().map(Arc::from),
+        backoff: stored.backoff.as_ref().map(StoredBackoff::read),
     })
 }
 

@@ -6,8 +6,138 @@ use marathon_core::Marathon;
 use marathon_core::io::{Command, Config, Input, Output};
 use marathon_core::view::Embed;
 use model::step::Core;
+use model::task::TaskState;
 use serde_json::json;
-use world::{World, sleeper};
+use std::collections::BTreeMap;
+use world::{World, app, sleeper};
+
+/// An app whose instances wait for 2 s after their first failure, and twice as long after each one more.
+fn failing(instances: u32) -> serde_json::Value {
+    json!({"id": "/web", "cmd": "x", "cpus": 0.1, "mem": 32, "instances": instances,
+           "backoffSeconds": 2, "backoffFactor": 2, "maxLaunchDelaySeconds": 60})
+}
+
+/// What of the store has another value than in `before`, or is new or gone.
+fn changed(world: &World, before: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let keys = world.store.keys().chain(before.keys().filter(|it| !world.store.contains_key(*it)));
+    keys.filter(|key| world.store.get(*key) != before.get(*key)).cloned().collect()
+}
+
+#[test]
+fn a_successor_holds_back_what_has_failed_for_what_is_left_of_its_delay() {
+    let mut world = World::new(1);
+    world.create(failing(2));
+    world.rest();
+    let bad = world::instance_of(&world.tasks_of("/web")[0]);
+    world.report(&bad.task(1), TaskState::Failed, None);
+    world.pass(2.1);
+    world.report(&bad.task(2), TaskState::Failed, None);
+    world.pass(1.0);
+    let queue = world.view.queue(world.now().wall, false);
+    assert_eq!(queue["queue"][0]["delay"]["timeLeftSeconds"], 3, "{queue}");
+    world.crash();
+    assert_eq!(
+        world.view.queue(world.now().wall, false)["queue"][0]["delay"],
+        queue["queue"][0]["delay"]
+    );
+    world.pass(2.9);
+    assert_eq!(world.running("/web"), 1, "before its 4 s are over");
+    world.pass(0.2);
+    assert_eq!(world.running("/web"), 2);
+    // The next failure builds on those that the leader before has seen.
+    world.crash();
+    world.rest();
+    world.report(&bad.task(3), TaskState::Failed, None);
+    world.pass(7.9);
+    assert_eq!(world.running("/web"), 1);
+    world.pass(0.2);
+    assert_eq!(world.running("/web"), 2);
+}
+
+#[test]
+fn a_reset_of_all_delays_is_one_small_record_and_holds_for_successors() {
+    let mut world = World::new(1);
+    world.create(failing(20));
+    world.rest();
+    for task in world.tasks_of("/web") {
+        world.report(&task, TaskState::Failed, None);
+    }
+    world.rest();
+    assert_eq!(world.running("/web"), 0);
+    world.agents[0].is_up = false;
+    let before = world.store.clone();
+    world.ask(Command::ResetDelay { id: app("/web") }).expect("they wait");
+    assert_eq!(changed(&world, &before), ["resets:/web"]);
+    assert!(world.store["resets:/web"].len() < 100);
+    world.crash();
+    world.agents[0].is_up = true;
+    world.rest();
+    assert_eq!(world.running("/web"), 20, "at once");
+    // What fails after it waits again, also with the next leader.
+    let bad = world::instance_of(&world.tasks_of("/web")[0]);
+    world.report(&bad.task(2), TaskState::Failed, None);
+    world.crash();
+    world.pass(1.9);
+    assert_eq!(world.running("/web"), 19, "as after a first failure");
+    world.pass(0.2);
+    assert_eq!(world.running("/web"), 20);
+}
+
+#[test]
+fn a_failure_costs_two_small_records_however_many_instances_there_are() {
+    let mut world = World::new(1);
+    world.create(failing(20));
+    world.rest();
+    let (before, bad) = (world.store.clone(), world.tasks_of("/web").remove(0));
+    world.report(&bad, TaskState::Failed, None);
+    let instance = format!("instance:{}", world::instance_of(&bad));
+    assert_eq!(changed(&world, &before), ["failure:/web", &*instance]);
+    // An executor may say whatever it likes; a record that masters refuse would cost the lead.
+    let bad = world.tasks_of("/web").remove(0);
+    world.report_saying(&bad, TaskState::Failed, &"é".repeat(2 << 20));
+    assert!(world.store["failure:/web"].len() < 32 << 10);
+}
+
+#[test]
+fn a_successor_shows_the_last_failure_until_its_app_is_gone() {
+    let mut world = World::new(1);
+    world.create(failing(1));
+    world.rest();
+    let bad = world.tasks_of("/web").remove(0);
+    world.report(&bad, TaskState::Failed, None);
+    let failure = |world: &World| {
+        world.shown("/web", Embed::SINGLE).expect("it is there")["lastTaskFailure"].clone()
+    };
+    let shown = failure(&world);
+    assert_eq!(shown["taskId"], bad.as_str());
+    world.pass(10.0);
+    world.crash();
+    assert_eq!(failure(&world), shown);
+    world.report(&world::instance_of(&bad).task(2), TaskState::Failed, None);
+    world.ask(Command::ResetDelay { id: app("/web") }).expect("it waits");
+    world.delete("/web");
+    world.rest();
+    let kept = |world: &World| -> Vec<String> {
+        let kinds = world.store.keys().filter_map(|key| key.split(':').next());
+        let mut kinds: Vec<_> = kinds.map(str::to_owned).collect();
+        kinds.dedup();
+        kinds
+    };
+    assert_eq!(kept(&world), ["framework", "past", "version"], "what groups may go back to");
+    // A new app of that name starts without them, and what a half-made write has left behind goes.
+    world.create(failing(1));
+    world.rest();
+    assert!(failure(&world).is_null());
+    world.store.insert(
+        "failure:/old".to_owned(),
+        br#"{"form":1,"app":"/old","host":"h",
+        "message":"","state":"TASK_FAILED","task":"t","agent":"S0","at":1,"version":1}"#
+            .to_vec(),
+    );
+    world.store.insert("resets:/old".to_owned(), br#"{"form":1,"app":"/old","resets":1}"#.to_vec());
+    world.crash();
+    assert!(!world.store.keys().any(|key| key.ends_with("/old")));
+}
 
 #[test]
 fn a_successor_takes_up_what_was_under_way() {

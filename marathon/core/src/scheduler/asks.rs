@@ -75,7 +75,7 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
         Command::CancelDeployment { id, force } => cancel(marathon, &id, force, now),
         Command::HoldDeployment { id, is_paused } => advance::hold(marathon, &id, is_paused, now),
         Command::ResetDelay { id } => {
-            if !marathon.books.queue.reset(&id) {
+            if !marathon.reset_delays(&id) {
                 return Err(refusal(404, format!("Application {id} not found in tasks queue.")));
             }
             marathon.books.asking.is_revive_wanted = true;

@@ -30,6 +30,7 @@ impl Marathon {
                 "queue",
                 books.queue.is_sound() && waiting_of(books) == books.queue.all().cloned().collect(),
             ),
+            ("setbacks", setbacks_of(books).all(|app| books.tree.apps.contains_key(app))),
             ("locks", locks_of(books) == books.locks.keys().cloned().collect()),
         ];
         let wrong = checks.into_iter().filter(|(_, is_right)| !is_right).map(|(what, _)| what);
@@ -64,6 +65,11 @@ fn waiting_of(books: &Books) -> BTreeSet<InstanceId> {
 fn followers_of(books: &Books) -> BTreeSet<AppId> {
     let followers = books.tree.apps.iter().filter(|(_, app)| is_one_per_agent(app));
     followers.map(|(id, _)| id.clone()).collect()
+}
+
+/// Apps of which something that has gone wrong is kept.
+fn setbacks_of(books: &Books) -> impl Iterator<Item = &AppId> {
+    books.failed.iter().chain(books.resets.keys())
 }
 
 fn locks_of(books: &Books) -> BTreeSet<AppId> {

@@ -2,12 +2,13 @@
 
 use super::{Due, Marathon, advance};
 use crate::app::App;
+use crate::backoff::Backoff;
 use crate::event::{Event, Happening};
 use crate::fleet::is_one_per_agent;
 use crate::group::Group;
 use crate::ids::{AppId, InstanceId};
 use crate::instance::{Condition, Goal, Instance};
-use crate::io::Output;
+use crate::io::{Output, TaskFailure};
 use crate::rendered::Rendered;
 use crate::stored;
 use crate::view::Change;
@@ -61,6 +62,12 @@ impl Marathon {
         self.books.followers.remove(id);
         self.outbox.put(stored::app_key(id), None);
         self.show(Change::App(id.clone(), None));
+        if self.books.failed.remove(id) {
+            self.outbox.put(stored::failure_key(id), None);
+        }
+        if self.books.resets.remove(id).is_some() {
+            self.outbox.put(stored::resets_key(id), None);
+        }
         self.show(Change::Failure(id.clone(), None));
         self.show(Change::Ended(id.clone(), None));
     }
@@ -148,6 +155,7 @@ impl Marathon {
                 changed_at: now.wall,
                 task: None,
                 reservation: None,
+                backoff: None,
             },
             now,
         );
@@ -156,12 +164,44 @@ impl Marathon {
 
     /// `instance` waits for an offer, now or once its backoff is over.
     pub(super) fn enqueue(&mut self, app: &AppId, instance: InstanceId, now: Now) {
-        self.books.queue.add(app, instance.clone(), now);
+        let left = self.instance(&instance).and_then(|it| self.backoff(it));
+        let left = left.map(|it| it.left(now.wall)).filter(|left| !left.is_zero());
+        let due_at = left.map(|left| now.time + left);
+        self.books.queue.add(app, instance.clone(), due_at, now.wall);
         self.books.queue_shown.insert(app.clone());
-        match self.books.queue.due_at(&instance).filter(|at| *at > now.time) {
+        match due_at {
             Some(at) => self.wake_at(at, Due::Launch(instance)),
             None => self.books.asking.is_revive_wanted = true,
         }
+    }
+
+    /// What the last failure of `instance` means for its next launch, unless its app's delays were reset since.
+    pub(super) fn backoff(&self, instance: &Instance) -> Option<Backoff> {
+        instance.backoff.filter(|it| it.resets == self.resets(&instance.app.id))
+    }
+
+    /// How often the delays of `app` were reset.
+    pub(super) fn resets(&self, app: &AppId) -> u64 {
+        self.books.resets.get(app).copied().unwrap_or_default()
+    }
+
+    /// Makes everything that waits of `app` due at once. False if nothing does.
+    pub(super) fn reset_delays(&mut self, app: &AppId) -> bool {
+        if !self.books.queue.reset(app) {
+            return false;
+        }
+        let resets = self.resets(app) + 1;
+        self.books.resets.insert(app.clone(), resets);
+        self.outbox.put(stored::resets_key(app), Some(stored::resets(app, resets)));
+        true
+    }
+
+    /// Takes in the last failure of an app.
+    pub(super) fn put_failure(&mut self, failure: TaskFailure) {
+        let id = failure.app.clone();
+        self.outbox.put(stored::failure_key(&id), Some(stored::failure(&failure)));
+        self.books.failed.insert(id.clone());
+        self.show(Change::Failure(id, Some(Arc::new(failure))));
     }
 
     /// Takes in a new state of an instance.
@@ -203,7 +243,7 @@ impl Marathon {
         if of_app.is_empty() {
             self.books.instances.remove(&app);
         }
-        self.books.queue.forget(&app, id);
+        self.books.queue.remove(&app, id);
         self.books.draining.remove(id);
         self.books.queue_shown.insert(app.clone());
         self.outbox.put(stored::instance_key(id), None);

@@ -90,7 +90,7 @@ fn note(container: &mut Container, status: &Status, was_asked: bool) -> bool {
     container.state = state;
     container.is_healthy = status.healthy.or(container.is_healthy);
     if status.message.is_some() {
-        container.message.clone_from(&status.message);
+        container.message = updates::kept_message(status);
     }
     if !state.is_terminal() {
         return false;

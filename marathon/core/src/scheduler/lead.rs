@@ -4,10 +4,10 @@ use super::history::Remembered;
 use super::{Books, Due, Marathon, advance, kills, readiness, residence, search, settle};
 use crate::event::Happening;
 use crate::fleet::Fleet;
-use crate::ids::WriteId;
+use crate::ids::{AppId, WriteId};
 use crate::instance::{Condition, Instance};
 use crate::instances::Instances;
-use crate::io::{Key, Output};
+use crate::io::{Key, Output, TaskFailure};
 use crate::rendered::Rendered;
 use crate::service_ports::ServicePorts;
 use crate::stored;
@@ -15,6 +15,7 @@ use crate::view::Change;
 use imbl::OrdMap;
 use model::ids::{FrameworkId, UpdateId};
 use model::step::Now;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// This process leads: take up everything where it was left.
@@ -46,6 +47,7 @@ pub(super) fn lead(
     books.secrets = loaded.secrets;
     books.versions = loaded.versions;
     show_tree(marathon);
+    setbacks(marathon, loaded.failures, loaded.resets);
     for reservation in loaded.reservations {
         marathon.take_reservation(reservation);
     }
@@ -83,6 +85,26 @@ pub(super) fn lead(
     marathon.books.roles.clone_from(&roles);
     let framework = Some(framework.unwrap_or_else(|| choose_id(marathon)));
     marathon.outbox.push(Output::Subscribe { framework, roles });
+}
+
+/// What has gone wrong before. What is kept of apps that are gone goes: a large write is made in parts, and its
+/// writer may have ended between them.
+fn setbacks(marathon: &mut Marathon, failures: Vec<TaskFailure>, resets: BTreeMap<AppId, u64>) {
+    for failure in failures {
+        if marathon.books.tree.apps.contains_key(&failure.app) {
+            marathon.books.failed.insert(failure.app.clone());
+            marathon.show(Change::Failure(failure.app.clone(), Some(Arc::new(failure))));
+        } else {
+            marathon.outbox.put(stored::failure_key(&failure.app), None);
+        }
+    }
+    for (app, resets) in resets {
+        if marathon.books.tree.apps.contains_key(&app) {
+            marathon.books.resets.insert(app, resets);
+        } else {
+            marathon.outbox.put(stored::resets_key(&app), None);
+        }
+    }
 }
 
 /// The id to subscribe under for the first time. It is chosen here and kept before any master hears of

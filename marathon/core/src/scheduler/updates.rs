@@ -3,15 +3,19 @@
 use super::settle::Target;
 use super::{Marathon, advance, ailing, containers, readiness, residence, search};
 use crate::app::UnreachableStrategy;
+use crate::backoff::Backoff;
 use crate::event::Happening;
 use crate::ids::InstanceId;
 use crate::instance::{Condition, Goal, Instance, Task};
 use crate::io::{Output, TaskFailure, UpdateView};
-use crate::view::Change;
 use model::step::Now;
 use model::task::{Reason, Status, TaskState};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What is kept of a message, in bytes. An executor may say any number of them, and a record that is larger than
+/// the masters take would cost the lead, of every leader in turn.
+const MESSAGE_BYTES_MAX: usize = 16 << 10;
 
 /// Takes in one report.
 pub(super) fn update(marathon: &mut Marathon, update: &UpdateView, now: Now) {
@@ -257,12 +261,13 @@ pub(super) fn over(
         return;
     }
     marathon.tell_condition(instance, end, now);
+    let mut changed = (**instance).clone();
     if has_failed {
         let ran_for = task.started_at.map_or(Duration::ZERO, |at| now.wall.since(at));
-        let (queue, id) = (&mut marathon.books.queue, &instance.id);
-        queue.failed(&instance.app, id, ran_for, now);
+        let (before, resets) = (marathon.backoff(instance), marathon.resets(&app));
+        let backoff = Backoff::after(before, &instance.app, ran_for, resets, now.wall);
+        changed.backoff = Some(backoff);
     }
-    let mut changed = (**instance).clone();
     changed.condition = Condition::Scheduled;
     changed.incarnation += 1;
     changed.task = None;
@@ -342,6 +347,13 @@ pub(super) fn is_failure(status: &Status, was_asked: bool, is_unhealthy: bool) -
     }
 }
 
+/// Of the message of `status` what is kept.
+pub(super) fn kept_message(status: &Status) -> Option<Arc<str>> {
+    let message = status.message.as_ref()?;
+    let end = message.floor_char_boundary(MESSAGE_BYTES_MAX);
+    Some(if end < message.len() { message[..end].into() } else { message.clone() })
+}
+
 fn note_failure(
     marathon: &mut Marathon,
     instance: &Instance,
@@ -356,14 +368,14 @@ fn note_failure(
     let failure = TaskFailure {
         app: instance.app.id.clone(),
         host: task.place.host.clone(),
-        message: status.message.clone().unwrap_or_else(|| "".into()),
+        message: kept_message(status).unwrap_or_else(|| "".into()),
         state: status.state.name(),
         task: task.id.clone(),
         agent: task.place.agent.clone(),
         at: now.wall,
         version: instance.app.version,
     };
-    marathon.show(Change::Failure(instance.app.id.clone(), Some(Arc::new(failure))));
+    marathon.put_failure(failure);
 }
 
 pub(super) fn tell_unhealthy(

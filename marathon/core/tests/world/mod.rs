@@ -449,6 +449,15 @@ impl World {
         }
     }
 
+    /// A task is in another state, and says this of it.
+    pub(crate) fn report_saying(&mut self, task: &TaskId, state: TaskState, message: &str) {
+        let agent = self.tasks.remove(task).expect("it runs").agent;
+        let mut status = Status::new(task.clone(), state, Source::Executor, self.now().wall);
+        status.agent = Some(self.agents[agent].id.clone());
+        status.message = Some(message.into());
+        self.step(Input::Update(UpdateView { status, addresses: Vec::new(), check: None }));
+    }
+
     /// The master says what it knows of a task.
     pub(crate) fn report_of(
         &mut self,
