@@ -195,7 +195,8 @@ impl Task {
     }
 }
 
-/// What is known of a task's health. Not stored: reconciliation brings it back.
+/// What is known of a task's health. What its end is judged by is stored; the rest is not, for reconciliation
+/// brings some of it back.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Health {
     /// The latest verdict; absent before the first one.

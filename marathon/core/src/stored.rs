@@ -138,6 +138,12 @@ struct StoredTask {
     /// Kept so that a deployment that is taken up again knows who serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     healthy: Option<bool>,
+    /// Kept so that one that stays unhealthy is replaced when its time has come: its agent says so no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unhealthy_since: Option<u64>,
+    /// Kept so that an end for ill health is not taken for one that was asked for.
+    #[serde(default, skip_serializing_if = "is_false")]
+    ends_task: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     containers: Vec<StoredContainer>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -194,6 +200,8 @@ pub(crate) fn instance(instance: &Instance) -> StoredInstance {
             unreachable_at: task.unreachable_at.map(|at| at.0),
             addresses: task.addresses.iter().map(text).collect(),
             healthy: task.health.is_healthy,
+            unhealthy_since: task.health.unhealthy_since.map(|at| at.0),
+            ends_task: task.health.ends_task,
             containers: task.containers.iter().map(container).collect(),
             volumes: task.volumes.iter().map(StoredVolume::of).collect(),
         }),
@@ -263,6 +271,11 @@ pub(crate) fn deployment(deployment: &Deployment) -> Vec<u8> {
         step: deployment.step,
         pods: deployment.plan.pods.iter().map(ToString::to_string).collect(),
     })
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+fn is_false(is: &bool) -> bool {
+    !is
 }
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
@@ -375,7 +388,12 @@ fn task_of(stored: &StoredTask) -> Option<Task> {
         started_at: stored.started_at.map(Timestamp),
         unreachable_at: stored.unreachable_at.map(Timestamp),
         addresses: stored.addresses.iter().map(text).collect(),
-        health: Health { is_healthy: stored.healthy, ..Health::default() },
+        health: Health {
+            is_healthy: stored.healthy,
+            unhealthy_since: stored.unhealthy_since.map(Timestamp),
+            ends_task: stored.ends_task,
+            ..Health::default()
+        },
         check: None,
         is_ready: None,
     })

@@ -5,6 +5,7 @@ mod world;
 use marathon_core::Marathon;
 use marathon_core::io::{Command, Config, Input, Output};
 use marathon_core::view::Embed;
+use model::ids::TaskId;
 use model::step::Core;
 use model::task::TaskState;
 use serde_json::json;
@@ -249,4 +250,51 @@ fn nothing_is_shown_or_done_before_it_is_stored() {
     assert!(refused, "{out:?}");
     assert_eq!(out.last(), Some(&Output::StepDown));
     assert_eq!(world.marathon.next_deadline(), None);
+}
+
+/// A checked app of one instance that is healthy and waits long after a failure; its task.
+fn checked(world: &mut World, labels: serde_json::Value) -> TaskId {
+    let mut body = sleeper("/web", 1);
+    body["healthChecks"] =
+        json!([{"protocol": "MESOS_TCP", "intervalSeconds": 10, "maxConsecutiveFailures": 3}]);
+    body["backoffSeconds"] = 30.into();
+    body["labels"] = labels;
+    world.create(body);
+    world.rest();
+    let task = world.tasks_of("/web").remove(0);
+    world.report(&task, TaskState::Running, Some(true));
+    world.rest();
+    task
+}
+
+#[test]
+fn an_end_for_ill_health_is_no_end_that_was_asked_for_to_a_successor_either() {
+    let mut world = World::new(1);
+    let task = checked(&mut world, json!({}));
+    world.report(&task, TaskState::Running, Some(false));
+    world.is_killing = false;
+    world.report(&task, TaskState::Killing, Some(false));
+    world.crash();
+    world.rest();
+    world.events.clear();
+    world.report(&task, TaskState::Killed, None);
+    let told = |it: &serde_json::Value| it["eventType"] == "unhealthy_instance_kill_event";
+    assert_eq!(world.events.iter().filter(|it| told(it)).count(), 1);
+    world.pass(29.0);
+    assert_eq!(world.running("/web"), 0, "it counts as a failure");
+    world.pass(2.0);
+    assert_eq!(world.running("/web"), 1);
+}
+
+#[test]
+fn a_successor_replaces_an_unhealthy_instance_when_its_time_has_come() {
+    let mut world = World::new(1);
+    let task = checked(&mut world, json!({"AGORA_HEALTH_REPLACE_FIRST": "true"}));
+    world.report(&task, TaskState::Running, Some(false));
+    world.pass(15.0);
+    world.crash();
+    world.pass(4.0);
+    assert_eq!(world.tasks.len(), 1, "it may fail three times, ten seconds apart");
+    world.pass(2.0);
+    assert_eq!(world.tasks.len(), 2, "its agent has said what it has to say");
 }

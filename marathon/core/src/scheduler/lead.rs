@@ -1,7 +1,7 @@
 //! Coming into the lead and losing it, meeting the master and losing it.
 
 use super::history::Remembered;
-use super::{Books, Due, Marathon, advance, kills, readiness, residence, search, settle};
+use super::{Books, Due, Marathon, advance, ailing, kills, readiness, residence, search, settle};
 use crate::event::Happening;
 use crate::fleet::Fleet;
 use crate::ids::{AppId, WriteId};
@@ -66,6 +66,7 @@ pub(super) fn lead(
             marathon.enqueue(&app, id, now);
         } else {
             marathon.watch(&instance, now);
+            ailing::look_later(marathon, &instance, now);
         }
         marathon.books.touched.insert(app);
     }
