@@ -143,7 +143,7 @@ pub struct Task {
     pub health: Health,
     /// What its check says, as the API shows it. Not stored: reconciliation brings it back.
     pub check: Option<Value>,
-    /// Whether it is ready; absent when nobody wants to know. Not stored.
+    /// Whether it is ready; absent when nobody wants to know.
     pub is_ready: Option<bool>,
 }
 

@@ -144,6 +144,9 @@ struct StoredTask {
     /// Kept so that an end for ill health is not taken for one that was asked for.
     #[serde(default, skip_serializing_if = "is_false")]
     ends_task: bool,
+    /// Kept so that nobody goes for one that is not ready yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ready: Option<bool>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     containers: Vec<StoredContainer>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -202,6 +205,7 @@ pub(crate) fn instance(instance: &Instance) -> StoredInstance {
             healthy: task.health.is_healthy,
             unhealthy_since: task.health.unhealthy_since.map(|at| at.0),
             ends_task: task.health.ends_task,
+            ready: task.is_ready,
             containers: task.containers.iter().map(container).collect(),
             volumes: task.volumes.iter().map(StoredVolume::of).collect(),
         }),
@@ -395,7 +399,7 @@ fn task_of(stored: &StoredTask) -> Option<Task> {
             ..Health::default()
         },
         check: None,
-        is_ready: None,
+        is_ready: stored.ready,
     })
 }
 

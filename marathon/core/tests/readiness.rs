@@ -71,7 +71,7 @@ fn an_upgrade_keeps_the_old_ones_until_the_new_ones_are_ready() {
     world.pass(60.0);
     assert_eq!(world.tasks.len(), 4);
     assert!(old.iter().all(|task| world.tasks.contains_key(task)));
-    // A new leader has to ask again, and lets no old one go for that.
+    // A new leader goes on asking, and lets no old one go for that.
     world.crash();
     let asked = world.probes.len();
     world.pass(1.0);
@@ -80,9 +80,39 @@ fn an_upgrade_keeps_the_old_ones_until_the_new_ones_are_ready() {
     let new: Vec<_> = world.tasks_of("/web").into_iter().filter(|it| !old.contains(it)).collect();
     probed(&mut world, &new[0], Some(200));
     assert_eq!(world.tasks.len(), 3, "one for one");
+    // Who is ready is not asked again, by no leader.
+    world.crash();
+    let asked = world.probes.len();
+    world.pass(1.0);
+    assert_eq!((world.tasks.len(), world.probes.len()), (3, asked + 1));
     probed(&mut world, &new[1], Some(200));
     assert_eq!(world.tasks_of("/web"), new);
     assert!(world.view.deployments.is_empty());
+}
+
+#[test]
+fn what_is_ready_is_so_for_a_successor_that_is_to_take_it_back() {
+    let mut world = World::new(1);
+    world.create(checked());
+    world.pass(1.0);
+    let old = world.tasks_of("/web");
+    for task in &old {
+        probed(&mut world, task, Some(200));
+    }
+    let id = world.put("/web", json!({"cmd": "sleep 2000"})).expect("changed").deployment;
+    world.pass(1.0);
+    let all = world.tasks_of("/web");
+    let ready = all.iter().find(|task| !old.contains(task)).expect("a new one");
+    probed(&mut world, ready, Some(200));
+    assert_eq!(world.tasks.len(), 3, "an old one went for it");
+    world.crash();
+    let id = id.expect("a deployment");
+    world.is_starting = false;
+    world.ask(Command::CancelDeployment { id, force: false }).expect("taken back");
+    world.rest();
+    assert!(world.tasks.contains_key(ready), "it serves until another one comes in its place");
+    let running = world.tasks.values().filter(|it| it.state == TaskState::Running);
+    assert_eq!(running.count(), 2, "the one that was not ready is gone");
 }
 
 #[test]

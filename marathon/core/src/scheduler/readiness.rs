@@ -1,7 +1,7 @@
 //! Readiness: while an app is deployed, its new instances count only once they say they are ready.
 //!
 //! Each is asked from when it runs until it is ready, and then never again. Outside of deployments nobody is
-//! asked, and a new leader starts over.
+//! asked. A new leader goes on with those that were not ready.
 
 use super::{Due, Marathon};
 use crate::app::App;
@@ -30,9 +30,14 @@ pub(super) fn begin(marathon: &mut Marathon, instance: &mut Instance, now: Now) 
     marathon.wake_at(now.time, Due::Probe(instance.id.clone(), instance.incarnation));
 }
 
-/// Asks all over again what runs of the apps that are being deployed: this leader has heard of none.
+/// Asks on what was not ready when the leader before was last heard of, be it of an older definition that is taken
+/// back; and what the leader before has not asked at all.
 pub(super) fn begin_all(marathon: &mut Marathon, now: Now) {
     for instance in marathon.all_instances(|it| it.condition == Condition::Running) {
+        if instance.task.as_ref().is_some_and(|task| task.is_ready == Some(false)) {
+            marathon.wake_at(now.time, Due::Probe(instance.id.clone(), instance.incarnation));
+            continue;
+        }
         let mut changed = (*instance).clone();
         begin(marathon, &mut changed, now);
         if changed != *instance {
