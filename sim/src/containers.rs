@@ -277,6 +277,9 @@ impl World {
             return;
         }
         *known = state;
+        if state == TaskState::Running {
+            self.warm.begins(task, self.now);
+        }
         let mut status = Status::new(task.clone(), state, Source::Executor, wall);
         status.uuid = Some(uuid);
         status.executor = Some(container.executor.clone());
@@ -285,6 +288,9 @@ impl World {
         if container.connection.is_some() && container.subscribing.is_none() {
             let (framework, executor) = (container.framework.clone(), container.executor.clone());
             self.tell_agent(at, Input::Update { request, framework, executor, status });
+        }
+        if state.is_terminal() {
+            self.check_serving(task);
         }
     }
 

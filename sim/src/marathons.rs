@@ -179,10 +179,9 @@ impl World {
                 let one = |(task, agent)| ReconcileTask { task, agent };
                 self.call(at, Call::Reconcile(tasks.into_iter().map(one).collect()));
             }
-            // No app here has readiness checks.
-            Output::Probe(_)
-            | Output::Answer { .. }
-            | Output::Event(_)
+            Output::Probe(probe) => self.probe(at, &probe),
+            Output::Answer { request, answer } => self.answered(request, answer.err()),
+            Output::Event(_)
             // Here all apps are in one role, and no agent is to be away.
             | Output::Roles { .. }
             | Output::AcceptInverse { .. } => {}

@@ -8,6 +8,7 @@ use crate::marathons::{MarathonNode, Write};
 use crate::masters::{MasterNode, Raft};
 use crate::network::Network;
 use crate::operators::Asked;
+use crate::probes::Warm;
 use crate::schedulers::SchedulerNode;
 use crate::succession::Steps;
 use crate::{Settings, Summary, Violation};
@@ -124,6 +125,7 @@ pub struct World {
     pub(crate) asked: Asked,
     pub(crate) laws: Laws,
     pub(crate) steps: Steps,
+    pub(crate) warm: Warm,
     /// What happened, where a story is told: one line each.
     pub(crate) story: Vec<String>,
     /// Whether things may break.
@@ -168,6 +170,7 @@ impl World {
             faults: stream(),
             users: stream(),
             ids: stream(),
+            warm: Warm::new(stream()),
             summary: Summary::default(),
             counted: 0,
             settings,

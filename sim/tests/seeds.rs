@@ -18,9 +18,8 @@ fn one_seed_tells_one_story() {
 
 #[test]
 fn a_leader_of_marathon_may_crash_at_any_step_of_a_deployment() {
-    // One seed of each kind of deployment, from the first start to a restart; of a plain app, of one with
-    // volumes, of a pod, and of one with volumes.
-    for seed in (6..12).chain(66..72).chain(126..132).chain(186..192) {
+    // Ten of the seventy seeds that have everything in every way: each of what is deployed, and each way.
+    for seed in (0..70).step_by(7) {
         let crashes = succession(seed, 3, None);
         assert!(crashes.as_ref().is_ok_and(|it| it.crashes > 0), "seed {seed}: {crashes:?}");
     }
