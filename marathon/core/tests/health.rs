@@ -213,6 +213,27 @@ fn what_becomes_of_lost_instances_is_what_the_app_says_now() {
 }
 
 #[test]
+fn whoever_balances_load_is_told_once_and_at_once_that_a_task_is_to_end() {
+    let mut world = World::new(1);
+    world.create(sleeper("/web", 2));
+    world.rest();
+    let task = world.tasks_of("/web").remove(0);
+    world.events.clear();
+    world.is_killing = false;
+    let body = json!({"ids": [task.as_str()]});
+    world.ask(Command::KillTasks { body, how: KillHow::default() }).expect("asked");
+    let told = |world: &World| -> Vec<Value> {
+        let all = world.events.iter().filter(|it| it["eventType"] == "status_update_event");
+        all.map(|it| it["taskStatus"].clone()).collect()
+    };
+    assert_eq!(told(&world), ["TASK_KILLING"], "its agent has not heard of it yet");
+    world.rest();
+    world.report(&task, TaskState::Killing, None);
+    world.report(&task, TaskState::Killed, None);
+    assert_eq!(told(&world), ["TASK_KILLING", "TASK_KILLED"]);
+}
+
+#[test]
 fn a_serving_instance_is_told_of_before_it_is_asked_to_end() {
     let mut world = World::new(1);
     let mut body = sleeper("/web", 2);

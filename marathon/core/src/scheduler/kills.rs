@@ -55,11 +55,15 @@ impl Marathon {
         if self.books.draining.contains(&changed.id) {
             // Its time runs already.
         } else if wait.is_zero() {
+            // Of a pod each container tells of itself, as soon as it hears of it.
+            if instance.condition == Condition::Running && !instance.app.is_pod() {
+                updates::tell_killing(self, &changed, "to end", now);
+            }
             self.send_kill(&changed);
             self.wake_at(now.time + self.config.kill_retry, due);
         } else {
             self.books.draining.insert(changed.id.clone());
-            updates::tell_killing(self, &changed, now);
+            updates::tell_killing(self, &changed, "draining", now);
             self.wake_at(now.time + wait, due);
         }
         self.put_instance(changed, now);

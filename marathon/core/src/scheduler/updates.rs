@@ -423,14 +423,15 @@ pub(super) fn tell_status(
     marathon.tell(what, now);
 }
 
-/// Tells that `instance` is to end, before its agent hears of it: whoever balances load can look elsewhere.
-pub(super) fn tell_killing(marathon: &mut Marathon, instance: &Instance, now: Now) {
+/// Tells that `instance` is to end, before its agent hears of it: whoever balances load can look elsewhere. Its
+/// agent says the same, and is not repeated.
+pub(super) fn tell_killing(marathon: &mut Marathon, instance: &Instance, why: &str, now: Now) {
     let Some(task) = &instance.task else { return };
     let what = Happening::StatusUpdate {
         agent: Some(task.place.agent.as_str().into()),
         task: task.id.as_str().into(),
         state: TaskState::Killing,
-        message: "draining".into(),
+        message: why.into(),
         app: instance.app.id.clone(),
         host: task.place.host.clone(),
         addresses: task.addresses.clone(),
