@@ -228,7 +228,7 @@ pub enum ToAgent {
     },
     /// End all that a framework runs here; it is over.
     ShutdownFramework(FrameworkId),
-    /// A framework has changed its description.
+    /// A framework has changed its description, or is back: what it may not have heard is to be repeated.
     UpdateFramework(Framework),
     /// A status update has been kept by the framework.
     Acknowledge {

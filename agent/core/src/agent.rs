@@ -215,7 +215,7 @@ impl Agent {
                 from_master::shutdown_framework::apply(self, &framework, now, out);
             }
             ToAgent::UpdateFramework(framework) => {
-                from_master::update_framework::apply(self, framework, out);
+                from_master::update_framework::apply(self, framework, now, out);
             }
             ToAgent::Acknowledge { framework, task, uuid } => {
                 from_master::acknowledge::apply(self, &framework, &task, uuid, now, out);

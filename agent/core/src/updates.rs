@@ -186,21 +186,29 @@ pub(crate) fn repeat(
 
 /// A master has the agent registered: whatever waits goes out now.
 pub(crate) fn resume(agent: &mut Agent, now: Now, out: &mut Vec<Output>) {
-    let waiting: Vec<_> = agent
-        .lines
-        .iter()
-        .flat_map(|(framework, lines)| {
-            lines.keys().map(move |task| (framework.clone(), task.clone()))
-        })
-        .collect();
-    for (framework, task) in waiting {
-        if let Some(line) = agent.lines.get_mut(&framework).and_then(|lines| lines.get_mut(&task)) {
+    let all: Vec<_> = agent.lines.keys().cloned().collect();
+    for framework in all {
+        resume_of(agent, &framework, now, out);
+    }
+}
+
+/// Whatever of `framework` waits goes out now.
+pub(crate) fn resume_of(
+    agent: &mut Agent,
+    framework: &FrameworkId,
+    now: Now,
+    out: &mut Vec<Output>,
+) {
+    let waiting: Vec<_> =
+        agent.lines.get(framework).into_iter().flat_map(|lines| lines.keys()).cloned().collect();
+    for task in waiting {
+        if let Some(line) = agent.lines.get_mut(framework).and_then(|lines| lines.get_mut(&task)) {
             if let Some(at) = line.repeat_at.take() {
                 agent.due.remove(&(at, Due::Repeat(framework.clone(), task.clone())));
             }
             line.wait = REPEAT_AFTER;
         }
-        send_first(agent, &framework, &task, now, out);
+        send_first(agent, framework, &task, now, out);
     }
 }
 

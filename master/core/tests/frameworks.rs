@@ -44,8 +44,11 @@ fn tid(id: &str) -> TaskId {
 fn a_framework_that_comes_back_keeps_its_id_and_its_tasks() {
     let mut world = running(aware());
     let id = world.frameworks["f"].id.clone();
+    world.told("a");
     world.resubscribe("f");
     assert_eq!(world.frameworks["f"].id, id);
+    // By this its agent knows that what it has reported is heard again.
+    assert_eq!(world.told("a"), ["framework has changed"]);
     world.settle();
     assert_eq!(
         world.heard("f"),

@@ -106,6 +106,22 @@ fn reports_are_repeated_with_growing_waits_and_at_once_when_a_master_is_back() {
 }
 
 #[test]
+fn reports_are_repeated_at_once_when_their_framework_is_back() {
+    let mut story = Story::registered();
+    story.hear(command(task("t", 1_000)));
+    story.subscribed("t");
+    story.step(update("t", "t", TaskState::Running, 1));
+    story.step(update("t", "t", TaskState::Finished, 2));
+    for wait in [10, 20, 40] {
+        assert_eq!(told(&story.wait(wait)).len(), 1, "nobody hears of it");
+    }
+    let is_back = || ToAgent::UpdateFramework(framework());
+    assert_eq!(short(&story.hear(is_back())), ["update t Running, latest Finished"]);
+    assert_eq!(told(&story.wait(9)), []);
+    assert_eq!(told(&story.wait(1)).len(), 1, "the waits begin anew");
+}
+
+#[test]
 fn a_deposed_master_is_not_obeyed() {
     let mut story = Story::registered();
     let order = Input::FromMaster { link: LINK, term: Term(0), message: command(task("t", 1)) };

@@ -195,7 +195,10 @@ fn finish(books: &mut Books, id: &FrameworkId, subscribing: Subscribing, turn: &
             return;
         }
     }
-    update(books, id, &entry.framework, turn);
+    // Its agents repeat at once what it may not have heard, unless they are told of a change anyway.
+    if !update(books, id, &entry.framework, turn) && !is_new && !is_gone {
+        tell_agents(books, id, turn);
+    }
     if is_gone {
         return;
     }
@@ -267,14 +270,26 @@ fn renew(
     }
 }
 
-/// Takes over how a framework describes itself, and tells agents that run something of it.
-fn update(books: &mut Books, id: &FrameworkId, description: &Description, turn: &mut Turn<'_>) {
+/// Takes over how a framework describes itself, and tells agents that run something of it. Whether that is new.
+fn update(
+    books: &mut Books,
+    id: &FrameworkId,
+    description: &Description,
+    turn: &mut Turn<'_>,
+) -> bool {
     let framework = books.frameworks.get_mut(id).expect("it was just put there");
     if *framework.description == *description {
-        return;
+        return false;
     }
     framework.description = Arc::new(description.clone());
     books.unpublished.framework(id);
+    tell_agents(books, id, turn);
+    true
+}
+
+/// Tells agents that run something of a framework how it describes itself.
+fn tell_agents(books: &mut Books, id: &FrameworkId, turn: &mut Turn<'_>) {
+    let description = (*books.frameworks[id].description).clone();
     for agent in books.agents_of(id) {
         books.send(&agent, ToAgent::UpdateFramework(description.clone()), turn);
     }
