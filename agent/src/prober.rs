@@ -128,6 +128,64 @@ impl Health {
     }
 }
 
+/// All health checks of one task, each at its own pace.
+#[derive(Clone, Debug, Default)]
+pub struct Checkup {
+    checks: Vec<Health>,
+}
+
+impl Checkup {
+    /// For a task that starts now.
+    pub fn new(checks: &[(Schedule, Patience)], now: Time) -> Self {
+        let one = |(schedule, patience): &_| Health::new(*schedule, *patience, now);
+        Self { checks: checks.iter().map(one).collect() }
+    }
+
+    /// When to look next; absent without a check, and while looks are under way at all.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.checks.iter().filter_map(Health::next_deadline).min()
+    }
+
+    /// Which checks are to be made now. Whoever is told so must bring a result of each.
+    pub fn due(&mut self, now: Time) -> Vec<usize> {
+        let checks = self.checks.iter_mut().enumerate();
+        checks.filter_map(|(place, check)| check.due(now).then_some(place)).collect()
+    }
+
+    /// Takes in what the look for the check at `place` showed; nothing if nobody was there to look.
+    pub fn looked(&mut self, place: usize, passed: Option<bool>, now: Time) -> Verdict {
+        let Some(check) = self.checks.get_mut(place) else { return Verdict::Nothing };
+        let Some(passed) = passed else {
+            check.missed(now);
+            return Verdict::Nothing;
+        };
+        match (check.looked(passed, now), self.verdict()) {
+            (Verdict::Kill, _) => Verdict::Kill,
+            (Verdict::Report { .. }, Some(healthy)) => Verdict::Report { healthy },
+            // Others have not been heard of yet.
+            (Verdict::Report { .. }, None) | (Verdict::Nothing, _) => Verdict::Nothing,
+        }
+    }
+
+    /// The places of the checks that fail, where there are several, and how often in a row they did.
+    pub fn failing(&self) -> Vec<(u32, u32)> {
+        if self.checks.len() < 2 {
+            return Vec::new();
+        }
+        let places = (0..).zip(&self.checks);
+        let failing = places.map(|(place, check)| (place, check.failures));
+        failing.filter(|(_, failures)| *failures > 0).collect()
+    }
+
+    /// What all say together; absent until all have spoken or one fails.
+    fn verdict(&self) -> Option<bool> {
+        if self.checks.iter().any(|check| check.failures > 0) {
+            return Some(false);
+        }
+        self.checks.iter().all(|check| check.ever_passed).then_some(true)
+    }
+}
+
 /// What a look showed, in its own terms.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Answer {
@@ -200,6 +258,8 @@ pub enum Target {
         port: u16,
         /// Begins with a slash.
         path: String,
+        /// Whether a status from 100 to 199 says nothing.
+        ignores_1xx: bool,
     },
     /// Open a connection.
     Tcp {
@@ -211,18 +271,26 @@ pub enum Target {
 }
 
 impl Target {
+    /// Whether `answer` says nothing of the task's health.
+    pub fn ignores(&self, answer: Answer) -> bool {
+        matches!(
+            (self, answer),
+            (Self::Http { ignores_1xx: true, .. }, Answer::Http(Some(100..200)))
+        )
+    }
+
     /// Looks once, for at most `timeout`.
     pub async fn look(&self, timeout: Duration) -> Answer {
         match self {
             Self::Command(program) => Answer::Command(process::exit_code(program, timeout).await),
-            Self::Http { tls: true, ipv6, port, path } => {
+            Self::Http { tls: true, ipv6, port, path, .. } => {
                 let program = curl(*ipv6, *port, path, timeout);
                 let output = process::output(&program, timeout).await;
                 let status = output.and_then(|text| text.trim().parse().ok());
                 // The tool says 000 when no answer came.
                 Answer::Http(status.filter(|&status| status > 0))
             }
-            Self::Http { tls: false, ipv6, port, path } => {
+            Self::Http { tls: false, ipv6, port, path, .. } => {
                 let asked = tokio::time::timeout(timeout, http(local(*ipv6, *port), path));
                 Answer::Http(asked.await.ok().flatten())
             }
@@ -327,6 +395,47 @@ mod tests {
     }
 
     #[test]
+    fn several_checks_are_well_together_and_one_is_enough_to_end_it() {
+        let seconds = Duration::from_secs;
+        let check = |interval, failures_max| {
+            let (delay, timeout) = (seconds(0), seconds(1));
+            let patience = Patience { grace: seconds(0), failures_max };
+            (Schedule { delay, interval: seconds(interval), timeout }, patience)
+        };
+        let mut all = Checkup::new(&[check(2, 9), check(5, 2)], at(0));
+        assert_eq!(all.due(at(0)), [0, 1]);
+        assert_eq!(all.next_deadline(), None);
+        assert_eq!(all.looked(0, Some(true), at(1)), Verdict::Nothing, "the other may be bad");
+        assert_eq!(all.next_deadline(), Some(at(3)), "each has its pace");
+        assert_eq!(all.looked(1, Some(true), at(1)), Verdict::Report { healthy: true });
+        assert_eq!(all.due(at(3)), [0]);
+        assert_eq!(all.looked(0, None, at(3)), Verdict::Nothing);
+        assert_eq!(all.looked(1, Some(false), at(6)), Verdict::Report { healthy: false });
+        assert_eq!(all.failing(), [(1, 1)]);
+        assert_eq!(all.looked(0, Some(false), at(7)), Verdict::Report { healthy: false });
+        assert_eq!(all.failing(), [(0, 1), (1, 1)]);
+        let one_less = all.looked(0, Some(true), at(9));
+        assert_eq!(one_less, Verdict::Report { healthy: false }, "one is left that fails");
+        assert_eq!(all.failing(), [(1, 1)]);
+        assert_eq!(all.looked(1, Some(false), at(11)), Verdict::Kill, "its second in a row");
+        assert_eq!(all.looked(2, Some(true), at(11)), Verdict::Nothing, "there is no such check");
+        assert!(Checkup::new(&[check(1, 9)], at(0)).failing().is_empty());
+    }
+
+    #[test]
+    fn an_interim_answer_says_nothing_where_that_is_wanted() {
+        let path = "/".to_owned();
+        let mut target = Target::Http { tls: false, ipv6: false, port: 1, path, ignores_1xx: true };
+        assert!(target.ignores(Answer::Http(Some(100))) && target.ignores(Answer::Http(Some(199))));
+        for other in [Some(99), Some(200), Some(503), None] {
+            assert!(!target.ignores(Answer::Http(other)), "{other:?}");
+        }
+        let Target::Http { ignores_1xx, .. } = &mut target else { unreachable!() };
+        *ignores_1xx = false;
+        assert!(!target.ignores(Answer::Http(Some(100))));
+    }
+
+    #[test]
     fn a_check_tells_changes_only() {
         let seconds = Duration::from_secs;
         let schedule = Schedule { delay: seconds(0), interval: seconds(1), timeout: seconds(1) };
@@ -351,7 +460,8 @@ mod tests {
                 stream.write_all(answer.as_bytes()).await.expect("a client");
             }
         });
-        let target = Target::Http { tls: false, ipv6: false, port, path: "/health?a=b".to_owned() };
+        let path = "/health?a=b".to_owned();
+        let target = Target::Http { tls: false, ipv6: false, port, path, ignores_1xx: false };
         let timeout = Duration::from_secs(10);
         for expected in [Some(204), Some(503), None] {
             assert_eq!(target.look(timeout).await, Answer::Http(expected));

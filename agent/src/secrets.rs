@@ -128,11 +128,14 @@ impl Secrets {
 
     /// As [`Secrets::reveal`], in all that a task executes.
     pub(crate) fn reveal_in_task(&self, task: &mut TaskInfo) -> Result<(), String> {
-        let health = task.health_check.as_mut().and_then(|check| check.command.as_mut());
+        let health = task.health_check.as_mut().into_iter().flat_map(|check| {
+            let more = check.additional_checks.iter_mut().filter_map(|it| it.command.as_mut());
+            check.command.as_mut().into_iter().chain(more)
+        });
         let check = task.check.as_mut().and_then(|check| check.command.as_mut());
         let check = check.map(|check| &mut check.command);
-        let commands = [task.command.as_mut(), health, check];
-        commands.into_iter().flatten().try_for_each(|command| self.reveal(command))
+        let mut commands = task.command.as_mut().into_iter().chain(health).chain(check);
+        commands.try_for_each(|command| self.reveal(command))
     }
 }
 

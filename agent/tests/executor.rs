@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use prost::Message;
 use proto::mesos::v1 as mesos;
 use proto::mesos::v1::executor::{Call, Event, call, event};
+use proto::mesos::v1::task_status::FailingHealthCheck;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};
@@ -333,6 +334,76 @@ async fn a_task_that_fails_its_health_check_is_killed() {
     assert_eq!(healthy.reason(), reason);
     std::fs::remove_file(sandbox.path().join("well")).expect("it is there");
     for state in [TaskRunning, TaskRunning, TaskKilling, TaskKilled] {
+        let status = agent.update().await;
+        assert_eq!((status.state(), status.healthy), (state, Some(false)));
+    }
+    assert_eq!(ended(executor).await, Some(0));
+}
+
+#[tokio::test]
+async fn all_health_checks_are_made_and_those_that_fail_are_named() {
+    let sandbox = tempfile::tempdir().expect("a directory");
+    let mut agent = Agent::start(any_port()).await;
+    let executor = executor(&agent, sandbox.path());
+    agent.subscribed().await;
+    // The first may fail as often as it will; the second is at its end after three times.
+    let check = |file: &str, failures: u32, interval: f64| mesos::HealthCheck {
+        r#type: Some(mesos::health_check::Type::Command.into()),
+        command: Some(mesos::CommandInfo {
+            value: Some(format!("test -e {file}")),
+            ..Default::default()
+        }),
+        delay_seconds: Some(0.0),
+        interval_seconds: Some(interval),
+        grace_period_seconds: Some(30.0),
+        consecutive_failures: Some(failures),
+        ..Default::default()
+    };
+    let mut checks = check("one", u32::MAX, 3600.0);
+    checks.additional_checks = vec![check("two", 3, 0.01), check("one", 1, 3600.0)];
+    let mut info = task("t", "sleep 1000");
+    info.health_check = Some(checks.into());
+    for file in ["one", "two"] {
+        std::fs::write(sandbox.path().join(file), "").expect("the sandbox is there");
+    }
+    agent.launch(info).await;
+    agent.expect_states(&[TaskStarting, TaskRunning]).await;
+    let healthy = agent.update().await;
+    assert_eq!((healthy.state(), healthy.healthy), (TaskRunning, Some(true)), "one word of all");
+    assert!(healthy.failing_health_checks.is_empty());
+    std::fs::remove_file(sandbox.path().join("two")).expect("it is there");
+    let told = [(TaskRunning, 1), (TaskRunning, 2), (TaskRunning, 3), (TaskKilling, 3)];
+    for (state, failures) in [&told[..], &[(TaskKilled, 3)]].concat() {
+        let status = agent.update().await;
+        assert_eq!((status.state(), status.healthy), (state, Some(false)));
+        let failing = FailingHealthCheck { place: 1, failures };
+        assert_eq!(status.failing_health_checks, [failing]);
+    }
+    assert_eq!(ended(executor).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_health_check_that_cannot_be_made_fails() {
+    let sandbox = tempfile::tempdir().expect("a directory");
+    let mut agent = Agent::start(any_port()).await;
+    let executor = executor(&agent, sandbox.path());
+    agent.subscribed().await;
+    let mut info = task("t", "sleep 1000");
+    info.health_check = Some(Box::new(mesos::HealthCheck {
+        r#type: Some(mesos::health_check::Type::Command.into()),
+        command: Some(mesos::CommandInfo {
+            value: Some("true".to_owned()),
+            user: Some("nobody-by-that-name".to_owned()),
+            ..Default::default()
+        }),
+        delay_seconds: Some(0.0),
+        grace_period_seconds: Some(0.0),
+        consecutive_failures: Some(1),
+        ..Default::default()
+    }));
+    agent.launch(info).await;
+    agent.expect_states(&[TaskStarting, TaskRunning]).await;
+    for state in [TaskRunning, TaskKilling, TaskKilled] {
         let status = agent.update().await;
         assert_eq!((status.state(), status.healthy), (state, Some(false)));
     }

@@ -101,7 +101,7 @@ pub(crate) fn task_info(launch: &Launch, secrets: &Opened, scene: &Scene<'_>) ->
         executor,
         command,
         container: container::container(launch, secrets, scene).map(Box::new),
-        health_check: health::health_check(app, &launch.ports).map(Box::new),
+        health_check: health::health_checks(app, &launch.ports).map(Box::new),
         check: check.and_then(|it| check::of_app(it, app, &launch.ports)).map(Box::new),
         kill_policy: kill_policy(app),
         labels: labels(app.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()))),

@@ -281,7 +281,7 @@ impl World {
             SchedulerEvent::Rescind(offer) => Input::Rescind(offer),
             SchedulerEvent::Update(status) => {
                 self.laws.heard(&status);
-                Input::Update(UpdateView { status, addresses: Vec::new(), check: None })
+                Input::Update(UpdateView::plain(status))
             }
             SchedulerEvent::Failure { agent, executor: None } => Input::AgentLost(agent),
             SchedulerEvent::Failure { .. }

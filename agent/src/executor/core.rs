@@ -17,7 +17,7 @@ use model::task::{Reason, Source, Status, TaskState};
 
 pub use self::messages::{Broken, Input, Output, Report, Settings, Task};
 use super::process::describe;
-use crate::prober::{Answer, Check, Health, Verdict};
+use crate::prober::{Answer, Check, Checkup, Verdict};
 
 /// Between SIGTERM and SIGKILL when nobody says otherwise.
 pub const KILL_GRACE_DEFAULT: Duration = Duration::from_secs(3);
@@ -71,9 +71,11 @@ struct Entry {
     phase: Phase,
     /// When it has taken too long.
     complete_by: Option<Time>,
-    health: Option<Health>,
+    health: Checkup,
     check: Option<Check>,
     healthy: Option<bool>,
+    /// Which of several health checks fail, and how often in a row.
+    failing: Vec<(u32, u32)>,
     answer: Option<Answer>,
     /// The agent has kept some report of it, so it knows of the task for sure.
     known: bool,
@@ -200,9 +202,10 @@ impl Executor {
                 group: self.groups,
                 phase: Phase::Starting { end: None },
                 complete_by: task.max_completion.map(|within| now.time + within),
-                health: None,
+                health: Checkup::default(),
                 check: None,
                 healthy: None,
+                failing: Vec::new(),
                 answer: None,
                 known: false,
                 task,
@@ -226,7 +229,7 @@ impl Executor {
         let Some(entry) = self.tasks.get_mut(id) else { return };
         let Phase::Starting { end } = entry.phase else { return };
         entry.phase = Phase::Running;
-        entry.health = entry.task.health.map(|(when, how)| Health::new(when, how, now.time));
+        entry.health = Checkup::new(&entry.task.health, now.time);
         entry.check = entry.task.check.map(|when| Check::new(when, now.time));
         self.report(id, TaskState::Running, None, None, now, out);
         if let Some((why, grace)) = end {
@@ -256,7 +259,7 @@ impl Executor {
                 let forced = own.is_zero();
                 let force_at = (!forced).then_some(now.time + own);
                 entry.phase = Phase::Killing { why, asked_at: now.time, force_at };
-                entry.health = None;
+                entry.health = Checkup::default();
                 entry.check = None;
                 if why == Why::Unhealthy {
                     entry.healthy = Some(false);
@@ -357,7 +360,7 @@ impl Executor {
         self.report(id, state, reason, Some(message), now, out);
         if let Some(entry) = self.tasks.get_mut(id) {
             entry.phase = Phase::Over;
-            entry.health = None;
+            entry.health = Checkup::default();
             entry.check = None;
             entry.complete_by = None;
         }
@@ -369,15 +372,17 @@ impl Executor {
     fn health_looked(
         &mut self,
         id: &TaskId,
-        passed: Option<bool>,
+        (place, passed): (usize, Option<bool>),
         now: Now,
         out: &mut Vec<Output>,
     ) {
         let Some(entry) = self.tasks.get_mut(id) else { return };
-        let Some(health) = &mut entry.health else { return };
-        let Some(passed) = passed else { return health.missed(now.time) };
         let reason = Some(Reason::TaskHealthCheckStatusUpdated);
-        match health.looked(passed, now.time) {
+        let verdict = entry.health.looked(place, passed, now.time);
+        if verdict != Verdict::Nothing {
+            entry.failing = entry.health.failing();
+        }
+        match verdict {
             Verdict::Nothing => {}
             Verdict::Report { healthy } => {
                 entry.healthy = Some(healthy);
@@ -436,7 +441,7 @@ impl Executor {
         let shows_check = entry.task.check.is_some() && state != TaskState::Starting;
         let check = shows_check.then_some(entry.answer);
         let sent = matches!(self.link, Link::Subscribed);
-        let report = Report { status, check, sent };
+        let report = Report { status, check, failing: entry.failing.clone(), sent };
         if sent {
             out.push(Output::Send(Box::new(report.clone())));
         } else if state == TaskState::Running && reason.is_some() {
@@ -513,7 +518,9 @@ impl Core for Executor {
             Input::Exited { task, status, broken } => {
                 self.exited(&task, status, broken.map(|it| *it), now, out);
             }
-            Input::HealthLooked { task, passed } => self.health_looked(&task, passed, now, out),
+            Input::HealthLooked { task, place, passed } => {
+                self.health_looked(&task, (place, passed), now, out);
+            }
             Input::CheckLooked { task, answer } => self.check_looked(&task, answer, now, out),
         }
         self.settle(now, out);
@@ -529,9 +536,8 @@ impl Core for Executor {
                 *force_at = None;
                 out.push(Output::SignalKill(id.clone()));
             }
-            if entry.health.as_mut().is_some_and(|health| health.due(now.time)) {
-                out.push(Output::LookHealth(id.clone()));
-            }
+            let due = entry.health.due(now.time).into_iter();
+            out.extend(due.map(|place| Output::LookHealth(id.clone(), place)));
             if entry.check.as_mut().is_some_and(|check| check.due(now.time)) {
                 out.push(Output::LookCheck(id.clone()));
             }
@@ -554,7 +560,7 @@ impl Core for Executor {
                 Phase::Killing { force_at, .. } => force_at,
                 Phase::Starting { .. } | Phase::Running | Phase::Over => None,
             };
-            let health = entry.health.as_ref().and_then(Health::next_deadline);
+            let health = entry.health.next_deadline();
             let check = entry.check.as_ref().and_then(Check::next_deadline);
             [force_at, health, check, entry.complete_by]
         });

@@ -288,8 +288,8 @@ impl Shell {
                 Output::GiveUp(task) | Output::SignalKill(task) => {
                     self.signal(&task, Signal::SIGKILL);
                 }
-                Output::LookHealth(task) => self.look(task, true),
-                Output::LookCheck(task) => self.look(task, false),
+                Output::LookHealth(task, place) => self.look(task, Some(place)),
+                Output::LookCheck(task) => self.look(task, None),
                 Output::Exit(status) => exit = Some(status),
             }
         }
@@ -373,10 +373,12 @@ impl Shell {
         }
     }
 
-    fn look(&self, task: TaskId, health: bool) {
+    /// Looks for the health check at `place`, or else for the check.
+    fn look(&self, task: TaskId, place: Option<usize>) {
         let runnable = self.runnables.get(&task);
-        let target = runnable.and_then(|runnable| {
-            if health { runnable.health.clone() } else { runnable.check.clone() }
+        let target = runnable.and_then(|runnable| match place {
+            Some(place) => runnable.health.get(place).cloned(),
+            None => runnable.check.clone(),
         });
         let Some((target, timeout)) = target else { return };
         let inputs = self.inputs.clone();
@@ -389,12 +391,17 @@ impl Shell {
                 }
                 // Of a container that is not known nothing is known.
                 (Look::Inside(_), (_, None)) => None,
-                (Look::Here(target), _) => Some(target.look(timeout).await),
+                (Look::Here(target), _) => {
+                    let answer = target.look(timeout).await;
+                    Some(answer).filter(|answer| !target.ignores(*answer))
+                }
+                (Look::Never, _) => Some(Answer::Command(None)),
             };
-            let input = if health {
-                Input::HealthLooked { task, passed: answer.map(Answer::passed) }
-            } else {
-                Input::CheckLooked { task, answer }
+            let input = match place {
+                Some(place) => {
+                    Input::HealthLooked { task, place, passed: answer.map(Answer::passed) }
+                }
+                None => Input::CheckLooked { task, answer },
             };
             let _ = inputs.send(input.into()).await;
         });

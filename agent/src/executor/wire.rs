@@ -5,8 +5,10 @@ use std::time::Duration;
 use model::ids::{TaskId, UpdateId};
 use model::payload::Payload;
 use prost::Message as _;
+use proto::convert::task::health_checks;
 use proto::mesos::v1 as mesos;
 use proto::mesos::v1::executor::{Call, Event, call, event};
+use proto::mesos::v1::task_status::FailingHealthCheck;
 
 use super::container::{self, Own};
 use super::core::{Input, Report, Task};
@@ -29,7 +31,8 @@ pub(super) struct Identification {
 pub(super) struct Runnable {
     /// Or why it cannot be executed.
     pub(super) means: Result<Means, String>,
-    pub(super) health: Option<(Look, Duration)>,
+    /// In the order of the checks.
+    pub(super) health: Vec<(Look, Duration)>,
     pub(super) check: Option<(Look, Duration)>,
 }
 
@@ -49,6 +52,8 @@ pub(super) enum Look {
     Here(Target),
     /// By a command in the task's own container.
     Inside(Box<mesos::CommandInfo>),
+    /// Not at all: it cannot be looked at as is wanted, so it is never well.
+    Never,
 }
 
 /// An event of the agent, understood.
@@ -124,10 +129,9 @@ fn launch(infos: Vec<mesos::TaskInfo>, launched: Launched<'_>) -> Result<Heard, 
             payload: Payload::from(info.encode_to_vec()),
             grace: info.kill_policy.and_then(grace),
             max_completion: info.max_completion_time.map(duration),
-            health: info.health_check.as_ref().and_then(|check| {
-                health_target(check, &[])?;
-                Some((health_schedule(check), patience(check)))
-            }),
+            health: health_checks(info.health_check.as_deref())
+                .map(|check| (health_schedule(check), patience(check)))
+                .collect(),
             check: info.check.as_ref().and_then(|check| {
                 check_target(check, &[])?;
                 Some(check_schedule(check))
@@ -174,12 +178,11 @@ fn runnable(info: &mesos::TaskInfo, launched: Launched<'_>) -> Runnable {
     let program = task_program(info, environment);
     // Checks see what the task sees.
     let around = program.as_ref().map_or(&[][..], |program| &program.environment);
-    let timed =
-        |target: Option<Target>, schedule: Schedule| Some((Look::Here(target?), schedule.timeout));
-    let health = info.health_check.as_ref();
-    let health = health.and_then(|it| timed(health_target(it, around), health_schedule(it)));
-    let check = info.check.as_ref();
-    let check = check.and_then(|it| timed(check_target(it, around), check_schedule(it)));
+    let health = health_looks(info, |it| health_target(it, around).map(Look::Here));
+    let check = info
+        .check
+        .as_ref()
+        .and_then(|it| Some((Look::Here(check_target(it, around)?), check_schedule(it).timeout)));
     Runnable { means: program.map(Means::Process), health, check }
 }
 
@@ -196,15 +199,22 @@ fn in_container(
         None => target.map(Look::Here),
     };
     let means = if is_looked_at_elsewhere(info) { Err(ELSEWHERE.to_owned()) } else { means };
-    let health = info.health_check.as_ref().and_then(|it| {
-        let found = look(it.command.as_ref(), health_target(it, &[]))?;
-        Some((found, health_schedule(it).timeout))
-    });
+    let health = health_looks(info, |it| look(it.command.as_ref(), health_target(it, &[])));
     let check = info.check.as_ref().and_then(|it| {
         let command = it.command.as_ref().map(|it| &it.command);
         Some((look(command, check_target(it, &[]))?, check_schedule(it).timeout))
     });
     Runnable { means, health, check }
+}
+
+/// What is looked at for each health check, and how long that may take.
+fn health_looks(
+    info: &mesos::TaskInfo,
+    look: impl Fn(&mesos::HealthCheck) -> Option<Look>,
+) -> Vec<(Look, Duration)> {
+    let checks = health_checks(info.health_check.as_deref());
+    let one = |it| (look(it).unwrap_or(Look::Never), health_schedule(it).timeout);
+    checks.map(one).collect()
 }
 
 /// Why a task is not run of which nothing could be said.
@@ -215,9 +225,10 @@ const ELSEWHERE: &str = "HTTP and TCP checks look from the network of the task's
 fn is_looked_at_elsewhere(info: &mesos::TaskInfo) -> bool {
     let is_away = |it: &mesos::ContainerInfo| networks::read(it) != Ok(Networks::Host);
     let by_network = |target: &Target| !matches!(target, Target::Command(_));
-    let health = info.health_check.as_ref().and_then(|it| health_target(it, &[]));
+    let health = health_checks(info.health_check.as_deref());
+    let health = health.filter_map(|it| health_target(it, &[]));
     let check = info.check.as_ref().and_then(|it| check_target(it, &[]));
-    info.container.as_deref().is_some_and(is_away) && health.iter().chain(&check).any(by_network)
+    info.container.as_deref().is_some_and(is_away) && health.chain(check).any(|it| by_network(&it))
 }
 
 fn has_own_address() -> bool {
@@ -296,6 +307,7 @@ fn health_target(check: &mesos::HealthCheck, around: &[(String, String)]) -> Opt
                 ipv6: http.protocol == Some(v6),
                 port: u16::try_from(http.port).ok()?,
                 path: path(http.path.as_deref())?,
+                ignores_1xx: http.ignore_informational(),
             })
         }
         Type::Tcp => {
@@ -319,7 +331,8 @@ fn check_target(check: &mesos::CheckInfo, around: &[(String, String)]) -> Option
         Type::Http => {
             let http = check.http.as_ref()?;
             let port = u16::try_from(http.port).ok()?;
-            Some(Target::Http { tls: false, ipv6: false, port, path: path(http.path.as_deref())? })
+            let path = path(http.path.as_deref())?;
+            Some(Target::Http { tls: false, ipv6: false, port, path, ignores_1xx: false })
         }
         Type::Tcp => {
             let port = u16::try_from(check.tcp.as_ref()?.port).ok()?;
@@ -427,9 +440,14 @@ impl Identification {
             uuid: status.uuid.map(|uuid| uuid.0.to_vec().into()),
             healthy: status.healthy,
             check_status: report.check.map(check_status),
+            failing_health_checks: report.failing.iter().map(failing).collect(),
             ..rest
         }
     }
+}
+
+fn failing(&(place, failures): &(u32, u32)) -> FailingHealthCheck {
+    FailingHealthCheck { place, failures }
 }
 
 fn check_status(answer: Option<Answer>) -> mesos::CheckStatusInfo {

@@ -22,6 +22,7 @@ mod fields;
 #[allow(dead_code, reason = "other end-to-end tests use more of it")]
 #[path = "../e2e/harness.rs"]
 mod harness;
+mod health;
 mod placement;
 mod placement_gpus;
 mod placement_moves;

@@ -518,7 +518,9 @@ impl App {
         let judged_here = pace::replaces_first(self) && pace::replaces_first(other);
         let launch_relevant = |app: &Self| {
             let mut app = app.clone();
-            app.forget_unsent_checks(judged_here);
+            if judged_here {
+                app.forget_unsent_checks();
+            }
             app.instances = 0;
             app.labels.clear();
             app.dependencies.clear();
@@ -540,18 +542,14 @@ impl App {
         launch_relevant(self) == launch_relevant(other)
     }
 
-    /// Leaves of the health checks what agents are told of them: the first, and how many failures are too
-    /// many unless that is `judged_here`.
-    fn forget_unsent_checks(&mut self, judged_here: bool) {
-        self.health_checks.truncate(1);
+    /// Takes of the health checks what agents are not told: how many failures are too many, where that is
+    /// judged here.
+    fn forget_unsent_checks(&mut self) {
         for check in &mut self.health_checks {
-            check.ignore_http_1xx = None;
-            if judged_here {
-                check.max_consecutive_failures = 0;
-            }
+            check.max_consecutive_failures = 0;
         }
         let containers = self.pod.iter_mut().flat_map(|pod| &mut pod.containers);
-        for check in containers.filter_map(|it| it.health_check.as_mut()).filter(|_| judged_here) {
+        for check in containers.filter_map(|it| it.health_check.as_mut()) {
             check.max_consecutive_failures = 0;
         }
     }

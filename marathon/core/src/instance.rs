@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::backoff::Backoff;
+use crate::health::Health;
 use crate::ids::{AppId, InstanceId};
 use crate::reservation::LocalVolume;
 use model::ids::{AgentId, TaskId};
@@ -195,28 +196,6 @@ impl Task {
     }
 }
 
-/// What is known of a task's health. What its end is judged by is stored; the rest is not, for reconciliation
-/// brings some of it back.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Health {
-    /// The latest verdict; absent before the first one.
-    pub is_healthy: Option<bool>,
-    /// Verdicts of "unhealthy" since the last good one.
-    pub consecutive_failures: u32,
-    /// When it was first found unhealthy after it had last been healthy; absent while it is not.
-    pub unhealthy_since: Option<Timestamp>,
-    /// When it was first found healthy.
-    pub first_success: Option<Timestamp>,
-    /// When it was last found healthy.
-    pub last_success: Option<Timestamp>,
-    /// When it was last found unhealthy.
-    pub last_failure: Option<Timestamp>,
-    /// What was wrong then.
-    pub last_failure_cause: Option<Arc<str>>,
-    /// Whether its agent has begun to end it for that, which nobody here has asked for.
-    pub ends_task: bool,
-}
-
 /// Where a task is: what constraints compare.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Place {
@@ -260,7 +239,7 @@ impl Instance {
     /// Whether it is to go on, and runs, and fails its health check.
     pub fn is_unwell(&self) -> bool {
         let is_up = self.condition == Condition::Running && self.goal == Goal::Running;
-        is_up && self.task.as_ref().is_some_and(|task| task.health.unhealthy_since.is_some())
+        is_up && self.task.as_ref().is_some_and(|task| task.health.unhealthy_since().is_some())
     }
 
     /// When its task began, or it was wanted if it has none: what its age is counted from.

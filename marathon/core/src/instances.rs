@@ -332,8 +332,9 @@ mod tests {
     use super::*;
     use crate::app::App;
     use crate::app::parse::{Defaults, Update, whole};
+    use crate::health::{Health, Probed};
     use crate::ids::AppId;
-    use crate::instance::{Health, Place, Task};
+    use crate::instance::{Place, Task};
     use model::rng::Rng;
     use proptest::prelude::*;
     use serde_json::json;
@@ -368,7 +369,10 @@ mod tests {
             addresses: Vec::new(),
             health: Health {
                 is_healthy,
-                unhealthy_since: unwell.then_some(Timestamp(1)),
+                checks: vec![Probed {
+                    failing_since: unwell.then_some(Timestamp(1)),
+                    ..Probed::default()
+                }],
                 ..Health::default()
             },
             check: None,

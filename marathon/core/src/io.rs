@@ -112,6 +112,24 @@ pub struct UpdateView {
     pub addresses: Vec<Arc<str>>,
     /// What the task's check says, in the shape that the API shows.
     pub check: Option<Value>,
+    /// Those of several health checks that fail.
+    pub failing: Vec<FailingCheck>,
+}
+
+impl UpdateView {
+    /// A report that has nothing to say besides.
+    pub fn plain(status: Status) -> Self {
+        Self { status, addresses: Vec::new(), check: None, failing: Vec::new() }
+    }
+}
+
+/// One of several health checks, which fails.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FailingCheck {
+    /// Its place among those of the app.
+    pub place: usize,
+    /// How often in a row.
+    pub failures: u32,
 }
 
 /// A user's request.

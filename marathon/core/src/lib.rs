@@ -11,6 +11,7 @@ pub mod event;
 pub mod explain;
 pub mod fleet;
 pub mod group;
+pub mod health;
 pub mod history;
 pub mod ids;
 pub mod instance;

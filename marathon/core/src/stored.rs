@@ -13,8 +13,9 @@ pub(crate) use setback::{failure, failure_key, resets, resets_key};
 
 use crate::app::{App, parse, render};
 use crate::group::{History, Tree, Versions};
+use crate::health::Health;
 use crate::ids::{AppId, DeploymentId, InstanceId};
-use crate::instance::{Condition, Container, Goal, Health, Instance, Task};
+use crate::instance::{Condition, Container, Goal, Instance, Task};
 use crate::io::{Key, TaskFailure};
 use crate::planner::{Action, Deployment, Plan, Step};
 use crate::reservation::Reservation;
@@ -140,7 +141,7 @@ struct StoredTask {
     healthy: Option<bool>,
     /// Kept so that one that stays unhealthy is replaced when its time has come: its agent says so no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    unhealthy_since: Option<u64>,
+    failing: Vec<(usize, u64)>,
     /// Kept so that an end for ill health is not taken for one that was asked for.
     #[serde(default, skip_serializing_if = "is_false")]
     ends_task: bool,
@@ -203,7 +204,7 @@ pub(crate) fn instance(instance: &Instance) -> StoredInstance {
             unreachable_at: task.unreachable_at.map(|at| at.0),
             addresses: task.addresses.iter().map(text).collect(),
             healthy: task.health.is_healthy,
-            unhealthy_since: task.health.unhealthy_since.map(|at| at.0),
+            failing: task.health.failing().map(|(place, at)| (place, at.0)).collect(),
             ends_task: task.health.ends_task,
             ready: task.is_ready,
             containers: task.containers.iter().map(container).collect(),
@@ -362,7 +363,7 @@ fn instance_of(stored: &StoredInstance, versions: &Versions) -> Option<Instance>
     let app = find(versions, &AppId::parse(&stored.app).ok()?, stored.version)?;
     let condition = Condition::ALL.into_iter().find(|it| it.name() == stored.condition)?;
     let task = match &stored.task {
-        Some(task) => Some(task_of(task)?),
+        Some(task) => Some(task_of(task, app.health_checks.len())?),
         None => None,
     };
     Some(Instance {
@@ -379,7 +380,7 @@ fn instance_of(stored: &StoredInstance, versions: &Versions) -> Option<Instance>
     })
 }
 
-fn task_of(stored: &StoredTask) -> Option<Task> {
+fn task_of(stored: &StoredTask, checks: usize) -> Option<Task> {
     let text = |text: &String| Arc::from(text.as_str());
     let containers: Option<_> = stored.containers.iter().map(container_of).collect();
     Some(Task {
@@ -393,10 +394,8 @@ fn task_of(stored: &StoredTask) -> Option<Task> {
         unreachable_at: stored.unreachable_at.map(Timestamp),
         addresses: stored.addresses.iter().map(text).collect(),
         health: Health {
-            is_healthy: stored.healthy,
-            unhealthy_since: stored.unhealthy_since.map(Timestamp),
             ends_task: stored.ends_task,
-            ..Health::default()
+            ..Health::kept(stored.healthy, &stored.failing, checks)
         },
         check: None,
         is_ready: stored.ready,

@@ -109,8 +109,8 @@ fn what_contradicts_itself_is_refused_by_path() {
             "/check/tcp/portIndex must address one of the ports",
         ),
         (
-            json!({"healthChecks": [{"protocol": "MESOS_TCP"}, {"protocol": "MESOS_HTTP"}]}),
-            "/healthChecks AppDefinition can contain at most one Mesos health check",
+            json!({"healthChecks": vec![json!({"protocol": "MESOS_TCP"}); 33]}),
+            "/healthChecks must have at most 32 checks",
         ),
         (
             json!({"healthChecks": [{"protocol": "MESOS_TCP", "ipProtocol": "IPv6"}]}),

@@ -3,7 +3,7 @@
 mod world;
 
 use marathon_core::instance::Condition;
-use marathon_core::io::{Command, Input, KillHow};
+use marathon_core::io::{Command, FailingCheck, Input, KillHow};
 use marathon_core::view::Embed;
 use model::ids::{FrameworkId, TaskId};
 use model::task::TaskState;
@@ -81,6 +81,43 @@ fn checks_that_come_fail_and_go_are_told() {
     world.put("/web", json!({"healthChecks": []})).expect_err("it is being scaled");
     world.force("/web", json!({"healthChecks": []}));
     assert_eq!(of(&mut world, "remove_health_check_event").len(), 1);
+}
+
+#[test]
+fn of_several_checks_each_is_shown_told_and_has_its_own_patience() {
+    let mut world = World::new(1);
+    let mut body = sleeper("/web", 1);
+    body["labels"] = json!({"AGORA_HEALTH_REPLACE_FIRST": "true"});
+    let check = |path: &str, interval: u64, failures: u64| {
+        json!({"protocol": "HTTP", "path": path, "intervalSeconds": interval,
+            "maxConsecutiveFailures": failures})
+    };
+    body["healthChecks"] = json!([check("/a", 100, 9), check("/b", 10, 3), check("/c", 50, 1)]);
+    world.create(body);
+    world.rest();
+    let task = world.tasks_of("/web").remove(0);
+    world.report(&task, TaskState::Running, Some(true));
+    world.rest();
+    let alive = |world: &World| -> Vec<Value> {
+        let app = world.shown("/web", Embed { tasks: true, ..Embed::LIST }).expect("there");
+        let results = app["tasks"][0]["healthCheckResults"].as_array().cloned().expect("a list");
+        results.into_iter().map(|result| result["alive"].clone()).collect()
+    };
+    assert_eq!(alive(&world), [true, true, true]);
+    world.events.clear();
+    world.failing = vec![FailingCheck { place: 1, failures: 1 }];
+    world.report(&task, TaskState::Running, Some(false));
+    assert_eq!(alive(&world), [true, false, true]);
+    let failed = |world: &World| -> Vec<Value> {
+        let all = world.events.iter();
+        let all = all.filter(|event| event["eventType"] == "failed_health_check_event");
+        all.map(|event| event["healthCheck"]["path"].clone()).collect()
+    };
+    assert_eq!(failed(&world), ["/b"]);
+    world.pass(19.0);
+    assert_eq!(world.tasks.len(), 1, "it may fail three times, ten seconds apart");
+    world.pass(2.0);
+    assert_eq!(world.tasks.len(), 2, "a replacement comes");
 }
 
 #[test]

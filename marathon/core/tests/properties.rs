@@ -207,7 +207,8 @@ fn heal(world: &mut World) {
     for agent in 0..world.agents.len() {
         set_agent(world, agent, true);
     }
-    for _ in 0..40 {
+    // A launch that never came is waited for five minutes, and what it was to reserve ten more.
+    for _ in 0..60 {
         hold_all(world, false);
         world.pass(20.0);
         let unjudged: Vec<_> = world

@@ -144,7 +144,7 @@ fn a_port_that_is_only_inside_is_asked_at_the_containers_address() {
     let at = Timestamp(START + 2_000_000);
     let mut status = Status::new(task.clone(), TaskState::Running, Source::Executor, at);
     status.agent = Some(world.agents[0].id.clone());
-    let update = UpdateView { status, addresses: vec!["fd00::7".into()], check: None };
+    let update = UpdateView { addresses: vec!["fd00::7".into()], ..UpdateView::plain(status) };
     world.step(Input::Update(update));
     world.pass(10.0);
     assert_eq!(world.probes.last().expect("asked").url, "http://[fd00::7]:8080/ready");

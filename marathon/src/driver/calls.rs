@@ -58,7 +58,7 @@ fn unlaunched(launch: &Launch, agent: &AgentId) -> Input {
     let mut status = Status::new(task, TaskState::Error, Source::Master, crate::clock::wall());
     status.agent = Some(agent.clone());
     status.message = Some("its secrets cannot be opened with the key of this Marathon".into());
-    Input::Update(UpdateView { status, addresses: Vec::new(), check: None })
+    Input::Update(UpdateView::plain(status))
 }
 
 impl Driver {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use framework_sdk::{End, SessionEvent};
-use marathon_core::io::{Input, OfferView, UpdateView};
+use marathon_core::io::{FailingCheck, Input, OfferView, UpdateView};
 use model::ids::{AgentId, ExecutorId, FrameworkId, OfferId};
 use model::role::Role;
 use model::task::Source;
@@ -158,6 +158,11 @@ fn view_of_update(wire: v1::TaskStatus) -> Result<UpdateView, convert::Malformed
         .flat_map(|network| &network.ip_addresses)
         .filter_map(|address| address.ip_address.as_deref().map(Arc::from))
         .collect();
+    let failing = wire.failing_health_checks.iter().filter_map(|check| {
+        let place = usize::try_from(check.place).ok()?;
+        Some(FailingCheck { place, failures: check.failures })
+    });
+    let failing = failing.collect();
     let status = convert::task::status_from_wire(wire, Source::Agent)?;
-    Ok(UpdateView { status, addresses, check })
+    Ok(UpdateView { status, addresses, check, failing })
 }

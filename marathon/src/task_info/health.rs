@@ -9,9 +9,14 @@ use std::time::Duration;
 /// When a check that Marathon used to run itself is made first, unless it is made more often.
 const FIRST_WITHIN: Duration = Duration::from_secs(5);
 
-/// The task's health check: an agent runs one for each task, so the first one counts.
-pub(super) fn health_check(app: &App, ports: &[u16]) -> Option<v1::HealthCheck> {
-    let check = app.health_checks.first()?;
+/// The health checks of a task: the first with the others in it, for which Apache Mesos has no place.
+pub(super) fn health_checks(app: &App, ports: &[u16]) -> Option<v1::HealthCheck> {
+    let mut all = app.health_checks.iter().filter_map(|check| health_check(app, check, ports));
+    let first = all.next()?;
+    Some(v1::HealthCheck { additional_checks: all.collect(), ..first })
+}
+
+fn health_check(app: &App, check: &HealthCheck, ports: &[u16]) -> Option<v1::HealthCheck> {
     let mut wire = v1::HealthCheck {
         delay_seconds: Some(delay(check).as_secs_f64()),
         interval_seconds: Some(check.interval.as_secs_f64()),
@@ -51,6 +56,7 @@ pub(super) fn health_check(app: &App, ports: &[u16]) -> Option<v1::HealthCheck> 
                 port: port(app, check, ports)?.into(),
                 path: Some(check.path.clone().unwrap_or_else(|| "/".to_owned())),
                 statuses: Vec::new(),
+                ignore_informational: check.ignore_http_1xx,
             });
         }
     }

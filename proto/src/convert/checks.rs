@@ -1,7 +1,7 @@
 //! The parts of a task that nothing here needs to understand, but whose mistakes are told at launch
 //! and not when it is too late.
 
-use super::{Malformed, duration};
+use super::{Malformed, duration, task::within};
 use crate::mesos::v1::environment::variable::Type as VariableType;
 use crate::mesos::v1::{self, CheckInfo, CommandInfo, ContainerInfo, HealthCheck};
 use crate::mesos::v1::{check_info, container_info, health_check, volume};
@@ -52,7 +52,25 @@ pub(super) fn command(command: &CommandInfo) -> Checked {
     Ok(())
 }
 
+/// Health checks that one task may have.
+const HEALTH_CHECKS_MAX: usize = 32;
+
+/// A health check with those that are made besides.
 pub(super) fn health_check(check: &HealthCheck) -> Checked {
+    if check.additional_checks.len() >= HEALTH_CHECKS_MAX {
+        return refuse(format!("A task may have at most {HEALTH_CHECKS_MAX} health checks"));
+    }
+    one_health_check(check)?;
+    for (place, each) in check.additional_checks.iter().enumerate() {
+        if !each.additional_checks.is_empty() {
+            return refuse("'additional_checks' must not have any themselves");
+        }
+        within(&format!("'additional_checks' has at {place}"), one_health_check(each))?;
+    }
+    Ok(())
+}
+
+fn one_health_check(check: &HealthCheck) -> Checked {
     seconds(check.delay_seconds, "delay_seconds")?;
     seconds(check.interval_seconds, "interval_seconds")?;
     seconds(check.timeout_seconds, "timeout_seconds")?;

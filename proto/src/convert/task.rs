@@ -1,5 +1,6 @@
 //! Tasks, executors and the reports of tasks.
 
+use std::iter;
 use std::sync::Arc;
 
 use model::amount::Milli;
@@ -128,7 +129,7 @@ fn user(command: Option<&CommandInfo>, container: Option<&ContainerInfo>) -> Opt
     given.or_else(|| command.and_then(|command| command.user.as_deref())).map(Arc::from)
 }
 
-fn within<T>(what: &str, result: Result<T, Malformed>) -> Result<T, Malformed> {
+pub(super) fn within<T>(what: &str, result: Result<T, Malformed>) -> Result<T, Malformed> {
     result.map_err(|Malformed(why)| Malformed(format!("{what}: {why}")))
 }
 
@@ -198,12 +199,17 @@ fn share_cgroups(container: Option<&ContainerInfo>) -> Option<bool> {
     container?.linux_info.as_ref()?.share_cgroups
 }
 
+/// A task's health check, if any, and those that are made besides.
+pub fn health_checks(first: Option<&HealthCheck>) -> impl Iterator<Item = &HealthCheck> {
+    first.into_iter().flat_map(|check| iter::once(check).chain(&check.additional_checks))
+}
+
 /// Whether the task is probed from its executor's network, in which it is not.
 fn is_out_of_reach(info: &TaskInfo) -> bool {
     use health_check::Type;
-    let kind = info.health_check.as_deref().map(HealthCheck::r#type);
+    let mut kinds = health_checks(info.health_check.as_deref()).map(HealthCheck::r#type);
     let has_own = info.container.as_ref().is_some_and(|it| !it.network_infos.is_empty());
-    has_own && matches!(kind, Some(Type::Http | Type::Tcp))
+    has_own && kinds.any(|kind| matches!(kind, Type::Http | Type::Tcp))
 }
 
 fn check_group_member(info: &TaskInfo, launched: Launched) -> Result<(), Malformed> {
@@ -513,6 +519,26 @@ mod tests {
             refusal(&format!(r#"{COMMAND},"health_check":{{"type":"HTTP"}}"#)),
             "Task uses invalid health check: Expecting 'http' to be set for HTTP health check"
         );
+        let more = |each: &str| {
+            refusal(&format!(
+                r#"{COMMAND},"health_check":{{"type":"TCP","tcp":{{"port":1}},
+                   "additional_checks":[{each}]}}"#
+            ))
+        };
+        let tcp = r#""type":"TCP","tcp":{"port":1}"#;
+        assert_eq!(
+            more(&format!(r#"{{{tcp}}},{{"type":"HTTP"}}"#)),
+            "Task uses invalid health check: 'additional_checks' has at 1: Expecting 'http' to be \
+             set for HTTP health check"
+        );
+        assert_eq!(
+            more(&format!(r#"{{{tcp},"additional_checks":[{{{tcp}}}]}}"#)),
+            "Task uses invalid health check: 'additional_checks' must not have any themselves"
+        );
+        assert_eq!(
+            more(&[&*format!("{{{tcp}}}"); 32].join(",")),
+            "Task uses invalid health check: A task may have at most 32 health checks"
+        );
         assert_eq!(
             refusal(&format!(r#"{COMMAND},"limits":{{"mem":{{"value":1}}}}"#)),
             "Task's limit of 'mem' (1) is less than its request (32)"
@@ -561,6 +587,13 @@ mod tests {
         assert_eq!(read("COMMAND", own, Launched::InGroup), Ok(()));
         assert_eq!(read("HTTP", "", Launched::InGroup), Ok(()));
         assert_eq!(read("HTTP", own, Launched::Alone), Ok(()));
+        let text = format!(
+            r#""labels":{{}},"health_check":{{"type":"COMMAND","command":{{"value":"true"}},
+               "additional_checks":[{{"type":"TCP","tcp":{{"port":1}}}}]}},
+               "container":{{"type":"MESOS","network_infos":[{own}]}}"#
+        );
+        let besides = from_wire(task(&text), &framework(), Launched::InGroup);
+        assert_eq!(besides.expect_err("the second one is out of reach").why, why);
     }
 
     #[test]

@@ -19,8 +19,8 @@ pub struct Task {
     pub grace: Option<Duration>,
     /// How long it may take from its launch.
     pub max_completion: Option<Duration>,
-    /// Its health check, if any.
-    pub health: Option<(Schedule, Patience)>,
+    /// Its health checks.
+    pub health: Vec<(Schedule, Patience)>,
     /// Its check, if any.
     pub check: Option<Schedule>,
     /// An encoded `mesos.v1.TaskStatus` for what all its reports say besides.
@@ -58,6 +58,8 @@ pub struct Report {
     pub status: Status,
     /// The result of the task's check; absent without one. `Some(None)`: not looked yet.
     pub check: Option<Option<Answer>>,
+    /// Which of several health checks fail, and how often in a row.
+    pub failing: Vec<(u32, u32)>,
     /// It is on its way, so it must come again only if the connection is lost.
     pub(super) sent: bool,
 }
@@ -113,11 +115,13 @@ pub enum Input {
         /// The limit that it was ended for.
         broken: Option<Box<Broken>>,
     },
-    /// A look for the health check is done.
+    /// A look for a health check is done.
     HealthLooked {
         /// At which task.
         task: TaskId,
-        /// Whether it was well; absent where nobody was there to look.
+        /// Which of its checks.
+        place: usize,
+        /// Whether it was well; absent where nobody was there to look, and where it says nothing.
         passed: Option<bool>,
     },
     /// A look for the check is done.
@@ -149,8 +153,8 @@ pub enum Output {
     SignalTerm(TaskId),
     /// Make a task's processes end.
     SignalKill(TaskId),
-    /// Look at a task for its health check.
-    LookHealth(TaskId),
+    /// Look at a task for its health check at this place.
+    LookHealth(TaskId, usize),
     /// Look at a task for its check.
     LookCheck(TaskId),
     /// End the executor.

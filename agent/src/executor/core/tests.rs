@@ -20,7 +20,7 @@ fn task(name: &str) -> Task {
         payload: Payload::from(name.as_bytes().to_vec()),
         grace: None,
         max_completion: None,
-        health: None,
+        health: Vec::new(),
         check: None,
         rest: Payload::default(),
         is_slow: false,
@@ -102,7 +102,8 @@ impl Story {
                 Output::GiveUp(task) => format!("give up {task}"),
                 Output::SignalTerm(task) => format!("term {task}"),
                 Output::SignalKill(task) => format!("kill {task}"),
-                Output::LookHealth(task) => format!("look {task}"),
+                Output::LookHealth(task, 0) => format!("look {task}"),
+                Output::LookHealth(task, place) => format!("look {task} {place}"),
                 Output::LookCheck(task) => format!("check {task}"),
                 Output::Exit(code) => format!("exit {code}"),
             });
@@ -235,15 +236,15 @@ fn groups_do_not_touch_each_other() {
 fn an_unhealthy_task_is_reported_and_then_killed() {
     let schedule = Schedule { delay: seconds(0), interval: seconds(10), timeout: seconds(1) };
     let patience = Patience { grace: seconds(0), failures_max: 2 };
-    let mut story = Story::running(vec![Task { health: Some((schedule, patience)), ..task("t") }]);
-    let looked = |passed| Input::HealthLooked { task: id("t"), passed: Some(passed) };
+    let mut story = Story::running(vec![Task { health: vec![(schedule, patience)], ..task("t") }]);
+    let looked = |passed| Input::HealthLooked { task: id("t"), place: 0, passed: Some(passed) };
     let flip = "(task_health_check_status_updated)";
     assert_eq!(story.wake(1), ["look t"]);
     assert_eq!(story.step(looked(true), 2), [format!("t running healthy {flip}")]);
     assert_eq!(story.wake(12), ["look t"]);
     assert_eq!(story.step(looked(false), 13), [format!("t running unhealthy {flip}")]);
     // Nobody was there to look, which is no second failure.
-    let missed = Input::HealthLooked { task: id("t"), passed: None };
+    let missed = Input::HealthLooked { task: id("t"), place: 0, passed: None };
     assert!(story.step(missed, 14).is_empty());
     assert_eq!(
         story.step(looked(false), 24)[1..],
@@ -330,11 +331,11 @@ fn a_shutdown_ends_everything_and_an_idle_executor_at_once() {
 fn a_flapping_task_does_not_fill_the_executor_while_the_agent_is_away() {
     let schedule = Schedule { delay: seconds(0), interval: seconds(1), timeout: seconds(1) };
     let patience = Patience { grace: seconds(0), failures_max: 9 };
-    let mut story = Story::running(vec![Task { health: Some((schedule, patience)), ..task("t") }]);
+    let mut story = Story::running(vec![Task { health: vec![(schedule, patience)], ..task("t") }]);
     story.step(Input::Disconnected, 1);
     for n in 0..1_000 {
         let mut out = Vec::new();
-        let looked = Input::HealthLooked { task: id("t"), passed: Some(n % 2 == 0) };
+        let looked = Input::HealthLooked { task: id("t"), place: 0, passed: Some(n % 2 == 0) };
         story.executor.step(looked, at(1), &mut out);
     }
     assert_eq!(story.executor.reports.len(), FLAPS_MAX);

@@ -11,6 +11,7 @@ use crate::app::{
     NetworkMode, PortDefinition, PortMapping, UnreachableStrategy,
 };
 use crate::clock;
+use crate::health::Probed;
 use crate::ids::{AppId, DeploymentId};
 use crate::instance::{Instance, Task};
 use crate::io::TaskFailure;
@@ -311,21 +312,21 @@ fn local_volumes(task: &Task, app: &App) -> Value {
     Value::Array(task.volumes.iter().map(volume).collect())
 }
 
-/// The results of its health checks: one, since all that is reported is their common verdict.
+/// The results of its health checks, of those that there are some of.
 fn health(instance: &Instance) -> Value {
-    let health = instance.task.as_ref().map(|task| &task.health);
-    let Some((health, is_alive)) = health.and_then(|it| Some((it, it.is_healthy?))) else {
-        return Value::Array(Vec::new());
+    let one = |check: &Probed| {
+        let mut out = Object::new();
+        out.set("alive", check.is_alive?);
+        out.set("consecutiveFailures", check.consecutive_failures);
+        out.set_some("firstSuccess", check.first_success.map(clock::format));
+        out.set_some("lastSuccess", check.last_success.map(clock::format));
+        out.set_some("lastFailure", check.last_failure.map(clock::format));
+        out.set_some("lastFailureCause", check.last_failure_cause.as_deref());
+        out.set("instanceId", instance.id.as_str());
+        Some(Value::from(out))
     };
-    let mut out = Object::new();
-    out.set("alive", is_alive);
-    out.set("consecutiveFailures", health.consecutive_failures);
-    out.set_some("firstSuccess", health.first_success.map(clock::format));
-    out.set_some("lastSuccess", health.last_success.map(clock::format));
-    out.set_some("lastFailure", health.last_failure.map(clock::format));
-    out.set_some("lastFailureCause", health.last_failure_cause.as_deref());
-    out.set("instanceId", instance.id.as_str());
-    Value::Array(vec![out.into()])
+    let checks = instance.task.iter().flat_map(|task| &task.health.checks);
+    checks.filter_map(one).collect()
 }
 
 /// What is known of the readiness of `instances`, for those who were asked.

@@ -41,22 +41,29 @@ fn since(marathon: &Marathon, instance: &Instance) -> Option<Timestamp> {
     }
     let present = marathon.books.tree.apps.get(&instance.app.id);
     let app = present.filter(|app| instance.is_current(app)).unwrap_or(&instance.app);
-    let of_app = app.health_checks.first().map(|it| (it.interval, it.max_consecutive_failures));
-    let of_pod = app.pod.iter().flat_map(|pod| &pod.containers).find_map(|container| {
-        let check = container.health_check.as_ref()?;
-        Some((check.interval, check.max_consecutive_failures))
+    let patience = |place: usize| {
+        let of_app = app.health_checks.get(place);
+        let of_app = of_app.map(|it| (it.interval, it.max_consecutive_failures));
+        let of_pod = app.pod.iter().flat_map(|pod| &pod.containers).find_map(|container| {
+            let check = container.health_check.as_ref()?;
+            Some((check.interval, check.max_consecutive_failures))
+        });
+        of_app.or(of_pod)
+    };
+    let checks = &instance.task.as_ref()?.health.checks;
+    let ailing = checks.iter().enumerate().filter_map(|(place, check)| {
+        let (interval, failures_max) = patience(place)?;
+        // The first failure was then; the last allowed one is so many intervals later.
+        Some(check.failing_since?.plus(interval * failures_max.saturating_sub(1)))
     });
-    let (interval, failures_max) = of_app.or(of_pod)?;
-    let since = instance.task.as_ref()?.health.unhealthy_since?;
-    // The first failure was at `since`; the last allowed one is so many intervals later.
-    Some(since.plus(interval * failures_max.saturating_sub(1)))
+    ailing.min()
 }
 
 /// Tells that an ailing instance is ended.
 pub(super) fn tell(marathon: &mut Marathon, id: &InstanceId, now: Now) {
     let Some(instance) = marathon.instance(id).cloned() else { return };
     if let Some(task) = &instance.task {
-        let why = task.health.last_failure_cause.clone();
+        let why = task.health.last_failure_cause().cloned();
         updates::tell_unhealthy(marathon, &instance, task, why, now);
     }
 }

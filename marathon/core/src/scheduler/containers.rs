@@ -58,8 +58,8 @@ pub(super) fn heard(
         task.started_at = task.started_at.or(Some(status.at));
     }
     if !is_over {
-        let verdict = Status { healthy: verdict(&changed), ..status.clone() };
-        updates::health(marathon, &mut changed, &verdict, now);
+        let status = Status { healthy: verdict(&changed), ..status.clone() };
+        updates::health(marathon, &mut changed, &UpdateView::plain(status), now);
     }
     if changed == **instance {
         return;

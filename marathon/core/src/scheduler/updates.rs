@@ -5,6 +5,7 @@ use super::{Marathon, advance, ailing, containers, readiness, residence, search}
 use crate::app::UnreachableStrategy;
 use crate::backoff::Backoff;
 use crate::event::Happening;
+use crate::health::Verdict;
 use crate::ids::InstanceId;
 use crate::instance::{Condition, Goal, Instance, Task};
 use crate::io::{Output, TaskFailure, UpdateView};
@@ -113,7 +114,7 @@ fn known(marathon: &mut Marathon, instance: &Arc<Instance>, update: &UpdateView,
     if state == TaskState::Running {
         task.started_at = task.started_at.or(Some(status.at));
     }
-    health(marathon, &mut changed, status, now);
+    health(marathon, &mut changed, update, now);
     let is_asked = instance.condition == Condition::Killing;
     if let Some(task) = changed.task.as_mut().filter(|_| !is_asked && state == TaskState::Killing) {
         task.health.ends_task = task.health.is_healthy == Some(false);
@@ -129,29 +130,27 @@ fn known(marathon: &mut Marathon, instance: &Arc<Instance>, update: &UpdateView,
     marathon.put_instance(changed, now);
 }
 
-/// Takes in the verdict of the health check, if the report has one.
-pub(super) fn health(marathon: &mut Marathon, instance: &mut Instance, status: &Status, now: Now) {
+/// Takes in what the health checks say, if the report has it.
+pub(super) fn health(
+    marathon: &mut Marathon,
+    instance: &mut Instance,
+    update: &UpdateView,
+    now: Now,
+) {
+    let status = &update.status;
     let (Some(is_healthy), Some(task)) = (status.healthy, instance.task.as_mut()) else { return };
-    let health = &mut task.health;
-    let was = health.is_healthy;
-    // Several reports say the same (one for each state); a failure counts when it was a check's.
-    let is_check = status.reason == Some(Reason::TaskHealthCheckStatusUpdated);
-    if was == Some(is_healthy) && (is_healthy || !is_check) {
-        return;
-    }
-    health.is_healthy = Some(is_healthy);
-    if is_healthy {
-        health.consecutive_failures = 0;
-        health.unhealthy_since = None;
-        health.first_success = health.first_success.or(Some(status.at));
-        health.last_success = Some(status.at);
-    } else {
-        health.consecutive_failures += 1;
-        health.unhealthy_since = health.unhealthy_since.or(Some(status.at.min(now.wall)));
-        health.last_failure = Some(status.at);
-        health.last_failure_cause.clone_from(&status.message);
-        // The agent runs the first one, and says no more than that it failed.
-        if let Some(check) = instance.app.health_checks.first() {
+    let was = task.health.is_healthy;
+    let verdict = Verdict {
+        is_healthy,
+        failing: &update.failing,
+        // Several reports say the same, one for each state.
+        is_fresh: status.reason == Some(Reason::TaskHealthCheckStatusUpdated),
+        at: status.at.min(now.wall),
+        cause: status.message.as_ref(),
+    };
+    let checks = &instance.app.health_checks;
+    for place in task.health.hear(verdict, checks.len()) {
+        if let Some(check) = checks.get(place) {
             let (app, instance) = (instance.app.id.clone(), instance.id.clone());
             let what = Happening::HealthCheckFailed { app, instance, check: check.clone() };
             marathon.tell(what, now);

@@ -12,8 +12,8 @@ use marathon_core::app::App;
 use marathon_core::ids::{AppId, InstanceId};
 use marathon_core::instance::{Condition, Instance};
 use marathon_core::io::{
-    Answer, Ask, Command, Config, Input, Launch, OfferView, Output, Probe, PutApp, Refusal,
-    UpdateView,
+    Answer, Ask, Command, Config, FailingCheck, Input, Launch, OfferView, Output, Probe, PutApp,
+    Refusal, UpdateView,
 };
 use marathon_core::view::{Embed, View};
 use model::ids::{AgentId, FrameworkId, OfferId, RequestId, TaskId, UpdateId};
@@ -72,6 +72,8 @@ pub(crate) struct World {
     pub(crate) answers: BTreeMap<u64, Result<Answer, Refusal>>,
     pub(crate) launched: BTreeSet<TaskId>,
     pub(crate) acknowledged: u64,
+    /// Which of several health checks the next report says to fail.
+    pub(crate) failing: Vec<FailingCheck>,
     /// Whom was asked whether it is ready.
     pub(crate) probes: Vec<Probe>,
     pub(crate) is_suppressed: bool,
@@ -132,6 +134,7 @@ impl World {
             launched: BTreeSet::new(),
             acknowledged: 0,
             probes: Vec::new(),
+            failing: Vec::new(),
             is_suppressed: false,
             revives: 0,
             declined: 0,
@@ -438,10 +441,11 @@ impl World {
         if healthy.is_some() && state == TaskState::Running {
             status.reason = Some(Reason::TaskHealthCheckStatusUpdated);
         }
+        let failing = std::mem::take(&mut self.failing);
         self.step(Input::Update(UpdateView {
-            status,
             addresses: vec!["10.0.0.1".into()],
-            check: None,
+            failing,
+            ..UpdateView::plain(status)
         }));
         // What was freed is offered again, whatever was refused before.
         if state.is_terminal() {
@@ -455,7 +459,7 @@ impl World {
         let mut status = Status::new(task.clone(), state, Source::Executor, self.now().wall);
         status.agent = Some(self.agents[agent].id.clone());
         status.message = Some(message.into());
-        self.step(Input::Update(UpdateView { status, addresses: Vec::new(), check: None }));
+        self.step(Input::Update(UpdateView::plain(status)));
     }
 
     /// The master says what it knows of a task.
@@ -469,7 +473,7 @@ impl World {
         let mut status = Status::new(task.clone(), state, Source::Master, self.now().wall);
         status.agent = agent.map(|agent| self.agents[agent].id.clone());
         status.reason = reason;
-        self.step(Input::Update(UpdateView { status, addresses: Vec::new(), check: None }));
+        self.step(Input::Update(UpdateView::plain(status)));
     }
 
     /// Lets everything happen that follows, without time passing.

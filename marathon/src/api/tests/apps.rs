@@ -147,7 +147,7 @@ async fn run_one(api: &Api) {
     let at = crate::clock::wall();
     let mut status = Status::new(task.expect("a launch"), TaskState::Running, Source::Executor, at);
     status.agent = Some(AgentId::new("S1").expect("an id"));
-    let update = UpdateView { status, addresses: vec!["10.1.2.3".into()], check: None };
+    let update = UpdateView { addresses: vec!["10.1.2.3".into()], ..UpdateView::plain(status) };
     api.input(Input::Update(update)).await;
 }
 

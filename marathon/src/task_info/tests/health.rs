@@ -1,4 +1,4 @@
-//! When health checks are made.
+//! What agents are told of health checks.
 
 use serde_json::{Value, json};
 
@@ -29,4 +29,26 @@ fn what_marathon_checked_itself_is_looked_at_within_five_seconds() {
         let check = json!({"protocol": protocol, "intervalSeconds": 2});
         assert_eq!(delay(check), 15.0, "{protocol}");
     }
+}
+
+#[test]
+fn agents_are_told_all_checks_of_an_app() {
+    let checks = json!([
+        {"protocol": "HTTP", "path": "/a", "ignoreHttp1xx": true},
+        {"protocol": "MESOS_TCP", "maxConsecutiveFailures": 7},
+        {"protocol": "COMMAND", "command": {"value": "true"}, "intervalSeconds": 5},
+    ]);
+    let task = task(&json!({"id": "/web", "cmd": "serve", "healthChecks": checks}));
+    let first = &task["health_check"];
+    let http = &first["http"];
+    assert_eq!((&http["path"], &http["ignore_informational"]), (&json!("/a"), &json!(true)));
+    let others = first["additional_checks"].as_array().expect("two");
+    assert_eq!(others.len(), 2);
+    assert_eq!(
+        (&others[0]["type"], &others[0]["consecutive_failures"]),
+        (&json!("TCP"), &json!(7))
+    );
+    assert_eq!(others[1]["command"]["value"], "true");
+    assert_eq!(others[1]["interval_seconds"], 5.0);
+    assert_eq!(others[1].get("additional_checks"), None);
 }

@@ -19,6 +19,9 @@ use std::collections::BTreeSet;
 /// Names of networks are as long as one word of a DNS name may be.
 const NETWORK_BYTES_MAX: usize = 63;
 
+/// An agent makes at most as many.
+const HEALTH_CHECKS_MAX: usize = 32;
+
 /// Notes with `reader` what does not hold for `app`.
 pub(super) fn check(app: &App, reader: &Reader<'_>, defaults: &Defaults) {
     command(app, reader);
@@ -212,8 +215,8 @@ fn health(app: &App, reader: &Reader<'_>) {
             HealthProtocol::MesosHttp | HealthProtocol::MesosHttps | HealthProtocol::MesosTcp
         )
     };
-    if app.health_checks.iter().filter(is_mesos).count() > 1 {
-        let error = "AppDefinition can contain at most one Mesos health check";
+    if app.health_checks.len() > HEALTH_CHECKS_MAX {
+        let error = format!("must have at most {HEALTH_CHECKS_MAX} checks");
         reader.wrong("healthChecks", error);
     }
     let is_docker = app.container.as_ref().is_some_and(|it| it.engine == Engine::Docker);
