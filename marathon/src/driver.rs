@@ -24,7 +24,7 @@ use transport::identity::Identity;
 use crate::clock::Clock;
 use crate::election::{Candidate, Leadership};
 use crate::events::Bus;
-use crate::prober::Prober;
+use crate::prober::{Answered, Prober};
 use crate::published::Publisher;
 use crate::store::{self, Done, Job};
 use crate::vault::Vault;
@@ -174,8 +174,8 @@ impl Driver {
                         self.written(next);
                     }
                 }
-                Some((task, status)) = answers.recv() => {
-                    self.step(Input::Probed { task, status });
+                Some(Answered { task, status, response }) = answers.recv() => {
+                    self.step(Input::Probed { task, status, response });
                 }
                 event = next_event(&mut self.lead) => self.heard(event),
                 request = requests.recv() => {

@@ -60,7 +60,7 @@ impl World {
         let runs = self.running().contains(&probe.task);
         let ready = self.warm.times(&probe.task).filter(|_| runs).map(|(_, ready)| ready);
         let status = ready.map(|ready| if ready <= self.now { 200 } else { 503 });
-        let input = Input::Probed { task: probe.task.clone(), status };
+        let input = Input::Probed { task: probe.task.clone(), status, response: None };
         let life = self.marathons[at].life;
         self.after(wait, Event::ToMarathon(at, life, Box::new(input)));
     }

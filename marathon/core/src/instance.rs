@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::backoff::Backoff;
 use crate::health::Health;
 use crate::ids::{AppId, InstanceId};
+use crate::io::Response;
 use crate::reservation::LocalVolume;
 use model::ids::{AgentId, TaskId};
 use model::step::Timestamp;
@@ -146,6 +147,8 @@ pub struct Task {
     pub check: Option<Value>,
     /// Whether it is ready; absent when nobody wants to know.
     pub is_ready: Option<bool>,
+    /// What it last answered when it was asked that, where its app wants it kept. Not stored.
+    pub last_response: Option<Arc<Response>>,
 }
 
 /// One container of a pod: a task of its own.

@@ -377,6 +377,7 @@ mod tests {
             },
             check: None,
             is_ready: None,
+            last_response: None,
         }
     }
 

@@ -82,6 +82,8 @@ pub enum Input {
         task: TaskId,
         /// The HTTP status it answered with; absent if it did not.
         status: Option<u16>,
+        /// The whole answer, if it was to be kept.
+        response: Option<Arc<Response>>,
     },
     /// A user asks for something.
     Ask(Ask),
@@ -451,6 +453,19 @@ pub struct Probe {
     pub url: String,
     /// How long it may take.
     pub timeout: Duration,
+    /// Whether the whole answer is wanted back.
+    pub keeps_response: bool,
+}
+
+/// What a task answered when it was asked whether it is ready.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// As the answer says; empty if it does not.
+    pub content_type: String,
+    /// As text, with what is none replaced, and cut off where it is too long.
+    pub body: String,
 }
 
 /// A reservation that is to be undone.

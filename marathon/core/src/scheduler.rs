@@ -232,7 +232,9 @@ impl Core for Marathon {
             }
             Input::Committed { write } => self.outbox.committed(write, out),
             Input::CommitFailed { write } => lead::commit_failed(self, write, out),
-            Input::Probed { task, status } => readiness::probed(self, &task, status, now),
+            Input::Probed { task, status, response } => {
+                readiness::probed(self, &task, status, response, now);
+            }
             Input::Ask(ask) => asks::ask(self, ask, now),
         }
         settle::settle(self, now);

@@ -140,7 +140,7 @@ struct StoredTask {
     #[serde(skip_serializing_if = "Option::is_none")]
     healthy: Option<bool>,
     /// Kept so that one that stays unhealthy is replaced when its time has come: its agent says so no more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     failing: Vec<(usize, u64)>,
     /// Kept so that an end for ill health is not taken for one that was asked for.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -399,6 +399,7 @@ fn task_of(stored: &StoredTask, checks: usize) -> Option<Task> {
         },
         check: None,
         is_ready: stored.ready,
+        last_response: None,
     })
 }
 

@@ -2,7 +2,7 @@
 
 mod world;
 
-use marathon_core::io::{Command, Input, UpdateView};
+use marathon_core::io::{Command, Input, Response, UpdateView};
 use marathon_core::view::Embed;
 use model::ids::TaskId;
 use model::step::Timestamp;
@@ -19,7 +19,7 @@ fn checked() -> Value {
 }
 
 fn probed(world: &mut World, task: &TaskId, status: Option<u16>) {
-    world.step(Input::Probed { task: task.clone(), status });
+    world.step(Input::Probed { task: task.clone(), status, response: None });
     world.rest();
 }
 
@@ -150,4 +150,32 @@ fn a_port_that_is_only_inside_is_asked_at_the_containers_address() {
     assert_eq!(world.probes.last().expect("asked").url, "http://[fd00::7]:8080/ready");
     probed(&mut world, &task, Some(200));
     assert!(world.view.deployments.is_empty());
+}
+
+#[test]
+fn the_last_answer_is_shown_where_that_is_wanted() {
+    for keeps in [false, true] {
+        let mut world = World::new(1);
+        let mut body = checked();
+        body["instances"] = 1.into();
+        body["readinessChecks"][0]["preserveLastResponse"] = keeps.into();
+        world.create(body);
+        world.pass(1.0);
+        let task = world.tasks_of("/web").remove(0);
+        assert_eq!(world.probes[0].keeps_response, keeps);
+        let mut answer = |status: u16, body: &str| {
+            let (content_type, body) = ("text/plain".to_owned(), body.to_owned());
+            let response = keeps.then(|| Response { status, content_type, body }.into());
+            world.step(Input::Probed { task: task.clone(), status: Some(status), response });
+            world.rest();
+            let shown = world.shown("/web", Embed::LIST.and("readiness")).expect("there");
+            shown["readinessCheckResults"][0].clone()
+        };
+        for (status, ready, body) in [(503, false, "warming up"), (200, true, "serving")] {
+            let result = answer(status, body);
+            assert_eq!(result["ready"], ready);
+            let kept = json!({"status": status, "contentType": "text/plain", "body": body});
+            assert_eq!(result.get("lastResponse"), Some(&kept).filter(|_| keeps));
+        }
+    }
 }

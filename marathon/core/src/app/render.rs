@@ -14,7 +14,7 @@ use crate::clock;
 use crate::health::Probed;
 use crate::ids::{AppId, DeploymentId};
 use crate::instance::{Instance, Task};
-use crate::io::TaskFailure;
+use crate::io::{Response, TaskFailure};
 use crate::planner::{Action, Deployment, Plan, Step};
 use crate::reservation::LocalVolume;
 use model::amount::Milli;
@@ -334,11 +334,23 @@ pub fn readiness<'a>(instances: impl Iterator<Item = &'a Instance>) -> Value {
     let results = instances.filter_map(|instance| {
         let task = instance.task.as_ref()?;
         let check = instance.app.readiness_checks.first()?;
-        Some(
-            json!({"name": check.get("name"), "taskId": task.id.as_str(), "ready": task.is_ready?}),
-        )
+        let mut out = Object::new();
+        out.set_some("name", check.get("name").cloned());
+        out.set("taskId", task.id.as_str());
+        out.set("ready", task.is_ready?);
+        out.set_some("lastResponse", task.last_response.as_deref().map(response));
+        Some(Value::from(out))
     });
     results.collect()
+}
+
+/// What a task said when it was last asked whether it is ready.
+fn response(response: &Response) -> Value {
+    json!({
+        "body": response.body,
+        "contentType": response.content_type,
+        "status": response.status,
+    })
 }
 
 /// The last failure of an app.

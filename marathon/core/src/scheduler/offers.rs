@@ -217,6 +217,7 @@ fn launch(
         health: Health::default(),
         check: None,
         is_ready: None,
+        last_response: None,
     });
     if let Some(reservation) = reservation {
         marathon.put_reservation(reservation);

@@ -7,7 +7,7 @@ use super::{Due, Marathon};
 use crate::app::App;
 use crate::ids::InstanceId;
 use crate::instance::{Condition, Instance};
-use crate::io::{Output, Probe};
+use crate::io::{Output, Probe, Response};
 use model::ids::TaskId;
 use model::step::Now;
 use serde_json::Value;
@@ -56,14 +56,16 @@ pub(super) fn due(marathon: &mut Marathon, id: &InstanceId, incarnation: u64, no
     }
     if !marathon.books.locks.contains_key(&instance.app.id) {
         // The deployment is over; nobody wants to know any more.
-        answer(marathon, &instance, None, now);
+        forget(marathon, &instance, now);
         return;
     }
     let Some(check) = instance.app.readiness_checks.first() else { return };
     let seconds = |name: &str| check.get(name).and_then(Value::as_u64).map(Duration::from_secs);
     if let Some(url) = url(&instance, check) {
         let timeout = seconds("timeoutSeconds").unwrap_or(Duration::from_secs(10));
-        marathon.outbox.push(Output::Probe(Probe { task: task.id.clone(), url, timeout }));
+        let keeps_response = check.get("preserveLastResponse") == Some(&Value::Bool(true));
+        let task = task.id.clone();
+        marathon.outbox.push(Output::Probe(Probe { task, url, timeout, keeps_response }));
     }
     let interval = seconds("intervalSeconds").unwrap_or(Duration::from_secs(30));
     marathon.wake_at(now.time + interval, Due::Probe(id.clone(), incarnation));
@@ -106,7 +108,13 @@ fn port_index(app: &App, name: &str) -> Option<usize> {
 }
 
 /// A task was asked and answered with this status, or not at all.
-pub(super) fn probed(marathon: &mut Marathon, task: &TaskId, status: Option<u16>, now: Now) {
+pub(super) fn probed(
+    marathon: &mut Marathon,
+    task: &TaskId,
+    status: Option<u16>,
+    response: Option<Arc<Response>>,
+    now: Now,
+) {
     let instance =
         InstanceId::of_task(task.as_str()).and_then(|id| marathon.instance(&id).cloned());
     let is_it = |it: &Arc<Instance>| {
@@ -115,15 +123,24 @@ pub(super) fn probed(marathon: &mut Marathon, task: &TaskId, status: Option<u16>
     let (Some(instance), Some(status)) = (instance.filter(is_it), status) else { return };
     let check = instance.app.readiness_checks.first();
     let good = check.and_then(|check| check.get("httpStatusCodesForReady")?.as_array());
-    if good.is_some_and(|good| good.iter().any(|code| code.as_u64() == Some(u64::from(status)))) {
-        answer(marathon, &instance, Some(true), now);
+    let is_good =
+        good.is_some_and(|good| good.iter().any(|code| code.as_u64() == Some(u64::from(status))));
+    let mut changed = (*instance).clone();
+    if let Some(task) = changed.task.as_mut() {
+        task.is_ready = Some(is_good);
+        task.last_response = response;
+    }
+    if changed != *instance {
+        marathon.put_instance(changed, now);
     }
 }
 
-fn answer(marathon: &mut Marathon, instance: &Instance, is_ready: Option<bool>, now: Now) {
+/// `instance` is asked no more.
+fn forget(marathon: &mut Marathon, instance: &Instance, now: Now) {
     let mut changed = instance.clone();
     if let Some(task) = changed.task.as_mut() {
-        task.is_ready = is_ready;
+        task.is_ready = None;
+        task.last_response = None;
     }
     marathon.put_instance(changed, now);
 }
