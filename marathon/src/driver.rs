@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use framework_sdk::store::StoreClient;
 use framework_sdk::{Client, ClientOptions, EventStream, Handle, SessionEvent};
 use marathon_core::Marathon;
-use marathon_core::io::{Answer, Ask, Command, Input, Output, Refusal};
+use marathon_core::io::{AgentView, Answer, Ask, Command, Input, Output, Refusal};
 use marathon_core::view::Change;
 use model::ids::{FrameworkId, RequestId};
 use model::role::Role;
@@ -24,6 +24,7 @@ use transport::identity::Identity;
 use crate::clock::Clock;
 use crate::election::{Candidate, Leadership};
 use crate::events::Bus;
+use crate::masters::Masters;
 use crate::prober::{Answered, Prober};
 use crate::published::Publisher;
 use crate::store::{self, Done, Job};
@@ -64,6 +65,7 @@ pub(crate) struct Parts {
     pub(crate) store: StoreClient,
     pub(crate) candidate: Candidate,
     pub(crate) prober: Prober,
+    pub(crate) masters: Arc<Masters>,
     /// What shows the masters who we are.
     pub(crate) identity: Identity,
     /// Who we are at the master, without an id.
@@ -81,9 +83,11 @@ pub(crate) struct Parts {
 pub(crate) fn start(parts: Parts) -> (mpsc::Sender<Request>, JoinHandle<()>) {
     let (requests, requests_rx) = mpsc::channel(REQUESTS_WAITING_MAX);
     let (done, done_rx) = mpsc::unbounded_channel();
+    let (agents, agents_rx) = mpsc::unbounded_channel();
     let driver = Driver {
         parts,
         done,
+        agents,
         lead: None,
         reconnect: None,
         waiting: BTreeMap::new(),
@@ -92,12 +96,14 @@ pub(crate) fn start(parts: Parts) -> (mpsc::Sender<Request>, JoinHandle<()>) {
         later: Vec::new(),
         turn: Turn::default(),
     };
-    (requests, tokio::spawn(driver.run(requests_rx, done_rx)))
+    (requests, tokio::spawn(driver.run(requests_rx, done_rx, agents_rx)))
 }
 
 struct Driver {
     parts: Parts,
     done: mpsc::UnboundedSender<Done>,
+    /// What the master has told of its agents; absent if it does not answer.
+    agents: mpsc::UnboundedSender<Option<Vec<AgentView>>>,
     /// Present while the core leads.
     lead: Option<Lead>,
     /// When, and under which id, to subscribe again.
@@ -145,6 +151,7 @@ impl Driver {
         mut self,
         mut requests: mpsc::Receiver<Request>,
         mut done: mpsc::UnboundedReceiver<Done>,
+        mut agents: mpsc::UnboundedReceiver<Option<Vec<AgentView>>>,
     ) {
         let mut leadership = self.parts.candidate.leadership.clone();
         let mut loading: Option<Loading> = None;
@@ -177,6 +184,7 @@ impl Driver {
                 Some(Answered { task, status, response }) = answers.recv() => {
                     self.step(Input::Probed { task, status, response });
                 }
+                Some(all) = agents.recv() => self.step(Input::Agents(all)),
                 event = next_event(&mut self.lead) => self.heard(event),
                 request = requests.recv() => {
                     let Some(first) = request else { break };
@@ -277,6 +285,7 @@ impl Driver {
                     }
                 }
                 Output::Probe(probe) => self.parts.prober.ask(probe),
+                Output::AskAgents => self.ask_agents(),
                 Output::StepDown => self.turn.steps_down = true,
                 Output::Subscribe { framework, roles } => {
                     self.roles = roles.iter().map(ToString::to_string).collect();

@@ -1,4 +1,4 @@
-//! What the leading master says of offers that do not come: only it knows the quota of roles.
+//! What only the leading master knows: what keeps offers away, and which agents there are that make none.
 
 use std::time::Duration;
 
@@ -9,7 +9,10 @@ use marathon_core::launch_queue::Offers;
 use marathon_core::matcher::Reason;
 use model::amount::Milli;
 use model::ids::FrameworkId;
-use reqwest::header::LOCATION;
+use proto::mesos::v1::master::Response;
+use proto::mesos::v1::master::response::get_agents::Agent;
+use reqwest::Method;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use serde_json::{Value, json};
 use transport::client::location_address;
 use transport::identity::Identity;
@@ -19,6 +22,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// Redirections that are followed: from one that does not lead to one that did, and on.
 const HOPS_MAX: usize = 4;
+
+/// Bytes of what a master says that is no answer which are passed on.
+const WORDS_BYTES_MAX: usize = 1_024;
 
 /// Those who can be asked.
 pub(crate) struct Masters {
@@ -31,9 +37,18 @@ pub(crate) struct Masters {
 /// What the master said of our roles.
 pub(crate) struct Told(Value);
 
-enum Answer {
-    Told(Told),
+enum Answer<T> {
+    Told(T),
     Redirected(String),
+}
+
+/// A request, and how what is answered to it is read.
+struct Question<T> {
+    method: Method,
+    path: String,
+    /// JSON. The answer to it is binary protobuf.
+    body: Option<&'static str>,
+    read: fn(&[u8]) -> Option<T>,
 }
 
 impl Masters {
@@ -45,15 +60,31 @@ impl Masters {
 
     /// Asks what keeps offers from `framework`, or says why nobody answers.
     pub(crate) async fn explain(&self, framework: &FrameworkId) -> Result<Told, String> {
-        let asked = tokio::time::timeout(ANSWER_WITHIN, self.first(framework)).await;
+        let path = format!("/agora/v1/explain/framework/{framework}");
+        let read = |text: &[u8]| serde_json::from_slice(text).ok().map(Told);
+        self.first(&Question { method: Method::GET, path, body: None, read }).await
+    }
+
+    /// Asks for all agents, or says why nobody answers.
+    pub(crate) async fn agents(&self) -> Result<Vec<Agent>, String> {
+        let (path, body) = ("/api/v1".to_owned(), Some(r#"{"type":"GET_AGENTS"}"#));
+        let read = |bytes: &[u8]| {
+            let response: Response = proto::wire::decode(bytes).ok()?;
+            Some(response.get_agents?.agents)
+        };
+        self.first(&Question { method: Method::POST, path, body, read }).await
+    }
+
+    async fn first<T>(&self, question: &Question<T>) -> Result<T, String> {
+        let asked = tokio::time::timeout(ANSWER_WITHIN, self.one_after_another(question)).await;
         asked.unwrap_or_else(|_| Err(format!("no master answers within {ANSWER_WITHIN:?}")))
     }
 
-    async fn first(&self, framework: &FrameworkId) -> Result<Told, String> {
+    async fn one_after_another<T>(&self, question: &Question<T>) -> Result<T, String> {
         let mut last = "no master is known".to_owned();
         for mut master in self.store.masters() {
             for _ in 0..HOPS_MAX {
-                match self.ask(&master, framework).await {
+                match self.ask(&master, question).await {
                     Ok(Answer::Told(told)) => return Ok(told),
                     Ok(Answer::Redirected(leader)) => master = leader,
                     Err(why) => {
@@ -66,9 +97,14 @@ impl Masters {
         Err(last)
     }
 
-    async fn ask(&self, master: &str, framework: &FrameworkId) -> Result<Answer, String> {
-        let url = format!("{}://{master}/agora/v1/explain/framework/{framework}", self.scheme);
-        let answer = self.http.get(url).send().await;
+    async fn ask<T>(&self, master: &str, question: &Question<T>) -> Result<Answer<T>, String> {
+        let url = format!("{}://{master}{}", self.scheme, question.path);
+        let mut request = self.http.request(question.method.clone(), url);
+        if let Some(body) = question.body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+            request = request.header(ACCEPT, "application/x-protobuf");
+        }
+        let answer = request.send().await;
         let answer = answer.map_err(|_| format!("the master at {master} cannot be reached"))?;
         let status = answer.status();
         if status.is_redirection() {
@@ -76,10 +112,12 @@ impl Masters {
             let leader = location.and_then(location_address);
             return leader.map(Answer::Redirected).ok_or_else(|| format!("{master} leads nowhere"));
         }
-        let text = answer.text().await.unwrap_or_default();
-        let told = serde_json::from_str(&text).ok().filter(|_| status.is_success());
-        let told = told.map(|told| Answer::Told(Told(told)));
-        told.ok_or_else(|| format!("the master at {master} answers {status}: {}", text.trim()))
+        let bytes = answer.bytes().await.unwrap_or_default();
+        let told = Some(&bytes).filter(|_| status.is_success()).and_then(|it| (question.read)(it));
+        told.map(Answer::Told).ok_or_else(|| {
+            let text = String::from_utf8_lossy(&bytes[..bytes.len().min(WORDS_BYTES_MAX)]);
+            format!("the master at {master} answers {status}: {}", text.trim())
+        })
     }
 }
 

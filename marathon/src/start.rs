@@ -129,14 +129,16 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let publisher = Publisher::new(View::new(options.mesos_role.as_str().into()));
     let view = publisher.reader();
     let bus = Bus::start(options.event_stream_max_outstanding_messages);
+    let asked = Arc::new(Masters::new(store.clone(), &options.identity));
     let (requests, driver) = driver::start(Parts {
         core: Marathon::new(config(&options)),
         clock: Clock::start(),
         publisher,
         bus: bus.clone(),
-        store: store.clone(),
+        store,
         candidate: candidate.clone(),
         prober: Prober::new(),
+        masters: asked.clone(),
         identity: options.identity.clone(),
         framework: framework(&options, &own),
         role,
@@ -146,10 +148,19 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     });
     let election = tokio::spawn(election.run());
     let http = api::client(&options.identity);
-    let masters = Masters::new(store, &options.identity);
     let renderers = Renderers::start().map_err(StartError::Thread)?;
-    let shared =
-        Shared { own, options, view, candidate, requests, bus, vault, http, masters, renderers };
+    let shared = Shared {
+        own,
+        options,
+        view,
+        candidate,
+        requests,
+        bus,
+        vault,
+        http,
+        masters: asked,
+        renderers,
+    };
     let router = api::router(Arc::new(shared));
     let served = tokio::spawn(bound.serve(router, stop.clone()));
     Ok(Running { address, stop, driver, election, served })

@@ -169,6 +169,8 @@ impl World {
             }
             Output::Revive => self.call(at, Call::Revive(BTreeSet::new())),
             Output::Suppress => self.call(at, Call::Suppress(BTreeSet::new())),
+            // Nothing is spread here, and whoever is not answered goes on without.
+            Output::AskAgents => {}
             Output::Kill { task, agent, grace } => {
                 self.call(at, Call::Kill(Kill { task, agent, grace }));
             }

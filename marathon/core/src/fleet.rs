@@ -1,7 +1,8 @@
-//! The agents there are, as far as offers and tasks tell: what spreading has to spread over.
+//! The agents there are, as offers, tasks and the master tell: what spreading has to spread over.
 
 use crate::app::{self, App, Constraint};
 use crate::instance::Place;
+use crate::io::AgentView;
 use crate::matcher::{self, Patterns};
 use crate::spread::Tally;
 use model::ids::AgentId;
@@ -37,7 +38,10 @@ pub fn is_one_per_agent(app: &App) -> bool {
 /// The agents that are known.
 #[derive(Debug, Default)]
 pub struct Fleet {
+    /// Those that have made offers or had tasks of ours.
     agents: BTreeMap<AgentId, Place>,
+    /// Others that the master has. They are full or kept for others, and what is spread is spread over them too.
+    unmet: BTreeMap<AgentId, Place>,
     /// The region of the master, where apps stay that do not say otherwise; absent: there are no regions.
     home: Option<Arc<str>>,
     /// Of the agents those with GPUs, also while others use all of them.
@@ -70,8 +74,9 @@ impl Gpus {
 /// The agents that apps of one kind may run on, by what looks at one agent alone.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Fitting {
+    /// Those that were met.
     agents: BTreeSet<AgentId>,
-    /// How many of these agents have each value of the fields that instances are spread over.
+    /// How many of these agents, and of those that were not met, have each value of the fields that instances are spread over.
     values: Tally,
 }
 
@@ -95,17 +100,68 @@ impl Fleet {
         if is_known_for_gpus || has_gpus {
             self.with_gpus.insert(place.agent.clone());
         }
-        self.update(&place, Fitting::add);
+        self.update(&place, Fitting::meet);
         self.agents.insert(place.agent.clone(), place);
         true
     }
 
     /// An agent is gone. Whether it was known.
     pub fn lost(&mut self, agent: &AgentId) -> bool {
-        let Some(place) = self.agents.remove(agent) else { return false };
-        self.update(&place, Fitting::remove);
+        let known = if let Some(place) = self.agents.remove(agent) {
+            self.update(&place, Fitting::part);
+            true
+        } else if let Some(place) = self.unmet.remove(agent) {
+            self.update(&place, Fitting::discount);
+            true
+        } else {
+            false
+        };
         self.with_gpus.remove(agent);
-        true
+        known
+    }
+
+    /// These are all agents that the master has. Whether others that were not met are gone or elsewhere; those that
+    /// were met make themselves heard.
+    pub fn heard_of(&mut self, all: Vec<AgentView>) -> bool {
+        let mut gone = std::mem::take(&mut self.unmet);
+        let mut kept = BTreeMap::new();
+        let mut new = Vec::new();
+        for view in all {
+            let id = view.place.agent.clone();
+            if self.agents.contains_key(&id) {
+                continue;
+            }
+            match gone.remove_entry(&id) {
+                Some((id, known))
+                    if known == view.place && self.with_gpus.contains(&id) == view.has_gpus =>
+                {
+                    kept.insert(id, known);
+                }
+                was => {
+                    gone.extend(was);
+                    new.push(view);
+                }
+            }
+        }
+        for (id, place) in &gone {
+            self.update(place, Fitting::discount);
+            self.with_gpus.remove(id);
+        }
+        self.unmet = kept;
+        for AgentView { place, has_gpus } in new {
+            if self.agents.len() + self.unmet.len() >= AGENTS_MAX {
+                break;
+            }
+            if self.unmet.contains_key(&place.agent) {
+                continue;
+            }
+            if has_gpus {
+                self.with_gpus.insert(place.agent.clone());
+            }
+            self.update(&place, Fitting::count);
+            self.unmet.insert(place.agent.clone(), place);
+        }
+        !gone.is_empty()
     }
 
     /// Has those whom `place` fits know that it has come or gone.
@@ -121,7 +177,7 @@ impl Fleet {
         }
     }
 
-    /// Whether an agent is known.
+    /// Whether an agent was met.
     pub fn has(&self, agent: &AgentId) -> bool {
         self.agents.contains_key(agent)
     }
@@ -190,7 +246,7 @@ impl Fleet {
         remembered(&self.patterns, constraints, || Patterns::of(constraints))
     }
 
-    /// The agents that `app` may run on.
+    /// The agents that `app` may run on, as was found by looking at each alone.
     pub fn fitting(&self, app: &App) -> Arc<Fitting> {
         self.fitting_by(&app.constraints, self.gpus_of(app))
     }
@@ -200,14 +256,19 @@ impl Fleet {
             let (patterns, mut fitting) = (self.patterns(constraints), Fitting::default());
             for place in self.agents.values() {
                 if self.may_go(constraints, gpus, &patterns, place) {
-                    fitting.add(constraints, place);
+                    fitting.meet(constraints, place);
+                }
+            }
+            for place in self.unmet.values() {
+                if self.may_go(constraints, gpus, &patterns, place) {
+                    fitting.count(constraints, place);
                 }
             }
             fitting
         })
     }
 
-    /// How many agents `app` may run on.
+    /// How many agents that were met `app` may run on.
     pub fn count_for(&self, app: &App) -> u32 {
         u32::try_from(self.fitting(app).agents.len()).unwrap_or(u32::MAX)
     }
@@ -227,7 +288,7 @@ fn remembered<T>(all: &Memo<T>, constraints: &Vec<Constraint>, find: impl FnOnce
 }
 
 impl Fitting {
-    /// Their ids.
+    /// The ids of those that were met.
     pub fn agents(&self) -> &BTreeSet<AgentId> {
         &self.agents
     }
@@ -237,15 +298,23 @@ impl Fitting {
         &self.values
     }
 
-    fn add(&mut self, constraints: &[Constraint], place: &Place) {
+    fn meet(&mut self, constraints: &[Constraint], place: &Place) {
         self.agents.insert(place.agent.clone());
+        self.count(constraints, place);
+    }
+
+    fn part(&mut self, constraints: &[Constraint], place: &Place) {
+        self.agents.remove(&place.agent);
+        self.discount(constraints, place);
+    }
+
+    fn count(&mut self, constraints: &[Constraint], place: &Place) {
         for (field, value) in spread_over(constraints, place) {
             self.values.add(field, value);
         }
     }
 
-    fn remove(&mut self, constraints: &[Constraint], place: &Place) {
-        self.agents.remove(&place.agent);
+    fn discount(&mut self, constraints: &[Constraint], place: &Place) {
         for (field, value) in spread_over(constraints, place) {
             self.values.remove(field, value);
         }
@@ -293,7 +362,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_kept_as_agents_come_and_go_is_what_looking_anew_finds(
-            changes in prop::collection::vec((0_u8..5, prop::option::of(0_u8..3)), 0..24),
+            changes in prop::collection::vec((0_u8..6, prop::option::of(0_u8..3)), 0..24),
         ) {
             let lists = [
                 vec![constraint("rack", Operator::GroupBy, None)],
@@ -309,12 +378,20 @@ mod tests {
             for (agent, rack) in changes {
                 match rack {
                     _ if agent == 4 => fleet.settle(rack.map(|rack| format!("r{rack}").into())),
+                    // Two agents on different racks each time, one of which has GPUs.
+                    _ if agent == 5 => drop(fleet.heard_of(vec![
+                        AgentView { place: place(rack.unwrap_or(3), 1), has_gpus: false },
+                        AgentView { place: place(2, rack.unwrap_or(0)), has_gpus: true },
+                    ])),
                     Some(rack) => drop(fleet.seen(place(agent, rack), rack == 2)),
                     None => drop(fleet.lost(&place(agent, 0).agent)),
                 }
-                let (agents, home) = (fleet.agents.clone(), fleet.home.clone());
-                let with_gpus = fleet.with_gpus.clone();
-                let anew = Fleet { agents, home, with_gpus, ..Fleet::default() };
+                let (agents, unmet) = (fleet.agents.clone(), fleet.unmet.clone());
+                let (home, with_gpus) = (fleet.home.clone(), fleet.with_gpus.clone());
+                prop_assert!(agents.keys().all(|id| !unmet.contains_key(id)));
+                let is_known = |id| agents.contains_key(id) || unmet.contains_key(id);
+                prop_assert!(with_gpus.iter().all(is_known));
+                let anew = Fleet { agents, unmet, home, with_gpus, ..Fleet::default() };
                 for (list, gpus) in lists.iter().flat_map(|it| Gpus::ALL.map(|gpus| (it, gpus))) {
                     prop_assert_eq!(fleet.fitting_by(list, gpus), anew.fitting_by(list, gpus));
                 }

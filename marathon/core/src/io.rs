@@ -6,6 +6,7 @@
 use crate::app::App;
 use crate::event::Event;
 use crate::ids::{AppId, InstanceId, WriteId};
+use crate::instance::Place;
 use crate::secret::Sealed;
 use crate::view::Change;
 use model::ids::{
@@ -76,6 +77,11 @@ pub enum Input {
         /// Which.
         write: WriteId,
     },
+    /// The master was asked for its agents.
+    Agents(
+        /// Those that may make offers to us; absent if it does not answer.
+        Option<Vec<AgentView>>,
+    ),
     /// A task was asked whether it is ready.
     Probed {
         /// Which.
@@ -103,6 +109,15 @@ pub struct OfferView {
     /// What of it we have reserved, by the ids of the reservations. It is not among the resources of
     /// the offer itself.
     pub held: BTreeMap<Arc<str>, Resources>,
+}
+
+/// An agent that the master has.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AgentView {
+    /// Which, and where it is.
+    pub place: Place,
+    /// Whether it has GPUs, free or not.
+    pub has_gpus: bool,
 }
 
 /// A status report with what is needed of its opaque parts.
@@ -409,6 +424,8 @@ pub enum Output {
     Revive,
     /// Ask for no more offers.
     Suppress,
+    /// Ask which agents there are. If nobody answers, nothing is missed for long: it is asked again.
+    AskAgents,
     /// End a task.
     Kill {
         /// Which.

@@ -8,7 +8,7 @@ use crate::io::OfferView;
 use crate::spread::Spread;
 use model::amount::{Milli, Ranges};
 use model::disk::SourceKind;
-use model::resources::{Key, Resources, Value};
+use model::resources::{Attributes, Key, Resources, Value};
 use model::rng::Rng;
 use regex::Regex;
 use std::collections::BTreeSet;
@@ -239,16 +239,19 @@ pub(crate) fn take(
 
 /// Where a task on `offer` would be.
 pub fn place(offer: &OfferView) -> Place {
-    let attributes = offer.attributes.0.iter();
     Place {
         agent: offer.offer.agent.clone(),
         host: offer.offer.hostname.clone(),
         region: offer.region.clone(),
         zone: offer.zone.clone(),
-        attributes: attributes
-            .map(|(name, value)| (name.clone(), Arc::from(value.to_string().replace(", ", ","))))
-            .collect(),
+        attributes: written(&offer.attributes),
     }
+}
+
+/// Attributes as constraints compare them.
+pub fn written(attributes: &Attributes) -> Vec<(Arc<str>, Arc<str>)> {
+    let all = attributes.0.iter();
+    all.map(|(name, value)| (name.clone(), value.to_string().replace(", ", ",").into())).collect()
 }
 
 /// The part of `free` that the app may take: of its role or nobody's, as it accepts.

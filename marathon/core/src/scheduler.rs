@@ -4,6 +4,7 @@
 //! `settle` lets every app that was touched come closer to what it is to have.
 
 mod advance;
+mod agents;
 mod ailing;
 mod asks;
 mod audit;
@@ -98,6 +99,9 @@ struct Books {
     fleet: Fleet,
     /// Apps with an instance on every agent that fits.
     followers: BTreeSet<AppId>,
+    /// Apps that are spread over what agents there are.
+    spread: BTreeSet<AppId>,
+    agents_asked: agents::Asked,
     timers: BTreeSet<(Time, Due)>,
     /// Instances that are to end, of which it is told but which are not asked yet. Not stored: a new
     /// leader asks at once.
@@ -157,6 +161,8 @@ enum Due {
     Look(AppId),
     /// An instance is to be asked whether it is ready; the number of its task.
     Probe(InstanceId, u64),
+    /// The master is to be asked for its agents.
+    Agents,
     /// Everything is to be reconciled.
     Reconcile,
     /// Offers may be asked for again.
@@ -232,6 +238,7 @@ impl Core for Marathon {
             }
             Input::Committed { write } => self.outbox.committed(write, out),
             Input::CommitFailed { write } => lead::commit_failed(self, write, out),
+            Input::Agents(all) => agents::heard(self, all),
             Input::Probed { task, status, response } => {
                 readiness::probed(self, &task, status, response, now);
             }

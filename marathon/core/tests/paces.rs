@@ -136,6 +136,7 @@ fn all_apps_are_looked_at_after_a_while_and_then_again_and_again() {
         ..config(7)
     };
     let mut world = World::with(0, limits);
+    world.rest();
     for (at, wait) in [(7, 7.0), (47, 40.0), (87, 40.0)] {
         assert_eq!(world.marathon.next_deadline(), Some(Time(secs(at))));
         world.pass(wait);

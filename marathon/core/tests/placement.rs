@@ -56,6 +56,48 @@ fn group_by_spreads_over_the_zones_there_are_whatever_number_is_given() {
 }
 
 #[test]
+fn agents_that_are_full_are_spread_over_too() {
+    let mut world = zones(&["a", "b", "c"]);
+    world.agents[1].is_full = true;
+    world.agents[2].total = Resources::parse("ports:[1-9]", &Role::any()).expect("resources");
+    world.pass(60.0);
+    world.create(constrained("/web", 4, json!([["zone", "GROUP_BY"], ["zone", "UNLIKE", "c"]])));
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/web"), [1, 0, 0], "the other is to go to zone b");
+    world.agents[1].is_full = false;
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/web"), [2, 2, 0]);
+
+    // What never made an offer and is gone is missed by nobody.
+    world.add_agent("host3", MACHINE, "zone:d");
+    world.agents[3].is_full = true;
+    world.pass(31.0);
+    world.put("/web", json!({"instances": 8})).expect("scaled");
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/web"), [2, 2, 0, 0], "zone d has fewer");
+    world.agents[3].is_up = false;
+    world.pass(31.0);
+    assert_eq!(spread(&world, "/web"), [4, 4, 0, 0]);
+}
+
+#[test]
+fn who_is_spread_does_not_wait_for_a_master_that_does_not_tell() {
+    let mut world = zones(&["a", "b"]);
+    world.tells_agents = None;
+    world.pass(60.0);
+    world.create(constrained("/web", 2, json!([["zone", "GROUP_BY"]])));
+    world.pass(4.0);
+    assert_eq!(spread(&world, "/web"), [0, 0]);
+    world.pass(2.0);
+    assert_eq!(spread(&world, "/web"), [1, 1]);
+    world.tells_agents = Some(false);
+    world.pass(60.0);
+    world.create(constrained("/other", 2, json!([["zone", "GROUP_BY"]])));
+    world.pass(0.5);
+    assert_eq!(spread(&world, "/other"), [1, 1], "it has said that it does not");
+}
+
+#[test]
 fn a_group_that_went_before_it_was_used_holds_nobody_up() {
     let mut world = zones(&["a", "b"]);
     world.add_agent("host2", "cpus:0.01;mem:4096", "zone:c");

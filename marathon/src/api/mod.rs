@@ -72,7 +72,7 @@ pub(crate) struct Shared {
     /// What seals secrets; absent where there is no key.
     pub(crate) vault: Option<Arc<Vault>>,
     pub(crate) http: reqwest::Client,
-    pub(crate) masters: Masters,
+    pub(crate) masters: Arc<Masters>,
     /// Make long answers, by path and query.
     pub(crate) renderers: Renderers<String>,
 }

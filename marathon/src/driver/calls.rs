@@ -125,6 +125,7 @@ impl Driver {
             | Output::StepDown
             | Output::Subscribe { .. }
             | Output::Probe(_)
+            | Output::AskAgents
             | Output::Answer { .. }
             | Output::Event(_)
             | Output::View(_) => return,

@@ -6,12 +6,15 @@ use std::time::Instant;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use framework_sdk::{End, SessionEvent};
-use marathon_core::io::{FailingCheck, Input, OfferView, UpdateView};
+use marathon_core::instance::Place;
+use marathon_core::io::{AgentView, FailingCheck, Input, OfferView, UpdateView};
+use marathon_core::matcher;
 use model::ids::{AgentId, ExecutorId, FrameworkId, OfferId};
 use model::role::Role;
 use model::task::Source;
 use proto::convert;
 use proto::mesos::v1;
+use proto::mesos::v1::master::response::get_agents::Agent;
 use proto::mesos::v1::scheduler::Event;
 use serde_json::{Value, json};
 
@@ -92,6 +95,22 @@ impl Driver {
         }
     }
 
+    /// Asks the master for its agents. Whoever does not answer is asked again later.
+    pub(super) fn ask_agents(&self) {
+        let (masters, roles) = (self.parts.masters.clone(), self.roles.clone());
+        let told = self.agents.clone();
+        tokio::spawn(async move {
+            let all = masters.agents().await.inspect_err(|why| {
+                tracing::warn!(
+                    why,
+                    "the master does not tell its agents: GROUP_BY knows those only that make offers"
+                );
+            });
+            // Nobody listens any more when the process ends.
+            let _ = told.send(all.ok().map(|all| views_of_agents(all, &roles)));
+        });
+    }
+
     fn ended(&mut self, end: End) {
         self.step(Input::Disconnected);
         let Some(lead) = &mut self.lead else { return };
@@ -119,6 +138,35 @@ impl Driver {
             End::Stopped => {}
         }
     }
+}
+
+/// Those of the agents that may make offers to us: in use, and with CPUs for nobody or for our `roles`.
+pub(super) fn views_of_agents(all: Vec<Agent>, roles: &[String]) -> Vec<AgentView> {
+    let all = all.into_iter();
+    all.filter_map(|agent| view_of_agent(agent, roles)).collect()
+}
+
+fn view_of_agent(agent: Agent, roles: &[String]) -> Option<AgentView> {
+    if !agent.active || agent.deactivated() || agent.drain_info.is_some() {
+        return None;
+    }
+    let is_ours = |it: &&v1::Resource| match it.reservations.last() {
+        Some(reservation) => roles.iter().any(|role| role == reservation.role()),
+        None => true,
+    };
+    let has = |name: &str| agent.total_resources.iter().filter(is_ours).any(|it| it.name == name);
+    let (has_cpus, has_gpus) = (has("cpus"), has("gpus"));
+    let info = agent.agent_info;
+    let domain = info.domain.and_then(|domain| domain.fault_domain);
+    let attributes = convert::resources::attributes_from_wire(&info.attributes).ok()?;
+    let place = Place {
+        agent: AgentId::try_from(&info.id?).ok()?,
+        host: info.hostname.into(),
+        region: domain.as_ref().map(|domain| domain.region.name.as_str().into()),
+        zone: domain.as_ref().map(|domain| domain.zone.name.as_str().into()),
+        attributes: matcher::written(&attributes),
+    };
+    has_cpus.then_some(AgentView { place, has_gpus })
 }
 
 fn view_of_offer(mut wire: v1::Offer, role: &Role, framework: Option<&str>) -> Option<OfferView> {

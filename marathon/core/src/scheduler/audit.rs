@@ -1,7 +1,8 @@
 //! Checking that what is counted and indexed is what looking at everything finds.
 
 use super::history::Remembered;
-use super::{Books, Marathon, roles};
+use super::{Books, Marathon, agents, roles};
+use crate::app::App;
 use crate::fleet::is_one_per_agent;
 use crate::ids::{AppId, InstanceId};
 use crate::instance::Condition;
@@ -23,7 +24,8 @@ impl Marathon {
                 books.service_ports.is_of(books.tree.apps.values().map(|app| &**app)),
             ),
             ("history", Remembered::new(books.history.all()) == books.history),
-            ("followers", followers_of(books) == books.followers),
+            ("followers", apps_of(books, is_one_per_agent) == books.followers),
+            ("spread", apps_of(books, agents::is_spread) == books.spread),
             ("instances", books.instances.values().all(Instances::is_sound)),
             ("owners", owners_of(books) == books.owners),
             (
@@ -62,9 +64,9 @@ fn waiting_of(books: &Books) -> BTreeSet<InstanceId> {
     waiting.map(|it| it.id.clone()).collect()
 }
 
-fn followers_of(books: &Books) -> BTreeSet<AppId> {
-    let followers = books.tree.apps.iter().filter(|(_, app)| is_one_per_agent(app));
-    followers.map(|(id, _)| id.clone()).collect()
+fn apps_of(books: &Books, is_one: fn(&App) -> bool) -> BTreeSet<AppId> {
+    let all = books.tree.apps.iter().filter(|(_, app)| is_one(app));
+    all.map(|(id, _)| id.clone()).collect()
 }
 
 /// Apps of which something that has gone wrong is kept.

@@ -1,6 +1,6 @@
 //! Changing what is known: each change goes to the store, to the view and to the events at once.
 
-use super::{Due, Marathon, advance};
+use super::{Due, Marathon, advance, agents};
 use crate::app::App;
 use crate::backoff::Backoff;
 use crate::event::{Event, Happening};
@@ -45,8 +45,13 @@ impl Marathon {
         self.books.queue_shown.insert(id);
     }
 
-    /// Remembers whether `app` follows the agents.
+    /// Remembers whether `app` follows the agents, or is spread over them.
     pub(super) fn note_follower(&mut self, app: &App) {
+        if agents::is_spread(app) {
+            self.books.spread.insert(app.id.clone());
+        } else {
+            self.books.spread.remove(&app.id);
+        }
         if is_one_per_agent(app) {
             self.books.followers.insert(app.id.clone());
         } else {
@@ -60,6 +65,7 @@ impl Marathon {
         self.note_role(old.as_deref(), None);
         self.books.service_ports.note(old.as_deref(), None);
         self.books.followers.remove(id);
+        self.books.spread.remove(id);
         self.outbox.put(stored::app_key(id), None);
         self.show(Change::App(id.clone(), None));
         if self.books.failed.remove(id) {

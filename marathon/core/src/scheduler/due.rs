@@ -1,6 +1,6 @@
 //! What falls due.
 
-use super::{Due, Marathon, advance, lead, maintenance, readiness, residence, updates};
+use super::{Due, Marathon, advance, agents, lead, maintenance, readiness, residence, updates};
 use model::step::Now;
 
 /// Does everything that is due.
@@ -36,8 +36,9 @@ pub(super) fn due(marathon: &mut Marathon, now: Now) {
             }
             Due::Reservation(id) => residence::waited(marathon, &id, now),
             Due::Away(agent) => maintenance::leave(marathon, &agent, now),
-            // The next subscription reconciles anyway. What was to be revived shows on settling.
+            // The next subscription reconciles anyway. What is to be revived or asked shows on settling.
             Due::Collect => residence::collected(marathon, now),
+            Due::Agents => agents::due(marathon, now),
             Due::Reconcile | Due::Revive => {}
         }
     }

@@ -1,7 +1,9 @@
 //! Coming into the lead and losing it, meeting the master and losing it.
 
 use super::history::Remembered;
-use super::{Books, Due, Marathon, advance, ailing, kills, readiness, residence, search, settle};
+use super::{
+    Books, Due, Marathon, advance, agents, ailing, kills, readiness, residence, search, settle,
+};
 use crate::event::Happening;
 use crate::fleet::Fleet;
 use crate::ids::{AppId, WriteId};
@@ -188,6 +190,7 @@ pub(super) fn subscribed(
     marathon.books.asking.is_suppressed = false;
     marathon.books.asking.is_revive_wanted = true;
     marathon.books.asking.since = Some(now.time);
+    marathon.books.agents_asked = agents::Asked::default();
     let draining = &marathon.books.draining;
     let is_due = |it: &Instance| it.condition == Condition::Killing && !draining.contains(&it.id);
     for instance in marathon.all_instances(is_due) {

@@ -1,9 +1,9 @@
 //! Using offers: who waits is matched with what there is.
 
 use super::residence::{self, Found};
-use super::{Due, Marathon, maintenance, secrets, settle};
+use super::{Due, Marathon, agents, maintenance, secrets, settle};
+use crate::app::App;
 use crate::app::pod::PodContainer;
-use crate::app::{self, App};
 use crate::fleet::is_one_per_agent;
 use crate::health::Health;
 use crate::ids::{AppId, InstanceId};
@@ -71,8 +71,7 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
 /// Whether something of `app` waits that may not go anywhere before others of it are elsewhere.
 fn spreads(marathon: &Marathon, app: &AppId) -> bool {
     let waits = marathon.books.queue.first_of(app).is_some();
-    let app = marathon.books.tree.apps.get(app);
-    waits && app.is_some_and(|app| app::spread_over(&app.constraints).next().is_some())
+    waits && marathon.books.spread.contains(app)
 }
 
 /// An agent is gone.
@@ -139,6 +138,9 @@ fn fill(
     let mut launches = Vec::new();
     // What does not fit once does not fit later: an offer only shrinks.
     let mut asking: BTreeSet<AppId> = marathon.books.queue.due(now.time).cloned().collect();
+    if agents::is_awaited(marathon, now) {
+        asking.retain(|app| !marathon.books.spread.contains(app));
+    }
     while !asking.is_empty() {
         for id in asking.clone() {
             if launches.len() >= marathon.config.instances_per_offer_max {

@@ -1,6 +1,6 @@
 //! Letting apps come closer to what they are to have, and deployments on with their steps.
 
-use super::{Due, Marathon, UnderWay, advance, ailing, maintenance, roles};
+use super::{Due, Marathon, UnderWay, advance, agents, ailing, maintenance, roles};
 use crate::app::App;
 use crate::event::{Happening, deployment_info};
 use crate::fleet;
@@ -34,6 +34,7 @@ pub(super) fn settle(marathon: &mut Marathon, now: Now) {
     converge_all(marathon, now);
     show_queue(marathon, now);
     roles::settle(marathon);
+    agents::ask(marathon, now);
     ask_for_offers(marathon, now);
 }
 

@@ -59,6 +59,7 @@ impl Alone {
                     | Output::Decline { .. }
                     | Output::Revive
                     | Output::Suppress
+                    | Output::AskAgents
                     | Output::Kill { .. }
                     | Output::Acknowledge { .. }
                     | Output::Reconcile(_)

@@ -10,11 +10,12 @@ use asked::Asked;
 use marathon_core::Marathon;
 use marathon_core::app::App;
 use marathon_core::ids::{AppId, InstanceId};
-use marathon_core::instance::{Condition, Instance};
+use marathon_core::instance::{Condition, Instance, Place};
 use marathon_core::io::{
-    Answer, Ask, Command, Config, FailingCheck, Input, Launch, OfferView, Output, Probe, PutApp,
-    Refusal, UpdateView,
+    AgentView, Answer, Ask, Command, Config, FailingCheck, Input, Launch, OfferView, Output, Probe,
+    PutApp, Refusal, UpdateView,
 };
+use marathon_core::matcher;
 use marathon_core::view::{Embed, View};
 use model::ids::{AgentId, FrameworkId, OfferId, RequestId, TaskId, UpdateId};
 use model::offer::Offer;
@@ -55,10 +56,26 @@ pub(crate) struct Agent {
     pub(crate) attributes: Attributes,
     pub(crate) region: Option<Arc<str>>,
     pub(crate) is_up: bool,
+    /// Whether others have all of it, so that it makes no offers.
+    pub(crate) is_full: bool,
     /// Whether an operator said that it never comes back.
     pub(crate) is_gone: bool,
     /// When it is to be away.
     pub(crate) away: Option<Unavailability>,
+}
+
+impl Agent {
+    /// As the master tells of it.
+    fn view(&self) -> AgentView {
+        let place = Place {
+            agent: self.id.clone(),
+            host: self.host.as_str().into(),
+            region: self.region.clone(),
+            zone: None,
+            attributes: matcher::written(&self.attributes),
+        };
+        AgentView { place, has_gpus: !self.total.scalar("gpus").is_nothing() }
+    }
 }
 
 pub(crate) struct World {
@@ -72,6 +89,8 @@ pub(crate) struct World {
     pub(crate) answers: BTreeMap<u64, Result<Answer, Refusal>>,
     pub(crate) launched: BTreeSet<TaskId>,
     pub(crate) acknowledged: u64,
+    /// Whether the master tells its agents when it is asked; absent: it does not answer.
+    pub(crate) tells_agents: Option<bool>,
     /// Which of several health checks the next report says to fail.
     pub(crate) failing: Vec<FailingCheck>,
     /// Whom was asked whether it is ready.
@@ -135,6 +154,7 @@ impl World {
             acknowledged: 0,
             probes: Vec::new(),
             failing: Vec::new(),
+            tells_agents: Some(true),
             is_suppressed: false,
             revives: 0,
             declined: 0,
@@ -173,6 +193,7 @@ impl World {
             attributes: Attributes::parse(attributes).expect("attributes"),
             region: None,
             is_up: true,
+            is_full: false,
             is_gone: false,
             away: None,
         });
@@ -248,6 +269,7 @@ impl World {
                 | Output::Decline { .. }
                 | Output::Revive
                 | Output::Suppress
+                | Output::AskAgents
                 | Output::Kill { .. }
                 | Output::Reconcile(_) => self.inbox.push_back(output),
             }
@@ -319,6 +341,13 @@ impl World {
                 self.filtered.clear();
             }
             Output::Suppress => self.is_suppressed = true,
+            Output::AskAgents => {
+                let up = self.agents.iter().filter(|agent| agent.is_up);
+                let all = up.map(Agent::view).collect();
+                if let Some(tells) = self.tells_agents {
+                    self.step(Input::Agents(Some(all).filter(|_| tells)));
+                }
+            }
             Output::Kill { task, .. } => {
                 if self.is_killing {
                     match self.tasks.get_mut(&task) {
@@ -364,7 +393,8 @@ impl World {
         let mut views = Vec::new();
         for n in 0..self.agents.len() {
             let is_out = self.offers.values().any(|agent| *agent == n);
-            if !self.agents[n].is_up || self.filtered.contains(&n) || is_out {
+            let is_silent = !self.agents[n].is_up || self.agents[n].is_full;
+            if is_silent || self.filtered.contains(&n) || is_out {
                 continue;
             }
             self.numbers += 1;

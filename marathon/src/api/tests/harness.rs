@@ -78,7 +78,7 @@ impl Api {
         tokio::spawn(behind.run(requests_rx, inputs_rx));
         let http = client(&options.identity);
         let store = StoreClient::new(vec![master], "marathon");
-        let masters = Masters::new(store, &options.identity);
+        let masters = Arc::new(Masters::new(store, &options.identity));
         let shared = Shared {
             own: own.clone(),
             options,
@@ -198,6 +198,7 @@ impl Behind {
                     | Output::Decline { .. }
                     | Output::Revive
                     | Output::Suppress
+                    | Output::AskAgents
                     | Output::Kill { .. }
                     | Output::Acknowledge { .. }
                     | Output::Reconcile(_)
