@@ -130,3 +130,32 @@ async fn what_no_agent_can_meet_is_told_for_each() {
         assert_eq!(status, 200);
     }
 }
+
+#[tokio::test]
+async fn what_is_spread_counts_agents_that_others_have_filled() {
+    let cluster = Cluster::start().await;
+    let mut filler = sleeper("/filler");
+    (filler["cpus"], filler["mem"]) = (4.into(), 2048.into());
+    filler["constraints"] = json!([["hostname", "IS", "c.test"]]);
+    cluster.deploy(&filler).await;
+    // This one is never offered what is on the other rack.
+    let flags = ["--framework_name=second"];
+    let second = cluster.world.start_marathon_with("second", &cluster.master.address, &flags).await;
+    let mut app = sleeper("/web");
+    app["instances"] = 4.into();
+    app["constraints"] = json!([["rack", "GROUP_BY"]]);
+    cluster.world.create(&second.address, "/v2/apps", &app).await;
+    let waits = async || {
+        let queue = cluster.world.json(&second.address, "/v2/queue?embed=lastUnusedOffers").await?;
+        let entry = &queue["queue"][0];
+        let is_refused = entry["lastUnusedOffers"].to_string().contains("UnfulfilledConstraint");
+        (entry["count"] == 3 && is_refused).then_some(())
+    };
+    until_async("three wait for the other rack", PATIENCE, waits).await;
+    cluster.ask(Method::DELETE, "/v2/apps/filler").await;
+    let deployed = cluster.world.deployed(&second.address);
+    tokio::time::timeout(PATIENCE / 2, deployed).await.expect("there is room on both racks");
+    let tasks = cluster.world.tasks(&second.address, "web").await;
+    let on_second = tasks.iter().filter(|task| task["host"] == "c.test").count();
+    assert_eq!((tasks.len(), on_second), (4, 2));
+}
