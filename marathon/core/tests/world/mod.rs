@@ -4,6 +4,7 @@
 
 mod asked;
 mod reconciled;
+mod reports;
 mod reserved;
 
 use asked::Asked;
@@ -13,18 +14,18 @@ use marathon_core::ids::{AppId, InstanceId};
 use marathon_core::instance::{Condition, Instance, Place};
 use marathon_core::io::{
     AgentView, Answer, Ask, Command, Config, FailingCheck, Input, Launch, OfferView, Output, Probe,
-    PutApp, Refusal, UpdateView,
+    PutApp, Refusal,
 };
 use marathon_core::matcher;
 use marathon_core::view::{Embed, View};
-use model::ids::{AgentId, FrameworkId, OfferId, RequestId, TaskId, UpdateId};
+use model::ids::{AgentId, FrameworkId, OfferId, RequestId, TaskId};
 use model::offer::Offer;
 use model::payload::Payload;
 use model::resources::{Attributes, Resources};
 use model::role::Role;
 use model::rules::Unavailability;
 use model::step::{Core, Now, Time, Timestamp};
-use model::task::{Reason, Source, Status, TaskState};
+use model::task::{Reason, TaskState};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -453,57 +454,6 @@ impl World {
         let Some((task, state)) = next else { return false };
         self.report(&task, state, None);
         true
-    }
-
-    /// A task is in another state, and says so.
-    pub(crate) fn report(&mut self, task: &TaskId, state: TaskState, healthy: Option<bool>) {
-        let running = self.tasks.get_mut(task).expect("it runs");
-        running.state = state;
-        let agent = running.agent;
-        if state.is_terminal() {
-            self.tasks.remove(task);
-        }
-        self.numbers += 1;
-        let mut status = Status::new(task.clone(), state, Source::Executor, self.now().wall);
-        status.agent = Some(self.agents[agent].id.clone());
-        status.uuid = Some(UpdateId([u8::try_from(self.numbers % 256).expect("a byte"); 16]));
-        status.healthy = healthy;
-        if healthy.is_some() && state == TaskState::Running {
-            status.reason = Some(Reason::TaskHealthCheckStatusUpdated);
-        }
-        let failing = std::mem::take(&mut self.failing);
-        self.step(Input::Update(UpdateView {
-            addresses: vec!["10.0.0.1".into()],
-            failing,
-            ..UpdateView::plain(status)
-        }));
-        // What was freed is offered again, whatever was refused before.
-        if state.is_terminal() {
-            self.filtered.remove(&agent);
-        }
-    }
-
-    /// A task is in another state, and says this of it.
-    pub(crate) fn report_saying(&mut self, task: &TaskId, state: TaskState, message: &str) {
-        let agent = self.tasks.remove(task).expect("it runs").agent;
-        let mut status = Status::new(task.clone(), state, Source::Executor, self.now().wall);
-        status.agent = Some(self.agents[agent].id.clone());
-        status.message = Some(message.into());
-        self.step(Input::Update(UpdateView::plain(status)));
-    }
-
-    /// The master says what it knows of a task.
-    pub(crate) fn report_of(
-        &mut self,
-        task: &TaskId,
-        agent: Option<usize>,
-        state: TaskState,
-        reason: Option<Reason>,
-    ) {
-        let mut status = Status::new(task.clone(), state, Source::Master, self.now().wall);
-        status.agent = agent.map(|agent| self.agents[agent].id.clone());
-        status.reason = reason;
-        self.step(Input::Update(UpdateView::plain(status)));
     }
 
     /// Lets everything happen that follows, without time passing.
