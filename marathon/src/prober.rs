@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use marathon_core::io::{Probe, Response};
 use model::ids::TaskId;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use tokio::sync::{Semaphore, mpsc};
 
 /// Questions that are under way at once. Others wait for their turn: a deployment of thousands of
@@ -72,7 +72,7 @@ impl Prober {
 
 /// Reads an answer as far as it is kept.
 async fn kept(mut answer: reqwest::Response) -> Response {
-    let content_type = answer.headers().get(CONTENT_TYPE).map(|kind| kind.as_bytes());
+    let content_type = answer.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let content_type = String::from_utf8_lossy(content_type.unwrap_or_default()).into_owned();
     let mut body = Vec::new();
     while body.len() < BODY_BYTES_MAX

@@ -169,8 +169,6 @@ impl World {
             }
             Output::Revive => self.call(at, Call::Revive(BTreeSet::new())),
             Output::Suppress => self.call(at, Call::Suppress(BTreeSet::new())),
-            // Nothing is spread here, and whoever is not answered goes on without.
-            Output::AskAgents => {}
             Output::Kill { task, agent, grace } => {
                 self.call(at, Call::Kill(Kill { task, agent, grace }));
             }
@@ -184,6 +182,8 @@ impl World {
             Output::Probe(probe) => self.probe(at, &probe),
             Output::Answer { request, answer } => self.answered(request, answer.err()),
             Output::Event(_)
+            // Nothing is spread here, and whoever is not answered goes on without.
+            | Output::AskAgents
             // Here all apps are in one role, and no agent is to be away.
             | Output::Roles { .. }
             | Output::AcceptInverse { .. } => {}

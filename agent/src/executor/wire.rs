@@ -440,13 +440,13 @@ impl Identification {
             uuid: status.uuid.map(|uuid| uuid.0.to_vec().into()),
             healthy: status.healthy,
             check_status: report.check.map(check_status),
-            failing_health_checks: report.failing.iter().map(failing).collect(),
+            failing_health_checks: report.failing.iter().copied().map(failing).collect(),
             ..rest
         }
     }
 }
 
-fn failing(&(place, failures): &(u32, u32)) -> FailingHealthCheck {
+fn failing((place, failures): (u32, u32)) -> FailingHealthCheck {
     FailingHealthCheck { place, failures }
 }
 

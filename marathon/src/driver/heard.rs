@@ -155,7 +155,7 @@ fn view_of_agent(agent: Agent, roles: &[String]) -> Option<AgentView> {
         None => true,
     };
     let has = |name: &str| agent.total_resources.iter().filter(is_ours).any(|it| it.name == name);
-    let (has_cpus, has_gpus) = (has("cpus"), has("gpus"));
+    let (is_of_use, has_gpus) = (has("cpus"), has("gpus"));
     let info = agent.agent_info;
     let domain = info.domain.and_then(|domain| domain.fault_domain);
     let attributes = convert::resources::attributes_from_wire(&info.attributes).ok()?;
@@ -166,7 +166,7 @@ fn view_of_agent(agent: Agent, roles: &[String]) -> Option<AgentView> {
         zone: domain.as_ref().map(|domain| domain.zone.name.as_str().into()),
         attributes: matcher::written(&attributes),
     };
-    has_cpus.then_some(AgentView { place, has_gpus })
+    is_of_use.then_some(AgentView { place, has_gpus })
 }
 
 fn view_of_offer(mut wire: v1::Offer, role: &Role, framework: Option<&str>) -> Option<OfferView> {
