@@ -10,7 +10,8 @@ use model::step::{Now, Time, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Agents whose last refused offer is remembered for each app.
+/// Agents whose last refused offer is remembered for each app: those whose offers came closest to fitting, and of
+/// them the latest.
 ///
 /// It answers "why does it not start" on any cluster a person reads through; of more agents the
 /// counters tell.
@@ -46,7 +47,7 @@ pub struct Offers {
     pub last_used_at: Option<Timestamp>,
     /// How often each reason was the first that spoke against an offer.
     pub reasons: BTreeMap<Reason, u32>,
-    /// The last unused offer of each agent.
+    /// The last unused offer of each agent, of up to 100 of them.
     pub last_unused: OrdMap<AgentId, Arc<Unused>>,
 }
 
@@ -79,9 +80,37 @@ struct Waiting {
     instances: BTreeSet<(Time, InstanceId)>,
     since: Timestamp,
     offers: Offers,
+    /// The last unused offers, who is forgotten first in front.
+    unused: BTreeSet<Usefulness>,
 }
 
+/// How much the last unused offer of an agent tells, little before much: one that failed at an early test says
+/// less of what is missing than one that nearly fitted, and an old one less than a new one.
+type Usefulness = (Reason, Timestamp, AgentId);
+
 impl Waiting {
+    /// Remembers why the offer of an agent was not used, unless all that is remembered says more.
+    fn keep(&mut self, unused: Unused) {
+        let agent = &unused.offer.offer.agent;
+        self.drop_unused(agent);
+        if self.unused.len() >= UNUSED_MAX
+            && let Some((reason, _, least)) = self.unused.first().cloned()
+        {
+            if unused.why.reason() < reason {
+                return;
+            }
+            self.drop_unused(&least);
+        }
+        self.unused.insert((unused.why.reason(), unused.at, agent.clone()));
+        self.offers.last_unused.insert(agent.clone(), Arc::new(unused));
+    }
+
+    fn drop_unused(&mut self, agent: &AgentId) {
+        if let Some(old) = self.offers.last_unused.remove(agent) {
+            self.unused.remove(&(old.why.reason(), old.at, agent.clone()));
+        }
+    }
+
     fn due_at(&self) -> Option<Time> {
         self.instances.first().map(|(at, _)| *at)
     }
@@ -117,6 +146,7 @@ impl LaunchQueue {
             instances: BTreeSet::new(),
             since,
             offers: Offers::default(),
+            unused: BTreeSet::new(),
         });
         let before = waiting.due_at();
         change(&mut waiting.instances);
@@ -204,18 +234,13 @@ impl LaunchQueue {
         match outcome {
             Ok(()) => {
                 offers.last_used_at = Some(now.wall);
-                offers.last_unused.remove(&offer.offer.agent);
+                waiting.drop_unused(&offer.offer.agent);
             }
             Err(why) => {
                 offers.unused += 1;
                 offers.last_unused_at = Some(now.wall);
                 *offers.reasons.entry(why.reason()).or_default() += 1;
-                let agent = offer.offer.agent.clone();
-                let is_known = offers.last_unused.contains_key(&agent);
-                if is_known || offers.last_unused.len() < UNUSED_MAX {
-                    let unused = Unused { offer: offer.clone(), why, at: now.wall };
-                    offers.last_unused.insert(agent, Arc::new(unused));
-                }
+                waiting.keep(Unused { offer: offer.clone(), why, at: now.wall });
             }
         }
     }

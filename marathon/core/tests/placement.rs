@@ -363,3 +363,42 @@ fn apps_stay_in_the_region_of_the_master_unless_they_speak_of_regions() {
     let home = "in region 'west', and without a constraint on @region or @zone apps stay in 'east'";
     assert!(why.contains(home), "{why:?}");
 }
+
+#[test]
+fn of_many_agents_those_are_told_of_that_came_closest_to_fitting_and_the_latest() {
+    let mut world = World::new(0);
+    for n in 0..150 {
+        let fits = n >= 130;
+        let zone = if fits { "zone:b" } else { "zone:a" };
+        world.add_agent(&format!("host{n}"), "cpus:0.01;mem:4096", zone);
+    }
+    world.create(constrained("/web", 1, json!([["zone", "IS", "b"]])));
+    world.pass(1.0);
+    let told = |world: &World| {
+        let offers = &world.view.queue.get(&app("/web")).expect("it waits").offers;
+        let count =
+            |reason| offers.last_unused.values().filter(|it| it.why.reason() == reason).count();
+        (count(matcher::Reason::UnfulfilledConstraint), count(matcher::Reason::InsufficientCpus))
+    };
+    let has = |world: &World, agent: usize| {
+        let offers = &world.view.queue.get(&app("/web")).expect("it waits").offers;
+        offers.last_unused.contains_key(&world.agents[agent].id)
+    };
+    assert_eq!(told(&world), (80, 20));
+    // Who comes later takes the place of the oldest of those that tell least.
+    for (host, zone) in [("late0", "zone:a"), ("late1", "zone:b")] {
+        world.add_agent(host, "cpus:0.01;mem:4096", zone);
+        world.pass(1.0);
+        assert!(has(&world, world.agents.len() - 1), "{host}");
+    }
+    assert_eq!(told(&world), (79, 21));
+    // Who tells less than all that are told of is not.
+    for n in 0..100 {
+        world.add_agent(&format!("more{n}"), "cpus:0.01;mem:4096", "zone:b");
+    }
+    world.pass(1.0);
+    assert_eq!(told(&world), (0, 100));
+    world.add_agent("last", "cpus:0.01;mem:4096", "zone:a");
+    world.offer_again();
+    assert_eq!(told(&world), (0, 100));
+}
