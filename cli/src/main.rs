@@ -44,7 +44,7 @@ enum Verb {
     Agent(Box<daemon::agent::Flags>),
     /// Run Marathon: keeps apps running
     Marathon(Box<daemon::marathon::Flags>),
-    /// Create, list, explain, scale, restart and delete apps
+    /// Create, list, explain, scale, restart, rebalance and delete apps
     App {
         #[command(subcommand)]
         command: client::app::AppCommand,

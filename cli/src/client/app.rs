@@ -52,6 +52,16 @@ pub(crate) enum AppCommand {
         #[command(flatten)]
         change: Change,
     },
+    /// Move instances to where the app's constraints want them of the agents there are now
+    ///
+    /// Only those are replaced that are one too many where they are, or may not be there any more, by the app's
+    /// upgrade strategy. Nothing is done where all is even.
+    Rebalance {
+        /// The app's id
+        id: String,
+        #[command(flatten)]
+        change: Change,
+    },
     /// End instances of an app; others take their place
     Kill {
         /// The app's id
@@ -131,6 +141,13 @@ pub(crate) async fn run(command: AppCommand, cluster: &Cluster) -> Result<(), Fa
             let path = app_path(&id, "/restart", change.force);
             let answer = cluster.change(Method::POST, &path, None).await?;
             finish(cluster, &answer, &change, &format!("{id} restarted")).await
+        }
+        AppCommand::Rebalance { id, change } => {
+            let path = format!("/agora/v1/apps/{}/rebalance?force={}", bare(&id), change.force);
+            let answer = cluster.change(Method::POST, &path, None).await?;
+            let done = answer["message"].as_str().map(str::to_owned);
+            let done = done.unwrap_or_else(|| format!("{id} rebalanced"));
+            finish(cluster, &answer, &change, &done).await
         }
         AppCommand::Kill { id, instances, scale, wipe } => {
             let mut answers = Vec::new();

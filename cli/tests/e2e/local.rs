@@ -106,6 +106,8 @@ async fn operators_verbs_work_on_a_running_cluster() {
     assert!(code == Some(0) && out.contains("agents     1 active"), "{out}");
     let (code, _, err) = agora(&["app", "restart", "/shop/a"]);
     assert_eq!(code, Some(0), "{err}");
+    let (code, out, err) = agora(&["app", "rebalance", "/shop/a"]);
+    assert_eq!((code, &*out), (Some(0), "Nothing of /shop/a needs to move\n"), "{err}");
     let (code, _, err) = agora(&["app", "delete", "/shop/a"]);
     assert_eq!(code, Some(0), "{err}");
     let (code, _, err) = agora(&["app", "show", "/shop/a"]);

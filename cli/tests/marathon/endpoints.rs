@@ -110,6 +110,7 @@ const ENDPOINTS: &[Endpoint] = &[
     row(Agora, "GET", "/agora/v1/deployments/{id}", &[]),
     row(Agora, "POST", "/agora/v1/deployments/{id}/pause", &[]),
     row(Agora, "POST", "/agora/v1/deployments/{id}/continue", &[]),
+    row(Agora, "POST", "/agora/v1/apps/{id}/rebalance", &["force"]),
     row(Agora, "GET", "/agora/v1/explain/app/{id}", &[]),
     row(Agora, "GET", "/agora/v1/service-ports", &[]),
     row(Agora, "GET", "/agora/v1/secrets", &[]),

@@ -14,6 +14,7 @@ async fn deployments_secrets_and_reasons_are_told_of() {
     let client = Client::of(&cluster);
     deployments_are_remembered_and_held(&client).await;
     what_keeps_an_app_waiting_is_told(&client).await;
+    an_app_is_rebalanced(&client).await;
     service_ports_are_told(&client).await;
     secrets_are_kept(&client).await;
     client.has_asked_all(Area::Agora);
@@ -44,6 +45,15 @@ async fn what_keeps_an_app_waiting_is_told(client: &Client<'_>) {
     assert!(told.get("master").is_some(), "{told}");
     client.get("/agora/v1/explain/app/done").await.is(200);
     client.get("/agora/v1/explain/app/none").await.refuses(404, "App '/none' does not exist");
+}
+
+async fn an_app_is_rebalanced(client: &Client<'_>) {
+    let path = |id: &str| format!("/agora/v1/apps/{id}/rebalance");
+    client.post(&path("none"), &json!({})).await.refuses(404, "App '/none' does not exist");
+    client.post(&path("stuck"), &json!({})).await.is_locked();
+    let told = client.post(&format!("{}?force=true", path("stuck")), &json!({})).await;
+    assert_eq!(told.is(200), json!({"message": "Nothing of /stuck needs to move"}));
+    client.get(&path("stuck")).await.is(405);
 }
 
 async fn service_ports_are_told(client: &Client<'_>) {

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Place, sleeper};
-use crate::harness::{PATIENCE, until_async};
+use crate::harness::{PATIENCE, agora, until_async};
 
 /// One more agent at home, in a zone of its own.
 const MORE: Place = Place { hostname: "d.test", rack: "r3", region: "east", zone: "e4" };
@@ -62,6 +62,47 @@ async fn who_is_spread_stays_spread_with_more_and_fewer_instances_and_agents() {
     cluster.deployed().await;
     cluster.run("web", 8).await;
     assert_eq!(spread(&cluster.hosts("web").await), [2, 2, 2, 2]);
+}
+
+#[tokio::test]
+async fn a_rebalance_moves_those_that_are_one_too_many_and_nobody_else() {
+    let mut cluster = Cluster::start().await;
+    let path = "/agora/v1/apps/web/rebalance";
+    cluster.deploy(&constrained("/web", 4, &json!([["rack", "GROUP_BY"]]))).await;
+    let before = cluster.run("web", 4).await;
+    let racks = |hosts: &[String]| {
+        ["a.test b.test", "c.test", "d.test"]
+            .map(|rack| hosts.iter().filter(|host| rack.contains(host.as_str())).count())
+    };
+    assert_eq!(racks(&cluster.hosts("web").await), [2, 2, 0]);
+    let (status, answer) = cluster.ask(Method::POST, path).await;
+    assert_eq!((status, answer), (200, json!({"message": "Nothing of /web needs to move"})));
+
+    // Of the agent that comes it is known once it is offered.
+    cluster.start_another(&MORE).await;
+    cluster.deploy(&constrained("/probe", 1, &json!([["hostname", "CLUSTER", "d.test"]]))).await;
+    let (status, answer) = cluster.ask(Method::POST, path).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer["deploymentId"].is_string() && answer["version"].is_string(), "{answer}");
+    cluster.deployed().await;
+    let after = cluster.run("web", 4).await;
+    let mut at = racks(&cluster.hosts("web").await);
+    at.sort_unstable();
+    assert_eq!(at, [1, 1, 2]);
+    let stayed = after.iter().filter(|task| before.contains(task)).count();
+    assert_eq!(stayed, 3, "one has moved: {before:?} {after:?}");
+
+    let rack = Place { hostname: "e.test", rack: "r4", region: "east", zone: "e4" };
+    cluster.start_another(&rack).await;
+    cluster.deploy(&constrained("/other", 1, &json!([["hostname", "CLUSTER", "e.test"]]))).await;
+    let verb = ["app", "rebalance", "/web"];
+    let agora = || agora(&verb, &cluster.master.address, &cluster.marathon.address);
+    let (code, out, err) = agora();
+    assert_eq!((code, &*out), (Some(0), "/web rebalanced\n"), "{err}");
+    let hosts = cluster.hosts("web").await;
+    assert_eq!((racks(&hosts), hosts.len()), ([1, 1, 1], 4), "{hosts:?}");
+    let (code, out, err) = agora();
+    assert_eq!((code, &*out), (Some(0), "Nothing of /web needs to move\n"), "{err}");
 }
 
 #[tokio::test]

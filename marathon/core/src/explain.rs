@@ -19,6 +19,8 @@ pub struct Queued<'a> {
     pub offers: Option<&'a Offers>,
     /// How many want no offer yet, since they have failed not long ago.
     pub held_back: usize,
+    /// How many are to be replaced by others elsewhere.
+    pub to_move: usize,
 }
 
 /// What `id` waits for, in a sentence. `wanted` is absent for an app that is to go.
@@ -34,6 +36,7 @@ pub fn why(id: &AppId, wanted: Option<&App>, all: &[&Arc<Instance>], queued: Que
     let is = |condition| move |it: &Instance| it.condition == condition;
     let scheduled = count(&is(Condition::Scheduled));
     let held_back = queued.held_back.min(scheduled);
+    say(queued.to_move, "to be moved");
     say(scheduled - held_back, &waits(queued.offers));
     say(held_back, "held back for a while after failures");
     say(count(&is(Condition::Provisioned)), "accepted but not heard of yet");

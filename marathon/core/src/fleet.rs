@@ -42,6 +42,8 @@ pub struct Fleet {
     agents: BTreeMap<AgentId, Place>,
     /// Others that the master has. They are full or kept for others, and what is spread is spread over them too.
     unmet: BTreeMap<AgentId, Place>,
+    /// Of those the ones that have something left.
+    roomy: BTreeSet<AgentId>,
     /// The region of the master, where apps stay that do not say otherwise; absent: there are no regions.
     home: Option<Arc<str>>,
     /// Of the agents those with GPUs, also while others use all of them.
@@ -124,6 +126,8 @@ impl Fleet {
     /// were met make themselves heard.
     pub fn heard_of(&mut self, all: Vec<AgentView>) -> bool {
         let mut gone = std::mem::take(&mut self.unmet);
+        let roomy = all.iter().filter(|view| view.has_room);
+        self.roomy = roomy.map(|view| view.place.agent.clone()).collect();
         let mut kept = BTreeMap::new();
         let mut new = Vec::new();
         for view in all {
@@ -148,7 +152,7 @@ impl Fleet {
             self.with_gpus.remove(id);
         }
         self.unmet = kept;
-        for AgentView { place, has_gpus } in new {
+        for AgentView { place, has_gpus, .. } in new {
             if self.agents.len() + self.unmet.len() >= AGENTS_MAX {
                 break;
             }
@@ -268,6 +272,19 @@ impl Fleet {
         })
     }
 
+    /// The agents that `app` may run on, each by itself; of those that were not met only such as have room.
+    pub(crate) fn places(&self, app: &App) -> impl Iterator<Item = &Place> {
+        let (gpus, patterns) = (self.gpus_of(app), self.patterns(&app.constraints));
+        let roomy = self.unmet.iter().filter(|(id, _)| self.roomy.contains(*id));
+        let all = self.agents.values().chain(roomy.map(|(_, place)| place));
+        all.filter(move |place| self.may_go(&app.constraints, gpus, &patterns, place))
+    }
+
+    /// Whether an agent is known, and not as what it is now.
+    pub(crate) fn has_changed(&self, place: &Place) -> bool {
+        self.agents.get(&place.agent).is_some_and(|known| known != place)
+    }
+
     /// How many agents that were met `app` may run on.
     pub fn count_for(&self, app: &App) -> u32 {
         u32::try_from(self.fitting(app).agents.len()).unwrap_or(u32::MAX)
@@ -380,8 +397,8 @@ mod tests {
                     _ if agent == 4 => fleet.settle(rack.map(|rack| format!("r{rack}").into())),
                     // Two agents on different racks each time, one of which has GPUs.
                     _ if agent == 5 => drop(fleet.heard_of(vec![
-                        AgentView { place: place(rack.unwrap_or(3), 1), has_gpus: false },
-                        AgentView { place: place(2, rack.unwrap_or(0)), has_gpus: true },
+                        AgentView { place: place(rack.unwrap_or(3), 1), has_gpus: false, has_room: true },
+                        AgentView { place: place(2, rack.unwrap_or(0)), has_gpus: true, has_room: true },
                     ])),
                     Some(rack) => drop(fleet.seen(place(agent, rack), rack == 2)),
                     None => drop(fleet.lost(&place(agent, 0).agent)),

@@ -15,11 +15,14 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct Instances {
     all: BTreeMap<InstanceId, Arc<Instance>>,
+    /// Those that are to be replaced by others elsewhere, with which these are not compared.
+    leaving: BTreeSet<InstanceId>,
     index: Index,
 }
 
 /// Those of an app that has none.
-pub(crate) static NONE: Instances = Instances { all: BTreeMap::new(), index: Index::NEW };
+pub(crate) static NONE: Instances =
+    Instances { all: BTreeMap::new(), leaving: BTreeSet::new(), index: Index::NEW };
 
 /// Where those of a definition are that has no tasks, or compares none.
 static NOWHERE: Spread = Spread::NONE;
@@ -98,8 +101,8 @@ impl Instances {
         ids.filter_map(|id| self.all.get(id))
     }
 
-    /// Where those of the definition `config` have their tasks, as its constraints compare that. All of one
-    /// definition have the same constraints.
+    /// Where those of the definition `config` have their tasks, as its constraints compare that, but for those
+    /// that leave. All of one definition have the same constraints.
     pub(crate) fn spread_of(&self, config: Timestamp) -> &Spread {
         self.index.spreads.get(&config).unwrap_or(&NOWHERE)
     }
@@ -165,22 +168,39 @@ impl Instances {
     /// Takes in an instance, or how it is now.
     pub(crate) fn insert(&mut self, instance: Arc<Instance>) {
         self.remove(&instance.id);
-        self.index.add(&instance);
+        self.index.add(&instance, self.leaving.contains(&instance.id));
         self.all.insert(instance.id.clone(), instance);
     }
 
     /// Takes an instance out.
     pub(crate) fn remove(&mut self, id: &InstanceId) -> Option<Arc<Instance>> {
         let instance = self.all.remove(id)?;
-        self.index.remove(&instance);
+        self.index.remove(&instance, self.leaving.contains(id));
         Some(instance)
+    }
+
+    /// Has those of `ids` leave, and nobody else.
+    pub(crate) fn set_leaving(&mut self, ids: BTreeSet<InstanceId>) {
+        let before = std::mem::take(&mut self.leaving);
+        let changed = before.symmetric_difference(&ids).filter_map(|id| self.all.get(id));
+        let changed: Vec<_> = changed.cloned().collect();
+        for instance in &changed {
+            self.index.remove(instance, before.contains(&instance.id));
+            self.index.add(instance, ids.contains(&instance.id));
+        }
+        self.leaving = ids;
+    }
+
+    /// Those that leave.
+    pub(crate) fn leaving(&self) -> &BTreeSet<InstanceId> {
+        &self.leaving
     }
 
     /// Whether the index is what looking at all of them finds.
     pub(crate) fn is_sound(&self) -> bool {
         let mut anew = Index::default();
         for instance in self.all.values() {
-            anew.add(instance);
+            anew.add(instance, self.leaving.contains(&instance.id));
         }
         anew == self.index
     }
@@ -193,6 +213,11 @@ impl<'a> Outdated<'a> {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.0.iter().map(|it| it.len()).sum()
+    }
+
+    /// All of them.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &'a InstanceId> {
+        self.0.iter().flat_map(|it| it.serving.iter().map(|(_, id)| id).chain(&it.idle))
     }
 
     /// How many hold a place among those that are wanted.
@@ -236,11 +261,11 @@ impl Index {
         unsettled: 0,
     };
 
-    fn add(&mut self, it: &Instance) {
+    fn add(&mut self, it: &Instance, is_leaving: bool) {
         let id = || it.id.clone();
         if let Some(task) = &it.task {
             self.by_agent.entry(task.place.agent.clone()).or_default().insert(id());
-            if are_compared(&it.app.constraints) {
+            if are_compared(&it.app.constraints) && !is_leaving {
                 let spread = self.spreads.entry(config(it)).or_default();
                 spread.add(&it.app.constraints, &task.place);
             }
@@ -269,10 +294,10 @@ impl Index {
         }
     }
 
-    fn remove(&mut self, it: &Instance) {
+    fn remove(&mut self, it: &Instance, is_leaving: bool) {
         if let Some(task) = &it.task {
             take(&mut self.by_agent, &task.place.agent, &it.id);
-            if let Some(spread) = self.spreads.get_mut(&config(it)) {
+            if let Some(spread) = self.spreads.get_mut(&config(it)).filter(|_| !is_leaving) {
                 spread.remove(&it.app.constraints, &task.place);
                 if spread.count() == 0 {
                     self.spreads.remove(&config(it));
@@ -412,12 +437,17 @@ mod tests {
                 0..32,
             ),
             config in (0_u64..3).prop_map(Timestamp),
+            leaving in prop::collection::vec(0_usize..5, 0..3),
         ) {
             let app = app(is_checked);
             let mut rng = Rng::new(7);
             let ids: Vec<_> = (0..5).map(|_| InstanceId::draw(&app.id, &mut rng)).collect();
             let mut instances = Instances::default();
-            for (which, change) in changes {
+            let leaving: BTreeSet<_> = leaving.into_iter().map(|at| ids[at].clone()).collect();
+            for (at, (which, change)) in changes.into_iter().enumerate() {
+                if at % 8 == 4 {
+                    instances.set_leaving(leaving.clone());
+                }
                 match change {
                     None => drop(instances.remove(&ids[which])),
                     Some(seed) => instances.insert(Arc::new(instance(&app, &ids[which], seed))),
@@ -427,7 +457,8 @@ mod tests {
             let count = |is: &dyn Fn(&Instance) -> bool| instances.values().filter(|it| is(it)).count();
             let is_of = |it: &Instance| it.app.version_info.last_config_change_at == config;
             let at = |host: &str| count(&|it| {
-                is_of(it) && it.task.as_ref().is_some_and(|task| &*task.place.host == host)
+                let stays = !instances.leaving().contains(&it.id);
+                is_of(it) && stays && it.task.as_ref().is_some_and(|task| &*task.place.host == host)
             });
             let spread = instances.spread_of(config);
             prop_assert_eq!(spread.with("hostname", "host0"), at("host0"));

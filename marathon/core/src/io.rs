@@ -118,6 +118,8 @@ pub struct AgentView {
     pub place: Place,
     /// Whether it has GPUs, free or not.
     pub has_gpus: bool,
+    /// Whether it has CPUs left.
+    pub has_room: bool,
 }
 
 /// A status report with what is needed of its opaque parts.
@@ -202,6 +204,13 @@ pub enum Command {
     /// `POST /v2/apps/{id}/restart`.
     RestartApp {
         /// Which.
+        id: AppId,
+        /// Whether deployments in the way are cancelled.
+        force: bool,
+    },
+    /// `POST /agora/v1/apps/{id}/rebalance`.
+    RebalanceApp {
+        /// Which, an app or a pod.
         id: AppId,
         /// Whether deployments in the way are cancelled.
         force: bool,

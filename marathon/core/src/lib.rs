@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod backoff;
+mod balance;
 pub mod clock;
 pub mod environment;
 pub mod event;

@@ -73,11 +73,12 @@ impl Plan {
             (Action::Start { .. }, false) => "StartApplication",
             (Action::Stop { .. }, false) => "StopApplication",
             (Action::Scale { .. }, false) => "ScaleApplication",
-            (Action::Restart { .. }, false) => "RestartApplication",
+            // Clients know no other word for it.
+            (Action::Restart { .. } | Action::Move { .. }, false) => "RestartApplication",
             (Action::Start { .. }, true) => "StartPod",
             (Action::Stop { .. }, true) => "StopPod",
             (Action::Scale { .. }, true) => "ScalePod",
-            (Action::Restart { .. }, true) => "RestartPod",
+            (Action::Restart { .. } | Action::Move { .. }, true) => "RestartPod",
         }
     }
 }
@@ -137,16 +138,30 @@ pub enum Action {
         /// Of which app.
         app: AppId,
     },
+    /// Some instances are replaced by others elsewhere.
+    Move {
+        /// Of which app.
+        app: AppId,
+        /// Which.
+        who: BTreeSet<InstanceId>,
+    },
 }
 
 impl Action {
+    /// Who is replaced by others elsewhere.
+    pub fn moved(&self) -> impl Iterator<Item = &InstanceId> {
+        let who = if let Self::Move { who, .. } = self { Some(who) } else { None };
+        who.into_iter().flatten()
+    }
+
     /// The app it is about.
     pub fn app(&self) -> &AppId {
         match self {
             Self::Start { app }
             | Self::Stop { app }
             | Self::Scale { app, .. }
-            | Self::Restart { app } => app,
+            | Self::Restart { app }
+            | Self::Move { app, .. } => app,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::app::{self, App, KillSelection, Millionths};
 use crate::ids::InstanceId;
-use crate::instance::{Condition, Instance};
+use crate::instance::{Condition, Goal, Instance};
 use crate::instances::Instances;
 use crate::matcher;
 use std::cmp::Reverse;
@@ -166,7 +166,9 @@ pub(crate) fn replace(all: &Instances, app: &App, bounds: Bounds) -> Moves {
     let left_to_stop = may_stop.saturating_sub(old.serving());
     // More new ones than wanted: an earlier deployment wanted more.
     if new > wanted {
-        stop.extend(surplus(all, app, new - wanted, left_to_stop));
+        let is_new = |it: &&Arc<Instance>| it.is_counted() && it.is_current(app);
+        let present = all.values().filter(is_new).collect();
+        stop.extend(surplus(present, app, new - wanted, left_to_stop));
     }
 
     // What waits for an offer holds no place once it is stopped; a task does until it has ended.
@@ -183,14 +185,55 @@ pub(crate) fn replace(all: &Instances, app: &App, bounds: Bounds) -> Moves {
     Moves { add: u32::try_from(add).unwrap_or(u32::MAX), stop, is_done }
 }
 
-/// Who of the present definition of `app` goes where there are `too_many`; of those that serve no more than
-/// `serving_max`.
-fn surplus(all: &Instances, app: &App, too_many: usize, serving_max: usize) -> Vec<InstanceId> {
-    let is_new = |it: &&Arc<Instance>| it.is_counted() && it.is_current(app);
-    let mut new: Vec<_> = all.values().filter(is_new).collect();
-    order(&mut new, &BTreeSet::new(), app.kill_selection);
+/// Replaces those of `who` that are still there, within `bounds`; all others stay.
+///
+/// Where one more may be there nobody goes before another has come in its place: it is not known whether there is
+/// room for that one.
+pub(crate) fn relocate(
+    all: &Instances,
+    app: &App,
+    who: &BTreeSet<InstanceId>,
+    bounds: Bounds,
+) -> Moves {
+    let wanted = app.instances as usize;
+    let Bounds { healthy_min, count_max, .. } = bounds;
+    let healthy_min = if count_max > wanted { wanted } else { healthy_min };
+    let old = || who.iter().filter_map(|id| all.get(id)).filter(|it| it.goal == Goal::Running);
+    let old_counted = old().filter(|it| it.is_counted()).count();
+    let new = all.counted() - old_counted;
+
+    let idle = old().filter(|it| !it.is_serving());
+    let waiting = idle.clone().filter(|it| it.condition == Condition::Scheduled).count();
+    let mut stop: Vec<_> = idle.map(|it| it.id.clone()).collect();
+    let mut serving: Vec<_> = old().filter(|it| it.is_serving()).collect();
+    serving.sort_by_key(|it| (it.began_at(), &it.id));
+    let may_stop = all.serving().saturating_sub(healthy_min);
+    let left_to_stop = may_stop.saturating_sub(serving.len());
+    stop.extend(serving.into_iter().take(may_stop).map(|it| it.id.clone()));
+    // More than wanted: an earlier deployment wanted more.
+    if new > wanted {
+        let is_new = |it: &&Arc<Instance>| it.is_counted() && !who.contains(&it.id);
+        let others = all.values().filter(is_new).collect();
+        stop.extend(surplus(others, app, new - wanted, left_to_stop));
+    }
+
+    let room = count_max.saturating_sub(all.holding() - waiting);
+    let add = wanted.saturating_sub(new).min(room);
+    let none_left = who.iter().all(|id| all.get(id).is_none());
+    let is_done = none_left && add == 0 && stop.is_empty() && all.is_settled();
+    Moves { add: u32::try_from(add).unwrap_or(u32::MAX), stop, is_done }
+}
+
+/// Who of `all` of `app` goes where there are `too_many`; of those that serve no more than `serving_max`.
+fn surplus(
+    mut all: Vec<&Arc<Instance>>,
+    app: &App,
+    too_many: usize,
+    serving_max: usize,
+) -> Vec<InstanceId> {
+    order(&mut all, &BTreeSet::new(), app.kill_selection);
     let mut serving_left = serving_max;
-    let may_go = new.into_iter().filter(|it| {
+    let may_go = all.into_iter().filter(|it| {
         let may_go = !it.is_serving() || serving_left > 0;
         serving_left -= usize::from(may_go && it.is_serving());
         may_go
@@ -214,7 +257,7 @@ pub fn capacity(app: &App) -> (usize, usize) {
 }
 
 /// Puts those first that go first: victims, then by how little is lost, then by age.
-fn order(
+pub(crate) fn order(
     instances: &mut [&Arc<Instance>],
     victims: &BTreeSet<InstanceId>,
     selection: KillSelection,

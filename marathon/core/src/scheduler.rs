@@ -20,6 +20,7 @@ mod maintenance;
 mod offers;
 mod pods;
 mod readiness;
+mod rebalance;
 mod reservations;
 mod residence;
 mod roles;

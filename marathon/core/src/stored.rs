@@ -243,6 +243,7 @@ enum StoredAction {
     Stop { app: String },
     Scale { app: String, to: u32, victims: Vec<String> },
     Restart { app: String },
+    Move { app: String, who: Vec<String> },
 }
 
 pub(crate) fn deployment(deployment: &Deployment) -> Vec<u8> {
@@ -254,6 +255,10 @@ pub(crate) fn deployment(deployment: &Deployment) -> Vec<u8> {
             app: app.to_string(),
             to: *to,
             victims: victims.iter().map(ToString::to_string).collect(),
+        },
+        Action::Move { app, who } => StoredAction::Move {
+            app: app.to_string(),
+            who: who.iter().map(ToString::to_string).collect(),
         },
     };
     let originals = deployment.originals.iter();
@@ -454,5 +459,9 @@ fn action_of(stored: &StoredAction) -> Option<Action> {
                 victims.iter().filter_map(|id| InstanceId::parse(id)).collect();
             Action::Scale { app: id(app)?, to: *to, victims }
         }
+        StoredAction::Move { app, who } => Action::Move {
+            app: id(app)?,
+            who: who.iter().filter_map(|id| InstanceId::parse(id)).collect(),
+        },
     })
 }

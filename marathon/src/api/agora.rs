@@ -24,6 +24,15 @@ pub(super) async fn route(call: &Call<'_>, rest: &[&str]) -> Reply {
             let is_paused = rest.last() == Some(&"pause");
             call.ask(Command::HoldDeployment { id: (*id).to_owned(), is_paused }).await
         }
+        ["apps", id @ .., "rebalance"] if !id.is_empty() => {
+            call.only(&[Method::POST])?;
+            let id = app_id(id)?;
+            if !call.view.tree.apps.contains_key(&id) {
+                return Err(no_app(id.as_str()));
+            }
+            let force = call.query.flag("force", false);
+            call.ask(Command::RebalanceApp { id, force }).await
+        }
         ["service-ports"] => {
             call.only(&[Method::GET])?;
             json(StatusCode::OK, &call.view.service_ports())

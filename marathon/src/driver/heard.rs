@@ -140,6 +140,9 @@ impl Driver {
     }
 }
 
+/// With fewer CPUs left an agent makes no offers for them.
+const CPUS_MIN: f64 = 0.01;
+
 /// Those of the agents that may make offers to us: in use, and with CPUs for nobody or for our `roles`.
 pub(super) fn views_of_agents(all: Vec<Agent>, roles: &[String]) -> Vec<AgentView> {
     let all = all.into_iter();
@@ -156,6 +159,11 @@ fn view_of_agent(agent: Agent, roles: &[String]) -> Option<AgentView> {
     };
     let has = |name: &str| agent.total_resources.iter().filter(is_ours).any(|it| it.name == name);
     let (is_of_use, has_gpus) = (has("cpus"), has("gpus"));
+    let cpus = |of: &[v1::Resource]| -> f64 {
+        let cpus = of.iter().filter(|it| it.name == "cpus");
+        cpus.filter_map(|it| it.scalar.as_ref()).map(|it| it.value).sum()
+    };
+    let has_room = cpus(&agent.total_resources) - cpus(&agent.allocated_resources) >= CPUS_MIN;
     let info = agent.agent_info;
     let domain = info.domain.and_then(|domain| domain.fault_domain);
     let attributes = convert::resources::attributes_from_wire(&info.attributes).ok()?;
@@ -166,7 +174,7 @@ fn view_of_agent(agent: Agent, roles: &[String]) -> Option<AgentView> {
         zone: domain.as_ref().map(|domain| domain.zone.name.as_str().into()),
         attributes: matcher::written(&attributes),
     };
-    is_of_use.then_some(AgentView { place, has_gpus })
+    is_of_use.then_some(AgentView { place, has_gpus, has_room })
 }
 
 fn view_of_offer(mut wire: v1::Offer, role: &Role, framework: Option<&str>) -> Option<OfferView> {

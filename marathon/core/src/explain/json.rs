@@ -13,6 +13,7 @@ use crate::rollout::Bounds;
 use crate::view::View;
 use model::step::Timestamp;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl View {
@@ -83,13 +84,21 @@ impl View {
         let queued = self.queue.get(app).map_or_else(Queued::default, |entry| Queued {
             offers: Some(&entry.offers),
             held_back: entry.backoffs.values().filter(|until| **until > now).count(),
+            to_move: 0,
         });
+        let actions = self.deployments_of(app).filter_map(|it| it.current_action(app));
+        let to_move: BTreeSet<_> = actions.flat_map(Action::moved).collect();
+        let to_move = self.instances_of(app).filter(|it| to_move.contains(&it.id)).count();
+        let queued = Queued { to_move, ..queued };
         let wanted = self.tree.apps.get(app).map(|app| &**app);
         why(app, wanted, &self.all_of(app), queued)
     }
 
     fn is_at_stop(&self, id: &AppId, deployment: &Deployment) -> bool {
         let Some(app) = self.tree.apps.get(id) else { return false };
+        if !matches!(deployment.current_action(id), Some(Action::Restart { .. })) {
+            return false;
+        }
         let new_max = Pace::of(app).stop_of(deployment);
         is_at_stop(&self.all_of(id), app, Bounds { new_max, ..Bounds::of(app) })
     }

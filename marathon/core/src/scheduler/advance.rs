@@ -121,7 +121,9 @@ fn why(marathon: &Marathon, app: &AppId, now: Now) -> String {
     let is_held_back = |it: &&&Arc<Instance>| queue.due_at(&it.id).is_some_and(|at| at > now.time);
     let scheduled = all.iter().filter(|it| it.condition == Condition::Scheduled);
     let held_back = scheduled.filter(is_held_back).count();
-    explain::why(app, wanted, &all, Queued { offers: queue.offers(app), held_back })
+    let to_move = marathon.instances_of(app).leaving();
+    let to_move = all.iter().filter(|it| to_move.contains(&it.id)).count();
+    explain::why(app, wanted, &all, Queued { offers: queue.offers(app), held_back, to_move })
 }
 
 /// A task of `instance` failed: does that end the deployment it was launched by?
@@ -165,7 +167,7 @@ pub(super) fn waits_for_somebody(marathon: &Marathon, id: &DeploymentId) -> bool
             let all: Vec<_> = marathon.instances_of(app).values().collect();
             explain::is_at_stop(&all, &present, bounds)
         }
-        Target::Nothing | Target::Scale { .. } => false,
+        Target::Nothing | Target::Scale { .. } | Target::Move { .. } => false,
     })
 }
 

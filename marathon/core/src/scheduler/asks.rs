@@ -1,7 +1,7 @@
 //! What users ask for.
 
 use super::change::{self, Started, Wish};
-use super::{Marathon, advance, groups, pods, secrets, settle};
+use super::{Marathon, advance, groups, pods, rebalance, secrets, settle};
 use crate::app::parse::{self, Update};
 use crate::app::{App, render};
 use crate::clock;
@@ -58,6 +58,7 @@ fn answer(marathon: &mut Marathon, ask: Ask, now: Now) -> Reply {
             let wish = Wish { restarts: BTreeSet::from([id]), force, ..wish };
             change::deploy(marathon, &wish, now).map(|started| result(&started))
         }
+        Command::RebalanceApp { id, force } => rebalance::rebalance(marathon, &id, force, now),
         Command::KillTasks { body, how } => kill_tasks(marathon, &body, how, now),
         Command::KillAppTasks { id, host, how } => {
             if marathon.books.tree.app(&id).is_none() {
@@ -361,7 +362,7 @@ pub(super) fn result(started: &Started) -> Answer {
     }
 }
 
-fn no_app(id: &AppId) -> Refusal {
+pub(super) fn no_app(id: &AppId) -> Refusal {
     refusal(404, format!("App '{id}' does not exist"))
 }
 

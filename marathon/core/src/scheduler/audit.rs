@@ -7,6 +7,7 @@ use crate::fleet::is_one_per_agent;
 use crate::ids::{AppId, InstanceId};
 use crate::instance::Condition;
 use crate::instances::Instances;
+use crate::planner::Action;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ impl Marathon {
             ("followers", apps_of(books, is_one_per_agent) == books.followers),
             ("spread", apps_of(books, agents::is_spread) == books.spread),
             ("instances", books.instances.values().all(Instances::is_sound)),
+            ("leaving", books.instances.iter().all(|(app, all)| leave_rightly(books, app, all))),
             ("owners", owners_of(books) == books.owners),
             (
                 "queue",
@@ -50,6 +52,15 @@ fn roles_of(books: &Books) -> BTreeMap<Arc<str>, usize> {
         *counts.entry(role.into()).or_default() += 1;
     }
     counts
+}
+
+/// Whether those of `app` leave that a deployment moves.
+fn leave_rightly(books: &Books, app: &AppId, all: &Instances) -> bool {
+    let under_way = books.locks.get(app).and_then(|id| books.deployments.get(id));
+    let steps = under_way.iter().flat_map(|it| &it.deployment.plan.steps);
+    let moved: BTreeSet<_> =
+        steps.filter_map(|step| step.action(app)).flat_map(Action::moved).collect();
+    all.values().all(|it| all.leaving().contains(&it.id) == moved.contains(&it.id))
 }
 
 fn owners_of(books: &Books) -> BTreeMap<InstanceId, AppId> {

@@ -56,8 +56,8 @@ pub(super) struct Prepared {
     pub(super) changes: Changes,
     pub(super) groups: GroupChanges,
     pub(super) plan: Plan,
-    in_the_way: BTreeSet<DeploymentId>,
-    is_return: bool,
+    pub(super) in_the_way: BTreeSet<DeploymentId>,
+    pub(super) is_return: bool,
 }
 
 /// Starts the deployment that fulfils `wish`. On a refusal nothing has changed, and that is told.
@@ -81,18 +81,7 @@ pub(super) fn prepare(marathon: &Marathon, wish: &Wish, now: Now) -> Result<Prep
     let version = next_version(marathon, now);
     let groups = group_changes(marathon, &new_groups(marathon, wish), version);
     let changes = changes(marathon, wish, &groups, version);
-    let in_the_way: BTreeSet<DeploymentId> =
-        changes.keys().filter_map(|app| marathon.books.locks.get(app)).cloned().collect();
-    if !in_the_way.is_empty() && !wish.force {
-        return Err(locked(&in_the_way));
-    }
-    let running = marathon.books.deployments.len() - in_the_way.len();
-    if running >= marathon.config.deployments_max {
-        let message = format!(
-            "{running} deployments are running, which is as many as may: try again when one is done"
-        );
-        return Err(Refusal { status: 403, body: json!({"message": message}) });
-    }
+    let in_the_way = in_the_way(marathon, changes.keys(), wish.force)?;
     let mut tree = marathon.books.tree.clone();
     for (id, (_, new)) in &changes {
         match new {
@@ -119,8 +108,29 @@ pub(super) fn prepare(marathon: &Marathon, wish: &Wish, now: Now) -> Result<Prep
     Ok(Prepared { version, changes, groups, plan, in_the_way, is_return })
 }
 
+/// The deployments that a change of `apps` ends, which it may if it is forced; or why there can be no other one.
+pub(super) fn in_the_way<'a>(
+    marathon: &Marathon,
+    apps: impl Iterator<Item = &'a AppId>,
+    force: bool,
+) -> Result<BTreeSet<DeploymentId>, Refusal> {
+    let in_the_way: BTreeSet<DeploymentId> =
+        apps.filter_map(|app| marathon.books.locks.get(app)).cloned().collect();
+    if !in_the_way.is_empty() && !force {
+        return Err(locked(&in_the_way));
+    }
+    let running = marathon.books.deployments.len() - in_the_way.len();
+    if running >= marathon.config.deployments_max {
+        let message = format!(
+            "{running} deployments are running, which is as many as may: try again when one is done"
+        );
+        return Err(Refusal { status: 403, body: json!({"message": message}) });
+    }
+    Ok(in_the_way)
+}
+
 /// Does what was prepared. Deployments in the way end with `ends`.
-fn carry_out(
+pub(super) fn carry_out(
     marathon: &mut Marathon,
     prepared: Prepared,
     group: AppId,
@@ -152,7 +162,8 @@ fn carry_out(
             None => marathon.remove_group(&id),
         }
     }
-    for (id, (old, new)) in changes {
+    // An app of which only instances move stays as it is.
+    for (id, (old, new)) in changes.into_iter().filter(|(_, (old, new))| old != new) {
         tell_checks(marathon, &id, old.as_deref(), new.as_deref(), now);
         match new {
             Some(new) => {
@@ -367,7 +378,7 @@ fn start(marathon: &mut Marathon, deployment: Deployment, now: Now) {
     settle::begin_step(marathon, &id, now);
 }
 
-fn next_version(marathon: &Marathon, now: Now) -> Timestamp {
+pub(super) fn next_version(marathon: &Marathon, now: Now) -> Timestamp {
     // Whole milliseconds: that is what the API shows and is asked for.
     let wall = Timestamp(now.wall.0 / 1_000 * 1_000);
     wall.max(Timestamp(marathon.books.last_version.0 + 1_000))

@@ -7,7 +7,7 @@ use crate::app::pod::PodContainer;
 use crate::fleet::is_one_per_agent;
 use crate::health::Health;
 use crate::ids::{AppId, InstanceId};
-use crate::instance::{Condition, Container, Instance, Task};
+use crate::instance::{Condition, Container, Instance, Place, Task};
 use crate::instances;
 use crate::io::{Claim, Config, Launch, OfferView, Output};
 use crate::matcher::{self, Fit, Others, Roles};
@@ -28,7 +28,11 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
     // All are met before any is used, so that who spreads knows what there is.
     for offer in &offers {
         let has_gpus = !offer.offer.resources.scalar("gpus").is_nothing();
-        if marathon.books.fleet.seen(matcher::place(offer), has_gpus) {
+        let place = matcher::place(offer);
+        if marathon.books.fleet.has_changed(&place) {
+            follow(marathon, &place, now);
+        }
+        if marathon.books.fleet.seen(place, has_gpus) {
             touch_followers(marathon);
         }
     }
@@ -65,6 +69,18 @@ pub(super) fn offers(marathon: &mut Marathon, offers: Vec<OfferView>, now: Now) 
     // offered again by itself.
     if used_by.iter().any(|app| spreads(marathon, app)) {
         marathon.books.asking.is_revive_wanted = true;
+    }
+}
+
+/// The agent at `place` has other attributes than before, and so have the tasks on it.
+fn follow(marathon: &mut Marathon, place: &Place, now: Now) {
+    let there = marathon.books.instances.values().flat_map(|all| all.on(&place.agent));
+    for instance in there.cloned().collect::<Vec<_>>() {
+        let mut changed = (*instance).clone();
+        if let Some(task) = &mut changed.task {
+            task.place = place.clone();
+        }
+        marathon.put_instance(changed, now);
     }
 }
 

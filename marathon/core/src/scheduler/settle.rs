@@ -8,7 +8,7 @@ use crate::history::Outcome;
 use crate::ids::{AppId, DeploymentId, InstanceId};
 use crate::io::Output;
 use crate::pace::Pace;
-use crate::planner::{Action, Deployment};
+use crate::planner::{Action, Deployment, Step};
 use crate::rollout::{self, Ailing, Bounds, Moves};
 use crate::stored;
 use crate::view::Change;
@@ -24,6 +24,8 @@ pub(super) enum Target {
     Scale { app: Arc<App>, to: u32, victims: BTreeSet<InstanceId> },
     /// All of this definition, within bounds.
     Replace { app: Arc<App>, bounds: Bounds },
+    /// Others instead of some, within bounds.
+    Move { app: Arc<App>, who: BTreeSet<InstanceId>, bounds: Bounds },
 }
 
 /// Does all that follows from what happened in this turn.
@@ -65,6 +67,11 @@ impl Marathon {
             (Some(Action::Restart { .. }), Some(present)) => {
                 Target::Replace { app: present.clone(), bounds: self.bounds(present) }
             }
+            (Some(Action::Move { who, .. }), Some(present)) => Target::Move {
+                app: present.clone(),
+                who: who.clone(),
+                bounds: self.bounds(present),
+            },
             (Some(Action::Scale { to, victims, .. }), Some(present)) => {
                 Target::Scale { app: present.clone(), to: *to, victims: victims.clone() }
             }
@@ -88,6 +95,9 @@ impl Marathon {
             Target::Replace { app, bounds } => {
                 let sized = fleet::sized(&app, &self.books.fleet);
                 (rollout::replace(self.instances_of(&app.id), &sized, bounds), Some(app))
+            }
+            Target::Move { app, who, bounds } => {
+                (rollout::relocate(self.instances_of(&app.id), &app, &who, bounds), Some(app))
             }
             Target::Scale { app, to, victims } => {
                 // Nobody else says how many it is to have, but that it is to have none.
@@ -156,6 +166,13 @@ impl Marathon {
         }
         for role in roles::of_originals(&deployment) {
             self.books.role_counts.add(role);
+        }
+        for action in deployment.plan.steps.iter().flat_map(Step::actions) {
+            if let Action::Move { app, who } = action
+                && let Some(all) = self.books.instances.get_mut(app)
+            {
+                all.set_leaving(who.clone());
+            }
         }
         self.books.deployments.insert(deployment.id.clone(), UnderWay::new(deployment));
     }
@@ -237,6 +254,9 @@ pub(super) fn end_deployment(
     }
     for app in under_way.deployment.originals.keys() {
         marathon.books.locks.remove(app);
+        if let Some(all) = marathon.books.instances.get_mut(app) {
+            all.set_leaving(BTreeSet::new());
+        }
         marathon.give_up_if_gone(app, now);
         marathon.drop_versions_if_gone(app);
         marathon.books.touched.insert(app.clone());

@@ -252,6 +252,7 @@ pub(super) fn over(
             let is_held = marathon.is_paused(&app.id) || bounds.new_max.is_some();
             !instance.is_current(app) && !is_held
         }
+        Target::Move { app, who, .. } => who.contains(&instance.id) && !marathon.is_paused(&app.id),
         Target::Scale { .. } => false,
     };
     let is_replaced = instance.condition == Condition::UnreachableInactive;
@@ -273,8 +274,8 @@ pub(super) fn over(
     changed.reservation = kept;
     changed.app = match target {
         Target::Scale { app, .. } => app,
-        Target::Replace { app, .. } if instance.is_current(&app) => app,
-        Target::Replace { .. } | Target::Nothing => changed.app,
+        Target::Replace { app, .. } | Target::Move { app, .. } if instance.is_current(&app) => app,
+        Target::Replace { .. } | Target::Move { .. } | Target::Nothing => changed.app,
     };
     let id = changed.id.clone();
     marathon.put_instance(changed, now);

@@ -75,7 +75,8 @@ impl Agent {
             zone: None,
             attributes: matcher::written(&self.attributes),
         };
-        AgentView { place, has_gpus: !self.total.scalar("gpus").is_nothing() }
+        let has_gpus = !self.total.scalar("gpus").is_nothing();
+        AgentView { place, has_gpus, has_room: !self.is_full }
     }
 }
 
