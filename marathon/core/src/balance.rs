@@ -103,8 +103,8 @@ impl Field {
 }
 
 impl Board {
-    /// An empty one, with these agents.
-    fn of<'a>(constraints: &[Constraint], agents: impl Iterator<Item = &'a Place>) -> Self {
+    /// An empty one, with these agents, each with whether it has room.
+    fn of<'a>(constraints: &[Constraint], agents: impl Iterator<Item = (&'a Place, bool)>) -> Self {
         let mut fields: Vec<Field> = Vec::new();
         for Constraint { field, operator, value } in constraints {
             let at = fields.iter().position(|it| it.name == *field);
@@ -126,14 +126,16 @@ impl Board {
         }
         fields.retain(|it| it.most.is_some() || it.is_even || it.is_one);
         let mut board = Self { fields, seats: BTreeSet::new() };
-        for agent in agents {
+        for (agent, has_room) in agents {
             let seat = board.spot(agent);
             for (field, number) in board.fields.iter_mut().zip(&seat) {
                 if let Some(number) = number {
                     field.is_there[*number] = true;
                 }
             }
-            board.seats.insert(seat);
+            if has_room {
+                board.seats.insert(seat);
+            }
         }
         board
     }
@@ -205,7 +207,9 @@ impl Board {
             }
         }
         for _ in 0..homeless {
-            self.seat();
+            if !self.seat() {
+                break;
+            }
         }
         for (at, spot) in spots.iter().enumerate().filter(|(at, _)| all[*at].0) {
             let holds = |board: &Self| {
@@ -218,6 +222,15 @@ impl Board {
         }
         while let Some(at) = self.next_of_largest(&spots, &gone) {
             gone.insert(at);
+        }
+        // Where some stay apart nobody can come to the others.
+        let is_apart = |spot: &Spot| {
+            let mut fields = self.fields.iter().zip(spot);
+            fields.any(|(field, number)| field.is_one && number.is_some() && *number != field.home)
+        };
+        let mut stay = spots.iter().enumerate().filter(|(at, _)| !gone.contains(at));
+        if stay.any(|(_, spot)| is_apart(spot)) {
+            return BTreeSet::new();
         }
         gone
     }
@@ -263,7 +276,7 @@ mod tests {
     /// Who goes of instances on these of the `agents`, whose racks are given.
     fn gone(constraints: &[Constraint], agents: &[usize], on: &[usize]) -> BTreeSet<usize> {
         let places: Vec<_> = agents.iter().enumerate().map(|(at, rack)| place(at, *rack)).collect();
-        let mut board = Board::of(constraints, places.iter());
+        let mut board = Board::of(constraints, places.iter().map(|place| (place, true)));
         let all: Vec<_> = on.iter().map(|agent| (true, &places[*agent])).collect();
         board.even_out(&all, 0)
     }
@@ -317,6 +330,17 @@ mod tests {
     }
 
     #[test]
+    fn nobody_goes_where_one_is_waited_for_that_has_no_room() {
+        let even = [constraint("rack", Operator::GroupBy, None)];
+        let places: Vec<_> = (0..3).map(|rack| place(rack, rack)).collect();
+        let full = |at: usize| at == 2;
+        let agents = places.iter().enumerate().map(|(at, place)| (place, !full(at)));
+        let mut board = Board::of(&even, agents);
+        let on = [0, 0, 0, 0, 1].map(|at| (true, &places[at]));
+        assert!(board.even_out(&on, 0).is_empty(), "the next is to go to the third rack");
+    }
+
+    #[test]
     fn who_is_one_too_many_goes() {
         let unique = [constraint("hostname", Operator::Unique, None)];
         assert_eq!(gone(&unique, &[0, 0], &[0, 0]), [0].into());
@@ -325,16 +349,20 @@ mod tests {
         assert_eq!(gone(&two, &[0, 0], &[0, 0, 0, 1]), [0].into());
         let one = [constraint("rack", Operator::Cluster, None)];
         assert_eq!(gone(&one, &[0, 1], &[0, 1, 1]), [0].into());
+        let alone = [one[0].clone(), constraint("hostname", Operator::Unique, None)];
+        assert_eq!(gone(&alone, &[0, 0, 0, 1], &[0, 1, 3]), [2].into());
+        let none = gone(&alone, &[0, 0, 0, 1, 1], &[0, 1, 3, 4]);
+        assert!(none.is_empty(), "one would be left behind, and the other find no place");
     }
 
     #[test]
     fn who_may_not_be_where_it_is_goes_and_who_waits_is_placed_first() {
         let even = [constraint("rack", Operator::GroupBy, None)];
         let places = [place(0, 0), place(1, 1)];
-        let mut board = Board::of(&even, places[..1].iter());
+        let mut board = Board::of(&even, places[..1].iter().map(|place| (place, true)));
         let all = [(true, &places[0]), (false, &places[1])];
         assert_eq!(board.even_out(&all, 0), [1].into());
-        let mut board = Board::of(&even, places.iter());
+        let mut board = Board::of(&even, places.iter().map(|place| (place, true)));
         let all = [(true, &places[0]); 3];
         assert!(board.even_out(&all, 2).is_empty(), "those who wait make up for it");
     }

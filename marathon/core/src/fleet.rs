@@ -40,6 +40,12 @@ pub fn is_one_per_agent(app: &App) -> bool {
 pub struct Fleet {
     /// Those that have made offers or had tasks of ours.
     agents: BTreeMap<AgentId, Place>,
+    /// Those of them that the master does not have in use any more: nothing is spread over them until they make an
+    /// offer again.
+    away: BTreeSet<AgentId>,
+    /// Those that made an offer since the master was last asked, which it may not have known; absent if it has
+    /// answered.
+    fresh: Option<BTreeSet<AgentId>>,
     /// Others that the master has. They are full or kept for others, and what is spread is spread over them too.
     unmet: BTreeMap<AgentId, Place>,
     /// Of those the ones that have something left.
@@ -91,10 +97,14 @@ impl Fleet {
     /// An agent was met, which has GPUs if `has_gpus`: others may have been given all of them. Whether that was
     /// news.
     pub fn seen(&mut self, place: Place, has_gpus: bool) -> bool {
-        let known = self.agents.get(&place.agent);
+        if let Some(fresh) = &mut self.fresh {
+            fresh.insert(place.agent.clone());
+        }
+        let is_away = self.away.contains(&place.agent);
+        let known = self.agents.get(&place.agent).filter(|_| !is_away);
         let is_known_for_gpus = self.with_gpus.contains(&place.agent);
         if (known == Some(&place) && (is_known_for_gpus || !has_gpus))
-            || (known.is_none() && self.agents.len() >= AGENTS_MAX)
+            || (known.is_none() && !is_away && self.agents.len() >= AGENTS_MAX)
         {
             return false;
         }
@@ -110,7 +120,8 @@ impl Fleet {
     /// An agent is gone. Whether it was known.
     pub fn lost(&mut self, agent: &AgentId) -> bool {
         let known = if let Some(place) = self.agents.remove(agent) {
-            self.update(&place, Fitting::part);
+            let is_away = self.away.remove(agent);
+            self.update(&place, if is_away { Fitting::leave } else { Fitting::part });
             true
         } else if let Some(place) = self.unmet.remove(agent) {
             self.update(&place, Fitting::discount);
@@ -122,9 +133,14 @@ impl Fleet {
         known
     }
 
-    /// These are all agents that the master has. Whether others that were not met are gone or elsewhere; those that
-    /// were met make themselves heard.
+    /// The master is asked for its agents.
+    pub fn ask(&mut self) {
+        self.fresh = Some(BTreeSet::new());
+    }
+
+    /// These are all agents that the master has in use. Whether others are gone, or elsewhere.
     pub fn heard_of(&mut self, all: Vec<AgentView>) -> bool {
+        let are_away = self.send_away(&all);
         let mut gone = std::mem::take(&mut self.unmet);
         let roomy = all.iter().filter(|view| view.has_room);
         self.roomy = roomy.map(|view| view.place.agent.clone()).collect();
@@ -165,7 +181,32 @@ impl Fleet {
             self.update(&place, Fitting::count);
             self.unmet.insert(place.agent.clone(), place);
         }
-        !gone.is_empty()
+        are_away || !gone.is_empty()
+    }
+
+    /// Spreads nothing over those that were met and are not among `all`. Whether there are any.
+    fn send_away(&mut self, all: &[AgentView]) -> bool {
+        let fresh = self.fresh.take().unwrap_or_default();
+        let mut away: BTreeSet<AgentId> = self.agents.keys().cloned().collect();
+        away.retain(|id| !fresh.contains(id) && !self.away.contains(id));
+        for view in all {
+            away.remove(&view.place.agent);
+        }
+        for id in &away {
+            if let Some(place) = self.agents.get(id).cloned() {
+                self.update(&place, Fitting::discount);
+                self.away.insert(id.clone());
+            }
+        }
+        // Those that are back make offers, or are full as others are.
+        for id in all.iter().map(|view| &view.place.agent) {
+            if self.away.remove(id)
+                && let Some(place) = self.agents.get(id).cloned()
+            {
+                self.update(&place, Fitting::count);
+            }
+        }
+        !away.is_empty()
     }
 
     /// Has those whom `place` fits know that it has come or gone.
@@ -260,7 +301,10 @@ impl Fleet {
             let (patterns, mut fitting) = (self.patterns(constraints), Fitting::default());
             for place in self.agents.values() {
                 if self.may_go(constraints, gpus, &patterns, place) {
-                    fitting.meet(constraints, place);
+                    fitting.agents.insert(place.agent.clone());
+                    if !self.away.contains(&place.agent) {
+                        fitting.count(constraints, place);
+                    }
                 }
             }
             for place in self.unmet.values() {
@@ -272,12 +316,15 @@ impl Fleet {
         })
     }
 
-    /// The agents that `app` may run on, each by itself; of those that were not met only such as have room.
-    pub(crate) fn places(&self, app: &App) -> impl Iterator<Item = &Place> {
+    /// The agents that `app` may run on, each by itself, with whether they may have room: those that were met, and
+    /// of others such as the master says it of.
+    pub(crate) fn places(&self, app: &App) -> impl Iterator<Item = (&Place, bool)> {
         let (gpus, patterns) = (self.gpus_of(app), self.patterns(&app.constraints));
-        let roomy = self.unmet.iter().filter(|(id, _)| self.roomy.contains(*id));
-        let all = self.agents.values().chain(roomy.map(|(_, place)| place));
-        all.filter(move |place| self.may_go(&app.constraints, gpus, &patterns, place))
+        let met = self.agents.iter().filter(|(id, _)| !self.away.contains(*id));
+        let met = met.map(|(_, place)| (place, true));
+        let unmet = self.unmet.iter().map(|(id, place)| (place, self.roomy.contains(id)));
+        let all = met.chain(unmet);
+        all.filter(move |(place, _)| self.may_go(&app.constraints, gpus, &patterns, place))
     }
 
     /// Whether an agent is known, and not as what it is now.
@@ -323,6 +370,10 @@ impl Fitting {
     fn part(&mut self, constraints: &[Constraint], place: &Place) {
         self.agents.remove(&place.agent);
         self.discount(constraints, place);
+    }
+
+    fn leave(&mut self, _constraints: &[Constraint], place: &Place) {
+        self.agents.remove(&place.agent);
     }
 
     fn count(&mut self, constraints: &[Constraint], place: &Place) {
@@ -405,10 +456,12 @@ mod tests {
                 }
                 let (agents, unmet) = (fleet.agents.clone(), fleet.unmet.clone());
                 let (home, with_gpus) = (fleet.home.clone(), fleet.with_gpus.clone());
+                let away = fleet.away.clone();
+                prop_assert!(away.iter().all(|id| agents.contains_key(id)));
                 prop_assert!(agents.keys().all(|id| !unmet.contains_key(id)));
                 let is_known = |id| agents.contains_key(id) || unmet.contains_key(id);
                 prop_assert!(with_gpus.iter().all(is_known));
-                let anew = Fleet { agents, unmet, home, with_gpus, ..Fleet::default() };
+                let anew = Fleet { agents, away, unmet, home, with_gpus, ..Fleet::default() };
                 for (list, gpus) in lists.iter().flat_map(|it| Gpus::ALL.map(|gpus| (it, gpus))) {
                     prop_assert_eq!(fleet.fitting_by(list, gpus), anew.fitting_by(list, gpus));
                 }

@@ -81,6 +81,26 @@ fn agents_that_are_full_are_spread_over_too() {
 }
 
 #[test]
+fn agents_that_are_out_of_use_are_not_waited_for_though_they_were_met() {
+    let mut world = zones(&["a", "b"]);
+    world.create(constrained("/web", 4, json!([["zone", "GROUP_BY"]])));
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/web"), [2, 2]);
+    // Drained, for instance: it makes no offers, and the master has not lost it.
+    world.agents[1].is_deactivated = true;
+    world.put("/web", json!({"instances": 6})).expect("scaled");
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/web"), [3, 2], "nobody has said so yet");
+    world.pass(31.0);
+    assert_eq!(spread(&world, "/web"), [4, 2]);
+    world.agents[1].is_deactivated = false;
+    world.put("/web", json!({"instances": 9})).expect("scaled");
+    world.pass(31.0);
+    let at = spread(&world, "/web");
+    assert_eq!((at[0] + at[1], at[0].abs_diff(at[1])), (9, 1), "it is filled first");
+}
+
+#[test]
 fn who_is_spread_does_not_wait_for_a_master_that_does_not_tell() {
     let mut world = zones(&["a", "b"]);
     world.tells_agents = None;

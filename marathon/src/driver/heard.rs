@@ -154,13 +154,17 @@ fn view_of_agent(agent: Agent, roles: &[String]) -> Option<AgentView> {
         return None;
     }
     let is_ours = |it: &&v1::Resource| match it.reservations.last() {
-        Some(reservation) => roles.iter().any(|role| role == reservation.role()),
+        // What is reserved for a role is offered to those below it, too.
+        Some(reservation) => roles.iter().any(|role| {
+            let below = role.strip_prefix(reservation.role());
+            below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }),
         None => true,
     };
     let has = |name: &str| agent.total_resources.iter().filter(is_ours).any(|it| it.name == name);
     let (is_of_use, has_gpus) = (has("cpus"), has("gpus"));
     let cpus = |of: &[v1::Resource]| -> f64 {
-        let cpus = of.iter().filter(|it| it.name == "cpus");
+        let cpus = of.iter().filter(is_ours).filter(|it| it.name == "cpus");
         cpus.filter_map(|it| it.scalar.as_ref()).map(|it| it.value).sum()
     };
     let has_room = cpus(&agent.total_resources) - cpus(&agent.allocated_resources) >= CPUS_MIN;

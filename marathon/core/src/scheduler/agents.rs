@@ -10,6 +10,9 @@ use std::time::Duration;
 /// for so long are those that are full.
 const ASK_EVERY: Duration = Duration::from_secs(30);
 
+/// By how much it may be later than that without the answer being old.
+const LATE_MAX: Duration = Duration::from_secs(1);
+
 /// How long what is spread waits for an answer.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -24,6 +27,8 @@ pub(super) struct Asked {
     /// When it was last; absent if it never was.
     at: Option<Time>,
     is_answered: bool,
+    /// Whether what is spread waits for the answer: it was not asked for long.
+    is_waited_for: bool,
 }
 
 /// Asks for the agents, once after each subscription, and as long as some app is spread from time to time.
@@ -34,7 +39,10 @@ pub(super) fn ask(marathon: &mut Marathon, now: Now) {
     let is_wanted = !marathon.books.spread.is_empty();
     let due = marathon.books.agents_asked.at.map(|at| at + ASK_EVERY);
     if due.is_none_or(|due| is_wanted && due <= now.time) {
-        marathon.books.agents_asked = Asked { at: Some(now.time), is_answered: false };
+        let is_steady = due.is_some_and(|due| now.time <= due + LATE_MAX);
+        marathon.books.agents_asked =
+            Asked { at: Some(now.time), is_answered: false, is_waited_for: !is_steady };
+        marathon.books.fleet.ask();
         marathon.outbox.push(Output::AskAgents);
         marathon.wake_at(now.time + WAIT_MAX, Due::Agents);
     }
@@ -45,8 +53,8 @@ pub(super) fn ask(marathon: &mut Marathon, now: Now) {
 
 /// Whether nothing is spread yet, since the master is about to tell what there is.
 pub(super) fn is_awaited(marathon: &Marathon, now: Now) -> bool {
-    let Asked { at, is_answered } = marathon.books.agents_asked;
-    !is_answered && at.is_some_and(|at| now.time < at + WAIT_MAX)
+    let Asked { at, is_answered, is_waited_for } = marathon.books.agents_asked;
+    is_waited_for && !is_answered && at.is_some_and(|at| now.time < at + WAIT_MAX)
 }
 
 /// The master has told which agents there are that may make offers to us, or has not.
@@ -54,9 +62,7 @@ pub(super) fn heard(marathon: &mut Marathon, agents: Option<Vec<AgentView>>) {
     if !marathon.is_leading {
         return;
     }
-    if let Some(agents) = agents {
-        marathon.books.fleet.heard_of(agents);
-    }
+    let are_gone = agents.is_some_and(|agents| marathon.books.fleet.heard_of(agents));
     let asked = &mut marathon.books.agents_asked;
     if std::mem::replace(&mut asked.is_answered, true) {
         return;
@@ -65,14 +71,16 @@ pub(super) fn heard(marathon: &mut Marathon, agents: Option<Vec<AgentView>>) {
         marathon.books.timers.remove(&(at + WAIT_MAX, Due::Agents));
     }
     // Those who are spread waited for this, or for agents that are gone.
-    if !marathon.books.spread.is_empty() {
+    let may_go = asked.is_waited_for || are_gone;
+    if may_go && !marathon.books.spread.is_empty() {
         marathon.books.asking.is_revive_wanted = true;
     }
 }
 
 /// The time to wait for an answer may be over.
 pub(super) fn due(marathon: &mut Marathon, now: Now) {
-    if !marathon.books.agents_asked.is_answered && !is_awaited(marathon, now) {
+    let Asked { is_answered, is_waited_for, .. } = marathon.books.agents_asked;
+    if is_waited_for && !is_answered && !is_awaited(marathon, now) {
         marathon.books.asking.is_revive_wanted = true;
     }
 }

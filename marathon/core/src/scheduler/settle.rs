@@ -97,6 +97,9 @@ impl Marathon {
                 (rollout::replace(self.instances_of(&app.id), &sized, bounds), Some(app))
             }
             Target::Move { app, who, bounds } => {
+                // Who is ailing goes meanwhile as ever, or it would be waited for.
+                let ailing = ailing.iter().take(Pace::of(&app).ailing_at_once);
+                let who = who.iter().chain(ailing).cloned().collect();
                 (rollout::relocate(self.instances_of(&app.id), &app, &who, bounds), Some(app))
             }
             Target::Scale { app, to, victims } => {

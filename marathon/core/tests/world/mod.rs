@@ -59,6 +59,8 @@ pub(crate) struct Agent {
     pub(crate) is_up: bool,
     /// Whether others have all of it, so that it makes no offers.
     pub(crate) is_full: bool,
+    /// Whether an operator has taken it out of use; what runs there goes on.
+    pub(crate) is_deactivated: bool,
     /// Whether an operator said that it never comes back.
     pub(crate) is_gone: bool,
     /// When it is to be away.
@@ -196,6 +198,7 @@ impl World {
             region: None,
             is_up: true,
             is_full: false,
+            is_deactivated: false,
             is_gone: false,
             away: None,
         });
@@ -344,7 +347,8 @@ impl World {
             }
             Output::Suppress => self.is_suppressed = true,
             Output::AskAgents => {
-                let up = self.agents.iter().filter(|agent| agent.is_up);
+                let in_use = |agent: &&Agent| agent.is_up && !agent.is_deactivated;
+                let up = self.agents.iter().filter(in_use);
                 let all = up.map(Agent::view).collect();
                 if let Some(tells) = self.tells_agents {
                     self.step(Input::Agents(Some(all).filter(|_| tells)));
@@ -395,7 +399,8 @@ impl World {
         let mut views = Vec::new();
         for n in 0..self.agents.len() {
             let is_out = self.offers.values().any(|agent| *agent == n);
-            let is_silent = !self.agents[n].is_up || self.agents[n].is_full;
+            let is_silent =
+                !self.agents[n].is_up || self.agents[n].is_full || self.agents[n].is_deactivated;
             if is_silent || self.filtered.contains(&n) || is_out {
                 continue;
             }
