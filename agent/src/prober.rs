@@ -132,13 +132,15 @@ impl Health {
 #[derive(Clone, Debug, Default)]
 pub struct Checkup {
     checks: Vec<Health>,
+    /// Whether something was reported already.
+    is_told: bool,
 }
 
 impl Checkup {
     /// For a task that starts now.
     pub fn new(checks: &[(Schedule, Patience)], now: Time) -> Self {
         let one = |(schedule, patience): &_| Health::new(*schedule, *patience, now);
-        Self { checks: checks.iter().map(one).collect() }
+        Self { checks: checks.iter().map(one).collect(), is_told: false }
     }
 
     /// When to look next; absent without a check, and while looks are under way at all.
@@ -159,22 +161,28 @@ impl Checkup {
             check.missed(now);
             return Verdict::Nothing;
         };
-        match (check.looked(passed, now), self.verdict()) {
+        let verdict = match (check.looked(passed, now), self.verdict()) {
             (Verdict::Kill, _) => Verdict::Kill,
             (Verdict::Report { .. }, Some(healthy)) => Verdict::Report { healthy },
-            // Others have not been heard of yet.
+            // What was said to be bad is well again, and others have not been heard of yet.
+            (Verdict::Report { .. }, None) if self.is_told => Verdict::Report { healthy: false },
             (Verdict::Report { .. }, None) | (Verdict::Nothing, _) => Verdict::Nothing,
-        }
+        };
+        self.is_told |= verdict != Verdict::Nothing;
+        verdict
     }
 
-    /// The places of the checks that fail, where there are several, and how often in a row they did.
+    /// The places of the checks that fail, where there are several, and how often in a row they did. If none does and
+    /// yet not all are well, those that were never well, which have not failed.
     pub fn failing(&self) -> Vec<(u32, u32)> {
         if self.checks.len() < 2 {
             return Vec::new();
         }
         let places = (0..).zip(&self.checks);
-        let failing = places.map(|(place, check)| (place, check.failures));
-        failing.filter(|(_, failures)| *failures > 0).collect()
+        let (failing, others): (Vec<_>, Vec<_>) = places.partition(|(_, check)| check.failures > 0);
+        let unheard = others.into_iter().filter(|(_, check)| !check.ever_passed);
+        let named = if failing.is_empty() { unheard.collect() } else { failing };
+        named.into_iter().map(|(place, check)| (place, check.failures)).collect()
     }
 
     /// What all say together; absent until all have spoken or one fails.
@@ -419,6 +427,15 @@ mod tests {
         assert_eq!(all.failing(), [(1, 1)]);
         assert_eq!(all.looked(1, Some(false), at(11)), Verdict::Kill, "its second in a row");
         assert_eq!(all.looked(2, Some(true), at(11)), Verdict::Nothing, "there is no such check");
+
+        let mut slow = Checkup::new(&[check(2, 9), check(5, 2)], at(0));
+        assert_eq!(slow.looked(0, Some(false), at(1)), Verdict::Report { healthy: false });
+        assert_eq!(slow.failing(), [(0, 1)]);
+        let better = slow.looked(0, Some(true), at(3));
+        assert_eq!(better, Verdict::Report { healthy: false }, "the other has not been heard of");
+        assert_eq!(slow.failing(), [(1, 0)]);
+        assert_eq!(slow.looked(1, Some(true), at(5)), Verdict::Report { healthy: true });
+        assert!(slow.failing().is_empty());
         assert!(Checkup::new(&[check(1, 9)], at(0)).failing().is_empty());
     }
 

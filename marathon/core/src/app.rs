@@ -341,6 +341,16 @@ pub struct HealthCheck {
 impl HealthCheck {
     /// The delay of one that says none.
     pub const DELAY: Duration = Duration::from_secs(15);
+
+    /// Whether Marathon used to make this kind itself.
+    pub fn was_made_by_marathon(&self) -> bool {
+        matches!(self.protocol, HealthProtocol::Http | HealthProtocol::Https | HealthProtocol::Tcp)
+    }
+
+    /// Whether no number of failures is too many: zero means that for the kinds that Marathon used to make.
+    pub fn never_ends(&self) -> bool {
+        self.was_made_by_marathon() && self.max_consecutive_failures == 0
+    }
 }
 
 /// How a health check probes. Kinds with and without `MESOS_` mean the same.

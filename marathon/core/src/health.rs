@@ -95,6 +95,9 @@ impl Health {
         let mut failed = Vec::new();
         for (place, check) in self.checks.iter_mut().enumerate() {
             let failing = verdict.failing.iter().find(|failing| failing.place == place);
+            if failing.is_some_and(|failing| failing.failures == 0) {
+                continue;
+            }
             let is_unnamed = place == 0 && verdict.failing.is_empty();
             if !verdict.is_healthy && (failing.is_some() || is_unnamed) {
                 if check.fails(failing.map(|it| it.failures), verdict) {
@@ -176,6 +179,15 @@ mod tests {
         assert_eq!(alive(&health), [Some(true); 3]);
         assert_eq!((health.is_healthy, health.unhealthy_since()), (Some(true), None));
         assert_eq!(health.checks[1].first_success, Some(at(4)));
+    }
+
+    #[test]
+    fn a_check_that_was_never_well_nor_bad_is_not_known() {
+        let mut health = Health::default();
+        health.hear(verdict(1, Some(&[failing(0, 1)])), 2);
+        assert_eq!(health.hear(verdict(2, Some(&[failing(1, 0)])), 2), none());
+        assert_eq!(alive(&health), [Some(true), None]);
+        assert_eq!((health.is_healthy, health.unhealthy_since()), (Some(false), None));
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl UpdateView {
 pub struct FailingCheck {
     /// Its place among those of the app.
     pub place: usize,
-    /// How often in a row.
+    /// How often in a row. Zero: it has never been well, nor failed.
     pub failures: u32,
 }
 

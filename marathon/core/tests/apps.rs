@@ -146,6 +146,20 @@ fn assert_refused(body: &Value, message: &str, path: &str, error: &str) {
 }
 
 #[test]
+fn what_is_a_set_keeps_what_is_said_twice_once() {
+    let check = json!({"protocol": "TCP", "intervalSeconds": 7});
+    let other = json!({"protocol": "TCP", "intervalSeconds": 8});
+    let shown = read(json!({"cmd": "x", "dependencies": ["/z", "/y", "../z"],
+                            "healthChecks": [check, other, check]}));
+    let shown = shown.expect("valid");
+    assert_eq!(shown["dependencies"], json!(["/y", "/z"]));
+    let every = |check: &Value| check["intervalSeconds"].clone();
+    let checks: Vec<_> =
+        shown["healthChecks"].as_array().expect("a list").iter().map(every).collect();
+    assert_eq!(checks, [7, 8]);
+}
+
+#[test]
 fn what_is_no_app_is_refused_with_its_path() {
     let invalid = "Object is not valid";
     let malformed = "Invalid JSON";

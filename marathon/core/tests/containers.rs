@@ -109,7 +109,9 @@ fn what_contradicts_itself_is_refused_by_path() {
             "/check/tcp/portIndex must address one of the ports",
         ),
         (
-            json!({"healthChecks": vec![json!({"protocol": "MESOS_TCP"}); 33]}),
+            json!({"healthChecks": (1..=33).map(|every| {
+                json!({"protocol": "MESOS_TCP", "intervalSeconds": every})
+            }).collect::<Vec<_>>()}),
             "/healthChecks must have at most 32 checks",
         ),
         (

@@ -121,6 +121,27 @@ fn of_several_checks_each_is_shown_told_and_has_its_own_patience() {
 }
 
 #[test]
+fn patience_without_end_ends_nobody() {
+    for check in [
+        json!({"protocol": "MESOS_TCP", "intervalSeconds": 10_000_000_000_u64,
+               "maxConsecutiveFailures": i32::MAX}),
+        json!({"protocol": "TCP", "intervalSeconds": 1, "maxConsecutiveFailures": 0}),
+    ] {
+        let mut world = World::new(1);
+        let mut body = sleeper("/web", 1);
+        body["labels"] = json!({"AGORA_HEALTH_REPLACE_FIRST": "true"});
+        body["healthChecks"] = json!([check]);
+        world.create(body);
+        world.rest();
+        let task = world.tasks_of("/web").remove(0);
+        world.report(&task, TaskState::Running, Some(true));
+        world.report(&task, TaskState::Running, Some(false));
+        world.pass(1000.0);
+        assert_eq!(world.tasks_of("/web"), [task], "{check}");
+    }
+}
+
+#[test]
 fn an_agent_that_ends_an_unhealthy_task_says_so_first_and_it_counts_as_a_failure() {
     let mut world = World::new(1);
     let mut body = sleeper("/web", 1);

@@ -63,28 +63,19 @@ fn health_check(app: &App, check: &HealthCheck, ports: &[u16]) -> Option<v1::Hea
     Some(wire)
 }
 
-/// Whether Marathon used to run this kind itself.
-fn is_ours(check: &HealthCheck) -> bool {
-    matches!(check.protocol, HealthProtocol::Http | HealthProtocol::Https | HealthProtocol::Tcp)
-}
-
 /// How long the first probe is waited with. Marathon's own kinds knew no delay. Of one that was read and
 /// written back the default cannot be told from nothing, so it counts as nothing.
 fn delay(check: &HealthCheck) -> Duration {
-    if is_ours(check) && check.delay == HealthCheck::DELAY {
+    if check.was_made_by_marathon() && check.delay == HealthCheck::DELAY {
         check.interval.min(FIRST_WITHIN)
     } else {
         check.delay
     }
 }
 
-/// For the kinds that Marathon used to run itself, zero means never to kill.
+/// How many failures in a row are too many.
 fn failures(check: &HealthCheck) -> u32 {
-    if is_ours(check) && check.max_consecutive_failures == 0 {
-        u32::MAX
-    } else {
-        check.max_consecutive_failures
-    }
+    if check.never_ends() { u32::MAX } else { check.max_consecutive_failures }
 }
 
 /// The port to probe, from where the task is: the one inside of a network of its own.

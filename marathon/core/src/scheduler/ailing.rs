@@ -9,6 +9,10 @@ use crate::instance::Instance;
 use crate::pace;
 use model::step::{Now, Timestamp};
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Ten years: longer no instance is watched.
+const PATIENCE_MAX: Duration = Duration::from_secs(315_360_000);
 
 /// Who of `app` is ailing.
 pub(super) fn of(marathon: &Marathon, app: &AppId, now: Now) -> BTreeSet<InstanceId> {
@@ -43,6 +47,7 @@ fn since(marathon: &Marathon, instance: &Instance) -> Option<Timestamp> {
     let app = present.filter(|app| instance.is_current(app)).unwrap_or(&instance.app);
     let patience = |place: usize| {
         let of_app = app.health_checks.get(place);
+        let of_app = of_app.filter(|it| !it.never_ends());
         let of_app = of_app.map(|it| (it.interval, it.max_consecutive_failures));
         let of_pod = app.pod.iter().flat_map(|pod| &pod.containers).find_map(|container| {
             let check = container.health_check.as_ref()?;
@@ -54,7 +59,9 @@ fn since(marathon: &Marathon, instance: &Instance) -> Option<Timestamp> {
     let ailing = checks.iter().enumerate().filter_map(|(place, check)| {
         let (interval, failures_max) = patience(place)?;
         // The first failure was then; the last allowed one is so many intervals later.
-        Some(check.failing_since?.plus(interval * failures_max.saturating_sub(1)))
+        let patience = interval.checked_mul(failures_max.saturating_sub(1));
+        let patience = patience.unwrap_or(PATIENCE_MAX).min(PATIENCE_MAX);
+        Some(check.failing_since?.plus(patience))
     });
     ailing.min()
 }

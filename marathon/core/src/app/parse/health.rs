@@ -5,9 +5,15 @@ use crate::app::{HealthCheck, HealthProtocol};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// The health checks, with what the kind of each demands.
+/// The health checks, with what the kind of each demands. They are a set: what is said twice is made once.
 pub(super) fn checks(reader: &Reader<'_>) -> Vec<HealthCheck> {
-    reader.objects("healthChecks").iter().map(check).collect()
+    let mut all = Vec::new();
+    for check in reader.objects("healthChecks").iter().map(check) {
+        if !all.contains(&check) {
+            all.push(check);
+        }
+    }
+    all
 }
 
 fn check(reader: &Reader<'_>) -> HealthCheck {

@@ -208,6 +208,12 @@ fn health(app: &App, reader: &Reader<'_>) {
                          container port mappings.";
             reader.wrong(&format!("healthChecks({index})"), error);
         }
+        let mapping = check.port_index.filter(|_| needs_port && !app.is_host_networked());
+        let mapping = mapping.and_then(|index| app.port_mappings().get(index));
+        if mapping.is_some_and(|it| it.container_port == 0 && it.host_port.is_none()) {
+            let error = "nobody knows the port: give its mapping a containerPort or a hostPort";
+            reader.wrong(&format!("healthChecks({index})"), error);
+        }
     }
     let is_mesos = |it: &&HealthCheck| {
         matches!(
