@@ -50,6 +50,7 @@ pub(crate) struct Running {
 }
 
 /// One machine.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Agent {
     pub(crate) id: AgentId,
     pub(crate) host: String,
