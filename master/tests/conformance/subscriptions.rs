@@ -470,6 +470,8 @@ async fn a_framework_that_is_away_keeps_its_tasks_and_none_of_its_offers() {
         again.offer_of(&agent.id).await;
         again.reconcile(None).await;
         assert_eq!(again.update().await["state"], "TASK_STAGING");
+        // Its agent repeats what it may not have heard.
+        assert!(matches!(agent.hear().await, Some(ToAgent::UpdateFramework(_))));
         again.call(json!({"type": "TEARDOWN"})).await;
         assert!(matches!(agent.hear().await, Some(ToAgent::ShutdownFramework(_))));
     }
