@@ -8,6 +8,9 @@ use crate::step::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Health checks that one task may have.
+pub const HEALTH_CHECKS_MAX: usize = 32;
+
 macro_rules! wire_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $number:literal, $text:literal;)* }) => {
         $(#[$doc])*

@@ -1,6 +1,8 @@
 //! The parts of a task that nothing here needs to understand, but whose mistakes are told at launch
 //! and not when it is too late.
 
+use model::task::HEALTH_CHECKS_MAX;
+
 use super::{Malformed, duration, task::within};
 use crate::mesos::v1::environment::variable::Type as VariableType;
 use crate::mesos::v1::{self, CheckInfo, CommandInfo, ContainerInfo, HealthCheck};
@@ -51,9 +53,6 @@ pub(super) fn command(command: &CommandInfo) -> Checked {
     }
     Ok(())
 }
-
-/// Health checks that one task may have.
-const HEALTH_CHECKS_MAX: usize = 32;
 
 /// A health check with those that are made besides.
 pub(super) fn health_check(check: &HealthCheck) -> Checked {

@@ -12,15 +12,13 @@ use crate::app::{
 use crate::fleet::{GPU_BEHAVIOR, GPU_BEHAVIORS, ONE_PER_AGENT, is_one_per_agent};
 use crate::pace;
 use model::ids::PersistenceId;
+use model::task::HEALTH_CHECKS_MAX;
 use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Names of networks are as long as one word of a DNS name may be.
 const NETWORK_BYTES_MAX: usize = 63;
-
-/// An agent makes at most as many.
-const HEALTH_CHECKS_MAX: usize = 32;
 
 /// Notes with `reader` what does not hold for `app`.
 pub(super) fn check(app: &App, reader: &Reader<'_>, defaults: &Defaults) {
