@@ -304,25 +304,26 @@ async fn an_executor_outlives_its_agent_and_tells_the_next_one() {
     assert_eq!(ended(executor).await, Some(0));
 }
 
+/// A health check by a command, which is first made at once and fails for good after so many times in a row.
+fn checked_by(command: &str, failures_max: u32, interval: f64) -> mesos::HealthCheck {
+    mesos::HealthCheck {
+        r#type: Some(mesos::health_check::Type::Command.into()),
+        command: Some(mesos::CommandInfo { value: Some(command.to_owned()), ..Default::default() }),
+        delay_seconds: Some(0.0),
+        interval_seconds: Some(interval),
+        grace_period_seconds: Some(30.0),
+        consecutive_failures: Some(failures_max),
+        ..Default::default()
+    }
+}
+
 #[tokio::test]
 async fn a_task_that_fails_its_health_check_is_killed() {
     let sandbox = tempfile::tempdir().expect("a directory");
     let mut agent = Agent::start(any_port()).await;
     let executor = executor(&agent, sandbox.path());
     agent.subscribed().await;
-    let command = mesos::CommandInfo {
-        value: Some("test $MESOS_TASK_ID = t && test -e well".to_owned()),
-        ..Default::default()
-    };
-    let health_check = mesos::HealthCheck {
-        r#type: Some(mesos::health_check::Type::Command.into()),
-        command: Some(command),
-        delay_seconds: Some(0.0),
-        interval_seconds: Some(0.01),
-        grace_period_seconds: Some(30.0),
-        consecutive_failures: Some(2),
-        ..Default::default()
-    };
+    let health_check = checked_by("test $MESOS_TASK_ID = t && test -e well", 2, 0.01);
     let mut info = task("t", "sleep 1000");
     info.health_check = Some(health_check.into());
     agent.launch(info).await;
@@ -347,17 +348,8 @@ async fn all_health_checks_are_made_and_those_that_fail_are_named() {
     let executor = executor(&agent, sandbox.path());
     agent.subscribed().await;
     // The first may fail as often as it will; the second is at its end after three times.
-    let check = |file: &str, failures: u32, interval: f64| mesos::HealthCheck {
-        r#type: Some(mesos::health_check::Type::Command.into()),
-        command: Some(mesos::CommandInfo {
-            value: Some(format!("test -e {file}")),
-            ..Default::default()
-        }),
-        delay_seconds: Some(0.0),
-        interval_seconds: Some(interval),
-        grace_period_seconds: Some(30.0),
-        consecutive_failures: Some(failures),
-        ..Default::default()
+    let check = |file: &str, failures: u32, interval: f64| {
+        checked_by(&format!("test -e {file}"), failures, interval)
     };
     let mut checks = check("one", u32::MAX, 3600.0);
     checks.additional_checks = vec![check("two", 3, 0.01), check("one", 1, 3600.0)];
@@ -389,18 +381,11 @@ async fn a_health_check_that_cannot_be_made_fails() {
     let executor = executor(&agent, sandbox.path());
     agent.subscribed().await;
     let mut info = task("t", "sleep 1000");
-    info.health_check = Some(Box::new(mesos::HealthCheck {
-        r#type: Some(mesos::health_check::Type::Command.into()),
-        command: Some(mesos::CommandInfo {
-            value: Some("true".to_owned()),
-            user: Some("nobody-by-that-name".to_owned()),
-            ..Default::default()
-        }),
-        delay_seconds: Some(0.0),
-        grace_period_seconds: Some(0.0),
-        consecutive_failures: Some(1),
-        ..Default::default()
-    }));
+    let mut check = checked_by("true", 1, 1.0);
+    check.grace_period_seconds = Some(0.0);
+    let command = check.command.as_mut().expect("one");
+    command.user = Some("nobody-by-that-name".to_owned());
+    info.health_check = Some(check.into());
     agent.launch(info).await;
     agent.expect_states(&[TaskStarting, TaskRunning]).await;
     for state in [TaskRunning, TaskKilling, TaskKilled] {

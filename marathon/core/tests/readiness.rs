@@ -23,6 +23,18 @@ fn probed(world: &mut World, task: &TaskId, status: Option<u16>) {
     world.rest();
 }
 
+/// The app with all its tasks ready.
+fn deployed() -> (World, Vec<TaskId>) {
+    let mut world = World::new(1);
+    world.create(checked());
+    world.pass(1.0);
+    let tasks = world.tasks_of("/web");
+    for task in &tasks {
+        probed(&mut world, task, Some(200));
+    }
+    (world, tasks)
+}
+
 #[test]
 fn new_instances_count_once_they_are_ready() {
     let mut world = World::new(1);
@@ -60,13 +72,7 @@ fn new_instances_count_once_they_are_ready() {
 
 #[test]
 fn an_upgrade_keeps_the_old_ones_until_the_new_ones_are_ready() {
-    let mut world = World::new(1);
-    world.create(checked());
-    world.pass(1.0);
-    let old = world.tasks_of("/web");
-    for task in &old {
-        probed(&mut world, task, Some(200));
-    }
+    let (mut world, old) = deployed();
     world.put("/web", json!({"cmd": "sleep 2000"})).expect("changed");
     world.pass(60.0);
     assert_eq!(world.tasks.len(), 4);
@@ -92,13 +98,7 @@ fn an_upgrade_keeps_the_old_ones_until_the_new_ones_are_ready() {
 
 #[test]
 fn what_is_ready_is_so_for_a_successor_that_is_to_take_it_back() {
-    let mut world = World::new(1);
-    world.create(checked());
-    world.pass(1.0);
-    let old = world.tasks_of("/web");
-    for task in &old {
-        probed(&mut world, task, Some(200));
-    }
+    let (mut world, old) = deployed();
     let id = world.put("/web", json!({"cmd": "sleep 2000"})).expect("changed").deployment;
     world.pass(1.0);
     let all = world.tasks_of("/web");
