@@ -2,7 +2,6 @@
 
 use crate::app::{self, App, Constraint};
 use crate::instance::Place;
-use crate::io::AgentView;
 use crate::matcher::{self, Patterns};
 use crate::spread::Tally;
 use model::ids::AgentId;
@@ -38,28 +37,68 @@ pub fn is_one_per_agent(app: &App) -> bool {
 /// The agents that are known.
 #[derive(Debug, Default)]
 pub struct Fleet {
-    /// Those that have made offers or had tasks of ours.
-    agents: BTreeMap<AgentId, Place>,
-    /// Those of them that the master does not have in use any more: nothing is spread over them until they make an
-    /// offer again.
-    away: BTreeSet<AgentId>,
+    agents: BTreeMap<AgentId, Known>,
     /// Those that made an offer since the master was last asked, which it may not have known; absent if it has
     /// answered.
     fresh: Option<BTreeSet<AgentId>>,
-    /// Others that the master has. They are full or kept for others, and what is spread is spread over them too.
-    unmet: BTreeMap<AgentId, Place>,
-    /// Of those the ones that have something left.
-    roomy: BTreeSet<AgentId>,
     /// The region of the master, where apps stay that do not say otherwise; absent: there are no regions.
     home: Option<Arc<str>>,
-    /// Of the agents those with GPUs, also while others use all of them.
-    with_gpus: BTreeSet<AgentId>,
     /// Whether agents with GPUs are kept for apps that want some, unless an app says otherwise.
     gpus_are_kept: bool,
     /// What was found out for whoever asked, by the constraints that it follows from.
     patterns: Memo<Patterns>,
     /// Kept as agents come and go.
     fitting: [Memo<Fitting>; Gpus::ALL.len()],
+}
+
+/// What is known of one agent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Known {
+    place: Place,
+    /// Also while others use all of them.
+    has_gpus: bool,
+    stance: Stance,
+}
+
+/// What an agent is to us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stance {
+    /// It has made offers, or had tasks of ours.
+    Met,
+    /// It was met, and the master does not have it in use any more: nothing is spread over it until that changes.
+    Away,
+    /// The master has it in use, and it has made no offer: it may be full or kept for others.
+    Listed {
+        /// Whether it has something left for us.
+        has_room: bool,
+    },
+}
+
+impl Known {
+    fn was_met(&self) -> bool {
+        matches!(self.stance, Stance::Met | Stance::Away)
+    }
+
+    /// Whether what is spread is spread over it.
+    fn is_counted(&self) -> bool {
+        self.stance != Stance::Away
+    }
+
+    /// Whether there may be room on it.
+    fn may_have_room(&self) -> bool {
+        matches!(self.stance, Stance::Met | Stance::Listed { has_room: true })
+    }
+}
+
+/// An agent that the master has in use, and that may make offers to us.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listed {
+    /// Which, and where it is.
+    pub place: Place,
+    /// Whether it has GPUs, free or not.
+    pub has_gpus: bool,
+    /// Whether it has something left for us.
+    pub has_room: bool,
 }
 
 type Memo<T> = RefCell<BTreeMap<Vec<Constraint>, Arc<T>>>;
@@ -84,7 +123,7 @@ impl Gpus {
 pub struct Fitting {
     /// Those that were met.
     agents: BTreeSet<AgentId>,
-    /// How many of these agents, and of those that were not met, have each value of the fields that instances are spread over.
+    /// How many agents, met or not, have each value of the fields that instances are spread over.
     values: Tally,
 }
 
@@ -100,37 +139,16 @@ impl Fleet {
         if let Some(fresh) = &mut self.fresh {
             fresh.insert(place.agent.clone());
         }
-        let is_away = self.away.contains(&place.agent);
-        let known = self.agents.get(&place.agent).filter(|_| !is_away);
-        let is_known_for_gpus = self.with_gpus.contains(&place.agent);
-        if (known == Some(&place) && (is_known_for_gpus || !has_gpus))
-            || (known.is_none() && !is_away && self.agents.len() >= AGENTS_MAX)
-        {
-            return false;
-        }
-        self.lost(&place.agent);
-        if is_known_for_gpus || has_gpus {
-            self.with_gpus.insert(place.agent.clone());
-        }
-        self.update(&place, Fitting::meet);
-        self.agents.insert(place.agent.clone(), place);
-        true
+        let known = self.agents.get(&place.agent);
+        let has_gpus = has_gpus || known.is_some_and(|known| known.has_gpus);
+        self.put(Known { place, has_gpus, stance: Stance::Met })
     }
 
     /// An agent is gone. Whether it was known.
     pub fn lost(&mut self, agent: &AgentId) -> bool {
-        let known = if let Some(place) = self.agents.remove(agent) {
-            let is_away = self.away.remove(agent);
-            self.update(&place, if is_away { Fitting::leave } else { Fitting::part });
-            true
-        } else if let Some(place) = self.unmet.remove(agent) {
-            self.update(&place, Fitting::discount);
-            true
-        } else {
-            false
-        };
-        self.with_gpus.remove(agent);
-        known
+        let Some(known) = self.agents.remove(agent) else { return false };
+        self.update(&known, Fitting::remove);
+        true
     }
 
     /// The master is asked for its agents.
@@ -138,84 +156,51 @@ impl Fleet {
         self.fresh = Some(BTreeSet::new());
     }
 
-    /// These are all agents that the master has in use. Whether others are gone, or elsewhere.
-    pub fn heard_of(&mut self, all: Vec<AgentView>) -> bool {
-        let are_away = self.send_away(&all);
-        let mut gone = std::mem::take(&mut self.unmet);
-        let roomy = all.iter().filter(|view| view.has_room);
-        self.roomy = roomy.map(|view| view.place.agent.clone()).collect();
-        let mut kept = BTreeMap::new();
-        let mut new = Vec::new();
-        for view in all {
-            let id = view.place.agent.clone();
-            if self.agents.contains_key(&id) {
-                continue;
-            }
-            match gone.remove_entry(&id) {
-                Some((id, known))
-                    if known == view.place && self.with_gpus.contains(&id) == view.has_gpus =>
-                {
-                    kept.insert(id, known);
-                }
-                was => {
-                    gone.extend(was);
-                    new.push(view);
-                }
-            }
-        }
-        for (id, place) in &gone {
-            self.update(place, Fitting::discount);
-            self.with_gpus.remove(id);
-        }
-        self.unmet = kept;
-        for AgentView { place, has_gpus, .. } in new {
-            if self.agents.len() + self.unmet.len() >= AGENTS_MAX {
-                break;
-            }
-            if self.unmet.contains_key(&place.agent) {
-                continue;
-            }
-            if has_gpus {
-                self.with_gpus.insert(place.agent.clone());
-            }
-            self.update(&place, Fitting::count);
-            self.unmet.insert(place.agent.clone(), place);
-        }
-        are_away || !gone.is_empty()
-    }
-
-    /// Spreads nothing over those that were met and are not among `all`. Whether there are any.
-    fn send_away(&mut self, all: &[AgentView]) -> bool {
+    /// These are all agents that the master has in use. Whether some are gone that were known.
+    pub fn heard_of(&mut self, all: Vec<Listed>) -> bool {
         let fresh = self.fresh.take().unwrap_or_default();
-        let mut away: BTreeSet<AgentId> = self.agents.keys().cloned().collect();
-        away.retain(|id| !fresh.contains(id) && !self.away.contains(id));
-        for view in all {
-            away.remove(&view.place.agent);
+        let mut missing: BTreeSet<AgentId> = self.agents.keys().cloned().collect();
+        for Listed { place, has_gpus, has_room } in all {
+            missing.remove(&place.agent);
+            let known = match self.agents.get(&place.agent) {
+                // What it says itself is newer. One that is back makes offers, or is full as others are.
+                Some(known) if known.was_met() => Known { stance: Stance::Met, ..known.clone() },
+                Some(_) | None => Known { place, has_gpus, stance: Stance::Listed { has_room } },
+            };
+            self.put(known);
         }
-        for id in &away {
-            if let Some(place) = self.agents.get(id).cloned() {
-                self.update(&place, Fitting::discount);
-                self.away.insert(id.clone());
-            }
+        let mut are_gone = false;
+        for id in missing.difference(&fresh) {
+            let Some(known) = self.agents.get(id) else { continue };
+            are_gone |= match known.stance {
+                Stance::Met => self.put(Known { stance: Stance::Away, ..known.clone() }),
+                Stance::Away => false,
+                Stance::Listed { .. } => self.lost(id),
+            };
         }
-        // Those that are back make offers, or are full as others are.
-        for id in all.iter().map(|view| &view.place.agent) {
-            if self.away.remove(id)
-                && let Some(place) = self.agents.get(id).cloned()
-            {
-                self.update(&place, Fitting::count);
-            }
-        }
-        !away.is_empty()
+        are_gone
     }
 
-    /// Has those whom `place` fits know that it has come or gone.
-    fn update(&mut self, place: &Place, update: fn(&mut Fitting, &[Constraint], &Place)) {
+    /// Takes in how an agent is now, if there is room for it here. Whether that is news.
+    fn put(&mut self, known: Known) -> bool {
+        let id = known.place.agent.clone();
+        let old = self.agents.get(&id);
+        if old == Some(&known) || (old.is_none() && self.agents.len() >= AGENTS_MAX) {
+            return false;
+        }
+        self.lost(&id);
+        self.update(&known, Fitting::add);
+        self.agents.insert(id, known);
+        true
+    }
+
+    /// Has those whom `known` fits know that it has come or gone.
+    fn update(&mut self, known: &Known, update: fn(&mut Fitting, &[Constraint], &Known)) {
         for gpus in Gpus::ALL {
             let mut all = self.fitting[gpus as usize].take();
             for (constraints, fitting) in &mut all {
-                if self.may_go(constraints, gpus, &self.patterns(constraints), place) {
-                    update(Arc::make_mut(fitting), constraints, place);
+                if self.may_go(constraints, gpus, &self.patterns(constraints), known) {
+                    update(Arc::make_mut(fitting), constraints, known);
                 }
             }
             *self.fitting[gpus as usize].get_mut() = all;
@@ -224,7 +209,7 @@ impl Fleet {
 
     /// Whether an agent was met.
     pub fn has(&self, agent: &AgentId) -> bool {
-        self.agents.contains_key(agent)
+        self.agents.get(agent).is_some_and(Known::was_met)
     }
 
     /// The master is in this region now.
@@ -251,7 +236,8 @@ impl Fleet {
 
     /// Whether `app` is kept from `agent` since that one has GPUs and the app wants none.
     pub fn is_kept_from(&self, app: &App, agent: &AgentId) -> bool {
-        self.gpus_of(app) == Gpus::Shunned && self.with_gpus.contains(agent)
+        let has_gpus = || self.agents.get(agent).is_some_and(|known| known.has_gpus);
+        self.gpus_of(app) == Gpus::Shunned && has_gpus()
     }
 
     fn gpus_of(&self, app: &App) -> Gpus {
@@ -273,12 +259,11 @@ impl Fleet {
         constraints: &[Constraint],
         gpus: Gpus,
         patterns: &Patterns,
-        place: &Place,
+        Known { place, has_gpus, .. }: &Known,
     ) -> bool {
-        let has_gpus = self.with_gpus.contains(&place.agent);
         let is_right = match gpus {
             Gpus::Whatever => true,
-            Gpus::Wanted => has_gpus,
+            Gpus::Wanted => *has_gpus,
             Gpus::Shunned => !has_gpus,
         };
         is_right
@@ -299,37 +284,27 @@ impl Fleet {
     fn fitting_by(&self, constraints: &Vec<Constraint>, gpus: Gpus) -> Arc<Fitting> {
         remembered(&self.fitting[gpus as usize], constraints, || {
             let (patterns, mut fitting) = (self.patterns(constraints), Fitting::default());
-            for place in self.agents.values() {
-                if self.may_go(constraints, gpus, &patterns, place) {
-                    fitting.agents.insert(place.agent.clone());
-                    if !self.away.contains(&place.agent) {
-                        fitting.count(constraints, place);
-                    }
-                }
-            }
-            for place in self.unmet.values() {
-                if self.may_go(constraints, gpus, &patterns, place) {
-                    fitting.count(constraints, place);
+            for known in self.agents.values() {
+                if self.may_go(constraints, gpus, &patterns, known) {
+                    fitting.add(constraints, known);
                 }
             }
             fitting
         })
     }
 
-    /// The agents that `app` may run on, each by itself, with whether they may have room: those that were met, and
-    /// of others such as the master says it of.
+    /// The agents in use that `app` may run on, each by itself, with whether they may have room.
     pub(crate) fn places(&self, app: &App) -> impl Iterator<Item = (&Place, bool)> {
         let (gpus, patterns) = (self.gpus_of(app), self.patterns(&app.constraints));
-        let met = self.agents.iter().filter(|(id, _)| !self.away.contains(*id));
-        let met = met.map(|(_, place)| (place, true));
-        let unmet = self.unmet.iter().map(|(id, place)| (place, self.roomy.contains(id)));
-        let all = met.chain(unmet);
-        all.filter(move |(place, _)| self.may_go(&app.constraints, gpus, &patterns, place))
+        let all = self.agents.values().filter(|known| known.is_counted());
+        let all = all.filter(move |it| self.may_go(&app.constraints, gpus, &patterns, it));
+        all.map(|known| (&known.place, known.may_have_room()))
     }
 
-    /// Whether an agent is known, and not as what it is now.
+    /// Whether an agent was met, and not as what it is now.
     pub(crate) fn has_changed(&self, place: &Place) -> bool {
-        self.agents.get(&place.agent).is_some_and(|known| known != place)
+        let known = self.agents.get(&place.agent).filter(|known| known.was_met());
+        known.is_some_and(|known| known.place != *place)
     }
 
     /// How many agents that were met `app` may run on.
@@ -357,46 +332,36 @@ impl Fitting {
         &self.agents
     }
 
-    /// How many of them have each value of the fields that instances are spread over.
+    /// How many agents, met or not, have each value of the fields that instances are spread over.
     pub fn values(&self) -> &Tally {
         &self.values
     }
 
-    fn meet(&mut self, constraints: &[Constraint], place: &Place) {
-        self.agents.insert(place.agent.clone());
-        self.count(constraints, place);
-    }
-
-    fn part(&mut self, constraints: &[Constraint], place: &Place) {
-        self.agents.remove(&place.agent);
-        self.discount(constraints, place);
-    }
-
-    fn leave(&mut self, _constraints: &[Constraint], place: &Place) {
-        self.agents.remove(&place.agent);
-    }
-
-    fn count(&mut self, constraints: &[Constraint], place: &Place) {
-        for (field, value) in spread_over(constraints, place) {
+    fn add(&mut self, constraints: &[Constraint], known: &Known) {
+        if known.was_met() {
+            self.agents.insert(known.place.agent.clone());
+        }
+        for (field, value) in spread_over(constraints, known) {
             self.values.add(field, value);
         }
     }
 
-    fn discount(&mut self, constraints: &[Constraint], place: &Place) {
-        for (field, value) in spread_over(constraints, place) {
+    fn remove(&mut self, constraints: &[Constraint], known: &Known) {
+        self.agents.remove(&known.place.agent);
+        for (field, value) in spread_over(constraints, known) {
             self.values.remove(field, value);
         }
     }
 }
 
-/// The fields that instances are spread over, with what `place` has of them. Of one that is named twice
-/// twice as many are counted, which changes nothing.
+/// The fields that instances are spread over, with what `known` has of them, if anything is spread over it. Of a
+/// field that is named twice twice as many are counted, which changes nothing.
 fn spread_over<'a>(
     constraints: &'a [Constraint],
-    place: &'a Place,
+    known: &'a Known,
 ) -> impl Iterator<Item = (&'a str, &'a Arc<str>)> {
-    let fields = app::spread_over(constraints);
-    fields.filter_map(|field| Some((field, matcher::value_of(place, field)?)))
+    let fields = app::spread_over(constraints).filter(|_| known.is_counted());
+    fields.filter_map(|field| Some((field, matcher::value_of(&known.place, field)?)))
 }
 
 /// `app` with as many instances as it is to have.
@@ -447,21 +412,18 @@ mod tests {
                 match rack {
                     _ if agent == 4 => fleet.settle(rack.map(|rack| format!("r{rack}").into())),
                     // Two agents on different racks each time, one of which has GPUs.
-                    _ if agent == 5 => drop(fleet.heard_of(vec![
-                        AgentView { place: place(rack.unwrap_or(3), 1), has_gpus: false, has_room: true },
-                        AgentView { place: place(2, rack.unwrap_or(0)), has_gpus: true, has_room: true },
-                    ])),
+                    _ if agent == 5 => {
+                        let listed = |agent, rack, has_gpus| {
+                            Listed { place: place(agent, rack), has_gpus, has_room: true }
+                        };
+                        let (first, second) = (rack.unwrap_or(3), rack.unwrap_or(0));
+                        fleet.heard_of(vec![listed(first, 1, false), listed(2, second, true)]);
+                    }
                     Some(rack) => drop(fleet.seen(place(agent, rack), rack == 2)),
                     None => drop(fleet.lost(&place(agent, 0).agent)),
                 }
-                let (agents, unmet) = (fleet.agents.clone(), fleet.unmet.clone());
-                let (home, with_gpus) = (fleet.home.clone(), fleet.with_gpus.clone());
-                let away = fleet.away.clone();
-                prop_assert!(away.iter().all(|id| agents.contains_key(id)));
-                prop_assert!(agents.keys().all(|id| !unmet.contains_key(id)));
-                let is_known = |id| agents.contains_key(id) || unmet.contains_key(id);
-                prop_assert!(with_gpus.iter().all(is_known));
-                let anew = Fleet { agents, away, unmet, home, with_gpus, ..Fleet::default() };
+                let (agents, home) = (fleet.agents.clone(), fleet.home.clone());
+                let anew = Fleet { agents, home, ..Fleet::default() };
                 for (list, gpus) in lists.iter().flat_map(|it| Gpus::ALL.map(|gpus| (it, gpus))) {
                     prop_assert_eq!(fleet.fitting_by(list, gpus), anew.fitting_by(list, gpus));
                 }

@@ -79,7 +79,7 @@ pub enum Input {
     },
     /// The master was asked for its agents.
     Agents(
-        /// Those that may make offers to us; absent if it does not answer.
+        /// All that it has; absent if it does not answer.
         Option<Vec<AgentView>>,
     ),
     /// A task was asked whether it is ready.
@@ -116,10 +116,12 @@ pub struct OfferView {
 pub struct AgentView {
     /// Which, and where it is.
     pub place: Place,
-    /// Whether it has GPUs, free or not.
-    pub has_gpus: bool,
-    /// Whether it has CPUs left.
-    pub has_room: bool,
+    /// Whether it is offered: it is in contact, and no operator has it deactivated or drained.
+    pub is_in_use: bool,
+    /// All that it has.
+    pub total: Resources,
+    /// What of that somebody has.
+    pub allocated: Resources,
 }
 
 /// A status report with what is needed of its opaque parts.

@@ -81,6 +81,19 @@ fn agents_that_are_full_are_spread_over_too() {
 }
 
 #[test]
+fn agents_that_are_kept_for_others_are_not_spread_over() {
+    let mut world = zones(&["a", "b"]);
+    // What another role has reserved is not waited for, whatever else of no use is left there.
+    let kept = "cpus(other):4;mem(other):4096;ports:[31000-31999]";
+    world.agents[1].total = Resources::parse(kept, &Role::any()).expect("resources");
+    world.agents[1].is_full = true;
+    world.pass(60.0);
+    world.create(constrained("/web", 3, json!([["zone", "GROUP_BY"]])));
+    world.pass(1.0);
+    assert_eq!(spread(&world, "/web"), [3, 0]);
+}
+
+#[test]
 fn agents_that_are_out_of_use_are_not_waited_for_though_they_were_met() {
     let mut world = zones(&["a", "b"]);
     world.create(constrained("/web", 4, json!([["zone", "GROUP_BY"]])));

@@ -27,8 +27,7 @@ impl Driver {
             SessionEvent::Subscribed { framework, master, address, .. } => {
                 let Ok(framework) = FrameworkId::try_from(&framework) else { return };
                 let domain = master.as_ref().and_then(|master| master.domain.as_ref());
-                let region = domain.and_then(|domain| Some(&domain.fault_domain.as_ref()?.region));
-                let region = region.map(|region| region.name.as_str().into());
+                let (region, _) = region_and_zone(domain);
                 let master = master.and_then(|master| {
                     let address = master.address?;
                     Some(format!("{}:{}", address.hostname.or(address.ip)?, address.port))
@@ -97,8 +96,7 @@ impl Driver {
 
     /// Asks the master for its agents. Whoever does not answer is asked again later.
     pub(super) fn ask_agents(&self) {
-        let (masters, roles) = (self.parts.masters.clone(), self.roles.clone());
-        let told = self.agents.clone();
+        let (masters, told) = (self.parts.masters.clone(), self.agents.clone());
         tokio::spawn(async move {
             let all = masters.agents().await.inspect_err(|why| {
                 tracing::warn!(
@@ -107,7 +105,13 @@ impl Driver {
                 );
             });
             // Nobody listens any more when the process ends.
-            let _ = told.send(all.ok().map(|all| views_of_agents(all, &roles)));
+            let _ = told.send(all.ok().map(|all| {
+                let one = |agent| {
+                    let view = view_of_agent(agent);
+                    view.inspect_err(|why| tracing::warn!(%why, "an agent makes no sense")).ok()
+                };
+                all.into_iter().filter_map(one).collect()
+            }));
         });
     }
 
@@ -140,51 +144,32 @@ impl Driver {
     }
 }
 
-/// With fewer CPUs left an agent makes no offers for them.
-const CPUS_MIN: f64 = 0.01;
-
-/// Those of the agents that may make offers to us: in use, and with CPUs for nobody or for our `roles`.
-pub(super) fn views_of_agents(all: Vec<Agent>, roles: &[String]) -> Vec<AgentView> {
-    let all = all.into_iter();
-    all.filter_map(|agent| view_of_agent(agent, roles)).collect()
-}
-
-fn view_of_agent(agent: Agent, roles: &[String]) -> Option<AgentView> {
-    if !agent.active || agent.deactivated() || agent.drain_info.is_some() {
-        return None;
-    }
-    let is_ours = |it: &&v1::Resource| match it.reservations.last() {
-        // What is reserved for a role is offered to those below it, too.
-        Some(reservation) => roles.iter().any(|role| {
-            let below = role.strip_prefix(reservation.role());
-            below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        }),
-        None => true,
-    };
-    let has = |name: &str| agent.total_resources.iter().filter(is_ours).any(|it| it.name == name);
-    let (is_of_use, has_gpus) = (has("cpus"), has("gpus"));
-    let cpus = |of: &[v1::Resource]| -> f64 {
-        let cpus = of.iter().filter(is_ours).filter(|it| it.name == "cpus");
-        cpus.filter_map(|it| it.scalar.as_ref()).map(|it| it.value).sum()
-    };
-    let has_room = cpus(&agent.total_resources) - cpus(&agent.allocated_resources) >= CPUS_MIN;
+fn view_of_agent(agent: Agent) -> Result<AgentView, convert::Malformed> {
+    let is_in_use = agent.active && !agent.deactivated() && agent.drain_info.is_none();
     let info = agent.agent_info;
-    let domain = info.domain.and_then(|domain| domain.fault_domain);
-    let attributes = convert::resources::attributes_from_wire(&info.attributes).ok()?;
+    let (region, zone) = region_and_zone(info.domain.as_ref());
+    let attributes = convert::resources::attributes_from_wire(&info.attributes)?;
     let place = Place {
-        agent: AgentId::try_from(&info.id?).ok()?,
+        agent: AgentId::try_from(&info.id.unwrap_or_default())?,
         host: info.hostname.into(),
-        region: domain.as_ref().map(|domain| domain.region.name.as_str().into()),
-        zone: domain.as_ref().map(|domain| domain.zone.name.as_str().into()),
+        region,
+        zone,
         attributes: matcher::written(&attributes),
     };
-    is_of_use.then_some(AgentView { place, has_gpus, has_room })
+    let total = convert::resources::from_wire(&agent.total_resources)?;
+    let allocated = convert::resources::from_wire(&agent.allocated_resources)?;
+    Ok(AgentView { place, is_in_use, total, allocated })
+}
+
+/// Where somebody is who is in `domain`.
+fn region_and_zone(domain: Option<&v1::DomainInfo>) -> (Option<Arc<str>>, Option<Arc<str>>) {
+    let domain = domain.and_then(|domain| domain.fault_domain.as_ref());
+    let region = domain.map(|domain| domain.region.name.as_str().into());
+    (region, domain.map(|domain| domain.zone.name.as_str().into()))
 }
 
 fn view_of_offer(mut wire: v1::Offer, role: &Role, framework: Option<&str>) -> Option<OfferView> {
-    let domain = wire.domain.as_ref().and_then(|domain| domain.fault_domain.as_ref());
-    let region = domain.map(|domain| domain.region.name.as_str().into());
-    let zone = domain.map(|domain| domain.zone.name.as_str().into());
+    let (region, zone) = region_and_zone(wire.domain.as_ref());
     let attributes = convert::resources::attributes_from_wire(&wire.attributes);
     let held = take_held(&mut wire.resources, framework).into_iter();
     let held = held.map(|(id, of)| Ok((id, convert::resources::from_wire(&of)?)));

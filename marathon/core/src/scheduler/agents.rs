@@ -2,7 +2,11 @@
 
 use super::{Due, Marathon};
 use crate::app::{self, App};
+use crate::fleet::Listed;
 use crate::io::{AgentView, Output};
+use model::amount::Milli;
+use model::resources::Resources;
+use model::role::Role;
 use model::step::{Now, Time};
 use std::time::Duration;
 
@@ -15,6 +19,9 @@ const LATE_MAX: Duration = Duration::from_secs(1);
 
 /// How long what is spread waits for an answer.
 const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// With fewer CPUs left an agent makes no offers for them.
+const CPUS_MIN: Milli = Milli(10);
 
 /// Whether instances of `app` are spread over what agents there are.
 pub(super) fn is_spread(app: &App) -> bool {
@@ -57,11 +64,28 @@ pub(super) fn is_awaited(marathon: &Marathon, now: Now) -> bool {
     is_waited_for && !is_answered && at.is_some_and(|at| now.time < at + WAIT_MAX)
 }
 
-/// The master has told which agents there are that may make offers to us, or has not.
+/// Those of `all` that may make offers to us: in use, and with CPUs for nobody or for our roles.
+fn listed(marathon: &Marathon, all: Vec<AgentView>) -> Vec<Listed> {
+    let roles: Vec<Role> = marathon.books.roles.iter().flat_map(|it| Role::new(&**it)).collect();
+    let ours =
+        |of: &Resources| of.filtered(|key, _| roles.iter().any(|it| key.kind.is_offerable_to(it)));
+    let in_use = all.into_iter().filter(|view| view.is_in_use);
+    let one = |AgentView { place, total, allocated, .. }| {
+        let (total, allocated) = (ours(&total), ours(&allocated));
+        let cpus = total.scalar("cpus");
+        let has_room = cpus - allocated.scalar("cpus") >= CPUS_MIN;
+        let has_gpus = !total.scalar("gpus").is_nothing();
+        (!cpus.is_nothing()).then_some(Listed { place, has_gpus, has_room })
+    };
+    in_use.filter_map(one).collect()
+}
+
+/// The master has told which agents there are, or has not.
 pub(super) fn heard(marathon: &mut Marathon, agents: Option<Vec<AgentView>>) {
     if !marathon.is_leading {
         return;
     }
+    let agents = agents.map(|agents| listed(marathon, agents));
     let are_gone = agents.is_some_and(|agents| marathon.books.fleet.heard_of(agents));
     let asked = &mut marathon.books.agents_asked;
     if std::mem::replace(&mut asked.is_answered, true) {

@@ -78,8 +78,9 @@ impl Agent {
             zone: None,
             attributes: matcher::written(&self.attributes),
         };
-        let has_gpus = !self.total.scalar("gpus").is_nothing();
-        AgentView { place, has_gpus, has_room: !self.is_full }
+        let is_in_use = self.is_up && !self.is_deactivated;
+        let allocated = if self.is_full { self.total.clone() } else { Resources::none() };
+        AgentView { place, is_in_use, total: self.total.clone(), allocated }
     }
 }
 
@@ -348,9 +349,7 @@ impl World {
             }
             Output::Suppress => self.is_suppressed = true,
             Output::AskAgents => {
-                let in_use = |agent: &&Agent| agent.is_up && !agent.is_deactivated;
-                let up = self.agents.iter().filter(in_use);
-                let all = up.map(Agent::view).collect();
+                let all = self.agents.iter().map(Agent::view).collect();
                 if let Some(tells) = self.tells_agents {
                     self.step(Input::Agents(Some(all).filter(|_| tells)));
                 }
