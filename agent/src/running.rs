@@ -62,6 +62,8 @@ pub struct Running {
     handle: Handle,
     ended: watch::Receiver<Option<String>>,
     tasks: Vec<JoinHandle<()>>,
+    /// Keeps others from clearing away its runtime directory. Absent: it has none.
+    _held: Option<fs::File>,
 }
 
 /// What becomes of tasks when an agent is stopped.
@@ -102,6 +104,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     transport::install_tls_provider();
     let work_dir = directory(&options.work_dir, 0o755)?;
     let runtime_dir = options.runtime_dir.unwrap_or_else(|| runtime_dir::default_for(&work_dir));
+    let held = runtime_dir::hold(&runtime_dir)
+        .map_err(|source| StartError::WorkDir { path: runtime_dir.clone(), source })?;
+    let mine = runtime_dir.clone();
+    tokio::task::spawn_blocking(move || runtime_dir::clear_gone(&mine));
     let options = Options { work_dir: work_dir.clone(), runtime_dir: Some(runtime_dir), ..options };
     let machine = Machine::detect(&work_dir)?;
     if let Some(location) = &options.domain_socket_location {
@@ -191,7 +197,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let channels = Channels::new(options.identity);
     let mut running = run(parts, address, channels, stop).await;
     running.tasks.extend([served, local, kept, collected]);
-    Ok(running)
+    Ok(Running { _held: Some(held), ..running })
 }
 
 /// Warns of what is open to everybody who reaches `ip`, and of rules that do not do what they may seem to.
@@ -288,7 +294,7 @@ async fn run(
         };
         let _ = fate.send(Some(last));
     });
-    Running { address, stop, handle, ended, tasks: vec![driven, linked] }
+    Running { address, stop, handle, ended, tasks: vec![driven, linked], _held: None }
 }
 
 fn config(options: &Options, description: AgentDescription) -> Config {

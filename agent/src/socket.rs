@@ -16,7 +16,7 @@ pub(crate) const SOCKET_VARIABLE: &str = "MESOS_DOMAIN_SOCKET";
 pub(crate) const SEEN_AT: &str = ".agent/agent.sock";
 
 /// The name of the socket in its directory.
-const NAME: &str = "agent.sock";
+pub(crate) const NAME: &str = "agent.sock";
 
 /// The directory of the socket: where `location` is, or below the runtime directory.
 pub(crate) fn dir(location: Option<&Path>, runtime_dir: &Path) -> PathBuf {

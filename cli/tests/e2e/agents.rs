@@ -1,7 +1,9 @@
 //! Agents die and come back, or do not.
 
-use crate::harness::{Daemon, PATIENCE, World, free_ports, listener, until_async, web_app};
+use crate::harness::{Daemon, PATIENCE, World, free_ports, listener, until, until_async, web_app};
 use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 #[tokio::test]
@@ -111,6 +113,38 @@ async fn an_agent_comes_back_as_itself_only_with_what_it_had_or_more() {
     let _agent = start(with(&[more])).await;
     until_async("it is back", PATIENCE, async || {
         slave().await.filter(|slave| slave["id"] == id).map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_agent_left_in_run_goes_with_the_next_agent_that_starts_once_its_work_is_gone() {
+    let world = World::new();
+    let args = ["agent", "--ip=127.0.0.1", "--port=0", "--master=127.0.0.1:1"];
+    let root = format!("--cgroups_root={}/agent", world.cgroups_root);
+    let args = [&args[..], &[&root]].concat();
+    // With a `/run` of their own, as most machines have one: in memory.
+    let own = "exec env -u AGORA_RUNTIME_DIR \"$0\" \"$@\"";
+    let script = format!("mount -t tmpfs run /run && {own}");
+    let by = ["unshare", "--mount", "sh", "-c", &script];
+    let mut first = world.start_by(&by, "first", &args).await;
+    let mounts = File::open(format!("/proc/{}/ns/mnt", first.pid())).expect("it runs");
+    let left = |daemon: &Daemon| {
+        let agents = fs::read_dir(format!("/proc/{}/root/run/agora", daemon.pid()));
+        let names = agents.expect("agents have a directory there").flatten();
+        names.map(|entry| entry.file_name().into_string().expect("text")).collect::<Vec<_>>()
+    };
+    let [of_first] = &left(&first)[..] else { panic!("one for its work directory") };
+    assert!(of_first.ends_with("-first"), "{of_first}");
+    first.kill();
+    fs::remove_dir_all(&first.work_dir).expect("it is ours");
+
+    let mounts = format!("--mount=/proc/{}/fd/{}", std::process::id(), mounts.as_raw_fd());
+    let second = world.start_by(&["nsenter", &mounts, "sh", "-c", own], "second", &args).await;
+    until("only the directory of the one that runs is there", || {
+        let left = left(&second);
+        assert!(left.iter().any(|name| name.ends_with("-second")), "{left:?}");
+        (left.len() == 1).then_some(())
     })
     .await;
 }
