@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use model::acl::Action;
@@ -87,7 +87,7 @@ impl Real {
         if wish.is_session {
             has_nothing_of_its_own(&wish, &wanted)?;
         }
-        share_persistent(&wish.persistent, &mut wanted);
+        share_persistent(&wish.persistent, &mut wanted)?;
         let image = self.image(wanted.image.as_ref()).await?;
         let whom = self.owner(&wish, image.as_ref(), outer.as_ref())?;
         let Whom { identity: owner, home, known_as } = whom;
@@ -299,18 +299,36 @@ fn command_line(command: &CommandInfo, image: Option<&Provisioned>) -> Result<Co
 }
 
 /// Takes volumes at a place where the executor around has a persistent one for those themselves: what
-/// is mounted for an executor is seen by nobody else.
-fn share_persistent(theirs: &[PersistentVolume], wanted: &mut Wanted) {
-    wanted.volumes.retain(|volume| {
-        let VolumeSource::Around(path) = &volume.source else { return true };
-        let Some(found) = theirs.iter().find(|it| it.container_path == *path) else { return true };
-        wanted.persistent.push(PersistentVolume {
-            container_path: volume.container_path.clone(),
-            read_only: found.read_only || volume.read_only,
-            ..found.clone()
-        });
-        false
-    });
+/// is mounted for an executor is seen by nobody else. What is below such a place is no part of the
+/// executor's sandbox, and is refused: what was written there would be lost.
+fn share_persistent(theirs: &[PersistentVolume], wanted: &mut Wanted) -> Result<(), String> {
+    let mut left = Vec::new();
+    for volume in std::mem::take(&mut wanted.volumes) {
+        let VolumeSource::Around(path) = &volume.source else {
+            left.push(volume);
+            continue;
+        };
+        let path: PathBuf = path.components().filter(|it| *it != Component::CurDir).collect();
+        if let Some(found) = theirs.iter().find(|it| it.container_path == path) {
+            wanted.persistent.push(PersistentVolume {
+                container_path: volume.container_path,
+                read_only: found.read_only || volume.read_only,
+                ..found.clone()
+            });
+        } else if let Some(found) = theirs.iter().find(|it| path.starts_with(&it.container_path)) {
+            return Err(format!(
+                "volume '{}': '{}' is in the persistent volume '{}', which can only be shared as a \
+                 whole",
+                volume.container_path.display(),
+                path.display(),
+                found.container_path.display()
+            ));
+        } else {
+            left.push(volume);
+        }
+    }
+    wanted.volumes = left;
+    Ok(())
 }
 
 fn environment(
@@ -454,6 +472,35 @@ pub(crate) fn words(end: &Termination) -> Option<Arc<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::launcher::Volume;
+
+    #[test]
+    fn a_part_of_a_persistent_volume_is_refused_and_all_of_it_is_that_volume() {
+        let own = PersistentVolume {
+            directory: "/volumes/v1".into(),
+            container_path: "data".into(),
+            read_only: true,
+            is_shared: false,
+            bytes: 1 << 20,
+        };
+        let shared = |path: &str| {
+            let (source, container_path) = (VolumeSource::Around(path.into()), "at".into());
+            let volumes = vec![Volume { source, container_path, read_only: false }];
+            let mut wanted = Wanted { volumes, ..Wanted::default() };
+            share_persistent(std::slice::from_ref(&own), &mut wanted).map(|()| wanted)
+        };
+        let whole = PersistentVolume { container_path: "at".into(), ..own.clone() };
+        for path in ["data", "./data", "data/."] {
+            let wanted = shared(path).expect("it is the volume");
+            assert_eq!((wanted.volumes.len(), &wanted.persistent[..]), (0, &[whole.clone()][..]));
+        }
+        let wanted = shared("database").expect("it is another place");
+        assert_eq!((wanted.volumes.len(), wanted.persistent.len()), (1, 0));
+        let why = shared("./data/deep").map(drop);
+        let says = "volume 'at': 'data/deep' is in the persistent volume 'data', which can only be \
+                    shared as a whole";
+        assert_eq!(why, Err(says.to_owned()));
+    }
 
     #[test]
     fn a_sandbox_is_made_and_removed_and_links_lead_nowhere() {

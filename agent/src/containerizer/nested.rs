@@ -291,6 +291,13 @@ impl Containerizer {
         live.into_iter().filter(|it| it.parent().is_some() || self.is_standalone(it)).collect()
     }
 
+    /// The containers that are in this one and in no other in it, and not over.
+    pub(super) fn directly_in(&self, container: &ContainerId) -> Vec<ContainerId> {
+        let table = self.inner.containers.lock();
+        let inside = table.live.keys().filter(|it| it.parent().as_ref() == Some(container));
+        inside.cloned().collect()
+    }
+
     /// Whether a container is in no other and was launched for no executor.
     pub fn is_standalone(&self, container: &ContainerId) -> bool {
         container.parent().is_none() && self.inner.files(container.as_str()).standalone().exists()

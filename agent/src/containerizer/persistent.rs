@@ -134,9 +134,7 @@ struct Change {
 impl Change {
     /// Absent: there is none.
     fn of(files: &Files, all: &[PersistentVolume]) -> Option<Self> {
-        let before = fs::read(files.dir().join(RECORD)).ok();
-        let before = before.and_then(|text| serde_json::from_slice(&text).ok());
-        let before: Vec<Volume> = before.unwrap_or_default();
+        let before = shown(files);
         let now: Vec<Volume> = all.iter().map(mounted).collect();
         let gone: Vec<Volume> = before.iter().filter(|it| !now.contains(it)).cloned().collect();
         let change = Self { before, now, gone };
@@ -152,13 +150,47 @@ impl Change {
     }
 }
 
+/// What a container shows.
+fn shown(files: &Files) -> Vec<Volume> {
+    let text = fs::read(files.dir().join(RECORD)).ok();
+    text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+/// What a container may go on showing of what it shows, if `all` is what the one around it has; absent:
+/// all of it.
+fn still_theirs(files: &Files, all: &[PersistentVolume]) -> Option<Vec<PersistentVolume>> {
+    let shown = shown(files);
+    let theirs = |volume: &Volume| {
+        let is_it = |it: &&PersistentVolume| mounted(it).source == volume.source;
+        let found = all.iter().find(is_it)?.clone();
+        let (container_path, read_only) = (volume.container_path.clone(), volume.read_only);
+        Some(PersistentVolume { container_path, read_only, ..found })
+    };
+    let left: Vec<_> = shown.iter().filter_map(theirs).collect();
+    (left.len() < shown.len()).then_some(left)
+}
+
 impl Containerizer {
-    /// Has a container show these persistent volumes and no others. One that is about to run is waited
-    /// for; one that is over has no need of it.
+    /// Has a container show these persistent volumes and no others, and the containers in it none that it
+    /// does not have itself. One that is about to run is waited for; one that is over has no need of it.
     pub async fn show_volumes(
         &self,
         container: &ContainerId,
         volumes: Vec<PersistentVolume>,
+    ) -> Result<(), StepError> {
+        for inside in self.directly_in(container) {
+            let all = volumes.clone();
+            self.show_only(&inside, move |files| still_theirs(files, &all)).await?;
+        }
+        self.show_only(container, move |_| Some(volumes)).await
+    }
+
+    /// Has a container show the persistent volumes that `wanted` makes of its files and no others; absent:
+    /// what it shows.
+    async fn show_only(
+        &self,
+        container: &ContainerId,
+        wanted: impl FnOnce(&Files) -> Option<Vec<PersistentVolume>> + Send + 'static,
     ) -> Result<(), StepError> {
         let runs = self.opened(container).await.map_err(|_| {
             let why = io::Error::other("the container is being started and does not get on");
@@ -169,6 +201,8 @@ impl Containerizer {
         }
         let container = container.clone();
         self.blocking(move |inner| {
+            let wanted = wanted(&inner.files(container.as_str()));
+            let Some(volumes) = wanted else { return Ok(()) };
             let all = &mut inner.isolators.iter();
             all.try_for_each(|each| each.show_volumes(container.as_str(), &volumes))
         })

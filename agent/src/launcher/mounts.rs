@@ -95,14 +95,25 @@ fn read_only(paths: &[PathBuf]) -> Result<(), String> {
                 .map_err(failed("bind", path))?;
             mounts.insert(path.clone());
         }
-        // A remount is for one mount only: each below it needs its own.
-        for below in mounts.iter().filter(|mounted| mounted.starts_with(path)) {
-            let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | PLAIN;
-            match mount(NONE, below, NONE, flags, NONE) {
-                // Something covers it, so nobody else reaches it either.
-                Ok(()) | Err(Errno::ENOENT | Errno::EINVAL) => {}
-                Err(errno) => return Err(failed("make read-only", below)(errno)),
-            }
+        make_read_only(path, &mounts, |_| PLAIN)?;
+    }
+    Ok(())
+}
+
+/// Takes away the writing to what is mounted at `path` and to all that is mounted below. `kept` says what
+/// each forbids besides.
+pub(super) fn make_read_only(
+    path: &Path,
+    mounts: &BTreeSet<PathBuf>,
+    kept: impl Fn(&Path) -> MsFlags,
+) -> Result<(), String> {
+    // A remount is for one mount only: each below it needs its own.
+    for below in mounts.iter().filter(|mounted| mounted.starts_with(path)) {
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | kept(below);
+        match mount(NONE, below, NONE, flags, NONE) {
+            // Something covers it, so nobody else reaches it either.
+            Ok(()) | Err(Errno::ENOENT | Errno::EINVAL) => {}
+            Err(errno) => return Err(failed("make read-only", below)(errno)),
         }
     }
     Ok(())

@@ -79,7 +79,7 @@ fn again() -> Result<Infallible, Errno> {
         .map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
 
-/// Has nobody write to what was taken hold of and is mounted nowhere yet.
+/// Has nobody write to what was taken hold of and is mounted nowhere yet, nor to what is mounted in it.
 pub(super) fn make_read_only(mount: &OwnedFd) -> Result<(), Errno> {
     let wanted = MountAttributes { set: READ_ONLY, clear: 0, propagation: 0, user_namespace: 0 };
     // SAFETY: the kernel reads an empty text and a structure of the size that it is told, which both
@@ -89,7 +89,7 @@ pub(super) fn make_read_only(mount: &OwnedFd) -> Result<(), Errno> {
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
             &raw const wanted,
             size_of::<MountAttributes>(),
         )

@@ -4,10 +4,11 @@
 //! they like. Paths in it are resolved by the kernel with the rule that they stay inside, and what
 //! was found is mounted by its descriptor, so that nobody exchanges it in between.
 
+use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::MsFlags;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -16,7 +17,7 @@ use rustix::mount::{
 };
 
 use super::plan::{Memory, Volume, VolumeSource};
-use super::{Identity, Plan, rootfs};
+use super::{Identity, Plan, mounts, rootfs, shield};
 
 /// Directories below each other that a path in a sandbox may have. File systems allow 4096 bytes of
 /// path, and nobody nests deeper on purpose.
@@ -78,7 +79,6 @@ fn not_mounted(volume: &Volume, error: &str) -> String {
 }
 
 fn mount_one(plan: &Plan, volume: &Volume, source: &OwnedFd) -> Result<(), String> {
-    const NONE: Option<&str> = None;
     let is_file = !is_directory(source)?;
     let target = || {
         let path = &volume.container_path;
@@ -91,14 +91,18 @@ fn mount_one(plan: &Plan, volume: &Volume, source: &OwnedFd) -> Result<(), Strin
         }
         anywhere(path)
     };
+    let failed = |errno: Errno| format!("it cannot be made read-only: {errno}");
+    let is_done = match volume.read_only.then(|| shield::make_read_only(source)) {
+        None => true,
+        // Kernels from before 5.12 cannot: there it is done where all can be seen that is mounted in it.
+        Some(Err(Errno::NOSYS)) => false,
+        Some(done) => done.map(|()| true).map_err(failed)?,
+    };
     put_at(source, &target()?).map_err(|errno| errno.to_string())?;
-    if volume.read_only {
+    if !is_done {
         // Opened again: now it is what is mounted there.
-        let mounted = target()?;
-        let kept = kept_flags(&mounted)?;
-        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | kept;
-        mount(NONE, &by_descriptor(&mounted), NONE, flags, NONE)
-            .map_err(|errno| format!("it cannot be made read-only: {errno}"))?;
+        let place = fs::read_link(by_descriptor(&target()?)).map_err(|error| error.to_string())?;
+        mounts::make_read_only(&place, &mounts::mount_points()?, kept_flags)?;
     }
     Ok(())
 }
@@ -188,11 +192,11 @@ fn is_directory(file: &OwnedFd) -> Result<bool, String> {
 }
 
 /// What a mount forbids already, which a remount must say again.
-fn kept_flags(file: &OwnedFd) -> Result<MsFlags, String> {
-    let there = rustix::fs::fstatvfs(file).map_err(|errno| errno.to_string())?.f_flag;
+fn kept_flags(mounted: &Path) -> MsFlags {
     let mut kept = MsFlags::empty();
+    let Ok(there) = rustix::fs::statvfs(mounted).map(|it| it.f_flag) else { return kept };
     kept.set(MsFlags::MS_NOSUID, there.contains(StatVfsMountFlags::NOSUID));
     kept.set(MsFlags::MS_NODEV, there.contains(StatVfsMountFlags::NODEV));
     kept.set(MsFlags::MS_NOEXEC, there.contains(StatVfsMountFlags::NOEXEC));
-    Ok(kept)
+    kept
 }

@@ -12,6 +12,7 @@ mod image;
 mod images;
 mod many;
 mod nested;
+mod nested_volumes;
 mod networks;
 mod persistent;
 mod ports;
