@@ -24,6 +24,18 @@ const MODULES: [&str; 9] = [
     "xfs",
 ];
 
+/// What modules may be compressed by: the ends of their names, the program that undoes it and its
+/// arguments, and Debian's package that has it.
+const COMPRESSED: [(&str, &str, &[&str], &str); 3] = [
+    (".ko.xz", "xz", &["--decompress"], "xz-utils"),
+    (".ko.zst", "zstd", &["--decompress", "--quiet", "--rm"], "zstd"),
+    (".ko.gz", "gzip", &["--decompress"], "gzip"),
+];
+
+/// Files that a program is given at a time: their names, of a hundred bytes, have to fit beside the
+/// environment.
+const FILES_AT_ONCE: usize = 1_000;
+
 /// An unpacked kernel.
 pub(super) struct Kernel {
     /// The kernel itself.
@@ -89,11 +101,45 @@ fn fetch(home: &Path, to: &Path) -> anyhow::Result<()> {
     unpack.arg("-x").arg(&archive).arg(&unpacked);
     run_here(unpack)?;
     let version = only(&unpacked.join("lib/modules"), "")?;
+    decompress(&unpacked.join("lib/modules"))?;
     let mut list = Command::new("busybox");
     list.arg("depmod").arg("-b").arg(&unpacked).arg(version);
     run_here(list)?;
     fs::rename(&unpacked, to).context("cannot put the kernel in its place")?;
     fs::remove_dir_all(&fetched).context("cannot clear away what was fetched")
+}
+
+/// Unpacks each module below `modules` that is compressed: neither what lists them here nor what loads them
+/// in the machine knows other than plain ones.
+fn decompress(modules: &Path) -> anyhow::Result<()> {
+    let mut files = Vec::new();
+    collect(modules, &mut files).context("cannot look for the kernel's modules")?;
+    for (end, program, arguments, package) in COMPRESSED {
+        let compressed: Vec<&PathBuf> =
+            files.iter().filter(|file| file.to_string_lossy().ends_with(end)).collect();
+        for some in compressed.chunks(FILES_AT_ONCE) {
+            let mut command = Command::new(program);
+            let status = command.args(arguments).args(some).status().with_context(|| {
+                format!("the kernel's modules end in {end}; cannot start {program} (of {package})")
+            })?;
+            ensure!(status.success(), "{program} cannot unpack the kernel's modules: {status}");
+        }
+    }
+    Ok(())
+}
+
+/// Adds all files below a directory; links lead out of it.
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            collect(&entry.path(), files)?;
+        } else if kind.is_file() {
+            files.push(entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// The files of [`MODULES`] and of what they need, each after what it needs itself, by the table of
@@ -151,5 +197,33 @@ mod tests {
         assert_eq!(order(table).expect("all are there"), expected);
         let error = order("k/virtio_pci.ko:\n").expect_err("most are missing").to_string();
         assert_eq!(error, "the kernel has no module virtio_blk");
+    }
+
+    #[test]
+    fn compressed_modules_are_unpacked_however_they_are_compressed() {
+        let modules = tempfile::tempdir().expect("a directory");
+        let deep = modules.path().join("6.12/kernel/fs");
+        fs::create_dir_all(&deep).expect("directories");
+        for name in ["a.ko", "b.ko", "c.ko", "d.ko", "other"] {
+            fs::write(deep.join(name), name).expect("a file");
+        }
+        std::os::unix::fs::symlink("/", deep.join("build")).expect("a link");
+        for (name, compress) in
+            [("b.ko", &["xz"][..]), ("c.ko", &["zstd", "-q", "--rm"]), ("d.ko", &["gzip"])]
+        {
+            let mut command = Command::new(compress[0]);
+            command.args(&compress[1..]).arg(deep.join(name));
+            run_here(command).expect("it is installed");
+            assert!(!deep.join(name).exists(), "{name} is compressed");
+        }
+        decompress(modules.path()).expect("all of it can be undone");
+        decompress(modules.path()).expect("there is nothing to do");
+        let names = fs::read_dir(&deep).expect("it is there").flatten();
+        let mut names: Vec<_> = names.map(|it| it.file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["a.ko", "b.ko", "build", "c.ko", "d.ko", "other"]);
+        for name in ["a.ko", "b.ko", "c.ko", "d.ko", "other"] {
+            assert_eq!(fs::read_to_string(deep.join(name)).expect("it is there"), name);
+        }
     }
 }
