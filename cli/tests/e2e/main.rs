@@ -36,5 +36,6 @@ mod startup;
 mod succession;
 mod third_party;
 mod tls;
+mod tls_rules;
 mod upgrade;
 mod volumes;

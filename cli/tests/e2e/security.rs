@@ -14,7 +14,7 @@ const SECRET: &str = "c0rrect-h0rse";
 
 impl World {
     /// Writes a file that only its owner can read.
-    fn secret_file(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn secret_file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, text).expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");

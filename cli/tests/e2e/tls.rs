@@ -13,13 +13,13 @@ use transport::identity::Identity;
 use transport::tls::{ClientCerts, OwnFiles, Tls, TlsFiles};
 
 /// Whoever issues the certificates of a cluster.
-struct Authority {
+pub(crate) struct Authority {
     dir: PathBuf,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new(world: &World) -> Self {
+    pub(crate) fn new(world: &World) -> Self {
         let dir = world.path("tls");
         fs::create_dir(&dir).expect("a directory");
         let mut params = CertificateParams::default();
@@ -31,7 +31,7 @@ impl Authority {
     }
 
     /// Issues a certificate for `agora:<name>` on this machine.
-    fn issue(&self, name: &str) -> OwnFiles {
+    pub(crate) fn issue(&self, name: &str) -> OwnFiles {
         let uri = format!("agora:{name}");
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![
@@ -46,7 +46,7 @@ impl Authority {
         OwnFiles { cert: path("pem"), key: path("key") }
     }
 
-    fn ca(&self) -> PathBuf {
+    pub(crate) fn ca(&self) -> PathBuf {
         self.dir.join("ca.pem")
     }
 
@@ -61,19 +61,19 @@ impl Authority {
         ]
     }
 
-    fn identity(&self, own: Option<OwnFiles>) -> Identity {
+    pub(crate) fn identity(&self, own: Option<OwnFiles>) -> Identity {
         let files = TlsFiles { own, ca: self.ca(), client_certs: ClientCerts::None };
         Identity::default().with_tls(Some(Tls::load(files).expect("they fit together")))
     }
 }
 
-fn client(identity: &Identity) -> reqwest::Client {
+pub(crate) fn client(identity: &Identity) -> reqwest::Client {
     let client = identity.http().redirect(reqwest::redirect::Policy::none());
     client.timeout(Duration::from_secs(15)).build().expect("a client")
 }
 
 impl World {
-    async fn start_with(&self, name: &str, flags: &[&str], more: &[String]) -> Daemon {
+    pub(crate) async fn start_with(&self, name: &str, flags: &[&str], more: &[String]) -> Daemon {
         let all: Vec<&str> = flags.iter().copied().chain(more.iter().map(String::as_str)).collect();
         self.start(name, &all).await
     }
