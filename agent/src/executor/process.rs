@@ -14,7 +14,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
@@ -54,8 +54,16 @@ impl Program {
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(user) = &self.user {
-            std::os::unix::process::CommandExt::uid(&mut command, user.uid);
-            std::os::unix::process::CommandExt::gid(&mut command, user.gid);
+            let groups: Vec<_> = user.groups.iter().copied().map(Gid::from_raw).collect();
+            let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+            // SAFETY: they are system calls, and what they read was made before.
+            unsafe {
+                std::os::unix::process::CommandExt::pre_exec(&mut command, move || {
+                    setgroups(&groups)?;
+                    setresgid(gid, gid, gid)?;
+                    Ok(setresuid(uid, uid, uid)?)
+                });
+            }
         }
         command.into()
     }
@@ -221,5 +229,20 @@ mod tests {
         ] {
             assert_eq!(describe(status), text);
         }
+    }
+
+    #[tokio::test]
+    async fn who_becomes_another_user_has_all_groups_of_that_one_and_no_others() {
+        let command = "test $(id -u) = 65534 && test \"$(id -G)\" = '65533 1 7'";
+        let program = Program {
+            path: "/bin/sh".to_owned(),
+            arguments: ["sh", "-c", command].map(str::to_owned).into(),
+            environment: Vec::new(),
+            user: Some(Identity { uid: 65_534, gid: 65_533, groups: vec![1, 7] }),
+        };
+        let code = exit_code(&program, Duration::from_secs(60)).await;
+        // Others than root become nobody else.
+        let expected = nix::unistd::geteuid().is_root().then_some(0);
+        assert_eq!(code, expected);
     }
 }

@@ -5,6 +5,7 @@
 
 mod access;
 mod acls;
+mod checks;
 mod container_acls;
 mod containers;
 mod crashes;
@@ -45,8 +46,8 @@ use proto::mesos::v1 as mesos;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-/// How long anything here may take. Far more than it does on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything here may take. Far more than it does on a busy machine, or on one that is emulated.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The framework of all tests.
 const FRAMEWORK: &str = "framework-0000";
@@ -64,7 +65,7 @@ fn options(work_dir: &Path, master: &Master) -> Options {
         registration_backoff_factor: Duration::from_millis(20),
         executor_shutdown_grace_period: Duration::from_millis(500),
         // Those of some tests never subscribe, and on a slow machine a test takes long.
-        executor_registration_timeout: PATIENCE * 10,
+        executor_registration_timeout: PATIENCE * 4,
         ..Options::default()
     }
 }
