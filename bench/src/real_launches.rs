@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::slice;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::ensure;
 use framework_sdk::Protocol;
 use framework_sdk::builders::TaskBuilder;
 use framework_sdk::calls::{accept, launch};
@@ -15,6 +15,9 @@ use crate::launch_floor::{self, Floor, Program};
 use crate::load::{Framework, Progress, progress_of, run_sleeper};
 use crate::process::{Daemon, Site, descendants};
 use crate::report::{Report, millis, progress};
+
+/// How long a task that is said to run may take until it has become what its command says.
+const BECOMES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Launches in one run, one after the other.
 const LAUNCHES: u32 = 50;
@@ -94,7 +97,7 @@ async fn one_run(site: &Site) -> anyhow::Result<Run> {
         one_launch(&mut framework, number).await?;
     }
     run_sleeper(&mut framework, Duration::ZERO).await?;
-    let like = sleeper(&agent)?;
+    let like = sleeper(&agent).await?;
     let before = (master.used()?, agent.used()?);
     let start = Instant::now();
     let mut latencies = Vec::new();
@@ -126,11 +129,17 @@ async fn one_run(site: &Site) -> anyhow::Result<Run> {
 }
 
 /// The process of the task that sleeps.
-fn sleeper(agent: &Daemon) -> anyhow::Result<u32> {
-    let all = descendants(agent.pid());
+async fn sleeper(agent: &Daemon) -> anyhow::Result<u32> {
     let sleeps = |arguments: &[String]| arguments.first().is_some_and(|it| it == "sleep");
-    let found = all.into_iter().find(|(_, arguments)| sleeps(arguments));
-    Ok(found.context("no task sleeps on the agent")?.0)
+    let until = Instant::now() + BECOMES_WITHIN;
+    loop {
+        let mut all = descendants(agent.pid()).into_iter();
+        if let Some((process, _)) = all.find(|(_, arguments)| sleeps(arguments)) {
+            return Ok(process);
+        }
+        ensure!(Instant::now() < until, "no task sleeps on the agent");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Launches one task, waits for its end and returns how long it took until it ran.
