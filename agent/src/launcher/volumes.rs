@@ -103,6 +103,10 @@ fn mount_one(plan: &Plan, volume: &Volume, source: &OwnedFd) -> Result<(), Strin
         // Opened again: now it is what is mounted there.
         let place = fs::read_link(by_descriptor(&target()?)).map_err(|error| error.to_string())?;
         mounts::make_read_only(&place, &mounts::mount_points()?, kept_flags)?;
+        let there = rustix::fs::statvfs(&place).map_err(|errno| errno.to_string())?;
+        if !there.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            return Err("it cannot be made read-only".to_owned());
+        }
     }
     Ok(())
 }
