@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use crate::host::{Host, processes_in};
-use crate::master::{AGENT, Master, agent_id, framework_id};
+use crate::master::{AGENT, Master, PING_TIMEOUT, agent_id, framework_id};
 use crate::{PATIENCE, client, command_task, executor_task};
 
 /// Agents that die at the same time, each with directories and a master of its own. Most of the time of
@@ -148,7 +148,7 @@ impl Story {
         match said {
             FromAgent::Register(_) => {
                 self.is_here = true;
-                let ping_timeout = Duration::from_secs(75);
+                let ping_timeout = PING_TIMEOUT;
                 self.master.say(&ToAgent::Registered { agent: agent_id(), ping_timeout });
                 // It does not know that it was here before, so nothing else can have got to it.
                 self.launch();
@@ -184,7 +184,7 @@ impl Story {
         let is_expected = self.is_launched && self.ends.is_empty();
         self.master.say(&ToAgent::Reregistered {
             agent: agent_id(),
-            ping_timeout: Duration::from_secs(75),
+            ping_timeout: PING_TIMEOUT,
             expected: if is_expected { vec![(framework_id(), t1.clone())] } else { Vec::new() },
             completed: Vec::new(),
             operations: Vec::new(),

@@ -25,6 +25,9 @@ use crate::{FRAMEWORK, PATIENCE};
 /// The id that the agent is given.
 pub(crate) const AGENT: &str = "reign-S0";
 
+/// How long an agent waits for pings, of which none come, before it registers anew. No test takes as long.
+pub(crate) const PING_TIMEOUT: Duration = PATIENCE.saturating_mul(10);
+
 pub(crate) type Frames = mpsc::UnboundedSender<Result<MasterFrame, tonic::Status>>;
 
 /// The test's end.
@@ -125,8 +128,7 @@ impl Master {
         self.linked().await;
         let FromAgent::Register(new) = self.hear().await else { panic!("registers") };
         assert_eq!(&*new.description.hostname, "here");
-        let ping_timeout = Duration::from_secs(75);
-        self.say(&ToAgent::Registered { agent: agent_id(), ping_timeout });
+        self.say(&ToAgent::Registered { agent: agent_id(), ping_timeout: PING_TIMEOUT });
     }
 
     /// Takes a link and has the agent back. Gives what it brought.
@@ -137,7 +139,7 @@ impl Master {
                 FromAgent::Reregister(brought) => {
                     self.say(&ToAgent::Reregistered {
                         agent: agent_id(),
-                        ping_timeout: Duration::from_secs(75),
+                        ping_timeout: PING_TIMEOUT,
                         expected: Vec::new(),
                         completed: Vec::new(),
                         operations: Vec::new(),
