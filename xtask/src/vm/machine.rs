@@ -15,9 +15,6 @@ const INIT: &str = include_str!("init");
 /// What it becomes when there are files.
 const SECOND: &str = include_str!("second");
 
-/// Memory, in MiB.
-const MEMORY_MIB: u32 = 3_072;
-
 /// The size of its disk. The file takes only what is written.
 const DISK_BYTES: u64 = 8 << 30;
 
@@ -35,15 +32,16 @@ pub(super) struct Machine<'a> {
     pub(super) kernel: &'a Kernel,
     /// Whether its processor is not this machine's.
     pub(super) is_emulated: bool,
+    pub(super) memory_mib: u32,
 }
 
 /// Whether virtual machines run by this machine's processor. That the kernel offers it does not mean
 /// that they get anywhere, so one is started.
-pub(super) fn probe(kernel: &Kernel, home: &Path) -> anyhow::Result<bool> {
+pub(super) fn probe(kernel: &Kernel, home: &Path, memory_mib: u32) -> anyhow::Result<bool> {
     if fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
         return Ok(false);
     }
-    let machine = Machine { home, kernel, is_emulated: false };
+    let machine = Machine { home, kernel, is_emulated: false, memory_mib };
     let files = machine.first_files(&[("probe", "")])?;
     let mut command = machine.command(&files, "probed");
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -89,7 +87,7 @@ impl Machine<'_> {
         let _ = fs::remove_file(self.home.join(ended));
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"]);
-        command.args(["-smp", "2", "-m"]).arg(MEMORY_MIB.to_string());
+        command.args(["-smp", "2", "-m"]).arg(self.memory_mib.to_string());
         // Where the emulator does what it claims of the newest instructions wrongly, cryptography that is
         // written for them crashes: QEMU 7.2 does so of those after this processor.
         let (accelerator, processor) =

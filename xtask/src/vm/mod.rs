@@ -46,6 +46,9 @@ pub(crate) struct Arguments {
     /// How long all of it may take, in seconds; four times as long where the processor is emulated
     #[arg(long, default_value_t = 1_200, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
+    /// The machine's memory, in MiB
+    #[arg(long, default_value_t = 3_072, value_parser = clap::value_parser!(u32).range(512..=1_048_576))]
+    memory: u32,
     /// Run a command of the shell instead of tests, as root, to look around
     #[arg(long, conflicts_with_all = ["filter", "packages"])]
     command: Option<String>,
@@ -61,13 +64,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(command) => command.clone(),
         None => tests(&home, &arguments.packages, &arguments.filter)?,
     };
-    let is_emulated = !machine::probe(&kernel, &home)?;
+    let is_emulated = !machine::probe(&kernel, &home, arguments.memory)?;
     let slower = if is_emulated { EMULATED_SLOWER } else { 1 };
     if is_emulated {
         println!("this machine cannot run virtual ones by its processor: it is emulated, slowly");
     }
     let within = Duration::from_secs(arguments.seconds.into()) * slower;
-    let machine = Machine { home: &home, kernel: &kernel, is_emulated };
+    let memory_mib = arguments.memory;
+    let machine = Machine { home: &home, kernel: &kernel, is_emulated, memory_mib };
     match machine.run(&task, within)? {
         0 => Ok(()),
         status => bail!("in the virtual machine it ended with {status}"),
