@@ -221,13 +221,20 @@ pub(super) async fn end_inside(inner: &Inner, container: &ContainerId, entry: &E
 /// Drops the records of all that was in a container. Blocks.
 pub(super) fn forget_inside(inner: &Inner, container: &ContainerId) {
     let mut table = inner.containers.lock();
-    table.ended.retain(|ended, _| !ended.is_inside(container));
+    // The table knows all of them. To look through the records instead costs as much as there are
+    // containers on this machine, at the end of each.
+    let mut inside = Vec::new();
+    table.ended.retain(|ended, _| {
+        let is_inside = ended.is_inside(container);
+        if is_inside {
+            inside.push(ended.clone());
+        }
+        !is_inside
+    });
     table.sessions_ended.retain(|ended| !ended.is_inside(container));
     drop(table);
-    for inside in super::supervise::list(&inner.containers_dir()).unwrap_or_default() {
-        if inside.is_inside(container) {
-            remove_record(&inner.files(inside.as_str()));
-        }
+    for ended in inside {
+        remove_record(&inner.files(ended.as_str()));
     }
 }
 

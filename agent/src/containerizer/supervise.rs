@@ -500,7 +500,7 @@ async fn take_back(inner: &Arc<Inner>, container: ContainerId, recovered: &mut R
 }
 
 /// The containers that have a runtime directory.
-pub(super) fn list(dir: &Path) -> io::Result<Vec<ContainerId>> {
+fn list(dir: &Path) -> io::Result<Vec<ContainerId>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         if let Some(name) = entry?.file_name().to_str()
