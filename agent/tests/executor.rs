@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +34,10 @@ struct Agent {
     calls: mpsc::UnboundedReceiver<Call>,
     events: Arc<Mutex<Option<Records>>>,
     server: JoinHandle<()>,
+    /// How many connections there have been.
+    accepted: Arc<AtomicUsize>,
+    /// Whether each connection is ended with the answer to what came over it.
+    ends_connections: Arc<AtomicBool>,
     /// Calls seen while waiting for others.
     passed_by: VecDeque<Call>,
 }
@@ -43,19 +48,26 @@ impl Agent {
         let address = listener.local_addr().expect("it is bound");
         let (sender, calls) = mpsc::unbounded_channel();
         let events = Arc::new(Mutex::new(None));
+        let (accepted, ends_connections) =
+            (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
         let shared = Arc::clone(&events);
+        let (counted, ends) = (Arc::clone(&accepted), Arc::clone(&ends_connections));
         let server = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.expect("a client");
-                let (sender, shared) = (sender.clone(), Arc::clone(&shared));
-                let service =
-                    service_fn(move |request| answer(request, sender.clone(), Arc::clone(&shared)));
+                counted.fetch_add(1, Ordering::Relaxed);
+                let (sender, shared, ends) =
+                    (sender.clone(), Arc::clone(&shared), Arc::clone(&ends));
+                let service = service_fn(move |request| {
+                    answer(request, sender.clone(), Arc::clone(&shared), Arc::clone(&ends))
+                });
                 let http = hyper::server::conn::http1::Builder::new();
                 connections.spawn(http.serve_connection(TokioIo::new(stream), service));
             }
         });
-        Self { address, calls, events, server, passed_by: VecDeque::new() }
+        let passed_by = VecDeque::new();
+        Self { address, calls, events, server, accepted, ends_connections, passed_by }
     }
 
     /// Ends as with kill -9: all connections break.
@@ -152,6 +164,7 @@ async fn answer(
     request: Request<Incoming>,
     calls: mpsc::UnboundedSender<Call>,
     events: Arc<Mutex<Option<Records>>>,
+    ends_connections: Arc<AtomicBool>,
 ) -> Result<Response<http_body_util::combinators::BoxBody<Bytes, Infallible>>, Infallible> {
     assert_eq!(request.uri().path(), "/api/v1/executor");
     assert_eq!(request.headers()["content-type"], "application/x-protobuf");
@@ -167,8 +180,11 @@ async fn answer(
     calls.send(call).expect("the test runs");
     let status = if subscribes { StatusCode::OK } else { StatusCode::ACCEPTED };
     let body = StreamBody::new(UnboundedReceiverStream::new(stream));
-    let response = Response::builder().status(status).body(BodyExt::boxed(body));
-    Ok(response.expect("plain parts"))
+    let mut response = Response::builder().status(status);
+    if ends_connections.load(Ordering::Relaxed) {
+        response = response.header("connection", "close");
+    }
+    Ok(response.body(BodyExt::boxed(body)).expect("plain parts"))
 }
 
 fn executor(agent: &Agent, sandbox: &std::path::Path) -> Child {
@@ -250,6 +266,22 @@ async fn a_command_task_runs_to_its_end() {
     assert_eq!(ended(executor).await, Some(0));
     let out = std::fs::read_to_string(sandbox.path().join("out")).expect("it was written");
     assert_eq!(out, format!("t blue {}\n", sandbox.path().display()));
+}
+
+#[tokio::test]
+async fn reports_come_over_one_connection_unless_the_agent_ends_it() {
+    // Of each: that of the events, and those of three reports.
+    for (ends_connections, expected) in [(false, 2), (true, 4)] {
+        let sandbox = tempfile::tempdir().expect("a directory");
+        let mut agent = Agent::start(any_port()).await;
+        agent.ends_connections.store(ends_connections, Ordering::Relaxed);
+        let executor = executor(&agent, sandbox.path());
+        agent.subscribed().await;
+        agent.launch(task("t", "true")).await;
+        agent.expect_states(&[TaskStarting, TaskRunning, TaskFinished]).await;
+        assert_eq!(ended(executor).await, Some(0));
+        assert_eq!(agent.accepted.load(Ordering::Relaxed), expected);
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The executor's connections to its agent: one that events come on, one for each call.
+//! The executor's connections to its agent: one that events come on, one for reports as long as they follow one
+//! another closely, and one for each other call.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,6 +54,10 @@ enum Wanted {
     Records,
 }
 
+type Connection = SendRequest<Full<Bytes>>;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
 /// Where the agent is, and what shows that this is its executor.
 #[derive(Clone, Debug)]
 pub(super) struct Agent {
@@ -71,17 +76,18 @@ pub(super) struct Events {
     decoder: proto::recordio::Decoder,
 }
 
+/// Makes calls one after the other over one connection.
+pub(super) struct Reporter {
+    agent: Agent,
+    connection: Option<Connection>,
+}
+
 impl Agent {
     /// Subscribes; gives the events that follow.
     pub(super) async fn subscribe(&self, call: Vec<u8>) -> Result<Events, String> {
         let response = self.send(call).await?;
         let decoder = proto::recordio::Decoder::new(EVENT_BYTES_MAX);
         Ok(Events { body: response.into_body(), decoder })
-    }
-
-    /// Makes a call that is answered with nothing.
-    pub(super) async fn call(&self, call: Vec<u8>) -> Result<(), String> {
-        self.send(call).await.map(|_| ())
     }
 
     /// Makes a call about a container, and waits for the answer as long as that takes.
@@ -104,7 +110,14 @@ impl Agent {
     }
 
     async fn send(&self, call: Vec<u8>) -> Result<Response<Incoming>, String> {
-        let asked = self.ask(EXECUTOR_PATH, call, Wanted::Whole);
+        self.in_time(self.ask(EXECUTOR_PATH, call, Wanted::Whole)).await
+    }
+
+    /// Waits for an answer for so long, and says in words why none came.
+    async fn in_time<T>(
+        &self,
+        asked: impl Future<Output = Result<T, Failed>>,
+    ) -> Result<T, String> {
         let answered = tokio::time::timeout(ANSWER_TIMEOUT, asked).await;
         answered.map_err(|_| format!("{} does not answer", self.endpoint))?.map_err(|why| match why
         {
@@ -123,15 +136,33 @@ impl Agent {
         wanted: Wanted,
     ) -> Result<Response<Incoming>, Failed> {
         let answered = self.exchange(path, call, wanted).await;
-        let response = answered.map_err(|error| Failed::Unreached(error.to_string()))?;
-        let status = response.status();
-        if matches!(status, StatusCode::OK | StatusCode::ACCEPTED) {
-            return Ok(response);
-        }
-        let body = http_body_util::Limited::new(response.into_body(), REFUSAL_BYTES_MAX);
-        let text =
-            body.collect().await.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
-        Err(Failed::Refused(status, String::from_utf8_lossy(&text).into_owned()))
+        accepted(answered.map_err(|error| Failed::Unreached(error.to_string()))?).await
+    }
+
+    /// Makes a call that is answered with nothing, over a connection that is there if it still is. Gives
+    /// the one that it went over.
+    async fn report(&self, kept: Option<Connection>, call: Vec<u8>) -> Result<Connection, Failed> {
+        let exchanged = async {
+            let mut there = None;
+            if let Some(mut kept) = kept {
+                // The agent may have ended it meanwhile.
+                there = kept.ready().await.is_ok().then_some(kept);
+            }
+            let mut connection = match there {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            let request = self.request(EXECUTOR_PATH, call, Wanted::Whole)?;
+            let response = connection.send_request(request).await?;
+            Ok::<_, Error>((connection, response))
+        };
+        let unreached = |error: Error| Failed::Unreached(error.to_string());
+        let (connection, response) = exchanged.await.map_err(unreached)?;
+        // Read to its end, or nothing else can come over this connection.
+        let body =
+            http_body_util::Limited::new(accepted(response).await?.into_body(), ANSWER_BYTES_MAX);
+        body.collect().await.map_err(unreached)?;
+        Ok(connection)
     }
 
     async fn exchange(
@@ -139,21 +170,35 @@ impl Agent {
         path: &str,
         call: Vec<u8>,
         wanted: Wanted,
-    ) -> Result<Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
-        let mut sender = if let Some(socket) = &self.socket {
-            speak(UnixStream::connect(socket).await?).await?
-        } else if let Some(ca) = &self.ca {
+    ) -> Result<Response<Incoming>, Error> {
+        let request = self.request(path, call, wanted)?;
+        Ok(self.connect().await?.send_request(request).await?)
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        if let Some(socket) = &self.socket {
+            return Ok(speak(UnixStream::connect(socket).await?).await?);
+        }
+        if let Some(ca) = &self.ca {
             // Read each time: the agent may have got its certificate from somebody else since.
             let client_certs = ClientCerts::None;
             let tls = Tls::load(TlsFiles { own: None, ca: ca.clone(), client_certs })?;
             let connected = tls.connect(&self.endpoint, Speaks::Http1).await;
-            speak(connected.map_err(|error| tls::explain(&error).unwrap_or(error.to_string()))?)
-                .await?
-        } else {
-            let stream = TcpStream::connect(&self.endpoint).await?;
-            stream.set_nodelay(true)?;
-            speak(stream).await?
-        };
+            let stream =
+                connected.map_err(|error| tls::explain(&error).unwrap_or(error.to_string()))?;
+            return Ok(speak(stream).await?);
+        }
+        let stream = TcpStream::connect(&self.endpoint).await?;
+        stream.set_nodelay(true)?;
+        Ok(speak(stream).await?)
+    }
+
+    fn request(
+        &self,
+        path: &str,
+        call: Vec<u8>,
+        wanted: Wanted,
+    ) -> Result<Request<Full<Bytes>>, Error> {
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(path)
@@ -168,14 +213,49 @@ impl Agent {
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        Ok(sender.send_request(request.body(Full::new(Bytes::from(call)))?).await?)
+        Ok(request.body(Full::new(Bytes::from(call)))?)
+    }
+}
+
+/// An answer, if it is a good one.
+async fn accepted(response: Response<Incoming>) -> Result<Response<Incoming>, Failed> {
+    let status = response.status();
+    if matches!(status, StatusCode::OK | StatusCode::ACCEPTED) {
+        return Ok(response);
+    }
+    let body = http_body_util::Limited::new(response.into_body(), REFUSAL_BYTES_MAX);
+    let text =
+        body.collect().await.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
+    Err(Failed::Refused(status, String::from_utf8_lossy(&text).into_owned()))
+}
+
+impl Reporter {
+    pub(super) fn new(agent: Agent) -> Self {
+        Self { agent, connection: None }
+    }
+
+    /// Makes a call that is answered with nothing. What it came over is kept for the next one.
+    pub(super) async fn call(&mut self, call: Vec<u8>) -> Result<(), String> {
+        let kept = self.connection.take();
+        self.connection = Some(self.agent.in_time(self.agent.report(kept, call)).await?);
+        Ok(())
+    }
+
+    /// Whether a connection is kept.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Ends the connection that is kept.
+    pub(super) fn disconnect(&mut self) {
+        self.connection = None;
     }
 }
 
 /// Begins to speak HTTP. The connection ends with the answer's body, or when nobody reads that any more.
 async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
-) -> hyper::Result<SendRequest<Full<Bytes>>> {
+) -> hyper::Result<Connection> {
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     Ok(sender)

@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::core::{Executor, Input, Output, Report, Settings};
-use self::link::Agent;
+use self::link::{Agent, Reporter};
 use crate::prober::Answer;
 
 use self::wire::{Heard, Identification, Look, Means, Runnable};
@@ -45,6 +45,10 @@ const HEARTBEAT: Duration = Duration::from_secs(30 * 60);
 
 /// How long to sleep when there is nothing to wait for. Any long time will do.
 const IDLE: Duration = Duration::from_secs(3_600);
+
+/// How long the connection that a report went over is kept for the next one. Most tasks have two reports
+/// at their start and none for long, and an agent has many executors.
+const REPORTS_APART_MAX: Duration = Duration::from_secs(1);
 
 /// What happens faster than it is dealt with waits at its source once so much is waiting.
 const INPUTS_MAX: usize = 256;
@@ -440,11 +444,23 @@ async fn send(
     inputs: mpsc::Sender<Happened>,
 ) {
     let mut failed = None;
-    while let Some((subscription, call)) = reports.recv().await {
+    let mut reporter = Reporter::new(agent);
+    loop {
+        let next = if reporter.is_connected() {
+            let next = tokio::time::timeout(REPORTS_APART_MAX, reports.recv()).await;
+            let Ok(next) = next else {
+                reporter.disconnect();
+                continue;
+            };
+            next
+        } else {
+            reports.recv().await
+        };
+        let Some((subscription, call)) = next else { return };
         if failed == Some(subscription) {
             continue;
         }
-        if let Err(reason) = agent.call(call).await {
+        if let Err(reason) = reporter.call(call).await {
             eprintln!("a status update could not be sent: {reason}");
             failed = Some(subscription);
             let what = What::Input(Input::Disconnected);
@@ -457,7 +473,7 @@ async fn heartbeat(agent: Agent, call: Vec<u8>) {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
         // A lost connection is noticed where events are read.
-        let _ = agent.call(call.clone()).await;
+        let _ = Reporter::new(agent.clone()).call(call.clone()).await;
     }
 }
 
