@@ -305,6 +305,24 @@ async fn a_kill_reaches_the_whole_process_tree() {
 }
 
 #[tokio::test]
+async fn an_executor_that_is_asked_to_end_ends_its_task_first() {
+    let sandbox = tempfile::tempdir().expect("a directory");
+    let mut agent = Agent::start(any_port()).await;
+    let executor = executor(&agent, sandbox.path());
+    agent.subscribed().await;
+    let command = "trap 'touch asked; exit' TERM; touch up; while :; do sleep 0.01; done";
+    agent.launch(task("t", command)).await;
+    agent.expect_states(&[TaskStarting, TaskRunning]).await;
+    until_there(&sandbox.path().join("up")).await;
+    let pid = executor.id().expect("it runs").cast_signed();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM)
+        .expect("it is there");
+    agent.expect_states(&[TaskKilling, TaskKilled]).await;
+    assert_eq!(ended(executor).await, Some(0));
+    assert!(sandbox.path().join("asked").exists());
+}
+
+#[tokio::test]
 async fn an_executor_outlives_its_agent_and_tells_the_next_one() {
     let sandbox = tempfile::tempdir().expect("a directory");
     let mut agent = Agent::start(any_port()).await;

@@ -349,14 +349,14 @@ impl Inner {
     fn signal(&self, container: &str, signal: Signal) {
         let files = self.files(container);
         let Some((first, plan)) = first_process(&files).zip(read_plan(&files)) else { return };
-        let command = if plan.namespaces.pid { command_below(first.pid) } else { Some(first.pid) };
+        let command = if plan.has_init() { command_below(first.pid) } else { Some(first.pid) };
         let mut pids: Vec<i32> = command.into_iter().collect();
         if signal == Signal::SIGTERM {
             let members = self.isolators.iter().find_map(|it| it.processes(container));
             let members =
                 members.unwrap_or_else(|| crate::executor::process::descendants(first.pid));
-            // The init of a PID namespace is the agent's own and only waits.
-            let init = plan.namespaces.pid.then_some(first.pid);
+            // An init is the agent's own and only waits.
+            let init = plan.has_init().then_some(first.pid);
             pids.extend(
                 members.into_iter().filter(|pid| Some(*pid) != init && Some(*pid) != command),
             );

@@ -22,6 +22,7 @@ use model::units::parse_duration;
 use nix::sys::signal::Signal;
 use proto::mesos::v1 as mesos;
 use std::os::unix::process::ExitStatusExt;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -200,6 +201,8 @@ impl Shell {
         };
         tokio::spawn(send(agent.clone(), reports, inputs.clone()));
         tokio::spawn(heartbeat(agent.clone(), identification.heartbeat()));
+        tokio::spawn(process::reap_orphans());
+        tokio::spawn(asked_to_end(inputs.clone()));
         let settings = Settings {
             recovery_timeout: options.recovery_timeout,
             backoff_max: options.backoff_max,
@@ -335,9 +338,7 @@ impl Shell {
                 return failed(task, format!("Cannot execute '{name}': {error}"));
             }
         };
-        if let Some(pid) = child.id() {
-            self.pids.insert(task.clone(), pid.cast_signed());
-        }
+        self.pids.insert(task.clone(), child.pid);
         let inputs = self.inputs.clone();
         let ended = task.clone();
         tokio::spawn(async move {
@@ -466,6 +467,15 @@ async fn send(
             let what = What::Input(Input::Disconnected);
             let _ = inputs.send(Happened { subscription: failed, what }).await;
         }
+    }
+}
+
+/// Ends its tasks and itself when it is told to by SIGTERM. As the first process of a PID namespace it would
+/// not hear of that otherwise.
+async fn asked_to_end(inputs: mpsc::Sender<Happened>) {
+    let Ok(mut asked) = signal(SignalKind::terminate()) else { return };
+    if asked.recv().await.is_some() {
+        let _ = inputs.send(Input::Shutdown.into()).await;
     }
 }
 

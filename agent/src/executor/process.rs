@@ -5,18 +5,22 @@
     reason = "what a process does between its birth and its program has no safe form"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::WaitPidFlag;
 use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
+use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
+use tokio::signal::unix::SignalKind;
+use tokio::sync::Notify;
 
 use crate::images::Start;
 use crate::launcher::Identity;
@@ -70,10 +74,10 @@ impl Program {
 
     /// Starts it as a task: with the executor's own output as its output, and at its terminal if there
     /// is one.
-    pub(super) fn start(&self) -> std::io::Result<Child> {
+    pub(super) fn start(&self) -> std::io::Result<Awaited> {
         let mut command = self.command();
         if !is_at_terminal() {
-            return command.process_group(0).spawn();
+            return Awaited::spawn(command.process_group(0));
         }
         let output = stdout().as_fd().try_clone_to_owned()?;
         command.stdin(Stdio::inherit()).stderr(output);
@@ -85,7 +89,7 @@ impl Program {
                 Ok(rustix::process::ioctl_tiocsctty(stdin())?)
             });
         }
-        command.spawn()
+        Awaited::spawn(&mut command)
     }
 
     /// The same for a check, whose output is nothing for who is at the terminal.
@@ -106,7 +110,7 @@ pub(super) fn is_at_terminal() -> bool {
 
 /// Runs a check's command; gives its exit code if it had one in time.
 pub(crate) async fn exit_code(program: &Program, timeout: Duration) -> Option<i32> {
-    let mut child = program.check().ok()?.spawn().ok()?;
+    let mut child = Awaited::spawn(&mut program.check().ok()?).ok()?;
     let ended = tokio::time::timeout(timeout, child.wait()).await;
     if ended.is_err() {
         end(&mut child).await;
@@ -116,9 +120,9 @@ pub(crate) async fn exit_code(program: &Program, timeout: Duration) -> Option<i3
 
 /// Runs a check's command; gives what it printed if it ended in time.
 pub(crate) async fn output(program: &Program, timeout: Duration) -> Option<String> {
-    let mut child = program.check().ok()?.stdout(Stdio::piped()).spawn().ok()?;
+    let mut child = Awaited::spawn(program.check().ok()?.stdout(Stdio::piped())).ok()?;
     let mut text = String::new();
-    let stdout = child.stdout.take()?;
+    let stdout = child.child.stdout.take()?;
     let read = tokio::time::timeout(timeout, async {
         stdout.take(OUTPUT_BYTES_MAX).read_to_string(&mut text).await.ok()?;
         child.wait().await.ok()
@@ -130,11 +134,77 @@ pub(crate) async fn output(program: &Program, timeout: Duration) -> Option<Strin
     ended.ok()?.map(|_| text)
 }
 
-async fn end(child: &mut Child) {
-    if let Some(pid) = child.id() {
-        signal_tree(pid.cast_signed(), Signal::SIGKILL);
-    }
+async fn end(child: &mut Awaited) {
+    signal_tree(child.pid, Signal::SIGKILL);
     let _ = child.wait().await;
+}
+
+/// Processes that somebody here waits for.
+static AWAITED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Told when one of them has been waited for.
+static WAITED_FOR: Notify = Notify::const_new();
+
+/// A process that was started here and is waited for here.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    child: Child,
+    /// Its number, which is its own until it has been waited for.
+    pub(super) pid: i32,
+}
+
+impl Awaited {
+    fn spawn(command: &mut Command) -> std::io::Result<Self> {
+        // Whoever reaps orphans has to see it among these as soon as it can end.
+        let mut awaited = AWAITED.lock();
+        let child = command.spawn()?;
+        let pid = child.id().expect("nobody has waited for it").cast_signed();
+        awaited.insert(pid);
+        Ok(Self { child, pid })
+    }
+
+    pub(super) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        AWAITED.lock().remove(&self.pid);
+        WAITED_FOR.notify_one();
+    }
+}
+
+/// Reaps those whose parents have ended. They come to the first process of their PID namespace, so
+/// if this one is it they would stay as long as it.
+pub(super) async fn reap_orphans() {
+    if std::process::id() != 1 {
+        return;
+    }
+    let Ok(mut ended) = tokio::signal::unix::signal(SignalKind::child()) else { return };
+    loop {
+        while let Some(pid) = first_ended().filter(|pid| !AWAITED.lock().contains(pid)) {
+            let _ = nix::sys::wait::waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+        }
+        // One that somebody waits for hides those that ended after it, until it has been waited for.
+        tokio::select! {
+            _ = ended.recv() => {}
+            () = WAITED_FOR.notified() => {}
+        }
+    }
+}
+
+/// A child that has ended and that nobody has waited for.
+fn first_ended() -> Option<i32> {
+    // SAFETY: all fields are integers or room for some, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is a place for what is written. Where nobody has ended the number in it stays zero.
+    let pid = unsafe {
+        libc::waitid(libc::P_ALL, 0, &raw mut info, how);
+        info.si_pid()
+    };
+    (pid > 0).then_some(pid)
 }
 
 /// Sends `signal` to a process that leads its group, to that group, and to all that descend from
@@ -177,7 +247,7 @@ fn parent(pid: i32) -> Option<i32> {
 
 /// A wait status in words, after "Command ".
 pub(super) fn describe(status: i32) -> String {
-    let status = std::process::ExitStatus::from_raw(status);
+    let status = ExitStatus::from_raw(status);
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),
         (None, Some(signal)) => {

@@ -185,7 +185,7 @@ fn first(
     nix::unistd::dup2_stdin(&output.input).map_err(failed("set up its input"))?;
     nix::unistd::dup2_stdout(&output.output).map_err(failed("set up its output"))?;
     nix::unistd::dup2_stderr(&output.error).map_err(failed("set up its output"))?;
-    if !plan.namespaces.pid {
+    if !plan.has_init() {
         return command(plan, title).map(|never| match never {});
     }
     Title::set(title, c"agora-init", &["agora", "init"]);
@@ -231,9 +231,9 @@ fn command(plan: &Plan, title: Option<Title>) -> Result<Never, String> {
     }
     privileges::limit(plan)?;
     privileges::become_user(plan)?;
-    // In a PID namespace the init is the parent, and this is tied to it by the namespace. Else the
-    // switch of user undid the earlier request, so it is made again.
-    if plan.identity.is_some() && !plan.namespaces.pid {
+    // An init is the parent of its command, which is tied to it by the namespace. Else the switch of user
+    // undid the earlier request, so it is made again.
+    if plan.identity.is_some() && !plan.has_init() {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
             .map_err(failed("tie it to the launcher"))?;
     }

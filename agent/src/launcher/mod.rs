@@ -166,8 +166,7 @@ fn run(launcher: &Launcher<'_>) -> Result<(), String> {
     steps.reached("over");
     // An init between tells what the command's status was; without one it was the command itself.
     let told = read_to_end(status_read);
-    let status =
-        if plan.namespaces.pid { told.trim().parse().unwrap_or(libc::SIGKILL) } else { seen };
+    let status = if plan.has_init() { told.trim().parse().unwrap_or(libc::SIGKILL) } else { seen };
     write_atomically(&files.exit_status(), status.to_string().as_bytes())
         .map_err(|error| format!("cannot write the exit status: {error}"))?;
     // Only now: whoever sees the end of a session may ask for its status.

@@ -153,6 +153,12 @@ impl Rootfs {
 }
 
 impl Plan {
+    /// Whether the container's first process is an init that starts the command. The built-in executor is
+    /// the first of its PID namespace itself.
+    pub fn has_init(&self) -> bool {
+        self.namespaces.pid && !self.is_executor
+    }
+
     /// The sandbox as the command sees it.
     pub fn sandbox_inside(&self) -> &Path {
         if self.rootfs.is_some() { Path::new(Rootfs::SANDBOX) } else { &self.sandbox }

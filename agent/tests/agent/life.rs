@@ -199,6 +199,20 @@ async fn a_task_past_its_memory_is_told_of_it() {
 }
 
 #[tokio::test]
+async fn an_executor_reaps_those_who_lose_their_parents_in_its_container() {
+    let isolation = "namespaces/pid,filesystem/linux";
+    let mut site = Site::with(|options| options.isolation = Some(isolation.to_owned())).await;
+    // Those that have ended are there until somebody waits for them.
+    let command = "test $(cat /proc/1/comm) = agora-executor || exit 2; \
+        for i in 1 2 3 4 5 6 7 8; do (sleep 0.0$i &); done; \
+        while cat /proc/[0-9]*/stat 2>/dev/null | grep -q '(sleep)'; do :; done; exit 3";
+    site.master.launch(command_task(AGENT, "t1", command));
+    let status = site.master.status_of(TaskState::Failed).await;
+    assert_eq!(status.message.as_deref(), Some("Command exited with status 3"));
+    site.end().await;
+}
+
+#[tokio::test]
 async fn a_task_is_given_its_secrets_in_variables_and_one_without_its_secret_fails() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join("password"), "blue").expect("a file");
