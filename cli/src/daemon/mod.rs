@@ -9,6 +9,7 @@ pub(crate) mod local;
 pub(crate) mod log;
 pub(crate) mod marathon;
 pub(crate) mod master;
+mod memory;
 
 use crate::say::complain;
 use anyhow::Context;
@@ -36,6 +37,9 @@ pub(crate) fn run(
             return ExitCode::FAILURE;
         }
     };
+    if memory::EITHER.contains(&name) {
+        runtime.spawn(memory::become_large());
+    }
     let ended = runtime.block_on(daemon);
     // What still runs in the background has been told to end; it gets no say in when.
     runtime.shutdown_timeout(Duration::from_secs(1));
