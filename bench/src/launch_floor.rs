@@ -6,6 +6,10 @@
 //! another v1 group quickly where it has just moved one, and waits for several milliseconds before the
 //! first move after a while, so that launches that follow one another at once are another floor.
 //!
+//! A container that is to be told of when the agent is not there, and that runs more than one command, cannot
+//! be had for that: somebody has to wait for its end outside, and somebody to start tasks inside. So there is a
+//! second floor, with two forks more ([`Around::Two`]).
+//!
 //! What a container has is read off one that runs. The launches are made by processes of their own with
 //! one thread each, since a process with threads cannot be cloned safely.
 #![expect(unsafe_code, reason = "clone3 has no safe form")]
@@ -65,6 +69,25 @@ impl Program {
     }
 }
 
+/// Which processes there are beside the one that is launched.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum Around {
+    /// None.
+    Nobody,
+    /// One outside, which waits for the container's end, and the container's first, which waits for the
+    /// program's.
+    Two,
+}
+
+impl Around {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Two => "two",
+        }
+    }
+}
+
 /// What one launcher is told.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Order {
@@ -80,6 +103,9 @@ pub(crate) struct Order {
     /// What is launched
     #[arg(long = "floor-program", hide = true, value_enum, default_value_t = Program::Ends)]
     program: Program,
+    /// Which processes are around it
+    #[arg(long = "floor-around", hide = true, value_enum, default_value_t = Around::Nobody)]
+    around: Around,
 }
 
 /// What a launch has to make.
@@ -106,7 +132,7 @@ pub(crate) fn measure(
     pattern: u32,
     count: u32,
     (at_once, pause): (u32, Duration),
-    program: Program,
+    (program, around): (Program, Around),
 ) -> anyhow::Result<Floor> {
     let own = std::env::current_exe().context("cannot find the own binary")?;
     let share = |of: u32| count / at_once + u32::from(of < count % at_once);
@@ -116,6 +142,7 @@ pub(crate) fn measure(
             .args(["--floor-like", &pattern.to_string(), "--floor-program", program.name()])
             .args(["--floor-launches", &share(number).to_string()])
             .args(["--floor-pause", &pause.as_micros().to_string()])
+            .args(["--floor-around", around.name()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -195,7 +222,8 @@ impl Order {
         for number in 0..self.count {
             std::thread::sleep(Duration::from_micros(self.pause));
             let start = Instant::now();
-            let launched = isolated.launch(&program, self.program.arguments(), number)?;
+            let launched =
+                isolated.launch((&program, self.program.arguments()), self.around, number)?;
             latencies.push(start.elapsed().as_micros().to_string());
             match self.program {
                 Program::Ends => launched.end()?,
@@ -206,7 +234,7 @@ impl Order {
         orders.read_to_string(&mut line)?;
         for launched in &stay {
             // It may have ended by itself.
-            let _ = kill(launched.pid, Signal::SIGKILL);
+            let _ = kill(launched.first, Signal::SIGKILL);
         }
         stay.into_iter().try_for_each(Launched::end)
     }
@@ -223,14 +251,17 @@ fn which(program: Program) -> anyhow::Result<CString> {
 
 /// A process that was launched, with its groups.
 struct Launched {
-    pid: Pid,
+    /// The first in its namespaces.
+    first: Pid,
+    /// The child of this process, which ends with that one if it is another.
+    child: Pid,
     groups: Vec<PathBuf>,
 }
 
 impl Launched {
     /// Waits for its end and removes its groups.
     fn end(self) -> anyhow::Result<()> {
-        waitpid(self.pid, None).context("cannot wait for what was launched")?;
+        waitpid(self.child, None).context("cannot wait for what was launched")?;
         for group in self.groups {
             fs::remove_dir(&group).with_context(|| format!("cannot remove {}", group.display()))?;
         }
@@ -269,7 +300,12 @@ impl Isolated {
         Ok(Self { namespaces, v1, v2 })
     }
 
-    fn launch(&self, program: &CStr, arguments: &[&CStr], number: u32) -> anyhow::Result<Launched> {
+    fn launch(
+        &self,
+        (program, arguments): (&CStr, &[&CStr]),
+        around: Around,
+        number: u32,
+    ) -> anyhow::Result<Launched> {
         let name = format!("floor-{}-{number}", std::process::id());
         let made = |root: &PathBuf| {
             let group = root.join(&name);
@@ -279,27 +315,66 @@ impl Isolated {
         };
         let v1 = self.v1.iter().map(made).collect::<anyhow::Result<Vec<_>>>()?;
         let v2 = self.v2.as_ref().map(made).transpose()?;
-        let into = v2.as_ref().map(File::open).transpose().context("cannot open a group")?;
-        let (mut gate, mut opener) = io::pipe().context("no pipe")?;
         // Closed by the exec.
         let (mut executed, until_exec) = io::pipe().context("no pipe")?;
-        let Some(pid) = clone(self.namespaces, into.as_ref()).context("cannot clone")? else {
-            // The new process.
-            let mut byte = [0];
-            let _ = gate.read_exact(&mut byte);
-            let _ = nix::unistd::execv(program, arguments);
-            std::process::abort();
+        let isolated = || {
+            let into = v2.as_ref().map(File::open).transpose().context("cannot open a group")?;
+            let (mut gate, mut opener) = io::pipe().context("no pipe")?;
+            let Some(first) = clone(self.namespaces, into.as_ref()).context("cannot clone")? else {
+                // The new process.
+                let mut byte = [0];
+                let _ = gate.read_exact(&mut byte);
+                execute(program, arguments, around)
+            };
+            for group in &v1 {
+                let file = group.join("cgroup.procs");
+                fs::write(&file, first.to_string())
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+            }
+            opener.write_all(b"x").context("what was cloned has ended")?;
+            Ok::<_, anyhow::Error>(first)
         };
-        drop(until_exec);
-        for group in &v1 {
-            let file = group.join("cgroup.procs");
-            fs::write(&file, pid.to_string())
-                .with_context(|| format!("cannot write {}", file.display()))?;
-        }
-        opener.write_all(b"x").context("what was cloned has ended")?;
+        let (first, child) = match around {
+            Around::Nobody => {
+                let first = isolated()?;
+                drop(until_exec);
+                (first, first)
+            }
+            Around::Two => {
+                let (mut told, teller) = io::pipe().context("no pipe")?;
+                let Some(child) = clone(0, None).context("cannot fork")? else {
+                    // The new process, which outlives this one and has nobody to tell of a failure.
+                    let launched = isolated().and_then(|first| {
+                        drop(until_exec);
+                        (&teller).write_all(&first.as_raw().to_ne_bytes())?;
+                        Ok(waitpid(first, None)?)
+                    });
+                    std::process::exit(i32::from(launched.is_err()));
+                };
+                drop((teller, until_exec));
+                let mut first = [0; size_of::<i32>()];
+                told.read_exact(&mut first).context("nothing was cloned")?;
+                (Pid::from_raw(i32::from_ne_bytes(first)), child)
+            }
+        };
         executed.read_to_end(&mut Vec::new()).context("cannot wait for the exec")?;
-        Ok(Launched { pid, groups: v1.into_iter().chain(v2).collect() })
+        Ok(Launched { first, child, groups: v1.into_iter().chain(v2).collect() })
     }
+}
+
+/// Becomes the program, or its parent.
+fn execute(program: &CStr, arguments: &[&CStr], around: Around) -> ! {
+    if around == Around::Two
+        && let Ok(Some(child)) = clone(0, None)
+    {
+        // What is open here is closed for the others by ending only, so the exec would not be seen.
+        // SAFETY: whatever owned these is not used again.
+        unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0) };
+        let _ = waitpid(child, None);
+        std::process::exit(0);
+    }
+    let _ = nix::unistd::execv(program, arguments);
+    std::process::abort()
 }
 
 /// Where the tree of these controllers is mounted; of none: the v2 tree.

@@ -11,7 +11,7 @@ use framework_sdk::builders::TaskBuilder;
 use framework_sdk::calls::{accept, launch};
 use framework_sdk::matching::{Available, Needs};
 
-use crate::launch_floor::{self, Floor, Program};
+use crate::launch_floor::{self, Around, Floor, Program};
 use crate::load::{Framework, Progress, progress_of, run_sleeper};
 use crate::process::{Daemon, Site, descendants};
 use crate::report::{Report, millis, progress};
@@ -68,6 +68,11 @@ pub(crate) async fn measure(runs: u32, report: &mut Report) -> anyhow::Result<()
         );
         section.add("the floor's rate", "tasks/s", rate(run.burst_floor.took));
         section.add("rate to the floor's", "", rate(run.burst) / rate(run.burst_floor.took));
+        let of_three = rate(run.burst_floor_of_three.took);
+        section.add("the floor with a parent outside and inside", "tasks/s", of_three);
+        let to_floor = of_three / rate(run.burst_floor.took);
+        section.add("that floor's rate to the floor's", "", to_floor);
+        section.add("rate to that floor's", "", rate(run.burst) / of_three);
         let whole = run.burst_cpu.as_secs_f64() * 1_000.0;
         section.add("CPU per task: agent, executor, launcher and task", "ms", whole);
     }
@@ -85,6 +90,8 @@ struct Run {
     whole_cpu: Duration,
     burst: Duration,
     burst_floor: Floor,
+    /// With a process that waits outside and one that starts the task inside.
+    burst_floor_of_three: Floor,
     burst_cpu: Duration,
 }
 
@@ -106,11 +113,14 @@ async fn one_run(site: &Site) -> anyhow::Result<Run> {
     }
     let pace = start.elapsed() / LAUNCHES;
     let after = (master.used()?, agent.used()?);
-    launch_floor::measure(like, WARM_UP, (1, Duration::ZERO), Program::Ends)?;
-    let floor_at_once = launch_floor::measure(like, LAUNCHES, (1, Duration::ZERO), Program::Ends)?;
-    let floor = launch_floor::measure(like, LAUNCHES, (1, pace), Program::Ends)?;
+    let ends = (Program::Ends, Around::Nobody);
+    launch_floor::measure(like, WARM_UP, (1, Duration::ZERO), ends)?;
+    let floor_at_once = launch_floor::measure(like, LAUNCHES, (1, Duration::ZERO), ends)?;
+    let floor = launch_floor::measure(like, LAUNCHES, (1, pace), ends)?;
     let all = (IN_ONE_GO, Duration::ZERO);
-    let burst_floor = launch_floor::measure(like, IN_ONE_GO, all, Program::Stays)?;
+    let [burst_floor, burst_floor_of_three] = [Around::Nobody, Around::Two]
+        .map(|around| launch_floor::measure(like, IN_ONE_GO, all, (Program::Stays, around)));
+    let (burst_floor, burst_floor_of_three) = (burst_floor?, burst_floor_of_three?);
     let burst = in_one_go(&mut framework).await?;
     framework.end().await?;
     agent.emptied().await?;
@@ -124,6 +134,7 @@ async fn one_run(site: &Site) -> anyhow::Result<Run> {
         whole_cpu: after.1.cpu_with_ended.saturating_sub(before.1.cpu_with_ended) / LAUNCHES,
         burst,
         burst_floor,
+        burst_floor_of_three,
         burst_cpu: ended.cpu_with_ended.saturating_sub(after.1.cpu_with_ended) / IN_ONE_GO,
     })
 }
