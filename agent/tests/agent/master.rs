@@ -14,6 +14,7 @@ use proto::convert;
 use proto::convert::task::Launched;
 use proto::mesos::v1 as mesos;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -34,7 +35,9 @@ pub(crate) type Frames = mpsc::UnboundedSender<Result<MasterFrame, tonic::Status
 pub(crate) struct Master {
     pub(crate) address: SocketAddr,
     links: mpsc::UnboundedReceiver<Frames>,
-    heard: mpsc::UnboundedReceiver<FromAgent>,
+    heard: mpsc::UnboundedReceiver<(FromAgent, Instant)>,
+    /// When what was heard last has come, which may be long before it was listened to.
+    pub(crate) came_at: Instant,
     link: Option<Frames>,
     /// Whether what is said to an agent that is gone is lost, as in the world. Else it fails the test.
     pub(crate) loses_words: bool,
@@ -44,7 +47,7 @@ pub(crate) struct Master {
 /// The service's end.
 struct Service {
     links: mpsc::UnboundedSender<Frames>,
-    heard: mpsc::UnboundedSender<FromAgent>,
+    heard: mpsc::UnboundedSender<(FromAgent, Instant)>,
 }
 
 #[tonic::async_trait]
@@ -61,7 +64,7 @@ impl AgentLink for Service {
         tokio::spawn(async move {
             while let Ok(Some(frame)) = spoken.message().await {
                 let (message, _) = convert::link::from_agent(frame).expect("it means something");
-                if heard.send(message).is_err() {
+                if heard.send((message, Instant::now())).is_err() {
                     return;
                 }
             }
@@ -80,7 +83,15 @@ impl Master {
         let service = AgentLinkServer::new(Service { links: linked, heard: spoken });
         let router = one_port(axum::Router::new(), Routes::new(service));
         tokio::spawn(bound.serve(router, stop.clone()));
-        Self { address, links, heard, link: None, loses_words: false, stop }
+        Self {
+            address,
+            links,
+            heard,
+            came_at: Instant::now(),
+            link: None,
+            loses_words: false,
+            stop,
+        }
     }
 
     pub(crate) fn say(&self, message: &ToAgent) {
@@ -91,7 +102,9 @@ impl Master {
 
     pub(crate) async fn hear(&mut self) -> FromAgent {
         let heard = tokio::time::timeout(PATIENCE, self.heard.recv()).await;
-        heard.expect("the agent speaks in time").expect("the service runs")
+        let (said, at) = heard.expect("the agent speaks in time").expect("the service runs");
+        self.came_at = at;
+        said
     }
 
     /// The next link, which is taken, or the next that is said on one.
@@ -103,7 +116,11 @@ impl Master {
                 self.link = link;
                 None
             }
-            said = self.heard.recv() => said,
+            said = self.heard.recv() => {
+                let (said, at) = said?;
+                self.came_at = at;
+                Some(said)
+            }
         }
     }
 
