@@ -1,8 +1,8 @@
 //! Huge pages for who has use for them.
 //!
 //! An allocator touches a few pages of each of its large regions. Where the kernel puts a huge page of
-//! 2 MiB under each first touch, a master of a small cluster takes twice the memory it needs. One of a large
-//! cluster spends a third of its time on pages that it touches for the first time, of which there are fewer then.
+//! 2 MiB under each first touch, a master of a small cluster takes near twice the memory it needs. One of a
+//! large cluster touches so many pages for the first time that it shall have few and large ones.
 
 use std::fs;
 use std::time::Duration;
