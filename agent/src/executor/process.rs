@@ -135,7 +135,10 @@ pub(crate) async fn output(program: &Program, timeout: Duration) -> Option<Strin
 }
 
 async fn end(child: &mut Awaited) {
-    signal_tree(child.pid, Signal::SIGKILL);
+    // Once it has been waited for its number may be another's.
+    if child.child.id().is_some() {
+        signal_tree(child.pid, Signal::SIGKILL);
+    }
     let _ = child.wait().await;
 }
 
