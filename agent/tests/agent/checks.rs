@@ -29,20 +29,25 @@ fn as_user(command: &str, user: &str) -> mesos::CommandInfo {
     mesos::CommandInfo { user: Some(user.to_owned()), ..shell(command) }
 }
 
-/// A task that runs as `user` and has a health check that runs `command` as `other`, over and over.
-fn checked(id: &str, user: &str, command: &str, other: &str) -> mesos::TaskInfo {
-    let mut task = command_task(AGENT, id, &format!("{} && sleep 600", only_as(user)));
-    task.command.as_mut().expect("it has one").user = Some(user.to_owned());
-    task.health_check = Some(Box::new(mesos::HealthCheck {
+/// A health check by a command, made over and over, that the first failure decides.
+pub(crate) fn often(command: mesos::CommandInfo) -> mesos::HealthCheck {
+    mesos::HealthCheck {
         r#type: Some(mesos::health_check::Type::Command.into()),
-        command: Some(as_user(command, other)),
+        command: Some(command),
         delay_seconds: Some(0.0),
         interval_seconds: Some(0.05),
         timeout_seconds: Some(30.0),
         grace_period_seconds: Some(0.0),
         consecutive_failures: Some(1),
         ..mesos::HealthCheck::default()
-    }));
+    }
+}
+
+/// A task that runs as `user` and has a health check that runs `command` as `other`, over and over.
+fn checked(id: &str, user: &str, command: &str, other: &str) -> mesos::TaskInfo {
+    let mut task = command_task(AGENT, id, &format!("{} && sleep 600", only_as(user)));
+    task.command.as_mut().expect("it has one").user = Some(user.to_owned());
+    task.health_check = Some(Box::new(often(as_user(command, other))));
     task
 }
 

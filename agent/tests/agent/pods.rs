@@ -8,6 +8,7 @@ use proto::mesos::v1 as mesos;
 use proto::mesos::v1::volume::source::{SandboxPath, Type as SourceType, sandbox_path};
 use serde_json::json;
 
+use crate::checks::often;
 use crate::containers::{Encoding, shell};
 use crate::image::busybox;
 use crate::images::{mesos_container, with_images};
@@ -188,19 +189,9 @@ async fn a_task_of_a_group_is_checked_inside_of_its_image() {
     busybox(&json!({"Env": ["PATH=/bin"]})).write_layout(&images.path().join("app:1"), "1");
     let mut site = Site::with(|options| with_images(options, images.path())).await;
     let mut task = of_image("app", "app:1", "sleep 600");
-    task.health_check = Some(Box::new(mesos::HealthCheck {
-        r#type: Some(mesos::health_check::Type::Command.into()),
-        // Of the image, and with the task's environment.
-        command: Some(shell(
-            "test -e /old/new && test \"$MESOS_TASK_ID\" = app && ! test -e /shared/ill",
-        )),
-        delay_seconds: Some(0.0),
-        interval_seconds: Some(0.05),
-        timeout_seconds: Some(30.0),
-        grace_period_seconds: Some(0.0),
-        consecutive_failures: Some(1),
-        ..mesos::HealthCheck::default()
-    }));
+    // Of the image, and with the task's environment.
+    let command = "test -e /old/new && test \"$MESOS_TASK_ID\" = app && ! test -e /shared/ill";
+    task.health_check = Some(Box::new(often(shell(command))));
     site.master.launch_group(executor(), vec![task]);
     let mut status = site.status_of_task("app", TaskState::Running).await;
     let common = site.sandbox_of(&container_in(&status));
