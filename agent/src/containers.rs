@@ -19,6 +19,9 @@ pub trait Containers: fmt::Debug + Send + Sync + 'static {
     /// Finds the containers of an earlier run again, and ends those that are not `known`.
     fn recover(&self, known: Vec<ContainerId>) -> BoxFuture<'_, io::Result<Found>>;
 
+    /// Executors are about to be started: what that takes before anything else can begin. Waits for nothing.
+    fn expect_launch(&self) {}
+
     /// Starts an executor. An error says why, for people; then nothing is left of it.
     fn launch(&self, launch: ContainerLaunch) -> BoxFuture<'_, Result<(), Arc<str>>>;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use agent_core::output::Event;
-use agent_core::{Agent, Input, Output};
+use agent_core::output::Split;
+use agent_core::{Agent, Input, Output, Record};
 use model::ids::{ConnectionId, ContainerId, OperationUuid};
 use model::operation::OperationState;
 use model::resources::Resources;
@@ -32,6 +33,10 @@ const BATCH_MAX: usize = 1_024;
 /// How long to sleep when the core waits for nothing. Any long time will do.
 const IDLE: Duration = Duration::from_secs(3_600);
 
+/// How long records wait for others to be written with, if nothing waits for them. A write costs about as much
+/// for many records as for one.
+const LAZY: Duration = Duration::from_millis(100);
+
 /// How often executors get a sign of life.
 const BEAT: Duration = Duration::from_secs(30 * 60);
 
@@ -51,6 +56,8 @@ pub(crate) struct Shell {
     pub(crate) volumes: Option<PathBuf>,
     /// Who is told how far things have got.
     pub(crate) steps: Steps,
+    /// What is to be written and nothing waits for.
+    pub(crate) unwritten: Vec<Record>,
 }
 
 /// Why the loop has ended.
@@ -74,8 +81,10 @@ pub(crate) async fn drive(
     let start = Instant::now();
     let mut batch = Vec::with_capacity(BATCH_MAX);
     let mut beat_at = BEAT;
+    let mut write_at = None;
     let ended = loop {
         let due = core.next_deadline().map_or(start.elapsed() + IDLE, |at| at.0).min(beat_at);
+        let due = write_at.map_or(due, |at| due.min(at));
         tokio::select! {
             taken = inputs.recv_many(&mut batch, BATCH_MAX) => if taken == 0 {
                 break Ended::Stopped;
@@ -93,14 +102,22 @@ pub(crate) async fn drive(
         for input in batch.drain(..) {
             core.step(input, now, &mut out);
         }
-        match shell.perform(out).await {
+        match shell.perform(out, write_at.is_some_and(|at| now.time.0 >= at)).await {
             Ok(None) => {}
             Ok(Some(why)) => break Ended::Over(why),
             Err(error) => break Ended::Failed(error),
         }
+        write_at = match write_at {
+            _ if shell.unwritten.is_empty() => None,
+            None => Some(now.time.0 + LAZY),
+            waiting => waiting,
+        };
     };
     shell.handle.abandon();
-    ended
+    match shell.write_all().await {
+        Err(error) if !matches!(ended, Ended::Failed(_)) => Ended::Failed(error),
+        _ => ended,
+    }
 }
 
 /// The wall clock.
@@ -111,26 +128,50 @@ pub(crate) fn wall() -> Timestamp {
 
 impl Shell {
     /// Does what the core asks. All records of the batch go first, in one write: they may be on disk
-    /// sooner than asked for, never later.
-    async fn perform(&mut self, out: Vec<Output>) -> Result<Option<String>, StoreError> {
-        let (records, rest) = Output::split(out);
-        if !records.is_empty() && self.store.is_durable() {
-            let (store, steps) = (self.store.clone(), self.steps.clone());
-            let write = move || {
-                steps.reached_with("to write", &records);
-                store.write(&records)?;
-                steps.reached_with("written", &records);
-                Ok(())
-            };
-            tokio::task::spawn_blocking(write)
-                .await
-                .expect("writing does not panic, and nobody aborts it")?;
+    /// sooner than asked for, never later. Those that nothing waits for are written with the next that something
+    /// waits for, or if it `is_time` for them.
+    async fn perform(
+        &mut self,
+        out: Vec<Output>,
+        is_time: bool,
+    ) -> Result<Option<String>, StoreError> {
+        let Split { at_once, records, is_awaited, rest } = Output::split(out);
+        self.perform_all(at_once).await;
+        if rest.iter().any(|output| matches!(output, Output::LaunchContainer(_))) {
+            self.containers.expect_launch();
         }
+        self.unwritten.extend(records);
+        if is_awaited || is_time || self.unwritten.len() >= BATCH_MAX {
+            self.write_all().await?;
+        }
+        Ok(self.perform_all(rest).await)
+    }
+
+    /// Writes what is to be written, and returns when it is on disk.
+    async fn write_all(&mut self) -> Result<(), StoreError> {
+        let records = std::mem::take(&mut self.unwritten);
+        if records.is_empty() || !self.store.is_durable() {
+            return Ok(());
+        }
+        let (store, steps) = (self.store.clone(), self.steps.clone());
+        let write = move || {
+            steps.reached_with("to write", &records);
+            store.write(&records)?;
+            steps.reached_with("written", &records);
+            Ok(())
+        };
+        tokio::task::spawn_blocking(write)
+            .await
+            .expect("writing does not panic, and nobody aborts it")
+    }
+
+    /// Does what is not to be written. Gives why all is over, if it is.
+    async fn perform_all(&mut self, outputs: Vec<Output>) -> Option<String> {
         let mut over = None;
-        for output in rest {
+        for output in outputs {
             self.steps.reached_output(&output);
             match output {
-                Output::Append(_) | Output::AppendTogether(_) => {}
+                Output::Append(_) | Output::AppendTogether(_) | Output::AppendLazily(_) => {}
                 Output::Connect => self.link.connect(),
                 Output::Reconnect => self.link.reconnect(),
                 Output::Remember(masters) => self.link.remember(&masters),
@@ -167,7 +208,7 @@ impl Shell {
                 Output::Exit { why } => over = Some(why),
             }
         }
-        Ok(over)
+        over
     }
 
     /// Before anything else is done: tasks that the executor is told of next need them.
@@ -406,6 +447,7 @@ mod tests {
             secrets: Secrets::default(),
             volumes: None,
             steps: Steps::default(),
+            unwritten: Vec::new(),
         };
         let (connection, other) = (handle.connection(), handle.connection());
         let (sink, mut told) = mpsc::unbounded_channel();
@@ -420,7 +462,7 @@ mod tests {
         };
         let event = ExecutorEvent::LaunchGroup(Vec::new());
         let launch = |connection| Output::ToExecutor { connection, event: event.clone() };
-        let over = shell.perform(vec![show, launch(connection), launch(other)]).await;
+        let over = shell.perform(vec![show, launch(connection), launch(other)], false).await;
         assert_eq!(over.expect("nothing is written"), None);
         assert_eq!(told.recv().await, None);
         assert_eq!(others.recv().await, Some(event.clone()));

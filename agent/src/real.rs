@@ -425,6 +425,10 @@ impl Containers for Real {
         .boxed()
     }
 
+    fn expect_launch(&self) {
+        self.containerizer.expect_launch();
+    }
+
     fn launch(&self, launch: ContainerLaunch) -> BoxFuture<'_, Result<(), Arc<str>>> {
         async move {
             let started = self.start_prepared(&launch.container, self.prepare(&launch)).await;

@@ -192,6 +192,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         secrets: Secrets { dir: options.secret_resolver.clone() },
         volumes: Some(work_dir),
         steps: options.steps.clone(),
+        unwritten: Vec::new(),
     };
     let parts = Parts { config: config(&options, description), shell, recovered, inputs };
     let channels = Channels::new(options.identity);
@@ -246,6 +247,7 @@ pub async fn start_simulated(
         secrets: Secrets::default(),
         volumes: None,
         steps: options.steps.clone(),
+        unwritten: Vec::new(),
     };
     let config = config(&options, description);
     let parts = Parts { config, shell, recovered: Recovered::default(), inputs };

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use agent_core::record::Key;
 use agent_core::{Output, Record};
 
 /// Hears a step's name.
@@ -63,6 +64,10 @@ fn kind(record: &Record) -> &'static str {
         Record::Made(_) => "made",
         Record::Operation(_) => "operation",
         Record::Doomed(_) => "doomed",
+        Record::Forget(Key::Framework(_)) => "forget framework",
+        Record::Forget(Key::Executor(..)) => "forget executor",
+        Record::Forget(Key::Task(..)) => "forget task",
+        Record::Forget(Key::Updates(..)) => "forget updates",
         Record::Forget(_) => "forget",
     }
 }
@@ -82,6 +87,7 @@ fn performing(output: &Output) -> Option<&'static str> {
         Output::PurgeVolumes { .. } => Some("to purge volumes"),
         Output::Append(_)
         | Output::AppendTogether(_)
+        | Output::AppendLazily(_)
         | Output::Connect
         | Output::Reconnect
         | Output::Remember(_)

@@ -14,7 +14,7 @@ use model::operation::Operation;
 use model::payload::Payload;
 use model::resources::Resources;
 use model::search::Search;
-use model::step::Core;
+use model::step::{Core, Time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,9 @@ pub(crate) struct AgentNode {
     pub(crate) life: Life,
     /// What is on disk.
     pub(crate) records: BTreeMap<Key, Record>,
+    /// What is to be written and nothing waits for, and since when.
+    unwritten: Vec<Record>,
+    unwritten_since: Time,
     pub(crate) containers: BTreeMap<ContainerId, Container>,
     pub(crate) link: Option<ConnectionId>,
     /// The highest term a master has spoken to it in, as its shell keeps it.
@@ -46,6 +49,9 @@ pub(crate) struct AgentNode {
     told: Option<Operation>,
     pub(crate) volumes: VolumeStore,
 }
+
+/// How long records wait for others to be written with, if nothing waits for them.
+const LAZY: Duration = Duration::from_millis(100);
 
 /// What its machine is called.
 pub(crate) fn hostname(at: usize) -> Arc<str> {
@@ -71,11 +77,34 @@ impl AgentNode {
         self.search.as_mut().map_or(Duration::ZERO, Search::turn)
     }
 
+    /// Writes a record, and what has waited to be written with it.
     fn keep(&mut self, record: Record) {
-        if record.is_forget() {
-            self.records.remove(&record.key());
-        } else {
-            self.records.insert(record.key(), record);
+        self.unwritten.push(record);
+        self.write(self.unwritten.len());
+    }
+
+    fn keep_lazily(&mut self, record: Record, now: Time) {
+        if self.unwritten.is_empty() {
+            self.unwritten_since = now;
+        }
+        self.unwritten.push(record);
+    }
+
+    /// Writes so many of those that wait.
+    fn write(&mut self, count: usize) {
+        for record in self.unwritten.drain(..count) {
+            if record.is_forget() {
+                self.records.remove(&record.key());
+            } else {
+                self.records.insert(record.key(), record);
+            }
+        }
+    }
+
+    /// What has waited for too long has been written.
+    fn write_old(&mut self, now: Time) {
+        if now.0 >= self.unwritten_since.0 + LAZY {
+            self.write(self.unwritten.len());
         }
     }
 }
@@ -168,6 +197,8 @@ impl World {
     }
 
     fn after_agent(&mut self, at: usize, mut out: Vec<Output>) {
+        let now = self.now;
+        self.agents[at].write_old(now);
         let is_doomed = self.agents[at].is_doomed && !out.is_empty();
         if is_doomed {
             // Outputs are done in order, so any first part of them may have been done.
@@ -194,6 +225,7 @@ impl World {
     fn perform_for_agent(&mut self, at: usize, life: Life, output: Output) {
         match output {
             Output::Append(record) => self.agents[at].keep(record),
+            Output::AppendLazily(record) => self.agents[at].keep_lazily(record, self.now),
             Output::AppendTogether(records) => {
                 for record in records {
                     if let Record::Made(made) = &record {
@@ -307,10 +339,18 @@ impl World {
     }
 
     pub(crate) fn crash_agent(&mut self, at: usize) {
-        let node = &mut self.agents[at];
+        let now = self.now;
+        let (node, faults) = (&mut self.agents[at], &mut self.faults);
         node.is_doomed = false;
         if node.core.take().is_none() {
             return;
+        }
+        node.write_old(now);
+        if !node.unwritten.is_empty() {
+            // Of what nothing waited for, any first part may have been written.
+            let written = faults.below(node.unwritten.len() as u64 + 1);
+            node.write(usize::try_from(written).unwrap_or(0));
+            node.unwritten.clear();
         }
         node.life += 1;
         node.link = None;

@@ -121,7 +121,8 @@ pub(crate) fn over(
     };
     agent.used.subtract(&gone.spec.resources);
     agent.containers.remove(&gone.container);
-    out.push(Output::Append(Record::Forget(Key::Executor(framework.clone(), executor.clone()))));
+    let key = Key::Executor(framework.clone(), executor.clone());
+    out.push(Output::AppendLazily(Record::Forget(key)));
     if let Some(connection) = connection {
         agent.connections.remove(&connection);
         out.push(Output::CloseExecutor { connection });

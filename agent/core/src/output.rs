@@ -23,6 +23,9 @@ pub enum Output {
     Append(Record),
     /// Write to the store, all of it or nothing. What comes after it waits until it is on disk.
     AppendTogether(Vec<Record>),
+    /// Write to the store with what is written next, or soon. Nothing waits for it, so all that is done up to
+    /// then may be done by an agent that ends without having written it.
+    AppendLazily(Record),
     /// Find the leading master and keep a link to it from now on.
     Connect,
     /// Give up the present link, if there is one, and look for the leading master again.
@@ -33,7 +36,8 @@ pub enum Output {
     Learn(Masters),
     /// Say it to the master. Lost if there is no link.
     ToMaster(FromAgent),
-    /// Answer an executor's call.
+    /// Answer an executor's call. It says no more than that the call was heard and may be made, so it waits for
+    /// no write: that a report was kept is said by [`ExecutorEvent::Acknowledged`].
     AnswerExecutor {
         /// Which call.
         request: RequestId,
@@ -113,20 +117,39 @@ impl Output {
         Self::View(Change::ExecutorStage { framework, executor, stage })
     }
 
-    /// What is to be written, and what else is to be done, each in its order.
-    pub fn split(all: Vec<Self>) -> (Vec<Record>, Vec<Self>) {
-        let (mut records, mut rest) = (Vec::new(), Vec::new());
+    /// Takes apart what is to be written and what else is to be done.
+    pub fn split(all: Vec<Self>) -> Split {
+        let mut split = Split::default();
         for output in all {
-            if let Self::Append(record) = output {
-                records.push(record);
-            } else if let Self::AppendTogether(together) = output {
-                records.extend(together);
-            } else {
-                rest.push(output);
+            match output {
+                Self::Append(record) => {
+                    split.records.push(record);
+                    split.is_awaited = true;
+                }
+                Self::AppendTogether(together) => {
+                    split.records.extend(together);
+                    split.is_awaited = true;
+                }
+                Self::AppendLazily(record) => split.records.push(record),
+                Self::AnswerExecutor { .. } => split.at_once.push(output),
+                other => split.rest.push(other),
             }
         }
-        (records, rest)
+        split
     }
+}
+
+/// Outputs by what they wait for, each kind in its order.
+#[derive(Debug, Default)]
+pub struct Split {
+    /// What waits for nothing.
+    pub at_once: Vec<Output>,
+    /// What is to be written.
+    pub records: Vec<Record>,
+    /// Whether something waits until that is on disk.
+    pub is_awaited: bool,
+    /// What is to be done once it is.
+    pub rest: Vec<Output>,
 }
 
 /// A container to be started.

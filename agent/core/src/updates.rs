@@ -240,7 +240,8 @@ pub(crate) fn acknowledge(
         forget_if_idle(agent, framework, out);
         return;
     }
-    out.push(Output::Append(Record::Updates(line.record.clone())));
+    // Should that be lost, the next agent sends what was acknowledged once more.
+    out.push(Output::AppendLazily(Record::Updates(line.record.clone())));
     send_first(agent, framework, task, now, out);
 }
 
@@ -261,7 +262,7 @@ pub(crate) fn forget(
             if !agent.frameworks.get(framework).is_some_and(|state| state.tasks.contains_key(task))
             {
                 let key = Key::Updates(framework.clone(), task.clone());
-                out.push(Output::Append(Record::Forget(key)));
+                out.push(Output::AppendLazily(Record::Forget(key)));
             }
         }
         if lines.is_empty() {
@@ -275,9 +276,9 @@ pub(crate) fn forget(
             agent.used.subtract(&gone.spec.resources);
         }
         let key = Key::Task(framework.clone(), task.clone());
-        out.push(Output::Append(Record::Forget(key)));
+        out.push(Output::AppendLazily(Record::Forget(key)));
         let key = Key::Updates(framework.clone(), task.clone());
-        out.push(Output::Append(Record::Forget(key)));
+        out.push(Output::AppendLazily(Record::Forget(key)));
     }
 }
 
@@ -289,7 +290,7 @@ pub(crate) fn forget_if_idle(agent: &mut Agent, framework: &FrameworkId, out: &m
         && !agent.lines.contains_key(framework);
     if is_idle {
         agent.frameworks.remove(framework);
-        out.push(Output::Append(Record::Forget(Key::Framework(framework.clone()))));
+        out.push(Output::AppendLazily(Record::Forget(Key::Framework(framework.clone()))));
         out.push(Output::View(Change::FrameworkOver(framework.clone())));
     }
 }

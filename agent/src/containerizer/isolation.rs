@@ -8,11 +8,11 @@ use proto::mesos::v1::NetworkInfo;
 
 use super::cgroups::hierarchy::Mounts;
 pub use super::cgroups::hierarchy::NoController;
-use super::cgroups::{Cpu, Cpuset, Devices, Grouped, Memory, Pids, Tracking};
+use super::cgroups::{Cpu, Cpuset, Devices, Grouped, HeadStart, Memory, Pids, Tracking};
 use super::isolator::Isolator;
 use super::rootfs::Rootfses;
 use super::{
-    Containerizer, ContainerizerOptions, ProjectCount, capabilities, cni, devices, disk,
+    Containerizer, ContainerizerOptions, ProjectCount, Stage, capabilities, cni, devices, disk,
     filesystem, gpus, namespaces, nnp, ports, posix, rlimits, seccomp, secrets, volumes,
 };
 
@@ -155,12 +155,14 @@ impl Isolation {
 /// The isolators on cgroups whose controllers this machine has.
 fn cgroups_here() -> Vec<&'static str> {
     let mounts = Mounts::detect().unwrap_or_default();
-    let here = |name: &&str| {
-        name.strip_prefix("cgroups/").is_some_and(|controller| {
-            mounts.has(if controller == "mem" { "memory" } else { controller })
-        })
-    };
+    let here =
+        |name: &&str| name.strip_prefix("cgroups/").is_some_and(|it| mounts.has(controller(it)));
     NAMES.into_iter().filter(here).collect()
+}
+
+/// The kernel's name for what an isolator on cgroups is named after.
+fn controller(name: &str) -> &str {
+    if name == "mem" { "memory" } else { name }
 }
 
 fn needs_root(name: &str) -> bool {
@@ -171,11 +173,21 @@ impl Containerizer {
     /// The networks of its own that a container is in, with its addresses. Absent: it is in the
     /// machine's, or over.
     pub async fn networks(&self, container: &ContainerId) -> Option<Vec<NetworkInfo>> {
+        let entry = self.inner.containers.lock().live.get(container).cloned();
+        if let Some(known) = entry.as_ref().and_then(|entry| entry.networks.get()) {
+            return known.clone();
+        }
         let container = container.clone();
-        self.blocking(move |inner| {
-            inner.isolators.iter().find_map(|it| it.networks(container.as_str()))
-        })
-        .await
+        let found = self
+            .blocking(move |inner| {
+                inner.isolators.iter().find_map(|it| it.networks(container.as_str()))
+            })
+            .await;
+        // From when it runs until it is over it is in the same ones, and each report asks for them.
+        if let Some(entry) = entry.filter(|entry| *entry.stage.borrow() == Stage::Running) {
+            let _ = entry.networks.set(found.clone());
+        }
+        found
     }
 
     /// Takes back what was kept for sandboxes and volumes that have been removed. Blocks.
@@ -281,6 +293,14 @@ pub(super) fn build(
         });
     }
     Ok(made)
+}
+
+/// What spares launches a wait, where processes are moved between v1 groups.
+pub(super) fn head_start(isolation: &Isolation) -> Option<HeadStart> {
+    let mounts = Mounts::detect().ok()?;
+    let mut controllers = isolation.0.iter().filter_map(|name| name.strip_prefix("cgroups/"));
+    let are_moved = controllers.any(|it| mounts.v1.contains_key(controller(it)));
+    if are_moved { HeadStart::new(&mounts) } else { None }
 }
 
 fn rootfses(setup: &Setup<'_>) -> Rootfses {

@@ -53,9 +53,11 @@ use std::time::Duration;
 use model::amount::Ranges;
 use model::ids::ContainerId;
 use parking_lot::Mutex;
+use proto::mesos::v1::NetworkInfo;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::cgroups::HeadStart;
 pub use self::cgroups::{Access, AllowedDevice, BadDevices, DeviceKind};
 pub use self::disk::{BadProjects, ProjectRange, XfsOptions};
 pub use self::dns::{BadDns, ContainerDns, Dns};
@@ -263,6 +265,8 @@ struct Inner {
     options: ContainerizerOptions,
     isolators: Vec<Box<dyn Isolator>>,
     launchers: Launchers,
+    /// Absent: no process is to be moved between groups, or this one cannot be.
+    head_start: Option<HeadStart>,
     containers: Mutex<Table>,
     turns: Turns,
     /// Ends supervision, not containers.
@@ -298,6 +302,8 @@ struct Entry {
     stage: watch::Sender<Stage>,
     /// Set before it is open, if it is a session.
     session: OnceLock<terminals::Session>,
+    /// The networks of its own, once somebody has asked for them while it ran.
+    networks: OnceLock<Option<Vec<NetworkInfo>>>,
     /// What has been cut off at the beginning of each of its logs. Held while that is done.
     cut: Mutex<[u64; 2]>,
 }
@@ -309,6 +315,7 @@ impl Entry {
             termination: watch::Sender::new(None),
             stage: watch::Sender::new(Stage::Starting),
             session: OnceLock::new(),
+            networks: OnceLock::new(),
             cut: Mutex::default(),
         })
     }
@@ -347,6 +354,7 @@ impl Containerizer {
         }
         let inner = Inner {
             launchers: Launchers::new(options.launcher.clone()),
+            head_start: isolation::head_start(&options.isolation),
             options,
             isolators,
             containers: Mutex::default(),
@@ -354,6 +362,13 @@ impl Containerizer {
             stopped: CancellationToken::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Begins with what takes no more than that some container is going to be launched. Waits for nothing.
+    pub fn expect_launch(&self) {
+        if let Some(head_start) = &self.inner.head_start {
+            head_start.take();
+        }
     }
 
     /// Launches a container and waits until its command runs. Launches may overlap.

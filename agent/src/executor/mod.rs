@@ -138,7 +138,8 @@ impl ExecutorOptions {
 /// Runs the executor to its end and gives the exit code of the process. To be called before any
 /// thread is started.
 pub fn main(options: &ExecutorOptions) -> i32 {
-    crate::launcher::memory::stay_small_alone();
+    // What it has was marked before it was forked; what it executes is the tasks'.
+    crate::launcher::memory::allow_large();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(Shell::run(options)),

@@ -27,7 +27,7 @@ use rustix::net::{
 };
 
 use super::title::Title;
-use super::{Files, Launcher, child, shield};
+use super::{Files, Launcher, child, memory, shield};
 use crate::steps::Steps;
 
 /// The longest request: a path, which the kernel takes no longer.
@@ -56,6 +56,8 @@ pub(super) fn serve(steps: &Steps) -> ! {
     let _ = nix::unistd::setsid();
     let title = Title::find();
     Title::set(title, c"agora-launchers", &["agora", "launchers"]);
+    // Once here and not by each of many executors.
+    memory::mark_small();
     let socket = std::io::stdin();
     loop {
         let request = match receive(socket.as_fd()) {

@@ -18,19 +18,19 @@ pub fn stay_small() {
     let _ = disable_transparent_huge_pages(true);
 }
 
-/// Gives huge pages back to what this process executes.
-pub(super) fn allow_large() {
+/// Gives huge pages back to this process and to what it executes, but to no memory that [`mark_small`] has seen.
+pub(crate) fn allow_large() {
     let _ = disable_transparent_huge_pages(false);
 }
 
-/// Takes no huge pages in this process, also later on, but leaves them to those that come of it.
-pub(crate) fn stay_small_alone() {
+/// Has the memory that this process has, and that of those that are forked from it, take no huge pages whatever is
+/// allowed later on.
+pub(super) fn mark_small() {
     for (start, length) in anonymous() {
         // SAFETY: this advice changes how memory is backed and never what is in it; a range that is
         // not there any more is an error that is of no interest.
         let _ = unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_NOHUGEPAGE) };
     }
-    allow_large();
 }
 
 /// The ranges of this process's memory that no file is behind.
@@ -58,7 +58,8 @@ mod tests {
     fn memory_that_is_there_takes_no_huge_pages_and_what_comes_of_this_may() {
         let held = vec![1_u8; 8 << 20];
         stay_small();
-        stay_small_alone();
+        mark_small();
+        allow_large();
         let at = format!("{:x}", held.as_ptr() as usize & !0xfff);
         let smaps = fs::read_to_string("/proc/self/smaps").expect("it can be read");
         let inside = smaps.split_once(&at).expect("the buffer starts a range of its own").1;

@@ -238,7 +238,17 @@ impl Story {
             Some(death) if steps.contains(death) => false,
             Some(_) | None => steps.iter().any(|(step, _)| step == "forgotten"),
         };
-        is_past && self.is_here && self.containers().is_empty() && self.has_no_framework().await
+        let is_done = is_past && self.is_here && self.containers().is_empty();
+        is_done && self.has_no_framework().await && self.is_forgotten()
+    }
+
+    /// Whether the records say no more of the framework.
+    fn is_forgotten(&self) -> bool {
+        let steps = self.steps();
+        let written = steps.iter().filter_map(|(step, _)| step.strip_prefix("written "));
+        let of_it =
+            written.flat_map(|kinds| kinds.split('+')).rfind(|it| it.ends_with("framework"));
+        of_it != Some("framework")
     }
 
     async fn has_no_framework(&self) -> bool {

@@ -40,7 +40,8 @@ pub(crate) fn apply(agent: &mut Agent, call: Subscribe, now: Now, out: &mut Vec<
     out.push(Output::stage(framework, executor, Stage::Running));
     let is_back = std::mem::replace(&mut it.has_subscribed, true);
     if !is_back {
-        out.push(Output::Append(Record::Executor(ExecutorRecord {
+        // Should that be lost, an executor that comes back says itself which tasks it was given.
+        out.push(Output::AppendLazily(Record::Executor(ExecutorRecord {
             framework: framework.clone(),
             spec: it.spec.clone(),
             container: it.container.clone(),
@@ -53,6 +54,8 @@ pub(crate) fn apply(agent: &mut Agent, call: Subscribe, now: Now, out: &mut Vec<
         update::take(agent, framework, executor, status, now, out);
     }
     drop_unheard(agent, framework, executor, &call.unacknowledged_tasks, now, out);
+    note_heard(agent, framework, executor, &call.unacknowledged_tasks, out);
+    end_given_up(agent, framework, executor, &call.unacknowledged_tasks, out);
     let state = agent.frameworks.get(framework);
     // Of one that is back also if it is to show none: an agent may have ended before it could say so.
     if is_back || state.is_some_and(|state| !state.volumes_of(executor).is_empty()) {
@@ -95,6 +98,46 @@ fn welcome(
     };
     let event = ExecutorEvent::Subscribed(Box::new(event));
     out.push(Output::ToExecutor { connection, event });
+}
+
+/// Tasks that have reached the executor, whether or not this agent knows that they were sent to it.
+fn note_heard(
+    agent: &mut Agent,
+    framework: &FrameworkId,
+    executor: &ExecutorId,
+    heard: &[TaskId],
+    out: &mut Vec<Output>,
+) {
+    let Some(state) = agent.frameworks.get_mut(framework) else { return };
+    for id in heard {
+        if let Some(task) = state.tasks.get_mut(id)
+            && task.executor == *executor
+            && !task.is_delivered
+        {
+            launch::delivered(framework, task, out);
+        }
+    }
+}
+
+/// Tasks that the executor has though they were given up: the agent before this one ended before it could
+/// write that it had sent them, so that a kill did not wait for the executor.
+fn end_given_up(
+    agent: &Agent,
+    framework: &FrameworkId,
+    executor: &ExecutorId,
+    heard: &[TaskId],
+    out: &mut Vec<Output>,
+) {
+    let Some(state) = agent.frameworks.get(framework) else { return };
+    let Some(connection) = state.executors.get(executor).and_then(|it| it.connection) else {
+        return;
+    };
+    for id in heard {
+        if state.tasks.get(id).is_none_or(|task| task.state.is_terminal()) {
+            let event = ExecutorEvent::Kill { task: id.clone(), grace: None };
+            out.push(Output::ToExecutor { connection, event });
+        }
+    }
 }
 
 /// Tasks that were sent to the executor and never reached it: it does not name them, and no report

@@ -20,17 +20,10 @@ pub(crate) fn apply(
     out: &mut Vec<Output>,
 ) {
     let answer = super::check(agent, framework, executor);
-    if answer.is_err() {
-        out.push(Output::AnswerExecutor { request, answer });
-        return;
+    out.push(Output::AnswerExecutor { request, answer });
+    if answer.is_ok() {
+        take(agent, framework, executor, status, now, out);
     }
-    // The answer comes after the report is on disk, if it is to be kept.
-    let mut outputs = Vec::new();
-    take(agent, framework, executor, status, now, &mut outputs);
-    let kept = outputs.iter().rposition(|output| matches!(output, Output::Append(_)));
-    let at = kept.map_or(0, |at| at + 1);
-    outputs.insert(at, Output::AnswerExecutor { request, answer });
-    out.append(&mut outputs);
 }
 
 /// Takes in one report, whether it comes as a call or is repeated in a subscription.

@@ -308,6 +308,13 @@ pub(crate) fn show_volumes(
     out.push(Output::ShowVolumes { container, connection, volumes });
 }
 
+/// A task is its executor's from here on.
+pub(crate) fn delivered(framework: &FrameworkId, task: &mut Task, out: &mut Vec<Output>) {
+    task.is_delivered = true;
+    let (framework, task) = (framework.clone(), task.spec.id.clone());
+    out.push(Output::View(Change::TaskDelivered { framework, task }));
+}
+
 /// Sends an executor the tasks that it has not got: groups whole, and in the order they came.
 pub(crate) fn hand_over(
     agent: &mut Agent,
@@ -329,11 +336,7 @@ pub(crate) fn hand_over(
     let mut groups: Vec<(u32, Vec<TaskSpec>)> = Vec::new();
     let mut events = Vec::new();
     for task in waiting {
-        task.is_delivered = true;
-        out.push(Output::View(Change::TaskDelivered {
-            framework: framework.clone(),
-            task: task.spec.id.clone(),
-        }));
+        delivered(framework, task, out);
         match task.group {
             None => events.push(ExecutorEvent::Launch(Box::new(task.spec.clone()))),
             Some(group) => match groups.last_mut() {

@@ -123,9 +123,13 @@ impl World {
     }
 
     fn restart(&mut self) {
+        // What nothing waits for may have been written, or some of it.
+        let written = below(&mut self.rng, self.story.unwritten.len() + 1);
+        self.story.unwritten.truncate(written);
+        self.story.write();
         let store = std::mem::take(&mut self.story.store);
         let secs = self.story.secs;
-        self.story = Story { agent: Agent::new(config(), self.rng.next_u64()), secs, store };
+        self.story = Story { secs, ..Story::with_store(store, self.rng.next_u64()) };
         let recovered = Recovered {
             records: self.story.store.clone(),
             alive: self.alive.iter().cloned().collect(),
@@ -260,6 +264,7 @@ impl World {
             }
         }
         assert!(self.story.agent.is_idle(), "everything was told and acknowledged");
+        self.story.write();
         assert!(self.story.agent.used().is_empty());
         assert_eq!(self.story.store.len(), 1, "{:?}", self.story.store);
         for task in &self.accepted {
@@ -290,6 +295,7 @@ fn a_built_in_executor_whose_task_never_reached_it_is_ended_by_the_next_agent() 
     let mut story = Story::registered();
     story.hear(command(task("t", 1_000)));
     story.subscribed("t");
+    story.write();
     let alive = Recovered { alive: vec![story.container()], ..Recovered::default() };
     // It died between writing that the executor is there and giving it its task.
     let mut story = Story::restarted(story.store, alive, 2);
@@ -301,13 +307,60 @@ fn a_built_in_executor_whose_task_never_reached_it_is_ended_by_the_next_agent() 
 }
 
 #[test]
+fn tasks_that_were_sent_before_that_was_written_are_sent_once_more_if_they_were_not_heard_of() {
+    let mut story = Story::registered();
+    let tasks =
+        ["a", "b"].map(|name| on_executor(executor("e", 100), vec![task(name, 100)], false));
+    story.hear_all(tasks);
+    let out = story.subscribed("e");
+    assert!(short(&out).contains(&"event Launch".to_owned()), "{out:?}");
+    // It dies before the next write, and the executor has heard of one of them.
+    let alive = Recovered { alive: vec![story.container()], ..Recovered::default() };
+    let mut story = Story::restarted(story.store, alive, 2);
+    let mut call = subscribe("e", STREAM);
+    call.unacknowledged_tasks = vec![tid("a")];
+    let out = story.step(Input::Subscribe(call));
+    let launched: Vec<_> = out.iter().filter_map(launched).collect();
+    assert_eq!(launched, [tid("b")]);
+}
+
+#[test]
+fn a_task_that_was_killed_while_nobody_knew_that_it_was_sent_is_ended_by_its_executor() {
+    let mut story = Story::registered();
+    let tasks =
+        ["a", "b"].map(|name| on_executor(executor("e", 100), vec![task(name, 100)], false));
+    story.hear_all(tasks);
+    story.subscribed("e");
+    let alive = Recovered { alive: vec![story.container()], ..Recovered::default() };
+    let mut story = Story::restarted(story.store, alive, 2);
+    story.step(Input::LinkUp { link: LINK });
+    story.hear(ToAgent::Kill { framework: fid(), task: tid("a"), grace: None });
+    let mut call = subscribe("e", STREAM);
+    call.unacknowledged_tasks = vec![tid("a"), tid("b")];
+    let out = story.step(Input::Subscribe(call));
+    let killed = |output: &Output| match output {
+        Output::ToExecutor { event: ExecutorEvent::Kill { task, .. }, .. } => Some(task.clone()),
+        _ => None,
+    };
+    assert_eq!(out.iter().filter_map(killed).collect::<Vec<_>>(), [tid("a")]);
+    assert_eq!(out.iter().filter_map(launched).next(), None, "it has both");
+}
+
+fn launched(output: &Output) -> Option<TaskId> {
+    match output {
+        Output::ToExecutor { event: ExecutorEvent::Launch(task), .. } => Some(task.id.clone()),
+        _ => None,
+    }
+}
+
+#[test]
 fn an_executor_that_was_about_to_be_destroyed_is_destroyed_by_the_next_agent() {
     let mut story = Story::registered();
     story.hear(on_executor(executor("e", 100), vec![task("t", 100)], false));
     story.hear(ToAgent::Kill { framework: fid(), task: tid("t"), grace: None });
     let alive = Recovered { alive: vec![story.container()], ..Recovered::default() };
     let records = story.store.clone();
-    let mut next = Story { agent: Agent::new(config(), 2), secs: 0, store: story.store };
+    let mut next = Story::with_store(story.store, 2);
     let out = next.step(Input::Recovered(Recovered { records, ..alive }));
     assert_eq!(short(&out), ["destroy container", "Connect"]);
 }

@@ -27,8 +27,7 @@ fn all_that_runs_is_killed_within_the_grace_and_nothing_new_is_taken() {
         ["append Updates(f, late)", "update late Dropped REASON_AGENT_DRAINING, latest Dropped"]
     );
     let out = story.step(update("t", "t", TaskState::Killed, 2));
-    let report = &short(&out)[0];
-    assert_eq!(report, "append Updates(f, t)");
+    assert_eq!(short(&out)[1], "append Updates(f, t)");
     let statuses = story.store.iter().find_map(|record| match record {
         Record::Updates(updates) if updates.task == tid("t") => Some(updates.statuses.clone()),
         _ => None,

@@ -162,6 +162,8 @@ pub(super) struct Story {
     pub(super) agent: Agent,
     pub(super) secs: u64,
     pub(super) store: Vec<Record>,
+    /// What is to be written and nothing waits for.
+    pub(super) unwritten: Vec<Record>,
 }
 
 impl Story {
@@ -174,9 +176,14 @@ impl Story {
         story
     }
 
+    /// An agent that has not been told of its past.
+    pub(super) fn with_store(store: Vec<Record>, seed: u64) -> Self {
+        Self { agent: Agent::new(config(), seed), secs: 0, store, unwritten: Vec::new() }
+    }
+
     /// An agent with a past.
     pub(super) fn restarted(records: Vec<Record>, mut was: Recovered, seed: u64) -> Self {
-        let mut story = Self { agent: Agent::new(config(), seed), secs: 0, store: records };
+        let mut story = Self::with_store(records, seed);
         was.records.clone_from(&story.store);
         story.step(Input::Recovered(was));
         story
@@ -197,6 +204,12 @@ impl Story {
         self.step(Input::FromMaster { link: LINK, term: Term(1), message })
     }
 
+    pub(super) fn hear_all(&mut self, messages: impl IntoIterator<Item = ToAgent>) {
+        for message in messages {
+            self.hear(message);
+        }
+    }
+
     pub(super) fn wait(&mut self, secs: u64) -> Vec<Output> {
         self.secs += secs;
         let mut out = Vec::new();
@@ -206,20 +219,31 @@ impl Story {
 
     fn keep(&mut self, out: Vec<Output>) -> Vec<Output> {
         for output in &out {
-            let records = match output {
-                Output::Append(record) => std::slice::from_ref(record),
-                Output::AppendTogether(records) => records,
-                _ => continue,
-            };
-            for record in records {
-                let key = record.key();
-                self.store.retain(|old| old.key() != key);
-                if !record.is_forget() {
-                    self.store.push(record.clone());
+            match output {
+                Output::AppendLazily(record) => self.unwritten.push(record.clone()),
+                Output::Append(record) => {
+                    self.unwritten.push(record.clone());
+                    self.write();
                 }
+                Output::AppendTogether(records) => {
+                    self.unwritten.extend(records.iter().cloned());
+                    self.write();
+                }
+                _ => {}
             }
         }
         out.into_iter().filter(|it| !matches!(it, Output::Note(_) | Output::View(_))).collect()
+    }
+
+    /// What is to be written is.
+    pub(super) fn write(&mut self) {
+        for record in std::mem::take(&mut self.unwritten) {
+            let key = record.key();
+            self.store.retain(|old| old.key() != key);
+            if !record.is_forget() {
+                self.store.push(record);
+            }
+        }
     }
 
     /// The only container there is.
@@ -253,6 +277,10 @@ pub(super) fn short(out: &[Output]) -> Vec<String> {
         .map(|output| match output {
             Output::Append(record) if record.is_forget() => format!("forget {:?}", record.key()),
             Output::Append(record) => format!("append {:?}", record.key()),
+            Output::AppendLazily(record) if record.is_forget() => {
+                format!("lazily forget {:?}", record.key())
+            }
+            Output::AppendLazily(record) => format!("lazily append {:?}", record.key()),
             Output::AppendTogether(records) => {
                 let keys: Vec<_> = records.iter().map(Record::key).collect();
                 format!("append {keys:?}")

@@ -60,7 +60,7 @@ fn with_disk(records: Vec<Record>) -> Story {
     with_disk.description.resources =
         Resources::parse("cpus:4;disk:100", &Role::any()).expect("ok");
     let agent = Agent::new(with_disk, 3);
-    let mut story = Story { agent, secs: 0, store: records };
+    let mut story = Story { agent, ..Story::with_store(records, 3) };
     let recovered = Recovered { records: story.store.clone(), ..Recovered::default() };
     story.step(Input::Recovered(recovered));
     story.step(Input::LinkUp { link: LINK });
@@ -145,7 +145,7 @@ fn what_was_made_and_said_outlives_the_agent() {
     );
 
     // Killed before the directory was out of the way: it is removed at the next start, once.
-    let mut third = Story { agent: Agent::new(config(), 5), secs: 0, store: again.store.clone() };
+    let mut third = Story::with_store(again.store.clone(), 5);
     third.agent.config.description.resources = with_disk(Vec::new()).agent.total().clone();
     let recovered = Recovered { records: third.store.clone(), ..Recovered::default() };
     let out = third.step(Input::Recovered(recovered));
@@ -165,7 +165,7 @@ fn who_comes_back_as_somebody_new_brings_what_was_made_and_no_old_report() {
     let total = story.agent.total().clone();
     story.hear(ToAgent::Shutdown { why: "gone".to_owned() });
 
-    let mut again = Story { agent: Agent::new(config(), 5), secs: 0, store: story.store.clone() };
+    let mut again = Story::with_store(story.store.clone(), 5);
     again.agent.config.description.resources = with_disk(Vec::new()).agent.total().clone();
     let recovered = Recovered { records: again.store.clone(), ..Recovered::default() };
     again.step(Input::Recovered(recovered));

@@ -26,20 +26,20 @@ fn a_command_task_runs_from_launch_to_its_last_acknowledgement() {
     assert_eq!(story.step(Input::Launched { container: container.clone() }), []);
     assert_eq!(
         short(&story.subscribed("t")),
-        ["answer Ok(())", "append Executor(f, t)", "event Subscribed", "event Launch"]
+        ["answer Ok(())", "lazily append Executor(f, t)", "event Subscribed", "event Launch"]
     );
     assert_eq!(
         short(&story.step(update("t", "t", TaskState::Running, 1))),
         [
-            "append Updates(f, t)",
             "answer Ok(())",
+            "append Updates(f, t)",
             "update t Running, latest Running",
             "event Acknowledged"
         ]
     );
     assert_eq!(
         short(&story.step(update("t", "t", TaskState::Finished, 2))),
-        ["append Updates(f, t)", "answer Ok(())", "event Acknowledged"],
+        ["answer Ok(())", "append Updates(f, t)", "event Acknowledged"],
         "one report is under way at a time"
     );
     assert_eq!(*story.agent.used(), cpus(0), "a task that is over holds nothing");
@@ -52,18 +52,22 @@ fn a_command_task_runs_from_launch_to_its_last_acknowledgement() {
     assert_eq!(story.hear(ack(9)), [], "nobody asked for that");
     assert_eq!(
         short(&story.hear(ack(1))),
-        ["append Updates(f, t)", "update t Finished, latest Finished"]
+        ["lazily append Updates(f, t)", "update t Finished, latest Finished"]
     );
-    assert_eq!(short(&story.hear(ack(2))), ["forget Task(f, t)", "forget Updates(f, t)"]);
+    assert_eq!(
+        short(&story.hear(ack(2))),
+        ["lazily forget Task(f, t)", "lazily forget Updates(f, t)"]
+    );
     assert_eq!(
         short(&story.step(Input::Exited { container, exit: Exit::default() })),
         [
-            "forget Executor(f, t)",
+            "lazily forget Executor(f, t)",
             "CloseExecutor { connection: ConnectionId(7) }",
-            "forget Framework(f)"
+            "lazily forget Framework(f)"
         ]
     );
     assert!(story.agent.is_idle());
+    story.write();
     assert_eq!(story.store.len(), 1, "only the identity is left: {:?}", story.store);
 }
 
@@ -204,7 +208,7 @@ fn an_executor_takes_tasks_one_by_one_and_in_groups() {
             "update b Failed REASON_EXECUTOR_TERMINATED, latest Failed",
             "append Updates(f, c)",
             "update c Failed REASON_EXECUTOR_TERMINATED, latest Failed",
-            "forget Executor(f, e)",
+            "lazily forget Executor(f, e)",
             "CloseExecutor { connection: ConnectionId(7) }",
             "say ExecutorExited"
         ]
@@ -307,7 +311,7 @@ fn calls_of_strangers_are_refused() {
         refused(story.step(update("t", "t", TaskState::Running, 1))),
         Refusal::NotSubscribed
     );
-    let mut new = Story { agent: Agent::new(config(), 1), secs: 0, store: Vec::new() };
+    let mut new = Story::with_store(Vec::new(), 1);
     assert_eq!(refused(new.subscribed("t")), Refusal::Recovering);
 }
 
@@ -344,6 +348,7 @@ fn a_framework_that_is_over_leaves_nothing_behind() {
     }
     assert!(story.agent.is_idle());
     assert!(story.agent.used().is_empty());
+    story.write();
     assert_eq!(story.store.len(), 1);
 }
 
@@ -462,6 +467,7 @@ fn without_checkpointing_nothing_outlives_the_agent() {
     let out = story.step(Input::Exited { container, exit: Exit::default() });
     assert_eq!(told(&out), []);
     assert!(story.agent.is_idle());
+    story.write();
     assert_eq!(story.store.len(), 1, "the master has told the framework long ago");
 }
 

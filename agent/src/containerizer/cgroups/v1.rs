@@ -1,7 +1,7 @@
 //! Cgroup v1 files: one hierarchy per controller.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,6 +18,15 @@ const FREEZE_WITHIN: Duration = Duration::from_millis(500);
 /// What a group may have in swap. Not nothing, so that the limit without swap is the one that is
 /// met: only that one counts its refusals on every kernel. The kernel charges 256 KiB at once.
 const SWAP_BYTES_MAX: u64 = 1 << 20;
+
+/// Writes lines to a file that takes one with each write.
+fn write_each(file: &Path, lines: &[String]) -> io::Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut file = fs::OpenOptions::new().write(true).open(file)?;
+    lines.iter().try_for_each(|line| file.write_all(line.as_bytes()))
+}
 
 /// The v1 interface.
 #[derive(Debug)]
@@ -112,12 +121,12 @@ impl Interface for V1 {
 
     fn set_devices(&self, group: &Path, allowed: &[String]) -> io::Result<()> {
         fs::write(group.join("devices.deny"), "a")?;
-        self.change_devices(group, allowed, &[])
+        write_each(&group.join("devices.allow"), allowed)
     }
 
     fn change_devices(&self, group: &Path, more: &[String], fewer: &[String]) -> io::Result<()> {
-        fewer.iter().try_for_each(|line| fs::write(group.join("devices.deny"), line))?;
-        more.iter().try_for_each(|line| fs::write(group.join("devices.allow"), line))
+        write_each(&group.join("devices.deny"), fewer)?;
+        write_each(&group.join("devices.allow"), more)
     }
 
     fn kill(&self, group: &Path) -> io::Result<()> {
