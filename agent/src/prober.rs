@@ -201,8 +201,8 @@ pub enum Answer {
     Command(Option<i32>),
     /// A server answered with this status. Absent: it did not.
     Http(Option<u16>),
-    /// Whether a connection came about.
-    Tcp(bool),
+    /// Whether a connection came about. Absent: nobody has looked.
+    Tcp(Option<bool>),
 }
 
 impl Answer {
@@ -211,7 +211,18 @@ impl Answer {
         match self {
             Self::Command(code) => code == Some(0),
             Self::Http(status) => status.is_some_and(|status| (200..400).contains(&status)),
-            Self::Tcp(connected) => connected,
+            Self::Tcp(connected) => connected == Some(true),
+        }
+    }
+}
+
+impl Target {
+    /// What is said of it before anybody has looked: which kind of target it is.
+    pub fn unanswered(&self) -> Answer {
+        match self {
+            Self::Command(_) => Answer::Command(None),
+            Self::Http { .. } => Answer::Http(None),
+            Self::Tcp { .. } => Answer::Tcp(None),
         }
     }
 }
@@ -304,7 +315,8 @@ impl Target {
             }
             Self::Tcp { ipv6, port } => {
                 let connected = TcpStream::connect(local(*ipv6, *port));
-                Answer::Tcp(matches!(tokio::time::timeout(timeout, connected).await, Ok(Ok(_))))
+                let connected = tokio::time::timeout(timeout, connected).await;
+                Answer::Tcp(Some(matches!(connected, Ok(Ok(_)))))
             }
         }
     }
@@ -484,7 +496,7 @@ mod tests {
             assert_eq!(target.look(timeout).await, Answer::Http(expected));
         }
         server.await.expect("it was asked three times");
-        assert_eq!(Target::Tcp { ipv6: false, port }.look(timeout).await, Answer::Tcp(false));
+        assert_eq!(Target::Tcp { ipv6: false, port }.look(timeout).await, Answer::Tcp(Some(false)));
         assert_eq!(target.look(timeout).await, Answer::Http(None));
     }
 }

@@ -206,7 +206,7 @@ impl Executor {
                 check: None,
                 healthy: None,
                 failing: Vec::new(),
-                answer: None,
+                answer: task.check.map(|(_, nothing)| nothing),
                 known: false,
                 task,
             };
@@ -230,7 +230,7 @@ impl Executor {
         let Phase::Starting { end } = entry.phase else { return };
         entry.phase = Phase::Running;
         entry.health = Checkup::new(&entry.task.health, now.time);
-        entry.check = entry.task.check.map(|when| Check::new(when, now.time));
+        entry.check = entry.task.check.map(|(when, _)| Check::new(when, now.time));
         self.report(id, TaskState::Running, None, None, now, out);
         if let Some((why, grace)) = end {
             self.end(id, why, Some(grace), now, out);
@@ -438,8 +438,7 @@ impl Executor {
             rest: entry.task.rest.clone(),
             ..Status::new(id.clone(), state, Source::Executor, now.wall)
         };
-        let shows_check = entry.task.check.is_some() && state != TaskState::Starting;
-        let check = shows_check.then_some(entry.answer);
+        let check = entry.answer.filter(|_| state != TaskState::Starting);
         let sent = matches!(self.link, Link::Subscribed);
         let report = Report { status, check, failing: entry.failing.clone(), sent };
         if sent {

@@ -133,8 +133,7 @@ fn launch(infos: Vec<mesos::TaskInfo>, launched: Launched<'_>) -> Result<Heard, 
                 .map(|check| (health_schedule(check), patience(check)))
                 .collect(),
             check: info.check.as_ref().and_then(|check| {
-                check_target(check, &[])?;
-                Some(check_schedule(check))
+                Some((check_schedule(check), check_target(check, &[])?.unanswered()))
             }),
             is_slow: own.is_some(),
             rest: own.map_or_else(Payload::default, |own| rest(Some(own), None)),
@@ -450,23 +449,22 @@ fn failing((place, failures): (u32, u32)) -> FailingHealthCheck {
     FailingHealthCheck { place, failures }
 }
 
-fn check_status(answer: Option<Answer>) -> mesos::CheckStatusInfo {
+fn check_status(answer: Answer) -> mesos::CheckStatusInfo {
     use mesos::check_info::Type;
     use mesos::check_status_info::{Command, Http, Tcp};
     let mut info = mesos::CheckStatusInfo::default();
     match answer {
-        None => {}
-        Some(Answer::Command(exit_code)) => {
+        Answer::Command(exit_code) => {
             info.r#type = Some(Type::Command.into());
             info.command = Some(Command { exit_code });
         }
-        Some(Answer::Http(status)) => {
+        Answer::Http(status) => {
             info.r#type = Some(Type::Http.into());
             info.http = Some(Http { status_code: status.map(u32::from) });
         }
-        Some(Answer::Tcp(succeeded)) => {
+        Answer::Tcp(succeeded) => {
             info.r#type = Some(Type::Tcp.into());
-            info.tcp = Some(Tcp { succeeded: Some(succeeded) });
+            info.tcp = Some(Tcp { succeeded });
         }
     }
     info
@@ -474,6 +472,9 @@ fn check_status(answer: Option<Answer>) -> mesos::CheckStatusInfo {
 
 #[cfg(test)]
 mod tests {
+    use model::step::Timestamp;
+    use model::task::{Source, Status, TaskState};
+
     use super::*;
 
     fn task(network: Option<&str>, check: &str) -> mesos::TaskInfo {
@@ -484,6 +485,33 @@ mod tests {
                 "container":{{"type":"MESOS","hostname":"h","network_infos":[{networks}]}}}}"#
         );
         proto::json::from_slice(json.as_bytes()).expect("well formed")
+    }
+
+    #[test]
+    fn what_is_said_of_a_check_before_anybody_has_looked_is_taken_by_agents() {
+        use crate::prober::Answer;
+        let whose = Identification { framework: "f".to_owned(), executor: "e".to_owned() };
+        let mut status = Status::new(
+            TaskId::new("t").expect("an id"),
+            TaskState::Running,
+            Source::Executor,
+            Timestamp(0),
+        );
+        status.uuid = Some(UpdateId(model::rng::Rng::new(1).uuid()));
+        for (check, answer) in [
+            (r#"{"type":"TCP","tcp":{"port":80}}"#, Answer::Tcp(None)),
+            (r#"{"type":"HTTP","http":{"port":80}}"#, Answer::Http(None)),
+            (r#"{"type":"COMMAND","command":{"command":{"value":"true"}}}"#, Answer::Command(None)),
+        ] {
+            let info = task(None, check).check.expect("it has one");
+            let nothing = check_target(&info, &[]).map(|target| target.unanswered());
+            assert_eq!(nothing, Some(answer));
+            let report =
+                Report { status: status.clone(), check: nothing, failing: Vec::new(), sent: true };
+            let call = Call::decode(whose.update(&report).as_slice()).expect("it is well formed");
+            let taken = proto::convert::executor::call_from_wire(call);
+            assert!(taken.is_ok(), "{check}: {taken:?}");
+        }
     }
 
     #[test]

@@ -21,8 +21,8 @@ pub struct Task {
     pub max_completion: Option<Duration>,
     /// Its health checks.
     pub health: Vec<(Schedule, Patience)>,
-    /// Its check, if any.
-    pub check: Option<Schedule>,
+    /// Its check, if any, and what is said of it before anybody has looked: its kind.
+    pub check: Option<(Schedule, Answer)>,
     /// An encoded `mesos.v1.TaskStatus` for what all its reports say besides.
     pub rest: Payload,
     /// Whether it takes long to start, so that its start can be given up.
@@ -56,12 +56,12 @@ pub struct Settings {
 pub struct Report {
     /// What it says.
     pub status: Status,
-    /// The result of the task's check; absent without one. `Some(None)`: not looked yet.
-    pub check: Option<Option<Answer>>,
+    /// The result of the task's check; absent without one.
+    pub check: Option<Answer>,
     /// Which of several health checks fail, and how often in a row.
     pub failing: Vec<(u32, u32)>,
     /// It is on its way, so it must come again only if the connection is lost.
-    pub(super) sent: bool,
+    pub(in super::super) sent: bool,
 }
 
 /// What can happen.
