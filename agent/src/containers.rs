@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use agent_core::input::Exit;
-use agent_core::output::ContainerLaunch;
+use agent_core::output::{ContainerLaunch, ContainerUpdate};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::ids::ContainerId;
@@ -29,7 +29,7 @@ pub trait Containers: fmt::Debug + Send + Sync + 'static {
     fn wait(&self, container: ContainerId) -> BoxFuture<'_, Exit>;
 
     /// Changes what a container may take.
-    fn update(&self, container: ContainerId, resources: Resources) -> BoxFuture<'_, ()>;
+    fn update(&self, update: ContainerUpdate) -> BoxFuture<'_, ()>;
 
     /// Has a running container show these persistent volumes and no others. An error says why it does
     /// not, for people.

@@ -185,9 +185,9 @@ impl Shell {
                 }
                 Output::CloseExecutor { connection } => self.handle.close(connection),
                 Output::LaunchContainer(launch) => self.launch(*launch),
-                Output::UpdateContainer { container, resources } => {
+                Output::UpdateContainer(update) => {
                     let containers = self.containers.clone();
-                    tokio::spawn(async move { containers.update(container, resources).await });
+                    tokio::spawn(async move { containers.update(*update).await });
                 }
                 Output::ShowVolumes { container, connection, volumes } => {
                     self.show_volumes(container, connection, volumes).await;
@@ -378,7 +378,7 @@ fn log(event: &Event) {
 #[cfg(test)]
 mod tests {
     use agent_core::input::{Exit, Limitation};
-    use agent_core::output::{ContainerLaunch, ExecutorEvent};
+    use agent_core::output::{ContainerLaunch, ContainerUpdate, ExecutorEvent};
     use futures::FutureExt;
     use futures::future::BoxFuture;
 
@@ -404,7 +404,7 @@ mod tests {
             std::future::pending().boxed()
         }
 
-        fn update(&self, _: ContainerId, _: Resources) -> BoxFuture<'_, ()> {
+        fn update(&self, _: ContainerUpdate) -> BoxFuture<'_, ()> {
             std::future::ready(()).boxed()
         }
 

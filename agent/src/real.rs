@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::input::{Exit, Limitation};
-use agent_core::output::ContainerLaunch;
+use agent_core::output::{ContainerLaunch, ContainerUpdate};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::acl::Acls;
@@ -450,8 +450,10 @@ impl Containers for Real {
         .boxed()
     }
 
-    fn update(&self, container: ContainerId, resources: Resources) -> BoxFuture<'_, ()> {
-        let limits = limits(&resources, &Resources::none(), &[]);
+    fn update(&self, update: ContainerUpdate) -> BoxFuture<'_, ()> {
+        let ContainerUpdate { container, executor, tasks, resources } = update;
+        let infos: Vec<TaskInfo> = tasks.iter().map(wire::task_info).collect();
+        let limits = limits(&resources, &executor, &infos);
         let allowed = Allowed { limits, ports: resources.ranges("ports") };
         self.allowed.lock().insert(container.clone(), allowed);
         async move { self.apply_allowed(&container).await }.boxed()

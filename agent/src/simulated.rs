@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 
 use agent_core::Input;
 use agent_core::input::{Exit, Limitation, Subscribe};
-use agent_core::output::{ContainerLaunch, ExecutorEvent};
+use agent_core::output::{ContainerLaunch, ContainerUpdate, ExecutorEvent};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::ids::{ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId};
-use model::resources::Resources;
 use model::task::{Source, Status, TaskSpec, TaskState};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -96,7 +95,7 @@ impl Containers for Simulated {
         .boxed()
     }
 
-    fn update(&self, _container: ContainerId, _resources: Resources) -> BoxFuture<'_, ()> {
+    fn update(&self, _update: ContainerUpdate) -> BoxFuture<'_, ()> {
         async {}.boxed()
     }
 

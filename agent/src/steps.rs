@@ -79,7 +79,7 @@ fn performing(output: &Output) -> Option<&'static str> {
         Output::AnswerExecutor { .. } => Some("to answer an executor"),
         Output::ToExecutor { .. } => Some("to tell an executor"),
         Output::LaunchContainer(_) => Some("to launch"),
-        Output::UpdateContainer { .. } => Some("to update"),
+        Output::UpdateContainer(_) => Some("to update"),
         Output::ShowVolumes { .. } => Some("to show volumes"),
         Output::DestroyContainer { .. } => Some("to destroy"),
         Output::MakeVolumes(_) => Some("to make volumes"),

@@ -290,7 +290,7 @@ impl World {
                 self.after(wait, Event::Container(at, container, ContainerEvent::Destroyed));
             }
             Output::Remember(_)
-            | Output::UpdateContainer { .. }
+            | Output::UpdateContainer(_)
             | Output::ShowVolumes { .. }
             | Output::View(_) => {}
             Output::Exit { .. } => {

@@ -59,12 +59,7 @@ pub enum Output {
     /// Start an executor. Answered by `Launched` or `LaunchFailed`, later by `Exited`.
     LaunchContainer(Box<ContainerLaunch>),
     /// Change what a container may take.
-    UpdateContainer {
-        /// Which.
-        container: ContainerId,
-        /// What it may take from now on.
-        resources: Resources,
-    },
+    UpdateContainer(Box<ContainerUpdate>),
     /// Have a running container show these persistent volumes and no others, before anything else is
     /// done. Answered by `VolumesNotShown` if that cannot be; then its executor, which is going to be
     /// destroyed, is told nothing more, since tasks would write elsewhere than they are to.
@@ -121,18 +116,15 @@ impl Output {
     pub fn split(all: Vec<Self>) -> Split {
         let mut split = Split::default();
         for output in all {
-            match output {
-                Self::Append(record) => {
-                    split.records.push(record);
-                    split.is_awaited = true;
-                }
-                Self::AppendTogether(together) => {
-                    split.records.extend(together);
-                    split.is_awaited = true;
-                }
-                Self::AppendLazily(record) => split.records.push(record),
-                Self::AnswerExecutor { .. } => split.at_once.push(output),
-                other => split.rest.push(other),
+            split.is_awaited |= matches!(output, Self::Append(_) | Self::AppendTogether(_));
+            if let Self::Append(record) | Self::AppendLazily(record) = output {
+                split.records.push(record);
+            } else if let Self::AppendTogether(together) = output {
+                split.records.extend(together);
+            } else if matches!(output, Self::AnswerExecutor { .. }) {
+                split.at_once.push(output);
+            } else {
+                split.rest.push(output);
             }
         }
         split
@@ -168,6 +160,19 @@ pub struct ContainerLaunch {
     /// What it is started for. Of a command task exactly that one.
     pub tasks: Vec<TaskSpec>,
     /// What the container may take: the executor and its tasks.
+    pub resources: Resources,
+}
+
+/// What a container may take from now on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ContainerUpdate {
+    /// Which.
+    pub container: ContainerId,
+    /// What its executor has of its own.
+    pub executor: Resources,
+    /// The tasks in it that are not over.
+    pub tasks: Vec<TaskSpec>,
+    /// What the executor and the tasks have.
     pub resources: Resources,
 }
 

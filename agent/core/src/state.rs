@@ -1,5 +1,6 @@
 //! The tables: frameworks, their executors and tasks.
 
+use crate::output::{ContainerUpdate, Output};
 use model::framework::Framework;
 use model::ids::{ConnectionId, ContainerId, ExecutorId, FrameworkId, TaskId};
 use model::resources::Resources;
@@ -100,6 +101,18 @@ impl FrameworkState {
             sum.add(&task.spec.resources);
         }
         sum
+    }
+
+    /// What the container of an executor may take from now on.
+    pub(crate) fn update_of(&self, executor: &ExecutorId) -> Option<Output> {
+        let it = self.executors.get(executor)?;
+        let tasks = self.live_tasks_of(executor).map(|(_, task)| task.spec.clone());
+        Some(Output::UpdateContainer(Box::new(ContainerUpdate {
+            container: it.container.clone(),
+            executor: it.spec.resources.clone(),
+            tasks: tasks.collect(),
+            resources: self.resources_of(executor),
+        })))
     }
 
     /// The persistent volumes of an executor and of its tasks that are not over.

@@ -170,6 +170,13 @@ fn needs_root(name: &str) -> bool {
 }
 
 impl Containerizer {
+    /// Begins with what takes no more than that some container is going to be launched. Waits for nothing.
+    pub fn expect_launch(&self) {
+        if let Some(head_start) = &self.inner.head_start {
+            head_start.take();
+        }
+    }
+
     /// The networks of its own that a container is in, with its addresses. Absent: it is in the
     /// machine's, or over.
     pub async fn networks(&self, container: &ContainerId) -> Option<Vec<NetworkInfo>> {

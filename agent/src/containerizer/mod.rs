@@ -57,7 +57,6 @@ use proto::mesos::v1::NetworkInfo;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::cgroups::HeadStart;
 pub use self::cgroups::{Access, AllowedDevice, BadDevices, DeviceKind};
 pub use self::disk::{BadProjects, ProjectRange, XfsOptions};
 pub use self::dns::{BadDns, ContainerDns, Dns};
@@ -266,7 +265,7 @@ struct Inner {
     isolators: Vec<Box<dyn Isolator>>,
     launchers: Launchers,
     /// Absent: no process is to be moved between groups, or this one cannot be.
-    head_start: Option<HeadStart>,
+    head_start: Option<cgroups::HeadStart>,
     containers: Mutex<Table>,
     turns: Turns,
     /// Ends supervision, not containers.
@@ -362,13 +361,6 @@ impl Containerizer {
             stopped: CancellationToken::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
-    }
-
-    /// Begins with what takes no more than that some container is going to be launched. Waits for nothing.
-    pub fn expect_launch(&self) {
-        if let Some(head_start) = &self.inner.head_start {
-            head_start.take();
-        }
     }
 
     /// Launches a container and waits until its command runs. Launches may overlap.

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use agent::Options;
 use prost::Message;
@@ -57,7 +58,7 @@ impl Isolated {
     }
 
     /// With these tasks of the executor, which come all at once.
-    async fn running(change: impl FnOnce(&mut Options), tasks: &[&str]) -> Self {
+    pub(crate) async fn running(change: impl FnOnce(&mut Options), tasks: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let cgroups_root = format!("agora-test-api-{}-{number}", std::process::id());
@@ -239,17 +240,6 @@ fn scalar(name: &str, value: f64) -> mesos::Resource {
 pub(crate) const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
 
 #[tokio::test]
-async fn tasks_that_join_an_executor_while_it_is_started_count_in_its_limits() {
-    let tasks = ["t1", "t2", "t3", "t4", "t5", "t6", "t7"];
-    let isolated = Isolated::running(|_| {}, &tasks).await;
-    // Each task has 64 MiB, and the executor 32.
-    let limit = f64::from((7 * 64 + 32) << 20);
-    let has_all = |all: &Value| all[0]["statistics"]["mem_limit_bytes"].as_f64() == Some(limit);
-    isolated.site.until("/containers", has_all).await;
-    isolated.end().await;
-}
-
-#[tokio::test]
 async fn a_nested_container_is_launched_waited_for_killed_and_removed() {
     let isolated = Isolated::new().await;
     let site = &isolated.site;
@@ -301,9 +291,9 @@ async fn a_nested_container_is_launched_waited_for_killed_and_removed() {
         site.expect(&remove_nested(id.clone()), encoding, 409).await;
         let inner = within(id.clone(), "inner");
         site.expect(&launch_nested(inner.clone(), "sleep 1000"), encoding, 200).await;
-        let until = std::time::Instant::now() + PATIENCE;
+        let until = Instant::now() + PATIENCE;
         while !sandbox.join("up").exists() {
-            assert!(std::time::Instant::now() < until, "it does not come up");
+            assert!(Instant::now() < until, "it does not come up");
             tokio::task::yield_now().await;
         }
         site.expect(&kill_nested(id.clone(), Some(libc::SIGTERM)), encoding, 200).await;

@@ -7,6 +7,7 @@ mod access;
 mod acls;
 mod checks;
 mod container_acls;
+mod container_limits;
 mod containers;
 mod crashes;
 mod executor_api;

@@ -83,10 +83,7 @@ fn shrink(
     let Some(task) = state.tasks.get(task) else { return };
     let Some(executor) = state.executors.get(&task.executor) else { return };
     if !executor.is_command && executor.state == ExecutorState::Running {
-        out.push(Output::UpdateContainer {
-            container: executor.container.clone(),
-            resources: state.resources_of(&task.executor),
-        });
+        out.extend(state.update_of(&task.executor));
         let had = task.spec.resources.iter().any(|(key, _)| key.kind.is_persistent_volume());
         if had {
             launch::show_volumes(agent, framework, &task.executor, out);

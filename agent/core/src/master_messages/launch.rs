@@ -278,8 +278,7 @@ pub(crate) fn deliver(
     let Some(state) = agent.frameworks.get(framework) else { return };
     let Some(it) = state.executors.get(executor) else { return };
     if !it.is_command {
-        let (container, resources) = (it.container.clone(), state.resources_of(executor));
-        out.push(Output::UpdateContainer { container, resources });
+        out.extend(state.update_of(executor));
     }
     if let (ExecutorState::Running, Some(connection)) = (it.state, it.connection) {
         if agent.frameworks.get(framework).is_some_and(|it| !it.volumes_of(executor).is_empty()) {

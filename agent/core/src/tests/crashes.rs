@@ -343,7 +343,7 @@ fn a_task_that_was_killed_while_nobody_knew_that_it_was_sent_is_ended_by_its_exe
         _ => None,
     };
     assert_eq!(out.iter().filter_map(killed).collect::<Vec<_>>(), [tid("a")]);
-    assert_eq!(out.iter().filter_map(launched).next(), None, "it has both");
+    assert_eq!(out.iter().find_map(launched), None, "it has both");
 }
 
 fn launched(output: &Output) -> Option<TaskId> {

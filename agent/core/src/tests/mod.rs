@@ -288,7 +288,7 @@ pub(super) fn short(out: &[Output]) -> Vec<String> {
             Output::LaunchContainer(launch) => {
                 format!("launch {} with {}", launch.executor.id, launch.resources)
             }
-            Output::UpdateContainer { resources, .. } => format!("update container {resources}"),
+            Output::UpdateContainer(update) => format!("update container {}", update.resources),
             Output::ShowVolumes { volumes, .. } => {
                 let all = volumes.iter().filter_map(|(key, _)| key.kind.disk.as_ref());
                 let ids = all.filter_map(|disk| disk.persistence.as_ref()).map(|it| it.id.as_str());
