@@ -166,12 +166,13 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         own_user: Identity::own_name(),
         stop: stop.clone(),
     };
-    let router = api::router(Api { shared: Arc::new(shared) });
+    let api = Api { shared: Arc::new(shared) };
     let socket_dir = socket_dir(&options);
     let socket = socket::listen(&socket_dir)
         .map_err(|source| StartError::WorkDir { path: socket_dir, source })?;
-    let local = tokio::spawn(transport::local::serve(socket, router.clone(), stop.clone()));
-    let served = tokio::spawn(bound.serve(router, stop.clone()));
+    let local =
+        tokio::spawn(transport::local::serve(socket, api::local_router(&api), stop.clone()));
+    let served = tokio::spawn(bound.serve(api::router(&api), stop.clone()));
     let rules = gc::Rules {
         delay: options.gc_delay,
         headroom_milli: options.gc_disk_headroom_milli,

@@ -78,13 +78,19 @@ async fn networks(api: &Api, container: &ContainerId) -> Vec<NetworkInfo> {
     own.unwrap_or_else(|| wire::of_machine(api.shared.address.ip()))
 }
 
+/// The routes that are also there for who comes by the socket in the file system: for executors.
+fn for_executors() -> Router<Api> {
+    Router::new().route(EXECUTOR_PATH, any(executor::call)).route("/api/v1", any(operator::call))
+}
+
+/// What is served by the socket in the file system. Containers see it where nobody has asked who they are.
+pub(crate) fn local_router(api: &Api) -> Router {
+    guarded(api, for_executors().with_state(api.clone()))
+}
+
 /// All routes.
-pub(crate) fn router(api: Api) -> Router {
-    let gate = access::gate(&api.shared.options.authentication);
-    let firewall = api.shared.options.firewall.clone();
-    let routes = Router::new()
-        .route(EXECUTOR_PATH, any(executor::call))
-        .route("/api/v1", any(operator::call))
+pub(crate) fn router(api: &Api) -> Router {
+    let routes = for_executors()
         .route("/api/v1/operator", any(operator::call))
         .route("/health", any(|| async { axum::http::StatusCode::OK }))
         .route("/version", any(read::version))
@@ -98,7 +104,12 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/files/read", any(files::read))
         .route("/files/download", any(files::download))
         .route("/files/debug", any(files::debug))
-        .with_state(api);
-    let open = firewall.guard(PROCESS, routes);
+        .with_state(api.clone());
+    guarded(api, routes)
+}
+
+fn guarded(api: &Api, routes: Router) -> Router {
+    let gate = access::gate(&api.shared.options.authentication);
+    let open = api.shared.options.firewall.clone().guard(PROCESS, routes);
     transport::paths::normalized(gate.guard(transport::http::compressed(open)), PROCESS)
 }

@@ -6,6 +6,8 @@ use model::link::{FromAgent, ToAgent};
 use model::task::{Reason, TaskState};
 use proto::mesos::v1 as mesos;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 use crate::containers::cgroup_trees;
 use crate::master::{AGENT, framework_id};
@@ -262,6 +264,20 @@ async fn executors_come_by_the_socket_where_they_are_told_to() {
     site.master.launch(command_task(AGENT, "t1", "echo $MESOS_DOMAIN_SOCKET; exec sleep 600"));
     site.master.status_of(TaskState::Running).await;
     assert_eq!(site.sandbox_file("t1", "stdout").await, format!("{}\n", location.display()));
+    // It is seen in containers, so nothing is there that they have no business with.
+    for (request, status) in [
+        ("GET /state HTTP/1.0\r\n\r\n", "404"),
+        ("GET /files/debug HTTP/1.0\r\n\r\n", "404"),
+        ("GET /flags HTTP/1.0\r\n\r\n", "404"),
+        ("GET /api/v1 HTTP/1.0\r\n\r\n", "405"),
+        ("GET /api/v1/executor HTTP/1.0\r\n\r\n", "405"),
+    ] {
+        let mut stream = UnixStream::connect(&location).await.expect("it is there");
+        stream.write_all(request.as_bytes()).await.expect("it is read");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("it is answered");
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{request}: {answer}");
+    }
     // Also to the next agent.
     let mut site = site
         .restarted_with(|options| {
