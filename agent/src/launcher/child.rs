@@ -180,6 +180,14 @@ fn first(
         nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET)
             .map_err(failed("enter its network"))?;
     }
+    if plan.namespaces.cgroup {
+        // Not at the clone: it has been moved into its groups since.
+        match nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP) {
+            // A kernel without such namespaces.
+            Ok(()) | Err(Errno::EINVAL) => {}
+            Err(errno) => return Err(failed("have its groups as roots")(errno)),
+        }
+    }
     mounts::furnish(plan, shared_memory.as_ref())?;
     privileges::restrict(plan)?;
     nix::unistd::dup2_stdin(&output.input).map_err(failed("set up its input"))?;

@@ -228,6 +228,9 @@ pub struct Namespaces {
     pub ipc: bool,
     /// The host name.
     pub uts: bool,
+    /// Its groups are roots inside: nobody reads there where they are on the machine.
+    #[serde(default)]
+    pub cgroup: bool,
 }
 
 /// A user with its groups, looked up by the agent.

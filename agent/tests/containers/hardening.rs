@@ -10,7 +10,7 @@ use agent::containerizer::{
 };
 use agent::launcher::{Capabilities, Identity, Rlimit};
 
-use crate::host::{Host, PATIENCE, exited, id, run};
+use crate::host::{Host, PATIENCE, eventually, exited, id, run};
 
 const HELPER: &str = env!("CARGO_BIN_EXE_agent-test-helper");
 
@@ -343,9 +343,16 @@ async fn all_cgroups_are_those_that_the_machine_has() {
     let containerizer = isolated(&host, "cgroups/all", Capabilities::ALL);
     let all = Isolation::parse("cgroups/all").expect("a name");
     assert!(all.names().len() >= 3, "{all:?}");
-    let spec = host.spec("c1", "cut -d : -f 2,3 /proc/self/cgroup");
-    assert_eq!(run(&host, &containerizer, spec).await.status, exited(0));
-    let output = host.stdout("c1");
+    let spec = host.spec("c1", "cat /proc/self/cgroup > inside; mv inside seen; exec sleep 1000");
+    let launched = containerizer.launch(spec).await.expect("it starts");
+    let output = fs::read_to_string(format!("/proc/{}/cgroup", launched.pid)).expect("it runs");
+    let seen = host.dir.path().join("c1/seen");
+    eventually("it looks", || seen.exists()).await;
+    let seen = fs::read_to_string(seen).expect("it is whole");
+    let of_groups = |lines: &str| -> Vec<String> {
+        lines.lines().filter_map(|line| line.split_once(':').map(|it| it.1.to_owned())).collect()
+    };
+    let (output, seen) = (of_groups(&output), of_groups(&seen));
     let group = format!("/{}/c1", host.root);
     for name in all.names() {
         let controller = name.trim_start_matches("cgroups/").replace("mem", "memory");
@@ -355,8 +362,18 @@ async fn all_cgroups_are_those_that_the_machine_has() {
                     && (controllers.is_empty() || controllers.split(',').any(|it| it == controller))
             })
         };
-        assert!(output.lines().any(inside), "{name}: {output}");
+        assert!(output.iter().any(|line| inside(line)), "{name}: {output:?}");
     }
+    // Itself it sees none of where that is.
+    assert_eq!(seen.len(), output.len(), "{seen:?}");
+    for (outside, inside) in output.iter().zip(&seen) {
+        let at = |line: &str| line.rsplit_once(':').map(|it| it.1.to_owned());
+        let is_own = at(outside).is_some_and(|at| at == group);
+        assert!(!is_own || at(inside).as_deref() == Some("/"), "{outside} {inside}");
+        assert!(!inside.contains(&host.root), "{inside}");
+    }
+    containerizer.destroy(&id("c1")).await;
+    host.assert_nothing_left("c1");
 }
 
 #[tokio::test]

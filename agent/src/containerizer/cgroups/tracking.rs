@@ -38,6 +38,7 @@ impl Isolator for Tracking {
     }
 
     fn prepare(&self, container: &Container, plan: &mut Plan) -> Result<(), StepError> {
+        plan.namespaces.cgroup = true;
         // Whoever's limits it shares, its processes are to be told from theirs.
         own(self.name(), &self.hierarchy, container, plan)
     }
