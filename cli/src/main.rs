@@ -41,6 +41,9 @@ enum Verb {
     /// Run a master: offers the resources of agents to frameworks
     Master(Box<daemon::master::Flags>),
     /// Run an agent: runs tasks on this machine
+    ///
+    /// Ctrl-C and SIGTERM end the agent and not its tasks, which the next one takes back. SIGUSR1 has it end its tasks,
+    /// leave the cluster and end.
     Agent(Box<daemon::agent::Flags>),
     /// Run Marathon: keeps apps running
     Marathon(Box<daemon::marathon::Flags>),

@@ -16,6 +16,7 @@ use model::units::{parse_bytes, parse_duration};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How an agent runs.
 #[derive(Args, Clone, Debug)]
@@ -352,7 +353,8 @@ impl Machine {
     }
 }
 
-/// Runs an agent until it is asked to end. Its tasks run on.
+/// Runs an agent until it is asked to end. Its tasks run on, unless it is asked by SIGUSR1: then it ends them and
+/// leaves the cluster.
 pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     let mut options = agent::Options {
         ip: flags.ip,
@@ -369,12 +371,15 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<()> {
     let tls = flags.tls.start()?;
     flags.access.apply(&mut options, tls.as_ref())?;
     flags.machine.apply(&mut options)?;
+    let mut asked_to_leave =
+        signal(SignalKind::user_defined1()).context("cannot listen for SIGUSR1")?;
     let running = agent::start(options).await.context("the agent cannot start")?;
     say_bound("agent", tls.as_ref(), running.address);
-    tokio::select! {
-        asked = asked_to_end() => asked?,
+    let mode = tokio::select! {
+        asked = asked_to_end() => asked.map(|()| agent::StopMode::KeepTasks)?,
+        _ = asked_to_leave.recv() => agent::StopMode::KillTasks,
         why = running.wait() => anyhow::bail!("the agent cannot go on: {why}"),
-    }
-    running.stop(agent::StopMode::KeepTasks).await;
+    };
+    running.stop(mode).await;
     Ok(())
 }

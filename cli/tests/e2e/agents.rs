@@ -1,6 +1,8 @@
 //! Agents die and come back, or do not.
 
-use crate::harness::{Daemon, PATIENCE, World, free_ports, listener, until, until_async, web_app};
+use crate::harness::{
+    Daemon, PATIENCE, World, free_ports, kill, listener, until, until_async, web_app,
+};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -57,6 +59,29 @@ async fn tasks_run_on_while_their_agent_is_away_and_move_if_it_stays_away() {
     .await;
     let state = world.json(&master.address, "/state").await.expect("it leads");
     assert_eq!(state["unreachable_slaves"], 1.0, "{state}");
+}
+
+#[tokio::test]
+async fn an_agent_that_is_told_to_leave_ends_its_tasks_and_is_forgotten() {
+    let world = World::new();
+    let ports = free_ports(1);
+    let masters = format!("127.0.0.1:{}", ports[0]);
+    let master = world.start_master("master", ports[0], &masters, &[]).await;
+    let mut agent = world.start_agent("agent-1", &masters, "31000-31499").await;
+    let marathon = world.start_marathon("marathon", &masters).await;
+    world.deploy(&marathon.address, &web_app("/web", 1)).await;
+    assert!(!world.container_cgroups().is_empty(), "it runs there");
+
+    kill(agent.pid(), nix::sys::signal::Signal::SIGUSR1);
+    assert_eq!(agent.ended("it leaves").await, Some(0));
+    assert_eq!(world.container_cgroups(), Vec::<std::path::PathBuf>::new());
+    // At once, not after so many pings that are not answered.
+    registered(&world, &master, 0).await;
+    let state = world.json(&master.address, "/state").await.expect("it leads");
+    assert_eq!(state["unreachable_slaves"], 0.0, "{state}");
+    // Who starts there again is another one.
+    let _agent = world.start_agent("agent-1", &masters, "31000-31499").await;
+    world.answering(&marathon.address, "web", 1, Duration::from_secs(20)).await;
 }
 
 #[tokio::test]
