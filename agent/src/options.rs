@@ -68,7 +68,7 @@ pub struct Options {
     pub default_role: Role,
     /// Names of isolators with commas between them; without, all that this machine can do.
     pub isolation: Option<String>,
-    /// Where cgroups are mounted. What the kernel says counts; it is shown in the flags only.
+    /// Where cgroups are mounted. What is mounted elsewhere is not used.
     pub cgroups_hierarchy: PathBuf,
     /// The cgroup below which containers get theirs.
     pub cgroups_root: String,

@@ -388,6 +388,7 @@ fn real(
     let store_dir = std::path::absolute(&store_dir).unwrap_or(store_dir);
     let containerizer = Containerizer::new(ContainerizerOptions {
         isolation,
+        cgroups_hierarchy: options.cgroups_hierarchy.clone(),
         cgroups_root: options.cgroups_root.clone(),
         cgroups_enable_cfs: options.cgroups_enable_cfs,
         capabilities_bounding: options.bounding_capabilities,

@@ -228,7 +228,8 @@ pub(super) fn build(
     if let Some(name) = isolation.0.iter().find(|name| !root && needs_root(name)) {
         return Err(IsolationError::NeedsRoot { name });
     }
-    let mounts = Mounts::detect().map_err(IsolationError::Mounts)?;
+    let mounts =
+        Mounts::detect_below(&setup.options.cgroups_hierarchy).map_err(IsolationError::Mounts)?;
     let group = setup.cgroups_root;
     let mut made: Vec<Box<dyn Isolator>> = Vec::new();
     if isolation.0.iter().any(|name| name.starts_with("cgroups/")) {
@@ -303,9 +304,10 @@ pub(super) fn build(
 }
 
 /// What spares launches a wait, where processes are moved between v1 groups.
-pub(super) fn head_start(isolation: &Isolation) -> Option<HeadStart> {
-    let mounts = Mounts::detect().ok()?;
-    let mut controllers = isolation.0.iter().filter_map(|name| name.strip_prefix("cgroups/"));
+pub(super) fn head_start(options: &ContainerizerOptions) -> Option<HeadStart> {
+    let mounts = Mounts::detect_below(&options.cgroups_hierarchy).ok()?;
+    let mut controllers =
+        options.isolation.0.iter().filter_map(|name| name.strip_prefix("cgroups/"));
     let are_moved = controllers.any(|it| mounts.v1.contains_key(controller(it)));
     if are_moved { HeadStart::new(&mounts) } else { None }
 }

@@ -13,7 +13,7 @@ use model::amount::Ranges;
 use model::ids::ContainerId;
 use proto::mesos::v1::NetworkInfo;
 
-use super::{Limitation, Limits, PersistentVolume, ProjectCount, Usage, Wanted};
+use super::{ImageVolume, Limitation, Limits, PersistentVolume, ProjectCount, Usage, Wanted};
 use crate::launcher::Plan;
 
 /// What isolators know of the container that is to be launched.
@@ -44,6 +44,16 @@ pub(crate) struct LayeredVolume {
     pub(crate) container_path: PathBuf,
     /// Whether nobody in the container can write to it.
     pub(crate) read_only: bool,
+}
+
+impl From<&ImageVolume> for LayeredVolume {
+    fn from(volume: &ImageVolume) -> Self {
+        Self {
+            layers: volume.image.layers.clone(),
+            container_path: volume.container_path.clone(),
+            read_only: volume.read_only,
+        }
+    }
 }
 
 impl Container {

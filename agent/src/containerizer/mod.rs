@@ -110,6 +110,8 @@ pub struct ContainerizerOptions {
     pub launcher: (PathBuf, Vec<OsString>),
     /// Which isolators to use.
     pub isolation: Isolation,
+    /// Where cgroups are mounted: what is mounted elsewhere is not used (`--cgroups_hierarchy`).
+    pub cgroups_hierarchy: PathBuf,
     /// The directory below which containers' cgroups are made (`--cgroups_root`).
     pub cgroups_root: String,
     /// Whether CPUs asked for are also the most a container gets (`--cgroups_enable_cfs`).
@@ -159,6 +161,7 @@ impl ContainerizerOptions {
             runtime_dir,
             launcher,
             isolation: Isolation::default_here(),
+            cgroups_hierarchy: "/sys/fs/cgroup".into(),
             cgroups_root: "mesos".to_owned(),
             cgroups_enable_cfs: false,
             pids_default: PIDS_DEFAULT,
@@ -353,7 +356,7 @@ impl Containerizer {
         }
         let inner = Inner {
             launchers: Launchers::new(options.launcher.clone()),
-            head_start: isolation::head_start(&options.isolation),
+            head_start: isolation::head_start(&options),
             options,
             isolators,
             containers: Mutex::default(),
@@ -544,7 +547,7 @@ impl Inner {
             wanted: spec.wanted.clone(),
             ports: spec.ports.clone(),
             layers: spec.image.as_ref().map(|image| image.layers.clone()),
-            image_volumes: spec.image_volumes.iter().map(layered).collect(),
+            image_volumes: spec.image_volumes.iter().map(LayeredVolume::from).collect(),
             shares_limits: nested::shares_limits(&spec),
         };
         // Their layers are held until the plan says that they are in use.
@@ -632,14 +635,6 @@ impl Inner {
             self.options.steps.reached_by("cleared", isolator.name());
         }
         left
-    }
-}
-
-fn layered(volume: &ImageVolume) -> LayeredVolume {
-    LayeredVolume {
-        layers: volume.image.layers.clone(),
-        container_path: volume.container_path.clone(),
-        read_only: volume.read_only,
     }
 }
 

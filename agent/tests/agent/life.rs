@@ -292,6 +292,19 @@ async fn executors_come_by_the_socket_where_they_are_told_to() {
 }
 
 #[tokio::test]
+async fn an_agent_without_cgroups_where_it_is_to_have_them_does_not_start() {
+    let work_dir = tempfile::tempdir().expect("a directory");
+    let master = crate::master::Master::start().await;
+    let refused = agent::start(agent::Options {
+        isolation: Some("cgroups/cpu".to_owned()),
+        cgroups_hierarchy: work_dir.path().to_owned(),
+        ..crate::options(work_dir.path(), &master)
+    });
+    let why = refused.await.expect_err("none are mounted there").to_string();
+    assert!(why.contains("mounted below --cgroups_hierarchy"), "{why}");
+}
+
+#[tokio::test]
 async fn a_work_directory_that_containers_would_not_see_is_refused() {
     let work_dir = tempfile::tempdir_in("/dev/shm").expect("memory");
     let master = crate::master::Master::start().await;

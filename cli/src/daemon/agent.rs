@@ -78,7 +78,7 @@ pub(crate) struct Machine {
     /// Isolators with commas between them; by default all that this machine can do
     #[arg(long, env = "AGORA_ISOLATION")]
     isolation: Option<String>,
-    /// Where cgroups are mounted
+    /// Where cgroups are mounted: what is mounted elsewhere is not used
     #[arg(long, env = "AGORA_CGROUPS_HIERARCHY", default_value = "/sys/fs/cgroup")]
     cgroups_hierarchy: PathBuf,
     /// Cgroup below which containers get theirs; agents of one machine must not share it

@@ -257,6 +257,17 @@ impl Mounts {
         Ok(Self::parse(&fs::read_to_string("/proc/self/mountinfo")?))
     }
 
+    /// Those of this process that are at or below a directory.
+    pub(crate) fn detect_below(directory: &Path) -> io::Result<Self> {
+        Ok(Self::detect()?.below(directory))
+    }
+
+    fn below(mut self, directory: &Path) -> Self {
+        self.v1.retain(|_, mount| mount.starts_with(directory));
+        self.v2 = self.v2.filter(|mount| mount.starts_with(directory));
+        self
+    }
+
     /// Whether any tree has `controller`.
     pub(crate) fn has(&self, controller: &str) -> bool {
         self.v1.contains_key(controller)
@@ -307,7 +318,8 @@ impl Mounts {
 pub enum NoController {
     /// The kernel or the mounts do not have it.
     #[error(
-        "this machine has no cgroup controller '{controller}' mounted; mount it, or leave its isolator out of --isolation"
+        "this machine has no cgroup controller '{controller}' mounted below --cgroups_hierarchy; mount it there, \
+         name where it is, or leave its isolator out of --isolation"
     )]
     Absent {
         /// Which one.
@@ -347,6 +359,11 @@ mod tests {
         }
         assert_eq!(mounts.v1["memory"], Path::new("/sys/fs/cgroup/memory"));
         assert!(!mounts.v1.contains_key("pids"));
+        assert_eq!(mounts.clone().below(Path::new("/sys/fs/cgroup")), mounts);
+        let part = mounts.clone().below(Path::new("/sys/fs/cgroup/memory"));
+        assert_eq!((part.v1.len(), &part.v2), (1, &None));
+        assert!(part.v1.contains_key("memory"));
+        assert_eq!(mounts.below(Path::new("/cgroup")), Mounts::default());
     }
 
     #[test]
